@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 OR BSD-2-Clause */
+/*
+ * Types shared by the data plane (bpf/) and user space. Included by both; there
+ * is no second copy. A change of any layout here needs a new DP_ABI, which is
+ * part of the pin path: two versions never meet in one map.
+ *
+ * Byte order: __be16/__be32 and dp_addr are network order, everything else host
+ * order. Sequence numbers are host order and compared modulo 2^32 (RFC 9293, 3.4).
+ */
+#ifndef DOPPEL_ABI_H
+#define DOPPEL_ABI_H
+
+#ifdef __bpf__
+#include "vmlinux.h"
+#else
+#include <linux/bpf.h>
+#include <linux/types.h>
+#endif
+
+#define DP_ABI 1
+
+#define DP_MAX_MAPPINGS 64
+#define DP_MAX_TARGETS 4 /* per mapping */
+#define DP_CHUNK_SHIFT 11
+#define DP_CHUNK (1u << DP_CHUNK_SHIFT) /* bytes of the client's stream in one store entry */
+#define DP_MAX_CAP (8u << 20)           /* upper bound for dp_config.flow_cap, bytes */
+#define DP_MAX_OOO 4                    /* ranges kept beyond a hole, per shadow */
+#define DP_MAX_SACK 4                   /* ranges the target reported, per shadow */
+#define DP_NO_SLOT 0xffffffffu
+
+/* IPv6, or IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2), so that one key serves both. */
+struct dp_addr {
+	__be32 w[4];
+};
+
+enum dp_direction {
+	DP_DIR_INGRESS = 0, /* capture what this host receives: it is the source */
+	DP_DIR_EGRESS = 1,  /* capture what this host sends: it is a client */
+};
+
+enum dp_application {
+	DP_APP_AUTO = 0,
+	DP_APP_MEMCACHED = 1,
+	DP_APP_ANY = 2,
+};
+
+enum dp_lost {
+#define DP_LOST(number, name, help) DP_LOST_##name = number,
+#include "doppel/reasons.def"
+	DP_LOST_N
+};
+
+enum dp_excluded {
+#define DP_EXCLUDED(number, name, help) DP_EXCLUDED_##name = number,
+#include "doppel/reasons.def"
+	DP_EXCLUDED_N
+};
+
+enum dp_event {
+#define DP_EVENT(number, name, help) DP_EVENT_##name = number,
+#include "doppel/reasons.def"
+	DP_EVENT_N
+};
+
+/*
+ * Shape of the data plane, fixed at load time (.rodata symbol `cfg`).
+ * What may change while attached lives in the map `mappings`.
+ */
+struct dp_config {
+	__u32 cookie;      /* random per attach; marks orders in skb->cb */
+	__u32 link;        /* ifindex of DP_LINK */
+	__u32 clone_flags; /* of bpf_clone_redirect to DP_LINK: 0 or BPF_F_INGRESS */
+	__u32 port_first;  /* first shadow port, host order */
+	__u32 slots;       /* number of shadow ports = shadows */
+	__u32 flow_cap;    /* bytes one shadow may hold undelivered, <= DP_MAX_CAP */
+	__u32 rto_min_ms;  /* 200, as Linux; RFC 6298 (2.4) would have 1000 */
+	__u32 rto_max_ms;  /* RFC 6298 (2.5) */
+	__u32 tries;       /* consecutive timeouts before a shadow breaks */
+	__u32 syn_tries;   /* the same before it is established */
+	__u32 idle_s;      /* a flow silent for so long is expired; 0: never */
+	__u32 backoff_ms;  /* first pause after a break; doubles up to 64 times that */
+};
+
+/* Map `ports`: array[65536], indexed by destination port in host order. */
+enum dp_port_bits {
+	DP_PORT_TCP = 1 << 0,
+	DP_PORT_UDP = 1 << 1,
+};
+
+/* Map `port_map`: hash. Consulted only where `ports` has a bit. */
+struct dp_port_key {
+	__u32 ifindex;
+	__u16 port; /* host order */
+	__u8 proto; /* IPPROTO_TCP, IPPROTO_UDP */
+	__u8 direction;
+};
+
+struct dp_port_val {
+	__u16 mapping; /* index into `mappings` */
+	__u16 offset;  /* port - first port of the mapping */
+};
+
+struct dp_target {
+	struct dp_addr address;
+	struct dp_addr shadow_addr; /* this host's address toward the target */
+	__u32 oif;                  /* device that routes to the target */
+	__u16 port;                 /* host order; + dp_port_val.offset */
+	__u16 mtu;                  /* of the path to the target, bytes of IP packet */
+};
+
+enum dp_mapping_flags {
+	DP_MAP_JOIN_NEVER = 1 << 0,
+	DP_MAP_ANY_HOST = 1 << 1, /* also frames addressed to other hosts (mirror port) */
+};
+
+/* Map `mappings`: array[DP_MAX_MAPPINGS]. n_targets = 0: row unused. */
+struct dp_mapping {
+	__u8 n_targets;
+	__u8 application; /* enum dp_application */
+	__u16 flags;      /* enum dp_mapping_flags */
+	__u32 pad;
+	__u64 max_bps; /* ceiling on the mirrored bit rate; 0: none */
+	struct dp_target target[DP_MAX_TARGETS];
+};
+
+/* Map `flows`: hash. One entry per client conversation and target. */
+struct dp_flow_key {
+	struct dp_addr client;
+	struct dp_addr server;
+	__be16 client_port;
+	__be16 server_port;
+	__u8 proto;
+	__u8 target; /* index into dp_mapping.target */
+	__u16 mapping;
+};
+
+struct dp_flow {
+	__u32 slot;    /* into `shadows`, or DP_NO_SLOT: this flow has no shadow */
+	__u32 gen;     /* dp_shadow.gen that slot had when it was bound */
+	__u32 next;    /* without a shadow: first sequence number not yet seen */
+	__u32 ack;     /* without a shadow: last ACK of the client at its last payload byte */
+	__u8 excluded; /* enum dp_excluded: why there is no shadow */
+	__u8 seen;     /* `next` is valid */
+	__u8 evidence; /* payload was seen, so `ack` is valid */
+	__u8 breaks;   /* consecutive breaks, for the backoff; saturates */
+	__u32 pad;
+	__u64 retry_ns; /* no join before this time (CLOCK_MONOTONIC) */
+	__u64 seen_ns;  /* last packet, coarse CLOCK_MONOTONIC */
+};
+
+/* RFC 9293, 3.3.2, as far as a sender without a reader knows them. */
+enum dp_state {
+	DP_CLOSED = 0, /* slot never used, or forgotten */
+	DP_SYN_SENT,
+	DP_ESTABLISHED,
+	DP_FIN_WAIT,   /* our FIN is out; FIN-WAIT-1 and -2, by una */
+	DP_CLOSE_WAIT, /* the target closed first */
+	DP_LAST_ACK,   /* the target closed first, our FIN is out */
+	DP_TIME_WAIT,  /* done; the slot is free again but still answers for its port */
+};
+
+enum dp_shadow_flags {
+	DP_SH_TS = 1 << 0,          /* timestamps are offered (SYN_SENT) or in use */
+	DP_SH_SACK = 1 << 1,        /* the same for SACK */
+	DP_SH_WSCALE = 1 << 2,      /* the same for window scale */
+	DP_SH_CLIENT_FIN = 1 << 3,  /* `fin` is valid */
+	DP_SH_CLIENT_RST = 1 << 4,  /* drain, then reset */
+	DP_SH_JOINED = 1 << 5,      /* opened in mid-stream, with a SYN of our own */
+	DP_SH_TIMER = 1 << 6,       /* the timer is armed */
+	DP_SH_DUE = 1 << 7,         /* a retransmission is due: the next event sends it */
+	DP_SH_RECOVERY = 1 << 8,    /* resending up to `recover` */
+	DP_SH_TIMED = 1 << 9,       /* `timed_seq` is being timed (RFC 6298, 3) */
+	DP_SH_ACK_DUE = 1 << 10,    /* the target's bytes up to rcv_nxt are not acknowledged yet */
+	DP_SH_ABORT = 1 << 11,      /* broken: a RST is owed to the target */
+};
+
+struct dp_range {
+	__u32 start;
+	__u32 end; /* exclusive */
+};
+
+/*
+ * Map `shadows`: array[slots]; slot = shadow port - dp_config.port_first.
+ * Everything from `state` on is guarded by `lock`. `gen` changes whenever the
+ * slot is bound to another flow.
+ */
+struct dp_shadow {
+	struct bpf_timer timer;
+	struct bpf_spin_lock lock;
+	__u32 gen;
+
+	/* identity: written while the slot is unbound */
+	struct dp_flow_key key;
+	struct dp_addr address;     /* of the target */
+	struct dp_addr shadow_addr; /* ours */
+	__be16 target_port;
+	__be16 shadow_port;
+	__u32 oif;
+	__u16 mss;        /* payload bytes per segment, after options */
+	__u16 mss_offer;  /* what our SYN says */
+	__u8 ttl;         /* of what we send: the client's, less one hop */
+	__u8 rcv_wscale;  /* what our SYN offers */
+	__u8 snd_wscale;  /* what the target's SYN-ACK said */
+	__u8 pad0;
+
+	__u8 state; /* enum dp_state */
+	__u8 n_ooo;
+	__u8 n_sacked;
+	__u8 dupacks;
+	__u16 flags; /* enum dp_shadow_flags */
+	__u8 tries;  /* consecutive timeouts */
+	__u8 breaks; /* copied to dp_flow.breaks at a break */
+
+	/* the client's stream, RFC 9293 3.3.1: SND.* toward the target */
+	__u32 isn;
+	__u32 una;   /* oldest unacknowledged */
+	__u32 nxt;   /* next to send for the first time */
+	__u32 end;   /* first byte not yet captured without a hole */
+	__u32 fin;   /* sequence number of the client's FIN */
+	__u32 wnd;   /* the target's window, bytes, unscaled */
+	__u32 wl1;   /* SEG.SEQ of the last window update */
+	__u32 wl2;   /* SEG.ACK of the last window update */
+	__u32 floor; /* first byte whose chunk may still be in the store */
+	struct dp_range ooo[DP_MAX_OOO];
+
+	/* the target's stream */
+	__u32 irs;
+	__u32 rcv_nxt;
+	__u32 ts_recent; /* last TSval of the target */
+	__u32 ts_val;    /* highest TSval we sent */
+
+	/* loss: RFC 5681, 6298, 6675 */
+	struct dp_range sacked[DP_MAX_SACK];
+	__u32 recover;   /* end of the recovery: nxt when the loss was found */
+	__u32 rtx;       /* next byte to look at for resending */
+	__u32 timed_seq; /* ACK above it ends the measurement */
+	__u32 srtt_us;   /* scaled by 8 */
+	__u32 rttvar_us; /* scaled by 4 */
+	__u32 rto_ms;
+	__u64 timed_ns;
+	__u64 due_ns; /* when the oldest unacknowledged byte times out; 0: nothing is outstanding */
+
+	__u64 opened_ns;
+	__u64 seen_ns; /* last packet of either side, coarse */
+	__u64 observed;
+	__u64 delivered;
+	__u32 resent;
+	__u32 ack_last; /* client's ACK at its last payload byte, for the join rule */
+};
+
+/* Map `store`: hash of chunks. Chunk n of a shadow holds stream bytes n*DP_CHUNK .. */
+struct dp_store_key {
+	__u32 slot;
+	__u32 gen;
+	__u32 chunk; /* sequence number >> DP_CHUNK_SHIFT */
+};
+
+struct dp_chunk {
+	__u8 data[DP_CHUNK];
+};
+
+/*
+ * Map `ledger`: per-CPU array, [mapping * DP_MAX_TARGETS + target], and one cell
+ * DP_LEDGER_GLOBAL for what belongs to no mapping. Bytes are request payload.
+ *
+ * Each per-CPU cell keeps the identity by itself:
+ *     observed = delivered + in_flight + sum(lost) + sum(excluded)
+ * because a transaction touches one cell only; in_flight is signed, as bytes may
+ * be accepted on one CPU and acknowledged on another. `begin` is raised before
+ * and `end` after a transaction. bpf(2) copies a cell in ascending order of
+ * words, so a copy with end == begin is one moment's state; else read again.
+ */
+struct dp_ledger {
+	__u64 end;
+	__u64 observed;
+	__u64 delivered;
+	__s64 in_flight;
+	__u64 lost[DP_LOST_N];
+	__u64 excluded[DP_EXCLUDED_N];
+
+	__u64 opened;
+	__u64 joined;
+	__u64 closed;
+	__u64 broken;
+	__s64 open;    /* shadows that are not closed or broken */
+	__s64 waiting; /* flows without a shadow */
+	__s64 slots;   /* shadow ports taken */
+	__s64 chunks;  /* store entries taken */
+
+	__u64 captured;  /* packets; GRO super-packets count their segments */
+	__u64 copied;    /* segments sent with payload for the first time, GSO counted */
+	__u64 resent;    /* segments */
+	__u64 responses; /* packets of the target that were consumed */
+	__u64 event[DP_EVENT_N];
+	__u64 begin;
+};
+
+#define DP_LEDGER_GLOBAL (DP_MAX_MAPPINGS * DP_MAX_TARGETS)
+#define DP_LEDGER_CELLS (DP_LEDGER_GLOBAL + 1)
+
+/*
+ * Map `syns`: LRU hash, what a client's SYN said, kept until its handshake is
+ * complete. It may evict: the flow then counts as older than its shadow.
+ */
+struct dp_syn {
+	__u32 isn;
+	__u32 tsval;
+	__u16 mss;
+	__u8 wscale;
+	__u8 ttl;
+	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE */
+	__u8 auth;   /* MD5 or AO option seen */
+	__u8 data;   /* payload in the SYN: TCP Fast Open */
+};
+
+/* Map `events`: ring buffer toward the keeper. */
+enum dp_wake_kind {
+	DP_WAKE_DUE = 1, /* a retransmission is due: poke DP_POKE_RESEND */
+};
+
+struct dp_wake {
+	__u32 kind;
+	__u32 slot;
+	__u32 gen;
+	__u32 pad;
+};
+
+/*
+ * Map `free_slots`: queue of __u32, filled by attach with 0 .. slots-1. FIFO, so that a
+ * shadow port rests as long as possible before it is used again (RFC 9293, 3.4.3).
+ *
+ * Map `meta`: array[1] of dp_meta, written once by attach and read by status.
+ */
+#define DP_META_SIZE 65536
+struct dp_meta {
+	char json[DP_META_SIZE]; /* NUL-terminated */
+};
+
+/*
+ * Map `control`: array[1]. The one cell that user space may change at run time.
+ */
+struct dp_control {
+	__u32 paused; /* 1: no new flow is opened, bytes of open ones are excluded */
+	__u32 pad;
+};
+
+/* BPF_PROG_RUN on DP_PROG_POKE: __sk_buff.cb[0..2] of ctx_in. */
+enum dp_poke_op {
+	DP_POKE_RESEND = 1, /* send what is due on the shadow */
+	DP_POKE_CLOSE,      /* send FIN after the last byte that is in the store */
+	DP_POKE_RESET,      /* give up: count the rest as lost (detached), send RST, free the slot */
+};
+
+/* An order on doppel0, in skb->cb[0..4] (20 bytes, qdisc_skb_cb.data). */
+enum dp_order_kind {
+	DP_ORDER_COPY = 1, /* rewrite this clone of a captured packet and send it */
+	DP_ORDER_WORK,     /* carrier: send what the shadow owes, at most `arg` segments */
+	DP_ORDER_SEGMENT,  /* carrier: become the one segment that seq and arg describe */
+	DP_ORDER_POKE,     /* carrier: a poke; arg = enum dp_poke_op */
+};
+
+#ifndef __bpf__
+static_assert(sizeof(struct dp_flow_key) == 40, "hash key without holes");
+static_assert(sizeof(struct dp_port_key) == 8, "hash key without holes");
+static_assert(sizeof(struct dp_store_key) == 12, "hash key without holes");
+static_assert(sizeof(struct dp_target) == 40, "layout is ABI");
+static_assert(sizeof(struct dp_flow) == 40, "layout is ABI");
+static_assert(sizeof(struct dp_config) == 48, "layout is ABI");
+#endif
+
+#endif
