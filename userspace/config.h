@@ -3,30 +3,22 @@
 // possible without looking at the host. Pure: no system calls besides reading the file.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "doppel/abi.h"
+#include "userspace/address.h"
 #include "userspace/error.h"
 
 namespace doppel {
 
 enum class AttachMode { automatic, tcx, clsact };
 
-// Network order, as in dp_addr. Only IPv4 (v4-mapped) is accepted so far.
-struct Address {
-  dp_addr raw{};
-  bool is_v4() const;
-  std::string text() const;  // "192.168.2.184", IPv6 without brackets
-  friend bool operator==(const Address &a, const Address &b);
-};
-
 struct TargetConfig {
   Address address;
   uint16_t port = 0;   // host order; first of the range
-  std::string where;   // "mappings[0].targets[0]" or "-x 11211-..."
+  std::string where;   // "doppel.json:12: mappings[0].targets[0]" or "-x 11211-..."
 };
 
 struct MappingConfig {
@@ -60,10 +52,22 @@ struct Config {
 };
 
 // Every error of the text at once, each with its place ("doppel.json:12: mappings[0].ports").
+// JSON, with // and /* */ comments. All errors of configuration have Exit::usage.
 Result<Config> parse_config(const std::string &text, const std::string &file_name);
+
+// The same from a file, which must be a regular file or a pipe of at most 1 MiB.
 Result<Config> read_config(const std::string &file_name);
 
-// tcpcopy's syntax: LOCALPORT-TARGETIP:TARGETPORT, IPv6 in brackets.
+// tcpcopy's syntax: LOCALPORT-TARGETIP:TARGETPORT, IPv6 in brackets. Each string is a mapping of
+// its own, captured on ingress of `device`.
 Result<Config> config_from_options(const std::string &device, const std::vector<std::string> &x);
+
+// "auto", "tcx" or "clsact".
+Result<AttachMode> parse_attach_mode(const std::string &text);
+
+// What in the configuration contradicts itself, without a look at the host: duplicate names,
+// overlapping ports, targets past port 65535, sizes that do not fit each other, too many mappings.
+// Values that are unset (port 0, empty name) are passed over: they have an error of their own.
+Errors contradictions(const Config &config);
 
 }  // namespace doppel
