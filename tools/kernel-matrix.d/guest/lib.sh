@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh
+# The guest's side of the report: one line each on descriptor 3, fields separated by tabs.
+
+report() {
+	(
+		IFS='	'
+		printf '%s\n' "$*" >&3
+	)
+}
+
+pass() { report pass "$1"; }
+fail() { report fail "$1" "$(printf '%s' "$2" | tr '\n\t' '  ')"; }
+skip() { report skip "$1" "$2"; }
+note() { report note "$1"; }
+
+# check NAME COMMAND...: passes if the command succeeds; its output explains a failure
+check() {
+	check_name=$1
+	shift
+	if check_out=$("$@" 2>&1); then
+		pass "$check_name"
+	else
+		fail "$check_name" "exit $?: $(printf '%s' "$check_out" | tail -n 8)"
+		return 1
+	fi
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds
+wait_for() {
+	wait_end=$(($(cut -d. -f1 /proc/uptime) + $1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ "$(cut -d. -f1 /proc/uptime)" -lt "$wait_end" ] || return 1
+		usleep 50000
+	done
+}
+
+# A suite runs in a shell of its own, so that it cannot end process 1 and so the kernel.
+suite() {
+	(
+		# shellcheck source=/dev/null
+		. "/km/suites/$1"
+	) || fail "suite $1" "ended with exit code $?"
+}
+
+# What the kernel says of itself when something of it broke, whoever noticed.
+check_dmesg() {
+	dmesg >/tmp/results/dmesg
+	dmesg_bad=$(grep -E 'WARNING:|BUG:|Oops|Call Trace|UBSAN|recursion limit|detected stall|waiting for .* to become free' /tmp/results/dmesg)
+	if [ -z "$dmesg_bad" ]; then
+		pass "dmesg: nothing broke"
+	else
+		fail "dmesg: nothing broke" "$(printf '%s' "$dmesg_bad" | head -n 5)"
+	fi
+}

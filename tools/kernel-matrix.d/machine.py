@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of a guest: three serial ports out, and nothing else in or out."""
+
+import subprocess
+import time
+
+ARGUMENTS = (
+    "-accel tcg -cpu max -smp 2 -m 1G -nodefaults -no-user-config -nic none -display none -no-reboot"
+).split()
+
+# panic=-1 with -no-reboot ends the emulator at once. Emulated, and beside other load, a
+# CPU may well be away for longer than the watchdog's 10 s without anything being wrong.
+# Mitigations stay on: the verifier behaves differently without them.
+CMDLINE = "console=ttyS0 panic=-1 oops=panic watchdog_thresh=40 rdinit=/init"
+
+
+class Machine:
+    """console.log: the kernel's messages; report: lines for us; results.tar: files."""
+
+    def __init__(self, kernel, initrd, directory):
+        self.console = directory / "console.log"
+        self.report = directory / "report"
+        self.results = directory / "results.tar"
+        for file in (self.console, self.report, self.results):
+            file.write_bytes(b"")
+        self._base = ["qemu-system-x86_64", *ARGUMENTS, "-kernel", str(kernel.image), "-initrd", str(initrd)]
+
+    def interactive(self):
+        """The console on this terminal. Ctrl-A X ends it."""
+        return subprocess.call(
+            [*self._base, "-append", CMDLINE, "-serial", "mon:stdio", *self._serial(self.report, self.results)]
+        )
+
+    def run(self, timeout, on_line):
+        """Feeds each line of the report to on_line. Returns seconds taken, or None at a timeout."""
+        command = [*self._base, "-append", CMDLINE, *self._serial(self.console, self.report, self.results)]
+        start = time.monotonic()
+        guest = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        try:
+            with open(self.report, encoding="utf-8", errors="replace") as report:
+                rest = ""
+                while True:
+                    ended = guest.poll() is not None
+                    rest += report.read()
+                    *lines, rest = rest.split("\n")
+                    for line in lines:
+                        on_line(line.rstrip("\r"))
+                    if ended:
+                        return time.monotonic() - start
+                    if time.monotonic() - start > timeout:
+                        return None
+                    time.sleep(0.05)
+        finally:
+            if guest.poll() is None:
+                guest.kill()
+            guest.wait()
+
+    @staticmethod
+    def _serial(*files):
+        return [word for file in files for word in ("-serial", f"file:{file}")]
