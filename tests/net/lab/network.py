@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lab: hosts client, source and target, joined by a bridge in a fourth namespace, "switch".
+
+    client eth0 ──┐
+    source eth0 ──┼── bridge br0 (host "switch"; its ports are named after the hosts)
+    target eth0 ──┘
+
+Nothing is made in the machine's own network namespace.
+"""
+
+import ipaddress
+import itertools
+
+from .host import Host
+
+NET4 = ipaddress.ip_network("10.77.0.0/24")
+NET6 = ipaddress.ip_network("fd77::/64")
+HOSTS = ("client", "source", "target")
+
+# Who computes checksums: with veth's default nobody does, so that a wrong update stays invisible.
+OFFLOADS = {
+    "default": (),
+    "egress-off": ("source",),
+    "sender-off": ("client",),
+    "all-off": HOSTS,
+}
+
+
+class Lab:
+    def __init__(self, offload="default", static_arp=False, mtu=1500, persistent=False):
+        self._tables = itertools.count()
+        self.hosts = {}
+        try:
+            self._build(mtu, persistent)
+            for name in OFFLOADS[offload]:
+                self[name].run(["ethtool", "-K", "eth0", "tx", "off"])
+            if static_arp:
+                self._pin_neighbours()
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def adopt(cls, pids):
+        """The lab that another process made: {host name: pid of its holder}."""
+        lab = cls.__new__(cls)
+        lab._tables = itertools.count(1000)
+        lab.hosts = {name: Host(name, pid, persistent=True) for name, pid in pids.items()}
+        lab._addresses()
+        return lab
+
+    def _build(self, mtu, persistent):
+        for name in ("switch", *HOSTS):
+            self.hosts[name] = Host(name, persistent=persistent)
+        self._addresses()
+        self.switch.run(["ip", "-batch", "-"], stdin="\n".join([
+            "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+            f"link set br0 mtu {mtu} up",
+            *(f"link add {name} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {self[name].pid}"
+              for name in HOSTS),
+            *(f"link set {name} master br0 up" for name in HOSTS), ""]))
+        for name in HOSTS:
+            host = self[name]
+            host.run(["ip", "-batch", "-"], stdin="\n".join([
+                f"addr add {host.address}/{NET4.prefixlen} dev eth0",
+                f"addr add {host.address6}/{NET6.prefixlen} dev eth0 nodad",
+                "link set eth0 up", ""]))
+
+    def _addresses(self):
+        for number, name in enumerate(HOSTS, 1):
+            self[name].address = str(NET4[number])
+            self[name].address6 = str(NET6[number])
+
+    def _pin_neighbours(self):
+        for host, other in itertools.permutations(HOSTS, 2):
+            for address in (self[other].address, self[other].address6):
+                self[host].run(["ip", "neigh", "replace", address, "lladdr", self[other].mac(),
+                                "dev", "eth0", "nud", "permanent"])
+
+    def __getitem__(self, name):
+        return self.hosts[name]
+
+    switch = property(lambda self: self["switch"])
+    client = property(lambda self: self["client"])
+    source = property(lambda self: self["source"])
+    target = property(lambda self: self["target"])
+
+    def unplug(self, name):
+        """The host vanishes from the network, as if its cable were pulled at the switch."""
+        self.switch.run(["ip", "link", "set", name, "nomaster"])
+
+    def plug(self, name):
+        self.switch.run(["ip", "link", "set", name, "master", "br0"])
+
+    def lose(self, sender, receiver, per_mille):
+        """Drops IPv4 packets from one host to another at random. Returns the table, for heal()."""
+        table = f"loss{next(self._tables)}"
+        self.switch.run(["nft", "-f", "-"], stdin=f"""
+table netdev {table} {{
+  chain drop_some {{
+    type filter hook ingress device "{sender}" priority 0; policy accept;
+    ip saddr {self[sender].address} ip daddr {self[receiver].address} \
+numgen random mod 1000 < {per_mille} counter drop
+  }}
+}}
+""")
+        return table
+
+    def heal(self, table):
+        self.switch.run(["nft", "delete", "table", "netdev", table])
+
+    def close(self):
+        for host in reversed(list(self.hosts.values())):
+            host.close()
+        self.hosts.clear()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
