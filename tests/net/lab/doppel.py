@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program under test, as an operator would call it on a host of the lab."""
+
+import json
+import os
+
+from . import wait
+
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__)))))
+BINARY = os.path.join(REPOSITORY, "build", "doppel")
+
+
+def binary():
+    """DOPPEL in the environment names another build."""
+    return os.path.abspath(os.environ.get("DOPPEL", BINARY))
+
+
+class Doppel:
+    def __init__(self, host, attach_mode=None):
+        self.host, self.attach_mode = host, attach_mode
+
+    def run(self, *arguments, check=True, timeout=60):
+        return self.host.run([binary(), *arguments], check=check, timeout=timeout)
+
+    def attach(self, *options, check=True):
+        mode = ["--attach-mode", self.attach_mode] if self.attach_mode else []
+        return self.run("attach", *options, *mode, check=check)
+
+    def detach(self, check=True):
+        return self.run("detach", check=check)
+
+    def json(self, command):
+        return json.loads(self.run(command, "--json").stdout)
+
+    def counters(self):
+        return self.json("counters")
+
+    def status(self):
+        return self.json("status")
+
+    def ledger(self):
+        """Sums over all mappings and targets, the identity checked for each."""
+        counters = self.counters()
+        broken = violations(counters)
+        if broken:
+            raise AssertionError("; ".join(broken))
+        return totals(counters)
+
+    def wait_idle(self, observed=None, timeout=20.0):
+        """Waits until nothing is in flight and, if given, so many bytes were observed."""
+        def idle():
+            now = self.ledger()["bytes"]
+            enough = observed is None or now["observed"] >= observed
+            return now["in_flight"] == 0 and enough
+        wait.until(idle, f"the mirror to be idle with {observed} bytes observed", timeout, 0.05)
+        wait.settled(lambda: self.ledger()["bytes"], "the ledger", 0.2)
+        return self.ledger()
+
+
+def rows(counters):
+    for mapping in counters["mappings"]:
+        for target in mapping["targets"]:
+            yield f"{mapping['name']} {target['target']}", target
+
+
+def violations(counters):
+    """Sentences about where the ledger contradicts itself; empty if it is exact."""
+    said = []
+    for name, row in rows(counters):
+        b = row["bytes"]
+        if b["observed"] != b["delivered"] + b["in_flight"] + b["lost"] + b["excluded"]:
+            said.append(f"{name}: observed is not the sum of the rest: {b}")
+        for what in ("lost", "excluded"):
+            if b[what] != sum(row[what].values()):
+                said.append(f"{name}: {what} {b[what]} is not the sum of its reasons {row[what]}")
+        said += [f"{name}: {what} is negative: {n}" for what, n in b.items() if n < 0]
+    return said
+
+
+def totals(counters):
+    """The same shape as one target's counters, summed."""
+    total = {group: {} for group in ("flows", "bytes", "packets", "lost", "excluded")}
+    for _, row in rows(counters):
+        for group, sums in total.items():
+            for name, n in row[group].items():
+                sums[name] = sums.get(name, 0) + n
+    return total

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attach makes a mirror that needs no process; detach leaves nothing of ours and all of others."""
+
+import json
+import os
+
+from harness import MODES, case
+from lab import bpf, snapshot, wait
+from lab.bpf import Neighbour
+from lab.load import checked
+
+
+def assert_unchanged(host, before):
+    changes = snapshot.changes(before, snapshot.take(host))
+    assert not changes, "\n".join(changes)
+
+
+def own_objects(scene):
+    """Everything the mirror is made of: what is pinned, and the programs that status names."""
+    found = set(snapshot.objects(scene.lab.source))
+    return found | {("prog", hook["prog_id"]) for hook in ours_on_hooks(scene)}
+
+
+def ours_on_hooks(scene):
+    return [hook for hook in scene.doppel.status()["hooks"] if hook["ours"]]
+
+
+@case(mode=MODES)
+def leaves_nothing(env, mode):
+    scene = env.scene()
+    before = snapshot.take(scene.lab.source)
+    scene.attach()
+    assert snapshot.changes(before, snapshot.take(scene.lab.source)), "attach changed nothing"
+    objects = own_objects(scene)
+    assert {kind for kind, _ in objects} >= {"prog", "map"}, objects
+    sent = scene.load("sets", connections=20, count=2000)["sent"]
+    scene.assert_all_delivered(sent)
+    scene.doppel.detach()
+    assert_unchanged(scene.lab.source, before)
+    wait.until(lambda: not [o for o in objects if bpf.exists(*o)], "the kernel to free our objects")
+    scene.load("sets", connections=20, count=2000, prefix="after")
+    assert scene.target[0].stats()["cmd_set"] == 2000, "sets after detach reached the target"
+    scene.assert_harmless(resets_to_target=True)
+
+
+@case(mode=MODES, hook=("ingress", "egress"))
+def keeps_a_foreign_filter(env, mode, hook):
+    """A clsact filter that was there before stays, and goes on counting."""
+    scene = env.scene()
+    port = 11211 if hook == "ingress" else 9
+    foreign = Neighbour(scene.lab.source, "clsact", port=port, hook=hook)
+    before = snapshot.take(scene.lab.source)
+    scene.attach()
+    scene.assert_all_delivered(scene.load("sets", connections=20, count=2000)["sent"])
+    scene.doppel.detach()
+    assert_unchanged(scene.lab.source, before)
+    if hook == "ingress":
+        seen = foreign.read()[0]
+        scene.load("sets", connections=20, count=2000, prefix="after")
+        assert foreign.read()[0] >= seen + 2000, "the foreign filter counts no longer"
+
+
+@case(mode=MODES)
+def keeps_an_empty_foreign_clsact(env, mode):
+    """A clsact qdisc that was there before stays, though nothing is in it."""
+    scene = env.scene()
+    scene.lab.source.run(["tc", "qdisc", "add", "dev", "eth0", "clsact"])
+    before = snapshot.take(scene.lab.source)
+    scene.attach()
+    scene.doppel.detach()
+    assert_unchanged(scene.lab.source, before)
+
+
+@case(mode=MODES)
+def keeps_a_filter_added_meanwhile(env, mode):
+    """Somebody's filter that came while the mirror was attached survives detach."""
+    scene = env.scene()
+    scene.attach()
+    foreign = Neighbour(scene.lab.source, "clsact")
+    scene.doppel.detach()
+    scene.load("sets", connections=20, count=2000)
+    assert foreign.read()[0] >= 2000, "detach removed a neighbour's filter"
+
+
+@case(mode=MODES)
+def under_load(env, mode):
+    """Attach and detach again and again in the middle of a load: no client sees an error."""
+    scene = env.scene()
+    before = snapshot.take(scene.lab.source)
+    load = scene.start("mixed", connections=50, seconds=8, batch=4, rate=8000)
+    rounds = 0
+    while load.running():
+        scene.attach()
+        wait.until(lambda: scene.doppel.ledger()["bytes"]["observed"] > 0 or not load.running(),
+                   "the mirror to see the load")
+        scene.doppel.detach()
+        rounds += 1
+    result = checked(load.result())
+    assert rounds >= 2, f"{rounds} rounds"
+    assert result["latency_us"]["max"] < 500_000, result
+    assert_unchanged(scene.lab.source, before)
+    scene.assert_harmless(resets_to_target=True)
+
+
+@case(mode=MODES)
+def needs_no_process(env, mode):
+    """After attach no process of ours is left on the host, and the mirror works."""
+    scene = env.scene()
+    scene.attach()
+    for pid in scene.lab.source.inhabitants():
+        with open(f"/proc/{pid}/comm", encoding="ascii") as f:
+            assert "doppel" not in f.read(), f"process {pid} is still there"
+    scene.assert_all_delivered(scene.load("sets", connections=20, count=2000)["sent"])
+    scene.assert_same(keys=2000)
+
+
+@case(mode=MODES)
+def second_attach_is_refused(env, mode):
+    """It says what to do, and the first mirror goes on."""
+    scene = env.scene()
+    scene.attach()
+    sent = scene.load("sets", connections=20, count=1000, prefix="one")["sent"]
+    before = snapshot.take(scene.lab.source)
+    again = scene.doppel.attach(*scene.mapping(), check=False)
+    assert again.returncode == 1, again
+    assert "detach" in again.stderr, again.stderr
+    assert_unchanged(scene.lab.source, before)
+    sent += scene.load("sets", connections=20, count=1000, prefix="two")["sent"]
+    scene.assert_all_delivered(sent)
+    scene.assert_same(keys=2000)
+
+
+@case(mode=MODES)
+def attach_again_after_detach(env, mode):
+    scene = env.scene()
+    for prefix in ("one", "two", "three"):
+        scene.attach()
+        scene.assert_all_delivered(
+            scene.load("sets", connections=20, count=1000, prefix=prefix)["sent"])
+        scene.doppel.detach()
+    scene.assert_same(keys=3000)
+
+
+@case(mode=MODES)
+def failed_attach_leaves_nothing(env, mode):
+    """The second of two devices does not exist: nothing is half attached."""
+    scene = env.scene()
+    before = snapshot.take(scene.lab.source)
+    target = {"address": scene.lab.target.address, "port": 11211}
+    config = {"mappings": [
+        {"name": "good", "device": "eth0", "direction": "ingress", "protocol": "tcp",
+         "ports": "11211", "targets": [target]},
+        {"name": "bad", "device": "absent0", "direction": "ingress", "protocol": "tcp",
+         "ports": "11212", "targets": [target]}]}
+    done = attach_config(scene, config, check=False)
+    assert done.returncode in (1, 2), done
+    assert "absent0" in done.stderr, done.stderr
+    assert_unchanged(scene.lab.source, before)
+
+
+@case(mode=MODES)
+def config_file(env, mode):
+    """A range of ports from a file maps onto the target's ports, from the given one upward."""
+    scene = env.scene(ports=(11211, 11212))
+    attach_config(scene, {"mappings": [
+        {"name": "data", "device": "eth0", "direction": "ingress", "protocol": "tcp",
+         "ports": "11211-11212",
+         "targets": [{"address": scene.lab.target.address, "port": 11211}]}]})
+    assert [m["name"] for m in scene.doppel.counters()["mappings"]] == ["data"]
+    sent = sum(scene.load("sets", port=port, prefix=f"p{port}-", connections=8, count=500)["sent"]
+               for port in scene.ports)
+    scene.assert_all_delivered(sent)
+    scene.assert_same(keys=500)
+
+
+def attach_config(scene, config, check=True):
+    """Attaches from a file that lies on the host's own /run, made for this namespace only."""
+    host = scene.lab.source
+    host.run(["mount", "-t", "tmpfs", "tmpfs", "/run"])
+    with open(host.root("/run/doppel.json"), "w", encoding="ascii") as f:
+        json.dump(config, f)
+    try:
+        return scene.doppel.attach("--config", "/run/doppel.json", check=check)
+    finally:
+        os.unlink(host.root("/run/doppel.json"))
+        host.run(["umount", "/run"])

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The target is not there, from the start or from the middle of a load on: clients do not notice,
+and the ledger says what became of every byte."""
+
+from harness import MODES, case
+from lab import wait
+from lab.load import checked
+
+# What the ledger may say of bytes that a target without a listener did not take.
+REFUSED = {"target_refused", "target_reset", "target_closed", "backoff"}
+
+
+def accounted(scene, sent):
+    """The ledger, once it has seen all that was sent; its identity is checked on the way."""
+    def seen():
+        ledger = scene.doppel.ledger()
+        return ledger if ledger["bytes"]["observed"] == sent else None
+    return wait.until(seen, f"{sent} bytes observed", 10)
+
+
+def latencies(scene, prefix):
+    """Of single requests, one after another, and of new connections with one request each."""
+    steady = scene.load("sets", connections=1, count=3000, prefix=f"{prefix}-steady")
+    fresh = scene.load("sets", connections=500, count=500, at_once=1, prefix=f"{prefix}-fresh")
+    return steady, fresh
+
+
+def assert_no_slower(before, after):
+    """Loose bounds: a shared machine is noisy, while waiting for a target costs from 200 ms up."""
+    for then, now in zip(before, after):
+        a, b = then["latency_us"], now["latency_us"]
+        assert b["p50"] <= 2 * a["p50"] + 200, f"median {a['p50']} us became {b['p50']} us"
+        assert b["p99"] <= 4 * a["p99"] + 5000, f"p99 {a['p99']} us became {b['p99']} us"
+        assert b["max"] <= a["max"] + 150_000, f"maximum {a['max']} us became {b['max']} us"
+
+
+@case(mode=MODES, what=("port-closed", "host-down", "host-down-static-arp"))
+def from_the_start(env, mode, what):
+    scene = env.scene(target_runs=False, static_arp=what.endswith("static-arp"))
+    if what.startswith("host-down"):
+        scene.lab.unplug("target")
+    before = latencies(scene, "before")
+    scene.attach()
+    after = latencies(scene, "after")
+    sent = sum(part["sent"] for part in after)
+    ledger = accounted(scene, sent)
+    assert ledger["bytes"]["delivered"] == 0, ledger
+    if what == "port-closed":
+        scene.doppel.wait_idle(observed=sent)
+        ledger = scene.doppel.ledger()
+        reasons = {r for part in ("lost", "excluded") for r, n in ledger[part].items() if n}
+        assert reasons and reasons <= REFUSED, ledger
+    assert_no_slower(before, after)
+    scene.assert_harmless(resets_to_target=True)
+    stored = scene.source[0].stats()["cmd_set"]
+    assert stored == 2 * 3500, f"the source has {stored} sets"
+
+
+@case(mode=MODES, what=("port-closes", "host-vanishes"))
+def in_mid_load(env, mode, what):
+    scene = env.scene()
+    scene.attach()
+    load = scene.start("sets", connections=50, count=30000, rate=6000, prefix="mid")
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] > 3000, "a tenth of the load to arrive", 20)
+    if what == "port-closes":
+        scene.target[0].kill()
+    else:
+        scene.lab.unplug("target")
+    result = checked(load.result())
+    assert result["latency_us"]["max"] < 500_000, result
+    ledger = accounted(scene, result["sent"])
+    b = ledger["bytes"]
+    assert 0 < b["delivered"] < result["sent"], b
+    if what == "port-closes":
+        reasons = {r for part in ("lost", "excluded") for r, n in ledger[part].items() if n}
+        assert reasons and reasons <= REFUSED, ledger
+    else:
+        scene.lab.plug("target")  # so that what the target holds can be compared with the ledger
+    assert scene.source[0].stats()["cmd_set"] == 30000
+    scene.assert_harmless(resets_to_target=True)
+
+
+@case(mode=MODES)
+def undelivered_bytes_have_a_reason_after_detach(env, mode):
+    """With the target's host down nothing is known for sure, until detach ends the waiting."""
+    scene = env.scene(target_runs=False)
+    scene.lab.unplug("target")
+    scene.attach()
+    scene.load("sets", connections=20, count=2000)
+    scene.doppel.detach()
+    left = scene.doppel.host.run(["ip", "link", "show", "doppel0"], check=False)
+    assert left.returncode != 0, "doppel0 is still there"
+    scene.load("sets", connections=20, count=2000, prefix="after")
+    scene.assert_harmless(resets_to_target=True)
