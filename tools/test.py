@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds doppel and runs all suites; the last line is "N passed, N failed, N skipped".
+
+Called by tools/test. With DOPPEL_REQUIRE_ALL=1 a skipped test of the suites "bpf" and "net" counts
+as a failure.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+
+CTEST_SUITES = ("unit", "cli", "bpf", "net")  # labels, in this order: what fails fast comes first
+MUST_NOT_SKIP = ("bpf", "net", "kernels")
+CLOSING = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.MULTILINE)
+GTEST = {name: re.compile(rf"^\[  {name}\s*\] (\d+) tests?", re.MULTILINE)
+         for name in ("PASSED", "FAILED", "SKIPPED")}
+REASONS = re.compile(r"^(?:SKIP .*|.*: Skipped\n.*)$", re.MULTILINE)
+
+
+class Suite:
+    def __init__(self, name):
+        self.name = name
+        self.passed = self.failed = self.skipped = 0
+        self.seconds = 0.0
+        self.reasons = []
+
+    def add(self, passed, failed, skipped):
+        self.passed += passed
+        self.failed += failed
+        self.skipped += skipped
+
+
+def command(suite, argv, **kwargs):
+    """Runs one command as one test of the suite."""
+    ok = subprocess.run(argv, check=False, **kwargs).returncode == 0
+    suite.add(int(ok), int(not ok), 0)
+    return ok
+
+
+def sources():
+    """All files of the checkout that are tracked or about to be."""
+    if shutil.which("git") and os.path.isdir(".git"):
+        listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+                                capture_output=True, text=True, check=True).stdout.split("\0")
+        return sorted(path for path in listed if os.path.isfile(path))
+    return sorted(os.path.join(where, name).removeprefix("./")
+                  for where, dirs, names in os.walk(".") for name in names
+                  if not where.startswith(("./build", "./.git")))
+
+
+def build(suite, args):
+    configure = ["cmake", "-S", ".", "-B", args.build, f"-DCMAKE_BUILD_TYPE={args.build_type}"]
+    return (command(suite, configure, stdout=subprocess.DEVNULL)
+            and command(suite, ["cmake", "--build", args.build, "--parallel", str(args.jobs)]))
+
+
+def check_format(suite):
+    files = [f for f in sources()
+             if f.endswith((".c", ".h", ".cpp", ".hpp", ".cc")) and not f.startswith("vmlinux/")]
+    command(suite, ["clang-format", "--dry-run", "-Werror", *files])
+
+
+def check_scripts(suite):
+    scripts = []
+    for path in sources():
+        with open(path, "rb") as f:
+            first = f.readline(80)
+        if re.match(rb"#!.*\b(ba|da)?sh\b", first):
+            scripts.append(path)
+    command(suite, ["shellcheck", *scripts])
+    for path in sources():
+        with open(path, "rb") as f:
+            python = path.endswith(".py") or b"python3" in f.readline(80)
+        if python:
+            with open(path, "rb") as f:
+                try:
+                    compile(f.read(), path, "exec")
+                    suite.add(1, 0, 0)
+                except SyntaxError as e:
+                    print(e)
+                    suite.add(0, 1, 0)
+
+
+def counts_of(output):
+    """(passed, failed, skipped) that a test program itself reported, or None."""
+    closing = CLOSING.findall(output)
+    if closing:
+        return tuple(map(int, closing[-1]))
+    found = {name: [int(n) for n in regex.findall(output)] for name, regex in GTEST.items()}
+    if not found["PASSED"]:
+        return None
+    return found["PASSED"][-1], sum(found["FAILED"][-1:]), sum(found["SKIPPED"][-1:])
+
+
+def read_junit(suite, path):
+    """Adds what a run of ctest reported, down to the single cases where a program counts them."""
+    if not os.path.exists(path):
+        suite.add(0, 1, 0)
+        return
+    for test in ElementTree.parse(path).getroot().iter("testcase"):
+        output = test.findtext("system-out") or ""
+        passed, failed, skipped = counts_of(output) or (0, 0, 0)
+        status = test.get("status")
+        if passed + failed + skipped == 0:
+            passed = int(status == "run")
+            skipped = int(status == "notrun" and test.find("skipped") is not None)
+            failed = int(not passed and not skipped)
+        elif status == "fail" and failed == 0:
+            failed = 1  # died after its last test, or did not end in time
+        if skipped:
+            suite.reasons += REASONS.findall(output) or [f"SKIP  {test.get('name')}"]
+        suite.add(passed, failed, skipped)
+
+
+def ctest(suite, args):
+    report = os.path.abspath(os.path.join(args.build, f"junit-{suite.name}.xml"))
+    if os.path.exists(report):
+        os.unlink(report)
+    subprocess.run(
+        ["ctest", "--test-dir", args.build, "--label-regex", f"^{suite.name}$", "--no-tests=error",
+         "--verbose" if suite.name == "net" else "--output-on-failure", "--output-junit", report,
+         "--test-output-size-passed", "10000000", "--test-output-size-failed", "10000000"], check=False)
+    read_junit(suite, report)
+
+
+def kernels(suite):
+    """The kernel matrix prints what it does; its closing line, if it has one, is counted."""
+    child = subprocess.Popen(["tools/kernel-matrix"], stdout=subprocess.PIPE, text=True)
+    output = []
+    for line in child.stdout:
+        print(line, end="", flush=True)
+        output.append(line)
+    code = child.wait()
+    passed, failed, skipped = counts_of("".join(output)) or (int(code == 0), int(code not in (0, 77)),
+                                                             int(code == 77))
+    if code not in (0, 77) and not failed:
+        failed = 1
+    suite.add(passed, failed, skipped)
+
+
+def arguments():
+    p = argparse.ArgumentParser(prog="tools/test", description=__doc__.splitlines()[0])
+    p.add_argument("suites", nargs="*", metavar="SUITE",
+                   help="build, format, scripts, unit, cli, bpf, net, kernels; default: all but kernels")
+    p.add_argument("--all", action="store_true", help="kernels, too (as when CI is set)")
+    p.add_argument("--build", default="build", metavar="DIR", help="default: build")
+    p.add_argument("--build-type", default="RelWithDebInfo", metavar="TYPE")
+    p.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="of the build")
+    return p.parse_args()
+
+
+def main():
+    args = arguments()
+    steps = {"build": lambda s: build(s, args), "format": check_format, "scripts": check_scripts,
+             **{name: lambda s: ctest(s, args) for name in CTEST_SUITES}, "kernels": kernels}
+    chosen = args.suites or [n for n in steps if n != "kernels" or args.all or os.environ.get("CI")]
+    unknown = [name for name in chosen if name not in steps]
+    if unknown:
+        print(f"unknown suite: {' '.join(unknown)}; there are: {' '.join(steps)}", file=sys.stderr)
+        return 2
+    suites = []
+    for name in steps:
+        # Nothing can be tested that is not built, or not built from this state of the sources.
+        if name not in chosen and not (name == "build" and set(chosen) - {"format", "scripts"}):
+            continue
+        suite = Suite(name)
+        suites.append(suite)
+        print(f"== {name}", flush=True)
+        begin = time.monotonic()
+        steps[name](suite)
+        suite.seconds = time.monotonic() - begin
+        if name == "build" and suite.failed:
+            break
+    return summary(suites)
+
+
+def summary(suites):
+    strict = bool(os.environ.get("DOPPEL_REQUIRE_ALL"))
+    for suite in suites:
+        for reason in suite.reasons:
+            print(reason.strip())
+        if strict and suite.skipped and suite.name in MUST_NOT_SKIP:
+            print(f"{suite.name}: a skipped test counts as a failure here (DOPPEL_REQUIRE_ALL)")
+            suite.failed, suite.skipped = suite.failed + suite.skipped, 0
+    print(f"\n{'suite':<10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
+    for s in suites:
+        print(f"{s.name:<10}{s.passed:>8}{s.failed:>8}{s.skipped:>9}{s.seconds:>9.1f}")
+    passed, failed, skipped = (sum(getattr(s, what) for s in suites)
+                               for what in ("passed", "failed", "skipped"))
+    print(f"\n{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
