@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One run of a guest: three serial ports out, and nothing else in or out."""
 
+import shlex
 import subprocess
 import time
 
@@ -23,19 +24,26 @@ class Machine:
         self.results = directory / "results.tar"
         for file in (self.console, self.report, self.results):
             file.write_bytes(b"")
-        self._base = ["qemu-system-x86_64", *ARGUMENTS, "-kernel", str(kernel.image), "-initrd", str(initrd)]
+        self._base = ["qemu-system-x86_64", *ARGUMENTS, "-append", CMDLINE]
+        self._base += ["-kernel", str(kernel.image), "-initrd", str(initrd)]
+
+    def _command(self, console):
+        words = [*self._base, "-serial", console]
+        for file in (self.report, self.results):
+            words += ["-serial", f"file:{file}"]
+        return words
+
+    def command_line(self):
+        return shlex.join(self._command("mon:stdio"))
 
     def interactive(self):
         """The console on this terminal. Ctrl-A X ends it."""
-        return subprocess.call(
-            [*self._base, "-append", CMDLINE, "-serial", "mon:stdio", *self._serial(self.report, self.results)]
-        )
+        return subprocess.call(self._command("mon:stdio"))
 
     def run(self, timeout, on_line):
         """Feeds each line of the report to on_line. Returns seconds taken, or None at a timeout."""
-        command = [*self._base, "-append", CMDLINE, *self._serial(self.console, self.report, self.results)]
         start = time.monotonic()
-        guest = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        guest = subprocess.Popen(self._command(f"file:{self.console}"), stdin=subprocess.DEVNULL)
         try:
             with open(self.report, encoding="utf-8", errors="replace") as report:
                 rest = ""
@@ -54,7 +62,3 @@ class Machine:
             if guest.poll() is None:
                 guest.kill()
             guest.wait()
-
-    @staticmethod
-    def _serial(*files):
-        return [word for file in files for word in ("-serial", f"file:{file}")]

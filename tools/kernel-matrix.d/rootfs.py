@@ -44,15 +44,19 @@ class RootFs:
             self.write(name or str(path), file.read(), 0o755 if os.access(path, os.X_OK) else 0o644)
 
     def program(self, path, name=None):
-        """A program of this machine with the shared libraries it needs."""
+        """A program of this machine, by its name or path, with the libraries it needs."""
         found = shutil.which(str(path), path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         if not found:
             raise Missing(f"{path} is not installed")
-        self.copy(found, name or f"usr/bin/{os.path.basename(found)}")
-        listed = subprocess.run(["ldd", found], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.linked(found, name or f"usr/bin/{os.path.basename(found)}")
+
+    def linked(self, file, name):
+        """A program or library, with the libraries it needs."""
+        self.copy(file, name)
+        listed = subprocess.run(["ldd", file], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         for line in listed.stdout.splitlines():
             if "not found" in line:
-                raise Missing(f"{found}: {line.strip()}")
+                raise Missing(f"{file}: {line.strip()}")
             match = re.search(r"(/\S+) \(0x", line)
             if match:
                 self.copy(match.group(1))

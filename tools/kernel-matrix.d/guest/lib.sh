@@ -36,12 +36,15 @@ wait_for() {
 	done
 }
 
-# A suite runs in a shell of its own, so that it cannot end process 1 and so the kernel.
+# A suite runs in a process of its own, so that it cannot end process 1 and so the kernel.
 suite() {
-	(
+	case $1 in
+	*.py) python3 -B "/km/suites/$1" ;;
+	*) (
 		# shellcheck source=/dev/null
 		. "/km/suites/$1"
-	) || fail "suite $1" "ended with exit code $?"
+	) ;;
+	esac || fail "suite $1" "ended with exit code $?"
 }
 
 # What the kernel says of itself when something of it broke, whoever noticed.
