@@ -3,6 +3,7 @@
 // Mutating functions hold an exclusive flock on the pin directory of bpffs while they work.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "userspace/error.h"
@@ -11,12 +12,20 @@
 
 namespace doppel {
 
+// Settings of the process; main sets them before its first other call.
+struct RimOptions {
+  std::string bpffs;   // mount point to use; empty: $DOPPEL_BPFFS, else /sys/fs/bpf
+  int verbosity = 0;   // 1: libbpf's warnings on standard error, 2: its debugging output too
+};
+RimOptions &rim_options();
+
 // netlink.cpp
 Result<HostView> view_host(const Config &config);
 
 // attach.cpp. All or nothing: on an error everything that was made is removed again.
-// Fails if a data plane of ours is attached already.
-Result<std::vector<std::string>> attach(const Plan &plan, const Config &config);  // warnings
+// Fails if a data plane of ours is attached already, or remains of one are there.
+// Returns its own warnings; those of the plan are not repeated.
+Result<std::vector<std::string>> attach(const Plan &plan, const Config &config);
 
 // Removes everything of ours, also what only half exists; needs no state file.
 // Drains first: FIN after the last byte of each shadow, then waits, at most drain_ms.
