@@ -75,7 +75,9 @@ Filter parse_filter(const nlmsghdr *h) {
 } // namespace
 
 Result<IngressQdisc> ingress_qdisc(Rtnl &nl, uint32_t ifindex, const std::string &device) {
-  RtnlRequest q(RTM_GETQDISC, 0);
+  // The answer is sent like a notification: to the asker only if it wants the echo
+  // (qdisc_notify(), nlmsg_notify()).
+  RtnlRequest q(RTM_GETQDISC, NLM_F_ECHO);
   start(q, ifindex, TC_H_CLSACT); // the same number as TC_H_INGRESS: one slot for both
   std::vector<RtnlMessage> replies;
   RtnlStatus s = nl.run(q, &replies);
