@@ -65,8 +65,8 @@ def table(scene):
         f"{'sets':>18}{'gets':>18}")
     agree = True
     for source, target in zip(scene.source, scene.target):
+        s, t = source.stats(), target.stats()  # before the reading of keys adds gets of its own
         a, b = source.contents(), target.contents()
-        s, t = source.stats(), target.stats()
         equal = sum(a[key] == b.get(key) for key in a)
         say(f"{source.port:<8}{len(a):>16}{len(b):>16}{equal:>14}"
             f"{s['cmd_set']:>9}{t['cmd_set']:>9}{s['cmd_get']:>9}{t['cmd_get']:>9}")

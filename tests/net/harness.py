@@ -133,8 +133,10 @@ def _run(one, obstacles):
 
 
 def select(patterns):
-    """All cases whose name contains one of the patterns (or equals it)."""
-    return [c for c in _cases if not patterns or any(p == c.name or p in c.name for p in patterns)]
+    """All cases whose name contains one of the patterns; "suite." means those of that suite."""
+    def fits(name, pattern):
+        return name.startswith(pattern) if pattern.endswith(".") else pattern in name
+    return [c for c in _cases if not patterns or any(fits(c.name, p) for p in patterns)]
 
 
 def main(patterns, list_only=False):

@@ -2,7 +2,7 @@
 """Attach makes a mirror that needs no process; detach leaves nothing of ours and all of others."""
 
 import json
-import os
+import tempfile
 
 from harness import MODES, case
 from lab import bpf, snapshot, wait
@@ -131,6 +131,18 @@ def second_attach_is_refused(env, mode):
 
 
 @case(mode=MODES)
+def second_detach_says_so(env, mode):
+    """Detach without a mirror changes nothing and does not pretend to have done something."""
+    scene = env.scene()
+    scene.attach()
+    assert json.loads(scene.doppel.run("detach", "--json").stdout)["was_attached"] is True
+    before = snapshot.take(scene.lab.source)
+    again = json.loads(scene.doppel.run("detach", "--json", check=False).stdout)
+    assert again["was_attached"] is False, again
+    assert_unchanged(scene.lab.source, before)
+
+
+@case(mode=MODES)
 def attach_again_after_detach(env, mode):
     scene = env.scene()
     for prefix in ("one", "two", "three"):
@@ -174,13 +186,7 @@ def config_file(env, mode):
 
 
 def attach_config(scene, config, check=True):
-    """Attaches from a file that lies on the host's own /run, made for this namespace only."""
-    host = scene.lab.source
-    host.run(["mount", "-t", "tmpfs", "tmpfs", "/run"])
-    with open(host.root("/run/doppel.json"), "w", encoding="ascii") as f:
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
         json.dump(config, f)
-    try:
-        return scene.doppel.attach("--config", "/run/doppel.json", check=check)
-    finally:
-        os.unlink(host.root("/run/doppel.json"))
-        host.run(["umount", "/run"])
+        f.flush()
+        return scene.doppel.attach("--config", f.name, check=check)

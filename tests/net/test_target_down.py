@@ -2,8 +2,10 @@
 """The target is not there, from the start or from the middle of a load on: clients do not notice,
 and the ledger says what became of every byte."""
 
+import json
+
 from harness import MODES, case
-from lab import wait
+from lab import doppel, wait
 from lab.load import checked
 
 # What the ledger may say of bytes that a target without a listener did not take.
@@ -86,9 +88,14 @@ def undelivered_bytes_have_a_reason_after_detach(env, mode):
     scene = env.scene(target_runs=False)
     scene.lab.unplug("target")
     scene.attach()
-    scene.load("sets", connections=20, count=2000)
-    scene.doppel.detach()
-    left = scene.doppel.host.run(["ip", "link", "show", "doppel0"], check=False)
+    sent = scene.load("sets", connections=20, count=2000)["sent"]
+    last = json.loads(scene.doppel.run("detach", "--json").stdout)["counters"]
+    wrong = doppel.violations(last)
+    assert not wrong, wrong
+    ledger = doppel.totals(last)
+    b = ledger["bytes"]
+    assert b["observed"] == sent and b["in_flight"] == 0 and b["delivered"] == 0, ledger
+    left = scene.lab.source.run(["ip", "link", "show", "doppel0"], check=False)
     assert left.returncode != 0, "doppel0 is still there"
     scene.load("sets", connections=20, count=2000, prefix="after")
     scene.assert_harmless(resets_to_target=True)
