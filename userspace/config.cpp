@@ -72,7 +72,7 @@ private:
     if (is_name(s))
       m_.name = s;
     else
-      r_.error(v, path, quoted(s) + " cannot be a name",
+      r_.error(v, path, in_quotes(s) + " cannot be a name",
                "use 1 to 32 letters, digits, \".\", \"_\" and \"-\"");
   }
 
@@ -83,7 +83,7 @@ private:
     if (is_device(s))
       m_.device = s;
     else
-      r_.error(v, path, quoted(s) + " cannot be the name of a device", "`ip link` lists them");
+      r_.error(v, path, in_quotes(s) + " cannot be the name of a device", "`ip link` lists them");
   }
 
   void protocol(const JsonValue &v, const std::string &path) {
@@ -118,13 +118,13 @@ private:
       return;
     const auto a = parse_address(s);
     if (!a)
-      r_.error(v, path, quoted(s) + " is not an IP address",
+      r_.error(v, path, in_quotes(s) + " is not an IP address",
                "write the target's address in numbers: host names are not looked up");
     else if (!a->is_v4())
-      r_.error(v, path, "IPv6 is not yet supported: " + quoted(s),
+      r_.error(v, path, "IPv6 is not yet supported: " + in_quotes(s),
                "give an IPv4 address of the target");
     else if (!is_host_address(*a))
-      r_.error(v, path, quoted(s) + " is not the address of a host");
+      r_.error(v, path, in_quotes(s) + " is not the address of a host");
     else
       target.address = *a;
   }
@@ -163,7 +163,7 @@ Result<AttachMode> parse_attach_mode(const std::string &text) {
       return mode;
     names.push_back(name);
   }
-  return Error{"--attach-mode", quoted(text) + " is none of " + quoted_list(names), "",
+  return Error{"--attach-mode", in_quotes(text) + " is none of " + quoted_list(names), "",
                Exit::usage};
 }
 

@@ -52,7 +52,7 @@ void check_pair(const MappingConfig &earlier, const MappingConfig &later, Errors
         "a port of a device is captured once per direction: give one mapping two targets instead");
   else if (!later.name.empty() && earlier.name == later.name)
     add(errors, later.where,
-        "the name " + quoted(later.name) + " is taken by " + earlier.where,
+        "the name " + in_quotes(later.name) + " is taken by " + earlier.where,
         "each mapping needs a name of its own");
 }
 

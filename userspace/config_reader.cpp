@@ -35,7 +35,7 @@ void ConfigReader::object(const JsonValue &v, const std::string &path,
     const std::string item_path =
         (path.empty() ? "" : path + ".") + (plain && item.key.size() <= 64 ? item.key : "?");
     if (std::find(seen.begin(), seen.end(), item.key) != seen.end()) {
-      error(item, item_path, "the key " + quoted(item.key) + " is given twice",
+      error(item, item_path, "the key " + in_quotes(item.key) + " is given twice",
             "remove one of the two");
       continue;
     }
@@ -43,7 +43,7 @@ void ConfigReader::object(const JsonValue &v, const std::string &path,
     const auto field = std::find(known.begin(), known.end(), item.key);
     if (field == known.end()) {
       const auto near = nearest(item.key, known);
-      error(item, item_path, "unknown key " + quoted(item.key),
+      error(item, item_path, "unknown key " + in_quotes(item.key),
             near ? "did you mean \"" + *near + "\"?" : "known here are " + quoted_list(known));
       continue;
     }
@@ -121,7 +121,7 @@ bool ConfigReader::size(const JsonValue &v, const std::string &path, uint64_t mi
     return false;
   }
   if (*n < min || *n > max) {
-    error(v, path, quoted(v.string) + " is out of range",
+    error(v, path, in_quotes(v.string) + " is out of range",
           "give from " + std::to_string(min) + " to " + std::to_string(max) + " bytes");
     return false;
   }
@@ -134,7 +134,7 @@ bool ConfigReader::not_a_choice(const JsonValue &v, const std::string &path,
   if (!is(v, path, JsonValue::Kind::string))
     return false;
   const auto near = nearest(v.string, names);
-  error(v, path, quoted(v.string) + " is none of " + quoted_list(names),
+  error(v, path, in_quotes(v.string) + " is none of " + quoted_list(names),
         near ? "did you mean \"" + *near + "\"?" : "");
   return false;
 }

@@ -53,7 +53,7 @@ Result<MappingConfig> parse_x(const std::string &device, const std::string &x) {
   if (const auto port = parse_number(m.name, 65535); port && *port > 0)
     m.port_first = m.port_last = static_cast<uint16_t>(*port);
   else
-    errors.push_back(usage(where, quoted(m.name) + " is not a port", "ports go from 1 to 65535"));
+    errors.push_back(usage(where, in_quotes(m.name) + " is not a port", "ports go from 1 to 65535"));
 
   TargetConfig t;
   t.where = where;
@@ -61,7 +61,7 @@ Result<MappingConfig> parse_x(const std::string &device, const std::string &x) {
   if (const auto port = parse_number(port_text, 65535); port && *port > 0)
     t.port = static_cast<uint16_t>(*port);
   else
-    errors.push_back(usage(where, quoted(port_text) + " is not a port", "ports go from 1 to 65535"));
+    errors.push_back(usage(where, in_quotes(port_text) + " is not a port", "ports go from 1 to 65535"));
 
   std::string host = x.substr(dash + 1, colon - dash - 1);
   const bool brackets = host.size() >= 2 && host.front() == '[' && host.back() == ']';
@@ -69,14 +69,14 @@ Result<MappingConfig> parse_x(const std::string &device, const std::string &x) {
     host = host.substr(1, host.size() - 2);
   const auto address = parse_address(host);
   if (address && !address->is_v4())
-    errors.push_back(usage(where, "IPv6 is not yet supported: " + quoted(host),
+    errors.push_back(usage(where, "IPv6 is not yet supported: " + in_quotes(host),
                            "give an IPv4 address of the target"));
   else if (!address || brackets)
     errors.push_back(
-        usage(where, quoted(host) + " is not an IP address",
+        usage(where, in_quotes(host) + " is not an IP address",
               "write the target's address in numbers: host names are not looked up"));
   else if (!is_host_address(*address))
-    errors.push_back(usage(where, quoted(host) + " is not the address of a host", ""));
+    errors.push_back(usage(where, in_quotes(host) + " is not the address of a host", ""));
   else
     t.address = *address;
 

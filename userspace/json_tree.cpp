@@ -103,16 +103,13 @@ public:
   }
   bool parse_error(std::size_t position, const std::string &,
                    const nlohmann::detail::exception &ex) override {
-    // "[json.exception...] parse error at line 3, column 4: syntax error while parsing ..."
+    // "[json.exception.parse_error.101] parse error at line 3, column 4: syntax error while ..."
     std::string what = ex.what();
-    for (const std::string_view mark : {"column ", "] "}) {
-      const size_t at = what.find(mark);
-      const size_t colon = at == std::string::npos ? at : what.find(": ", at);
-      if (colon != std::string::npos) {
-        what = what.substr(colon + 2);
-        break;
-      }
-    }
+    const size_t column = what.find(", column ");
+    if (column != std::string::npos && what.find(": ", column) != std::string::npos)
+      what = what.substr(what.find(": ", column) + 2);
+    else if (what.starts_with('[') && what.find("] ") != std::string::npos)
+      what = what.substr(what.find("] ") + 2);
     fail(position == 0 ? 0 : position - 1, "not JSON: " + what,
          "a comma too many or too few before this place is the usual cause");
     return false;

@@ -11,6 +11,7 @@
 #include "doppel/abi.h"
 #include "userspace/config.h"
 #include "userspace/error.h"
+#include "userspace/text.h"
 
 namespace doppel {
 
@@ -37,6 +38,7 @@ struct HostView {
   std::vector<DeviceView> devices;
   std::map<std::string, Route> routes;  // by text of the target's address; missing: no route
   uint16_t local_port_first = 32768, local_port_last = 60999;  // ip_local_port_range
+  std::vector<PortRange> local_reserved;  // ip_local_reserved_ports: never chosen by this host
   bool has_tcx = false;
 };
 
@@ -66,6 +68,8 @@ struct Plan {
   std::vector<std::string> warnings;
 };
 
+// Every reason at once why this host cannot do what the configuration wants; or what to do.
+// Exit::usage where the configuration is to blame, Exit::failure where the host is.
 Result<Plan> make_plan(const Config &config, const HostView &host);
 
 }  // namespace doppel

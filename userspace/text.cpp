@@ -22,12 +22,12 @@ Result<PortRange> parse_ports(std::string_view text) {
   const std::string_view tail = dash == std::string_view::npos ? head : text.substr(dash + 1);
   const auto first = parse_number(head, UINT64_MAX), last = parse_number(tail, UINT64_MAX);
   if (!first || !last)
-    return Error{"", quoted(text) + " is not a port or a range of ports",
+    return Error{"", in_quotes(text) + " is not a port or a range of ports",
                  "write \"11211\" or \"11211-11212\"", Exit::usage};
   if (*first < 1 || *first > 65535 || *last < 1 || *last > 65535)
-    return Error{"", quoted(text) + " is out of range", "ports go from 1 to 65535", Exit::usage};
+    return Error{"", in_quotes(text) + " is out of range", "ports go from 1 to 65535", Exit::usage};
   if (*first > *last)
-    return Error{"", "the range " + quoted(text) + " ends before it starts",
+    return Error{"", "the range " + in_quotes(text) + " ends before it starts",
                  "write the lower port first", Exit::usage};
   return PortRange{static_cast<uint16_t>(*first), static_cast<uint16_t>(*last)};
 }
@@ -35,6 +35,17 @@ Result<PortRange> parse_ports(std::string_view text) {
 std::string ports_text(PortRange range) {
   const std::string first = std::to_string(range.first);
   return range.first == range.last ? first : first + "-" + std::to_string(range.last);
+}
+
+std::vector<PortRange> parse_port_list(std::string_view text) {
+  std::vector<PortRange> list;
+  while (!text.empty()) {
+    const size_t end = text.find_first_of(", \t\n");
+    if (const Result<PortRange> range = parse_ports(text.substr(0, end)))
+      list.push_back(*range);
+    text = end == std::string_view::npos ? "" : text.substr(end + 1);
+  }
+  return list;
 }
 
 Result<uint64_t> parse_size(std::string_view text) {
@@ -48,7 +59,7 @@ Result<uint64_t> parse_size(std::string_view text) {
       return *n << shift;
     break;
   }
-  return Error{"", quoted(text) + " is not a size",
+  return Error{"", in_quotes(text) + " is not a size",
                "write bytes, or a whole number with KiB, MiB or GiB: \"64MiB\"", Exit::usage};
 }
 
@@ -96,7 +107,7 @@ std::string quoted_list(const std::vector<std::string> &words) {
   return s;
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   std::string s = "\"";
   for (const char c : text.substr(0, 64)) {
     const auto u = static_cast<unsigned char>(c);

@@ -25,6 +25,9 @@ Result<PortRange> parse_ports(std::string_view text);
 // "11211" where both ends are the same, else "11211-11212".
 std::string ports_text(PortRange range);
 
+// "8080,9148-9150" as in net.ipv4.ip_local_reserved_ports; what is no port is passed over.
+std::vector<PortRange> parse_port_list(std::string_view text);
+
 // "65536", "64KiB", "64MiB", "1GiB" in bytes. Only Error.what and .hint are filled in.
 Result<uint64_t> parse_size(std::string_view text);
 
@@ -36,6 +39,6 @@ std::optional<std::string> nearest(std::string_view word, const std::vector<std:
 std::string quoted_list(const std::vector<std::string> &words);
 
 // For messages: control bytes as \xNN, at most 64 bytes, in double quotes.
-std::string quoted(std::string_view text);
+std::string in_quotes(std::string_view text);
 
 } // namespace doppel

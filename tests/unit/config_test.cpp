@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/config.h"
+
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+
+#include <cstdio>
+
+#include "tests/unit/show_errors.h"
+
+namespace doppel {
+namespace {
+
+const std::string one_mapping =
+    R"({"device": "eth0", "ports": 11211, "targets": [{"address": "10.0.0.2", "port": 11211}]})";
+
+// A file with one mapping, in which `key` has the value `value`, on line 1.
+std::string with(const std::string &key, const std::string &value) {
+  return "{\"" + key + "\": " + value + ", \"mappings\": [" + one_mapping + "]}";
+}
+
+// The same, for a key of the mapping; a key that it has already is replaced.
+std::string mapping_with(const std::string &key, const std::string &value) {
+  std::string m = "{";
+  if (key != "device")
+    m += "\"device\": \"eth0\", ";
+  if (key != "ports")
+    m += "\"ports\": 11211, ";
+  if (key != "targets")
+    m += "\"targets\": [{\"address\": \"10.0.0.2\", \"port\": 11211}], ";
+  return "{\"mappings\": [" + m + "\"" + key + "\": " + value + "}]}";
+}
+
+std::string target_with(const std::string &address, const std::string &port = "11211") {
+  return mapping_with("targets",
+                      "[{\"address\": \"" + address + "\", \"port\": " + port + "}]");
+}
+
+TEST(Config, EveryKeyIsRead) {
+  const auto c = parse_config(R"({
+  // comments of both kinds are allowed
+  "attach_mode": "clsact", /* here too */
+  "flows": 1000, "shadow_ports": "20000-20999", "store": "16MiB", "flow_cap": 1048576,
+  "idle_timeout": 60, "rto_min_ms": 100, "rto_max_ms": 5000, "tries": 3, "syn_tries": 4,
+  "backoff_ms": 50,
+  "mappings": [{
+    "name": "data", "device": "eth0", "direction": "egress", "protocol": "tcp",
+    "ports": "11211-11212", "application": "memcached", "join": "never", "promiscuous": true,
+    "max_bitrate": 1000000,
+    "targets": [{"address": "192.168.2.184", "port": 21211}, {"address": "10.1.2.3", "port": 1}]
+  }]
+})",
+                              "doppel.json");
+  ASSERT_TRUE(c) << show_errors(c.errors());
+  EXPECT_EQ(c->source, "doppel.json");
+  EXPECT_EQ(c->attach_mode, AttachMode::clsact);
+  EXPECT_EQ(c->limits.flows, 1000u);
+  EXPECT_EQ(c->limits.port_first, 20000);
+  EXPECT_EQ(c->limits.port_last, 20999);
+  EXPECT_EQ(c->limits.store_bytes, 16u << 20);
+  EXPECT_EQ(c->limits.flow_cap, 1u << 20);
+  EXPECT_EQ(c->limits.idle_s, 60u);
+  EXPECT_EQ(c->limits.rto_min_ms, 100u);
+  EXPECT_EQ(c->limits.rto_max_ms, 5000u);
+  EXPECT_EQ(c->limits.tries, 3u);
+  EXPECT_EQ(c->limits.syn_tries, 4u);
+  EXPECT_EQ(c->limits.backoff_ms, 50u);
+  ASSERT_EQ(c->mappings.size(), 1u);
+  const MappingConfig &m = c->mappings[0];
+  EXPECT_EQ(m.name, "data");
+  EXPECT_EQ(m.device, "eth0");
+  EXPECT_EQ(m.direction, DP_DIR_EGRESS);
+  EXPECT_EQ(m.protocol, IPPROTO_TCP);
+  EXPECT_EQ(m.port_first, 11211);
+  EXPECT_EQ(m.port_last, 11212);
+  EXPECT_EQ(m.application, DP_APP_MEMCACHED);
+  EXPECT_FALSE(m.join);
+  EXPECT_TRUE(m.any_host);
+  EXPECT_EQ(m.max_bps, 1'000'000u);
+  EXPECT_EQ(m.where, "doppel.json:7: mappings[0]");
+  ASSERT_EQ(m.targets.size(), 2u);
+  EXPECT_EQ(m.targets[0].address.text(), "192.168.2.184");
+  EXPECT_EQ(m.targets[0].port, 21211);
+  EXPECT_EQ(m.targets[1].where, "doppel.json:11: mappings[0].targets[1]");
+}
+
+TEST(Config, DefaultsAreThoseOfTheHeader) {
+  const auto c = parse_config("{\"mappings\": [" + one_mapping + "]}", "f");
+  ASSERT_TRUE(c) << show_errors(c.errors());
+  const Limits expected;
+  EXPECT_EQ(c->attach_mode, AttachMode::automatic);
+  EXPECT_EQ(c->limits.flows, expected.flows);
+  EXPECT_EQ(c->limits.port_first, 16384);
+  EXPECT_EQ(c->limits.port_last, 32767);
+  EXPECT_EQ(c->limits.store_bytes, expected.store_bytes);
+  EXPECT_EQ(c->limits.flow_cap, expected.flow_cap);
+  const MappingConfig &m = c->mappings.at(0);
+  EXPECT_EQ(m.name, "11211") << "a mapping without a name is named after its ports";
+  EXPECT_EQ(m.direction, DP_DIR_INGRESS);
+  EXPECT_EQ(m.application, DP_APP_AUTO);
+  EXPECT_TRUE(m.join);
+  EXPECT_FALSE(m.any_host);
+  EXPECT_EQ(m.max_bps, 0u);
+}
+
+struct Bad {
+  const char *name;
+  std::string text;
+  std::string where, what, hint; // of the only error
+};
+
+void PrintTo(const Bad &bad, std::ostream *out) { *out << bad.name; }
+
+class BadConfig : public testing::TestWithParam<Bad> {};
+
+TEST_P(BadConfig, HasExactlyThisError) {
+  const Bad &bad = GetParam();
+  const auto c = parse_config(bad.text, "f");
+  ASSERT_FALSE(c);
+  ASSERT_EQ(c.errors().size(), 1u) << show_errors(c.errors());
+  const Error &e = c.errors()[0];
+  EXPECT_EQ(e.where, bad.where);
+  EXPECT_EQ(e.what, bad.what);
+  EXPECT_EQ(e.hint, bad.hint);
+  EXPECT_EQ(e.exit, Exit::usage);
+}
+
+const std::string m0 = "f:1: mappings[0]", t0 = m0 + ".targets[0]";
+const std::string port_hint = "write \"11211\" or \"11211-11212\"";
+const std::string size_hint =
+    "write bytes, or a whole number with KiB, MiB or GiB: \"64MiB\"";
+const std::string name_hint = "use 1 to 32 letters, digits, \".\", \"_\" and \"-\"";
+const std::string address_hint =
+    "write the target's address in numbers: host names are not looked up";
+const std::string comma_hint = "a comma too many or too few before this place is the usual cause";
+const std::string known_target = "known here are \"address\", \"port\"";
+
+INSTANTIATE_TEST_SUITE_P(
+    Structure, BadConfig,
+    testing::Values(
+        Bad{"not_an_object", "[]", "f:1", "must be an object, not an array", ""},
+        Bad{"no_mappings", "{}", "f:1", "the key \"mappings\" is missing", ""},
+        Bad{"mappings_empty", R"({"mappings": []})", "f:1: mappings",
+            "the list of mappings is empty", "name at least one mapping"},
+        Bad{"mappings_type", R"({"mappings": {}})", "f:1: mappings",
+            "must be an array, not an object", ""},
+        Bad{"mapping_type", R"({"mappings": [7]})", m0, "must be an object, not a whole number", ""},
+        Bad{"unknown_key_near", with("flow", "1000"), "f:1: flow", "unknown key \"flow\"",
+            "did you mean \"flows\"?"},
+        Bad{"unknown_key_swapped", mapping_with("nmae", "\"x\""), m0 + ".nmae",
+            "unknown key \"nmae\"", "did you mean \"name\"?"},
+        Bad{"unknown_key_far",
+            mapping_with("targets", R"([{"address": "10.0.0.2", "port": 1, "weight": 2}])"),
+            t0 + ".weight", "unknown key \"weight\"", known_target},
+        Bad{"unknown_key_odd",
+            mapping_with("targets", R"([{"address": "10.0.0.2", "port": 1, "a\nb": 2}])"),
+            t0 + ".?", "unknown key \"a\\x0ab\"", known_target},
+        Bad{"key_twice", with("flows", "100, \"flows\": 200"), "f:1: flows",
+            "the key \"flows\" is given twice", "remove one of the two"},
+        Bad{"device_missing",
+            R"({"mappings": [{"ports": 1, "targets": [{"address": "10.0.0.2", "port": 1}]}]})", m0,
+            "the key \"device\" is missing", ""},
+        Bad{"ports_missing",
+            R"({"mappings": [{"device": "e", "targets": [{"address": "10.0.0.2", "port": 1}]}]})",
+            m0, "the key \"ports\" is missing", ""},
+        Bad{"targets_missing", R"({"mappings": [{"device": "e", "ports": 1}]})", m0,
+            "the key \"targets\" is missing", ""},
+        Bad{"targets_empty", mapping_with("targets", "[]"), m0 + ".targets",
+            "the list of targets is empty", "name at least one target"},
+        Bad{"address_missing", mapping_with("targets", R"([{"port": 1}])"), t0,
+            "the key \"address\" is missing", ""},
+        Bad{"port_missing", mapping_with("targets", R"([{"address": "10.0.0.2"}])"), t0,
+            "the key \"port\" is missing", ""}),
+    testing::PrintToStringParamName());
+
+INSTANTIATE_TEST_SUITE_P(
+    Mapping, BadConfig,
+    testing::Values(
+        Bad{"name_type", mapping_with("name", "1"), m0 + ".name",
+            "must be a string, not a whole number", ""},
+        Bad{"name_empty", mapping_with("name", "\"\""), m0 + ".name", "\"\" cannot be a name",
+            name_hint},
+        Bad{"name_blank", mapping_with("name", "\"a b\""), m0 + ".name",
+            "\"a b\" cannot be a name", name_hint},
+        Bad{"device_long", mapping_with("device", "\"abcdefghijklmnop\""), m0 + ".device",
+            "\"abcdefghijklmnop\" cannot be the name of a device", "`ip link` lists them"},
+        Bad{"device_slash", mapping_with("device", "\"a/b\""), m0 + ".device",
+            "\"a/b\" cannot be the name of a device", "`ip link` lists them"},
+        Bad{"device_type", mapping_with("device", "null"), m0 + ".device",
+            "must be a string, not null", ""},
+        Bad{"direction", mapping_with("direction", "\"in\""), m0 + ".direction",
+            "\"in\" is none of \"ingress\", \"egress\"", ""},
+        Bad{"direction_near", mapping_with("direction", "\"ingres\""), m0 + ".direction",
+            "\"ingres\" is none of \"ingress\", \"egress\"", "did you mean \"ingress\"?"},
+        Bad{"direction_type", mapping_with("direction", "true"), m0 + ".direction",
+            "must be a string, not true or false", ""},
+        Bad{"protocol", mapping_with("protocol", "\"sctp\""), m0 + ".protocol",
+            "\"sctp\" is none of \"tcp\", \"udp\"", ""},
+        Bad{"protocol_udp", mapping_with("protocol", "\"udp\""), m0 + ".protocol",
+            "UDP is not yet supported", "only \"tcp\" can be mirrored so far"},
+        Bad{"ports_zero", mapping_with("ports", "0"), m0 + ".ports", "\"0\" is out of range",
+            "ports go from 1 to 65535"},
+        Bad{"ports_high", mapping_with("ports", "\"1-65536\""), m0 + ".ports",
+            "\"1-65536\" is out of range", "ports go from 1 to 65535"},
+        Bad{"ports_negative", mapping_with("ports", "-1"), m0 + ".ports",
+            "\"-1\" is not a port or a range of ports", port_hint},
+        Bad{"ports_backwards", mapping_with("ports", "\"12-11\""), m0 + ".ports",
+            "the range \"12-11\" ends before it starts", "write the lower port first"},
+        Bad{"ports_text", mapping_with("ports", "\"all\""), m0 + ".ports",
+            "\"all\" is not a port or a range of ports", port_hint},
+        Bad{"ports_type", mapping_with("ports", "[1]"), m0 + ".ports",
+            "must be a port or a range of ports, not an array",
+            "write 11211 or \"11211-11212\""},
+        Bad{"application", mapping_with("application", "\"redis\""), m0 + ".application",
+            "\"redis\" is none of \"auto\", \"memcached\", \"any\"", ""},
+        Bad{"join", mapping_with("join", "\"always\""), m0 + ".join",
+            "\"always\" is none of \"boundary\", \"never\"", ""},
+        Bad{"promiscuous", mapping_with("promiscuous", "\"yes\""), m0 + ".promiscuous",
+            "must be true or false, not a string", ""},
+        Bad{"bitrate_negative", mapping_with("max_bitrate", "-5"), m0 + ".max_bitrate",
+            "-5 is out of range", "give a number from 0 to 1000000000000"},
+        Bad{"bitrate_fraction", mapping_with("max_bitrate", "1.5"), m0 + ".max_bitrate",
+            "must be a whole number, not a number with a fraction or out of range", ""},
+        Bad{"address_name", target_with("cache2"), t0 + ".address",
+            "\"cache2\" is not an IP address", address_hint},
+        Bad{"address_short", target_with("10.1"), t0 + ".address",
+            "\"10.1\" is not an IP address", address_hint},
+        Bad{"address_v6", target_with("2001:db8::1"), t0 + ".address",
+            "IPv6 is not yet supported: \"2001:db8::1\"", "give an IPv4 address of the target"},
+        Bad{"address_any", target_with("0.0.0.0"), t0 + ".address",
+            "\"0.0.0.0\" is not the address of a host", ""},
+        Bad{"address_multicast", target_with("224.0.0.1"), t0 + ".address",
+            "\"224.0.0.1\" is not the address of a host", ""},
+        Bad{"port_range", target_with("10.0.0.2", "65536"), t0 + ".port",
+            "65536 is out of range", "give a number from 1 to 65535"},
+        Bad{"port_type", target_with("10.0.0.2", "\"11211\""), t0 + ".port",
+            "must be a whole number, not a string", ""}),
+    testing::PrintToStringParamName());
+
+INSTANTIATE_TEST_SUITE_P(
+    Limits, BadConfig,
+    testing::Values(
+        Bad{"attach_mode", with("attach_mode", "\"xdp\""), "f:1: attach_mode",
+            "\"xdp\" is none of \"auto\", \"tcx\", \"clsact\"", ""},
+        Bad{"flows_few", with("flows", "1"), "f:1: flows", "1 is out of range",
+            "give a number from 64 to 16777216"},
+        Bad{"flows_huge", with("flows", "18446744073709551615"), "f:1: flows",
+            "must be a whole number, not a number with a fraction or out of range", ""},
+        Bad{"shadow_ports_low", with("shadow_ports", "\"80-90\""), "f:1: shadow_ports",
+            "shadow ports must not be below 1024", "those belong to services"},
+        Bad{"shadow_ports_high", with("shadow_ports", "\"60000-70000\""), "f:1: shadow_ports",
+            "\"60000-70000\" is out of range", "ports go from 1 to 65535"},
+        Bad{"store_unit", with("store", "\"64 MB\""), "f:1: store", "\"64 MB\" is not a size",
+            size_hint},
+        Bad{"store_overflow", with("store", "\"99999999999999999999GiB\""), "f:1: store",
+            "\"99999999999999999999GiB\" is not a size", size_hint},
+        Bad{"store_small", with("store", "\"4KiB\""), "f:1: store", "\"4KiB\" is out of range",
+            "give from 1048576 to 68719476736 bytes"},
+        Bad{"store_small_number", with("store", "4096"), "f:1: store", "4096 is out of range",
+            "give a number from 1048576 to 68719476736"},
+        Bad{"store_type", with("store", "false"), "f:1: store",
+            "must be a size, not true or false", "write bytes, or \"64MiB\""},
+        Bad{"flow_cap", with("flow_cap", "\"9MiB\""), "f:1: flow_cap",
+            "\"9MiB\" is out of range", "give from 65536 to 8388608 bytes"},
+        Bad{"flow_cap_above_store", with("store", "\"2MiB\""), "f",
+            "\"flow_cap\" (4194304 bytes) is larger than \"store\" (2097152 bytes)",
+            "one flow can never hold more than the store"},
+        Bad{"rto_order", with("rto_max_ms", "100"), "f",
+            "\"rto_min_ms\" (200) is larger than \"rto_max_ms\" (100)", ""},
+        Bad{"rto_min", with("rto_min_ms", "1"), "f:1: rto_min_ms", "1 is out of range",
+            "give a number from 10 to 60000"},
+        Bad{"tries", with("tries", "0"), "f:1: tries", "0 is out of range",
+            "give a number from 1 to 100"},
+        Bad{"syn_tries", with("syn_tries", "101"), "f:1: syn_tries", "101 is out of range",
+            "give a number from 1 to 100"},
+        Bad{"backoff", with("backoff_ms", "0"), "f:1: backoff_ms", "0 is out of range",
+            "give a number from 1 to 600000"},
+        Bad{"idle", with("idle_timeout", "-1"), "f:1: idle_timeout", "-1 is out of range",
+            "give a number from 0 to 31536000"}),
+    testing::PrintToStringParamName());
+
+INSTANTIATE_TEST_SUITE_P(
+    Contradictions, BadConfig,
+    testing::Values(
+        Bad{"overlap",
+            "{\"mappings\": [" + one_mapping + ",\n" + one_mapping + "]}", "f:2: mappings[1]",
+            "ports 11211 overlap ports 11211 of f:1: mappings[0]",
+            "a port of a device is captured once per direction: give one mapping two targets "
+            "instead"},
+        Bad{"name_twice",
+            R"({"mappings": [
+{"name": "a", "device": "e0", "ports": 1, "targets": [{"address": "10.0.0.2", "port": 1}]},
+{"name": "a", "device": "e1", "ports": 1, "targets": [{"address": "10.0.0.2", "port": 1}]}]})",
+            "f:3: mappings[1]", "the name \"a\" is taken by f:2: mappings[0]",
+            "each mapping needs a name of its own"},
+        Bad{"past_last_port",
+            R"({"mappings": [{"device": "e", "ports": "1-3",
+"targets": [{"address": "10.0.0.2", "port": 65534}]}]})",
+            "f:2: mappings[0].targets[0]",
+            "the mapping's 3 ports run past port 65535 on the target",
+            "they map onto the target's ports from 65534 upward: the last would be 65536"},
+        Bad{"target_twice",
+            mapping_with("targets", R"([{"address": "10.0.0.2", "port": 1},
+{"address": "10.0.0.2", "port": 1}])"),
+            "f:2: mappings[0].targets[1]", "the target 10.0.0.2:1 is given twice",
+            "remove one of the two: a target gets one copy"},
+        Bad{"too_many_targets",
+            mapping_with("targets", R"([{"address": "10.0.0.2", "port": 1},
+{"address": "10.0.0.2", "port": 2}, {"address": "10.0.0.2", "port": 3},
+{"address": "10.0.0.2", "port": 4}, {"address": "10.0.0.2", "port": 5}])"),
+            m0, "5 targets are more than the 4 that a mapping can have", "remove some"}),
+    testing::PrintToStringParamName());
+
+INSTANTIATE_TEST_SUITE_P(
+    NotJson, BadConfig,
+    testing::Values(
+        Bad{"empty", "", "f:1:1",
+            "not JSON: syntax error while parsing value - unexpected end of input; expected '[', "
+            "'{', or a literal",
+            comma_hint},
+        Bad{"comma", "{\n  \"a\": 1,\n}", "f:3:1",
+            "not JSON: syntax error while parsing object key - unexpected '}'; expected string "
+            "literal",
+            comma_hint}),
+    testing::PrintToStringParamName());
+
+TEST(Config, AllErrorsOfAFileAtOnce) {
+  const auto c = parse_config(R"({
+  "store": true,
+  "mappings": [
+    {"name": "a", "device": "eth0", "ports": "0", "targets": []},
+    {"name": "a", "device": "eth0", "targets": [{"address": "x", "prt": 1}]}
+  ],
+  "flowz": 1
+})",
+                              "d.json");
+  ASSERT_FALSE(c);
+  std::vector<std::string> places;
+  for (const Error &e : c.errors())
+    places.push_back(e.where);
+  EXPECT_EQ(places, (std::vector<std::string>{
+                        "d.json:2: store", "d.json:4: mappings[0].ports",
+                        "d.json:4: mappings[0].targets", "d.json:5: mappings[1].targets[0].address",
+                        "d.json:5: mappings[1].targets[0].prt", "d.json:5: mappings[1].targets[0]",
+                        "d.json:5: mappings[1]", "d.json:7: flowz", "d.json:5: mappings[1]"}));
+}
+
+TEST(Config, TooManyMappings) {
+  std::string text = "{\"mappings\": [";
+  for (int i = 0; i <= DP_MAX_MAPPINGS; i++)
+    text += (i ? "," : "") + std::string(R"({"device": "e", "ports": )") + std::to_string(i + 1) +
+            R"(, "targets": [{"address": "10.0.0.2", "port": 1}]})";
+  const auto c = parse_config(text + "]}", "f");
+  ASSERT_FALSE(c);
+  ASSERT_EQ(c.errors().size(), 1u);
+  EXPECT_EQ(c.errors()[0].what, "65 mappings are more than the 64 that fit");
+  EXPECT_EQ(c.errors()[0].hint, "join neighbouring ports into ranges");
+}
+
+TEST(Config, SamePortElsewhereIsNoOverlap) {
+  for (const char *other : {R"("device": "eth1")", R"("device": "eth0", "direction": "egress")"}) {
+    const std::string second = R"({"name": "b", "ports": 11211, )" + std::string(other) +
+                               R"(, "targets": [{"address": "10.0.0.2", "port": 1}]})";
+    const auto c = parse_config("{\"mappings\": [" + one_mapping + "," + second + "]}", "f");
+    EXPECT_TRUE(c) << show_errors(c.errors());
+  }
+}
+
+struct BadFile {
+  const char *path, *what, *hint;
+};
+
+TEST(Config, FilesThatCannotBeRead) {
+  const BadFile files[] = {
+      {"/nonexistent/doppel.json", "cannot be opened: No such file or directory",
+       "check the path given with --config"},
+      {"/", "is a directory", "--config takes the path of a file"},
+      {"/dev/zero", "is larger than 1 MiB", "this is no configuration of doppel"},
+      {"/proc/self/mem", "cannot be read: Input/output error", ""},
+  };
+  for (const BadFile &f : files) {
+    const auto c = read_config(f.path);
+    ASSERT_FALSE(c) << f.path;
+    ASSERT_EQ(c.errors().size(), 1u);
+    EXPECT_EQ(c.errors()[0].where, f.path);
+    EXPECT_EQ(c.errors()[0].what, f.what);
+    EXPECT_EQ(c.errors()[0].hint, f.hint);
+    EXPECT_EQ(c.errors()[0].exit, Exit::usage);
+  }
+}
+
+TEST(Config, AttachModeOption) {
+  EXPECT_EQ(*parse_attach_mode("tcx"), AttachMode::tcx);
+  EXPECT_EQ(*parse_attach_mode("auto"), AttachMode::automatic);
+  const auto bad = parse_attach_mode("xdp");
+  ASSERT_FALSE(bad);
+  EXPECT_EQ(bad.errors()[0].what, "\"xdp\" is none of \"auto\", \"tcx\", \"clsact\"");
+}
+
+} // namespace
+} // namespace doppel

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/plan.h"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "doppel/names.h"
+#include "tests/unit/show_errors.h"
+
+namespace doppel {
+namespace {
+
+Address ip(const char *text) { return *parse_address(text); }
+
+Route route(uint32_t oif, const char *device, const char *source, uint32_t mtu = 1500) {
+  Route r;
+  r.oif = oif;
+  r.device = device;
+  r.source = ip(source);
+  r.mtu = mtu;
+  return r;
+}
+
+DeviceView device(uint32_t ifindex, const char *name, std::vector<Address> addresses) {
+  DeviceView d;
+  d.ifindex = ifindex;
+  d.name = name;
+  d.ethernet = true;
+  d.up = true;
+  d.mtu = 1500;
+  d.addresses = std::move(addresses);
+  return d;
+}
+
+// eth0 10.0.0.1 carries the clients; targets 10.0.0.2 and .3 are on it, 10.9.0.2 is behind eth1.
+HostView host() {
+  HostView h;
+  h.devices = {device(1, "lo", {ip("127.0.0.1")}), device(2, "eth0", {ip("10.0.0.1")}),
+               device(3, "eth1", {ip("10.9.0.1")})};
+  h.routes["10.0.0.2"] = route(2, "eth0", "10.0.0.1");
+  h.routes["10.0.0.3"] = route(2, "eth0", "10.0.0.1");
+  h.routes["10.9.0.2"] = route(3, "eth1", "10.9.0.1", 9000);
+  h.has_tcx = true;
+  return h;
+}
+
+Config config(const std::vector<std::string> &x = {"11211-10.0.0.2:21211"}) {
+  auto c = config_from_options("eth0", x);
+  EXPECT_TRUE(c) << show_errors(c.errors());
+  return *c;
+}
+
+TEST(Plan, RowsOfARange) {
+  Config c = config({"11211-10.0.0.2:21211", "80-10.9.0.2:8080"});
+  MappingConfig &m = c.mappings[0];
+  m.port_last = 11213;
+  m.name = "data";
+  m.join = false;
+  m.any_host = true;
+  m.max_bps = 5;
+  m.application = DP_APP_MEMCACHED;
+  m.targets.push_back({ip("10.9.0.2"), 31211, "t"});
+  const auto p = make_plan(c, host());
+  ASSERT_TRUE(p) << show_errors(p.errors());
+
+  ASSERT_EQ(p->mappings.size(), 2u);
+  const dp_mapping &row = p->mappings[0];
+  EXPECT_EQ(row.n_targets, 2);
+  EXPECT_EQ(row.application, DP_APP_MEMCACHED);
+  EXPECT_EQ(row.flags, DP_MAP_JOIN_NEVER | DP_MAP_ANY_HOST);
+  EXPECT_EQ(row.max_bps, 5u);
+  EXPECT_EQ(row.target[0].address.w[2], htonl(0xffff));
+  EXPECT_EQ(row.target[0].address.w[3], inet_addr("10.0.0.2"));
+  EXPECT_EQ(row.target[0].shadow_addr.w[3], inet_addr("10.0.0.1"));
+  EXPECT_EQ(row.target[0].oif, 2u);
+  EXPECT_EQ(row.target[0].port, 21211);
+  EXPECT_EQ(row.target[0].mtu, 1500);
+  EXPECT_EQ(row.target[1].shadow_addr.w[3], inet_addr("10.9.0.1"));
+  EXPECT_EQ(row.target[1].oif, 3u);
+  EXPECT_EQ(row.target[1].mtu, 9000);
+
+  ASSERT_EQ(p->ports.size(), 4u);
+  for (unsigned i = 0; i < 3; i++) {
+    EXPECT_EQ(p->ports[i].key.ifindex, 2u);
+    EXPECT_EQ(p->ports[i].key.port, 11211 + i);
+    EXPECT_EQ(p->ports[i].key.proto, 6);
+    EXPECT_EQ(p->ports[i].key.direction, DP_DIR_INGRESS);
+    EXPECT_EQ(p->ports[i].val.mapping, 0);
+    EXPECT_EQ(p->ports[i].val.offset, i);
+  }
+  EXPECT_EQ(p->ports[3].key.port, 80);
+  EXPECT_EQ(p->ports[3].val.mapping, 1);
+  EXPECT_EQ(p->ports[3].val.offset, 0);
+
+  ASSERT_EQ(p->names.size(), 2u);
+  EXPECT_EQ(p->names[0].name, "data");
+  EXPECT_EQ(p->names[0].device, "eth0");
+  EXPECT_EQ(p->names[0].direction, "ingress");
+  EXPECT_EQ(p->names[0].protocol, "tcp");
+  EXPECT_EQ(p->names[0].ports, "11211-11213");
+  EXPECT_EQ(p->names[0].targets, (std::vector<std::string>{"10.0.0.2:21211", "10.9.0.2:31211"}));
+}
+
+TEST(Plan, LastPortOfAll) {
+  Config c = config({"65534-10.0.0.2:65534"});
+  c.mappings[0].port_last = 65535;
+  const auto p = make_plan(c, host());
+  ASSERT_TRUE(p) << show_errors(p.errors());
+  ASSERT_EQ(p->ports.size(), 2u);
+  EXPECT_EQ(p->ports[1].key.port, 65535);
+}
+
+TEST(Plan, LimitsBecomeTheShape) {
+  Config c = config();
+  c.limits.flows = 99;
+  c.limits.port_first = 20000;
+  c.limits.port_last = 20009;
+  c.limits.store_bytes = 8u << 20;
+  c.limits.flow_cap = 1u << 20;
+  c.limits.idle_s = 9;
+  c.limits.rto_min_ms = 20;
+  c.limits.rto_max_ms = 30;
+  c.limits.tries = 4;
+  c.limits.syn_tries = 5;
+  c.limits.backoff_ms = 6;
+  const auto p = make_plan(c, host());
+  ASSERT_TRUE(p) << show_errors(p.errors());
+  EXPECT_EQ(p->flows, 99u);
+  EXPECT_EQ(p->chunks, (8u << 20) / DP_CHUNK);
+  EXPECT_EQ(p->config.port_first, 20000u);
+  EXPECT_EQ(p->config.slots, 10u);
+  EXPECT_EQ(p->config.flow_cap, 1u << 20);
+  EXPECT_EQ(p->config.idle_s, 9u);
+  EXPECT_EQ(p->config.rto_min_ms, 20u);
+  EXPECT_EQ(p->config.rto_max_ms, 30u);
+  EXPECT_EQ(p->config.tries, 4u);
+  EXPECT_EQ(p->config.syn_tries, 5u);
+  EXPECT_EQ(p->config.backoff_ms, 6u);
+}
+
+std::vector<std::string> hooks(const Plan &p) {
+  std::vector<std::string> list;
+  for (const Attachment &a : p.attachments)
+    list.push_back(a.program + " " + a.device + "/" + std::to_string(a.ifindex) +
+                   (a.hook == DP_DIR_INGRESS ? " ingress" : " egress"));
+  return list;
+}
+
+TEST(Plan, EachProgramOncePerHookReturnsFirst) {
+  Config c = config({"1-10.0.0.2:1", "2-10.0.0.3:1", "3-10.9.0.2:1"});
+  const auto p = make_plan(c, host());
+  ASSERT_TRUE(p) << show_errors(p.errors());
+  EXPECT_EQ(hooks(*p),
+            (std::vector<std::string>{"doppel_return eth0/2 ingress", "doppel_return eth1/3 ingress",
+                                      "doppel_ingress eth0/2 ingress"}));
+}
+
+TEST(Plan, EgressCapturesOnEgress) {
+  Config c = config({"1-10.0.0.2:7", "2-10.0.0.3:8"});
+  c.mappings[1].direction = DP_DIR_EGRESS;
+  c.mappings[1].device = "eth1";
+  const auto p = make_plan(c, host());
+  ASSERT_TRUE(p) << show_errors(p.errors());
+  EXPECT_EQ(hooks(*p),
+            (std::vector<std::string>{"doppel_return eth0/2 ingress", "doppel_ingress eth0/2 ingress",
+                                      "doppel_egress eth1/3 egress"}));
+  EXPECT_EQ(p->ports[1].key.direction, DP_DIR_EGRESS);
+  EXPECT_EQ(p->ports[1].key.ifindex, 3u);
+  EXPECT_EQ(p->names[1].direction, "egress");
+}
+
+TEST(Plan, EgressMappingMayHaveItsOwnPortOnTheTarget) {
+  Config c = config({"11211-10.0.0.2:11211"});
+  c.mappings[0].direction = DP_DIR_EGRESS;
+  const auto p = make_plan(c, host());
+  EXPECT_TRUE(p) << show_errors(p.errors());
+}
+
+TEST(Plan, EgressPortsMayLieInTheShadowRange) {
+  Config c = config({"27017-10.0.0.2:27017"});
+  c.mappings[0].direction = DP_DIR_EGRESS;
+  const auto p = make_plan(c, host());
+  EXPECT_TRUE(p) << show_errors(p.errors());
+}
+
+struct Mode {
+  AttachMode mode;
+  bool has_tcx, tcx;
+};
+
+TEST(Plan, AttachMode) {
+  for (const Mode &m :
+       {Mode{AttachMode::automatic, true, true}, Mode{AttachMode::automatic, false, false},
+        Mode{AttachMode::tcx, true, true}, Mode{AttachMode::clsact, true, false},
+        Mode{AttachMode::clsact, false, false}}) {
+    Config c = config();
+    HostView h = host();
+    c.attach_mode = m.mode;
+    h.has_tcx = m.has_tcx;
+    const auto p = make_plan(c, h);
+    ASSERT_TRUE(p);
+    EXPECT_EQ(p->tcx, m.tcx);
+  }
+}
+
+TEST(Plan, MtuFallsBackToTheDevice) {
+  HostView h = host();
+  h.routes["10.0.0.2"].mtu = 0;
+  h.devices[1].mtu = 1400;
+  EXPECT_EQ(make_plan(config(), h)->mappings[0].target[0].mtu, 1400);
+  h.devices[1].mtu = 0;
+  EXPECT_EQ(make_plan(config(), h)->mappings[0].target[0].mtu, 1500);
+  h.routes["10.0.0.2"].mtu = 65536;
+  EXPECT_EQ(make_plan(config(), h)->mappings[0].target[0].mtu, 65535) << "lo has 65536";
+}
+
+TEST(Plan, DeviceDownIsAWarning) {
+  HostView h = host();
+  h.devices[1].up = false;
+  const auto p = make_plan(config({"1-10.0.0.2:1", "2-10.0.0.2:1"}), h);
+  ASSERT_TRUE(p) << show_errors(p.errors());
+  EXPECT_EQ(p->warnings, (std::vector<std::string>{
+                             "device eth0 is down: nothing is captured until it is up"}));
+}
+
+struct Refused {
+  const char *name;
+  void (*change)(Config &, HostView &);
+  const char *where, *what, *hint;
+  Exit exit;
+};
+
+void PrintTo(const Refused &r, std::ostream *out) { *out << r.name; }
+
+class RefusedPlan : public testing::TestWithParam<Refused> {};
+
+TEST_P(RefusedPlan, HasExactlyThisError) {
+  Config c = config();
+  HostView h = host();
+  GetParam().change(c, h);
+  const auto p = make_plan(c, h);
+  ASSERT_FALSE(p);
+  ASSERT_EQ(p.errors().size(), 1u) << show_errors(p.errors());
+  const Error &e = p.errors()[0];
+  EXPECT_EQ(e.where, GetParam().where);
+  EXPECT_EQ(e.what, GetParam().what);
+  EXPECT_EQ(e.hint, GetParam().hint);
+  EXPECT_EQ(e.exit, GetParam().exit);
+}
+
+constexpr const char *x = "-x 11211-10.0.0.2:21211";
+constexpr const char *other_host = "copies to this host are not supported: name another host";
+
+INSTANTIATE_TEST_SUITE_P(
+    Host, RefusedPlan,
+    testing::Values(
+        Refused{"device_missing", [](Config &c, HostView &) { c.mappings[0].device = "eth7x9"; }, x,
+                "there is no device \"eth7x9\"", "`ip link` lists the devices", Exit::failure},
+        Refused{"device_near", [](Config &c, HostView &) { c.mappings[0].device = "etho"; }, x,
+                "there is no device \"etho\"", "did you mean \"eth0\"?", Exit::failure},
+        Refused{"device_ours", [](Config &c, HostView &) { c.mappings[0].device = "doppel0"; }, x,
+                "device doppel0 is doppel's own",
+                "name the device that carries the clients' traffic", Exit::usage},
+        Refused{"device_not_ethernet",
+                [](Config &c, HostView &h) {
+                  DeviceView d = device(9, "wg0", {});
+                  d.ethernet = false;
+                  h.devices.push_back(d);
+                  c.mappings[0].device = "wg0";
+                },
+                x, "device wg0 has no Ethernet header", "capture on the Ethernet device below it",
+                Exit::failure},
+        Refused{"no_route", [](Config &, HostView &h) { h.routes.erase("10.0.0.2"); }, x,
+                "this host has no route to the target 10.0.0.2",
+                "see `ip route get 10.0.0.2`", Exit::failure},
+        Refused{"route_not_ethernet",
+                [](Config &, HostView &h) {
+                  h.devices[2].ethernet = false;
+                  h.routes["10.0.0.2"].device = "eth1";
+                },
+                x,
+                "the route to the target 10.0.0.2 leaves through device eth1, which has no "
+                "Ethernet header",
+                "only targets behind an Ethernet device can be reached", Exit::failure},
+        Refused{"no_source", [](Config &, HostView &h) { h.routes["10.0.0.2"].source = {}; }, x,
+                "this host has no address of its own toward the target 10.0.0.2",
+                "give device eth0 an IPv4 address", Exit::failure},
+        Refused{"target_local_route",
+                [](Config &, HostView &h) { h.routes["10.0.0.2"].local = true; }, x,
+                "the target 10.0.0.2 is this host itself", other_host, Exit::usage},
+        Refused{"target_local_address",
+                [](Config &c, HostView &) { c.mappings[0].targets[0].address = ip("10.9.0.1"); }, x,
+                "the target 10.9.0.1 is this host itself", other_host, Exit::usage},
+        Refused{"target_captured_by_itself",
+                [](Config &c, HostView &) {
+                  c.mappings[0].targets[0].address = ip("10.0.0.1");
+                  c.mappings[0].targets[0].port = 11211;
+                },
+                x,
+                "the target 10.0.0.1:11211 is this host itself, at ports that mapping \"11211\" "
+                "captures",
+                "every copy would be copied again; name another host", Exit::usage},
+        Refused{"copies_captured_by_another",
+                [](Config &c, HostView &) {
+                  MappingConfig m = c.mappings[0];
+                  m.name = "b";
+                  m.direction = DP_DIR_EGRESS;
+                  m.port_first = m.port_last = 21211;
+                  m.targets[0].address = ip("10.0.0.3");
+                  m.targets[0].port = 1;
+                  c.mappings.push_back(m);
+                },
+                x, "copies to 10.0.0.2:21211 would be captured again by mapping \"b\"",
+                "both use device eth0 and the same port: give the target another port",
+                Exit::usage},
+        Refused{"no_tcx",
+                [](Config &c, HostView &h) {
+                  c.attach_mode = AttachMode::tcx;
+                  h.has_tcx = false;
+                },
+                "attach mode tcx", "this kernel has no TCX (it came with Linux 6.6)",
+                "use --attach-mode clsact, or auto", Exit::failure},
+        Refused{"shadow_ports_local",
+                [](Config &, HostView &h) { h.local_port_first = 1024; },
+                "command line: shadow_ports",
+                "the range 16384-32767 overlaps net.ipv4.ip_local_port_range (1024-60999): this "
+                "host's own connections could take a shadow's port",
+                "set \"shadow_ports\" to a range outside of it, or keep this one free: sysctl -w "
+                "net.ipv4.ip_local_reserved_ports=16384-32767",
+                Exit::failure},
+        Refused{"shadow_ports_captured",
+                [](Config &c, HostView &) {
+                  c.mappings[0].port_first = c.mappings[0].port_last = 20000;
+                },
+                x, "ports 20000 lie inside the shadow ports 16384-32767",
+                "set \"shadow_ports\" to a range that holds no service of this host",
+                Exit::usage},
+        Refused{"shadow_ports_low", [](Config &c, HostView &) { c.limits.port_first = 80; },
+                "command line: shadow_ports", "the range 80-32767 cannot be used",
+                "give a range within 1024-65535", Exit::usage},
+        Refused{"overlap",
+                [](Config &c, HostView &) {
+                  c.mappings.push_back(c.mappings[0]);
+                  c.mappings[1].name = "b";
+                  c.mappings[1].where = "w";
+                },
+                "w", "ports 11211 overlap ports 11211 of -x 11211-10.0.0.2:21211",
+                "a port of a device is captured once per direction: give one mapping two targets "
+                "instead",
+                Exit::usage}),
+    testing::PrintToStringParamName());
+
+TEST(Plan, ReservedPortsMayBeShadows) {
+  HostView h = host();
+  h.local_port_first = 1024;
+  h.local_reserved = {{16000, 20000}, {20001, 32767}};
+  EXPECT_TRUE(make_plan(config(), h));
+  h.local_reserved = {{16000, 20000}, {20002, 32767}};
+  EXPECT_FALSE(make_plan(config(), h)) << "20001 is neither reserved nor outside";
+}
+
+TEST(Plan, AllErrorsAtOnce) {
+  Config c = config({"1-10.0.0.9:1", "2-10.0.0.1:5"});
+  c.mappings[0].device = "gone";
+  c.attach_mode = AttachMode::tcx;
+  HostView h = host();
+  h.has_tcx = false;
+  h.local_port_last = 33000;
+  h.local_port_first = 30000;
+  const auto p = make_plan(c, h);
+  ASSERT_FALSE(p);
+  EXPECT_EQ(p.errors().size(), 5u) << show_errors(p.errors());
+}
+
+} // namespace
+} // namespace doppel

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/render.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace doppel {
+namespace {
+
+Counters sample() {
+  TargetCounters t;
+  t.target = "192.168.2.184:11211";
+  t.sum.observed = 10'000;
+  t.sum.delivered = 8'991;
+  t.sum.in_flight = 4;
+  t.sum.lost[DP_LOST_target_timeout] = 3;
+  t.sum.lost[DP_LOST_store_full] = 2;
+  t.sum.excluded[DP_EXCLUDED_not_joined] = 1'000;
+  t.sum.opened = 5;
+  t.sum.joined = 1;
+  t.sum.closed = 2;
+  t.sum.broken = 1;
+  t.sum.open = 2;
+  t.sum.waiting = 1;
+  t.sum.captured = 70;
+  t.sum.copied = 60;
+  t.sum.resent = 6;
+  t.sum.responses = 50;
+  t.sum.event[DP_EVENT_out_of_order] = 12;
+  Counters c;
+  c.mappings.push_back({"data", {t}});
+  c.global.event[DP_EVENT_foreign_on_doppel0] = 2;
+  c.ports = 100;
+  c.ports_free = 98;
+  c.chunks = 1024;
+  c.chunks_used = 3;
+  return c;
+}
+
+std::vector<std::string> keys(const Json &j) {
+  std::vector<std::string> list;
+  for (const auto &item : j.items())
+    list.push_back(item.key());
+  return list;
+}
+
+using Keys = std::vector<std::string>;
+
+// Written out, and not generated: a reason that loses its name breaks users.
+const Keys lost_keys = {"target_refused", "target_reset", "target_closed", "target_timeout",
+                        "store_full",     "flow_cap",     "client_gap",    "detached",
+                        "superseded",     "expired"};
+const Keys excluded_keys = {"not_joined", "table_full", "ports_exhausted", "fragment",
+                            "ip_options", "tcp_auth",   "loop",            "hops",
+                            "backoff",    "shed",       "paused",          "join_never"};
+const Keys event_keys = {"clone_failed",    "build_failed",       "foreign_on_doppel0",
+                         "bad_checksum",    "malformed",          "unacceptable",
+                         "half_open_reset", "port_in_use",        "out_of_order",
+                         "client_retransmit", "fast_retransmit",  "timeout_retransmit",
+                         "syn_retransmit",  "window_full",        "late_response",
+                         "dsack"};
+
+TEST(Reasons, StandAtTheirNumber) {
+  for (unsigned i = 0; i < DP_LOST_N; i++)
+    EXPECT_EQ(lost_reasons[i].number, i);
+  for (unsigned i = 0; i < DP_EXCLUDED_N; i++)
+    EXPECT_EQ(excluded_reasons[i].number, i);
+  for (unsigned i = 0; i < DP_EVENT_N; i++)
+    EXPECT_EQ(event_reasons[i].number, i);
+}
+
+TEST(Reasons, HaveUniqueNamesAndHelpWithoutFullStop) {
+  std::set<std::string> names;
+  const auto check = [&](const Reason *list, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+      EXPECT_TRUE(names.insert(list[i].name).second) << list[i].name;
+      const std::string help = list[i].help;
+      ASSERT_FALSE(help.empty());
+      EXPECT_NE(help.back(), '.') << help;
+    }
+  };
+  check(lost_reasons, DP_LOST_N);
+  check(excluded_reasons, DP_EXCLUDED_N);
+  check(event_reasons, DP_EVENT_N);
+}
+
+TEST(CountersJson, KeysAreTheContract) {
+  const Json j = to_json(sample());
+  EXPECT_EQ(keys(j), (Keys{"mappings", "events", "store", "shadow_ports"}));
+  EXPECT_EQ(keys(j["store"]), (Keys{"chunk_bytes", "chunks", "used"}));
+  EXPECT_EQ(keys(j["shadow_ports"]), (Keys{"total", "free"}));
+  EXPECT_EQ(keys(j["mappings"][0]), (Keys{"name", "targets"}));
+  const Json &t = j["mappings"][0]["targets"][0];
+  EXPECT_EQ(keys(t), (Keys{"target", "complete", "flows", "bytes", "packets", "lost", "excluded",
+                           "events"}));
+  EXPECT_EQ(keys(t["flows"]), (Keys{"open", "opened", "joined", "closed", "broken", "waiting"}));
+  EXPECT_EQ(keys(t["bytes"]), (Keys{"observed", "delivered", "in_flight", "lost", "excluded"}));
+  EXPECT_EQ(keys(t["packets"]), (Keys{"captured", "copied", "resent", "responses"}));
+  EXPECT_EQ(keys(t["lost"]), lost_keys);
+  EXPECT_EQ(keys(t["excluded"]), excluded_keys);
+  EXPECT_EQ(keys(t["events"]), event_keys);
+  EXPECT_EQ(keys(j["events"]), event_keys);
+}
+
+TEST(CountersJson, Values) {
+  const Json j = to_json(sample());
+  const Json &t = j["mappings"][0]["targets"][0];
+  EXPECT_EQ(j["mappings"][0]["name"], "data");
+  EXPECT_EQ(t["target"], "192.168.2.184:11211");
+  EXPECT_DOUBLE_EQ(t["complete"].get<double>(), 8991.0 / 9000.0);
+  EXPECT_EQ(t["flows"].dump(),
+            R"({"open":2,"opened":5,"joined":1,"closed":2,"broken":1,"waiting":1})");
+  EXPECT_EQ(t["bytes"].dump(),
+            R"({"observed":10000,"delivered":8991,"in_flight":4,"lost":5,"excluded":1000})");
+  EXPECT_EQ(t["packets"].dump(), R"({"captured":70,"copied":60,"resent":6,"responses":50})");
+  EXPECT_EQ(t["lost"]["target_timeout"], 3);
+  EXPECT_EQ(t["lost"]["expired"], 0);
+  EXPECT_EQ(t["excluded"]["not_joined"], 1000);
+  EXPECT_EQ(t["events"]["out_of_order"], 12);
+  EXPECT_EQ(j["events"]["foreign_on_doppel0"], 2);
+  EXPECT_EQ(j["store"].dump(), R"({"chunk_bytes":2048,"chunks":1024,"used":3})");
+  EXPECT_EQ(j["shadow_ports"].dump(), R"({"total":100,"free":98})");
+}
+
+TEST(CountersJson, ExactBeyondDoubles) {
+  Counters c = sample();
+  c.mappings[0].targets[0].sum.observed = (1ull << 53) + 1;
+  const std::string text = dump(to_json(c), true);
+  EXPECT_NE(text.find("\"observed\":9007199254740993"), std::string::npos) << text;
+  EXPECT_EQ(text.find('\n'), text.size() - 1);
+}
+
+TEST(Completeness, IsAShareOrNothing) {
+  dp_ledger l{};
+  EXPECT_EQ(completeness(l), std::nullopt);
+  l.observed = l.excluded[DP_EXCLUDED_shed] = 5;
+  EXPECT_EQ(completeness(l), std::nullopt);
+  l.observed = 10;
+  EXPECT_EQ(completeness(l), 0.0);
+  l.delivered = 5;
+  EXPECT_EQ(completeness(l), 1.0);
+  l.delivered = 6;
+  EXPECT_EQ(completeness(l), 1.0) << "bounded, even if the ledger were wrong";
+  Counters c;
+  c.mappings.push_back({"m", {TargetCounters{}}});
+  EXPECT_TRUE(to_json(c)["mappings"][0]["targets"][0]["complete"].is_null());
+}
+
+TEST(CountersText, ShowsWhatIsNotZero) {
+  EXPECT_EQ(
+      to_text(sample()),
+      "MAPPING  TARGET               COMPLETE  OBSERVED  DELIVERED  IN FLIGHT  LOST  EXCLUDED\n"
+      "data     192.168.2.184:11211   99.90 %   9.7 KiB    8.7 KiB        4 B   5 B    1000 B\n"
+      "\n"
+      "MAPPING  TARGET               OPEN  WAITING  OPENED  JOINED  CLOSED  BROKEN  CAPTURED  "
+      "COPIED  RESENT  RESPONSES\n"
+      "data     192.168.2.184:11211     2        1       5       1       2       1        70  "
+      "    60       6         50\n"
+      "\n"
+      "MAPPING  TARGET               WHAT      REASON              AMOUNT  MEANING\n"
+      "data     192.168.2.184:11211  lost      target_timeout         3 B  the target did not "
+      "acknowledge within the bounded number of tries\n"
+      "data     192.168.2.184:11211  lost      store_full             2 B  the store had no room "
+      "left for the bytes of this flow\n"
+      "data     192.168.2.184:11211  excluded  not_joined          1000 B  the connection is "
+      "older than its shadow and no request boundary was seen yet\n"
+      "data     192.168.2.184:11211  event     out_of_order            12  a captured segment "
+      "that arrived ahead of a hole in the client's stream\n"
+      "-        -                    event     foreign_on_doppel0       2  a frame on doppel0 "
+      "that is not ours was dropped\n"
+      "\n"
+      "store: 6.0 KiB of 2.0 MiB used   shadow ports: 2 of 100 used\n");
+}
+
+TEST(Flows, JsonAndText) {
+  FlowRow waiting;
+  waiting.mapping = "data";
+  waiting.client = "10.0.0.9:40000";
+  waiting.server = "10.0.0.1:11211";
+  waiting.target = "10.0.0.2:11211";
+  waiting.state = "WAITING";
+  waiting.reason = "not_joined";
+  FlowRow open = waiting;
+  open.shadow = "10.0.0.1:16384";
+  open.state = "ESTABLISHED";
+  open.reason = "";
+  open.joined = true;
+  open.observed = 2048;
+  open.srtt_us = 1500;
+  const std::vector<FlowRow> flows = {waiting, open};
+  const Json j = to_json(flows);
+  EXPECT_EQ(keys(j), Keys{"flows"});
+  ASSERT_EQ(j["flows"].size(), 2u);
+  EXPECT_EQ(keys(j["flows"][0]),
+            (Keys{"mapping", "client", "server", "target", "shadow", "state", "reason", "joined",
+                  "observed", "delivered", "in_flight", "waiting_to_send", "window", "resent",
+                  "rto_ms", "srtt_us", "age_ms", "idle_ms"}));
+  EXPECT_TRUE(j["flows"][0]["shadow"].is_null());
+  EXPECT_EQ(j["flows"][0]["reason"], "not_joined");
+  EXPECT_EQ(j["flows"][1]["shadow"], "10.0.0.1:16384");
+  EXPECT_TRUE(j["flows"][1]["reason"].is_null());
+  const std::string text = to_text(flows);
+  EXPECT_NE(text.find("WAITING  "), std::string::npos) << text;
+  EXPECT_NE(text.find("ESTABLISHED (joined)"), std::string::npos) << text;
+  EXPECT_EQ(to_text(std::vector<FlowRow>{}), "no flows\n");
+  EXPECT_EQ(to_json(std::vector<FlowRow>{}).dump(), R"({"flows":[]})");
+}
+
+TEST(Status, JsonAndText) {
+  StatusView s;
+  EXPECT_EQ(to_text(s), "not attached\n");
+  EXPECT_FALSE(is_whole(s));
+  s.attached = true;
+  EXPECT_TRUE(is_whole(s));
+  s.since = "2025-01-02T03:04:05+01:00";
+  s.config_source = "/etc/doppel/doppel.json";
+  s.mappings.push_back({"data", "eth0", "ingress", "tcp", "11211-11212", {"10.0.0.2:1", "b:2"}});
+  HookRow h;
+  h.device = "eth0";
+  h.hook = "ingress";
+  h.program = "doppel_ingress";
+  h.mechanism = "tcx";
+  h.prog_id = 7;
+  h.link_id = 8;
+  h.position = 1;
+  h.ours = true;
+  s.hooks.push_back(h);
+  s.missing.push_back("doppel_return is gone from eth0 ingress");
+  s.warnings.push_back("device eth0 is down");
+  EXPECT_FALSE(is_whole(s));
+  const Json j = to_json(s);
+  EXPECT_EQ(keys(j), (Keys{"attached", "whole", "since", "config", "abi", "mappings", "hooks",
+                           "missing", "warnings"}));
+  EXPECT_EQ(keys(j["mappings"][0]),
+            (Keys{"name", "device", "direction", "protocol", "ports", "targets"}));
+  EXPECT_EQ(keys(j["hooks"][0]), (Keys{"device", "hook", "position", "program", "ours", "mechanism",
+                                       "prog_id", "link_id", "priority", "handle"}));
+  EXPECT_EQ(to_text(s),
+            "attached since 2025-01-02T03:04:05+01:00, from /etc/doppel/doppel.json\n"
+            "\n"
+            "MAPPING  DEVICE  DIRECTION  PROTOCOL  PORTS        TARGETS\n"
+            "data     eth0    ingress    tcp       11211-11212  10.0.0.2:1, b:2\n"
+            "\n"
+            "DEVICE  HOOK     POS  PROGRAM         OURS  BY   PROG ID  LINK ID  PRIO  HANDLE\n"
+            "eth0    ingress    1  doppel_ingress  yes   tcx        7        8     -       -\n"
+            "missing: doppel_return is gone from eth0 ingress\n"
+            "warning: device eth0 is down\n");
+}
+
+TEST(Probe, JsonAndText) {
+  std::vector<ProbeRow> rows = {{"tcx", false, false, "clsact is used"}, {"bpffs", true, true, "/x"}};
+  EXPECT_TRUE(is_able(rows));
+  const Json j = to_json(rows);
+  EXPECT_EQ(keys(j), (Keys{"ok", "features"}));
+  EXPECT_EQ(keys(j["features"][0]), (Keys{"feature", "ok", "needed", "detail"}));
+  EXPECT_EQ(to_text(rows), "FEATURE  FOUND  NEEDED  DETAIL\n"
+                           "tcx      no     no      clsact is used\n"
+                           "bpffs    yes    yes     /x\n"
+                           "\nthis host can mirror\n");
+  rows[1].ok = false;
+  EXPECT_FALSE(is_able(rows));
+  EXPECT_FALSE(to_json(rows)["ok"].get<bool>());
+  EXPECT_NE(to_text(rows).find("this host cannot mirror\n"), std::string::npos);
+}
+
+TEST(Detach, JsonAndText) {
+  DetachReport r;
+  EXPECT_EQ(to_text(r), "nothing was attached\n");
+  r.was_attached = true;
+  r.closed = 1234;
+  r.reset = 1;
+  r.last = sample();
+  EXPECT_EQ(keys(to_json(r)), (Keys{"was_attached", "closed", "reset", "counters"}));
+  EXPECT_EQ(to_text(r), "detached: 1,234 shadows closed, 1 reset\n\n" + to_text(sample()));
+}
+
+TEST(ErrorsOutput, JsonAndText) {
+  const Errors errors = {{"f:1: a", "is wrong", "do this", Exit::usage}, {"", "is bad", "", {}}};
+  EXPECT_EQ(to_text(errors), "error: f:1: a: is wrong\nhint: do this\nerror: is bad\n");
+  EXPECT_EQ(to_json(errors).dump(),
+            R"({"errors":[{"where":"f:1: a","what":"is wrong","hint":"do this"},)"
+            R"({"where":"","what":"is bad","hint":""}]})");
+}
+
+TEST(Dump, ReplacesInvalidUtf8) {
+  EXPECT_EQ(dump(Json("a\xff"), true), "\"a\xef\xbf\xbd\"\n");
+}
+
+} // namespace
+} // namespace doppel

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/text.h"
+
+#include <gtest/gtest.h>
+
+#include "userspace/address.h"
+
+namespace doppel {
+namespace {
+
+TEST(Text, Number) {
+  EXPECT_EQ(parse_number("0", 10), 0u);
+  EXPECT_EQ(parse_number("10", 10), 10u);
+  EXPECT_EQ(parse_number("18446744073709551615", UINT64_MAX), UINT64_MAX);
+  for (const char *bad : {"", "11", "-1", "+1", " 1", "1 ", "0x1", "1.0", "18446744073709551616"})
+    EXPECT_FALSE(parse_number(bad, 10)) << bad;
+}
+
+TEST(Text, Ports) {
+  EXPECT_EQ(parse_ports("1-65535")->last, 65535);
+  EXPECT_EQ(parse_ports("7")->first, 7);
+  EXPECT_EQ(parse_ports("7")->last, 7);
+  for (const char *bad : {"", "-", "1-", "-1", "1-2-3", "0", "65536", "2-1", "1,2", "a", "1 - 2"})
+    EXPECT_FALSE(parse_ports(bad)) << bad;
+  EXPECT_EQ(ports_text({5, 5}), "5");
+  EXPECT_EQ(ports_text({5, 6}), "5-6");
+}
+
+TEST(Text, PortList) {
+  const auto list = parse_port_list("8080,9148-9150\n");
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(list[0].first, 8080);
+  EXPECT_EQ(list[1].first, 9148);
+  EXPECT_EQ(list[1].last, 9150);
+  EXPECT_TRUE(parse_port_list("\n").empty());
+  EXPECT_TRUE(parse_port_list("").empty());
+}
+
+TEST(Text, Size) {
+  EXPECT_EQ(*parse_size("65536"), 65536u);
+  EXPECT_EQ(*parse_size("12B"), 12u);
+  EXPECT_EQ(*parse_size("3KiB"), 3072u);
+  EXPECT_EQ(*parse_size("64MiB"), 64u << 20);
+  EXPECT_EQ(*parse_size("2GiB"), 2ull << 30);
+  for (const char *bad : {"", "MiB", "64 MiB", "64MB", "64M", "1.5MiB", "-1", "17179869184GiB"})
+    EXPECT_FALSE(parse_size(bad)) << bad;
+}
+
+TEST(Text, Nearest) {
+  const std::vector<std::string> words = {"name", "device", "direction", "ports", "protocol"};
+  EXPECT_EQ(nearest("nmae", words), "name");
+  EXPECT_EQ(nearest("names", words), "name");
+  EXPECT_EQ(nearest("port", words), "ports");
+  EXPECT_EQ(nearest("dev", words), "device");
+  EXPECT_EQ(nearest("driection", words), "direction");
+  EXPECT_EQ(nearest("proto", words), "protocol");
+  EXPECT_EQ(nearest("weight", words), std::nullopt);
+  EXPECT_EQ(nearest("", words), std::nullopt);
+  EXPECT_EQ(nearest(std::string(10'000, 'n'), words), std::nullopt);
+  EXPECT_EQ(nearest("x", {}), std::nullopt);
+}
+
+TEST(Text, QuotesShowControlBytes) {
+  EXPECT_EQ(in_quotes("a\x1b[2J"), "\"a\\x1b[2J\"");
+  EXPECT_EQ(in_quotes(std::string(100, 'a')), "\"" + std::string(64, 'a') + "...\"");
+}
+
+TEST(Text, Address) {
+  EXPECT_EQ(parse_address("192.168.2.184")->text(), "192.168.2.184");
+  EXPECT_TRUE(parse_address("192.168.2.184")->is_v4());
+  EXPECT_TRUE(parse_address("::ffff:1.2.3.4")->is_v4());
+  EXPECT_FALSE(parse_address("2001:db8::1")->is_v4());
+  EXPECT_EQ(parse_address("2001:db8:0::1")->text(), "2001:db8::1");
+  for (const char *bad : {"", "1", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4x", "[::1]", "a"})
+    EXPECT_FALSE(parse_address(bad)) << bad;
+  EXPECT_FALSE(parse_address(std::string("1.2.3.4\0x", 9)));
+  EXPECT_EQ(*parse_address("1.2.3.4"), *parse_address("::ffff:1.2.3.4"));
+  EXPECT_EQ(endpoint_text(*parse_address("1.2.3.4"), 5), "1.2.3.4:5");
+  EXPECT_EQ(endpoint_text(*parse_address("::1"), 5), "[::1]:5");
+}
+
+TEST(Text, HostAddress) {
+  for (const char *good : {"10.0.0.1", "127.0.0.1", "223.255.255.255", "2001:db8::1"})
+    EXPECT_TRUE(is_host_address(*parse_address(good))) << good;
+  for (const char *bad : {"0.0.0.0", "0.1.2.3", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::",
+                          "ff02::1"})
+    EXPECT_FALSE(is_host_address(*parse_address(bad))) << bad;
+}
+
+} // namespace
+} // namespace doppel
