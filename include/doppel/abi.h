@@ -24,7 +24,7 @@
 #define DP_CHUNK_SHIFT 11
 #define DP_CHUNK (1u << DP_CHUNK_SHIFT) /* bytes of the client's stream in one store entry */
 #define DP_MAX_CAP (8u << 20)           /* upper bound for dp_config.flow_cap, bytes */
-#define DP_MAX_OOO 4                    /* ranges kept beyond a hole, per shadow */
+#define DP_MAX_OOO 16                   /* ranges kept beyond a hole, per shadow */
 #define DP_MAX_SACK 4                   /* ranges the target reported, per shadow */
 #define DP_NO_SLOT 0xffffffffu
 
@@ -255,8 +255,18 @@ struct dp_store_key {
 	__u32 chunk; /* sequence number >> DP_CHUNK_SHIFT */
 };
 
+/*
+ * The verifier bounds offset and length of a write each by itself, not their sum: with pieces
+ * of at most DP_PIECE bytes and so much unused room behind the data, both bounds hold.
+ */
+#define DP_PIECE 256
 struct dp_chunk {
-	__u8 data[DP_CHUNK];
+	__u8 data[DP_CHUNK + DP_PIECE];
+};
+
+/* Map `scratch`: per-CPU array[1]; used only where bottom halves are off. */
+struct dp_scratch {
+	__u8 data[2 * DP_CHUNK]; /* payload of the segment that is being built */
 };
 
 /*

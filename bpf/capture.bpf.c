@@ -1,0 +1,591 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Capture: sees every packet of the device, wants those of a mapping, and gives the verdict
+ * TC_ACT_UNSPEC to all. It reads the original and writes nothing of it; what a failure costs
+ * is a copy, which is counted, and never the packet.
+ */
+#include "flow.bpf.h"
+
+static long sum_piece(__u32 i, struct store_write *w)
+{
+	__u32 zero = 0, n = w->left > DP_PIECE ? DP_PIECE : w->left;
+	struct dp_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+
+	if (!n || !s)
+		return 1;
+	__builtin_memset(s->data, 0, DP_PIECE);
+	asm volatile("%[n] += -1\n\t%[n] &= 255\n\t%[n] += 1" : [n] "+r"(n));
+	if (bpf_skb_load_bytes(w->skb, w->offset, s->data, n)) {
+		w->err = -2;
+		return 1;
+	}
+	w->seq = bpf_csum_diff(0, 0, (__be32 *)s->data, DP_PIECE, w->seq);
+	w->offset += n;
+	w->left -= n;
+	return 0;
+}
+
+/*
+ * TC ingress comes before TCP verifies: a segment that the wire damaged would get a good
+ * checksum from us when it is sent from the store. Three kinds of skb need no sum: those the
+ * device vouches for (CHECKSUM_UNNECESSARY), those whose sum is still to be made
+ * (CHECKSUM_PARTIAL: the field holds the bare pseudo-header sum), and GRO packets, which are
+ * one of the two.
+ */
+DP_GLOBAL int checksum_ok(struct __sk_buff *skb, const struct pkt *p)
+{
+	struct store_write w = {.skb = skb, .offset = DP_TCP_OFF};
+	__u64 pseudo;
+	__u32 len;
+
+	if (!p)
+		return false;
+	len = p->offset - DP_TCP_OFF + p->payload;
+	pseudo = pseudo_sum(p->saddr, p->daddr, len);
+	if (p->check == csum_fold(pseudo) || skb->gso_segs > 1)
+		return true;
+	if (bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0)
+		return true;
+	w.left = len;
+	bpf_loop(STORE_MAX_PIECES, sum_piece, &w, 0);
+	return !w.left && csum_fold(pseudo + w.seq) == 0xffff;
+}
+
+/*
+ * Extends the captured stream by [from, to). Returns how many bytes are new; 0xffffffff: there
+ * are more holes than can be remembered.
+ *
+ * Ranges beyond a hole are disjoint, do not touch, and lie in no order; an unused one is empty.
+ * So whatever touches the new range does so at its first sight, and one pass is enough.
+ */
+static __always_inline __u32 extend_locked(struct dp_shadow *sh, __u32 from, __u32 to)
+{
+	bool in_order = !seq_after(from, sh->end);
+	__u32 added, end, start, placed;
+
+	if (in_order) {
+		if (!seq_after(to, sh->end))
+			return 0;
+		from = sh->end;
+	}
+	added = to - from;
+	if (in_order && !sh->n_ooo) {
+		sh->end = to;
+		return added;
+	}
+	start = from;
+	end = to;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < DP_MAX_OOO; i++) {
+		struct dp_range *r = &sh->ooo[i];
+		__u32 touch = ~mask_empty(r) & ~mask_before(r->end, from) & ~mask_before(to, r->start);
+
+		added -= (mask_min(r->end, to) - mask_max(r->start, from)) & touch;
+		start = mask_select(touch, mask_min(start, r->start), start);
+		end = mask_select(touch, mask_max(end, r->end), end);
+		r->start &= ~touch;
+		r->end &= ~touch;
+		sh->n_ooo += touch; /* minus one */
+	}
+	if (in_order) {
+		sh->end = end;
+		return added;
+	}
+	placed = 0;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < DP_MAX_OOO; i++) {
+		struct dp_range *r = &sh->ooo[i];
+		__u32 here = mask_empty(r) & ~placed;
+
+		r->start = mask_select(here, start, r->start);
+		r->end = mask_select(here, end, r->end);
+		placed |= here;
+	}
+	sh->n_ooo++;
+	return placed ? added : 0xffffffff;
+}
+
+enum capture_action {
+	ACT_NONE = 0,
+	ACT_COPY,
+	ACT_WORK,
+};
+
+/* May this very packet become the segment that the shadow sends next? */
+static __always_inline bool copyable(struct __sk_buff *skb, const struct pkt *p,
+				     const struct dp_shadow *sh)
+{
+	__u32 size = skb->gso_size ?: p->payload;
+
+	return p->plain && !(p->flags & ~(TCP_ACK | TCP_PSH)) && size <= sh->mss &&
+	       (p->has_ts || !(sh->flags & DP_SH_TS)) && skb->gso_segs < 65535;
+}
+
+/* Stream bytes from `from` on into the store. Chunks taken; -1: the store is full. */
+DP_GLOBAL int capture_store(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32 gen,
+			    __u32 from)
+{
+	struct store_write w = {.skb = skb, .slot = slot, .gen = gen, .seq = from};
+
+	if (!p)
+		return -1;
+	w.offset = p->offset + (from - p->seq);
+	w.left = p->seq + p->payload - from;
+	if (!store_put(&w))
+		return w.chunks;
+	if (w.chunks) /* whole chunks only: the first may hold bytes that count */
+		store_free(slot, gen, from + DP_CHUNK - 1, w.seq + DP_CHUNK);
+	return -1;
+}
+
+/*
+ * The flow has more than its shadow may hold. The shadow ends, the target is told, and what did
+ * not fit any more was observed and never taken.
+ */
+DP_GLOBAL int capture_overrun(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32 gen,
+			      __u32 why)
+{
+	struct order o = {.kind = DP_ORDER_SEGMENT, .slot = slot, .gen = gen};
+	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_flow_key key;
+	struct dp_ledger *l;
+	struct dp_flow *f;
+	__u32 to, from;
+
+	if (!p || !sh || !shadow_break(slot, gen, why))
+		return 0;
+	key = sh->key;
+	l = ledger_cell(key.mapping, key.target);
+	to = p->seq + p->payload;
+	from = seq_max(p->seq, sh->end);
+	if (seq_after(to, from)) {
+		ledger_exclude(l, DP_EXCLUDED_backoff, to - from);
+		f = bpf_map_lookup_elem(&flows, &key);
+		if (f && f->slot == DP_NO_SLOT)
+			f->next = to;
+	}
+	o.a = sh->nxt;
+	o.b = (__u32)(TCP_RST | TCP_ACK) << 16;
+	if (order_clone(skb, &o, 0))
+		ledger_event(l, DP_EVENT_clone_failed);
+	return 0;
+}
+
+/* 0, or 1 + enum dp_lost: the shadow cannot go on, and capture_overrun() is to end it. The
+ * caller calls that, not we: the stacks of nested calls add up to 512 bytes at most.
+ */
+DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32 gen)
+{
+	__u64 now = bpf_ktime_get_coarse_ns();
+	struct dp_shadow *sh = shadow_at(slot);
+	enum capture_action act = ACT_NONE;
+	bool arm = false, ooo = false, waits = false, fresh;
+	__u32 from, to, added = 0, rto_ms = 0;
+	struct dp_ledger *ledger;
+	struct order o = {};
+	int chunks = 0;
+
+	if (!p || !sh || sh->gen != gen)
+		return 0;
+	ledger = ledger_cell(sh->key.mapping, sh->key.target);
+	if (!ledger)
+		return 0;
+	to = p->seq + p->payload;
+	from = seq_max(p->seq, sh->end);
+	fresh = p->payload && seq_after(to, from);
+	if (fresh) {
+		if (to - sh->una > cfg.flow_cap) {
+			/* Out of every window, it is not the stream's (RFC 9293, 3.10.7.4). */
+			return to - sh->end <= DP_MAX_CAP ? 1 + DP_LOST_flow_cap : 0;
+		}
+		chunks = capture_store(skb, p, slot, gen, from);
+		if (chunks < 0)
+			return 1 + DP_LOST_store_full;
+		ledger->chunks += chunks;
+	}
+
+	bpf_spin_lock(&sh->lock);
+	if (sh->gen != gen || !shadow_open(sh)) {
+		bpf_spin_unlock(&sh->lock);
+		if (chunks)
+			ledger->chunks -= store_free(slot, gen, from, to + DP_CHUNK - 1);
+		return 0;
+	}
+	sh->seen_ns = now;
+	if (p->has_ts && seq_after(p->tsval, sh->ts_val))
+		sh->ts_val = p->tsval;
+	if (fresh && !((sh->flags & DP_SH_CLIENT_FIN) && seq_after(to, sh->fin))) {
+		ooo = seq_after(from, sh->end);
+		added = extend_locked(sh, from, to);
+		if (added == 0xffffffff) {
+			bpf_spin_unlock(&sh->lock);
+			return 1 + DP_LOST_client_gap;
+		}
+		sh->observed += added;
+		sh->ack_last = p->ack;
+	}
+	/* A FIN or RST counts where the source can take it: not beyond a hole of the stream by
+	 * more than what was captured, and once.
+	 */
+	if ((p->flags & TCP_FIN) && !(sh->flags & DP_SH_CLIENT_FIN) && !seq_before(to, sh->end) &&
+	    to - sh->end <= DP_MAX_CAP) {
+		sh->flags |= DP_SH_CLIENT_FIN;
+		sh->fin = to;
+	}
+	/* After a FIN a RST only says that nobody reads the answers, which is so anyway. */
+	if ((p->flags & TCP_RST) && p->seq == sh->end && !(sh->flags & DP_SH_CLIENT_FIN))
+		sh->flags |= DP_SH_CLIENT_RST;
+
+	if (sh->flags & DP_SH_CLIENT_RST && sh->una == sh->end) {
+		act = ACT_WORK; /* drained: deliver resets the shadow */
+	} else if (sh->state == DP_ESTABLISHED || sh->state == DP_CLOSE_WAIT) {
+		if (added == p->payload && added && sh->nxt == p->seq && sh->end == to &&
+		    (__s32)(shadow_window_end(sh) - to) >= 0 &&
+		    !(sh->flags & (DP_SH_RECOVERY | DP_SH_DUE)) && copyable(skb, p, sh)) {
+			act = ACT_COPY;
+			if (sh->una == sh->nxt || !sh->due_ns)
+				shadow_restart_rto_locked(sh, now);
+			sh->nxt = to;
+			sh->flags &= ~DP_SH_ACK_DUE;
+			if (!(sh->flags & DP_SH_TIMED)) {
+				sh->flags |= DP_SH_TIMED;
+				sh->timed_seq = to;
+				sh->timed_ns = now;
+			}
+			o.a = sh->rcv_nxt;
+			o.b = sh->flags & DP_SH_TS ? sh->ts_recent : 0;
+			o.c = sh->ts_val;
+		} else if (shadow_may_send(sh) || (sh->flags & DP_SH_DUE)) {
+			act = ACT_WORK;
+			waits = added && (__s32)(shadow_window_end(sh) - to) < 0;
+		} else {
+			waits = added;
+		}
+	} else if (sh->flags & DP_SH_DUE) {
+		act = ACT_WORK;
+	}
+	if (act != ACT_NONE && !(sh->flags & DP_SH_TIMER)) {
+		sh->flags |= DP_SH_TIMER;
+		arm = true;
+		rto_ms = sh->rto_ms;
+	}
+	bpf_spin_unlock(&sh->lock);
+
+	ledger_accept(ledger, added);
+	/* Another CPU was faster with the same bytes; do not resurrect freed chunks. */
+	if (chunks && !added)
+		ledger->chunks -= store_free(slot, gen, from, sh->floor);
+	if (arm)
+		bpf_timer_start(&sh->timer, rto_ms * NSEC_PER_MSEC, 0);
+	if (ooo && added)
+		ledger->event[DP_EVENT_out_of_order]++;
+	if (p->payload && !added)
+		ledger->event[DP_EVENT_client_retransmit]++;
+	if (waits)
+		ledger->event[DP_EVENT_window_full]++;
+	if (act == ACT_NONE)
+		return 0;
+	o.kind = act == ACT_COPY ? DP_ORDER_COPY : DP_ORDER_WORK;
+	o.slot = slot;
+	o.gen = gen;
+	if (order_clone(skb, &o, act == ACT_COPY ? cfg.clone_flags : 0))
+		ledger_event(ledger, DP_EVENT_clone_failed);
+	else if (act == ACT_COPY)
+		ledger->copied += skb->gso_segs ?: 1;
+	return 0;
+}
+
+/* Bytes of a flow without a shadow: each is observed once and excluded. */
+static __always_inline void capture_excluded(const struct pkt *p, const struct dp_flow_key *key,
+					     struct dp_ledger *l, struct dp_flow *flow)
+{
+	__u32 to = p->seq + p->payload, n = p->payload;
+
+	if (flow->seen) {
+		__u32 gap = to - flow->next;
+
+		if ((__s32)gap <= 0)
+			n = 0;
+		else if (n > gap)
+			n = gap;
+	}
+	if (n) {
+		ledger_exclude(l, flow->excluded, n);
+		flow->next = to;
+		flow->seen = 1;
+	}
+	if ((p->flags & (TCP_FIN | TCP_RST)) && !bpf_map_delete_elem(&flows, key))
+		l->waiting--;
+}
+
+static __noinline int note_syn(struct __sk_buff *skb, const struct pkt *p,
+			       const struct dp_flow_key *key)
+{
+	struct tcp_options opt;
+	struct dp_syn syn = {};
+
+	parse_options(skb, p, &opt);
+	syn.isn = p->seq;
+	syn.tsval = opt.tsval;
+	syn.mss = opt.mss;
+	syn.wscale = opt.wscale;
+	syn.flags = opt.flags;
+	syn.auth = opt.auth;
+	syn.data = p->payload != 0;
+	syn.ttl = p->ttl;
+	bpf_map_update_elem(&syns, key, &syn, BPF_ANY);
+	return 0;
+}
+
+/* A packet far from where the flow's stream stands: has the client reused its port? */
+static __always_inline bool new_incarnation(const struct pkt *p, const struct dp_flow_key *key,
+					    const struct dp_flow *flow)
+{
+	struct dp_shadow *sh;
+	struct dp_syn *syn;
+
+	if (flow->slot == DP_NO_SLOT) {
+		if (flow->seen && p->seq == flow->next)
+			return false;
+	} else {
+		sh = shadow_at(flow->slot);
+		if (!sh)
+			return false;
+		if (p->seq == sh->end || (!(sh->flags & DP_SH_CLIENT_FIN) &&
+					  p->seq - sh->una <= cfg.flow_cap && p->payload))
+			return false;
+	}
+	syn = bpf_map_lookup_elem(&syns, key);
+	return syn && syn->isn + 1 == p->seq && !(p->flags & TCP_RST);
+}
+
+/*
+ * `which` tells mapping and target: index of the target | index of the mapping << 8 | offset of
+ * the port in the mapping's range << 16.
+ */
+static __always_inline void flow_key(struct dp_flow_key *key, const struct pkt *p, __u32 which)
+{
+	key->client = addr_v4(p->saddr);
+	key->server = addr_v4(p->daddr);
+	key->client_port = p->sport;
+	key->server_port = p->dport;
+	key->proto = IPPROTO_TCP;
+	key->mapping = (which >> 8) & 0xff;
+	key->target = which & 0xff;
+}
+
+/* What capture_find and capture_birth return: slot | gen << 32, or one of these. */
+#define FIND_DONE (-1ll)
+#define FIND_BIRTH (-2ll)
+
+static __always_inline __s64 flow_found(const struct dp_flow *flow)
+{
+	return ((__u64)(flow->gen & 0x7fffffff) << 32) | flow->slot;
+}
+
+/* The flow of the packet. Done: it has no shadow and is accounted for. */
+DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 which)
+{
+	__u32 t = which & 0xff, idx = (which >> 8) & 0xff, zero = 0;
+	struct dp_flow_key key = {};
+	struct dp_target *target;
+	struct dp_control *c;
+	struct dp_flow *flow;
+	struct dp_mapping *m;
+	struct dp_ledger *l;
+
+	m = bpf_map_lookup_elem(&mappings, &idx);
+	l = ledger_cell(idx, t);
+	if (!p || !m || !l || t >= DP_MAX_TARGETS)
+		return FIND_DONE;
+	target = &m->target[t];
+	/* What goes to the target itself is a client's own business, or our copy. */
+	if (p->daddr == target->address.w[3] &&
+	    p->dport == bpf_htons(target->port + (which >> 16)))
+		return FIND_DONE;
+	l->captured += skb->gso_segs ?: 1;
+	flow_key(&key, p, which);
+	if ((p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+		note_syn(skb, p, &key);
+		return FIND_DONE;
+	}
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (flow && new_incarnation(p, &key, flow)) {
+		if (flow->slot != DP_NO_SLOT)
+			shadow_break(flow->slot, flow->gen, DP_LOST_superseded);
+		if (flow->slot == DP_NO_SLOT && !bpf_map_delete_elem(&flows, &key))
+			l->waiting--;
+		flow = NULL;
+	}
+	if (!flow) {
+		if (p->saddr == target->address.w[3])
+			ledger_exclude(l, DP_EXCLUDED_loop, p->payload);
+		else if (p->ttl <= 1)
+			ledger_exclude(l, DP_EXCLUDED_hops, p->payload);
+		else
+			return FIND_BIRTH;
+		return FIND_DONE;
+	}
+	if (flow->slot == DP_NO_SLOT) {
+		capture_excluded(p, &key, l, flow);
+		return FIND_DONE;
+	}
+	c = bpf_map_lookup_elem(&control, &zero);
+	if (c && c->paused) {
+		ledger_exclude(l, DP_EXCLUDED_paused, p->payload);
+		return FIND_DONE;
+	}
+	return flow_found(flow);
+}
+
+/* A flow that is not known yet, or that starts anew. */
+DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 which)
+{
+	__u32 t = which & 0xff, idx = (which >> 8) & 0xff;
+	struct dp_flow flow = {.slot = DP_NO_SLOT, .excluded = DP_EXCLUDED_not_joined};
+	struct dp_flow_key key = {};
+	struct flow_birth b = {};
+	struct order o = {};
+	struct dp_shadow *sh;
+	struct dp_mapping *m;
+	struct dp_ledger *l;
+	struct dp_flow *f;
+	struct dp_syn *syn;
+	int slot;
+
+	m = bpf_map_lookup_elem(&mappings, &idx);
+	l = ledger_cell(idx, t);
+	if (!p || !m || !l || t >= DP_MAX_TARGETS)
+		return FIND_DONE;
+	flow_key(&key, p, which);
+	syn = bpf_map_lookup_elem(&syns, &key);
+	if (syn && syn->isn + 1 == p->seq && !syn->data && !syn->auth && !(p->flags & TCP_RST)) {
+		b.isn = syn->isn;
+		b.tsval = syn->tsval;
+		b.flags = syn->flags;
+		b.wscale = syn->wscale;
+		b.ttl = p->ttl - 1;
+		b.target_port = bpf_htons(m->target[t].port + (which >> 16));
+		slot = flow_open(skb, &key, &b);
+		if (slot >= 0) {
+			bpf_map_delete_elem(&syns, &key);
+			sh = shadow_at(slot);
+			if (!sh)
+				return FIND_DONE;
+			o.kind = DP_ORDER_SEGMENT;
+			o.slot = slot;
+			o.gen = sh->gen;
+			o.a = b.isn;
+			o.b = TCP_SYN << 16;
+			if (order_clone(skb, &o, 0))
+				ledger_event(l, DP_EVENT_clone_failed);
+			return ((__u64)(o.gen & 0x7fffffff) << 32) | slot;
+		}
+		if (slot == -1 - OPEN_RACE) {
+			f = bpf_map_lookup_elem(&flows, &key);
+			return f && f->slot != DP_NO_SLOT ? flow_found(f) : FIND_DONE;
+		}
+		flow.excluded = -1 - slot;
+	} else if (syn && syn->isn + 1 == p->seq && syn->auth) {
+		flow.excluded = DP_EXCLUDED_tcp_auth;
+	} else if (m->flags & DP_MAP_JOIN_NEVER) {
+		flow.excluded = DP_EXCLUDED_join_never;
+	}
+	if (!p->payload)
+		return FIND_DONE;
+	if (!bpf_map_update_elem(&flows, &key, &flow, BPF_NOEXIST))
+		l->waiting++;
+	f = bpf_map_lookup_elem(&flows, &key);
+	if (!f)
+		ledger_exclude(l, DP_EXCLUDED_table_full, p->payload);
+	else if (f->slot != DP_NO_SLOT)
+		return flow_found(f);
+	else
+		capture_excluded(p, &key, l, f);
+	return FIND_DONE;
+}
+
+/* One packet for one target. */
+static __always_inline void capture_target(struct __sk_buff *skb, const struct pkt *p, __u32 which)
+{
+	__s64 found = capture_find(skb, p, which);
+	__u32 slot, gen;
+	int why;
+
+	if (found == FIND_BIRTH)
+		found = capture_birth(skb, p, which);
+	if (found < 0)
+		return;
+	slot = found;
+	gen = found >> 32;
+	why = capture_segment(skb, p, slot, gen);
+	if (why > 0)
+		capture_overrun(skb, p, slot, gen, why - 1);
+}
+
+static __always_inline int capture(struct __sk_buff *skb, __u8 direction)
+{
+	struct dp_port_key pk = {};
+	struct pkt p = {};
+	enum pkt_verdict v;
+	__u32 port, *bits, idx;
+	struct dp_port_val *pv;
+	struct dp_mapping *m;
+
+	v = parse(skb, &p);
+	if (v == PKT_NONE)
+		return TC_ACT_UNSPEC;
+	port = bpf_ntohs(p.dport);
+	bits = bpf_map_lookup_elem(&ports, &port);
+	if (!bits || !(*bits & DP_PORT_TCP))
+		return TC_ACT_UNSPEC;
+	pk.ifindex = skb->ifindex;
+	pk.port = port;
+	pk.proto = IPPROTO_TCP;
+	pk.direction = direction;
+	pv = bpf_map_lookup_elem(&port_map, &pk);
+	if (!pv)
+		return TC_ACT_UNSPEC;
+	idx = pv->mapping;
+	m = bpf_map_lookup_elem(&mappings, &idx);
+	if (!m)
+		return TC_ACT_UNSPEC;
+	if (direction == DP_DIR_INGRESS && skb->pkt_type == PACKET_OTHERHOST &&
+	    !(m->flags & DP_MAP_ANY_HOST))
+		return TC_ACT_UNSPEC;
+	if (v == PKT_TCP) {
+		if (p.payload && !checksum_ok(skb, &p)) {
+			ledger_event(ledger_cell(idx, 0), DP_EVENT_bad_checksum);
+			return TC_ACT_UNSPEC;
+		}
+		if (!(p.flags & TCP_SYN))
+			parse_timestamp(skb, &p);
+	}
+	for (__u32 t = 0; t < DP_MAX_TARGETS; t++) {
+		if (t >= m->n_targets)
+			break;
+		if (v == PKT_TCP)
+			capture_target(skb, &p, t | idx << 8 | (__u32)pv->offset << 16);
+		else if (v == PKT_FRAGMENT)
+			ledger_exclude(ledger_cell(idx, t), DP_EXCLUDED_fragment, p.payload);
+		else if (v == PKT_IPOPTIONS)
+			ledger_exclude(ledger_cell(idx, t), DP_EXCLUDED_ip_options, p.payload);
+		else
+			ledger_event(ledger_cell(idx, t), DP_EVENT_malformed);
+	}
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int doppel_ingress(struct __sk_buff *skb)
+{
+	return capture(skb, DP_DIR_INGRESS);
+}
+
+SEC("tc")
+int doppel_egress(struct __sk_buff *skb)
+{
+	return capture(skb, DP_DIR_EGRESS);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

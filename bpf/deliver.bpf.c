@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Deliver: TC hook of doppel0. What arrives with an order is a clone of ours and may be
+ * rewritten freely; it leaves by route and neighbour (bpf_redirect_neigh, 5.10), so its source
+ * MAC is always the sending device's. Anything else on doppel0 is dropped here.
+ */
+#include "segment.bpf.h"
+
+/* Segments that one event may send: bounded work, and the ACK of any of them is the next event. */
+#define DP_BURST 16
+
+/* What the shadow owes next. Claims it: after this call it counts as sent. */
+static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct segment *g, __u64 now,
+						bool *resent)
+{
+	__u32 room, left;
+
+	*resent = false;
+	g->len = 0;
+	if (!shadow_open(sh))
+		return false;
+	if ((sh->flags & DP_SH_CLIENT_RST) && sh->una == sh->end) {
+		g->seq = sh->nxt;
+		g->flags = TCP_RST | TCP_ACK;
+		return true;
+	}
+	if (sh->flags & DP_SH_DUE) {
+		sh->flags &= ~DP_SH_DUE;
+		*resent = true;
+		g->seq = sh->una;
+		if (sh->state == DP_SYN_SENT) {
+			g->flags = TCP_SYN;
+			return true;
+		}
+		left = seq_min(sh->end, sh->nxt) - sh->una;
+		if ((__s32)left > 0) {
+			g->len = left < sh->mss ? left : sh->mss;
+			if (g->len > SEG_MAX_PAYLOAD)
+				g->len = SEG_MAX_PAYLOAD;
+			g->flags = TCP_ACK | TCP_PSH;
+			sh->flags &= ~DP_SH_ACK_DUE;
+			return true;
+		}
+		if ((sh->flags & DP_SH_CLIENT_FIN) && sh->una == sh->fin && seq_after(sh->nxt, sh->fin)) {
+			g->flags = TCP_FIN | TCP_ACK;
+			sh->flags &= ~DP_SH_ACK_DUE;
+			return true;
+		}
+		*resent = false;
+	}
+	if (shadow_may_send(sh)) {
+		g->seq = sh->nxt;
+		if (sh->una == sh->nxt || !sh->due_ns)
+			shadow_restart_rto_locked(sh, now);
+		sh->flags &= ~DP_SH_ACK_DUE;
+		left = sh->end - sh->nxt;
+		if (left) {
+			room = shadow_window_end(sh) - sh->nxt;
+			g->len = left < room ? left : room;
+			if (g->len > sh->mss)
+				g->len = sh->mss;
+			if (g->len > SEG_MAX_PAYLOAD)
+				g->len = SEG_MAX_PAYLOAD;
+			g->flags = g->len == left ? TCP_ACK | TCP_PSH : TCP_ACK;
+			sh->nxt += g->len;
+			if (!(sh->flags & DP_SH_TIMED)) {
+				sh->flags |= DP_SH_TIMED;
+				sh->timed_seq = sh->nxt;
+				sh->timed_ns = now;
+			}
+			return true;
+		}
+		g->flags = TCP_FIN | TCP_ACK;
+		sh->nxt = sh->fin + 1;
+		sh->state = sh->state == DP_CLOSE_WAIT ? DP_LAST_ACK : DP_FIN_WAIT;
+		return true;
+	}
+	if (sh->flags & DP_SH_ACK_DUE) {
+		sh->flags &= ~DP_SH_ACK_DUE;
+		g->seq = sh->nxt;
+		g->flags = TCP_ACK;
+		return true;
+	}
+	return false;
+}
+
+struct work {
+	struct __sk_buff *skb;
+	struct dp_shadow *sh;
+	struct dp_ledger *ledger;
+	__u64 now;
+	__u32 slot;
+	__u32 gen;
+};
+
+static long work_one(__u32 i, struct work *w)
+{
+	struct dp_shadow *sh = w->sh;
+	struct segment g = {};
+	struct order o = {.kind = DP_ORDER_SEGMENT, .slot = w->slot, .gen = w->gen};
+	struct shadow_rest rest = {};
+	bool some, resent = false;
+	__u32 state;
+
+	bpf_spin_lock(&sh->lock);
+	some = sh->gen == w->gen && next_segment_locked(sh, &g, w->now, &resent);
+	if (some && (g.flags & TCP_RST))
+		shadow_end_locked(sh, &rest);
+	state = sh->state;
+	bpf_spin_unlock(&sh->lock);
+	if (!some)
+		return 1;
+	if (rest.ended)
+		shadow_bury(w->slot, &rest, -1);
+	o.a = g.seq;
+	o.b = g.len | (__u32)g.flags << 16;
+	if (order_clone(w->skb, &o, 0))
+		ledger_event(w->ledger, DP_EVENT_clone_failed);
+	if (w->ledger) {
+		if (resent) {
+			w->ledger->resent++;
+			w->ledger->event[state == DP_SYN_SENT ? DP_EVENT_syn_retransmit :
+								DP_EVENT_timeout_retransmit]++;
+		} else if (g.len) {
+			w->ledger->copied++;
+		}
+	}
+	if (resent)
+		__sync_fetch_and_add(&sh->resent, 1);
+	return g.flags & TCP_RST ? 1 : 0;
+}
+
+static __always_inline void do_work(struct __sk_buff *skb, struct dp_shadow *sh, __u32 slot)
+{
+	struct work w = {.skb = skb, .sh = sh, .slot = slot, .gen = sh->gen};
+	bool arm = false;
+	__u32 ms = 0;
+
+	/* One trim for all the segments that are cloned from this carrier. */
+	if (skb->len > DP_OPT_OFF && bpf_skb_change_tail(skb, DP_OPT_OFF, 0))
+		return;
+	w.ledger = ledger_cell(sh->key.mapping, sh->key.target);
+	w.now = bpf_ktime_get_coarse_ns();
+	bpf_loop(DP_BURST, work_one, &w, 0);
+	bpf_spin_lock(&sh->lock);
+	if (shadow_open(sh) && sh->due_ns && !(sh->flags & DP_SH_TIMER)) {
+		sh->flags |= DP_SH_TIMER;
+		arm = true;
+		ms = sh->rto_ms;
+	}
+	bpf_spin_unlock(&sh->lock);
+	if (arm)
+		bpf_timer_start(&sh->timer, ms * NSEC_PER_MSEC, 0);
+}
+
+static __always_inline void do_poke(struct __sk_buff *skb, struct dp_shadow *sh, __u32 slot)
+{
+	__u32 op = skb->cb[2], lost = 0;
+	struct shadow_rest rest = {};
+
+	bpf_spin_lock(&sh->lock);
+	if (op == DP_POKE_CLOSE && !(sh->flags & DP_SH_CLIENT_FIN)) {
+		/* What lies beyond a hole can never be sent. */
+		lost = shadow_pending_locked(sh);
+		shadow_forget_ooo_locked(sh);
+		lost -= shadow_pending_locked(sh);
+		sh->flags |= DP_SH_CLIENT_FIN;
+		sh->fin = sh->end;
+	} else if (op == DP_POKE_RESET) {
+		shadow_end_locked(sh, &rest);
+	}
+	bpf_spin_unlock(&sh->lock);
+	ledger_lose(ledger_cell(sh->key.mapping, sh->key.target), DP_LOST_client_gap, lost);
+	if (rest.ended) {
+		struct order o = {.kind = DP_ORDER_SEGMENT, .slot = slot, .gen = rest.gen};
+
+		shadow_bury(slot, &rest, DP_LOST_detached);
+		o.a = sh->nxt;
+		o.b = (__u32)(TCP_RST | TCP_ACK) << 16;
+		order_clone(skb, &o, 0);
+		return;
+	}
+	do_work(skb, sh, slot);
+}
+
+SEC("tc")
+int doppel_deliver(struct __sk_buff *skb)
+{
+	__u32 kind = order_kind(skb), slot = skb->cb[1] & 0xffff;
+	struct dp_shadow *sh;
+	struct segment g = {};
+	int err;
+
+	if (!kind) {
+		ledger_event(ledger_global(), DP_EVENT_foreign_on_doppel0);
+		return TC_ACT_SHOT;
+	}
+	sh = shadow_at(slot);
+	if (!sh || !order_is_for(skb, sh))
+		return TC_ACT_SHOT;
+	switch (kind) {
+	case DP_ORDER_COPY:
+		err = rewrite_copy(skb, sh);
+		break;
+	case DP_ORDER_SEGMENT:
+		g.seq = skb->cb[2];
+		g.len = skb->cb[3] & 0xffff;
+		g.flags = skb->cb[3] >> 16;
+		err = segment_build(skb, slot, &g);
+		break;
+	case DP_ORDER_POKE:
+		do_poke(skb, sh, slot);
+		return TC_ACT_SHOT;
+	default:
+		do_work(skb, sh, slot);
+		return TC_ACT_SHOT;
+	}
+	if (err) {
+		ledger_event(ledger_cell(sh->key.mapping, sh->key.target), DP_EVENT_build_failed);
+		return TC_ACT_SHOT;
+	}
+	/* Marks and priorities are the original's, and would choose its routes and queues. */
+	skb->mark = 0;
+	skb->priority = 0;
+	return bpf_redirect_neigh(sh->oif, 0, 0, 0);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

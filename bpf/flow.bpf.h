@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Flows: which conversation a captured packet belongs to, and the birth of its shadow. */
+#ifndef DOPPEL_FLOW_BPF_H
+#define DOPPEL_FLOW_BPF_H
+
+#include "order.bpf.h"
+#include "shadow.bpf.h"
+
+#define DP_PORT_TRIES 8
+
+/* What a shadow starts from: a client's SYN, or a segment in mid-stream. */
+struct flow_birth {
+	__u32 isn;
+	__u32 tsval;
+	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE, and DP_SH_JOINED */
+	__u8 wscale;
+	__u8 ttl;
+	__be16 target_port;
+	__u8 breaks;
+	__u8 pad;
+};
+
+struct port_search {
+	struct __sk_buff *skb;
+	struct bpf_sock_tuple tuple;
+	__u32 slot;
+	__u32 skipped;
+};
+
+/* A port is taken only if no socket of this host answers for it toward the target. */
+static long try_port(__u32 i, struct port_search *s)
+{
+	struct bpf_sock *sk;
+	__u32 slot;
+
+	if (bpf_map_pop_elem(&free_slots, &slot))
+		return 1;
+	s->tuple.ipv4.dport = bpf_htons(cfg.port_first + slot);
+	sk = bpf_sk_lookup_tcp(s->skb, &s->tuple, sizeof(s->tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sk) {
+		s->slot = slot;
+		return 1;
+	}
+	bpf_sk_release(sk);
+	bpf_map_push_elem(&free_slots, &slot, 0);
+	s->skipped++;
+	return 0;
+}
+
+/* Binds a slot and a shadow in SYN-SENT to the flow; the SYN itself is the caller's to send.
+ * Returns the slot, or -1 - enum dp_excluded, or -1 - OPEN_RACE: another CPU was first.
+ */
+#define OPEN_RACE 0xff
+
+DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *key,
+			 const struct flow_birth *b)
+{
+	struct port_search s = {.skb = skb, .slot = DP_NO_SLOT};
+	__u64 now = bpf_ktime_get_coarse_ns();
+	__u32 slot, mss, i, t, why;
+	struct dp_flow *old, flow = {};
+	const struct dp_target *target;
+	struct dp_mapping *m;
+	struct dp_shadow *sh;
+	struct dp_ledger *l;
+
+	if (!key || !b)
+		return -1 - OPEN_RACE;
+	i = key->mapping;
+	t = key->target;
+	m = bpf_map_lookup_elem(&mappings, &i);
+	if (!m || t >= DP_MAX_TARGETS)
+		return -1 - OPEN_RACE;
+	target = &m->target[t];
+	l = ledger_cell(i, t);
+
+	s.tuple.ipv4.saddr = target->address.w[3];
+	s.tuple.ipv4.daddr = target->shadow_addr.w[3];
+	s.tuple.ipv4.sport = b->target_port;
+	bpf_loop(DP_PORT_TRIES, try_port, &s, 0);
+	if (l)
+		l->event[DP_EVENT_port_in_use] += s.skipped;
+	slot = s.slot;
+	if (slot == DP_NO_SLOT)
+		return -1 - DP_EXCLUDED_ports_exhausted;
+	sh = shadow_at(slot);
+	if (!sh)
+		return -1 - DP_EXCLUDED_ports_exhausted;
+	mss = target->mtu > DP_HEADERS ? target->mtu - DP_HEADERS : 536;
+
+	bpf_spin_lock(&sh->lock);
+	sh->gen = (sh->gen + 1) & 0x7fffffff; /* so that slot and gen fit a positive long */
+	sh->state = DP_SYN_SENT;
+	sh->flags = (b->flags & (DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE | DP_SH_JOINED)) |
+		    (sh->flags & DP_SH_TIMER);
+	shadow_forget_ooo_locked(sh);
+	sh->n_sacked = 0;
+	sh->dupacks = 0;
+	sh->tries = 0;
+	sh->breaks = b->breaks;
+	sh->isn = b->isn;
+	sh->una = b->isn;
+	sh->nxt = b->isn + 1;
+	sh->end = b->isn + 1;
+	sh->floor = b->isn + 1;
+	sh->wnd = 0;
+	sh->rcv_nxt = 0;
+	sh->ts_recent = 0;
+	sh->ts_val = b->tsval;
+	sh->rcv_wscale = b->flags & DP_SH_WSCALE ? b->wscale : 0;
+	sh->snd_wscale = 0;
+	sh->ttl = b->ttl;
+	sh->mss = 536; /* until the target's SYN-ACK says otherwise (RFC 9293, 3.7.1) */
+	sh->mss_offer = mss;
+	sh->srtt_us = 0;
+	sh->rttvar_us = 0;
+	sh->rto_ms = DP_INITIAL_RTO_MS;
+	sh->timed_seq = b->isn + 1;
+	sh->timed_ns = now;
+	sh->flags |= DP_SH_TIMED;
+	sh->opened_ns = now;
+	sh->seen_ns = now;
+	sh->observed = 0;
+	sh->delivered = 0;
+	sh->resent = 0;
+	shadow_restart_rto_locked(sh, now);
+	bpf_spin_unlock(&sh->lock);
+	sh->key = *key;
+	sh->address = target->address;
+	sh->shadow_addr = target->shadow_addr;
+	sh->target_port = b->target_port;
+	sh->shadow_port = bpf_htons(cfg.port_first + slot);
+	sh->oif = target->oif;
+
+	flow.slot = slot;
+	flow.gen = sh->gen;
+	flow.seen_ns = now;
+	flow.breaks = b->breaks;
+	/* Of two CPUs that open the same flow, the one whose delete or insert succeeds wins. The
+	 * caller's pointer to the old entry is void from here on.
+	 */
+	old = bpf_map_lookup_elem(&flows, key);
+	if (old && (old->slot != DP_NO_SLOT || bpf_map_delete_elem(&flows, key))) {
+		why = OPEN_RACE;
+	} else {
+		if (old && l)
+			l->waiting--;
+		why = 0;
+		if (bpf_map_update_elem(&flows, key, &flow, BPF_NOEXIST))
+			why = bpf_map_lookup_elem(&flows, key) ? OPEN_RACE : DP_EXCLUDED_table_full;
+	}
+	if (why) {
+		sh->state = DP_TIME_WAIT; /* nobody can see it yet: no flow leads here */
+		bpf_map_push_elem(&free_slots, &slot, 0);
+		return -1 - why;
+	}
+	if (l) {
+		l->open++;
+		l->slots++;
+		if (b->flags & DP_SH_JOINED)
+			l->joined++;
+		else
+			l->opened++;
+	}
+	/* -EBUSY on every use of the slot but the first: the timer stays with the map. */
+	bpf_timer_init(&sh->timer, &shadows, CLOCK_MONOTONIC);
+	bpf_timer_set_callback(&sh->timer, shadow_timeout);
+	bpf_spin_lock(&sh->lock);
+	sh->flags |= DP_SH_TIMER;
+	bpf_spin_unlock(&sh->lock);
+	bpf_timer_start(&sh->timer, sh->rto_ms * NSEC_PER_MSEC, 0);
+	return slot;
+}
+
+#endif

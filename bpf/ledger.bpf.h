@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Counting. A transaction (ledger_open .. ledger_close) touches one per-CPU cell and keeps
+ * the identity of dp_ledger in it. Callers run with bottom halves off: the TC hooks and the
+ * timer do; the poke program does nothing but hand an order to doppel0, whose hook does.
+ */
+#ifndef DOPPEL_LEDGER_BPF_H
+#define DOPPEL_LEDGER_BPF_H
+
+#include "maps.bpf.h"
+
+#define barrier() asm volatile("" ::: "memory")
+
+static __always_inline struct dp_ledger *ledger_cell(__u32 mapping, __u32 target)
+{
+	__u32 i = mapping * DP_MAX_TARGETS + target;
+
+	return bpf_map_lookup_elem(&ledger, &i);
+}
+
+static __always_inline struct dp_ledger *ledger_global(void)
+{
+	__u32 i = DP_LEDGER_GLOBAL;
+
+	return bpf_map_lookup_elem(&ledger, &i);
+}
+
+static __always_inline void ledger_open(struct dp_ledger *l)
+{
+	l->begin++;
+	barrier();
+}
+
+static __always_inline void ledger_close(struct dp_ledger *l)
+{
+	barrier();
+	l->end++;
+}
+
+static __always_inline void ledger_event(struct dp_ledger *l, enum dp_event e)
+{
+	if (l)
+		l->event[e]++;
+}
+
+static __always_inline void ledger_accept(struct dp_ledger *l, __u32 bytes)
+{
+	if (!l || !bytes)
+		return;
+	ledger_open(l);
+	l->observed += bytes;
+	l->in_flight += bytes;
+	ledger_close(l);
+}
+
+static __always_inline void ledger_deliver(struct dp_ledger *l, __u32 bytes)
+{
+	if (!l || !bytes)
+		return;
+	ledger_open(l);
+	l->delivered += bytes;
+	l->in_flight -= bytes;
+	ledger_close(l);
+}
+
+static __always_inline void ledger_lose(struct dp_ledger *l, enum dp_lost why, __u32 bytes)
+{
+	if (!l || !bytes)
+		return;
+	ledger_open(l);
+	if (why < DP_LOST_N) {
+		l->lost[why] += bytes;
+		l->in_flight -= bytes;
+	}
+	ledger_close(l);
+}
+
+static __always_inline void ledger_exclude(struct dp_ledger *l, __u32 why, __u32 bytes)
+{
+	if (!l || !bytes)
+		return;
+	ledger_open(l);
+	if (why < DP_EXCLUDED_N) {
+		l->observed += bytes;
+		l->excluded[why] += bytes;
+	}
+	ledger_close(l);
+}
+
+#endif

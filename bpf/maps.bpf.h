@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Every map, declared for all programs and defined by maps.bpf.c alone. */
+#ifndef DOPPEL_MAPS_BPF_H
+#define DOPPEL_MAPS_BPF_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+#include "doppel/abi.h"
+
+#ifdef DP_DEFINE_MAPS
+#define DP_MAP
+#else
+#define DP_MAP extern
+#endif
+
+/*
+ * A function that the verifier walks once, by itself, and not once per path that leads to it
+ * (BTF-typed arguments, kernel 5.6). Its pointers are plain memory, so map values are looked up
+ * again inside; array look-ups are inlined. Weak: several objects have it, the linker keeps one.
+ */
+#define DP_GLOBAL __weak __noinline
+
+/* Sizes marked 1 are set at load time, from the configuration. */
+
+DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, __u32); /* enum dp_port_bits */
+} ports SEC(".maps");
+
+DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, 1 /* BPF_F_NO_PREALLOC: a few rows, written by user space only */);
+	__type(key, struct dp_port_key);
+	__type(value, struct dp_port_val);
+} port_map SEC(".maps");
+
+DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DP_MAX_MAPPINGS);
+	__type(key, __u32);
+	__type(value, struct dp_mapping);
+} mappings SEC(".maps");
+
+DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct dp_flow_key);
+	__type(value, struct dp_flow);
+} flows SEC(".maps");
+
+/* LRU: a SYN flood can only push out other half-open connections. */
+DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct dp_flow_key);
+	__type(value, struct dp_syn);
+} syns SEC(".maps");
+
+DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dp_shadow);
+} shadows SEC(".maps");
+
+DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 1);
+	__type(value, __u32);
+} free_slots SEC(".maps");
+
+DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct dp_store_key);
+	__type(value, struct dp_chunk);
+} store SEC(".maps");
+
+DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DP_LEDGER_CELLS);
+	__type(key, __u32);
+	__type(value, struct dp_ledger);
+} ledger SEC(".maps");
+
+DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} events SEC(".maps");
+
+DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dp_control);
+} control SEC(".maps");
+
+DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dp_meta);
+} meta SEC(".maps");
+
+DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dp_scratch);
+} scratch SEC(".maps");
+
+#ifdef DP_DEFINE_MAPS
+const volatile struct dp_config cfg = {};
+#else
+extern const volatile struct dp_config cfg;
+#endif
+
+#endif

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * One parse per packet. Headers are read with bpf_skb_load_bytes: it reads linear data and
+ * frags alike, never pulls, and leaves the packet (and the verifier's packet pointers) alone.
+ */
+#ifndef DOPPEL_PARSE_BPF_H
+#define DOPPEL_PARSE_BPF_H
+
+#include "maps.bpf.h"
+
+/* RFC 9293, 3.1: byte 13 of the TCP header. */
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_PSH 0x08
+#define TCP_ACK 0x10
+#define TCP_URG 0x20
+
+#define TCPOPT_EOL 0
+#define TCPOPT_NOP 1
+#define TCPOPT_MSS 2
+#define TCPOPT_WSCALE 3
+#define TCPOPT_SACK_PERM 4
+#define TCPOPT_SACK 5
+#define TCPOPT_TIMESTAMP 8
+#define TCPOPT_MD5SIG 19 /* RFC 2385 */
+#define TCPOPT_AO 29     /* RFC 5925 */
+
+#define TCP_MAX_WSCALE 14 /* RFC 7323, 2.3 */
+
+struct dp_tcp {
+	__be16 source;
+	__be16 dest;
+	__be32 seq;
+	__be32 ack;
+	__u8 doff; /* upper four bits */
+	__u8 flags;
+	__be16 window;
+	__be16 check;
+	__be16 urg;
+};
+
+struct dp_headers {
+	struct iphdr ip;
+	struct dp_tcp tcp;
+};
+
+#define DP_IP_OFF ETH_HLEN
+#define DP_TCP_OFF (ETH_HLEN + 20)
+#define DP_OPT_OFF (DP_TCP_OFF + 20)
+#define DP_CHECK_OFF (DP_TCP_OFF + 16)
+
+/* "NOP NOP TS len=10": how every common stack lays out its timestamps (RFC 7323, app. A) */
+#define TS_PREFIX bpf_htonl(0x0101080a)
+
+enum pkt_verdict {
+	PKT_NONE = 0, /* not IPv4 TCP, or cut off: nothing to do with us */
+	PKT_TCP,
+	PKT_FRAGMENT,  /* ports are valid, nothing else */
+	PKT_IPOPTIONS, /* the same */
+	PKT_MALFORMED, /* ports are valid; lengths lie */
+};
+
+struct pkt {
+	__be32 saddr;
+	__be32 daddr;
+	__be16 sport;
+	__be16 dport;
+	__u32 seq;
+	__u32 ack;
+	__u32 payload; /* bytes */
+	__u32 offset;  /* of the payload, from the Ethernet header */
+	__u32 tsval;
+	__u32 tsecr;
+	__u16 window; /* as in the header */
+	__u8 flags;
+	__u8 ttl;
+	__u8 optlen;  /* bytes of TCP options */
+	__u8 has_ts;  /* tsval and tsecr are valid */
+	__u8 plain;   /* options are none, or exactly a timestamp in its common layout */
+	__u8 check_partial; /* the checksum field holds the bare pseudo-header sum */
+	__be16 check;
+};
+
+struct tcp_options {
+	__u32 tsval;
+	__u32 tsecr;
+	__u16 mss;
+	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE */
+	__u8 wscale;
+	__u8 auth; /* MD5 or AO */
+	__u8 n_sack;
+	__u8 bad;
+	struct dp_range sack[DP_MAX_SACK];
+};
+
+static __always_inline bool seq_before(__u32 a, __u32 b)
+{
+	return (__s32)(a - b) < 0;
+}
+
+static __always_inline bool seq_after(__u32 a, __u32 b)
+{
+	return (__s32)(a - b) > 0;
+}
+
+static __always_inline __u32 seq_max(__u32 a, __u32 b)
+{
+	return seq_after(a, b) ? a : b;
+}
+
+static __always_inline __u32 seq_min(__u32 a, __u32 b)
+{
+	return seq_before(a, b) ? a : b;
+}
+
+/*
+ * The same without a branch, for loops under a lock: no helper may be called there, and with n
+ * ranges and a branch each the verifier would walk 2^n ways. All ones if a is before b.
+ */
+static __always_inline __u32 mask_before(__u32 a, __u32 b)
+{
+	__u64 x = (__u64)a - b;
+
+	asm volatile("%[x] <<= 32\n\t%[x] s>>= 63" : [x] "+r"(x));
+	return x;
+}
+
+static __always_inline __u32 mask_select(__u32 mask, __u32 a, __u32 b)
+{
+	return b ^ ((a ^ b) & mask);
+}
+
+static __always_inline __u32 mask_min(__u32 a, __u32 b)
+{
+	return mask_select(mask_before(a, b), a, b);
+}
+
+static __always_inline __u32 mask_max(__u32 a, __u32 b)
+{
+	return mask_select(mask_before(a, b), b, a);
+}
+
+/* All ones if the range is empty. A range is shorter than 2^31. */
+static __always_inline __u32 mask_empty(const struct dp_range *r)
+{
+	return ~mask_before(r->start, r->end);
+}
+
+static __always_inline struct dp_addr addr_v4(__be32 a)
+{
+	struct dp_addr r = {.w = {0, 0, bpf_htonl(0xffff), a}};
+
+	return r;
+}
+
+/* Ones' complement sum to 16 bits. */
+static __always_inline __u16 csum_fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+/* Sum of the TCP pseudo-header (RFC 9293, 3.1), not folded. len: TCP header and payload. */
+static __always_inline __u64 pseudo_sum(__be32 saddr, __be32 daddr, __u32 len)
+{
+	return (__u64)saddr + daddr + bpf_htonl(IPPROTO_TCP) + bpf_htonl(len);
+}
+
+/* The cheap part: which ports is this for? Fills saddr .. dport and, for PKT_TCP, the rest
+ * except options and timestamps.
+ */
+static __noinline enum pkt_verdict parse(struct __sk_buff *skb, struct pkt *p)
+{
+	struct dp_headers h;
+	__u32 total, ihl, doff;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
+		return PKT_NONE;
+	if (bpf_skb_load_bytes(skb, DP_IP_OFF, &h, sizeof(h)))
+		return PKT_NONE;
+	if (h.ip.version != 4 || h.ip.protocol != IPPROTO_TCP)
+		return PKT_NONE;
+	ihl = h.ip.ihl * 4;
+	if (ihl < 20)
+		return PKT_NONE;
+	if (h.ip.frag_off & bpf_htons(IP_OFFSET))
+		return PKT_NONE; /* no ports in here */
+	p->saddr = h.ip.saddr;
+	p->daddr = h.ip.daddr;
+	p->ttl = h.ip.ttl;
+	p->flags = 0;
+	total = bpf_ntohs(h.ip.tot_len);
+	if (ihl != 20) {
+		if (bpf_skb_load_bytes(skb, DP_IP_OFF + ihl, &h.tcp, sizeof(h.tcp)))
+			return PKT_NONE;
+		p->sport = h.tcp.source;
+		p->dport = h.tcp.dest;
+		doff = (h.tcp.doff >> 4) * 4;
+		p->payload = total > ihl + doff ? total - ihl - doff : 0;
+		return PKT_IPOPTIONS;
+	}
+	p->sport = h.tcp.source;
+	p->dport = h.tcp.dest;
+	p->flags = h.tcp.flags;
+	doff = (h.tcp.doff >> 4) * 4;
+	/* A GSO packet of 64 KB or more has tot_len 0 (BIG TCP); its length is the skb's. */
+	if (!total && skb->gso_segs)
+		total = skb->len - ETH_HLEN;
+	p->payload = total > 20 + doff ? total - 20 - doff : 0;
+	if (h.ip.frag_off & bpf_htons(IP_MF))
+		return PKT_FRAGMENT;
+	if (doff < 20 || total < 20 + doff || total > skb->len - ETH_HLEN)
+		return PKT_MALFORMED;
+	p->offset = DP_TCP_OFF + doff;
+	p->seq = bpf_ntohl(h.tcp.seq);
+	p->ack = bpf_ntohl(h.tcp.ack);
+	p->window = bpf_ntohs(h.tcp.window);
+	p->optlen = doff - 20;
+	p->check = h.tcp.check;
+	p->has_ts = 0;
+	p->plain = !p->optlen;
+	return PKT_TCP;
+}
+
+/* The common layout of options, without a loop. */
+static __always_inline void parse_timestamp(struct __sk_buff *skb, struct pkt *p)
+{
+	__be32 o[3];
+
+	if (p->optlen < 12 || bpf_skb_load_bytes(skb, DP_OPT_OFF, o, sizeof(o)))
+		return;
+	if (o[0] != TS_PREFIX)
+		return;
+	p->has_ts = 1;
+	p->tsval = bpf_ntohl(o[1]);
+	p->tsecr = bpf_ntohl(o[2]);
+	p->plain = p->optlen == 12;
+}
+
+struct opt_ctx {
+	__u8 buf[64]; /* 40 are used; the rest keeps bounds simple */
+	struct tcp_options *o;
+	__u32 len;
+	__u32 pos;
+	__u32 block; /* SACK: next block of the option at `pos`, 0 when none is open */
+};
+
+static __always_inline __u32 opt_be32(const __u8 *b)
+{
+	return ((__u32)b[0] << 24) | (b[1] << 16) | (b[2] << 8) | b[3];
+}
+
+static long parse_option(__u32 i, struct opt_ctx *c)
+{
+	__u32 pos = c->pos, kind, len;
+	const __u8 *b;
+
+	if (pos >= c->len)
+		return 1;
+	asm volatile("%[p] &= 63" : [p] "+r"(pos));
+	if (pos > 38)
+		return 1;
+	b = c->buf + pos;
+	kind = b[0];
+	if (kind == TCPOPT_EOL)
+		return 1;
+	if (kind == TCPOPT_NOP) {
+		c->pos = pos + 1;
+		return 0;
+	}
+	len = b[1];
+	if (len < 2 || pos + len > c->len) {
+		c->o->bad = 1;
+		return 1;
+	}
+	c->pos = pos + len;
+	if (kind == TCPOPT_MSS && len == 4) {
+		c->o->mss = (b[2] << 8) | b[3];
+	} else if (kind == TCPOPT_WSCALE && len == 3) {
+		c->o->flags |= DP_SH_WSCALE;
+		c->o->wscale = b[2] > TCP_MAX_WSCALE ? TCP_MAX_WSCALE : b[2];
+	} else if (kind == TCPOPT_SACK_PERM && len == 2) {
+		c->o->flags |= DP_SH_SACK;
+	} else if (kind == TCPOPT_TIMESTAMP && len == 10 && pos <= 30) {
+		c->o->flags |= DP_SH_TS;
+		c->o->tsval = opt_be32(b + 2);
+		c->o->tsecr = opt_be32(b + 6);
+	} else if (kind == TCPOPT_MD5SIG || kind == TCPOPT_AO) {
+		c->o->auth = 1;
+	} else if (kind == TCPOPT_SACK && len >= 10 && pos <= 30) {
+		c->o->sack[0].start = opt_be32(b + 2);
+		c->o->sack[0].end = opt_be32(b + 6);
+		c->o->n_sack = 1;
+		if (len >= 18 && pos <= 22) {
+			c->o->sack[1].start = opt_be32(b + 10);
+			c->o->sack[1].end = opt_be32(b + 14);
+			c->o->n_sack = 2;
+		}
+		if (len >= 26 && pos <= 14) {
+			c->o->sack[2].start = opt_be32(b + 18);
+			c->o->sack[2].end = opt_be32(b + 22);
+			c->o->n_sack = 3;
+		}
+		if (len >= 34 && pos <= 6) {
+			c->o->sack[3].start = opt_be32(b + 26);
+			c->o->sack[3].end = opt_be32(b + 30);
+			c->o->n_sack = 4;
+		}
+	}
+	return 0;
+}
+
+/* Every option, in any order: for SYNs, SACK and rare layouts. */
+DP_GLOBAL int parse_options(struct __sk_buff *skb, const struct pkt *p, struct tcp_options *o)
+{
+	struct opt_ctx c;
+	__u32 len;
+
+	if (!p || !o)
+		return 0;
+	len = p->optlen;
+	__builtin_memset(o, 0, sizeof(*o));
+	__builtin_memset(&c, 0, sizeof(c));
+	if (!len || len > 40)
+		return 0;
+	asm volatile("%[l] += -1\n\t%[l] &= 63\n\t%[l] += 1" : [l] "+r"(len));
+	if (bpf_skb_load_bytes(skb, DP_OPT_OFF, c.buf, len))
+		return 0;
+	c.o = o;
+	c.len = p->optlen;
+	bpf_loop(40, parse_option, &c, 0);
+	return 0;
+}
+
+#endif

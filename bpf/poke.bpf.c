@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Poke: how a process makes the data plane send, through BPF_PROG_RUN. It only hands an order
+ * to doppel0: there bottom halves are off (kernel 6.1 runs BPF_PROG_RUN with them on), so that
+ * per-CPU counters and scratch have one user at a time.
+ *
+ * ctx_in: cb[0] enum dp_poke_op, cb[1] slot, cb[2] generation (dp_shadow.gen).
+ * data_in: any Ethernet + IPv4 + TCP frame of 60 bytes. Returns 0, or 1 when nothing was done.
+ */
+#include "order.bpf.h"
+
+SEC("tc")
+int doppel_poke(struct __sk_buff *skb)
+{
+	struct order o = {.kind = DP_ORDER_POKE, .a = skb->cb[0], .slot = skb->cb[1],
+			  .gen = skb->cb[2]};
+
+	return order_clone(skb, &o, 0) ? 1 : 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Return: what the target says to a shadow. Such a packet is consumed here: this host's stack
+ * would reset it, and no client may see it. Everything else passes with TC_ACT_UNSPEC.
+ *
+ * Nobody reads the answers, so the highest byte seen is acknowledged, holes or not: an answer
+ * that was lost on the way needs no repair.
+ */
+#include "segment.bpf.h"
+
+#define DP_LINGER_NS (60ull * 1000000000) /* FIN-WAIT-2 without a FIN: tcp_fin_timeout's default */
+
+enum return_action {
+	RET_DROP = 0,
+	RET_ACK,       /* turn this packet around as an ACK */
+	RET_WORK,      /* there is something to send: deliver does it, with this as carrier */
+	RET_HALF_OPEN, /* reset what the target remembers, then SYN again */
+	RET_RST,       /* turn this packet around as a RST at its own ACK number */
+};
+
+/* What process_locked() finds out, for the work to do without the lock. */
+struct result {
+	enum return_action act;
+	__u32 delivered; /* bytes */
+	__u32 free_from;
+	__u32 free_to;
+	__u32 gen;
+	__s32 why; /* enum dp_lost, -1: clean end, -2: no end */
+	__s32 event;
+	struct shadow_rest rest;
+};
+
+/* RFC 9293, 3.10.7.4: the segment's text lies in our window, or right below it. */
+static __always_inline bool acceptable(const struct dp_shadow *sh, const struct pkt *p)
+{
+	__u32 wnd = (__u32)DP_WINDOW << sh->rcv_wscale;
+
+	return (__s32)(p->seq - sh->rcv_nxt) <= (__s32)wnd &&
+	       (__s32)(sh->rcv_nxt - (p->seq + p->payload)) <= (__s32)wnd;
+}
+
+static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct pkt *p,
+					    const struct tcp_options *opt, __u64 now,
+					    struct result *r)
+{
+	__u32 mss;
+
+	if (!(p->flags & TCP_ACK))
+		return; /* a SYN alone: nobody opens toward a shadow */
+	if (p->ack != sh->isn + 1) {
+		/* RFC 9293, 3.10.7.3: an old connection of the target's on this port. */
+		r->event = DP_EVENT_unacceptable;
+		if (!(p->flags & TCP_RST)) {
+			r->act = RET_HALF_OPEN;
+			r->event = DP_EVENT_half_open_reset;
+		}
+		return;
+	}
+	if (p->flags & TCP_RST) {
+		r->why = DP_LOST_target_refused;
+		shadow_end_locked(sh, &r->rest);
+		return;
+	}
+	if (!(p->flags & TCP_SYN))
+		return;
+	if (sh->flags & DP_SH_TIMED) {
+		shadow_rtt_locked(sh, (now - sh->timed_ns) / 1000);
+		sh->flags &= ~DP_SH_TIMED;
+	} else {
+		sh->rto_ms = 3000; /* RFC 6298, 5.7: the SYN was lost */
+	}
+	sh->flags &= ~(DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE) | (opt->flags & sh->flags);
+	if (!(sh->flags & DP_SH_WSCALE))
+		sh->rcv_wscale = 0;
+	else
+		sh->snd_wscale = opt->wscale;
+	/* RFC 9293, 3.7.1; RFC 6691: options come out of the MSS. */
+	mss = opt->mss ?: 536;
+	if (mss > sh->mss_offer)
+		mss = sh->mss_offer;
+	if (mss < 64)
+		mss = 64;
+	if (sh->flags & DP_SH_TS)
+		mss -= DP_TS_LEN;
+	sh->mss = mss;
+	sh->irs = p->seq;
+	sh->rcv_nxt = p->seq + 1;
+	sh->ts_recent = opt->tsval;
+	sh->una = sh->isn + 1;
+	sh->wnd = p->window; /* never scaled in a SYN (RFC 7323, 2.2) */
+	sh->wl1 = p->seq;
+	sh->wl2 = p->ack;
+	sh->state = DP_ESTABLISHED;
+	sh->tries = 0;
+	sh->due_ns = 0;
+	sh->flags &= ~DP_SH_DUE;
+	sh->flags |= DP_SH_ACK_DUE;
+	r->act = RET_WORK;
+}
+
+static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p, __u64 now,
+				       struct result *r)
+{
+	__u32 before = shadow_una_byte(sh), wnd = (__u32)p->window << sh->snd_wscale;
+
+	if (seq_after(p->ack, sh->una) && !seq_after(p->ack, sh->nxt)) {
+		sh->una = p->ack;
+		r->delivered = shadow_una_byte(sh) - before;
+		sh->delivered += r->delivered;
+		sh->dupacks = 0;
+		sh->tries = 0;
+		sh->breaks = 0;
+		if ((sh->flags & DP_SH_TIMED) && !seq_before(p->ack, sh->timed_seq)) {
+			shadow_rtt_locked(sh, (now - sh->timed_ns) / 1000);
+			sh->flags &= ~DP_SH_TIMED;
+		}
+		if (sh->una == sh->nxt) {
+			sh->due_ns = 0; /* RFC 6298, 5.2 */
+			sh->flags &= ~DP_SH_DUE;
+		} else {
+			shadow_restart_rto_locked(sh, now);
+		}
+		r->free_from = sh->floor;
+		r->free_to = shadow_una_byte(sh);
+		sh->floor = r->free_to;
+	}
+	/* RFC 9293, 3.10.7.4 */
+	if (!seq_before(p->ack, sh->una) && (seq_before(sh->wl1, p->seq) ||
+	    (sh->wl1 == p->seq && !seq_before(p->ack, sh->wl2)))) {
+		sh->wnd = wnd;
+		sh->wl1 = p->seq;
+		sh->wl2 = p->ack;
+	}
+}
+
+static __always_inline void process_locked(struct dp_shadow *sh, const struct pkt *p,
+					   const struct tcp_options *opt, __u64 now,
+					   struct result *r)
+{
+	__u32 to = p->seq + p->payload;
+
+	r->gen = sh->gen;
+	sh->seen_ns = now;
+	if (sh->state == DP_SYN_SENT) {
+		syn_sent_locked(sh, p, opt, now, r);
+		return;
+	}
+	if (p->flags & TCP_SYN) { /* RFC 5961, 4; also our ACK of the SYN-ACK that got lost */
+		r->act = RET_ACK;
+		return;
+	}
+	if (!acceptable(sh, p)) {
+		r->event = DP_EVENT_unacceptable;
+		r->act = p->flags & TCP_RST ? RET_DROP : RET_ACK;
+		return;
+	}
+	if (p->flags & TCP_RST) { /* RFC 5961, 3.2 */
+		if (p->seq != sh->rcv_nxt) {
+			r->event = DP_EVENT_unacceptable;
+			r->act = RET_ACK;
+			return;
+		}
+		r->why = sh->state == DP_CLOSE_WAIT || sh->state == DP_LAST_ACK ?
+				 DP_LOST_target_closed :
+				 DP_LOST_target_reset;
+		shadow_end_locked(sh, &r->rest);
+		if (!r->rest.pending && (sh->flags & DP_SH_CLIENT_FIN))
+			r->why = -1; /* it was over on both sides */
+		return;
+	}
+	/* RFC 5961, 5.2, with our whole stream as MAX.SND.WND: acknowledgements of what was never
+	 * sent, or lies far back, are forged.
+	 */
+	if (!(p->flags & TCP_ACK) || seq_after(p->ack, sh->nxt) ||
+	    sh->una - p->ack > DP_MAX_CAP) {
+		if (p->ack != sh->una) {
+			r->event = DP_EVENT_unacceptable;
+			r->act = RET_ACK;
+			return;
+		}
+	}
+	if (p->has_ts && (__s32)(p->tsval - sh->ts_recent) > 0)
+		sh->ts_recent = p->tsval;
+	ack_locked(sh, p, now, r);
+
+	if (p->payload || (p->flags & TCP_FIN)) {
+		sh->flags |= DP_SH_ACK_DUE;
+		if (seq_after(to, sh->rcv_nxt))
+			sh->rcv_nxt = to;
+		if ((p->flags & TCP_FIN) && to == sh->rcv_nxt) {
+			sh->rcv_nxt = to + 1;
+			if (sh->state == DP_ESTABLISHED)
+				sh->state = DP_CLOSE_WAIT;
+			else if (sh->state == DP_FIN_WAIT)
+				sh->state = DP_LAST_ACK; /* CLOSING: only our FIN's ACK is missing */
+		}
+	}
+	if (sh->state == DP_LAST_ACK && seq_after(sh->una, sh->fin)) {
+		r->why = -1;
+		shadow_end_locked(sh, &r->rest);
+		r->act = sh->flags & DP_SH_ACK_DUE ? RET_ACK : RET_DROP;
+		return;
+	}
+	if (sh->state == DP_FIN_WAIT && seq_after(sh->una, sh->fin)) {
+		sh->due_ns = now + DP_LINGER_NS;
+		sh->tries = 255;
+	}
+	if (shadow_may_send(sh) || (sh->flags & DP_SH_DUE) ||
+	    ((sh->flags & DP_SH_CLIENT_RST) && sh->una == sh->end))
+		r->act = RET_WORK;
+	else if (sh->flags & DP_SH_ACK_DUE)
+		r->act = RET_ACK;
+	if (r->act == RET_ACK)
+		sh->flags &= ~DP_SH_ACK_DUE;
+}
+
+static __noinline int answer(struct __sk_buff *skb, struct dp_shadow *sh, __u32 slot,
+			     const struct pkt *p, enum return_action act)
+{
+	struct dp_ledger *l = ledger_cell(sh->key.mapping, sh->key.target);
+	struct order o = {.kind = DP_ORDER_WORK, .slot = slot, .gen = sh->gen};
+	struct segment g = {.seq = sh->nxt, .flags = TCP_ACK, .turn = 1};
+
+	switch (act) {
+	case RET_WORK:
+		order_write(skb, &o);
+		return bpf_redirect(cfg.link, 0);
+	case RET_HALF_OPEN:
+		o.kind = DP_ORDER_SEGMENT;
+		o.a = p->ack;
+		o.b = TCP_RST << 16;
+		if (order_clone(skb, &o, 0))
+			ledger_event(l, DP_EVENT_clone_failed);
+		o.a = sh->isn;
+		o.b = TCP_SYN << 16;
+		if (order_clone(skb, &o, 0))
+			ledger_event(l, DP_EVENT_clone_failed);
+		return TC_ACT_SHOT;
+	case RET_ACK:
+		break;
+	default:
+		return TC_ACT_SHOT;
+	}
+	if (segment_build(skb, slot, &g)) {
+		ledger_event(l, DP_EVENT_build_failed);
+		return TC_ACT_SHOT;
+	}
+	return bpf_redirect(skb->ifindex, 0);
+}
+
+SEC("tc")
+int doppel_return(struct __sk_buff *skb)
+{
+	struct tcp_options opt = {};
+	struct result r = {.why = -2, .event = -1};
+	struct dp_ledger *l;
+	struct dp_shadow *sh;
+	struct pkt p = {};
+	__u32 slot, freed;
+	__u64 now;
+
+	if (parse(skb, &p) != PKT_TCP)
+		return TC_ACT_UNSPEC;
+	slot = bpf_ntohs(p.dport) - cfg.port_first;
+	if (slot >= cfg.slots)
+		return TC_ACT_UNSPEC;
+	sh = shadow_at(slot);
+	if (!sh || sh->state == DP_CLOSED || p.saddr != sh->address.w[3] ||
+	    p.sport != sh->target_port || p.daddr != sh->shadow_addr.w[3])
+		return TC_ACT_UNSPEC;
+
+	if (p.flags & TCP_SYN) {
+		parse_options(skb, &p, &opt);
+		p.has_ts = !!(opt.flags & DP_SH_TS);
+		p.tsval = opt.tsval;
+	} else if (p.optlen) {
+		parse_timestamp(skb, &p);
+		if (!p.plain) {
+			parse_options(skb, &p, &opt);
+			p.has_ts = !!(opt.flags & DP_SH_TS);
+			p.tsval = opt.tsval;
+		}
+	}
+	l = ledger_cell(sh->key.mapping, sh->key.target);
+	if (l)
+		l->responses += skb->gso_segs ?: 1;
+	if (sh->state == DP_TIME_WAIT) {
+		/* Remembered for this alone: a FIN that is sent again wants its ACK, and our stack
+		 * must not see it (RFC 9293, 3.10.7.4, TIME-WAIT).
+		 */
+		ledger_event(l, DP_EVENT_late_response);
+		if (!(p.flags & TCP_FIN) || (p.flags & TCP_RST))
+			return TC_ACT_SHOT;
+		return answer(skb, sh, slot, &p, RET_ACK);
+	}
+	now = bpf_ktime_get_coarse_ns();
+
+	bpf_spin_lock(&sh->lock);
+	process_locked(sh, &p, &opt, now, &r);
+	bpf_spin_unlock(&sh->lock);
+
+	ledger_deliver(l, r.delivered);
+	if (l) {
+		if (r.event >= 0 && r.event < DP_EVENT_N)
+			l->event[r.event]++;
+		if (r.free_to != r.free_from && !r.rest.ended) {
+			freed = store_free(slot, r.gen, r.free_from, r.free_to);
+			l->chunks -= freed;
+		}
+	}
+	if (r.rest.ended) {
+		/* The floor moved in the same step: what lies below it goes, too. */
+		if (r.free_to != r.free_from)
+			r.rest.floor = r.free_from;
+		shadow_bury(slot, &r.rest, r.why);
+	}
+	return answer(skb, sh, slot, &p, r.act);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

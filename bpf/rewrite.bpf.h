@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A copy: a clone of a captured segment whose headers are rewritten in place. The payload is
+ * not touched and stays shared with the original; a GRO packet stays one.
+ */
+#ifndef DOPPEL_REWRITE_BPF_H
+#define DOPPEL_REWRITE_BPF_H
+
+#include "order.bpf.h"
+#include "parse.bpf.h"
+#include "shadow.bpf.h"
+
+struct copy_headers {
+	struct dp_headers h;
+	__be32 ts[3];
+};
+
+static __always_inline __be16 ip_checksum(struct iphdr *ip)
+{
+	ip->check = 0;
+	return ~csum_fold((__u32)bpf_csum_diff(0, 0, (__be32 *)ip, sizeof(*ip), 0));
+}
+
+/*
+ * Capture has checked: IPv4 without options, TCP options none or a plain timestamp, flags ACK
+ * and PSH only. All changes go through the checksum helpers: they know whether the sum in
+ * the packet is complete or still to be made by the device (CHECKSUM_PARTIAL).
+ */
+static __always_inline int rewrite_copy(struct __sk_buff *skb, const struct dp_shadow *sh)
+{
+	struct copy_headers old = {}, new;
+	__s64 addr, tcp;
+	bool ts;
+
+	if (bpf_skb_load_bytes(skb, DP_IP_OFF, &old.h, sizeof(old.h)))
+		return -1;
+	ts = old.h.tcp.doff >> 4 == 8;
+	if (ts && bpf_skb_load_bytes(skb, DP_OPT_OFF, old.ts, sizeof(old.ts)))
+		return -1;
+	new = old;
+	new.h.ip.saddr = sh->shadow_addr.w[3];
+	new.h.ip.daddr = sh->address.w[3];
+	new.h.ip.tos &= ~3; /* ECN belongs to the client's path (RFC 3168) */
+	new.h.ip.ttl -= 1;
+	new.h.ip.check = ip_checksum(&new.h.ip);
+	new.h.tcp.source = sh->shadow_port;
+	new.h.tcp.dest = sh->target_port;
+	new.h.tcp.ack = bpf_htonl(skb->cb[2]);
+	new.h.tcp.window = bpf_htons(DP_WINDOW);
+	if (ts) {
+		if (sh->flags & DP_SH_TS) {
+			new.ts[1] = bpf_htonl(skb->cb[4]);
+			new.ts[2] = bpf_htonl(skb->cb[3]);
+		} else {
+			new.ts[0] = bpf_htonl(0x01010101);
+			new.ts[1] = bpf_htonl(0x01010101);
+			new.ts[2] = bpf_htonl(0x01010101);
+		}
+	}
+	addr = bpf_csum_diff(&old.h.ip.saddr, 8, &new.h.ip.saddr, 8, 0);
+	if (ts) {
+		tcp = bpf_csum_diff((__be32 *)&old.h.tcp, 32, (__be32 *)&new.h.tcp, 32, 0);
+		if (bpf_skb_store_bytes(skb, DP_IP_OFF, &new, sizeof(new), 0))
+			return -1;
+	} else {
+		tcp = bpf_csum_diff((__be32 *)&old.h.tcp, 20, (__be32 *)&new.h.tcp, 20, 0);
+		if (bpf_skb_store_bytes(skb, DP_IP_OFF, &new.h, sizeof(new.h), 0))
+			return -1;
+	}
+	if (bpf_l4_csum_replace(skb, DP_CHECK_OFF, 0, addr, BPF_F_PSEUDO_HDR) ||
+	    bpf_l4_csum_replace(skb, DP_CHECK_OFF, 0, tcp, 0))
+		return -1;
+	return 0;
+}
+
+#endif

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The shadow: a TCP sender without a reader. State and its transitions; nothing here sends.
+ * Functions named *_locked run under dp_shadow.lock and call no helper (bpf_spin_lock, 5.1).
+ */
+#ifndef DOPPEL_SHADOW_BPF_H
+#define DOPPEL_SHADOW_BPF_H
+
+#include "maps.bpf.h"
+#include "ledger.bpf.h"
+#include "parse.bpf.h"
+#include "store.bpf.h"
+
+#define NSEC_PER_MSEC 1000000ull
+#define DP_INITIAL_RTO_MS 1000 /* RFC 6298, 2.1 */
+#define DP_WINDOW 65535	       /* what we advertise, before scaling: nobody reads, so never less */
+#define DP_HEADERS 40	       /* IPv4 and TCP without options */
+#define DP_TS_LEN 12	       /* NOP NOP TS */
+
+static __always_inline struct dp_shadow *shadow_at(__u32 slot)
+{
+	return bpf_map_lookup_elem(&shadows, &slot);
+}
+
+static __always_inline bool shadow_open(const struct dp_shadow *sh)
+{
+	return sh->state != DP_CLOSED && sh->state != DP_TIME_WAIT;
+}
+
+/* Stream bytes (no SYN, no FIN) below una, from the first byte of the stream. */
+static __always_inline __u32 shadow_una_byte(const struct dp_shadow *sh)
+{
+	__u32 una = sh->una;
+
+	if (una == sh->isn)
+		return una + 1;
+	if ((sh->flags & DP_SH_CLIENT_FIN) && seq_after(una, sh->fin))
+		return sh->fin;
+	return una;
+}
+
+/* Bytes that were accepted and are not acknowledged: this shadow's share of in_flight. */
+static __always_inline __u32 shadow_pending_locked(const struct dp_shadow *sh)
+{
+	__u32 n = sh->end - shadow_una_byte(sh);
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < DP_MAX_OOO; i++)
+		n += sh->ooo[i].end - sh->ooo[i].start;
+	return n;
+}
+
+static __always_inline void shadow_forget_ooo_locked(struct dp_shadow *sh)
+{
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < DP_MAX_OOO; i++) {
+		sh->ooo[i].start = 0;
+		sh->ooo[i].end = 0;
+	}
+	sh->n_ooo = 0;
+}
+
+static __always_inline __u32 shadow_window_end(const struct dp_shadow *sh)
+{
+	return sh->una + sh->wnd;
+}
+
+/*
+ * Is there anything for deliver to send? Sender-side silly window avoidance (RFC 9293,
+ * 3.8.6.2.1): less than a segment only when it is all there is, or when nothing is in flight.
+ */
+static __always_inline bool shadow_may_send(const struct dp_shadow *sh)
+{
+	__u32 waiting = sh->end - sh->nxt;
+	__s32 room = shadow_window_end(sh) - sh->nxt;
+
+	if (sh->state != DP_ESTABLISHED && sh->state != DP_CLOSE_WAIT)
+		return false;
+	if ((__s32)waiting > 0)
+		return room > 0 && ((__u32)room >= waiting || room >= sh->mss || sh->nxt == sh->una);
+	return (sh->flags & DP_SH_CLIENT_FIN) && sh->nxt == sh->fin;
+}
+
+/* RFC 6298, 5.1 and 5.3: (re)start when something is outstanding. */
+static __always_inline void shadow_restart_rto_locked(struct dp_shadow *sh, __u64 now)
+{
+	sh->due_ns = now + sh->rto_ms * NSEC_PER_MSEC;
+}
+
+/* RFC 6298, 2.2 and 2.3, with alpha 1/8 and beta 1/4; r in us. */
+static __always_inline void shadow_rtt_locked(struct dp_shadow *sh, __u32 r)
+{
+	__u32 rto;
+
+	if (!sh->srtt_us) {
+		sh->srtt_us = r << 3;
+		sh->rttvar_us = r << 1;
+	} else {
+		__s32 err = (__s32)(r - (sh->srtt_us >> 3));
+
+		sh->srtt_us += err;
+		if (err < 0)
+			err = -err;
+		sh->rttvar_us += err - (sh->rttvar_us >> 2);
+	}
+	if (!sh->srtt_us)
+		sh->srtt_us = 1;
+	rto = ((sh->srtt_us >> 3) + sh->rttvar_us) >> 10; /* ms, 2 % short: far below the minimum */
+	if (rto < cfg.rto_min_ms)
+		rto = cfg.rto_min_ms;
+	if (rto > cfg.rto_max_ms)
+		rto = cfg.rto_max_ms;
+	sh->rto_ms = rto;
+}
+
+/* What an open shadow leaves behind when it ends. */
+struct shadow_rest {
+	__u32 pending;
+	__u32 floor; /* chunks from here */
+	__u32 top;   /* to here, exclusive, are to be freed */
+	__u32 gen;
+	__u8 ended; /* this call ended it */
+};
+
+/* The one way out of an open state. */
+static __always_inline void shadow_end_locked(struct dp_shadow *sh, struct shadow_rest *r)
+{
+	r->ended = 0;
+	if (!shadow_open(sh))
+		return;
+	r->ended = 1;
+	r->gen = sh->gen;
+	r->pending = shadow_pending_locked(sh);
+	r->floor = sh->floor;
+	r->top = sh->end;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < DP_MAX_OOO; i++)
+		r->top = mask_select(mask_empty(&sh->ooo[i]), r->top,
+				     mask_max(r->top, sh->ooo[i].end));
+	r->top += DP_CHUNK - 1; /* the chunk that holds the last byte, too */
+	shadow_forget_ooo_locked(sh);
+	sh->n_sacked = 0;
+	sh->due_ns = 0;
+	sh->state = DP_TIME_WAIT;
+}
+
+/* After shadow_end_locked: gives memory and port back and counts. why < 0: a clean end. */
+DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
+{
+	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_flow_key key;
+	struct dp_ledger *l;
+	struct dp_flow *flow;
+	__u32 freed;
+
+	if (!sh || !r)
+		return 0;
+	key = sh->key;
+	l = ledger_cell(key.mapping, key.target);
+	freed = store_free(slot, r->gen, r->floor, r->top);
+	if (l) {
+		l->chunks -= freed;
+		l->slots--;
+		l->open--;
+		if (why < 0)
+			l->closed++;
+		else
+			l->broken++;
+	}
+	if (why >= 0)
+		ledger_lose(l, why, r->pending);
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (flow && flow->slot == slot && flow->gen == r->gen) {
+		if (why < 0 || why == DP_LOST_expired ||
+		    (sh->flags & (DP_SH_CLIENT_FIN | DP_SH_CLIENT_RST))) {
+			bpf_map_delete_elem(&flows, &key);
+		} else {
+			__u32 breaks = sh->breaks < 6 ? sh->breaks : 6;
+
+			flow->slot = DP_NO_SLOT;
+			flow->next = sh->end;
+			flow->ack = sh->ack_last;
+			flow->seen = 1;
+			flow->evidence = 1;
+			flow->excluded = DP_EXCLUDED_backoff;
+			flow->breaks = sh->breaks + (sh->breaks < 255);
+			flow->retry_ns = bpf_ktime_get_coarse_ns() +
+					 (((__u64)cfg.backoff_ms << breaks) * NSEC_PER_MSEC);
+			if (l)
+				l->waiting++;
+		}
+	}
+	bpf_map_push_elem(&free_slots, &slot, 0);
+	return 0;
+}
+
+/* Ends the shadow if it is still the one that the caller means. 1: this call did it. */
+DP_GLOBAL int shadow_break(__u32 slot, __u32 gen, __u32 why)
+{
+	struct dp_shadow *sh = shadow_at(slot);
+	struct shadow_rest r = {};
+
+	if (!sh)
+		return 0;
+	bpf_spin_lock(&sh->lock);
+	if (sh->gen == gen)
+		shadow_end_locked(sh, &r);
+	bpf_spin_unlock(&sh->lock);
+	if (r.ended)
+		shadow_bury(slot, &r, why);
+	return r.ended;
+}
+
+/*
+ * The timer of a shadow: lazily armed, so that a busy shadow starts it a few times a second
+ * and not once per packet. It cannot transmit (bpf_timer, 5.15): it marks the shadow as due,
+ * for the next packet of either side, and wakes the keeper.
+ */
+static int shadow_timeout(void *map, __u32 *slotp, struct dp_shadow *sh)
+{
+	__u64 now = bpf_ktime_get_coarse_ns(), again = 0;
+	__u32 slot = *slotp, gen = 0;
+	struct shadow_rest r = {};
+	__s32 why = DP_LOST_target_timeout;
+	bool due = false;
+
+	bpf_spin_lock(&sh->lock);
+	gen = sh->gen;
+	if (shadow_open(sh) && cfg.idle_s && now > sh->seen_ns + cfg.idle_s * 1000000000ull) {
+		why = DP_LOST_expired;
+		shadow_end_locked(sh, &r);
+	} else if (!sh->due_ns || !shadow_open(sh)) {
+		if (shadow_open(sh) && cfg.idle_s)
+			again = sh->seen_ns + cfg.idle_s * 1000000000ull - now;
+	} else if (now < sh->due_ns) {
+		again = sh->due_ns - now;
+	} else if (sh->tries >= (sh->state == DP_SYN_SENT ? cfg.syn_tries : cfg.tries)) {
+		if (sh->una == sh->end || (sh->flags & DP_SH_CLIENT_FIN && seq_after(sh->una, sh->fin)))
+			why = -1; /* only the target's FIN is missing: nothing was lost */
+		shadow_end_locked(sh, &r);
+	} else {
+		sh->tries++;
+		sh->flags |= DP_SH_DUE;
+		sh->flags &= ~DP_SH_TIMED; /* Karn */
+		sh->rto_ms = sh->rto_ms * 2 > cfg.rto_max_ms ? cfg.rto_max_ms : sh->rto_ms * 2;
+		shadow_restart_rto_locked(sh, now);
+		again = sh->due_ns - now;
+		due = true;
+	}
+	if (!again)
+		sh->flags &= ~DP_SH_TIMER;
+	bpf_spin_unlock(&sh->lock);
+
+	if (r.ended)
+		shadow_bury(slot, &r, why);
+	if (due) {
+		struct dp_wake w = {.kind = DP_WAKE_DUE, .slot = slot, .gen = gen};
+
+		bpf_ringbuf_output(&events, &w, sizeof(w), 0);
+	}
+	if (again)
+		bpf_timer_start(&sh->timer, again, 0);
+	return 0;
+}
+
+#endif
