@@ -92,8 +92,8 @@ void set_sizes(bpf_object *object) {
   bpf_map *map;
   bpf_object__for_each_map(map, object) {
     if (bpf_map__max_entries(map) == 0)
-      bpf_map__set_max_entries(
-          map, bpf_map__type(map) == BPF_MAP_TYPE_RINGBUF ? ring_bytes : default_entries);
+      bpf_map__set_max_entries(map, bpf_map__type(map) == BPF_MAP_TYPE_RINGBUF ? ring_bytes
+                                                                               : default_entries);
   }
 }
 
@@ -104,7 +104,7 @@ int load(const char *file, const char *name, uint32_t log_level) {
     return -errno;
   bpf_program *program;
   bpf_object__for_each_program(program, object)
-    bpf_program__set_autoload(program, !strcmp(bpf_program__name(program), name));
+      bpf_program__set_autoload(program, !strcmp(bpf_program__name(program), name));
   program = bpf_object__find_program_by_name(object, name);
   verifier_log[0] = 0;
   libbpf_says.clear();
