@@ -121,8 +121,6 @@ Result<Placed> place_tcx(const Placement &p, int behind_link_fd) {
     hint = "the device is gone: ip link shows those that exist";
   else if (err == ERANGE)
     hint = "the hook is full: doppel status shows what runs there";
-  else if (err == EPERM)
-    hint = "another program claims the first place there: doppel probe, or attach mode clsact";
   return sys_error(p.hook.text(), "cannot attach " + p.program + " with tcx", err, hint);
 }
 

@@ -111,11 +111,11 @@ Error LibbpfLog::verifier_error(const std::string &program, int err) const {
 
 Error LibbpfLog::load_error(int err) const {
   static const std::map<std::string, std::string> sized{
-      {"store", "lower \"store\" in the configuration's limits"},
-      {"flows", "lower \"flows\" in the configuration's limits"},
-      {"syns", "lower \"flows\" in the configuration's limits"},
-      {"shadows", "use fewer \"shadow_ports\" in the configuration's limits"},
-      {"free_slots", "use fewer \"shadow_ports\" in the configuration's limits"}};
+      {"store", "lower \"store\" in the configuration"},
+      {"flows", "lower \"flows\" in the configuration"},
+      {"syns", "lower \"flows\" in the configuration"},
+      {"shadows", "use fewer \"shadow_ports\" in the configuration"},
+      {"free_slots", "use fewer \"shadow_ports\" in the configuration"}};
   if (std::string map = quoted_name(*collected, "map ", "failed to create"); !map.empty()) {
     auto hint = sized.find(map);
     return sys_error("map " + map, "cannot be created", err,

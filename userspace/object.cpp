@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
+#include <fstream>
 #include <map>
 #include <random>
 
@@ -21,6 +23,27 @@ namespace {
 // Half-open handshakes that are remembered at once. An LRU map keeps per-CPU reserves and evicts
 // early when it is small.
 uint32_t syn_entries(uint32_t flows) { return std::max(4096u, flows / 4); }
+
+// Maps are allocated as a whole when they are created. Asking for most of the memory that is left
+// would drive the host into reclaim before the kernel says no.
+Status check_memory(const Plan &plan) {
+  constexpr uint64_t element = 64; // what the kernel adds to each row of a hash, rounded up
+  uint64_t store = plan.chunks * (sizeof(dp_store_key) + sizeof(dp_chunk) + element);
+  uint64_t rest = plan.flows * (sizeof(dp_flow_key) + sizeof(dp_flow) + element) +
+                  plan.config.slots * sizeof(dp_shadow);
+  std::ifstream meminfo("/proc/meminfo");
+  uint64_t available = 0; // KiB
+  for (std::string line; std::getline(meminfo, line);)
+    if (line.rfind("MemAvailable:", 0) == 0)
+      available = std::strtoull(line.c_str() + sizeof("MemAvailable:") - 1, nullptr, 10);
+  if (!available || store + rest <= available * 1024 / 4 * 3)
+    return Unit{};
+  return Error{store > rest ? "map store" : "maps of flows and shadows",
+               "the data plane would take " + std::to_string((store + rest) >> 20) +
+                   " MiB, and this host has " + std::to_string(available >> 10) +
+                   " MiB available, of which it may take three quarters",
+               "lower \"store\", \"flows\" or \"shadow_ports\" in the configuration"};
+}
 
 Status resize(doppel_bpf *skel, const Plan &plan) {
   const std::pair<bpf_map *, uint32_t> sizes[] = {
@@ -55,6 +78,8 @@ Status fill_ports(const doppel_bpf *skel, const Plan &plan) {
 void Object::Destroyer::operator()(doppel_bpf *skel) const { doppel_bpf::destroy(skel); }
 
 Result<Object> Object::load(const Plan &plan, uint32_t link) {
+  if (auto s = check_memory(plan); !s)
+    return s.errors();
   LibbpfLog log;
   Object object;
   object.skel_.reset(doppel_bpf::open());

@@ -27,12 +27,14 @@ Status describe_link(Rtnl &nl, StatusView *view) {
     auto d = find_device(nl, name);
     if (!d)
       return d.errors();
-    if (!*d)
+    if (!*d) {
       view->missing.push_back(std::string("device ") + name + " is gone: nothing is mirrored" +
                               kWayOut);
-    else if (!((*d)->flags & IFF_UP))
+      return Unit{}; // the pair ends as one
+    }
+    if (!((*d)->flags & IFF_UP))
       view->missing.push_back(std::string("device ") + name +
-                              " is down: nothing is mirrored; ip link set " + name + " up");
+                              " is down: copies are lost; ip link set " + name + " up");
     else if ((*d)->mtu < kLinkMtu)
       view->warnings.push_back(std::string("device ") + name + " has an MTU of " +
                                std::to_string((*d)->mtu) +
