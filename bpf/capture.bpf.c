@@ -451,7 +451,7 @@ DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 w
 	struct dp_ledger *l;
 	struct dp_flow *f;
 	struct dp_syn *syn;
-	int slot;
+	int slot, why;
 
 	m = bpf_map_lookup_elem(&mappings, &idx);
 	l = ledger_cell(idx, t);
@@ -466,8 +466,10 @@ DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 w
 		b.wscale = syn->wscale;
 		b.ttl = p->ttl - 1;
 		b.target_port = bpf_htons(m->target[t].port + (which >> 16));
-		slot = flow_open(skb, &key, &b);
-		if (slot >= 0) {
+		slot = claim_port(skb, idx * DP_MAX_TARGETS + t, b.target_port);
+		b.slot = slot;
+		why = slot < 0 ? 1 + DP_EXCLUDED_ports_exhausted : flow_open(skb, &key, &b);
+		if (!why) {
 			bpf_map_delete_elem(&syns, &key);
 			sh = shadow_at(slot);
 			if (!sh)
@@ -479,13 +481,13 @@ DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 w
 			o.b = TCP_SYN << 16;
 			if (order_clone(skb, &o, 0))
 				ledger_event(l, DP_EVENT_clone_failed);
-			return ((__u64)(o.gen & 0x7fffffff) << 32) | slot;
+			return ((__u64)(o.gen & 0x7fffffff) << 32) | (__u32)slot;
 		}
-		if (slot == -1 - OPEN_RACE) {
+		if (why == OPEN_RACE) {
 			f = bpf_map_lookup_elem(&flows, &key);
 			return f && f->slot != DP_NO_SLOT ? flow_found(f) : FIND_DONE;
 		}
-		flow.excluded = -1 - slot;
+		flow.excluded = why - 1;
 	} else if (syn && syn->isn + 1 == p->seq && syn->auth) {
 		flow.excluded = DP_EXCLUDED_tcp_auth;
 	} else if (m->flags & DP_MAP_JOIN_NEVER) {

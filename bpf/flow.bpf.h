@@ -18,6 +18,7 @@ struct flow_birth {
 	__be16 target_port;
 	__u8 breaks;
 	__u8 pad;
+	__u32 slot; /* from claim_port() */
 };
 
 struct port_search {
@@ -47,45 +48,57 @@ static long try_port(__u32 i, struct port_search *s)
 	return 0;
 }
 
-/* Binds a slot and a shadow in SYN-SENT to the flow; the SYN itself is the caller's to send.
- * Returns the slot, or -1 - enum dp_excluded, or -1 - OPEN_RACE: another CPU was first.
+/*
+ * Takes a shadow port out of the queue, toward port target_port of the target
+ * (mapping * DP_MAX_TARGETS + target). The slot, or -1: none is free.
+ */
+DP_GLOBAL int claim_port(struct __sk_buff *skb, __u32 which, __u32 target_port)
+{
+	struct port_search s = {.skb = skb, .slot = DP_NO_SLOT};
+	__u32 i = which / DP_MAX_TARGETS, t = which % DP_MAX_TARGETS;
+	struct dp_mapping *m = bpf_map_lookup_elem(&mappings, &i);
+	struct dp_ledger *l = ledger_cell(i, t);
+
+	if (!m || !l)
+		return -1;
+	s.tuple.ipv4.saddr = m->target[t].address.w[3];
+	s.tuple.ipv4.daddr = m->target[t].shadow_addr.w[3];
+	s.tuple.ipv4.sport = target_port;
+	bpf_loop(DP_PORT_TRIES, try_port, &s, 0);
+	l->event[DP_EVENT_port_in_use] += s.skipped;
+	return s.slot == DP_NO_SLOT ? -1 : (int)s.slot;
+}
+
+/*
+ * Binds the slot and a shadow in SYN-SENT to the flow; the SYN itself is the caller's to send.
+ * 0; or 1 + enum dp_excluded, or OPEN_RACE: another CPU was first. The slot is then free again.
  */
 #define OPEN_RACE 0xff
 
-DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *key,
-			 const struct flow_birth *b)
+DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
+			const struct flow_birth *b)
 {
-	struct port_search s = {.skb = skb, .slot = DP_NO_SLOT};
 	__u64 now = bpf_ktime_get_coarse_ns();
 	__u32 slot, mss, i, t, why;
 	struct dp_flow *old, flow = {};
 	const struct dp_target *target;
+	struct dp_flow_key key;
 	struct dp_mapping *m;
 	struct dp_shadow *sh;
 	struct dp_ledger *l;
 
-	if (!key || !b)
-		return -1 - OPEN_RACE;
-	i = key->mapping;
-	t = key->target;
+	if (!flow_key || !b)
+		return OPEN_RACE;
+	key = *flow_key; /* kernel 6.1 takes a map's key from the stack, not from an argument */
+	i = key.mapping;
+	t = key.target;
+	slot = b->slot;
 	m = bpf_map_lookup_elem(&mappings, &i);
-	if (!m || t >= DP_MAX_TARGETS)
-		return -1 - OPEN_RACE;
-	target = &m->target[t];
 	l = ledger_cell(i, t);
-
-	s.tuple.ipv4.saddr = target->address.w[3];
-	s.tuple.ipv4.daddr = target->shadow_addr.w[3];
-	s.tuple.ipv4.sport = b->target_port;
-	bpf_loop(DP_PORT_TRIES, try_port, &s, 0);
-	if (l)
-		l->event[DP_EVENT_port_in_use] += s.skipped;
-	slot = s.slot;
-	if (slot == DP_NO_SLOT)
-		return -1 - DP_EXCLUDED_ports_exhausted;
 	sh = shadow_at(slot);
-	if (!sh)
-		return -1 - DP_EXCLUDED_ports_exhausted;
+	if (!m || !sh || !l || t >= DP_MAX_TARGETS)
+		return OPEN_RACE;
+	target = &m->target[t];
 	mss = target->mtu > DP_HEADERS ? target->mtu - DP_HEADERS : 536;
 
 	bpf_spin_lock(&sh->lock);
@@ -125,7 +138,7 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *key,
 	sh->resent = 0;
 	shadow_restart_rto_locked(sh, now);
 	bpf_spin_unlock(&sh->lock);
-	sh->key = *key;
+	sh->key = key;
 	sh->address = target->address;
 	sh->shadow_addr = target->shadow_addr;
 	sh->target_port = b->target_port;
@@ -139,29 +152,28 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *key,
 	/* Of two CPUs that open the same flow, the one whose delete or insert succeeds wins. The
 	 * caller's pointer to the old entry is void from here on.
 	 */
-	old = bpf_map_lookup_elem(&flows, key);
-	if (old && (old->slot != DP_NO_SLOT || bpf_map_delete_elem(&flows, key))) {
+	old = bpf_map_lookup_elem(&flows, &key);
+	if (old && (old->slot != DP_NO_SLOT || bpf_map_delete_elem(&flows, &key))) {
 		why = OPEN_RACE;
 	} else {
-		if (old && l)
+		if (old)
 			l->waiting--;
 		why = 0;
-		if (bpf_map_update_elem(&flows, key, &flow, BPF_NOEXIST))
-			why = bpf_map_lookup_elem(&flows, key) ? OPEN_RACE : DP_EXCLUDED_table_full;
+		if (bpf_map_update_elem(&flows, &key, &flow, BPF_NOEXIST))
+			why = bpf_map_lookup_elem(&flows, &key) ? OPEN_RACE :
+								  1 + DP_EXCLUDED_table_full;
 	}
 	if (why) {
 		sh->state = DP_TIME_WAIT; /* nobody can see it yet: no flow leads here */
 		bpf_map_push_elem(&free_slots, &slot, 0);
-		return -1 - why;
+		return why;
 	}
-	if (l) {
-		l->open++;
-		l->slots++;
-		if (b->flags & DP_SH_JOINED)
-			l->joined++;
-		else
-			l->opened++;
-	}
+	l->open++;
+	l->slots++;
+	if (b->flags & DP_SH_JOINED)
+		l->joined++;
+	else
+		l->opened++;
 	/* -EBUSY on every use of the slot but the first: the timer stays with the map. */
 	bpf_timer_init(&sh->timer, &shadows, CLOCK_MONOTONIC);
 	bpf_timer_set_callback(&sh->timer, shadow_timeout);
@@ -169,7 +181,7 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *key,
 	sh->flags |= DP_SH_TIMER;
 	bpf_spin_unlock(&sh->lock);
 	bpf_timer_start(&sh->timer, sh->rto_ms * NSEC_PER_MSEC, 0);
-	return slot;
+	return 0;
 }
 
 #endif

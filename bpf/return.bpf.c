@@ -248,16 +248,61 @@ static __noinline int answer(struct __sk_buff *skb, struct dp_shadow *sh, __u32 
 	return bpf_redirect(skb->ifindex, 0);
 }
 
+/* Everything but the answer; returns enum return_action. */
+DP_GLOBAL int return_process(struct __sk_buff *skb, struct pkt *p, __u32 slot)
+{
+	struct result r = {.why = -2, .event = -1};
+	struct tcp_options opt = {};
+	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_ledger *l;
+	__u64 now;
+
+	if (!p || !sh)
+		return RET_DROP;
+	l = ledger_cell(sh->key.mapping, sh->key.target);
+	if (!l)
+		return RET_DROP;
+	l->responses += skb->gso_segs ?: 1;
+	if (sh->state == DP_TIME_WAIT) {
+		/* Remembered for this alone: a FIN that is sent again wants its ACK, and our stack
+		 * must not see it (RFC 9293, 3.10.7.4, TIME-WAIT).
+		 */
+		l->event[DP_EVENT_late_response]++;
+		return (p->flags & (TCP_FIN | TCP_RST)) == TCP_FIN ? RET_ACK : RET_DROP;
+	}
+	if (!(p->flags & TCP_SYN))
+		parse_timestamp(skb, p);
+	if (!p->plain) {
+		parse_options(skb, p, &opt);
+		p->has_ts = !!(opt.flags & DP_SH_TS);
+		p->tsval = opt.tsval;
+	}
+	now = bpf_ktime_get_coarse_ns();
+
+	bpf_spin_lock(&sh->lock);
+	process_locked(sh, p, &opt, now, &r);
+	bpf_spin_unlock(&sh->lock);
+
+	ledger_deliver(l, r.delivered);
+	if (r.event >= 0 && r.event < DP_EVENT_N)
+		l->event[r.event]++;
+	if (r.rest.ended) {
+		/* The floor moved in the same step: what lies below it goes, too. */
+		if (r.free_to != r.free_from)
+			r.rest.floor = r.free_from;
+		shadow_bury(slot, &r.rest, r.why);
+	} else if (r.free_to != r.free_from) {
+		l->chunks -= store_free(slot, r.gen, r.free_from, r.free_to);
+	}
+	return r.act;
+}
+
 SEC("tc")
 int doppel_return(struct __sk_buff *skb)
 {
-	struct tcp_options opt = {};
-	struct result r = {.why = -2, .event = -1};
-	struct dp_ledger *l;
 	struct dp_shadow *sh;
 	struct pkt p = {};
-	__u32 slot, freed;
-	__u64 now;
+	__u32 slot;
 
 	if (parse(skb, &p) != PKT_TCP)
 		return TC_ACT_UNSPEC;
@@ -268,53 +313,7 @@ int doppel_return(struct __sk_buff *skb)
 	if (!sh || sh->state == DP_CLOSED || p.saddr != sh->address.w[3] ||
 	    p.sport != sh->target_port || p.daddr != sh->shadow_addr.w[3])
 		return TC_ACT_UNSPEC;
-
-	if (p.flags & TCP_SYN) {
-		parse_options(skb, &p, &opt);
-		p.has_ts = !!(opt.flags & DP_SH_TS);
-		p.tsval = opt.tsval;
-	} else if (p.optlen) {
-		parse_timestamp(skb, &p);
-		if (!p.plain) {
-			parse_options(skb, &p, &opt);
-			p.has_ts = !!(opt.flags & DP_SH_TS);
-			p.tsval = opt.tsval;
-		}
-	}
-	l = ledger_cell(sh->key.mapping, sh->key.target);
-	if (l)
-		l->responses += skb->gso_segs ?: 1;
-	if (sh->state == DP_TIME_WAIT) {
-		/* Remembered for this alone: a FIN that is sent again wants its ACK, and our stack
-		 * must not see it (RFC 9293, 3.10.7.4, TIME-WAIT).
-		 */
-		ledger_event(l, DP_EVENT_late_response);
-		if (!(p.flags & TCP_FIN) || (p.flags & TCP_RST))
-			return TC_ACT_SHOT;
-		return answer(skb, sh, slot, &p, RET_ACK);
-	}
-	now = bpf_ktime_get_coarse_ns();
-
-	bpf_spin_lock(&sh->lock);
-	process_locked(sh, &p, &opt, now, &r);
-	bpf_spin_unlock(&sh->lock);
-
-	ledger_deliver(l, r.delivered);
-	if (l) {
-		if (r.event >= 0 && r.event < DP_EVENT_N)
-			l->event[r.event]++;
-		if (r.free_to != r.free_from && !r.rest.ended) {
-			freed = store_free(slot, r.gen, r.free_from, r.free_to);
-			l->chunks -= freed;
-		}
-	}
-	if (r.rest.ended) {
-		/* The floor moved in the same step: what lies below it goes, too. */
-		if (r.free_to != r.free_from)
-			r.rest.floor = r.free_from;
-		shadow_bury(slot, &r.rest, r.why);
-	}
-	return answer(skb, sh, slot, &p, r.act);
+	return answer(skb, sh, slot, &p, return_process(skb, &p, slot));
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

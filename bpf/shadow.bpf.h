@@ -216,13 +216,18 @@ DP_GLOBAL int shadow_break(__u32 slot, __u32 gen, __u32 why)
  * and not once per packet. It cannot transmit (bpf_timer, 5.15): it marks the shadow as due,
  * for the next packet of either side, and wakes the keeper.
  */
-static int shadow_timeout(void *map, __u32 *slotp, struct dp_shadow *sh)
+static int shadow_timeout(void *map, __u32 *slotp, struct dp_shadow *value)
 {
 	__u64 now = bpf_ktime_get_coarse_ns(), again = 0;
 	__u32 slot = *slotp, gen = 0;
+	/* `value` is the same, but kernel 6.1 takes a lock only through a looked-up pointer. */
+	struct dp_shadow *sh = shadow_at(slot);
 	struct shadow_rest r = {};
 	__s32 why = DP_LOST_target_timeout;
 	bool due = false;
+
+	if (!sh)
+		return 0;
 
 	bpf_spin_lock(&sh->lock);
 	gen = sh->gen;
