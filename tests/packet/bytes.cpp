@@ -22,6 +22,8 @@ unsigned nibble(char c) {
 
 } // namespace
 
+void append(Bytes &b, const Bytes &more) { b.insert(b.end(), more.begin(), more.end()); }
+
 Bytes from_hex(std::string_view text) {
   Bytes out;
   int high = -1;

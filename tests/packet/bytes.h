@@ -24,7 +24,7 @@ inline void put32(Bytes &b, uint32_t v) {
   put16(b, v & 0xffff);
 }
 
-inline void append(Bytes &b, const Bytes &more) { b.insert(b.end(), more.begin(), more.end()); }
+void append(Bytes &b, const Bytes &more);
 
 inline void set16(Bytes &b, size_t at, unsigned v) {
   b.at(at) = static_cast<uint8_t>(v >> 8);

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/bpf/dataplane.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <net/if.h>
+
+#include <cerrno>
+#include <chrono>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+#include <system_error>
+
+#include "doppel/names.h"
+#include "tests/bpf/run.h"
+#include "tests/packet/packet.h"
+#include "userspace/rim.h"
+
+namespace doppel::bpftest {
+
+namespace {
+
+constexpr char kPins[] = "/sys/fs/bpf/doppel/v1/";
+static_assert(DP_ABI == 1, "the pin path above");
+
+std::string joined(const Errors &errors) {
+  std::string out;
+  for (const Error &e : errors)
+    out += e.where + ": " + e.what + " (" + e.hint + ")\n";
+  return out;
+}
+
+template <typename T> T must(Result<T> result, const char *what) {
+  if (!result)
+    throw std::runtime_error(std::string(what) + ": " + joined(result.errors()));
+  return *std::move(result);
+}
+
+// What makes a difference to attach, as text.
+std::string identity_of(AttachMode mode, const Config &config) {
+  std::ostringstream out;
+  const Limits &l = config.limits;
+  out << static_cast<int>(mode) << " " << l.flows << " " << l.port_first << " " << l.port_last
+      << " " << l.store_bytes << " " << l.flow_cap << " " << l.idle_s << " " << l.rto_min_ms << " "
+      << l.rto_max_ms << " " << l.tries << " " << l.syn_tries << " " << l.backoff_ms << "\n";
+  for (const MappingConfig &m : config.mappings) {
+    out << m.name << " " << m.device << " " << m.direction << " " << m.port_first << " "
+        << m.port_last << " " << m.application << " " << m.join << " " << m.any_host << " "
+        << m.max_bps;
+    for (const TargetConfig &t : m.targets)
+      out << " " << t.address.text() << ":" << t.port;
+    out << "\n";
+  }
+  return out.str();
+}
+
+} // namespace
+
+struct DataPlane::Ring {
+  ring_buffer *buffer = nullptr;
+  std::set<unsigned> woken;
+
+  explicit Ring(int map_fd) : buffer(ring_buffer__new(map_fd, &Ring::take, this, nullptr)) {}
+  ~Ring() { ring_buffer__free(buffer); }
+  static int take(void *self, void *data, size_t size) {
+    if (size >= sizeof(dp_wake))
+      static_cast<Ring *>(self)->woken.insert(static_cast<dp_wake *>(data)->slot);
+    return 0;
+  }
+};
+
+Config default_config() {
+  Config c;
+  c.source = "test";
+  MappingConfig m;
+  m.name = "data";
+  m.device = kCapture;
+  m.port_first = kPort;
+  m.port_last = kPort + 1;
+  m.where = "mappings[0]";
+  TargetConfig t;
+  t.address.raw.w[2] = htonl(0xffff);
+  t.address.raw.w[3] = cast().target.network();
+  t.port = kTargetPort;
+  t.where = "mappings[0].targets[0]";
+  m.targets.push_back(t);
+  c.mappings.push_back(m);
+  c.limits.flows = 1024;
+  c.limits.port_first = kShadowPort;
+  c.limits.port_last = kShadowPort + 63;
+  c.limits.store_bytes = 8u << 20;
+  c.limits.flow_cap = 2u << 20;
+  c.limits.rto_min_ms = 60000;
+  c.limits.rto_max_ms = 60000;
+  return c;
+}
+
+DataPlane &DataPlane::in(World &world, AttachMode mode, const Config &config) {
+  struct Current {
+    std::string identity;
+    std::unique_ptr<DataPlane> plane;
+  };
+  static std::map<World *, Current> current;
+  Current &c = current[&world];
+  const std::string wanted = identity_of(mode, config);
+  if (c.plane && c.identity == wanted)
+    return *c.plane;
+  if (c.plane) {
+    c.plane.reset();
+    must(detach(0), "detach");
+  }
+  c.plane.reset(new DataPlane(mode, config));
+  c.identity = wanted;
+  return *c.plane;
+}
+
+DataPlane::DataPlane(AttachMode mode, const Config &wanted) {
+  Config config = wanted;
+  config.attach_mode = mode;
+  const HostView host = must(view_host(config), "view_host");
+  const Plan plan = must(make_plan(config, host), "make_plan");
+  if (plan.tcx != (mode == AttachMode::tcx))
+    throw std::runtime_error("the plan chose another attachment mode than was asked for");
+  must(attach(plan, config), "attach");
+  slots_ = plan.config.slots;
+  link_index_ = if_nametoindex(DP_LINK);
+  open_pins();
+}
+
+void DataPlane::open_pins() {
+  const auto open = [](const std::string &path) {
+    Fd fd(bpf_obj_get(path.c_str()));
+    if (!fd)
+      throw std::system_error(errno, std::generic_category(), path);
+    return fd;
+  };
+  for (const char *name :
+       {DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_POKE})
+    programs_[name] = open(std::string(kPins) + DP_PIN_PROGS "/" + name);
+  for (const char *name :
+       {"ledger", "shadows", "flows", "free_slots", "store", "control", "events"})
+    maps_[name] = open(std::string(kPins) + DP_PIN_MAPS "/" + name);
+  ring_ = std::make_shared<Ring>(map("events"));
+}
+
+int DataPlane::program(const std::string &name) const { return programs_.at(name).get(); }
+int DataPlane::map(const std::string &name) const { return maps_.at(name).get(); }
+
+dp_ledger DataPlane::sum(unsigned index) const {
+  const auto cpus = static_cast<size_t>(libbpf_num_possible_cpus());
+  static_assert(sizeof(dp_ledger) % 8 == 0, "per-CPU values are padded to 8 bytes");
+  std::vector<dp_ledger> cells(cpus);
+  if (bpf_map_lookup_elem(map("ledger"), &index, cells.data()))
+    throw std::system_error(errno, std::generic_category(), "ledger");
+  dp_ledger out{};
+  // All fields are 64-bit words, signed ones in two's complement: they add up as such.
+  auto *to = reinterpret_cast<__u64 *>(&out);
+  for (const dp_ledger &cell : cells) {
+    const auto *from = reinterpret_cast<const __u64 *>(&cell);
+    for (size_t i = 0; i < sizeof out / 8; i++)
+      to[i] += from[i];
+  }
+  return out;
+}
+
+dp_ledger DataPlane::cell(unsigned mapping, unsigned target) const {
+  return sum(mapping * DP_MAX_TARGETS + target);
+}
+
+dp_ledger DataPlane::global_cell() const { return sum(DP_LEDGER_GLOBAL); }
+
+std::string DataPlane::identity_broken() const {
+  std::string out;
+  for (unsigned target = 0; target < 2 * DP_MAX_TARGETS; target++)
+    if (std::string why = bpftest::identity_broken(sum(target)); !why.empty())
+      out += "ledger cell " + std::to_string(target) + ": " + why + "\n";
+  return out;
+}
+
+dp_shadow DataPlane::shadow(unsigned slot) const {
+  dp_shadow out{};
+  if (bpf_map_lookup_elem_flags(map("shadows"), &slot, &out, BPF_F_LOCK))
+    throw std::system_error(errno, std::generic_category(), "shadows");
+  return out;
+}
+
+std::vector<unsigned> DataPlane::open_slots() const {
+  std::vector<unsigned> out;
+  for (unsigned slot = 0; slot < slots_; slot++) {
+    const __u8 state = shadow(slot).state;
+    if (state != DP_CLOSED && state != DP_TIME_WAIT)
+      out.push_back(slot);
+  }
+  return out;
+}
+
+// A queue cannot be counted without emptying it; it is filled again in the same order.
+unsigned DataPlane::free_ports() const {
+  std::vector<__u32> all;
+  __u32 slot;
+  while (!bpf_map_lookup_and_delete_elem(map("free_slots"), nullptr, &slot))
+    all.push_back(slot);
+  for (__u32 s : all)
+    if (bpf_map_update_elem(map("free_slots"), nullptr, &s, 0))
+      throw std::system_error(errno, std::generic_category(), "free_slots");
+  return static_cast<unsigned>(all.size());
+}
+
+unsigned DataPlane::count_entries(const char *name, size_t key_size) const {
+  std::vector<uint8_t> key(key_size), next(key_size);
+  unsigned n = 0;
+  for (const void *from = nullptr; !bpf_map_get_next_key(map(name), from, next.data()); n++) {
+    key = next;
+    from = key.data();
+  }
+  return n;
+}
+
+unsigned DataPlane::store_entries() const { return count_entries("store", sizeof(dp_store_key)); }
+unsigned DataPlane::flow_entries() const { return count_entries("flows", sizeof(dp_flow_key)); }
+
+void DataPlane::pause(bool on) const {
+  const __u32 zero = 0;
+  dp_control control{};
+  control.paused = on;
+  if (bpf_map_update_elem(map("control"), &zero, &control, BPF_ANY))
+    throw std::system_error(errno, std::generic_category(), "control");
+}
+
+void DataPlane::poke(unsigned slot, dp_poke_op op) const {
+  ProgRun run;
+  run.fd = program(DP_PROG_POKE);
+  run.ifindex = link_index_;
+  run.frame = packet::Packet().ip4("0.0.0.0", "0.0.0.0").tcp(0, 0).padding(6).build();
+  run.cb[0] = op;
+  run.cb[1] = slot;
+  run.cb[2] = shadow(slot).gen;
+  const RunResult r = run.go();
+  if (r.error || r.verdict)
+    throw std::runtime_error("poke: error " + std::to_string(r.error) + ", returned " +
+                             std::to_string(r.verdict));
+}
+
+bool DataPlane::wait_for_wake(unsigned slot, int timeout_ms) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+  while (!ring_->woken.count(slot)) {
+    if (std::chrono::steady_clock::now() > deadline)
+      return false;
+    ring_buffer__poll(ring_->buffer, 20);
+  }
+  ring_->woken.erase(slot);
+  return true;
+}
+
+} // namespace doppel::bpftest

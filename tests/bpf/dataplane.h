@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// The data plane as `doppel attach` makes it, reached through its pins.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "doppel/abi.h"
+#include "tests/bpf/ledger.h"
+#include "tests/bpf/world.h"
+#include "userspace/config.h"
+#include "userspace/fd.h"
+
+namespace doppel::bpftest {
+
+inline constexpr uint16_t kPort = 11211;       // first captured port; the mapping has two
+inline constexpr uint16_t kTargetPort = 21211; // where the first one goes
+inline constexpr uint16_t kShadowPort = 20000; // first shadow port
+
+// One mapping, "data": ports 11211-11212 entering cap0, one target. Timeouts are out of reach, so
+// that only a packet can make a shadow act.
+Config default_config();
+
+class DataPlane {
+public:
+  // Attached in this world with this configuration; attaches anew only if it differs from before.
+  static DataPlane &in(World &world, AttachMode mode, const Config &config);
+
+  int program(const std::string &name) const;
+  int map(const std::string &name) const;
+  unsigned link_index() const { return link_index_; }
+
+  dp_ledger cell(unsigned mapping = 0, unsigned target = 0) const;
+  dp_ledger global_cell() const;
+  // Empty if the identity holds in every cell.
+  std::string identity_broken() const;
+
+  dp_shadow shadow(unsigned slot) const;
+  // Open shadows; there are none between tests.
+  std::vector<unsigned> open_slots() const;
+  unsigned free_ports() const;
+  unsigned store_entries() const;
+  unsigned flow_entries() const;
+  void pause(bool on) const;
+
+  // BPF_PROG_RUN of the poke program, as the keeper does it.
+  void poke(unsigned slot, dp_poke_op op) const;
+  // Waits until a shadow asks for a resend; false at the deadline.
+  bool wait_for_wake(unsigned slot, int timeout_ms);
+
+private:
+  DataPlane(AttachMode mode, const Config &config);
+  void open_pins();
+  dp_ledger sum(unsigned index) const;
+  unsigned count_entries(const char *map_name, size_t key_size) const;
+
+  unsigned slots_ = 0, link_index_ = 0;
+  std::map<std::string, Fd> programs_, maps_;
+  struct Ring;
+  std::shared_ptr<Ring> ring_;
+};
+
+} // namespace doppel::bpftest

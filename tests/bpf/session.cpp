@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/bpf/session.h"
+
+#include "doppel/names.h"
+#include "tests/bpf/witness.h"
+#include "tests/packet/explain.h"
+
+namespace doppel::bpftest {
+
+using namespace packet;
+
+std::string name_of(const testing::TestParamInfo<Mode> &info) {
+  return std::string(info.param.attach == AttachMode::tcx ? "tcx" : "clsact") +
+         (info.param.way == Way::run ? "_run" : "_hook");
+}
+
+uint16_t unused_port() {
+  static uint16_t last = 40000;
+  return ++last;
+}
+
+namespace {
+
+std::vector<View> views(std::vector<Received> &&list) {
+  std::vector<View> out;
+  for (Received &r : list)
+    out.push_back(std::move(r.view));
+  return out;
+}
+
+std::string list(const std::vector<View> &frames) {
+  std::string out;
+  for (const View &v : frames)
+    out += "  " + summary(v) + "\n    " + scapy(v) + "\n";
+  return out.empty() ? "  nothing\n" : out;
+}
+
+} // namespace
+
+void Session::SetUp() {
+  if (!World::why_not().empty())
+    GTEST_SKIP() << World::why_not();
+  world_ = &World::enter(GetParam().attach);
+  attach_witness(*world_);
+  plane_ = &DataPlane::in(*world_, GetParam().attach, config());
+  wire_ = std::make_unique<Wire>(kCapture, kWire);
+  tap_ = std::make_unique<Wire>(kTap, kTapPeer);
+  collect();
+  free_ports_ = plane_->free_ports();
+  flow_entries_ = plane_->flow_entries();
+  client_.port = unused_port();
+  mark();
+}
+
+// Ends what the test left open, so that the next one finds the data plane idle; and whatever
+// happened, nothing may have leaked.
+void Session::TearDown() {
+  if (!plane_)
+    return;
+  plane_->pause(false);
+  for (unsigned slot : plane_->open_slots())
+    plane_->poke(slot, DP_POKE_RESET);
+  collect();
+  EXPECT_EQ(plane_->identity_broken(), "");
+  EXPECT_TRUE(plane_->open_slots().empty());
+  EXPECT_EQ(plane_->free_ports(), free_ports_) << "shadow ports leaked";
+  EXPECT_EQ(plane_->store_entries(), 0u) << "chunks of the store leaked";
+  const dp_ledger cell = plane_->cell();
+  EXPECT_EQ(cell.in_flight, 0);
+  EXPECT_EQ(cell.open, 0);
+  EXPECT_EQ(cell.slots, 0);
+  EXPECT_EQ(cell.chunks, 0);
+  EXPECT_EQ(cell.waiting, static_cast<int64_t>(plane_->flow_entries()));
+}
+
+Outcome Session::collect() {
+  // Copies may be queued on doppel0 first, so what they lead to is behind this marker, too.
+  Outcome out;
+  out.sent = views(wire_->collect());
+  out.passed = views(tap_->collect());
+  return out;
+}
+
+std::vector<View> Session::through_hook(const Packet &p, std::optional<uint16_t> gso_size) {
+  if (gso_size)
+    wire_->far().send_offloaded(p, *gso_size);
+  else
+    wire_->far().send(p.build());
+  Outcome out = collect();
+  // Offloaded, the checksum is still to be made; all else must be the same.
+  const Bytes original = gso_size ? Packet(p).partial_checksum().build() : p.build();
+  EXPECT_EQ(out.passed.size(), 1u) << "the program behind ours did not see the packet once:\n"
+                                   << list(out.passed);
+  for (const View &v : out.passed)
+    EXPECT_EQ(to_hex(v.frame), to_hex(original)) << diff(parse(original), v);
+  return out.sent;
+}
+
+std::vector<View> Session::capture(const Packet &p) {
+  if (GetParam().way == Way::hook)
+    return through_hook(p, std::nullopt);
+  ProgRun run;
+  run.fd = plane_->program(DP_PROG_INGRESS);
+  run.frame = p.build();
+  run.ifindex = world_->cap_index();
+  EXPECT_EQ(harm_done(run, run.go()), "") << scapy(parse(run.frame));
+  EXPECT_EQ(plane_->identity_broken(), "");
+  return collect().sent;
+}
+
+std::vector<View> Session::capture_gso(const Packet &p, uint16_t gso_size) {
+  if (GetParam().way == Way::hook)
+    return through_hook(p, gso_size);
+  ProgRun run;
+  run.fd = plane_->program(DP_PROG_INGRESS);
+  run.frame = p.build();
+  run.ifindex = world_->cap_index();
+  const View v = parse(run.frame);
+  run.gso_size = gso_size;
+  run.gso_segs = static_cast<unsigned>((v.payload.size() + gso_size - 1) / gso_size);
+  EXPECT_EQ(harm_done(run, run.go()), "") << scapy(v);
+  EXPECT_EQ(plane_->identity_broken(), "");
+  return collect().sent;
+}
+
+Outcome Session::respond(const Packet &p) {
+  wire_->far().send(p.build());
+  Outcome out = collect();
+  EXPECT_EQ(plane_->identity_broken(), "");
+  return out;
+}
+
+std::vector<View> Session::consumed(const Packet &p) {
+  Outcome out = respond(p);
+  EXPECT_TRUE(out.passed.empty()) << "not consumed:\n" << list(out.passed);
+  return out.sent;
+}
+
+void Session::knock() {
+  expect_nothing(capture(client_.syn()));
+  std::vector<View> sent = capture(client_.ack());
+  ASSERT_EQ(sent.size(), 1u) << list(sent);
+  target_.meets(sent[0]);
+  target_.timestamps = client_.offer.timestamps && target_.offer.timestamps;
+}
+
+void Session::open() {
+  knock();
+  if (HasFatalFailure())
+    return;
+  std::vector<View> sent = consumed(target_.syn_ack());
+  expect_frames(sent, {expected().made(client_.isn + 1, 0)});
+}
+
+void Session::expect_frames(const std::vector<View> &got, const std::vector<View> &expected,
+                            const std::vector<std::string> &ignore) {
+  EXPECT_EQ(got.size(), expected.size()) << "got:\n"
+                                         << list(got) << "expected:\n"
+                                         << list(expected);
+  for (size_t i = 0; i < got.size() && i < expected.size(); i++)
+    EXPECT_EQ(diff(expected[i], got[i], ignore), "") << "frame " << i << ", " << summary(got[i]);
+}
+
+void Session::deliver(const std::vector<View> &frames) {
+  for (const View &v : frames) {
+    EXPECT_TRUE(v.faults.empty()) << summary(v);
+    EXPECT_EQ(target_.takes(v), "");
+  }
+}
+
+void Session::mark() { before_ = counts_of(plane_->cell()); }
+Counts Session::moved() const { return difference(counts_of(plane_->cell()), before_); }
+
+void Session::expect_account(const Counts &expected) const {
+  EXPECT_EQ(text(account(moved())), text(expected));
+}
+
+void Session::expect_flows(const Counts &expected) const {
+  EXPECT_EQ(text(flow_counts(moved())), text(expected));
+}
+
+} // namespace doppel::bpftest

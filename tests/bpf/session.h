@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// The fixture of all tests with packets. It plays packets into a data plane that is attached for
+// real, and watches everything that comes of each: the original as it goes on, the frames that
+// leave, the ledger's identity.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tests/bpf/dataplane.h"
+#include "tests/bpf/players.h"
+#include "tests/bpf/run.h"
+#include "tests/bpf/wire.h"
+#include "tests/bpf/world.h"
+
+namespace doppel::bpftest {
+
+// How captured packets get to the program.
+enum class Way {
+  run,  // BPF_PROG_RUN: the verdict and the context are seen
+  hook, // through the device: an unchanged packet reaches the program behind ours
+};
+
+struct Mode {
+  AttachMode attach;
+  Way way;
+};
+std::string name_of(const testing::TestParamInfo<Mode> &info);
+
+inline constexpr Mode kModes[] = {{AttachMode::tcx, Way::run},
+                                  {AttachMode::tcx, Way::hook},
+                                  {AttachMode::clsact, Way::run},
+                                  {AttachMode::clsact, Way::hook}};
+
+// What a packet led to.
+struct Outcome {
+  std::vector<packet::View> sent;   // frames that left through cap0, in order
+  std::vector<packet::View> passed; // frames that reached the program behind ours
+};
+
+class Session : public testing::TestWithParam<Mode> {
+protected:
+  virtual Config config() const { return default_config(); }
+
+  void SetUp() override;
+  void TearDown() override;
+
+  // A client's packet. Fails the test if it is not left as it was.
+  std::vector<packet::View> capture(const packet::Packet &p);
+  // A GRO super-packet.
+  std::vector<packet::View> capture_gso(const packet::Packet &p, uint16_t gso_size);
+  // The target's packet, through the device. consumed(): fails if our stack would see it.
+  Outcome respond(const packet::Packet &p);
+  std::vector<packet::View> consumed(const packet::Packet &p);
+  Outcome collect();
+
+  // SYN and ACK of the client; expects and answers the shadow's SYN. Established afterwards.
+  void open();
+  // The same up to the shadow's SYN.
+  void knock();
+
+  // Compares frames one by one; a mismatch names the fields and how to make each packet.
+  void expect_frames(const std::vector<packet::View> &got,
+                     const std::vector<packet::View> &expected,
+                     const std::vector<std::string> &ignore = {});
+  void expect_nothing(const std::vector<packet::View> &got) { expect_frames(got, {}); }
+  // Lets the target take each frame in turn.
+  void deliver(const std::vector<packet::View> &frames);
+
+  // What moved in the ledger since the last call of mark().
+  void mark();
+  Counts moved() const;
+  void expect_account(const Counts &expected) const;
+  void expect_flows(const Counts &expected) const;
+
+  DataPlane &plane() { return *plane_; }
+  Wire &wire() { return *wire_; }
+  Wire &tap() { return *tap_; }
+  World &world() { return *world_; }
+  Expected expected() { return {client_, target_}; }
+  unsigned slot() const { return target_.shadow_port - kShadowPort; }
+  dp_shadow shadow() { return plane_->shadow(slot()); }
+
+  Client client_;
+  Target target_;
+
+private:
+  std::vector<packet::View> through_hook(const packet::Packet &p, std::optional<uint16_t> gso_size);
+
+  World *world_ = nullptr;
+  DataPlane *plane_ = nullptr;
+  std::unique_ptr<Wire> wire_, tap_;
+  Counts before_;
+  unsigned free_ports_ = 0, flow_entries_ = 0;
+};
+
+// A client's port that no test of this process has used.
+uint16_t unused_port();
+
+#define DOPPEL_ALL_MODES(suite)                                                                    \
+  INSTANTIATE_TEST_SUITE_P(Modes, suite, testing::ValuesIn(kModes), name_of)
+
+} // namespace doppel::bpftest

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// The world that a test lives in: a network and a mount namespace of its own, with bpffs, and
+//
+//   this host                         the network
+//   cap0 02:00:00:00:00:01  <-veth->  wire0     client and target are played by the test
+//   10.9.0.2/24
+//   tap0                    <-veth->  tap1      where a witness behind our programs copies to
+//
+// Worlds exist side by side, one for each attachment mode; entering one is a matter of setns(2).
+#pragma once
+
+#include <string>
+
+#include "tests/packet/address.h"
+#include "userspace/config.h"
+
+namespace doppel::bpftest {
+
+inline constexpr char kCapture[] = "cap0", kWire[] = "wire0";
+inline constexpr char kTap[] = "tap0", kTapPeer[] = "tap1";
+
+// The players' addresses.
+struct Cast {
+  packet::Mac host_mac{"02:00:00:00:00:01"};
+  packet::Mac client_mac{"02:00:00:00:00:c1"};
+  packet::Mac target_mac{"02:00:00:00:00:07"};
+  packet::Ip4 host{"10.9.0.2"};   // this host's address, hence the shadows'
+  packet::Ip4 server{"10.9.0.9"}; // not configured: its stack would answer what a test injects
+  packet::Ip4 target{"10.9.0.7"};
+  packet::Ip4 client{"10.9.0.50"};
+};
+const Cast &cast();
+
+class World {
+public:
+  // Empty: the environment allows these tests. Else why not; decided once.
+  static const std::string &why_not();
+
+  // Makes the world for this mode if need be, and enters it.
+  static World &enter(AttachMode mode);
+
+  unsigned cap_index() const { return cap_index_; }
+  unsigned tap_index() const { return tap_index_; }
+
+private:
+  World();
+  void enter_namespaces() const;
+
+  int net_ = -1, mnt_ = -1;
+  unsigned cap_index_ = 0, tap_index_ = 0;
+};
+
+// Runs a command line; throws std::runtime_error with its output if it fails.
+void sh(const std::string &command);
+
+} // namespace doppel::bpftest
