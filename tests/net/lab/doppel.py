@@ -3,6 +3,7 @@
 
 import json
 import os
+import time
 
 from . import wait
 
@@ -47,15 +48,27 @@ class Doppel:
             raise AssertionError("; ".join(broken))
         return totals(counters)
 
-    def wait_idle(self, observed=None, timeout=20.0):
-        """Waits until nothing is in flight and, if given, so many bytes were observed."""
-        def idle():
-            now = self.ledger()["bytes"]
-            enough = observed is None or now["observed"] >= observed
-            return now["in_flight"] == 0 and enough
-        wait.until(idle, f"the mirror to be idle with {observed} bytes observed", timeout, 0.05)
-        wait.settled(lambda: self.ledger()["bytes"], "the ledger", 0.2)
-        return self.ledger()
+    def wait_idle(self, observed=None, timeout=30.0, stuck=8.0):
+        """Waits until nothing is in flight and, if given, so many bytes were observed.
+
+        Gives up when nothing moved for `stuck` seconds: longer than several retransmission timeouts.
+        """
+        start = moved = time.monotonic()
+        last = None
+        while True:
+            ledger = self.ledger()
+            b = ledger["bytes"]
+            if b["in_flight"] == 0 and (observed is None or b["observed"] >= observed):
+                wait.settled(lambda: self.ledger()["bytes"], "the ledger", 0.2)
+                return self.ledger()
+            now = time.monotonic()
+            if b != last:
+                last, moved = b, now
+            if now - moved > stuck or now - start > timeout:
+                raise wait.Timeout(f"waited {now - start:.0f} s for nothing to be in flight"
+                                   + (f" and {observed} bytes observed" if observed else "")
+                                   + f"; last moved {now - moved:.0f} s ago: {b}")
+            time.sleep(0.05)
 
 
 def rows(counters):

@@ -62,6 +62,16 @@ class Host:
             raise Failed(f"cannot make host {self.name}: namespaces or mounts are not permitted")
         self._holder.stdout.close()
         self.run(["ip", "link", "set", "lo", "up"])
+        # Duplicate address detection would change routes a second after the lab is ready.
+        for name in ("accept_dad", "dad_transmits"):
+            self.sysctl(f"net/ipv6/conf/default/{name}", 0)
+
+    def sysctl(self, name, value):
+        """Sets one of the host's own sysctls; procfs goes by the namespace of the writing thread."""
+        def write():
+            with open(f"/proc/sys/{name}", "w", encoding="ascii") as f:
+                f.write(str(value))
+        self.in_netns(write)
 
     def prefix(self):
         """What to put before a command line so that it runs in this host; keeps the pid."""
