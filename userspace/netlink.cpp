@@ -227,6 +227,9 @@ NetnsId current_netns() {
 std::vector<NextHop> resolve_neighbours(Rtnl &nl, const std::vector<NextHop> &hops,
                                         unsigned timeout_ms) {
   std::vector<NextHop> left = hops;
+  // Ask only for what is unknown: NTF_USE takes NUD_PERMANENT away from an entry that an
+  // administrator made (__neigh_update(), since Linux 5.16).
+  std::erase_if(left, [&](const NextHop &hop) { return is_resolved(nl, hop); });
   for (const auto &hop : left) {
     RtnlRequest q(RTM_NEWNEIGH, NLM_F_CREATE);
     put_neighbour(q, hop, NTF_USE);

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// A data plane that others damaged: status says what is missing, attach refuses, detach cleans.
+#include <net/if.h>
+#include <unistd.h>
+
+#include "tests/rim/host.h"
+
+namespace doppel::rimtest {
+
+class Damaged : public BothModes {
+protected:
+  void SetUp() override {
+    BothModes::SetUp();
+    if (IsSkipped())
+      return;
+    before_ = footprint();
+    config_ = config(GetParam());
+    plan_ = plan(config_);
+    auto done = attach(plan_, config_);
+    ASSERT_TRUE(done) << text(done.errors());
+  }
+
+  std::string missing() const {
+    auto status = read_status();
+    EXPECT_TRUE(status) << text(status.errors());
+    std::string s;
+    for (const auto &m : status->missing)
+      s += m + "\n";
+    return s;
+  }
+
+  void expect_clean_detach() {
+    auto report = detach(100);
+    ASSERT_TRUE(report) << text(report.errors());
+    EXPECT_TRUE(report->was_attached);
+  }
+
+  std::string before_;
+  Config config_;
+  Plan plan_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Mode, Damaged, testing::Values(AttachMode::tcx, AttachMode::clsact),
+                         [](const auto &info) {
+                           return info.param == AttachMode::tcx ? "tcx" : "clsact";
+                         });
+
+TEST_P(Damaged, PinsRemoved) {
+  sh("rm -r " + bpffs + "/doppel");
+  auto status = read_status();
+  ASSERT_TRUE(status);
+  EXPECT_FALSE(status->attached);
+  ASSERT_EQ(status->warnings.size(), 1u);
+  EXPECT_NE(status->warnings.front().find("doppel detach"), std::string::npos);
+  auto again = attach(plan_, config_);
+  ASSERT_FALSE(again);
+  EXPECT_NE(text(again.errors()).find("remains"), std::string::npos);
+  expect_clean_detach();
+  EXPECT_EQ(footprint(), before_);
+}
+
+TEST_P(Damaged, MetaRemoved) {
+  sh("rm " + bpffs + "/doppel/v1/maps/meta");
+  EXPECT_FALSE(read_counters());
+  EXPECT_FALSE(attach(plan_, config_));
+  expect_clean_detach();
+  EXPECT_EQ(footprint(), before_);
+}
+
+TEST_P(Damaged, CapturedDeviceRemoved) {
+  sh("ip link del svc0");
+  EXPECT_NE(missing().find("doppel_ingress does not run on svc0 ingress: the device is gone"),
+            std::string::npos)
+      << missing();
+  expect_clean_detach();
+  EXPECT_NE(::access((bpffs + "/doppel").c_str(), F_OK), 0);
+  EXPECT_EQ(::if_nametoindex("doppel0"), 0u);
+}
+
+TEST_P(Damaged, CapturedDeviceReplaced) {
+  sh("ip link del svc0");
+  sh("ip link add svc0 type veth peer name wire0");
+  EXPECT_NE(missing().find("replaced"), std::string::npos) << missing();
+  expect_clean_detach();
+}
+
+TEST_P(Damaged, LinkRemoved) {
+  sh("ip link del doppel0");
+  EXPECT_NE(missing().find("device doppel0 is gone"), std::string::npos);
+  expect_clean_detach();
+  EXPECT_EQ(footprint(), before_);
+}
+
+TEST_P(Damaged, LinkDown) {
+  sh("ip link set doppel0 down");
+  EXPECT_NE(missing().find("device doppel0 is down"), std::string::npos);
+  expect_clean_detach();
+  EXPECT_EQ(footprint(), before_);
+}
+
+TEST_P(Damaged, ProgramTakenOffItsHook) {
+  if (GetParam() == AttachMode::tcx)
+    sh("rm " + bpffs + "/doppel/v1/links/doppel_ingress-*");
+  else
+    sh("tc filter del dev svc0 ingress prio 2");
+  // A link ends a moment after its last pin: the kernel frees the inode later.
+  for (int i = 0; i < 100 && missing().empty(); i++)
+    ::usleep(10'000);
+  EXPECT_NE(missing().find("doppel_ingress does not run on svc0 ingress"), std::string::npos)
+      << missing();
+  expect_clean_detach();
+  EXPECT_EQ(footprint(), before_);
+}
+
+TEST_P(Damaged, QdiscFlushedByANeighbour) {
+  if (GetParam() == AttachMode::tcx) { // which does not hang on a qdisc
+    sh("tc qdisc add dev svc0 clsact");
+    sh("tc qdisc del dev svc0 clsact");
+    EXPECT_EQ(missing(), "");
+    return;
+  }
+  sh("tc qdisc del dev svc0 clsact");
+  EXPECT_NE(missing().find("doppel_return does not run on svc0 ingress"), std::string::npos);
+  sh("tc qdisc add dev svc0 clsact");
+  neighbour_filter("svc0", "ingress", 1);
+  expect_clean_detach();
+  EXPECT_NE(sh("tc filter show dev svc0 ingress").find("neighbour"), std::string::npos);
+}
+
+} // namespace doppel::rimtest

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a data plane says of itself: ledger, flows, host view, probe.
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include <algorithm>
+
+#include "tests/rim/host.h"
+#include "userspace/maps.h"
+#include "userspace/netlink.h"
+
+namespace doppel::rimtest {
+
+class Reading : public Host {
+protected:
+  void SetUp() override {
+    Host::SetUp();
+    Config c = config(AttachMode::automatic);
+    auto done = attach(plan(c), c);
+    ASSERT_TRUE(done) << text(done.errors());
+  }
+
+  int map(const std::string &name) {
+    fds_.push_back(open_pin(bpffs + "/doppel/v1/maps/" + name));
+    EXPECT_TRUE(fds_.back()) << name;
+    return fds_.back().get();
+  }
+
+  void write_cell(uint32_t index, const std::vector<dp_ledger> &per_cpu) {
+    std::vector<dp_ledger> all(static_cast<size_t>(libbpf_num_possible_cpus()));
+    std::copy_n(per_cpu.begin(), std::min(per_cpu.size(), all.size()), all.begin());
+    ASSERT_EQ(bpf_map_update_elem(map("ledger"), &index, all.data(), BPF_ANY), 0);
+  }
+
+  std::vector<Fd> fds_;
+};
+
+TEST_F(Reading, CountersAreSumsOverCpus) {
+  if (libbpf_num_possible_cpus() < 2)
+    GTEST_SKIP() << "one CPU: nothing to add up";
+  dp_ledger a{}, b{};
+  a.observed = 100, a.in_flight = 100, a.slots = 3, a.chunks = 5, a.begin = a.end = 7;
+  b.delivered = 60, b.in_flight = -60, b.chunks = -2, b.begin = b.end = 9;
+  b.lost[DP_LOST_store_full] = 1, b.in_flight -= 1;
+  write_cell(0, {a, b});
+  auto c = read_counters();
+  ASSERT_TRUE(c) << text(c.errors());
+  ASSERT_EQ(c->mappings.size(), 1u);
+  EXPECT_EQ(c->mappings[0].name, "data");
+  EXPECT_EQ(c->mappings[0].targets[0].target, "10.9.0.2:21211");
+  const dp_ledger &sum = c->mappings[0].targets[0].sum;
+  EXPECT_EQ(sum.observed, 100u);
+  EXPECT_EQ(sum.delivered, 60u);
+  EXPECT_EQ(sum.in_flight, 39);
+  EXPECT_EQ(sum.lost[DP_LOST_store_full], 1u);
+  EXPECT_EQ(c->ports, 64u);
+  EXPECT_EQ(c->ports_free, 61u);
+  EXPECT_EQ(c->chunks_used, 3u);
+}
+
+TEST_F(Reading, CellInTransactionIsNotBelieved) {
+  dp_ledger open{};
+  open.begin = 1; // raised before a transaction, and `end` never after it
+  write_cell(0, {open});
+  auto c = read_counters();
+  ASSERT_FALSE(c);
+  EXPECT_NE(text(c.errors()).find("never came to rest"), std::string::npos);
+  write_cell(0, {});
+}
+
+TEST_F(Reading, FlowsJoinTheirShadows) {
+  dp_flow_key key{};
+  key.client.w[2] = key.server.w[2] = htonl(0xffff);
+  key.client.w[3] = htonl(0x0a090032);
+  key.server.w[3] = htonl(0x0a090001);
+  key.client_port = htons(4711);
+  key.server_port = htons(11211);
+  key.proto = 6;
+  dp_flow flow{};
+  flow.slot = 5;
+  flow.gen = 3;
+  ASSERT_EQ(bpf_map_update_elem(map("flows"), &key, &flow, BPF_ANY), 0);
+  dp_shadow s{};
+  s.gen = 3;
+  s.key = key;
+  s.address = s.shadow_addr = key.server;
+  s.address.w[3] = htonl(0x0a090002);
+  s.target_port = htons(21211);
+  s.shadow_port = htons(20005);
+  s.state = DP_ESTABLISHED;
+  s.flags = DP_SH_JOINED;
+  s.isn = 0xfffffff0; // the stream wraps
+  s.una = 0xfffffff1, s.nxt = 4, s.end = 10;
+  s.n_ooo = 1, s.ooo[0] = {20, 25};
+  s.wnd = 1000, s.srtt_us = 800, s.observed = 30, s.delivered = 1;
+  uint32_t slot = 5;
+  ASSERT_EQ(bpf_map_update_elem(map("shadows"), &slot, &s, BPF_ANY), 0);
+  key.client_port = htons(4712);
+  flow.slot = DP_NO_SLOT;
+  flow.excluded = DP_EXCLUDED_not_joined;
+  ASSERT_EQ(bpf_map_update_elem(map("flows"), &key, &flow, BPF_ANY), 0);
+
+  auto rows = read_flows();
+  ASSERT_TRUE(rows) << text(rows.errors());
+  ASSERT_EQ(rows->size(), 2u);
+  std::sort(rows->begin(), rows->end(),
+            [](const FlowRow &a, const FlowRow &b) { return a.client < b.client; });
+  const FlowRow &open = (*rows)[0], &waiting = (*rows)[1];
+  EXPECT_EQ(open.client, "10.9.0.50:4711");
+  EXPECT_EQ(open.server, "10.9.0.1:11211");
+  EXPECT_EQ(open.target, "10.9.0.2:21211");
+  EXPECT_EQ(open.shadow, "10.9.0.1:20005");
+  EXPECT_EQ(open.state, "ESTABLISHED");
+  EXPECT_TRUE(open.joined);
+  EXPECT_EQ(open.in_flight, 25u + 5u);
+  EXPECT_EQ(open.waiting_to_send, 6u);
+  EXPECT_EQ(open.srtt_us, 100u);
+  EXPECT_EQ(waiting.state, "WAITING");
+  EXPECT_EQ(waiting.reason, "not_joined");
+  EXPECT_TRUE(waiting.shadow.empty());
+
+  // Not a shadow of the data plane's making: take it away before anything is drained.
+  s.state = DP_CLOSED;
+  ASSERT_EQ(bpf_map_update_elem(map("shadows"), &slot, &s, BPF_ANY), 0);
+}
+
+TEST_F(Reading, EveryFlowIsListedOnce) {
+  dp_flow_key key{};
+  dp_flow flow{};
+  flow.slot = DP_NO_SLOT;
+  for (uint32_t i = 0; i < 1000; i++) {
+    key.client.w[3] = i;
+    ASSERT_EQ(bpf_map_update_elem(map("flows"), &key, &flow, BPF_ANY), 0);
+    fds_.clear();
+  }
+  auto rows = read_flows();
+  ASSERT_TRUE(rows);
+  EXPECT_EQ(rows->size(), 1000u);
+}
+
+TEST_F(Reading, FreeSlotsAreAllThere) {
+  int fd = map("free_slots");
+  std::vector<bool> seen(64);
+  uint32_t slot = 0;
+  for (unsigned i = 0; i < 64; i++) {
+    ASSERT_EQ(bpf_map_lookup_and_delete_elem(fd, nullptr, &slot), 0);
+    ASSERT_LT(slot, 64u);
+    EXPECT_FALSE(seen[slot]);
+    seen[slot] = true;
+  }
+  EXPECT_NE(bpf_map_lookup_and_delete_elem(fd, nullptr, &slot), 0);
+}
+
+TEST_F(Host, NothingAttached) {
+  for (const std::string &e : {text(read_counters().errors()), text(read_flows().errors())}) {
+    EXPECT_NE(e.find("nothing is attached"), std::string::npos);
+    EXPECT_NE(e.find("doppel attach"), std::string::npos);
+  }
+  auto status = read_status();
+  ASSERT_TRUE(status);
+  EXPECT_FALSE(status->attached);
+  EXPECT_TRUE(status->warnings.empty());
+}
+
+TEST_F(Host, RoutesAsTheKernelSeesThem) {
+  sh("ip route add 10.20.0.0/16 via 10.9.0.2 mtu 1400");
+  sh("ip route add blackhole 10.30.0.0/16");
+  Config c = config(AttachMode::automatic);
+  auto target = [&](const char *address) {
+    TargetConfig t = c.mappings[0].targets[0];
+    t.address = *parse_address(address);
+    c.mappings[0].targets.push_back(t);
+  };
+  for (const char *a : {"10.20.1.1", "10.30.1.1", "192.0.2.1", "10.9.0.1"})
+    target(a);
+  auto view = view_host(c);
+  ASSERT_TRUE(view) << text(view.errors());
+  const Route &direct = view->routes.at("10.9.0.2");
+  EXPECT_EQ(direct.device, "svc0");
+  EXPECT_EQ(direct.source.text(), "10.9.0.1");
+  EXPECT_FALSE(direct.gateway.is_v4());
+  EXPECT_EQ(direct.mtu, 1500u);
+  const Route &far = view->routes.at("10.20.1.1");
+  EXPECT_EQ(far.gateway.text(), "10.9.0.2");
+  EXPECT_EQ(far.mtu, 1400u);
+  EXPECT_EQ(view->routes.count("10.30.1.1"), 0u);
+  EXPECT_EQ(view->routes.count("192.0.2.1"), 0u);
+  EXPECT_TRUE(view->routes.at("10.9.0.1").local);
+}
+
+TEST_F(Host, UnansweredNeighbourIsAWarning) {
+  sh("ip neigh del 10.9.0.2 dev svc0");
+  Config c = config(AttachMode::automatic);
+  auto warnings = attach(plan(c), c);
+  ASSERT_TRUE(warnings) << text(warnings.errors());
+  ASSERT_EQ(warnings->size(), 1u);
+  EXPECT_NE(warnings->front().find("neighbour 10.9.0.2 on svc0"), std::string::npos);
+}
+
+// NTF_USE on an entry that is there already would take its permanence away.
+TEST_F(Host, PermanentNeighbourStaysPermanent) {
+  Config c = config(AttachMode::automatic);
+  auto warnings = attach(plan(c), c);
+  ASSERT_TRUE(warnings) << text(warnings.errors());
+  EXPECT_TRUE(warnings->empty());
+  EXPECT_NE(sh("ip neigh show 10.9.0.2 dev svc0").find("PERMANENT"), std::string::npos);
+}
+
+TEST_F(Host, ProbeFindsThisKernelAble) {
+  const std::string before = footprint();
+  for (const ProbeRow &row : probe_host())
+    EXPECT_TRUE(row.ok || !row.needed) << row.feature << ": " << row.detail;
+  EXPECT_EQ(footprint(), before);
+}
+
+} // namespace doppel::rimtest
