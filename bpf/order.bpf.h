@@ -46,7 +46,11 @@ static __always_inline bool order_is_for(struct __sk_buff *skb, const struct dp_
 	return skb->cb[1] >> 16 == (sh->gen & 0xffff);
 }
 
-/* A clone goes to doppel0; the packet itself is left as it was. Not 0: it did not get there. */
+/*
+ * A clone goes to doppel0; the packet itself is left as it was. Not 0: it did not get there, or
+ * deliver failed. A carrier of work is always dropped at its end, and TCX has no verdict for
+ * that but TC_ACT_SHOT, which a sender sees as 1 (NET_XMIT_DROP).
+ */
 static __always_inline long order_clone(struct __sk_buff *skb, const struct order *o, __u32 flags)
 {
 	__u32 cb0 = skb->cb[0], cb1 = skb->cb[1], cb2 = skb->cb[2], cb3 = skb->cb[3],
@@ -60,6 +64,8 @@ static __always_inline long order_clone(struct __sk_buff *skb, const struct orde
 	skb->cb[2] = cb2;
 	skb->cb[3] = cb3;
 	skb->cb[4] = cb4;
+	if (err > 0 && (o->kind == DP_ORDER_WORK || o->kind == DP_ORDER_POKE))
+		return 0;
 	return err;
 }
 

@@ -172,12 +172,10 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 	 * sent, or lies far back, are forged.
 	 */
 	if (!(p->flags & TCP_ACK) || seq_after(p->ack, sh->nxt) ||
-	    sh->una - p->ack > DP_MAX_CAP) {
-		if (p->ack != sh->una) {
-			r->event = DP_EVENT_unacceptable;
-			r->act = RET_ACK;
-			return;
-		}
+	    (__s32)(sh->una - p->ack) > (__s32)DP_MAX_CAP) {
+		r->event = DP_EVENT_unacceptable;
+		r->act = p->flags & TCP_ACK ? RET_ACK : RET_DROP;
+		return;
 	}
 	if (p->has_ts && (__s32)(p->tsval - sh->ts_recent) > 0)
 		sh->ts_recent = p->tsval;
