@@ -15,10 +15,12 @@ SO_ATTACH_FILTER = 26
 SOL_PACKET, PACKET_STATISTICS = 263, 6
 PACKET_OUTGOING = 4
 RST = 0x04
+PKT_TYPE = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE, linux/filter.h
 
 # Classic BPF, linux/bpf_common.h.
 LD_W, LD_H, LD_B, LD_B_IND, LDX_IHL = 0x20, 0x28, 0x30, 0x50, 0xB1
 JEQ, JSET, RET = 0x15, 0x45, 0x06
+AD_PKTTYPE = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE, linux/filter.h
 
 
 def _assemble(lines):
@@ -35,6 +37,10 @@ def _program(mac, address):
     """Passes: a foreign source MAC; IPv4 with a foreign source; any RST (whose source is right)."""
     high, low = struct.unpack("!IH", bytes.fromhex(mac.replace(":", "")))
     return _assemble([
+        (None, LD_B, AD_PKTTYPE, None, None),
+        (None, JEQ, PACKET_OUTGOING, "miss", None),  # toward the source
+        (None, LD_B, PKT_TYPE, None, None),  # toward the source: not what this watch is about
+        (None, JEQ, PACKET_OUTGOING, "miss", None),
         (None, LD_W, 6, None, None),
         (None, JEQ, high, None, "hit"),
         (None, LD_H, 10, None, None),
@@ -76,11 +82,9 @@ class Watch:
         found = {"foreign-mac": [], "foreign-ip": [], "rst-to-target": [], "rst-to-client": []}
         while True:
             try:
-                frame, (_, _, kind, _, _) = self.socket.recvfrom(128)
+                frame = self.socket.recv(128)
             except BlockingIOError:
                 break
-            if kind == PACKET_OUTGOING:  # toward the source: not what this watch is about
-                continue
             what, text = self._describe(frame)
             found.setdefault(what, []).append(text)
         _, dropped = struct.unpack("=II", self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
