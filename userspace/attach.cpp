@@ -4,6 +4,8 @@
 #include <net/if.h>
 
 #include <algorithm>
+#include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>

@@ -101,6 +101,10 @@ Result<DetachReport> detach(uint32_t drain_ms) {
     lock = std::move(*held);
   }
   const Pins *p = pins ? &*pins : nullptr;
+  if (p && !p->exist())
+    if (auto others = p->other_versions(); !others.empty())
+      return Error{p->top() + "/" + others.front(), "another version of doppel is attached",
+                   "detach with that version"};
   auto remains = find_remains(*nl, p);
   if (!remains)
     return remains.errors();

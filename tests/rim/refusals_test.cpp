@@ -103,6 +103,7 @@ TEST_F(Refusal, ForeignDeviceOfOurName) {
 TEST_F(Refusal, PinsOfAnotherVersion) {
   sh("mkdir -p " + bpffs + "/doppel/v999/maps");
   expect_refused(bpffs + "/doppel/v999", "another version");
+  EXPECT_FALSE(detach(0)); // its programs are not ours to remove
 }
 
 TEST_F(Refusal, AnotherDoppelIsAtWork) {
