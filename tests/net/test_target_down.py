@@ -27,13 +27,16 @@ def latencies(scene, prefix):
     return steady, fresh
 
 
-def assert_no_slower(before, after):
-    """Loose bounds: a shared machine is noisy, while waiting for a target costs from 200 ms up."""
+def slower(before, after):
+    """Sentences. Loose bounds: a shared machine is noisy; waiting for a target costs 200 ms or more."""
+    said = []
     for then, now in zip(before, after):
-        a, b = then["latency_us"], now["latency_us"]
-        assert b["p50"] <= 2 * a["p50"] + 200, f"median {a['p50']} us became {b['p50']} us"
-        assert b["p99"] <= 4 * a["p99"] + 5000, f"p99 {a['p99']} us became {b['p99']} us"
-        assert b["max"] <= a["max"] + 150_000, f"maximum {a['max']} us became {b['max']} us"
+        for name, bound in (("p50", lambda us: 2 * us + 200), ("p99", lambda us: 4 * us + 5000),
+                            ("max", lambda us: us + 150_000)):
+            a, b = then["latency_us"][name], now["latency_us"][name]
+            if b > bound(a):
+                said.append(f"{name}: {a} us became {b} us")
+    return said
 
 
 @case(mode=MODES, what=("port-closed", "host-down", "host-down-static-arp"))
@@ -43,8 +46,14 @@ def from_the_start(env, mode, what):
         scene.lab.unplug("target")
     before = latencies(scene, "before")
     scene.attach()
-    after = latencies(scene, "after")
-    sent = sum(part["sent"] for part in after)
+    sent, attempts = 0, 3
+    for attempt in range(attempts):  # noise does not come three times, a wait of ours would
+        after = latencies(scene, f"after{attempt}")
+        sent += sum(part["sent"] for part in after)
+        worse = slower(before, after)
+        if not worse:
+            break
+    assert not worse, f"in each of {attempts} attempts; in the last: {worse}"
     ledger = accounted(scene, sent)
     assert ledger["bytes"]["delivered"] == 0, ledger
     if what == "port-closed":
@@ -52,10 +61,9 @@ def from_the_start(env, mode, what):
         ledger = scene.doppel.ledger()
         reasons = {r for part in ("lost", "excluded") for r, n in ledger[part].items() if n}
         assert reasons and reasons <= REFUSED, ledger
-    assert_no_slower(before, after)
     scene.assert_harmless(resets_to_target=True)
     stored = scene.source[0].stats()["cmd_set"]
-    assert stored == 2 * 3500, f"the source has {stored} sets"
+    assert stored == (attempt + 2) * 3500, f"the source has {stored} sets"
 
 
 @case(mode=MODES, what=("port-closes", "host-vanishes"))

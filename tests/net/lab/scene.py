@@ -108,6 +108,10 @@ class Scene:
                     f"{n} {stats[n]}" for n in ("curr_connections", "curr_items", "cmd_set", "cmd_get",
                                                 "bytes_read", "evictions")))
         said += ["--- error counters", *self.health.moved(health.CORRUPTION + health.DISTURBANCE)]
+        # Columns 1 and 2 are packets taken and dropped by each CPU, of the whole machine: veth has no
+        # queue but this one of net.core.netdev_max_backlog packets.
+        said += ["--- /proc/net/softnet_stat (machine)",
+                 *(line[:26] for line in self.lab.source.proc_net("softnet_stat").splitlines())]
         for host in (self.lab.source, self.lab.target):
             said += [f"--- ip -s link on {host.name}",
                      *host.run(["ip", "-s", "link", "show"], check=False).stdout.splitlines()]

@@ -11,7 +11,7 @@ import socket
 import struct
 
 ETH_P_ALL = 3
-SO_ATTACH_FILTER = 26
+SO_ATTACH_FILTER, SO_RCVBUFFORCE = 26, 33
 SOL_PACKET, PACKET_STATISTICS = 263, 6
 PACKET_OUTGOING = 4
 RST = 0x04
@@ -73,6 +73,7 @@ class Watch:
         buffer = ctypes.create_string_buffer(code, len(code))
         s.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER,
                      struct.pack("HP", len(code) // 8, ctypes.addressof(buffer)))
+        s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)  # bounds what a report can hold
         s.bind(("source", ETH_P_ALL))
         s.setblocking(False)
         return s
