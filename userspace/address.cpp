@@ -7,9 +7,7 @@
 
 namespace doppel {
 
-bool Address::is_v4() const {
-  return raw.w[0] == 0 && raw.w[1] == 0 && raw.w[2] == htonl(0xffff);
-}
+bool Address::is_v4() const { return raw.w[0] == 0 && raw.w[1] == 0 && raw.w[2] == htonl(0xffff); }
 
 std::string Address::text() const {
   char buf[INET6_ADDRSTRLEN] = "";

@@ -22,8 +22,9 @@ CLI::App *command(CLI::App &app, Options &o, const std::string &name, const std:
 }
 
 std::string whole_number(const std::string &text, uint64_t max) {
-  return parse_number(text, max) ? "" : in_quotes(text) + " is not a number up to " +
-                                            std::to_string(max);
+  return parse_number(text, max)
+             ? ""
+             : in_quotes(text) + " is not a number up to " + std::to_string(max);
 }
 
 std::string seconds(const std::string &text) {
@@ -34,8 +35,8 @@ std::string seconds(const std::string &text) {
 }
 
 void attach_command(CLI::App &app, Options &o) {
-  CLI::App *c = command(app, o, "attach",
-                        "Start to mirror. Returns at once: the mirror needs no process");
+  CLI::App *c =
+      command(app, o, "attach", "Start to mirror. Returns at once: the mirror needs no process");
   c->add_option("-x", o.x, x_help)
       ->type_name("LOCALPORT-TARGETIP:TARGETPORT")
       ->take_all()
@@ -56,25 +57,60 @@ void counters_command(CLI::App &app, Options &o) {
       ->check(CLI::Validator(seconds, ""));
 }
 
-// "Could not convert: --watch = x" and the like, as the library says it, without its noise.
-Error usage_error(const CLI::App &app, const CLI::ParseError &e, int argc,
-                  const char *const *argv) {
-  Error error{"command line", e.what(), "`doppel --help` lists the commands", Exit::usage};
-  std::vector<std::string> commands;
+std::vector<std::string> command_names(const CLI::App &app) {
+  std::vector<std::string> names;
   for (const CLI::App *sub : app.get_subcommands([](const CLI::App *) { return true; }))
     if (!sub->get_group().empty())
-      commands.push_back(sub->get_name());
+      names.push_back(sub->get_name());
+  return names;
+}
+
+std::string meant(const std::string &word, const std::vector<std::string> &known,
+                  const std::string &otherwise) {
+  const auto near = nearest(word, known);
+  return near ? "did you mean \"" + *near + "\"?" : otherwise;
+}
+
+Error wrong_command(const CLI::App &app, const std::string &word) {
+  const std::vector<std::string> known = command_names(app);
+  const std::string list = "known are " + quoted_list(known);
+  if (word.empty())
+    return {"command line", "no command given", list, Exit::usage};
+  if (word.starts_with("-"))
+    return {"command line", "unknown option " + in_quotes(word),
+            "options come after the command; `doppel --help` lists the commands", Exit::usage};
+  return {"command line", "unknown command " + in_quotes(word), meant(word, known, list),
+          Exit::usage};
+}
+
+// The first word, in the order typed, that the command did not take.
+std::string first_extra(const CLI::App &sub, int argc, const char *const *argv) {
+  const std::vector<std::string> extras = sub.remaining();
+  const auto typed = std::find_first_of(argv + 1, argv + argc, extras.begin(), extras.end(),
+                                        [](const char *a, const std::string &b) { return a == b; });
+  return typed == argv + argc ? "" : *typed;
+}
+
+// The library's own message is good, but for what it does not know.
+Error usage_error(const CLI::App &app, const CLI::ParseError &e, int argc,
+                  const char *const *argv) {
   const auto chosen = app.get_subcommands();
-  if (chosen.empty() && argc > 1 && argv[1][0] != '-') {
-    const auto near = nearest(argv[1], commands);
-    error.what = "unknown command " + in_quotes(argv[1]);
-    error.hint = near ? "did you mean \"" + *near + "\"?" : "known are " + quoted_list(commands);
-  } else if (chosen.empty() && argc < 2) {
-    error.what = "no command given";
-    error.hint = "known are " + quoted_list(commands);
-  } else if (!chosen.empty()) {
-    error.where = "doppel " + chosen[0]->get_name();
-    error.hint = "`" + error.where + " --help` lists its options";
+  if (const auto before = app.remaining(); !before.empty())
+    return wrong_command(app, before[0]);
+  if (chosen.empty())
+    return wrong_command(app, argc > 1 ? argv[1] : "");
+  const CLI::App &sub = *chosen[0];
+  const std::string where = "doppel " + sub.get_name();
+  Error error{where, e.what(), "`" + where + " --help` lists its options", Exit::usage};
+  const std::string extra = first_extra(sub, argc, argv);
+  if (extra.starts_with("-")) {
+    std::vector<std::string> known;
+    for (const CLI::Option *o : sub.get_options())
+      known.push_back(o->get_name());
+    error.what = "unknown option " + in_quotes(extra);
+    error.hint = meant(extra, known, error.hint);
+  } else if (!extra.empty()) {
+    error.what = "unexpected argument " + in_quotes(extra);
   }
   std::replace(error.what.begin(), error.what.end(), '\n', ' ');
   return error;
@@ -117,10 +153,10 @@ Result<std::variant<Unit, HelpText>> parse_cli(CLI::App &app, Options &options, 
     return Parsed(Unit{});
   } catch (const CLI::CallForHelp &) {
     const auto chosen = app.get_subcommands();
-    return Parsed(HelpText{chosen.empty() ? app.help() : chosen[0]->help()});
+    return Parsed(HelpText{chosen.empty() ? app.help() : chosen[0]->help("doppel")});
   } catch (const CLI::ParseError &e) {
-    options.json = std::any_of(argv, argv + argc,
-                               [](const char *a) { return std::strcmp(a, "--json") == 0; });
+    options.json =
+        std::any_of(argv, argv + argc, [](const char *a) { return std::strcmp(a, "--json") == 0; });
     return usage_error(app, e, argc, argv);
   }
 }

@@ -131,7 +131,7 @@ void interrupt(int) { interrupted = 1; }
 
 // Text on a terminal is redrawn in place; elsewhere, and with --json, one document follows another.
 int watch_counters(const Options &o) {
-  struct sigaction sa{};
+  struct sigaction sa {};
   sa.sa_handler = interrupt; // without SA_RESTART: ends the sleep
   sigaction(SIGINT, &sa, nullptr);
   sigaction(SIGTERM, &sa, nullptr);

@@ -46,19 +46,19 @@ public:
 
   void read(const JsonValue &v, const std::string &path) {
     m_.where = r_.place(v, path);
-    r_.object(v, path,
-              {{"name", [&](auto &v, auto &p) { name(v, p); }},
-               {"device", [&](auto &v, auto &p) { device(v, p); }, true},
-               {"direction", [&](auto &v, auto &p) { r_.choice(v, p, directions, m_.direction); }},
-               {"protocol", [&](auto &v, auto &p) { protocol(v, p); }},
-               {"ports", [&](auto &v, auto &p) { ports(v, p); }, true},
-               {"targets", [&](auto &v, auto &p) { targets(v, p); }, true},
-               {"application",
-                [&](auto &v, auto &p) { r_.choice(v, p, applications, m_.application); }},
-               {"join", [&](auto &v, auto &p) { r_.choice(v, p, joins, m_.join); }},
-               {"promiscuous", [&](auto &v, auto &p) { r_.boolean(v, p, m_.any_host); }},
-               {"max_bitrate",
-                [&](auto &v, auto &p) { r_.whole(v, p, 0, 1'000'000'000'000, m_.max_bps); }}});
+    r_.object(
+        v, path,
+        {{"name", [&](auto &v, auto &p) { name(v, p); }},
+         {"device", [&](auto &v, auto &p) { device(v, p); }, true},
+         {"direction", [&](auto &v, auto &p) { r_.choice(v, p, directions, m_.direction); }},
+         {"protocol", [&](auto &v, auto &p) { protocol(v, p); }},
+         {"ports", [&](auto &v, auto &p) { ports(v, p); }, true},
+         {"targets", [&](auto &v, auto &p) { targets(v, p); }, true},
+         {"application", [&](auto &v, auto &p) { r_.choice(v, p, applications, m_.application); }},
+         {"join", [&](auto &v, auto &p) { r_.choice(v, p, joins, m_.join); }},
+         {"promiscuous", [&](auto &v, auto &p) { r_.boolean(v, p, m_.any_host); }},
+         {"max_bitrate",
+          [&](auto &v, auto &p) { r_.whole(v, p, 0, 1'000'000'000'000, m_.max_bps); }}});
     if (m_.name.empty() && !name_given_ && m_.port_first != 0)
       m_.name = ports_text({m_.port_first, m_.port_last});
   }

@@ -30,10 +30,8 @@ void check_targets(const MappingConfig &m, Errors &errors) {
           "they map onto the target's ports from " + std::to_string(t.port) +
               " upward: the last would be " + std::to_string(last));
     for (size_t j = 0; j < i; j++)
-      if (m.targets[j].port == t.port && m.targets[j].address == t.address &&
-          t.address.is_v4())
-        add(errors, t.where,
-            "the target " + endpoint_text(t.address, t.port) + " is given twice",
+      if (m.targets[j].port == t.port && m.targets[j].address == t.address && t.address.is_v4())
+        add(errors, t.where, "the target " + endpoint_text(t.address, t.port) + " is given twice",
             "remove one of the two: a target gets one copy");
   }
 }
@@ -51,8 +49,7 @@ void check_pair(const MappingConfig &earlier, const MappingConfig &later, Errors
             ports_text({earlier.port_first, earlier.port_last}) + " of " + earlier.where,
         "a port of a device is captured once per direction: give one mapping two targets instead");
   else if (!later.name.empty() && earlier.name == later.name)
-    add(errors, later.where,
-        "the name " + in_quotes(later.name) + " is taken by " + earlier.where,
+    add(errors, later.where, "the name " + in_quotes(later.name) + " is taken by " + earlier.where,
         "each mapping needs a name of its own");
 }
 

@@ -29,9 +29,8 @@ void ConfigReader::object(const JsonValue &v, const std::string &path,
   for (const Field &f : fields)
     known.push_back(f.key);
   for (const JsonValue &item : v.items) {
-    const bool plain = std::all_of(item.key.begin(), item.key.end(), [](unsigned char c) {
-      return c > 0x20 && c < 0x7f;
-    });
+    const bool plain = std::all_of(item.key.begin(), item.key.end(),
+                                   [](unsigned char c) { return c > 0x20 && c < 0x7f; });
     const std::string item_path =
         (path.empty() ? "" : path + ".") + (plain && item.key.size() <= 64 ? item.key : "?");
     if (std::find(seen.begin(), seen.end(), item.key) != seen.end()) {

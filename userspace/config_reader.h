@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads typed values out of a JSON tree and collects an error, with its place, for each that is wrong.
+// Reads typed values out of a JSON tree and collects an error, with its place, for each that is
+// wrong.
 #pragma once
 
 #include <functional>

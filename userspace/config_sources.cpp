@@ -53,7 +53,8 @@ Result<MappingConfig> parse_x(const std::string &device, const std::string &x) {
   if (const auto port = parse_number(m.name, 65535); port && *port > 0)
     m.port_first = m.port_last = static_cast<uint16_t>(*port);
   else
-    errors.push_back(usage(where, in_quotes(m.name) + " is not a port", "ports go from 1 to 65535"));
+    errors.push_back(
+        usage(where, in_quotes(m.name) + " is not a port", "ports go from 1 to 65535"));
 
   TargetConfig t;
   t.where = where;
@@ -61,7 +62,8 @@ Result<MappingConfig> parse_x(const std::string &device, const std::string &x) {
   if (const auto port = parse_number(port_text, 65535); port && *port > 0)
     t.port = static_cast<uint16_t>(*port);
   else
-    errors.push_back(usage(where, in_quotes(port_text) + " is not a port", "ports go from 1 to 65535"));
+    errors.push_back(
+        usage(where, in_quotes(port_text) + " is not a port", "ports go from 1 to 65535"));
 
   std::string host = x.substr(dash + 1, colon - dash - 1);
   const bool brackets = host.size() >= 2 && host.front() == '[' && host.back() == ']';
@@ -72,9 +74,8 @@ Result<MappingConfig> parse_x(const std::string &device, const std::string &x) {
     errors.push_back(usage(where, "IPv6 is not yet supported: " + in_quotes(host),
                            "give an IPv4 address of the target"));
   else if (!address || brackets)
-    errors.push_back(
-        usage(where, in_quotes(host) + " is not an IP address",
-              "write the target's address in numbers: host names are not looked up"));
+    errors.push_back(usage(where, in_quotes(host) + " is not an IP address",
+                           "write the target's address in numbers: host names are not looked up"));
   else if (!is_host_address(*address))
     errors.push_back(usage(where, in_quotes(host) + " is not the address of a host", ""));
   else
@@ -93,7 +94,7 @@ Result<Config> read_config(const std::string &file_name) {
   if (fd < 0)
     return usage(file_name, std::string("cannot be opened: ") + std::strerror(errno),
                  errno == ENOENT ? "check the path given with --config" : "");
-  struct stat st{};
+  struct stat st {};
   if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
     close(fd);
     return usage(file_name, "is a directory", "--config takes the path of a file");
@@ -110,8 +111,8 @@ Result<Config> config_from_options(const std::string &device, const std::vector<
   Errors errors;
   c.source = "command line";
   if (device.empty())
-    errors.push_back(usage("--device", "is missing",
-                           "name the device that carries the traffic: --device eth0"));
+    errors.push_back(
+        usage("--device", "is missing", "name the device that carries the traffic: --device eth0"));
   if (x.empty())
     errors.push_back(usage("-x", "is missing", std::string("say what goes where: -x ") + x_form));
   for (const std::string &text : x) {

@@ -14,8 +14,8 @@ namespace doppel {
 struct JsonValue {
   enum class Kind { null, boolean, integer, number, string, array, object };
   Kind kind = Kind::null;
-  unsigned line = 1;  // of the value's first byte, from 1
-  std::string key;    // member of an object: its name
+  unsigned line = 1; // of the value's first byte, from 1
+  std::string key;   // member of an object: its name
   bool boolean = false;
   int64_t integer = 0; // whole numbers beyond int64_t are Kind::number
   std::string string;

@@ -35,8 +35,8 @@ dp_config config_row(const Limits &l) {
 dp_mapping mapping_row(const MappingConfig &m, const HostView &host) {
   dp_mapping row{};
   row.application = static_cast<__u8>(m.application);
-  row.flags = static_cast<__u16>((m.join ? 0 : DP_MAP_JOIN_NEVER) |
-                                 (m.any_host ? DP_MAP_ANY_HOST : 0));
+  row.flags =
+      static_cast<__u16>((m.join ? 0 : DP_MAP_JOIN_NEVER) | (m.any_host ? DP_MAP_ANY_HOST : 0));
   row.max_bps = m.max_bps;
   for (const TargetConfig &t : m.targets) {
     const Route &route = host.routes.at(t.address.text());
@@ -117,8 +117,8 @@ Result<Plan> make_plan(const Config &config, const HostView &host) {
   plan.flows = config.limits.flows;
   plan.chunks = static_cast<uint32_t>(config.limits.store_bytes / DP_CHUNK);
   for (const MappingConfig &m : config.mappings) {
-    add_ports(m, static_cast<uint16_t>(plan.mappings.size()),
-              find_device(host, m.device)->ifindex, plan.ports);
+    add_ports(m, static_cast<uint16_t>(plan.mappings.size()), find_device(host, m.device)->ifindex,
+              plan.ports);
     plan.mappings.push_back(mapping_row(m, host));
     plan.names.push_back(name_row(m));
   }

@@ -49,12 +49,12 @@ void refuse_chain(const Config &config, const MappingConfig &m, const TargetConf
     const bool own = std::any_of(other.targets.begin(), other.targets.end(),
                                  [&](const TargetConfig &o) { return o.address == t.address; });
     if (sees && !own)
-      errors.push_back({t.where,
-                        "copies to " + endpoint_text(t.address, t.port) +
-                            " would be captured again by mapping \"" + other.name + "\"",
-                        "both use device " + route.device +
-                            " and the same port: give the target another port",
-                        Exit::usage});
+      errors.push_back(
+          {t.where,
+           "copies to " + endpoint_text(t.address, t.port) +
+               " would be captured again by mapping \"" + other.name + "\"",
+           "both use device " + route.device + " and the same port: give the target another port",
+           Exit::usage});
   }
 }
 
@@ -160,11 +160,10 @@ void check_shadow_ports(const Config &config, const HostView &host, Errors &erro
          Exit::failure});
   for (const MappingConfig &m : config.mappings)
     if (m.direction == DP_DIR_INGRESS && overlap(captured_ports(m), shadow))
-      errors.push_back({m.where,
-                        "ports " + ports_text(captured_ports(m)) +
-                            " lie inside the shadow ports " + range,
-                        "set \"shadow_ports\" to a range that holds no service of this host",
-                        Exit::usage});
+      errors.push_back(
+          {m.where,
+           "ports " + ports_text(captured_ports(m)) + " lie inside the shadow ports " + range,
+           "set \"shadow_ports\" to a range that holds no service of this host", Exit::usage});
 }
 
 void check_attach_mode(const Config &config, const HostView &host, Errors &errors) {

@@ -27,8 +27,8 @@ std::optional<double> completeness(const dp_ledger &l) {
     excluded += n;
   if (l.observed <= excluded)
     return std::nullopt;
-  return std::min(1.0, static_cast<double>(l.delivered) /
-                           static_cast<double>(l.observed - excluded));
+  return std::min(1.0,
+                  static_cast<double>(l.delivered) / static_cast<double>(l.observed - excluded));
 }
 
 bool is_whole(const StatusView &status) { return status.attached && status.missing.empty(); }

@@ -32,12 +32,12 @@ extern const Reason event_reasons[DP_EVENT_N];
 std::optional<double> completeness(const dp_ledger &ledger);
 
 Json to_json(const Counters &counters);
-Json to_json(const std::vector<FlowRow> &flows);  // {"flows": [...]}
+Json to_json(const std::vector<FlowRow> &flows); // {"flows": [...]}
 Json to_json(const StatusView &status);
 Json to_json(const std::vector<ProbeRow> &probe); // {"ok": ..., "features": [...]}
 Json to_json(const DetachReport &report);
 Json to_json(const std::vector<NamedMapping> &mappings);
-Json to_json(const Errors &errors);               // {"errors": [{where, what, hint}]}
+Json to_json(const Errors &errors); // {"errors": [{where, what, hint}]}
 
 std::string to_text(const Counters &counters);
 std::string to_text(const std::vector<FlowRow> &flows);

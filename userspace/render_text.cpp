@@ -34,8 +34,8 @@ std::string bytes_table(const Counters &c) {
 }
 
 std::string flows_table(const Counters &c) {
-  Table table({"MAPPING", "TARGET", ">OPEN", ">WAITING", ">OPENED", ">JOINED", ">CLOSED",
-               ">BROKEN", ">CAPTURED", ">COPIED", ">RESENT", ">RESPONSES"});
+  Table table({"MAPPING", "TARGET", ">OPEN", ">WAITING", ">OPENED", ">JOINED", ">CLOSED", ">BROKEN",
+               ">CAPTURED", ">COPIED", ">RESENT", ">RESPONSES"});
   each_target(c, [&](const std::string &mapping, const std::string &target, const dp_ledger &l) {
     table.row({mapping, target, human_count(l.open), human_count(l.waiting),
                human_count(number(l.opened)), human_count(number(l.joined)),
@@ -73,17 +73,18 @@ std::string amount(uint32_t used, uint32_t total, uint64_t unit) {
 } // namespace
 
 std::string to_text(const Counters &c) {
-  return bytes_table(c) + "\n" + flows_table(c) + reasons_table(c) + "\nstore: " +
-         amount(c.chunks_used, c.chunks, DP_CHUNK) + " used   shadow ports: " +
-         human_count(c.ports - c.ports_free) + " of " + human_count(c.ports) + " used\n";
+  return bytes_table(c) + "\n" + flows_table(c) + reasons_table(c) +
+         "\nstore: " + amount(c.chunks_used, c.chunks, DP_CHUNK) +
+         " used   shadow ports: " + human_count(c.ports - c.ports_free) + " of " +
+         human_count(c.ports) + " used\n";
 }
 
 std::string to_text(const std::vector<FlowRow> &flows) {
   if (flows.empty())
     return "no flows\n";
   Table table({"MAPPING", "CLIENT", "SERVER", "TARGET", "SHADOW", "STATE", "REASON", ">OBSERVED",
-               ">DELIVERED", ">IN FLIGHT", ">TO SEND", ">WINDOW", ">RESENT", ">RTT", ">RTO",
-               ">AGE", ">IDLE"});
+               ">DELIVERED", ">IN FLIGHT", ">TO SEND", ">WINDOW", ">RESENT", ">RTT", ">RTO", ">AGE",
+               ">IDLE"});
   for (const FlowRow &f : flows)
     table.row({f.mapping, f.client, f.server, f.target, f.shadow.empty() ? "-" : f.shadow,
                f.state + (f.joined ? " (joined)" : ""), f.reason.empty() ? "-" : f.reason,
@@ -108,10 +109,10 @@ std::string to_text(const std::vector<NamedMapping> &mappings) {
 std::string to_text(const StatusView &s) {
   std::string out;
   if (s.attached) {
-    out = "attached since " + s.since + ", from " + s.config_source + "\n\n" +
-          to_text(s.mappings) + "\n";
-    Table hooks({"DEVICE", "HOOK", ">POS", "PROGRAM", "OURS", "BY", ">PROG ID", ">LINK ID",
-                 ">PRIO", ">HANDLE"});
+    out = "attached since " + s.since + ", from " + s.config_source + "\n\n" + to_text(s.mappings) +
+          "\n";
+    Table hooks({"DEVICE", "HOOK", ">POS", "PROGRAM", "OURS", "BY", ">PROG ID", ">LINK ID", ">PRIO",
+                 ">HANDLE"});
     const auto id = [](uint32_t n) { return n == 0 ? std::string("-") : std::to_string(n); };
     for (const HookRow &h : s.hooks)
       hooks.row({h.device, h.hook, std::to_string(h.position), h.program, h.ours ? "yes" : "no",

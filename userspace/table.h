@@ -23,9 +23,9 @@ private:
   std::vector<std::vector<std::string>> rows_;
 };
 
-std::string human_count(int64_t n);        // "1,234,567"
-std::string human_bytes(int64_t n);        // "999 B", "1.2 GiB"; never rounded up
-std::string human_ms(uint64_t ms);         // "250 ms", "12.5 s", "5m 03s", "2h 05m", "3d 04h"
-std::string human_share(double share);     // "99.99 %"; never rounded up, so 100.00 % means all
+std::string human_count(int64_t n);    // "1,234,567"
+std::string human_bytes(int64_t n);    // "999 B", "1.2 GiB"; never rounded up
+std::string human_ms(uint64_t ms);     // "250 ms", "12.5 s", "5m 03s", "2h 05m", "3d 04h"
+std::string human_share(double share); // "99.99 %"; never rounded up, so 100.00 % means all
 
 } // namespace doppel

@@ -33,7 +33,8 @@ Result<uint64_t> parse_size(std::string_view text);
 
 // The candidate with the smallest edit distance (a swap of neighbours counts as one), if it is
 // close enough to be what was meant.
-std::optional<std::string> nearest(std::string_view word, const std::vector<std::string> &candidates);
+std::optional<std::string> nearest(std::string_view word,
+                                   const std::vector<std::string> &candidates);
 
 // `a`, `b`, `c` as: "a", "b", "c"
 std::string quoted_list(const std::vector<std::string> &words);

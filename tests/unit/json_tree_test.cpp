@@ -60,15 +60,9 @@ struct Syntax {
 
 TEST(JsonTree, SyntaxErrorsHaveLineAndColumn) {
   const Syntax cases[] = {
-      {"{\"a\": 1,}", "f:1:9"},
-      {"{\"a\" 1}", "f:1:6"},
-      {"{\n  \"a\": 1\n  \"b\": 2\n}", "f:3:5"},
-      {"[1, 2", "f:1:6"},
-      {"{} {}", "f:1:4"},
-      {"tru", "f:1:4"},
-      {"[1e999]", "f:1:6"},
-      {"\"a\x01\"", "f:1:3"},
-      {"\"\xff\"", "f:1:2"},
+      {"{\"a\": 1,}", "f:1:9"}, {"{\"a\" 1}", "f:1:6"}, {"{\n  \"a\": 1\n  \"b\": 2\n}", "f:3:5"},
+      {"[1, 2", "f:1:6"},       {"{} {}", "f:1:4"},     {"tru", "f:1:4"},
+      {"[1e999]", "f:1:6"},     {"\"a\x01\"", "f:1:3"}, {"\"\xff\"", "f:1:2"},
   };
   for (const Syntax &c : cases) {
     const auto t = parse_json_tree(c.text, "f");

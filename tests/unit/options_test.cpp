@@ -8,8 +8,8 @@ namespace doppel {
 namespace {
 
 TEST(Options, EachXIsAMapping) {
-  const auto c = config_from_options(
-      "eth0", {"11211-192.168.2.184:21211", "11212-192.168.2.184:11212"});
+  const auto c =
+      config_from_options("eth0", {"11211-192.168.2.184:21211", "11212-192.168.2.184:11212"});
   ASSERT_TRUE(c) << show_errors(c.errors());
   EXPECT_EQ(c->source, "command line");
   ASSERT_EQ(c->mappings.size(), 2u);

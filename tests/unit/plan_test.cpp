@@ -152,9 +152,9 @@ TEST(Plan, EachProgramOncePerHookReturnsFirst) {
   Config c = config({"1-10.0.0.2:1", "2-10.0.0.3:1", "3-10.9.0.2:1"});
   const auto p = make_plan(c, host());
   ASSERT_TRUE(p) << show_errors(p.errors());
-  EXPECT_EQ(hooks(*p),
-            (std::vector<std::string>{"doppel_return eth0/2 ingress", "doppel_return eth1/3 ingress",
-                                      "doppel_ingress eth0/2 ingress"}));
+  EXPECT_EQ(hooks(*p), (std::vector<std::string>{"doppel_return eth0/2 ingress",
+                                                 "doppel_return eth1/3 ingress",
+                                                 "doppel_ingress eth0/2 ingress"}));
 }
 
 TEST(Plan, EgressCapturesOnEgress) {
@@ -163,9 +163,9 @@ TEST(Plan, EgressCapturesOnEgress) {
   c.mappings[1].device = "eth1";
   const auto p = make_plan(c, host());
   ASSERT_TRUE(p) << show_errors(p.errors());
-  EXPECT_EQ(hooks(*p),
-            (std::vector<std::string>{"doppel_return eth0/2 ingress", "doppel_ingress eth0/2 ingress",
-                                      "doppel_egress eth1/3 egress"}));
+  EXPECT_EQ(hooks(*p), (std::vector<std::string>{"doppel_return eth0/2 ingress",
+                                                 "doppel_ingress eth0/2 ingress",
+                                                 "doppel_egress eth1/3 egress"}));
   EXPECT_EQ(p->ports[1].key.direction, DP_DIR_EGRESS);
   EXPECT_EQ(p->ports[1].key.ifindex, 3u);
   EXPECT_EQ(p->names[1].direction, "egress");
@@ -221,8 +221,8 @@ TEST(Plan, DeviceDownIsAWarning) {
   h.devices[1].up = false;
   const auto p = make_plan(config({"1-10.0.0.2:1", "2-10.0.0.2:1"}), h);
   ASSERT_TRUE(p) << show_errors(p.errors());
-  EXPECT_EQ(p->warnings, (std::vector<std::string>{
-                             "device eth0 is down: nothing is captured until it is up"}));
+  EXPECT_EQ(p->warnings,
+            (std::vector<std::string>{"device eth0 is down: nothing is captured until it is up"}));
 }
 
 struct Refused {
@@ -273,8 +273,8 @@ INSTANTIATE_TEST_SUITE_P(
                 x, "device wg0 has no Ethernet header", "capture on the Ethernet device below it",
                 Exit::failure},
         Refused{"no_route", [](Config &, HostView &h) { h.routes.erase("10.0.0.2"); }, x,
-                "this host has no route to the target 10.0.0.2",
-                "see `ip route get 10.0.0.2`", Exit::failure},
+                "this host has no route to the target 10.0.0.2", "see `ip route get 10.0.0.2`",
+                Exit::failure},
         Refused{"route_not_ethernet",
                 [](Config &, HostView &h) {
                   h.devices[2].ethernet = false;
@@ -322,8 +322,7 @@ INSTANTIATE_TEST_SUITE_P(
                 },
                 "attach mode tcx", "this kernel has no TCX (it came with Linux 6.6)",
                 "use --attach-mode clsact, or auto", Exit::failure},
-        Refused{"shadow_ports_local",
-                [](Config &, HostView &h) { h.local_port_first = 1024; },
+        Refused{"shadow_ports_local", [](Config &, HostView &h) { h.local_port_first = 1024; },
                 "command line: shadow_ports",
                 "the range 16384-32767 overlaps net.ipv4.ip_local_port_range (1024-60999): this "
                 "host's own connections could take a shadow's port",
@@ -335,8 +334,7 @@ INSTANTIATE_TEST_SUITE_P(
                   c.mappings[0].port_first = c.mappings[0].port_last = 20000;
                 },
                 x, "ports 20000 lie inside the shadow ports 16384-32767",
-                "set \"shadow_ports\" to a range that holds no service of this host",
-                Exit::usage},
+                "set \"shadow_ports\" to a range that holds no service of this host", Exit::usage},
         Refused{"shadow_ports_low", [](Config &c, HostView &) { c.limits.port_first = 80; },
                 "command line: shadow_ports", "the range 80-32767 cannot be used",
                 "give a range within 1024-65535", Exit::usage},

@@ -51,15 +51,14 @@ using Keys = std::vector<std::string>;
 const Keys lost_keys = {"target_refused", "target_reset", "target_closed", "target_timeout",
                         "store_full",     "flow_cap",     "client_gap",    "detached",
                         "superseded",     "expired"};
-const Keys excluded_keys = {"not_joined", "table_full", "ports_exhausted", "fragment",
-                            "ip_options", "tcp_auth",   "loop",            "hops",
-                            "backoff",    "shed",       "paused",          "join_never"};
-const Keys event_keys = {"clone_failed",    "build_failed",       "foreign_on_doppel0",
-                         "bad_checksum",    "malformed",          "unacceptable",
-                         "half_open_reset", "port_in_use",        "out_of_order",
-                         "client_retransmit", "fast_retransmit",  "timeout_retransmit",
-                         "syn_retransmit",  "window_full",        "late_response",
-                         "dsack"};
+const Keys excluded_keys = {
+    "not_joined", "table_full", "ports_exhausted", "fragment", "ip_options", "tcp_auth",
+    "loop",       "hops",       "backoff",         "shed",     "paused",     "join_never"};
+const Keys event_keys = {
+    "clone_failed",   "build_failed",      "foreign_on_doppel0", "bad_checksum",
+    "malformed",      "unacceptable",      "half_open_reset",    "port_in_use",
+    "out_of_order",   "client_retransmit", "fast_retransmit",    "timeout_retransmit",
+    "syn_retransmit", "window_full",       "late_response",      "dsack"};
 
 TEST(Reasons, StandAtTheirNumber) {
   for (unsigned i = 0; i < DP_LOST_N; i++)
@@ -249,7 +248,8 @@ TEST(Status, JsonAndText) {
 }
 
 TEST(Probe, JsonAndText) {
-  std::vector<ProbeRow> rows = {{"tcx", false, false, "clsact is used"}, {"bpffs", true, true, "/x"}};
+  std::vector<ProbeRow> rows = {{"tcx", false, false, "clsact is used"},
+                                {"bpffs", true, true, "/x"}};
   EXPECT_TRUE(is_able(rows));
   const Json j = to_json(rows);
   EXPECT_EQ(keys(j), (Keys{"ok", "features"}));
@@ -283,9 +283,7 @@ TEST(ErrorsOutput, JsonAndText) {
             R"({"where":"","what":"is bad","hint":""}]})");
 }
 
-TEST(Dump, ReplacesInvalidUtf8) {
-  EXPECT_EQ(dump(Json("a\xff"), true), "\"a\xef\xbf\xbd\"\n");
-}
+TEST(Dump, ReplacesInvalidUtf8) { EXPECT_EQ(dump(Json("a\xff"), true), "\"a\xef\xbf\xbd\"\n"); }
 
 } // namespace
 } // namespace doppel

@@ -82,8 +82,8 @@ TEST(Text, Address) {
 TEST(Text, HostAddress) {
   for (const char *good : {"10.0.0.1", "127.0.0.1", "223.255.255.255", "2001:db8::1"})
     EXPECT_TRUE(is_host_address(*parse_address(good))) << good;
-  for (const char *bad : {"0.0.0.0", "0.1.2.3", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::",
-                          "ff02::1"})
+  for (const char *bad :
+       {"0.0.0.0", "0.1.2.3", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::", "ff02::1"})
     EXPECT_FALSE(is_host_address(*parse_address(bad))) << bad;
 }
 
