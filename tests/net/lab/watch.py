@@ -15,7 +15,6 @@ SO_ATTACH_FILTER, SO_RCVBUFFORCE = 26, 33
 SOL_PACKET, PACKET_STATISTICS = 263, 6
 PACKET_OUTGOING = 4
 RST = 0x04
-PKT_TYPE = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE, linux/filter.h
 
 # Classic BPF, linux/bpf_common.h.
 LD_W, LD_H, LD_B, LD_B_IND, LDX_IHL = 0x20, 0x28, 0x30, 0x50, 0xB1
@@ -38,9 +37,7 @@ def _program(mac, address):
     high, low = struct.unpack("!IH", bytes.fromhex(mac.replace(":", "")))
     return _assemble([
         (None, LD_B, AD_PKTTYPE, None, None),
-        (None, JEQ, PACKET_OUTGOING, "miss", None),  # toward the source
-        (None, LD_B, PKT_TYPE, None, None),  # toward the source: not what this watch is about
-        (None, JEQ, PACKET_OUTGOING, "miss", None),
+        (None, JEQ, PACKET_OUTGOING, "miss", None),  # toward the source: not what this is about
         (None, LD_W, 6, None, None),
         (None, JEQ, high, None, "hit"),
         (None, LD_H, 10, None, None),
