@@ -95,7 +95,8 @@ Plan Host::plan(const Config &config) const {
 }
 
 std::string Host::footprint() const {
-  std::string s = sh("ip -o link | sed 's/ qdisc .*//'") + sh("tc qdisc show") +
+  // A new veth is told of its carrier a moment after it is up.
+  std::string s = sh("ip -o link | sed 's/ qdisc .*//; s/NO-CARRIER,//'") + sh("tc qdisc show") +
                   sh("ip -4 route show table all") + sh("ip -4 neigh") +
                   sh("find " + bpffs + "/ -mindepth 1");
   for (const char *device : {"svc0", "aux0"}) {
