@@ -87,7 +87,7 @@ Config default_config() {
   t.where = "mappings[0].targets[0]";
   m.targets.push_back(t);
   c.mappings.push_back(m);
-  c.limits.flows = 1024;
+  c.limits.flows = 8192; // excluded flows stay until their clients end them
   c.limits.port_first = kShadowPort;
   c.limits.port_last = kShadowPort + 63;
   c.limits.store_bytes = 8u << 20;

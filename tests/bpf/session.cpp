@@ -14,6 +14,15 @@ std::string name_of(const testing::TestParamInfo<Mode> &info) {
          (info.param.way == Way::run ? "_run" : "_hook");
 }
 
+void PrintTo(const Mode &mode, std::ostream *out) { *out << name_of({mode, 0}); }
+
+std::string filler(size_t n, unsigned seed) {
+  std::string out(n, 0);
+  for (size_t i = 0; i < n; i++)
+    out[i] = static_cast<char>('a' + (i * 7 + i / 26 + seed) % 26);
+  return out;
+}
+
 uint16_t unused_port() {
   static uint16_t last = 40000;
   return ++last;
@@ -21,21 +30,31 @@ uint16_t unused_port() {
 
 namespace {
 
-std::vector<View> views(std::vector<Received> &&list) {
-  std::vector<View> out;
+Frames views(std::vector<Received> &&list) {
+  Frames out;
   for (Received &r : list)
     out.push_back(std::move(r.view));
   return out;
 }
 
-std::string list(const std::vector<View> &frames) {
+} // namespace
+
+std::string Frames::text() const {
   std::string out;
-  for (const View &v : frames)
+  for (const View &v : *this)
     out += "  " + summary(v) + "\n    " + scapy(v) + "\n";
   return out.empty() ? "  nothing\n" : out;
 }
 
-} // namespace
+void Frames::are(const std::vector<View> &expected, const std::vector<std::string> &ignore) const {
+  if (size() != expected.size())
+    ADD_FAILURE() << "got:\n"
+                  << text() << "expected:\n"
+                  << Frames(expected.begin(), expected.end()).text();
+  for (size_t i = 0; i < size() && i < expected.size(); i++)
+    if (const std::string why = diff(expected[i], at(i), ignore); !why.empty())
+      ADD_FAILURE() << "frame " << i << ", " << summary(at(i)) << "\n" << why;
+}
 
 void Session::SetUp() {
   if (!World::why_not().empty())
@@ -43,8 +62,6 @@ void Session::SetUp() {
   world_ = &World::enter(GetParam().attach);
   attach_witness(*world_);
   plane_ = &DataPlane::in(*world_, GetParam().attach, config());
-  wire_ = std::make_unique<Wire>(kCapture, kWire);
-  tap_ = std::make_unique<Wire>(kTap, kTapPeer);
   collect();
   free_ports_ = plane_->free_ports();
   flow_entries_ = plane_->flow_entries();
@@ -76,27 +93,27 @@ void Session::TearDown() {
 Outcome Session::collect() {
   // Copies may be queued on doppel0 first, so what they lead to is behind this marker, too.
   Outcome out;
-  out.sent = views(wire_->collect());
-  out.passed = views(tap_->collect());
+  out.sent = views(world_->wire().collect());
+  out.passed = views(world_->tap().collect());
   return out;
 }
 
-std::vector<View> Session::through_hook(const Packet &p, std::optional<uint16_t> gso_size) {
+Frames Session::through_hook(const Packet &p, std::optional<uint16_t> gso_size) {
   if (gso_size)
-    wire_->far().send_offloaded(p, *gso_size);
+    world_->wire().far().send_offloaded(p, *gso_size);
   else
-    wire_->far().send(p.build());
+    world_->wire().far().send(p.build());
   Outcome out = collect();
   // Offloaded, the checksum is still to be made; all else must be the same.
   const Bytes original = gso_size ? Packet(p).partial_checksum().build() : p.build();
   EXPECT_EQ(out.passed.size(), 1u) << "the program behind ours did not see the packet once:\n"
-                                   << list(out.passed);
+                                   << out.passed.text();
   for (const View &v : out.passed)
     EXPECT_EQ(to_hex(v.frame), to_hex(original)) << diff(parse(original), v);
   return out.sent;
 }
 
-std::vector<View> Session::capture(const Packet &p) {
+Frames Session::capture(const Packet &p) {
   if (GetParam().way == Way::hook)
     return through_hook(p, std::nullopt);
   ProgRun run;
@@ -108,7 +125,7 @@ std::vector<View> Session::capture(const Packet &p) {
   return collect().sent;
 }
 
-std::vector<View> Session::capture_gso(const Packet &p, uint16_t gso_size) {
+Frames Session::capture_gso(const Packet &p, uint16_t gso_size) {
   if (GetParam().way == Way::hook)
     return through_hook(p, gso_size);
   ProgRun run;
@@ -124,22 +141,22 @@ std::vector<View> Session::capture_gso(const Packet &p, uint16_t gso_size) {
 }
 
 Outcome Session::respond(const Packet &p) {
-  wire_->far().send(p.build());
+  world_->wire().far().send(p.build());
   Outcome out = collect();
   EXPECT_EQ(plane_->identity_broken(), "");
   return out;
 }
 
-std::vector<View> Session::consumed(const Packet &p) {
+Frames Session::consumed(const Packet &p) {
   Outcome out = respond(p);
-  EXPECT_TRUE(out.passed.empty()) << "not consumed:\n" << list(out.passed);
+  EXPECT_TRUE(out.passed.empty()) << "not consumed:\n" << out.passed.text();
   return out.sent;
 }
 
 void Session::knock() {
-  expect_nothing(capture(client_.syn()));
-  std::vector<View> sent = capture(client_.ack());
-  ASSERT_EQ(sent.size(), 1u) << list(sent);
+  capture(client_.syn()).none();
+  const Frames sent = capture(client_.ack());
+  ASSERT_EQ(sent.size(), 1u) << sent.text();
   target_.meets(sent[0]);
   target_.timestamps = client_.offer.timestamps && target_.offer.timestamps;
 }
@@ -148,24 +165,18 @@ void Session::open() {
   knock();
   if (HasFatalFailure())
     return;
-  std::vector<View> sent = consumed(target_.syn_ack());
-  expect_frames(sent, {expected().made(client_.isn + 1, 0)});
+  consumed(target_.syn_ack()).are({expected().made(client_.isn + 1, 0)});
 }
 
-void Session::expect_frames(const std::vector<View> &got, const std::vector<View> &expected,
-                            const std::vector<std::string> &ignore) {
-  EXPECT_EQ(got.size(), expected.size()) << "got:\n"
-                                         << list(got) << "expected:\n"
-                                         << list(expected);
-  for (size_t i = 0; i < got.size() && i < expected.size(); i++)
-    EXPECT_EQ(diff(expected[i], got[i], ignore), "") << "frame " << i << ", " << summary(got[i]);
-}
-
-void Session::deliver(const std::vector<View> &frames) {
+void Session::deliver(const Frames &frames) {
   for (const View &v : frames) {
     EXPECT_TRUE(v.faults.empty()) << summary(v);
     EXPECT_EQ(target_.takes(v), "");
   }
+}
+
+int Session::new_flow_entries() const {
+  return static_cast<int>(plane_->flow_entries()) - static_cast<int>(flow_entries_);
 }
 
 void Session::mark() { before_ = counts_of(plane_->cell()); }

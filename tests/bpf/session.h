@@ -6,7 +6,6 @@
 
 #include <gtest/gtest.h>
 
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,16 +29,29 @@ struct Mode {
   Way way;
 };
 std::string name_of(const testing::TestParamInfo<Mode> &info);
+void PrintTo(const Mode &mode, std::ostream *out); // GoogleTest's name for it
 
 inline constexpr Mode kModes[] = {{AttachMode::tcx, Way::run},
                                   {AttachMode::tcx, Way::hook},
                                   {AttachMode::clsact, Way::run},
                                   {AttachMode::clsact, Way::hook}};
 
+// Frames that left, in order. The checks are members so that what a packet led to is there before
+// the expectation is worked out: capture(p).are({...}).
+class Frames : public std::vector<packet::View> {
+public:
+  using vector::vector;
+  // One by one; a mismatch names the fields and how to make each packet.
+  void are(const std::vector<packet::View> &expected,
+           const std::vector<std::string> &ignore = {}) const;
+  void none() const { are({}); }
+  std::string text() const;
+};
+
 // What a packet led to.
 struct Outcome {
-  std::vector<packet::View> sent;   // frames that left through cap0, in order
-  std::vector<packet::View> passed; // frames that reached the program behind ours
+  Frames sent;   // frames that left through cap0
+  Frames passed; // frames that reached the program behind ours
 };
 
 class Session : public testing::TestWithParam<Mode> {
@@ -50,12 +62,12 @@ protected:
   void TearDown() override;
 
   // A client's packet. Fails the test if it is not left as it was.
-  std::vector<packet::View> capture(const packet::Packet &p);
+  Frames capture(const packet::Packet &p);
   // A GRO super-packet.
-  std::vector<packet::View> capture_gso(const packet::Packet &p, uint16_t gso_size);
+  Frames capture_gso(const packet::Packet &p, uint16_t gso_size);
   // The target's packet, through the device. consumed(): fails if our stack would see it.
   Outcome respond(const packet::Packet &p);
-  std::vector<packet::View> consumed(const packet::Packet &p);
+  Frames consumed(const packet::Packet &p);
   Outcome collect();
 
   // SYN and ACK of the client; expects and answers the shadow's SYN. Established afterwards.
@@ -63,13 +75,8 @@ protected:
   // The same up to the shadow's SYN.
   void knock();
 
-  // Compares frames one by one; a mismatch names the fields and how to make each packet.
-  void expect_frames(const std::vector<packet::View> &got,
-                     const std::vector<packet::View> &expected,
-                     const std::vector<std::string> &ignore = {});
-  void expect_nothing(const std::vector<packet::View> &got) { expect_frames(got, {}); }
   // Lets the target take each frame in turn.
-  void deliver(const std::vector<packet::View> &frames);
+  void deliver(const Frames &frames);
 
   // What moved in the ledger since the last call of mark().
   void mark();
@@ -77,9 +84,11 @@ protected:
   void expect_account(const Counts &expected) const;
   void expect_flows(const Counts &expected) const;
 
+  // Rows of the flow table that this test added.
+  int new_flow_entries() const;
+
   DataPlane &plane() { return *plane_; }
-  Wire &wire() { return *wire_; }
-  Wire &tap() { return *tap_; }
+  Wire &wire() { return world_->wire(); }
   World &world() { return *world_; }
   Expected expected() { return {client_, target_}; }
   unsigned slot() const { return target_.shadow_port - kShadowPort; }
@@ -89,19 +98,24 @@ protected:
   Target target_;
 
 private:
-  std::vector<packet::View> through_hook(const packet::Packet &p, std::optional<uint16_t> gso_size);
+  Frames through_hook(const packet::Packet &p, std::optional<uint16_t> gso_size);
 
   World *world_ = nullptr;
   DataPlane *plane_ = nullptr;
-  std::unique_ptr<Wire> wire_, tap_;
   Counts before_;
   unsigned free_ports_ = 0, flow_entries_ = 0;
 };
+
+// `n` bytes that differ from place to place, so that a shift is noticed.
+std::string filler(size_t n, unsigned seed = 0);
 
 // A client's port that no test of this process has used.
 uint16_t unused_port();
 
 #define DOPPEL_ALL_MODES(suite)                                                                    \
   INSTANTIATE_TEST_SUITE_P(Modes, suite, testing::ValuesIn(kModes), name_of)
+// Where only the device can play the part: offloads, tags.
+#define DOPPEL_HOOK_MODES(suite)                                                                   \
+  INSTANTIATE_TEST_SUITE_P(Modes, suite, testing::Values(kModes[1], kModes[3]), name_of)
 
 } // namespace doppel::bpftest

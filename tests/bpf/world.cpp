@@ -116,6 +116,8 @@ World::World() {
      " nud permanent");
   cap_index_ = if_nametoindex(kCapture);
   tap_index_ = if_nametoindex(kTap);
+  wire_ = std::make_unique<Wire>(kCapture, kWire);
+  tap_ = std::make_unique<Wire>(kTap, kTapPeer);
 }
 
 void World::enter_namespaces() const {

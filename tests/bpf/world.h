@@ -9,8 +9,10 @@
 // Worlds exist side by side, one for each attachment mode; entering one is a matter of setns(2).
 #pragma once
 
+#include <memory>
 #include <string>
 
+#include "tests/bpf/wire.h"
 #include "tests/packet/address.h"
 #include "userspace/config.h"
 
@@ -41,6 +43,8 @@ public:
 
   unsigned cap_index() const { return cap_index_; }
   unsigned tap_index() const { return tap_index_; }
+  Wire &wire() { return *wire_; }
+  Wire &tap() { return *tap_; }
 
 private:
   World();
@@ -48,6 +52,7 @@ private:
 
   int net_ = -1, mnt_ = -1;
   unsigned cap_index_ = 0, tap_index_ = 0;
+  std::unique_ptr<Wire> wire_, tap_;
 };
 
 // Runs a command line; throws std::runtime_error with its output if it fails.

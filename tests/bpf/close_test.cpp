@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a shadow ends (design, 4.7 and 4.8; RFC 9293, 3.10).
+#include "tests/bpf/session.h"
+
+namespace doppel::bpftest {
+namespace {
+
+using namespace packet;
+
+constexpr char kGet[] = "get k\r\n";
+constexpr int64_t kGetSize = sizeof kGet - 1;
+
+class Close : public Session {
+protected:
+  // Established, one request sent and acknowledged.
+  void open_and_use() {
+    open();
+    deliver(capture(client_.data(kGet)));
+    consumed(target_.ack()).none();
+    mark();
+  }
+  void expect_closed() {
+    expect_flows({{"closed", 1}, {"open", -1}, {"slots", -1}});
+    EXPECT_TRUE(plane().open_slots().empty());
+    EXPECT_EQ(plane().store_entries(), 0u);
+  }
+  void expect_broken() {
+    expect_flows({{"broken", 1}, {"open", -1}, {"slots", -1}, {"waiting", 1}});
+    EXPECT_TRUE(plane().open_slots().empty());
+    EXPECT_EQ(plane().store_entries(), 0u);
+  }
+};
+DOPPEL_ALL_MODES(Close);
+
+TEST_P(Close, FinHandshake) {
+  open_and_use();
+  const Frames fin = capture(client_.fin());
+  fin.are({expected().made(client_.next - 1, FIN)});
+  deliver(fin);
+  consumed(target_.ack()).none();
+  consumed(target_.fin()).are({expected().made(client_.next, 0)});
+  expect_closed();
+  EXPECT_EQ(new_flow_entries(), 0) << "a closed flow is forgotten";
+}
+
+TEST_P(Close, FinWithPayload) {
+  open_and_use();
+  deliver(capture(client_.data("quit\r\n", PSH | FIN)));
+  client_.next++;
+  EXPECT_EQ(target_.received, std::string(kGet) + "quit\r\n");
+  EXPECT_EQ(target_.received_next, client_.next) << "the FIN follows the last byte";
+  consumed(target_.fin()).are({expected().made(client_.next, 0)});
+  expect_closed();
+  EXPECT_EQ(moved()["delivered"], 6);
+}
+
+TEST_P(Close, FinBeforeTheTargetsSynAck) {
+  knock();
+  capture(client_.data(kGet)).none();
+  capture(client_.fin()).none();
+  deliver(consumed(target_.syn_ack()));
+  for (int i = 0; i < 3 && target_.received_next != client_.next; i++)
+    deliver(consumed(target_.ack()));
+  EXPECT_EQ(target_.received, kGet);
+  EXPECT_EQ(target_.received_next, client_.next);
+  mark();
+  consumed(target_.fin()).are({expected().made(client_.next, 0)});
+  expect_closed();
+}
+
+TEST_P(Close, FinWaitsForTheWindow) {
+  open_and_use();
+  target_.window = 0;
+  consumed(target_.ack());
+  capture(client_.data(kGet)).none();
+  capture(client_.fin()).none();
+  target_.window = 502;
+  deliver(consumed(target_.ack()));
+  for (int i = 0; i < 3 && target_.received_next != client_.next; i++)
+    deliver(consumed(target_.ack()));
+  EXPECT_EQ(target_.received_next, client_.next);
+}
+
+TEST_P(Close, FinBeyondAHoleWaitsForIt) {
+  open_and_use();
+  const uint32_t hole = client_.next;
+  client_.next += 6;
+  capture(client_.data("second", PSH | FIN)).none();
+  client_.next++;
+  deliver(capture(client_.segment(hole, PSH, "first ")));
+  for (int i = 0; i < 4 && target_.received_next != client_.next; i++)
+    deliver(consumed(target_.ack()));
+  EXPECT_EQ(target_.received, std::string(kGet) + "first second");
+  EXPECT_EQ(target_.received_next, client_.next);
+}
+
+TEST_P(Close, RepeatedFinIsSentOnce) {
+  open_and_use();
+  deliver(capture(client_.fin()));
+  capture(client_.segment(client_.next - 1, FIN)).none();
+  capture(client_.ack()).none();
+}
+
+TEST_P(Close, TargetsFinFirst) {
+  open_and_use();
+  consumed(target_.fin()).are({expected().made(client_.next, 0)});
+  EXPECT_EQ(shadow().state, DP_CLOSE_WAIT);
+  // Half-closed, the target still takes requests.
+  const Packet more = client_.data(kGet);
+  const Frames sent = capture(more);
+  sent.are({expected().copy_of(more, kGet)});
+  deliver(sent);
+  deliver(capture(client_.fin()));
+  consumed(target_.ack()).none();
+  expect_closed();
+}
+
+TEST_P(Close, BothAtOnce) {
+  open_and_use();
+  deliver(capture(client_.fin()));
+  // The target's FIN does not acknowledge ours.
+  target_.received_next--;
+  consumed(target_.fin()).are({expected().made(client_.next, 0)});
+  target_.received_next++;
+  consumed(target_.ack()).none();
+  expect_closed();
+}
+
+TEST_P(Close, ClientsRstAfterAllIsAcknowledged) {
+  open_and_use();
+  const Frames sent = capture(client_.rst());
+  ASSERT_EQ(sent.size(), 1u) << sent.text();
+  EXPECT_TRUE(sent[0].has(RST));
+  EXPECT_EQ(sent[0].seq, client_.next);
+  EXPECT_TRUE(sent[0].faults.empty());
+  expect_closed();
+}
+
+TEST_P(Close, ClientsRstDrainsFirst) {
+  open_and_use();
+  deliver(capture(client_.data(kGet)));
+  capture(client_.rst()).none();
+  const Frames sent = consumed(target_.ack());
+  ASSERT_EQ(sent.size(), 1u) << sent.text();
+  EXPECT_TRUE(sent[0].has(RST));
+  EXPECT_EQ(sent[0].seq, client_.next);
+  expect_closed();
+  expect_account({{"delivered", kGetSize}, {"observed", kGetSize}});
+}
+
+TEST_P(Close, ClientsRstWhileTheHandshakeLasts) {
+  knock();
+  capture(client_.data(kGet)).none();
+  capture(client_.rst()).none();
+  deliver(consumed(target_.syn_ack()));
+  EXPECT_EQ(target_.received, kGet) << "the source got it, so the target shall";
+  const Frames sent = consumed(target_.ack());
+  ASSERT_EQ(sent.size(), 1u) << sent.text();
+  EXPECT_TRUE(sent[0].has(RST));
+}
+
+TEST_P(Close, ClientsRstOutOfPlaceIsIgnored) {
+  // RFC 5961, 3.2: the source would challenge it.
+  open_and_use();
+  capture(client_.segment(client_.next + 5, RST)).none();
+  capture(client_.segment(client_.next - 5, RST)).none();
+  EXPECT_EQ(shadow().state, DP_ESTABLISHED);
+  EXPECT_FALSE(shadow().flags & DP_SH_CLIENT_RST);
+}
+
+TEST_P(Close, TargetRefuses) {
+  knock();
+  capture(client_.data(kGet)).none();
+  mark();
+  // A RST to a SYN has sequence number 0 and acknowledges it.
+  consumed(target_.segment(0, RST)).none();
+  expect_broken();
+  expect_account({{"in_flight", -kGetSize}, {"lost.target_refused", kGetSize}});
+  capture(client_.data(kGet)).none();
+  EXPECT_EQ(moved()["excluded.backoff"], kGetSize) << "left alone for a while";
+}
+
+TEST_P(Close, TargetResets) {
+  open_and_use();
+  deliver(capture(client_.data(kGet)));
+  mark();
+  consumed(target_.rst()).none();
+  expect_broken();
+  expect_account({{"in_flight", -kGetSize}, {"lost.target_reset", kGetSize}});
+}
+
+TEST_P(Close, TargetResetsAfterClosing) {
+  open_and_use();
+  consumed(target_.fin());
+  deliver(capture(client_.data(kGet)));
+  mark();
+  consumed(target_.rst()).none();
+  expect_broken();
+  expect_account({{"in_flight", -kGetSize}, {"lost.target_closed", kGetSize}});
+}
+
+TEST_P(Close, BytesAfterABreakAreExcludedOnce) {
+  open_and_use();
+  consumed(target_.rst()).none();
+  mark();
+  const uint32_t seq = client_.next;
+  capture(client_.data(kGet)).none();
+  capture(client_.segment(seq, PSH, kGet)).none();
+  expect_account({{"excluded.backoff", kGetSize}, {"observed", kGetSize}});
+}
+
+TEST_P(Close, LateResponsesAreSwallowed) {
+  open_and_use();
+  deliver(capture(client_.fin()));
+  consumed(target_.fin());
+  mark();
+  // Our last ACK was lost: the FIN comes again and gets it again.
+  consumed(target_.segment(target_.next - 1, FIN)).are({expected().made(client_.next, 0)});
+  consumed(target_.response("late")).none();
+  EXPECT_EQ(moved()["event.late_response"], 2);
+}
+
+TEST_P(Close, NewConnectionOnTheSamePortAfterAClose) {
+  open_and_use();
+  deliver(capture(client_.fin()));
+  consumed(target_.fin());
+  const uint16_t former = target_.shadow_port;
+  client_.isn = client_.next = 2000000;
+  client_.tsval += 1000;
+  target_ = Target{};
+  mark();
+  open();
+  ASSERT_FALSE(HasFatalFailure());
+  EXPECT_NE(target_.shadow_port, former) << "a shadow port rests as long as possible";
+  const Packet original = client_.data(kGet);
+  capture(original).are({expected().copy_of(original, kGet)});
+  expect_flows({{"open", 1}, {"opened", 1}, {"slots", 1}});
+}
+
+TEST_P(Close, NewConnectionSupersedesOneThatWasNotClosed) {
+  open_and_use();
+  deliver(capture(client_.data(kGet)));
+  mark();
+  const unsigned former = slot();
+  client_.isn = client_.next = 0x70000000;
+  target_ = Target{};
+  capture(client_.syn()).none();
+  // What is owed to the target's former connection is free: silence or a RST.
+  Frames sent = capture(client_.ack());
+  ASSERT_FALSE(sent.empty());
+  EXPECT_EQ(sent.back().flags, SYN);
+  EXPECT_EQ(sent.back().seq, client_.isn);
+  EXPECT_NE(sent.back().sport, former + kShadowPort);
+  expect_account({{"in_flight", -kGetSize}, {"lost.superseded", kGetSize}});
+  expect_flows({{"broken", 1}, {"opened", 1}});
+  EXPECT_EQ(new_flow_entries(), 1);
+}
+
+TEST_P(Close, SynAloneDoesNotSupersede) {
+  // Anyone can send a SYN; the shadow stays until its handshake is complete.
+  open_and_use();
+  const Client honest = client_;
+  client_.isn = 0x70000000;
+  capture(client_.syn()).none();
+  client_ = honest;
+  const Packet original = client_.data(kGet);
+  capture(original).are({expected().copy_of(original, kGet)});
+}
+
+} // namespace
+} // namespace doppel::bpftest

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// The return hook: what belongs to no shadow passes untouched; what pretends to belong to one is
+// consumed and changes nothing (design, 3 and 4.5; RFC 5961).
+#include <cstring>
+
+#include <linux/pkt_cls.h>
+
+#include "doppel/names.h"
+#include "tests/bpf/session.h"
+#include "tests/packet/explain.h"
+
+namespace doppel::bpftest {
+namespace {
+
+using namespace packet;
+
+constexpr char kGet[] = "get k\r\n";
+
+class Foreign : public Session {
+protected:
+  void SetUp() override {
+    Session::SetUp();
+    if (IsSkipped() || HasFatalFailure())
+      return;
+    open();
+    deliver(capture(client_.data(kGet)));
+    consumed(target_.ack());
+    mark();
+  }
+
+  // The return program on this packet, by either way. Fails unless it passes untouched.
+  void expect_passes(const Packet &p) {
+    if (GetParam().way == Way::run) {
+      ProgRun run;
+      run.fd = plane().program(DP_PROG_RETURN);
+      run.frame = p.build();
+      run.ifindex = world().cap_index();
+      EXPECT_EQ(harm_done(run, run.go()), "") << scapy(parse(run.frame));
+      return;
+    }
+    const Outcome out = respond(p);
+    ASSERT_EQ(out.passed.size(), 1u) << "the stack did not get the packet";
+    EXPECT_EQ(to_hex(out.passed[0].frame), to_hex(p.build()));
+  }
+
+  // What a packet of the target may not move by itself.
+  struct Numbers {
+    unsigned state, una, nxt, end, wnd, rcv_nxt, ts_recent, flags;
+    bool operator==(const Numbers &) const = default;
+  };
+  Numbers numbers() {
+    const dp_shadow s = shadow();
+    return {s.state, s.una,     s.nxt,       s.end,
+            s.wnd,   s.rcv_nxt, s.ts_recent, s.flags & ~unsigned{DP_SH_TIMER}};
+  }
+};
+DOPPEL_ALL_MODES(Foreign);
+
+TEST_P(Foreign, WhatBelongsToNoShadowPasses) {
+  const Packet ack = target_.ack();
+  const struct {
+    const char *name;
+    Packet packet;
+    bool device_only = false;
+  } rows[] = {
+      {"from another host", Packet(ack).ip4("10.9.0.8", cast().host)},
+      {"from another port of the target", Packet(ack).tcp(kTargetPort + 1, target_.shadow_port)},
+      {"to another address of ours", Packet(ack).ip4(cast().target, "10.9.0.3")},
+      {"to a port below the range", Packet(ack).tcp(kTargetPort, kShadowPort - 1)},
+      {"to a port above the range", Packet(ack).tcp(kTargetPort, kShadowPort + 64)},
+      {"to a shadow port that was never used", Packet(ack).tcp(kTargetPort, kShadowPort + 63)},
+      {"UDP to the shadow's port",
+       Packet(ack).options({}).udp(kTargetPort, target_.shadow_port).payload("x")},
+      {"IPv6", Packet(ack).ip6("fd00::7", "fd00::2")},
+      {"ARP", Packet().mac(cast().target_mac, cast().host_mac).ethertype(0x0806).l3(Bytes(46))},
+      {"VLAN tag", Packet(ack).vlan(5), true},
+      {"later fragment", Packet(ack).fragment(800, false)},
+      {"cut off", Packet(ack).truncate(40)},
+  };
+  for (const auto &row : rows) {
+    SCOPED_TRACE(row.name);
+    if (row.device_only && GetParam().way == Way::run)
+      continue;
+    expect_passes(row.packet);
+    EXPECT_EQ(text(moved()), "");
+  }
+}
+
+TEST_P(Foreign, ForgedSegmentsChangeNothing) {
+  const uint32_t una = target_.received_next, rcv = target_.next;
+  const struct {
+    const char *name;
+    Packet packet;
+  } rows[] = {
+      {"RST beyond the window", target_.segment(rcv + (64u << 20), RST)},
+      {"RST below the window", target_.segment(rcv - (64u << 20), RST)},
+      {"RST inside the window, not at its edge", target_.segment(rcv + 1000, RST)},
+      {"SYN", target_.segment(rcv + 5, 0).flags(SYN)},
+      {"SYN and RST beyond the window", target_.segment(rcv + (64u << 20), SYN | RST)},
+      {"ACK of what was never sent", target_.segment(rcv, 0).ack(una + 100000)},
+      {"ACK of long ago", target_.segment(rcv, 0).ack(una - (64u << 20))},
+      {"data beyond the window", target_.segment(rcv + (64u << 20), PSH, "garbage").window(0)},
+      {"data far below the window", target_.segment(rcv - (64u << 20), PSH, "garbage").window(0)},
+      {"FIN beyond the window", target_.segment(rcv + (64u << 20), FIN)},
+      {"window update of long ago", target_.segment(rcv - (64u << 20), 0).window(0)},
+      {"timestamp from beyond the window",
+       target_.segment(rcv + (64u << 20), 0).options(opt::linux_data(1u << 30, 1))},
+  };
+  const Numbers before = numbers();
+  for (const auto &row : rows) {
+    SCOPED_TRACE(row.name);
+    mark();
+    const Frames sent = consumed(row.packet);
+    EXPECT_TRUE(numbers() == before);
+    // A challenge ACK at most (RFC 5961, 3.2 and 4.2), and nothing that confirms the forger.
+    EXPECT_LE(sent.size(), 1u);
+    for (const View &v : sent)
+      EXPECT_EQ(v.flags, ACK) << summary(v);
+    EXPECT_EQ(text(difference(account(moved()), {{"event.unacceptable", 1}})).find("lost"),
+              std::string::npos);
+    EXPECT_EQ(moved()["delivered"], 0);
+  }
+  const Packet original = client_.data(kGet);
+  capture(original).are({expected().copy_of(original, kGet)});
+}
+
+TEST_P(Foreign, DamagedResponseChangesNothing) {
+  // TC comes before TCP's own check: a damaged ACK would prove what never arrived.
+  capture(client_.data(kGet));
+  const Numbers before = numbers();
+  mark();
+  target_.received_next += sizeof kGet - 1;
+  respond(target_.ack().wrong_l4_checksum());
+  EXPECT_TRUE(numbers() == before);
+  EXPECT_EQ(moved()["delivered"], 0);
+}
+
+TEST_P(Foreign, VerdictsOfConsumedPackets) {
+  // By BPF_PROG_RUN alone: what the hook would do with the packet itself.
+  ProgRun run;
+  run.fd = plane().program(DP_PROG_RETURN);
+  run.ifindex = world().cap_index();
+  const auto verdict = [&](const Packet &p) {
+    run.frame = p.build();
+    const RunResult r = run.go();
+    EXPECT_EQ(r.error, 0);
+    return r.verdict;
+  };
+  EXPECT_EQ(verdict(target_.ack()), TC_ACT_SHOT) << "nothing to say";
+  EXPECT_EQ(verdict(target_.response("STORED\r\n")), TC_ACT_REDIRECT) << "turned around as an ACK";
+  const View bounced = parse(run.go().data);
+  EXPECT_EQ(bounced.faults.size(), 0u);
+  EXPECT_EQ(bounced.src, cast().host_mac);
+  EXPECT_EQ(bounced.dst, cast().target_mac);
+  EXPECT_EQ(bounced.flags, ACK);
+  EXPECT_EQ(bounced.ack, target_.next);
+  EXPECT_TRUE(bounced.payload.empty());
+}
+
+TEST_P(Foreign, ResponsesToTwoShadowsOfOneTargetAreToldApart) {
+  const Target first = target_;
+  const Client first_client = client_;
+  client_ = Client{};
+  client_.port = unused_port();
+  target_ = Target{};
+  target_.isn = target_.next = 3000000;
+  open();
+  const Frames sent = consumed(target_.response("STORED\r\n"));
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].sport, target_.shadow_port);
+  target_ = first;
+  client_ = first_client;
+  consumed(target_.response("END\r\n")).are({expected().made(client_.next, 0)});
+}
+
+TEST_P(Foreign, LargeResponseIsAnsweredWithASmallAck) {
+  if (GetParam().way == Way::run)
+    GTEST_SKIP() << "a GRO packet is the device's to make";
+  const std::string value = filler(40000);
+  wire().far().send_offloaded(target_.response(value), 1448);
+  const Outcome out = collect();
+  EXPECT_TRUE(out.passed.empty());
+  out.sent.are({expected().made(client_.next, 0)});
+  EXPECT_EQ(moved()["responses"], 28);
+}
+
+} // namespace
+} // namespace doppel::bpftest

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// What happens when something is full: each limit has its reason, and no original notices
+// (design, 5 and 6).
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/bpf/session.h"
+
+namespace doppel::bpftest {
+namespace {
+
+using namespace packet;
+
+constexpr char kGet[] = "get k\r\n";
+
+// Room for little of everything.
+class Tight : public Session {
+protected:
+  Config config() const override {
+    Config c = default_config();
+    c.limits.port_last = c.limits.port_first + 1; // two shadows
+    c.limits.flow_cap = 16384;
+    c.limits.store_bytes = 32 * DP_CHUNK;
+    return c;
+  }
+  void next_client() {
+    client_ = Client{};
+    client_.port = unused_port();
+    target_ = Target{};
+  }
+};
+DOPPEL_ALL_MODES(Tight);
+
+TEST_P(Tight, PortsExhausted) {
+  for (int i = 0; i < 2; i++) {
+    open();
+    next_client();
+  }
+  mark();
+  capture(client_.syn()).none();
+  capture(client_.ack()).none();
+  capture(client_.data(kGet)).none();
+  expect_account({{"excluded.ports_exhausted", 7}, {"observed", 7}});
+  expect_flows({{"waiting", 1}});
+  capture(client_.fin()).none();
+}
+
+TEST_P(Tight, PortComesBackAfterAClose) {
+  for (int i = 0; i < 5; i++) {
+    SCOPED_TRACE(i);
+    open();
+    ASSERT_FALSE(HasFatalFailure());
+    deliver(capture(client_.fin()));
+    consumed(target_.fin());
+    next_client();
+  }
+}
+
+TEST_P(Tight, FlowCap) {
+  open();
+  target_.window = 0;
+  consumed(target_.ack());
+  mark();
+  int64_t taken = 0;
+  Frames sent;
+  for (int i = 0; i < 20 && sent.empty(); i++) {
+    sent = capture(client_.data(filler(1400)));
+    if (sent.empty())
+      taken += 1400;
+  }
+  ASSERT_EQ(sent.size(), 1u) << sent.text();
+  EXPECT_TRUE(sent[0].has(RST));
+  EXPECT_LE(taken, 16384);
+  EXPECT_GT(taken, 16384 - 1400);
+  expect_account(
+      {{"excluded.backoff", 1400}, {"lost.flow_cap", taken}, {"observed", taken + 1400}});
+  EXPECT_EQ(moved()["broken"], 1);
+  EXPECT_EQ(plane().store_entries(), 0u);
+}
+
+TEST_P(Tight, StoreFull) {
+  // Chunks are shared by all flows: two flows take more than there are.
+  int64_t observed = 0;
+  Frames reset;
+  for (int flow = 0; flow < 2; flow++) {
+    next_client();
+    target_.window = 0;
+    open();
+    ASSERT_FALSE(HasFatalFailure());
+    consumed(target_.ack());
+    if (flow == 0)
+      mark();
+    for (int i = 0; i < 11 && reset.empty(); i++) {
+      reset = capture(client_.data(filler(1400)));
+      observed += 1400;
+    }
+  }
+  if (reset.empty()) { // 22 segments of 1400 bytes fit into 32 chunks; a third flow has to do it
+    GTEST_FAIL() << "the store is larger than its configuration says";
+  }
+}
+
+TEST_P(Tight, PortThatASocketOfThisHostUsesIsSkipped) {
+  // A connection of our own to the target, from the very port that comes next.
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  ASSERT_GE(fd, 0);
+  sockaddr_in self{}, target{};
+  self.sin_family = target.sin_family = AF_INET;
+  self.sin_addr.s_addr = cast().host.network();
+  target.sin_addr.s_addr = cast().target.network();
+  target.sin_port = htons(kTargetPort);
+  const int on = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  // Whichever of the two shadow ports is next, one flow each finds out.
+  self.sin_port = htons(kShadowPort);
+  ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr *>(&self), sizeof self), 0) << std::strerror(errno);
+  EXPECT_NE(connect(fd, reinterpret_cast<sockaddr *>(&target), sizeof target), 0);
+  EXPECT_EQ(errno, EINPROGRESS);
+  collect();
+  mark();
+  knock();
+  EXPECT_EQ(target_.shadow_port, kShadowPort + 1);
+  next_client();
+  capture(client_.syn()).none();
+  capture(client_.ack()).none();
+  EXPECT_GE(moved()["event.port_in_use"], 1);
+  close(fd);
+  collect();
+}
+
+TEST_P(Tight, BacklogOfAFlowIsFreedByAcks) {
+  open();
+  int64_t total = 0;
+  for (int i = 0; i < 60; i++) { // far more than the store holds at once
+    deliver(capture(client_.data(filler(1400, static_cast<unsigned>(i)))));
+    deliver(consumed(target_.ack()));
+    total += 1400;
+  }
+  EXPECT_EQ(moved()["delivered"], total);
+  EXPECT_LE(plane().store_entries(), 1u);
+}
+
+// A flow table with a single row.
+class OneFlow : public Session {
+protected:
+  Config config() const override {
+    Config c = default_config();
+    c.limits.flows = 1;
+    return c;
+  }
+};
+DOPPEL_ALL_MODES(OneFlow);
+
+TEST_P(OneFlow, TableFull) {
+  open();
+  Client second;
+  second.port = unused_port();
+  mark();
+  capture(second.syn()).none();
+  capture(second.ack()).none();
+  capture(second.data(kGet)).none();
+  expect_account({{"excluded.table_full", 7}, {"observed", 7}});
+  expect_flows({});
+  const Packet original = client_.data(kGet);
+  capture(original).are({expected().copy_of(original, kGet)});
+  deliver(capture(client_.fin()));
+}
+
+// A mapping that never joins.
+class NeverJoins : public Session {
+protected:
+  Config config() const override {
+    Config c = default_config();
+    c.mappings[0].join = false;
+    return c;
+  }
+};
+DOPPEL_ALL_MODES(NeverJoins);
+
+TEST_P(NeverJoins, OlderConnectionsHaveAReasonOfTheirOwn) {
+  capture(client_.data(kGet)).none();
+  expect_account({{"excluded.join_never", 7}, {"observed", 7}});
+  capture(client_.rst()).none();
+}
+
+class Hops : public Session {};
+DOPPEL_ALL_MODES(Hops);
+
+TEST_P(Hops, CopyHasOneHopLess) {
+  client_.ttl = 9;
+  open();
+  const Packet original = client_.data(kGet);
+  const Frames sent = capture(original);
+  sent.are({expected().copy_of(original, kGet)});
+  EXPECT_EQ(sent.at(0).ttl, 8);
+}
+
+TEST_P(Hops, NoCopyLeavesWithoutAHop) {
+  // The client's path became longer after the shadow was opened.
+  client_.ttl = 9;
+  open();
+  client_.ttl = 1;
+  for (const View &v : capture(client_.data(kGet)))
+    EXPECT_GT(v.ttl, 0) << "a router would have dropped it";
+}
+
+TEST_P(Hops, LastHopOpensNothing) {
+  client_.ttl = 1;
+  capture(client_.syn()).none();
+  capture(client_.ack()).none();
+  capture(client_.data(kGet)).none();
+  expect_account({{"excluded.hops", 7}, {"observed", 7}});
+}
+
+} // namespace
+} // namespace doppel::bpftest

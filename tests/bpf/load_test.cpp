@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every program loads, and how much the verifier had to look at.
+#include <gtest/gtest.h>
+
+#include <bpf/bpf.h>
+#include <linux/bpf.h>
+
+#include <cstdio>
+
+#include "doppel/names.h"
+#include "tests/bpf/dataplane.h"
+#include "tests/bpf/world.h"
+
+namespace doppel::bpftest {
+namespace {
+
+class Load : public testing::TestWithParam<AttachMode> {};
+INSTANTIATE_TEST_SUITE_P(Modes, Load, testing::Values(AttachMode::tcx, AttachMode::clsact),
+                         [](const auto &info) {
+                           return std::string(info.param == AttachMode::tcx ? "tcx" : "clsact");
+                         });
+
+TEST_P(Load, EveryProgram) {
+  if (!World::why_not().empty())
+    GTEST_SKIP() << World::why_not();
+  DataPlane &plane = DataPlane::in(World::enter(GetParam()), GetParam(), default_config());
+  for (const char *name :
+       {DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_POKE}) {
+    bpf_prog_info info{};
+    __u32 size = sizeof info;
+    ASSERT_EQ(bpf_obj_get_info_by_fd(plane.program(name), &info, &size), 0) << name;
+    EXPECT_STREQ(info.name, name);
+    EXPECT_EQ(info.type, static_cast<__u32>(BPF_PROG_TYPE_SCHED_CLS));
+    // The kernel gives up at a million (BPF_COMPLEXITY_LIMIT_INSNS); older ones need more steps.
+    EXPECT_LT(info.verified_insns, 500000u) << name;
+    std::printf("verified insns  %-15s %7u   (%u bytes of bytecode)\n", name, info.verified_insns,
+                info.xlated_prog_len);
+  }
+}
+
+} // namespace
+} // namespace doppel::bpftest
