@@ -5,6 +5,7 @@
  * is a copy, which is counted, and never the packet.
  */
 #include "flow.bpf.h"
+#include "join.bpf.h"
 
 static long sum_piece(__u32 i, struct store_write *w)
 {
@@ -51,59 +52,32 @@ DP_GLOBAL int checksum_ok(struct __sk_buff *skb, const struct pkt *p)
 	return !w.left && csum_fold(pseudo + w.seq) == 0xffff;
 }
 
-/*
- * Extends the captured stream by [from, to). Returns how many bytes are new; 0xffffffff: there
+/* Extends the captured stream by [from, to). Returns how many bytes are new; 0xffffffff: there
  * are more holes than can be remembered.
- *
- * Ranges beyond a hole are disjoint, do not touch, and lie in no order; an unused one is empty.
- * So whatever touches the new range does so at its first sight, and one pass is enough.
  */
 static __always_inline __u32 extend_locked(struct dp_shadow *sh, __u32 from, __u32 to)
 {
 	bool in_order = !seq_after(from, sh->end);
-	__u32 added, end, start, placed;
+	__u32 added, start, end;
 
 	if (in_order) {
 		if (!seq_after(to, sh->end))
 			return 0;
 		from = sh->end;
+		if (!sh->n_ooo) {
+			sh->end = to;
+			return to - from;
+		}
 	}
-	added = to - from;
-	if (in_order && !sh->n_ooo) {
-		sh->end = to;
-		return added;
-	}
-	start = from;
-	end = to;
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < DP_MAX_OOO; i++) {
-		struct dp_range *r = &sh->ooo[i];
-		__u32 touch = ~mask_empty(r) & ~mask_before(r->end, from) & ~mask_before(to, r->start);
-
-		added -= (mask_min(r->end, to) - mask_max(r->start, from)) & touch;
-		start = mask_select(touch, mask_min(start, r->start), start);
-		end = mask_select(touch, mask_max(end, r->end), end);
-		r->start &= ~touch;
-		r->end &= ~touch;
-		sh->n_ooo += touch; /* minus one */
-	}
-	if (in_order) {
+	added = range_take(sh->ooo, DP_MAX_OOO, &sh->n_ooo, from, to, &start, &end);
+	if (in_order)
 		sh->end = end;
-		return added;
-	}
-	placed = 0;
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < DP_MAX_OOO; i++) {
-		struct dp_range *r = &sh->ooo[i];
-		__u32 here = mask_empty(r) & ~placed;
-
-		r->start = mask_select(here, start, r->start);
-		r->end = mask_select(here, end, r->end);
-		placed |= here;
-	}
-	sh->n_ooo++;
-	return placed ? added : 0xffffffff;
+	else if (!range_put(sh->ooo, DP_MAX_OOO, &sh->n_ooo, start, end))
+		return 0xffffffff;
+	return added;
 }
+
+#define DP_JOIN_WSCALE 7 /* 8 MB, Linux' own choice for its default buffers */
 
 enum capture_action {
 	ACT_NONE = 0,
@@ -179,7 +153,7 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 	__u64 now = bpf_ktime_get_coarse_ns();
 	struct dp_shadow *sh = shadow_at(slot);
 	enum capture_action act = ACT_NONE;
-	bool arm = false, ooo = false, waits = false, fresh;
+	bool arm = false, ooo = false, waits = false, persist = false, fresh;
 	__u32 from, to, added = 0, rto_ms = 0;
 	struct dp_ledger *ledger;
 	struct order o = {};
@@ -260,11 +234,15 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 			waits = added && (__s32)(shadow_window_end(sh) - to) < 0;
 		} else {
 			waits = added;
+			if (waits && !sh->due_ns) { /* persist */
+				shadow_restart_rto_locked(sh, now);
+				persist = true;
+			}
 		}
 	} else if (sh->flags & DP_SH_DUE) {
 		act = ACT_WORK;
 	}
-	if (act != ACT_NONE && !(sh->flags & DP_SH_TIMER)) {
+	if ((act != ACT_NONE || persist) && !(sh->flags & DP_SH_TIMER)) {
 		sh->flags |= DP_SH_TIMER;
 		arm = true;
 		rto_ms = sh->rto_ms;
@@ -312,10 +290,50 @@ static __always_inline void capture_excluded(const struct pkt *p, const struct d
 	if (n) {
 		ledger_exclude(l, flow->excluded, n);
 		flow->next = to;
+		flow->ack = p->ack;
+		flow->push = !!(p->flags & TCP_PSH);
 		flow->seen = 1;
+		flow->evidence = 1;
 	}
+	flow->seen_ns = bpf_ktime_get_coarse_ns();
 	if ((p->flags & (TCP_FIN | TCP_RST)) && !bpf_map_delete_elem(&flows, key))
 		l->waiting--;
+}
+
+/*
+ * Over the ceiling: the whole flow leaves. What its shadow has taken is still delivered, then it
+ * closes; the flow may join again at a request boundary when the pause is over.
+ */
+static __always_inline void capture_shed(struct dp_flow *flow)
+{
+	struct dp_shadow *sh = shadow_at(flow->slot);
+	struct dp_ledger *l;
+	__u32 lost = 0;
+
+	if (!sh)
+		return;
+	bpf_spin_lock(&sh->lock);
+	if (sh->gen == flow->gen && !(sh->flags & DP_SH_CLIENT_FIN)) {
+		lost = shadow_pending_locked(sh);
+		shadow_forget_ooo_locked(sh);
+		lost -= shadow_pending_locked(sh);
+		sh->flags |= DP_SH_CLIENT_FIN;
+		sh->fin = sh->end;
+	}
+	flow->next = sh->end;
+	flow->ack = sh->ack_last;
+	bpf_spin_unlock(&sh->lock);
+	flow->slot = DP_NO_SLOT;
+	flow->excluded = DP_EXCLUDED_shed;
+	flow->seen = 1;
+	flow->evidence = 1;
+	flow->push = 1;
+	flow->retry_ns = bpf_ktime_get_coarse_ns() + 1000 * NSEC_PER_MSEC;
+	flow->retry_ns += bpf_get_prandom_u32() % 1000 * NSEC_PER_MSEC;
+	l = ledger_cell(sh->key.mapping, sh->key.target);
+	if (l)
+		l->waiting++;
+	ledger_lose(l, DP_LOST_client_gap, lost);
 }
 
 static __noinline int note_syn(struct __sk_buff *skb, const struct pkt *p,
@@ -398,7 +416,7 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 	l = ledger_cell(idx, t);
 	if (!p || !m || !l || t >= DP_MAX_TARGETS)
 		return FIND_DONE;
-	target = &m->target[t];
+	target = target_at(m, t);
 	/* What goes to the target itself is a client's own business, or our copy. */
 	if (p->daddr == target->address.w[3] &&
 	    p->dport == bpf_htons(target->port + (which >> 16)))
@@ -427,8 +445,21 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 		return FIND_DONE;
 	}
 	if (flow->slot == DP_NO_SLOT) {
+		if (flow->excluded != DP_EXCLUDED_tcp_auth && !(m->flags & DP_MAP_JOIN_NEVER) &&
+		    p->ttl > 1 && join_boundary(skb, p, flow, m->application) &&
+		    (!flow->retry_ns || bpf_ktime_get_coarse_ns() >= flow->retry_ns))
+			return FIND_BIRTH;
 		capture_excluded(p, &key, l, flow);
 		return FIND_DONE;
+	}
+	if (m->max_bps && p->payload) {
+		struct dp_pace *pace = pace_of(idx, t);
+
+		if (pace && pace_over(m, pace, bpf_ktime_get_coarse_ns(), p->payload)) {
+			capture_shed(flow);
+			capture_excluded(p, &key, l, flow);
+			return FIND_DONE;
+		}
 	}
 	c = bpf_map_lookup_elem(&control, &zero);
 	if (c && c->paused) {
@@ -438,66 +469,96 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 	return flow_found(flow);
 }
 
-/* A flow that is not known yet, or that starts anew. */
+/* Slot and shadow for the flow, and a SYN on its way. Slot, or -1 - enum dp_excluded, or
+ * -1 - OPEN_RACE.
+ */
+static __always_inline int shadow_birth(struct __sk_buff *skb, const struct dp_flow_key *key,
+					struct flow_birth *b, struct dp_ledger *l)
+{
+	struct order o = {.kind = DP_ORDER_SEGMENT, .a = b->isn, .b = TCP_SYN << 16};
+	struct dp_shadow *sh;
+	int slot, why;
+
+	if (!pace_may_open(key->mapping, key->target))
+		return -1 - DP_EXCLUDED_embryonic;
+	slot = claim_port(skb, key->mapping * DP_MAX_TARGETS + key->target, b->target_port);
+	if (slot < 0)
+		return -1 - DP_EXCLUDED_ports_exhausted;
+	b->slot = slot;
+	why = flow_open(skb, key, b);
+	if (why)
+		return why == OPEN_RACE ? -1 - OPEN_RACE : -why;
+	sh = shadow_at(slot);
+	if (!sh)
+		return -1 - OPEN_RACE;
+	o.slot = slot;
+	o.gen = sh->gen;
+	if (order_clone(skb, &o, 0))
+		ledger_event(l, DP_EVENT_clone_failed);
+	return slot;
+}
+
+/* A flow that is not known yet, starts anew, or may join. */
 DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 which)
 {
 	__u32 t = which & 0xff, idx = (which >> 8) & 0xff;
 	struct dp_flow flow = {.slot = DP_NO_SLOT, .excluded = DP_EXCLUDED_not_joined};
 	struct dp_flow_key key = {};
 	struct flow_birth b = {};
-	struct order o = {};
-	struct dp_shadow *sh;
 	struct dp_mapping *m;
 	struct dp_ledger *l;
 	struct dp_flow *f;
 	struct dp_syn *syn;
-	int slot, why;
+	bool open = false;
+	int slot;
 
 	m = bpf_map_lookup_elem(&mappings, &idx);
 	l = ledger_cell(idx, t);
 	if (!p || !m || !l || t >= DP_MAX_TARGETS)
 		return FIND_DONE;
 	flow_key(&key, p, which);
-	syn = bpf_map_lookup_elem(&syns, &key);
-	if (syn && syn->isn + 1 == p->seq && !syn->data && !syn->auth && !(p->flags & TCP_RST)) {
+	b.ttl = p->ttl - 1;
+	b.target_port = bpf_htons(target_at(m, t)->port + (which >> 16));
+	f = bpf_map_lookup_elem(&flows, &key);
+	syn = f ? NULL : bpf_map_lookup_elem(&syns, &key);
+	if (syn && syn->isn + 1 == p->seq && syn->auth) {
+		flow.excluded = DP_EXCLUDED_tcp_auth;
+	} else if (syn && syn->isn + 1 == p->seq && !syn->data && !(p->flags & TCP_RST)) {
 		b.isn = syn->isn;
 		b.tsval = syn->tsval;
 		b.flags = syn->flags;
 		b.wscale = syn->wscale;
-		b.ttl = p->ttl - 1;
-		b.target_port = bpf_htons(m->target[t].port + (which >> 16));
-		slot = claim_port(skb, idx * DP_MAX_TARGETS + t, b.target_port);
-		b.slot = slot;
-		why = slot < 0 ? 1 + DP_EXCLUDED_ports_exhausted : flow_open(skb, &key, &b);
-		if (!why) {
-			bpf_map_delete_elem(&syns, &key);
-			sh = shadow_at(slot);
-			if (!sh)
-				return FIND_DONE;
-			o.kind = DP_ORDER_SEGMENT;
-			o.slot = slot;
-			o.gen = sh->gen;
-			o.a = b.isn;
-			o.b = TCP_SYN << 16;
-			if (order_clone(skb, &o, 0))
-				ledger_event(l, DP_EVENT_clone_failed);
-			return ((__u64)(o.gen & 0x7fffffff) << 32) | (__u32)slot;
-		}
-		if (why == OPEN_RACE) {
-			f = bpf_map_lookup_elem(&flows, &key);
-			return f && f->slot != DP_NO_SLOT ? flow_found(f) : FIND_DONE;
-		}
-		flow.excluded = why - 1;
-	} else if (syn && syn->isn + 1 == p->seq && syn->auth) {
-		flow.excluded = DP_EXCLUDED_tcp_auth;
+		open = true;
 	} else if (m->flags & DP_MAP_JOIN_NEVER) {
 		flow.excluded = DP_EXCLUDED_join_never;
+	} else if (f || (p->payload && join_boundary(skb, p, &flow, m->application))) {
+		/* Design, 4.9: a SYN of our own, right before the request. */
+		b.isn = p->seq - 1;
+		b.tsval = p->tsval;
+		b.flags = DP_SH_JOINED | DP_SH_SACK | DP_SH_WSCALE | (p->has_ts ? DP_SH_TS : 0);
+		b.wscale = DP_JOIN_WSCALE;
+		b.breaks = f ? f->breaks : 0;
+		open = true;
+	}
+	if (open) {
+		slot = shadow_birth(skb, &key, &b, l);
+		if (slot >= 0 && !(b.flags & DP_SH_JOINED))
+			bpf_map_delete_elem(&syns, &key);
+		if (slot < 0 && slot != -1 - OPEN_RACE)
+			flow.excluded = -1 - slot;
+		f = bpf_map_lookup_elem(&flows, &key);
+		if (f && f->slot != DP_NO_SLOT)
+			return flow_found(f);
+		if (f && slot < 0 && slot != -1 - OPEN_RACE)
+			f->excluded = flow.excluded;
 	}
 	if (!p->payload)
 		return FIND_DONE;
-	if (!bpf_map_update_elem(&flows, &key, &flow, BPF_NOEXIST))
-		l->waiting++;
-	f = bpf_map_lookup_elem(&flows, &key);
+	if (!f) {
+		if (!bpf_map_update_elem(&flows, &key, &flow, BPF_NOEXIST))
+			l->waiting++;
+		f = bpf_map_lookup_elem(&flows, &key);
+	}
 	if (!f)
 		ledger_exclude(l, DP_EXCLUDED_table_full, p->payload);
 	else if (f->slot != DP_NO_SLOT)

@@ -4,18 +4,26 @@
  * rewritten freely; it leaves by route and neighbour (bpf_redirect_neigh, 5.10), so its source
  * MAC is always the sending device's. Anything else on doppel0 is dropped here.
  */
+#include "recovery.bpf.h"
 #include "segment.bpf.h"
 
 /* Segments that one event may send: bounded work, and the ACK of any of them is the next event. */
 #define DP_BURST 16
 
+enum sent {
+	SENT_NEW = 0,
+	SENT_AGAIN,
+	SENT_SYN_AGAIN,
+	SENT_CONTROL,
+};
+
 /* What the shadow owes next. Claims it: after this call it counts as sent. */
 static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct segment *g, __u64 now,
-						bool *resent)
+						enum sent *kind)
 {
-	__u32 room, left;
+	__u32 max = sh->mss < SEG_MAX_PAYLOAD ? sh->mss : SEG_MAX_PAYLOAD, left, room;
 
-	*resent = false;
+	*kind = SENT_CONTROL;
 	g->len = 0;
 	if (!shadow_open(sh))
 		return false;
@@ -26,27 +34,30 @@ static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct seg
 	}
 	if (sh->flags & DP_SH_DUE) {
 		sh->flags &= ~DP_SH_DUE;
-		*resent = true;
-		g->seq = sh->una;
 		if (sh->state == DP_SYN_SENT) {
+			g->seq = sh->isn;
 			g->flags = TCP_SYN;
+			*kind = SENT_SYN_AGAIN;
 			return true;
 		}
-		left = seq_min(sh->end, sh->nxt) - sh->una;
-		if ((__s32)left > 0) {
-			g->len = left < sh->mss ? left : sh->mss;
-			if (g->len > SEG_MAX_PAYLOAD)
-				g->len = SEG_MAX_PAYLOAD;
-			g->flags = TCP_ACK | TCP_PSH;
-			sh->flags &= ~DP_SH_ACK_DUE;
+		if (sh->una == sh->nxt) {
+			/* The window is shut: an old sequence number draws an ACK (RFC 9293, 3.8.6.1,
+			 * the way Linux probes).
+			 */
+			g->seq = sh->una - 1;
+			g->flags = TCP_ACK;
 			return true;
 		}
-		if ((sh->flags & DP_SH_CLIENT_FIN) && sh->una == sh->fin && seq_after(sh->nxt, sh->fin)) {
-			g->flags = TCP_FIN | TCP_ACK;
-			sh->flags &= ~DP_SH_ACK_DUE;
-			return true;
-		}
-		*resent = false;
+	}
+	if (sh->state == DP_SYN_SENT)
+		return false;
+	if (recovery_pending_locked(sh)) {
+		recovery_next_locked(sh, &g->seq, &g->len, max);
+		g->flags = g->len ? TCP_ACK | TCP_PSH : TCP_ACK | TCP_FIN;
+		sh->flags &= ~DP_SH_ACK_DUE;
+		sh->resent++;
+		*kind = SENT_AGAIN;
+		return true;
 	}
 	if (shadow_may_send(sh)) {
 		g->seq = sh->nxt;
@@ -57,17 +68,16 @@ static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct seg
 		if (left) {
 			room = shadow_window_end(sh) - sh->nxt;
 			g->len = left < room ? left : room;
-			if (g->len > sh->mss)
-				g->len = sh->mss;
-			if (g->len > SEG_MAX_PAYLOAD)
-				g->len = SEG_MAX_PAYLOAD;
+			if (g->len > max)
+				g->len = max;
 			g->flags = g->len == left ? TCP_ACK | TCP_PSH : TCP_ACK;
 			sh->nxt += g->len;
-			if (!(sh->flags & DP_SH_TIMED)) {
+			if (!(sh->flags & (DP_SH_TIMED | DP_SH_RECOVERY))) {
 				sh->flags |= DP_SH_TIMED;
 				sh->timed_seq = sh->nxt;
 				sh->timed_ns = now;
 			}
+			*kind = SENT_NEW;
 			return true;
 		}
 		g->flags = TCP_FIN | TCP_ACK;
@@ -99,14 +109,13 @@ static long work_one(__u32 i, struct work *w)
 	struct segment g = {};
 	struct order o = {.kind = DP_ORDER_SEGMENT, .slot = w->slot, .gen = w->gen};
 	struct shadow_rest rest = {};
-	bool some, resent = false;
-	__u32 state;
+	enum sent kind = SENT_CONTROL;
+	bool some;
 
 	bpf_spin_lock(&sh->lock);
-	some = sh->gen == w->gen && next_segment_locked(sh, &g, w->now, &resent);
+	some = sh->gen == w->gen && next_segment_locked(sh, &g, w->now, &kind);
 	if (some && (g.flags & TCP_RST))
 		shadow_end_locked(sh, &rest);
-	state = sh->state;
 	bpf_spin_unlock(&sh->lock);
 	if (!some)
 		return 1;
@@ -116,17 +125,14 @@ static long work_one(__u32 i, struct work *w)
 	o.b = g.len | (__u32)g.flags << 16;
 	if (order_clone(w->skb, &o, 0))
 		ledger_event(w->ledger, DP_EVENT_clone_failed);
-	if (w->ledger) {
-		if (resent) {
-			w->ledger->resent++;
-			w->ledger->event[state == DP_SYN_SENT ? DP_EVENT_syn_retransmit :
-								DP_EVENT_timeout_retransmit]++;
-		} else if (g.len) {
-			w->ledger->copied++;
-		}
-	}
-	if (resent)
-		__sync_fetch_and_add(&sh->resent, 1);
+	if (!w->ledger)
+		return 1;
+	if (kind == SENT_AGAIN)
+		w->ledger->resent++;
+	else if (kind == SENT_SYN_AGAIN)
+		w->ledger->event[DP_EVENT_syn_retransmit]++;
+	else if (kind == SENT_NEW)
+		w->ledger->copied++;
 	return g.flags & TCP_RST ? 1 : 0;
 }
 

@@ -4,6 +4,7 @@
 #define DOPPEL_FLOW_BPF_H
 
 #include "order.bpf.h"
+#include "pace.bpf.h"
 #include "shadow.bpf.h"
 
 #define DP_PORT_TRIES 8
@@ -61,8 +62,8 @@ DP_GLOBAL int claim_port(struct __sk_buff *skb, __u32 which, __u32 target_port)
 
 	if (!m || !l)
 		return -1;
-	s.tuple.ipv4.saddr = m->target[t].address.w[3];
-	s.tuple.ipv4.daddr = m->target[t].shadow_addr.w[3];
+	s.tuple.ipv4.saddr = target_at(m, t)->address.w[3];
+	s.tuple.ipv4.daddr = target_at(m, t)->shadow_addr.w[3];
 	s.tuple.ipv4.sport = target_port;
 	bpf_loop(DP_PORT_TRIES, try_port, &s, 0);
 	l->event[DP_EVENT_port_in_use] += s.skipped;
@@ -98,7 +99,7 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 	sh = shadow_at(slot);
 	if (!m || !sh || !l || t >= DP_MAX_TARGETS)
 		return OPEN_RACE;
-	target = &m->target[t];
+	target = target_at(m, t);
 	mss = target->mtu > DP_HEADERS ? target->mtu - DP_HEADERS : 536;
 
 	bpf_spin_lock(&sh->lock);
@@ -107,7 +108,7 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 	sh->flags = (b->flags & (DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE | DP_SH_JOINED)) |
 		    (sh->flags & DP_SH_TIMER);
 	shadow_forget_ooo_locked(sh);
-	sh->n_sacked = 0;
+	shadow_forget_sack_locked(sh);
 	sh->dupacks = 0;
 	sh->tries = 0;
 	sh->breaks = b->breaks;
@@ -168,6 +169,7 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 		bpf_map_push_elem(&free_slots, &slot, 0);
 		return why;
 	}
+	pace_embryonic(i, t, 1);
 	l->open++;
 	l->slots++;
 	if (b->flags & DP_SH_JOINED)

@@ -88,6 +88,13 @@ DP_MAP struct {
 } ledger SEC(".maps");
 
 DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DP_LEDGER_GLOBAL);
+	__type(key, __u32);
+	__type(value, struct dp_pace);
+} paces SEC(".maps");
+
+DP_MAP struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
 } events SEC(".maps");

@@ -7,6 +7,7 @@
 #define DOPPEL_PARSE_BPF_H
 
 #include "maps.bpf.h"
+#include "seq.bpf.h"
 
 /* RFC 9293, 3.1: byte 13 of the TCP header. */
 #define TCP_FIN 0x01
@@ -91,61 +92,8 @@ struct tcp_options {
 	__u8 auth; /* MD5 or AO */
 	__u8 n_sack;
 	__u8 bad;
-	struct dp_range sack[DP_MAX_SACK];
+	struct dp_range sack[4]; /* as many as fit into 40 bytes (RFC 2018, 3) */
 };
-
-static __always_inline bool seq_before(__u32 a, __u32 b)
-{
-	return (__s32)(a - b) < 0;
-}
-
-static __always_inline bool seq_after(__u32 a, __u32 b)
-{
-	return (__s32)(a - b) > 0;
-}
-
-static __always_inline __u32 seq_max(__u32 a, __u32 b)
-{
-	return seq_after(a, b) ? a : b;
-}
-
-static __always_inline __u32 seq_min(__u32 a, __u32 b)
-{
-	return seq_before(a, b) ? a : b;
-}
-
-/*
- * The same without a branch, for loops under a lock: no helper may be called there, and with n
- * ranges and a branch each the verifier would walk 2^n ways. All ones if a is before b.
- */
-static __always_inline __u32 mask_before(__u32 a, __u32 b)
-{
-	__u64 x = (__u64)a - b;
-
-	asm volatile("%[x] <<= 32\n\t%[x] s>>= 63" : [x] "+r"(x));
-	return x;
-}
-
-static __always_inline __u32 mask_select(__u32 mask, __u32 a, __u32 b)
-{
-	return b ^ ((a ^ b) & mask);
-}
-
-static __always_inline __u32 mask_min(__u32 a, __u32 b)
-{
-	return mask_select(mask_before(a, b), a, b);
-}
-
-static __always_inline __u32 mask_max(__u32 a, __u32 b)
-{
-	return mask_select(mask_before(a, b), b, a);
-}
-
-/* All ones if the range is empty. A range is shorter than 2^31. */
-static __always_inline __u32 mask_empty(const struct dp_range *r)
-{
-	return ~mask_before(r->start, r->end);
-}
 
 static __always_inline struct dp_addr addr_v4(__be32 a)
 {

@@ -6,6 +6,7 @@
  * Nobody reads the answers, so the highest byte seen is acknowledged, holes or not: an answer
  * that was lost on the way needs no repair.
  */
+#include "recovery.bpf.h"
 #include "segment.bpf.h"
 
 #define DP_LINGER_NS (60ull * 1000000000) /* FIN-WAIT-2 without a FIN: tcp_fin_timeout's default */
@@ -27,6 +28,7 @@ struct result {
 	__u32 gen;
 	__s32 why; /* enum dp_lost, -1: clean end, -2: no end */
 	__s32 event;
+	__u8 established;
 	struct shadow_rest rest;
 };
 
@@ -91,6 +93,7 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 	sh->wl1 = p->seq;
 	sh->wl2 = p->ack;
 	sh->state = DP_ESTABLISHED;
+	r->established = 1;
 	sh->tries = 0;
 	sh->due_ns = 0;
 	sh->flags &= ~DP_SH_DUE;
@@ -98,31 +101,36 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 	r->act = RET_WORK;
 }
 
-static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p, __u64 now,
-				       struct result *r)
+static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p,
+				       const struct tcp_options *opt, __u64 now, struct result *r)
 {
 	__u32 before = shadow_una_byte(sh), wnd = (__u32)p->window << sh->snd_wscale;
+	bool news = false, dsack = false, moved = false;
 
-	if (seq_after(p->ack, sh->una) && !seq_after(p->ack, sh->nxt)) {
+	if (seq_after(p->ack, sh->una)) {
 		sh->una = p->ack;
+		moved = true;
 		r->delivered = shadow_una_byte(sh) - before;
 		sh->delivered += r->delivered;
-		sh->dupacks = 0;
-		sh->tries = 0;
 		sh->breaks = 0;
 		if ((sh->flags & DP_SH_TIMED) && !seq_before(p->ack, sh->timed_seq)) {
 			shadow_rtt_locked(sh, (now - sh->timed_ns) / 1000);
 			sh->flags &= ~DP_SH_TIMED;
 		}
-		if (sh->una == sh->nxt) {
-			sh->due_ns = 0; /* RFC 6298, 5.2 */
-			sh->flags &= ~DP_SH_DUE;
-		} else {
-			shadow_restart_rto_locked(sh, now);
-		}
+		recovery_ack_locked(sh);
 		r->free_from = sh->floor;
 		r->free_to = shadow_una_byte(sh);
 		sh->floor = r->free_to;
+	}
+	if (opt->n_sack && (sh->flags & DP_SH_SACK)) {
+		news = sack_locked(sh, opt, &dsack);
+		if (dsack)
+			r->event = DP_EVENT_dsack;
+	}
+	if (news || (p->ack == sh->una && !moved && sh->una != sh->nxt && !p->payload &&
+		     !(p->flags & TCP_FIN) && wnd == sh->wnd && !dsack)) {
+		if (recovery_dupack_locked(sh))
+			r->event = DP_EVENT_fast_retransmit;
 	}
 	/* RFC 9293, 3.10.7.4 */
 	if (!seq_before(p->ack, sh->una) && (seq_before(sh->wl1, p->seq) ||
@@ -130,6 +138,20 @@ static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p
 		sh->wnd = wnd;
 		sh->wl1 = p->seq;
 		sh->wl2 = p->ack;
+	}
+	/* RFC 6298, 5.2 and 5.3. Bytes that wait for a window want the persist timer (RFC 9293,
+	 * 3.8.6.1): the same one; while the target answers it is never a reason to give up.
+	 */
+	if (moved || sh->una == sh->nxt)
+		sh->tries = 0;
+	if (sh->una == sh->nxt) {
+		sh->flags &= ~DP_SH_DUE;
+		if (sh->nxt == sh->end)
+			sh->due_ns = 0;
+		else if (moved || !sh->due_ns)
+			shadow_restart_rto_locked(sh, now);
+	} else if (moved) {
+		shadow_restart_rto_locked(sh, now);
 	}
 }
 
@@ -179,7 +201,7 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 	}
 	if (p->has_ts && (__s32)(p->tsval - sh->ts_recent) > 0)
 		sh->ts_recent = p->tsval;
-	ack_locked(sh, p, now, r);
+	ack_locked(sh, p, opt, now, r);
 
 	if (p->payload || (p->flags & TCP_FIN)) {
 		sh->flags |= DP_SH_ACK_DUE;
@@ -203,7 +225,7 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 		sh->due_ns = now + DP_LINGER_NS;
 		sh->tries = 255;
 	}
-	if (shadow_may_send(sh) || (sh->flags & DP_SH_DUE) ||
+	if (recovery_pending_locked(sh) || shadow_may_send(sh) || (sh->flags & DP_SH_DUE) ||
 	    ((sh->flags & DP_SH_CLIENT_RST) && sh->una == sh->end))
 		r->act = RET_WORK;
 	else if (sh->flags & DP_SH_ACK_DUE)
@@ -282,6 +304,8 @@ DP_GLOBAL int return_process(struct __sk_buff *skb, struct pkt *p, __u32 slot)
 	bpf_spin_unlock(&sh->lock);
 
 	ledger_deliver(l, r.delivered);
+	if (r.established)
+		pace_embryonic(sh->key.mapping, sh->key.target, -1);
 	if (r.event >= 0 && r.event < DP_EVENT_N)
 		l->event[r.event]++;
 	if (r.rest.ended) {

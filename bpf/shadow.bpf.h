@@ -8,6 +8,7 @@
 
 #include "maps.bpf.h"
 #include "ledger.bpf.h"
+#include "pace.bpf.h"
 #include "parse.bpf.h"
 #include "store.bpf.h"
 
@@ -52,12 +53,12 @@ static __always_inline __u32 shadow_pending_locked(const struct dp_shadow *sh)
 
 static __always_inline void shadow_forget_ooo_locked(struct dp_shadow *sh)
 {
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < DP_MAX_OOO; i++) {
-		sh->ooo[i].start = 0;
-		sh->ooo[i].end = 0;
-	}
-	sh->n_ooo = 0;
+	range_clear(sh->ooo, DP_MAX_OOO, &sh->n_ooo);
+}
+
+static __always_inline void shadow_forget_sack_locked(struct dp_shadow *sh)
+{
+	range_clear(sh->sacked, DP_MAX_SACK, &sh->n_sacked);
 }
 
 static __always_inline __u32 shadow_window_end(const struct dp_shadow *sh)
@@ -120,6 +121,7 @@ struct shadow_rest {
 	__u32 top;   /* to here, exclusive, are to be freed */
 	__u32 gen;
 	__u8 ended; /* this call ended it */
+	__u8 embryonic;
 };
 
 /* The one way out of an open state. */
@@ -129,6 +131,7 @@ static __always_inline void shadow_end_locked(struct dp_shadow *sh, struct shado
 	if (!shadow_open(sh))
 		return;
 	r->ended = 1;
+	r->embryonic = sh->state == DP_SYN_SENT;
 	r->gen = sh->gen;
 	r->pending = shadow_pending_locked(sh);
 	r->floor = sh->floor;
@@ -139,7 +142,7 @@ static __always_inline void shadow_end_locked(struct dp_shadow *sh, struct shado
 				     mask_max(r->top, sh->ooo[i].end));
 	r->top += DP_CHUNK - 1; /* the chunk that holds the last byte, too */
 	shadow_forget_ooo_locked(sh);
-	sh->n_sacked = 0;
+	shadow_forget_sack_locked(sh);
 	sh->due_ns = 0;
 	sh->state = DP_TIME_WAIT;
 }
@@ -167,6 +170,8 @@ DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
 		else
 			l->broken++;
 	}
+	if (r->embryonic)
+		pace_embryonic(key.mapping, key.target, -1);
 	if (why >= 0)
 		ledger_lose(l, why, r->pending);
 	flow = bpf_map_lookup_elem(&flows, &key);
@@ -184,8 +189,12 @@ DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
 			flow->evidence = 1;
 			flow->excluded = DP_EXCLUDED_backoff;
 			flow->breaks = sh->breaks + (sh->breaks < 255);
-			flow->retry_ns = bpf_ktime_get_coarse_ns() +
-					 (((__u64)cfg.backoff_ms << breaks) * NSEC_PER_MSEC);
+			/* Up to twice the pause: flows that broke together do not come back together. */
+			flow->push = 1;
+			flow->seen_ns = bpf_ktime_get_coarse_ns();
+			flow->retry_ns = flow->seen_ns + ((__u64)cfg.backoff_ms << breaks) * NSEC_PER_MSEC;
+			flow->retry_ns += bpf_get_prandom_u32() % (cfg.backoff_ms + 1) *
+					  (NSEC_PER_MSEC << breaks);
 			if (l)
 				l->waiting++;
 		}
@@ -245,8 +254,17 @@ static int shadow_timeout(void *map, __u32 *slotp, struct dp_shadow *value)
 		shadow_end_locked(sh, &r);
 	} else {
 		sh->tries++;
+		/* RFC 6298, 5.4 to 5.6. SACK information may be reneged on (RFC 2018, 8). */
 		sh->flags |= DP_SH_DUE;
 		sh->flags &= ~DP_SH_TIMED; /* Karn */
+		shadow_forget_sack_locked(sh);
+		if (sh->state != DP_SYN_SENT && sh->una != sh->nxt) {
+			sh->flags |= DP_SH_RECOVERY | DP_SH_RTO;
+			sh->recover = sh->nxt;
+			sh->rtx = sh->una;
+			sh->budget = 1;
+			sh->dupacks = 0;
+		}
 		sh->rto_ms = sh->rto_ms * 2 > cfg.rto_max_ms ? cfg.rto_max_ms : sh->rto_ms * 2;
 		shadow_restart_rto_locked(sh, now);
 		again = sh->due_ns - now;
@@ -261,6 +279,8 @@ static int shadow_timeout(void *map, __u32 *slotp, struct dp_shadow *value)
 	if (due) {
 		struct dp_wake w = {.kind = DP_WAKE_DUE, .slot = slot, .gen = gen};
 
+		ledger_event(ledger_cell(sh->key.mapping, sh->key.target),
+			     DP_EVENT_timeout_retransmit);
 		bpf_ringbuf_output(&events, &w, sizeof(w), 0);
 	}
 	if (again)

@@ -194,7 +194,8 @@ Result<Config> parse_config(const std::string &text, const std::string &file_nam
             {"rto_max_ms", [&](auto &v, auto &p) { r.whole(v, p, 10, 600'000, l.rto_max_ms); }},
             {"tries", [&](auto &v, auto &p) { r.whole(v, p, 1, 100, l.tries); }},
             {"syn_tries", [&](auto &v, auto &p) { r.whole(v, p, 1, 100, l.syn_tries); }},
-            {"backoff_ms", [&](auto &v, auto &p) { r.whole(v, p, 1, 600'000, l.backoff_ms); }}});
+            {"backoff_ms", [&](auto &v, auto &p) { r.whole(v, p, 1, 600'000, l.backoff_ms); }},
+            {"embryonic", [&](auto &v, auto &p) { r.whole(v, p, 0, 65'535, l.embryonic); }}});
   for (Error &e : contradictions(c))
     r.errors.push_back(std::move(e));
   if (!r.errors.empty())

@@ -42,6 +42,7 @@ struct Limits {
   uint32_t flow_cap = 4u << 20;        // "flow_cap": bytes one shadow may hold undelivered
   uint32_t idle_s = 0;                 // "idle_timeout", seconds; 0: never
   uint32_t rto_min_ms = 200, rto_max_ms = 60000, tries = 8, syn_tries = 5, backoff_ms = 250;
+  uint32_t embryonic = 1024;  // "embryonic": shadows of one target waiting for its SYN-ACK; 0: no limit
 };
 
 struct Config {

@@ -29,6 +29,7 @@ dp_config config_row(const Limits &l) {
   c.syn_tries = l.syn_tries;
   c.idle_s = l.idle_s;
   c.backoff_ms = l.backoff_ms;
+  c.embryonic = l.embryonic;
   return c;
 }
 

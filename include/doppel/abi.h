@@ -25,7 +25,7 @@
 #define DP_CHUNK (1u << DP_CHUNK_SHIFT) /* bytes of the client's stream in one store entry */
 #define DP_MAX_CAP (8u << 20)           /* upper bound for dp_config.flow_cap, bytes */
 #define DP_MAX_OOO 16                   /* ranges kept beyond a hole, per shadow */
-#define DP_MAX_SACK 4                   /* ranges the target reported, per shadow */
+#define DP_MAX_SACK 8                   /* ranges the target reported, per shadow */
 #define DP_NO_SLOT 0xffffffffu
 
 /* IPv6, or IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2), so that one key serves both. */
@@ -79,6 +79,8 @@ struct dp_config {
 	__u32 syn_tries;   /* the same before it is established */
 	__u32 idle_s;      /* a flow silent for so long is expired; 0: never */
 	__u32 backoff_ms;  /* first pause after a break; doubles up to 64 times that */
+	__u32 embryonic;   /* shadows of one target that may wait for its SYN-ACK; 0: no limit */
+	__u32 pad;
 };
 
 /* Map `ports`: array[65536], indexed by destination port in host order. */
@@ -143,7 +145,8 @@ struct dp_flow {
 	__u8 seen;     /* `next` is valid */
 	__u8 evidence; /* payload was seen, so `ack` is valid */
 	__u8 breaks;   /* consecutive breaks, for the backoff; saturates */
-	__u32 pad;
+	__u8 push;     /* the last payload seen ended with PSH: the client's write was over */
+	__u8 pad[3];
 	__u64 retry_ns; /* no join before this time (CLOCK_MONOTONIC) */
 	__u64 seen_ns;  /* last packet, coarse CLOCK_MONOTONIC */
 };
@@ -171,7 +174,7 @@ enum dp_shadow_flags {
 	DP_SH_RECOVERY = 1 << 8,    /* resending up to `recover` */
 	DP_SH_TIMED = 1 << 9,       /* `timed_seq` is being timed (RFC 6298, 3) */
 	DP_SH_ACK_DUE = 1 << 10,    /* the target's bytes up to rcv_nxt are not acknowledged yet */
-	DP_SH_ABORT = 1 << 11,      /* broken: a RST is owed to the target */
+	DP_SH_RTO = 1 << 11,        /* the recovery follows a timeout: all in flight may be lost */
 };
 
 struct dp_range {
@@ -233,6 +236,7 @@ struct dp_shadow {
 	struct dp_range sacked[DP_MAX_SACK];
 	__u32 recover;   /* end of the recovery: nxt when the loss was found */
 	__u32 rtx;       /* next byte to look at for resending */
+	__u32 budget;    /* segments that may be resent without a SACK that shows them lost */
 	__u32 timed_seq; /* ACK above it ends the measurement */
 	__u32 srtt_us;   /* scaled by 8 */
 	__u32 rttvar_us; /* scaled by 4 */
@@ -309,6 +313,17 @@ struct dp_ledger {
 #define DP_LEDGER_CELLS (DP_LEDGER_GLOBAL + 1)
 
 /*
+ * Map `paces`: array[DP_LEDGER_GLOBAL], per mapping and target, shared by all CPUs; counted with
+ * atomic adds and judged without a lock, so limits hold to within a packet per CPU.
+ */
+struct dp_pace {
+	__s64 embryonic; /* shadows in SYN-SENT */
+	__u64 window_ns; /* start of the current window of DP_PACE_NS */
+	__u64 bytes;     /* accepted in it */
+};
+#define DP_PACE_NS 100000000ull
+
+/*
  * Map `syns`: LRU hash, what a client's SYN said, kept until its handshake is
  * complete. It may evict: the flow then counts as older than its shadow.
  */
@@ -375,7 +390,7 @@ static_assert(sizeof(struct dp_port_key) == 8, "hash key without holes");
 static_assert(sizeof(struct dp_store_key) == 12, "hash key without holes");
 static_assert(sizeof(struct dp_target) == 40, "layout is ABI");
 static_assert(sizeof(struct dp_flow) == 40, "layout is ABI");
-static_assert(sizeof(struct dp_config) == 48, "layout is ABI");
+static_assert(sizeof(struct dp_config) == 56, "layout is ABI");
 #endif
 
 #endif

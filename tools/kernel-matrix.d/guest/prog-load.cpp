@@ -43,6 +43,8 @@ constexpr dp_config typical = {
     .syn_tries = 5,
     .idle_s = 3600,
     .backoff_ms = 250,
+    .embryonic = 1024,
+    .pad = 0,
 };
 
 constexpr uint32_t log_size = 64 << 20;
