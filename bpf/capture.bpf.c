@@ -393,7 +393,7 @@ static __always_inline void flow_key(struct dp_flow_key *key, const struct pkt *
 }
 
 /* What capture_find and capture_birth return: slot | gen << 32, or one of these. */
-#define FIND_DONE (-1ll)
+#define FIND_DONE  (-1ll)
 #define FIND_BIRTH (-2ll)
 
 static __always_inline __s64 flow_found(const struct dp_flow *flow)
@@ -418,8 +418,7 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 		return FIND_DONE;
 	target = target_at(m, t);
 	/* What goes to the target itself is a client's own business, or our copy. */
-	if (p->daddr == target->address.w[3] &&
-	    p->dport == bpf_htons(target->port + (which >> 16)))
+	if (p->daddr == target->address.w[3] && p->dport == bpf_htons(target->port + (which >> 16)))
 		return FIND_DONE;
 	l->captured += skb->gso_segs ?: 1;
 	flow_key(&key, p, which);

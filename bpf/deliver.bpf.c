@@ -41,8 +41,8 @@ static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct seg
 			return true;
 		}
 		if (sh->una == sh->nxt) {
-			/* The window is shut: an old sequence number draws an ACK (RFC 9293, 3.8.6.1,
-			 * the way Linux probes).
+			/* The window is shut: an old sequence number draws an ACK (RFC
+			 * 9293, 3.8.6.1, the way Linux probes).
 			 */
 			g->seq = sh->una - 1;
 			g->flags = TCP_ACK;

@@ -161,8 +161,8 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 			l->waiting--;
 		why = 0;
 		if (bpf_map_update_elem(&flows, &key, &flow, BPF_NOEXIST))
-			why = bpf_map_lookup_elem(&flows, &key) ? OPEN_RACE :
-								  1 + DP_EXCLUDED_table_full;
+			why = bpf_map_lookup_elem(&flows, &key) ? OPEN_RACE
+								: 1 + DP_EXCLUDED_table_full;
 	}
 	if (why) {
 		sh->state = DP_TIME_WAIT; /* nobody can see it yet: no flow leads here */

@@ -17,15 +17,15 @@
 #define TCP_ACK 0x10
 #define TCP_URG 0x20
 
-#define TCPOPT_EOL 0
-#define TCPOPT_NOP 1
-#define TCPOPT_MSS 2
-#define TCPOPT_WSCALE 3
+#define TCPOPT_EOL	 0
+#define TCPOPT_NOP	 1
+#define TCPOPT_MSS	 2
+#define TCPOPT_WSCALE	 3
 #define TCPOPT_SACK_PERM 4
-#define TCPOPT_SACK 5
+#define TCPOPT_SACK	 5
 #define TCPOPT_TIMESTAMP 8
-#define TCPOPT_MD5SIG 19 /* RFC 2385 */
-#define TCPOPT_AO 29     /* RFC 5925 */
+#define TCPOPT_MD5SIG	 19 /* RFC 2385 */
+#define TCPOPT_AO	 29 /* RFC 5925 */
 
 #define TCP_MAX_WSCALE 14 /* RFC 7323, 2.3 */
 
@@ -46,9 +46,9 @@ struct dp_headers {
 	struct dp_tcp tcp;
 };
 
-#define DP_IP_OFF ETH_HLEN
-#define DP_TCP_OFF (ETH_HLEN + 20)
-#define DP_OPT_OFF (DP_TCP_OFF + 20)
+#define DP_IP_OFF    ETH_HLEN
+#define DP_TCP_OFF   (ETH_HLEN + 20)
+#define DP_OPT_OFF   (DP_TCP_OFF + 20)
 #define DP_CHECK_OFF (DP_TCP_OFF + 16)
 
 /* "NOP NOP TS len=10": how every common stack lays out its timestamps (RFC 7323, app. A) */
@@ -76,9 +76,9 @@ struct pkt {
 	__u16 window; /* as in the header */
 	__u8 flags;
 	__u8 ttl;
-	__u8 optlen;  /* bytes of TCP options */
-	__u8 has_ts;  /* tsval and tsecr are valid */
-	__u8 plain;   /* options are none, or exactly a timestamp in its common layout */
+	__u8 optlen;	    /* bytes of TCP options */
+	__u8 has_ts;	    /* tsval and tsecr are valid */
+	__u8 plain;	    /* options are none, or exactly a timestamp in its common layout */
 	__u8 check_partial; /* the checksum field holds the bare pseudo-header sum */
 	__be16 check;
 };

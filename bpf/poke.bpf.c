@@ -12,8 +12,8 @@
 SEC("tc")
 int doppel_poke(struct __sk_buff *skb)
 {
-	struct order o = {.kind = DP_ORDER_POKE, .a = skb->cb[0], .slot = skb->cb[1],
-			  .gen = skb->cb[2]};
+	struct order o = {
+		.kind = DP_ORDER_POKE, .a = skb->cb[0], .slot = skb->cb[1], .gen = skb->cb[2]};
 
 	return order_clone(skb, &o, 0) ? 1 : 0;
 }

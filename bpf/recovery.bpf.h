@@ -108,11 +108,12 @@ static __always_inline bool recovery_pending_locked(struct dp_shadow *sh)
 
 	if (!(sh->flags & DP_SH_RECOVERY))
 		return false;
-	/* Ranges do not touch: passing one never lands in another. */
+		/* Ranges do not touch: passing one never lands in another. */
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < DP_MAX_SACK; i++) {
 		struct dp_range *r = &sh->sacked[i];
-		__u32 inside = ~mask_empty(r) & ~mask_before(rtx, r->start) & mask_before(rtx, r->end);
+		__u32 inside =
+			~mask_empty(r) & ~mask_before(rtx, r->start) & mask_before(rtx, r->end);
 
 		rtx = mask_select(inside, r->end, rtx);
 	}
@@ -122,7 +123,8 @@ static __always_inline bool recovery_pending_locked(struct dp_shadow *sh)
 	return sh->budget || seq_before(rtx, sack_high(sh));
 }
 
-/* [seq, seq + *len) of the stream, or the FIN (*len = 0) at rtx. recovery_pending_locked said yes. */
+/* [seq, seq + *len) of the stream, or the FIN (*len = 0) at rtx. recovery_pending_locked said yes.
+ */
 static __always_inline void recovery_next_locked(struct dp_shadow *sh, __u32 *seq, __u32 *len,
 						 __u32 max)
 {

@@ -9,7 +9,8 @@
 #include "recovery.bpf.h"
 #include "segment.bpf.h"
 
-#define DP_LINGER_NS (60ull * 1000000000) /* FIN-WAIT-2 without a FIN: tcp_fin_timeout's default */
+#define DP_LINGER_NS (60ull * 1000000000) /* FIN-WAIT-2 without a FIN: tcp_fin_timeout's default   \
+					   */
 
 enum return_action {
 	RET_DROP = 0,
@@ -133,8 +134,8 @@ static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p
 			r->event = DP_EVENT_fast_retransmit;
 	}
 	/* RFC 9293, 3.10.7.4 */
-	if (!seq_before(p->ack, sh->una) && (seq_before(sh->wl1, p->seq) ||
-	    (sh->wl1 == p->seq && !seq_before(p->ack, sh->wl2)))) {
+	if (!seq_before(p->ack, sh->una) &&
+	    (seq_before(sh->wl1, p->seq) || (sh->wl1 == p->seq && !seq_before(p->ack, sh->wl2)))) {
 		sh->wnd = wnd;
 		sh->wl1 = p->seq;
 		sh->wl2 = p->ack;
@@ -182,9 +183,9 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 			r->act = RET_ACK;
 			return;
 		}
-		r->why = sh->state == DP_CLOSE_WAIT || sh->state == DP_LAST_ACK ?
-				 DP_LOST_target_closed :
-				 DP_LOST_target_reset;
+		r->why = sh->state == DP_CLOSE_WAIT || sh->state == DP_LAST_ACK
+				 ? DP_LOST_target_closed
+				 : DP_LOST_target_reset;
 		shadow_end_locked(sh, &r->rest);
 		if (!r->rest.pending && (sh->flags & DP_SH_CLIENT_FIN))
 			r->why = -1; /* it was over on both sides */
@@ -212,7 +213,8 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 			if (sh->state == DP_ESTABLISHED)
 				sh->state = DP_CLOSE_WAIT;
 			else if (sh->state == DP_FIN_WAIT)
-				sh->state = DP_LAST_ACK; /* CLOSING: only our FIN's ACK is missing */
+				sh->state =
+					DP_LAST_ACK; /* CLOSING: only our FIN's ACK is missing */
 		}
 	}
 	if (sh->state == DP_LAST_ACK && seq_after(sh->una, sh->fin)) {

@@ -73,7 +73,8 @@ static __always_inline __u32 range_take(struct dp_range *set, int n, __u8 *count
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < n; i++) {
 		struct dp_range *r = &set[i];
-		__u32 touch = ~mask_empty(r) & ~mask_before(r->end, from) & ~mask_before(to, r->start);
+		__u32 touch =
+			~mask_empty(r) & ~mask_before(r->end, from) & ~mask_before(to, r->start);
 
 		added -= (mask_min(r->end, to) - mask_max(r->start, from)) & touch;
 		s = mask_select(touch, mask_min(s, r->start), s);
@@ -123,7 +124,8 @@ static __always_inline void range_prune(struct dp_range *set, int n, __u8 *count
 	for (int i = 0; i < n; i++) {
 		__u32 gone = ~mask_empty(&set[i]) & ~mask_before(from, set[i].end);
 
-		set[i].start = mask_select(mask_empty(&set[i]), 0, mask_max(set[i].start, from)) & ~gone;
+		set[i].start =
+			mask_select(mask_empty(&set[i]), 0, mask_max(set[i].start, from)) & ~gone;
 		set[i].end &= ~gone;
 		*count += gone; /* minus one */
 	}

@@ -12,11 +12,11 @@
 #include "parse.bpf.h"
 #include "store.bpf.h"
 
-#define NSEC_PER_MSEC 1000000ull
-#define DP_INITIAL_RTO_MS 1000 /* RFC 6298, 2.1 */
-#define DP_WINDOW 65535	       /* what we advertise, before scaling: nobody reads, so never less */
-#define DP_HEADERS 40	       /* IPv4 and TCP without options */
-#define DP_TS_LEN 12	       /* NOP NOP TS */
+#define NSEC_PER_MSEC	  1000000ull
+#define DP_INITIAL_RTO_MS 1000	/* RFC 6298, 2.1 */
+#define DP_WINDOW	  65535 /* what we advertise, before scaling: nobody reads, so never less */
+#define DP_HEADERS	  40	/* IPv4 and TCP without options */
+#define DP_TS_LEN	  12	/* NOP NOP TS */
 
 static __always_inline struct dp_shadow *shadow_at(__u32 slot)
 {
@@ -78,7 +78,8 @@ static __always_inline bool shadow_may_send(const struct dp_shadow *sh)
 	if (sh->state != DP_ESTABLISHED && sh->state != DP_CLOSE_WAIT)
 		return false;
 	if ((__s32)waiting > 0)
-		return room > 0 && ((__u32)room >= waiting || room >= sh->mss || sh->nxt == sh->una);
+		return room > 0 &&
+		       ((__u32)room >= waiting || room >= sh->mss || sh->nxt == sh->una);
 	return (sh->flags & DP_SH_CLIENT_FIN) && sh->nxt == sh->fin;
 }
 
@@ -189,10 +190,12 @@ DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
 			flow->evidence = 1;
 			flow->excluded = DP_EXCLUDED_backoff;
 			flow->breaks = sh->breaks + (sh->breaks < 255);
-			/* Up to twice the pause: flows that broke together do not come back together. */
+			/* Up to twice the pause: flows that broke together do not come back
+			 * together. */
 			flow->push = 1;
 			flow->seen_ns = bpf_ktime_get_coarse_ns();
-			flow->retry_ns = flow->seen_ns + ((__u64)cfg.backoff_ms << breaks) * NSEC_PER_MSEC;
+			flow->retry_ns =
+				flow->seen_ns + ((__u64)cfg.backoff_ms << breaks) * NSEC_PER_MSEC;
 			flow->retry_ns += bpf_get_prandom_u32() % (cfg.backoff_ms + 1) *
 					  (NSEC_PER_MSEC << breaks);
 			if (l)
@@ -249,7 +252,8 @@ static int shadow_timeout(void *map, __u32 *slotp, struct dp_shadow *value)
 	} else if (now < sh->due_ns) {
 		again = sh->due_ns - now;
 	} else if (sh->tries >= (sh->state == DP_SYN_SENT ? cfg.syn_tries : cfg.tries)) {
-		if (sh->una == sh->end || (sh->flags & DP_SH_CLIENT_FIN && seq_after(sh->una, sh->fin)))
+		if (sh->una == sh->end ||
+		    (sh->flags & DP_SH_CLIENT_FIN && seq_after(sh->una, sh->fin)))
 			why = -1; /* only the target's FIN is missing: nothing was lost */
 		shadow_end_locked(sh, &r);
 	} else {

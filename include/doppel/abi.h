@@ -20,13 +20,13 @@
 #define DP_ABI 1
 
 #define DP_MAX_MAPPINGS 64
-#define DP_MAX_TARGETS 4 /* per mapping */
-#define DP_CHUNK_SHIFT 11
-#define DP_CHUNK (1u << DP_CHUNK_SHIFT) /* bytes of the client's stream in one store entry */
-#define DP_MAX_CAP (8u << 20)           /* upper bound for dp_config.flow_cap, bytes */
-#define DP_MAX_OOO 16                   /* ranges kept beyond a hole, per shadow */
-#define DP_MAX_SACK 8                   /* ranges the target reported, per shadow */
-#define DP_NO_SLOT 0xffffffffu
+#define DP_MAX_TARGETS	4 /* per mapping */
+#define DP_CHUNK_SHIFT	11
+#define DP_CHUNK	(1u << DP_CHUNK_SHIFT) /* bytes of the client's stream in one store entry */
+#define DP_MAX_CAP	(8u << 20)	       /* upper bound for dp_config.flow_cap, bytes */
+#define DP_MAX_OOO	16		       /* ranges kept beyond a hole, per shadow */
+#define DP_MAX_SACK	8		       /* ranges the target reported, per shadow */
+#define DP_NO_SLOT	0xffffffffu
 
 /* IPv6, or IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2), so that one key serves both. */
 struct dp_addr {
@@ -67,17 +67,17 @@ enum dp_event {
  * What may change while attached lives in the map `mappings`.
  */
 struct dp_config {
-	__u32 cookie;      /* random per attach; marks orders in skb->cb */
-	__u32 link;        /* ifindex of DP_LINK */
+	__u32 cookie;	   /* random per attach; marks orders in skb->cb */
+	__u32 link;	   /* ifindex of DP_LINK */
 	__u32 clone_flags; /* of bpf_clone_redirect to DP_LINK: 0 or BPF_F_INGRESS */
 	__u32 port_first;  /* first shadow port, host order */
-	__u32 slots;       /* number of shadow ports = shadows */
-	__u32 flow_cap;    /* bytes one shadow may hold undelivered, <= DP_MAX_CAP */
+	__u32 slots;	   /* number of shadow ports = shadows */
+	__u32 flow_cap;	   /* bytes one shadow may hold undelivered, <= DP_MAX_CAP */
 	__u32 rto_min_ms;  /* 200, as Linux; RFC 6298 (2.4) would have 1000 */
 	__u32 rto_max_ms;  /* RFC 6298 (2.5) */
-	__u32 tries;       /* consecutive timeouts before a shadow breaks */
+	__u32 tries;	   /* consecutive timeouts before a shadow breaks */
 	__u32 syn_tries;   /* the same before it is established */
-	__u32 idle_s;      /* a flow silent for so long is expired; 0: never */
+	__u32 idle_s;	   /* a flow silent for so long is expired; 0: never */
 	__u32 backoff_ms;  /* first pause after a break; doubles up to 64 times that */
 	__u32 embryonic;   /* shadows of one target that may wait for its SYN-ACK; 0: no limit */
 	__u32 pad;
@@ -105,9 +105,9 @@ struct dp_port_val {
 struct dp_target {
 	struct dp_addr address;
 	struct dp_addr shadow_addr; /* this host's address toward the target */
-	__u32 oif;                  /* device that routes to the target */
-	__u16 port;                 /* host order; + dp_port_val.offset */
-	__u16 mtu;                  /* of the path to the target, bytes of IP packet */
+	__u32 oif;		    /* device that routes to the target */
+	__u16 port;		    /* host order; + dp_port_val.offset */
+	__u16 mtu;		    /* of the path to the target, bytes of IP packet */
 };
 
 enum dp_mapping_flags {
@@ -119,7 +119,7 @@ enum dp_mapping_flags {
 struct dp_mapping {
 	__u8 n_targets;
 	__u8 application; /* enum dp_application */
-	__u16 flags;      /* enum dp_mapping_flags */
+	__u16 flags;	  /* enum dp_mapping_flags */
 	__u32 pad;
 	__u64 max_bps; /* ceiling on the mirrored bit rate; 0: none */
 	struct dp_target target[DP_MAX_TARGETS];
@@ -148,7 +148,7 @@ struct dp_flow {
 	__u8 push;     /* the last payload seen ended with PSH: the client's write was over */
 	__u8 pad[3];
 	__u64 retry_ns; /* no join before this time (CLOCK_MONOTONIC) */
-	__u64 seen_ns;  /* last packet, coarse CLOCK_MONOTONIC */
+	__u64 seen_ns;	/* last packet, coarse CLOCK_MONOTONIC */
 };
 
 /* RFC 9293, 3.3.2, as far as a sender without a reader knows them. */
@@ -163,18 +163,18 @@ enum dp_state {
 };
 
 enum dp_shadow_flags {
-	DP_SH_TS = 1 << 0,          /* timestamps are offered (SYN_SENT) or in use */
-	DP_SH_SACK = 1 << 1,        /* the same for SACK */
-	DP_SH_WSCALE = 1 << 2,      /* the same for window scale */
-	DP_SH_CLIENT_FIN = 1 << 3,  /* `fin` is valid */
-	DP_SH_CLIENT_RST = 1 << 4,  /* drain, then reset */
-	DP_SH_JOINED = 1 << 5,      /* opened in mid-stream, with a SYN of our own */
-	DP_SH_TIMER = 1 << 6,       /* the timer is armed */
-	DP_SH_DUE = 1 << 7,         /* a retransmission is due: the next event sends it */
-	DP_SH_RECOVERY = 1 << 8,    /* resending up to `recover` */
-	DP_SH_TIMED = 1 << 9,       /* `timed_seq` is being timed (RFC 6298, 3) */
-	DP_SH_ACK_DUE = 1 << 10,    /* the target's bytes up to rcv_nxt are not acknowledged yet */
-	DP_SH_RTO = 1 << 11,        /* the recovery follows a timeout: all in flight may be lost */
+	DP_SH_TS = 1 << 0,	   /* timestamps are offered (SYN_SENT) or in use */
+	DP_SH_SACK = 1 << 1,	   /* the same for SACK */
+	DP_SH_WSCALE = 1 << 2,	   /* the same for window scale */
+	DP_SH_CLIENT_FIN = 1 << 3, /* `fin` is valid */
+	DP_SH_CLIENT_RST = 1 << 4, /* drain, then reset */
+	DP_SH_JOINED = 1 << 5,	   /* opened in mid-stream, with a SYN of our own */
+	DP_SH_TIMER = 1 << 6,	   /* the timer is armed */
+	DP_SH_DUE = 1 << 7,	   /* a retransmission is due: the next event sends it */
+	DP_SH_RECOVERY = 1 << 8,   /* resending up to `recover` */
+	DP_SH_TIMED = 1 << 9,	   /* `timed_seq` is being timed (RFC 6298, 3) */
+	DP_SH_ACK_DUE = 1 << 10,   /* the target's bytes up to rcv_nxt are not acknowledged yet */
+	DP_SH_RTO = 1 << 11,	   /* the recovery follows a timeout: all in flight may be lost */
 };
 
 struct dp_range {
@@ -194,16 +194,16 @@ struct dp_shadow {
 
 	/* identity: written while the slot is unbound */
 	struct dp_flow_key key;
-	struct dp_addr address;     /* of the target */
+	struct dp_addr address;	    /* of the target */
 	struct dp_addr shadow_addr; /* ours */
 	__be16 target_port;
 	__be16 shadow_port;
 	__u32 oif;
-	__u16 mss;        /* payload bytes per segment, after options */
-	__u16 mss_offer;  /* what our SYN says */
-	__u8 ttl;         /* of what we send: the client's, less one hop */
-	__u8 rcv_wscale;  /* what our SYN offers */
-	__u8 snd_wscale;  /* what the target's SYN-ACK said */
+	__u16 mss;	 /* payload bytes per segment, after options */
+	__u16 mss_offer; /* what our SYN says */
+	__u8 ttl;	 /* of what we send: the client's, less one hop */
+	__u8 rcv_wscale; /* what our SYN offers */
+	__u8 snd_wscale; /* what the target's SYN-ACK said */
 	__u8 pad0;
 
 	__u8 state; /* enum dp_state */
@@ -230,15 +230,15 @@ struct dp_shadow {
 	__u32 irs;
 	__u32 rcv_nxt;
 	__u32 ts_recent; /* last TSval of the target */
-	__u32 ts_val;    /* highest TSval we sent */
+	__u32 ts_val;	 /* highest TSval we sent */
 
 	/* loss: RFC 5681, 6298, 6675 */
 	struct dp_range sacked[DP_MAX_SACK];
-	__u32 recover;   /* end of the recovery: nxt when the loss was found */
-	__u32 rtx;       /* next byte to look at for resending */
-	__u32 budget;    /* segments that may be resent without a SACK that shows them lost */
+	__u32 recover;	 /* end of the recovery: nxt when the loss was found */
+	__u32 rtx;	 /* next byte to look at for resending */
+	__u32 budget;	 /* segments that may be resent without a SACK that shows them lost */
 	__u32 timed_seq; /* ACK above it ends the measurement */
-	__u32 srtt_us;   /* scaled by 8 */
+	__u32 srtt_us;	 /* scaled by 8 */
 	__u32 rttvar_us; /* scaled by 4 */
 	__u32 rto_ms;
 	__u64 timed_ns;
@@ -301,16 +301,16 @@ struct dp_ledger {
 	__s64 slots;   /* shadow ports taken */
 	__s64 chunks;  /* store entries taken */
 
-	__u64 captured;  /* packets; GRO super-packets count their segments */
-	__u64 copied;    /* segments sent with payload for the first time, GSO counted */
-	__u64 resent;    /* segments */
+	__u64 captured;	 /* packets; GRO super-packets count their segments */
+	__u64 copied;	 /* segments sent with payload for the first time, GSO counted */
+	__u64 resent;	 /* segments */
 	__u64 responses; /* packets of the target that were consumed */
 	__u64 event[DP_EVENT_N];
 	__u64 begin;
 };
 
 #define DP_LEDGER_GLOBAL (DP_MAX_MAPPINGS * DP_MAX_TARGETS)
-#define DP_LEDGER_CELLS (DP_LEDGER_GLOBAL + 1)
+#define DP_LEDGER_CELLS	 (DP_LEDGER_GLOBAL + 1)
 
 /*
  * Map `paces`: array[DP_LEDGER_GLOBAL], per mapping and target, shared by all CPUs; counted with
@@ -319,7 +319,7 @@ struct dp_ledger {
 struct dp_pace {
 	__s64 embryonic; /* shadows in SYN-SENT */
 	__u64 window_ns; /* start of the current window of DP_PACE_NS */
-	__u64 bytes;     /* accepted in it */
+	__u64 bytes;	 /* accepted in it */
 };
 #define DP_PACE_NS 100000000ull
 
@@ -372,16 +372,20 @@ struct dp_control {
 /* BPF_PROG_RUN on DP_PROG_POKE: __sk_buff.cb[0..2] of ctx_in. */
 enum dp_poke_op {
 	DP_POKE_RESEND = 1, /* send what is due on the shadow */
-	DP_POKE_CLOSE,      /* send FIN after the last byte that is in the store */
-	DP_POKE_RESET,      /* give up: count the rest as lost (detached), send RST, free the slot */
+	DP_POKE_CLOSE,	    /* send FIN after the last byte that is in the store */
+	DP_POKE_RESET, /* give up: count the rest as lost (detached), send RST, free the slot */
+	/* Forget the flow whose key (struct dp_flow_key) follows the Ethernet header of data_in, if
+	 * it has no shadow and was silent for cb[2] seconds. cb[1] = DP_NO_SLOT.
+	 */
+	DP_POKE_EXPIRE,
 };
 
 /* An order on doppel0, in skb->cb[0..4] (20 bytes, qdisc_skb_cb.data). */
 enum dp_order_kind {
 	DP_ORDER_COPY = 1, /* rewrite this clone of a captured packet and send it */
-	DP_ORDER_WORK,     /* carrier: send what the shadow owes, at most `arg` segments */
+	DP_ORDER_WORK,	   /* carrier: send what the shadow owes, at most `arg` segments */
 	DP_ORDER_SEGMENT,  /* carrier: become the one segment that seq and arg describe */
-	DP_ORDER_POKE,     /* carrier: a poke; arg = enum dp_poke_op */
+	DP_ORDER_POKE,	   /* carrier: a poke; arg = enum dp_poke_op */
 };
 
 #ifndef __bpf__

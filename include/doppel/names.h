@@ -8,20 +8,20 @@
 #ifndef DOPPEL_NAMES_H
 #define DOPPEL_NAMES_H
 
-#define DP_PROG_PREFIX "doppel_"
+#define DP_PROG_PREFIX	"doppel_"
 #define DP_PROG_INGRESS "doppel_ingress" /* capture on a server: TC ingress */
-#define DP_PROG_EGRESS "doppel_egress"   /* capture on a client host: TC egress */
+#define DP_PROG_EGRESS	"doppel_egress"	 /* capture on a client host: TC egress */
 #define DP_PROG_DELIVER "doppel_deliver" /* TC egress and ingress of doppel0 */
-#define DP_PROG_RETURN "doppel_return"   /* TC ingress of the device toward a target */
-#define DP_PROG_POKE "doppel_poke"       /* BPF_PROG_RUN only */
+#define DP_PROG_RETURN	"doppel_return"	 /* TC ingress of the device toward a target */
+#define DP_PROG_POKE	"doppel_poke"	 /* BPF_PROG_RUN only */
 
 /* The link on which copies are rewritten, and its unused veth peer. */
-#define DP_LINK "doppel0"
+#define DP_LINK	     "doppel0"
 #define DP_LINK_PEER "doppel1"
 
 /* <bpffs>/doppel/v<ABI>/{maps,progs,links}/ */
-#define DP_PIN_DIR "doppel"
-#define DP_PIN_MAPS "maps"
+#define DP_PIN_DIR   "doppel"
+#define DP_PIN_MAPS  "maps"
 #define DP_PIN_PROGS "progs"
 #define DP_PIN_LINKS "links"
 
