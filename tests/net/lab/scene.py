@@ -112,6 +112,9 @@ class Scene:
         # queue but this one of net.core.netdev_max_backlog packets.
         said += ["--- /proc/net/softnet_stat (machine)",
                  *(line[:26] for line in self.lab.source.proc_net("softnet_stat").splitlines())]
+        # Of a shadow that is stuck: rcv_ooopack tells a hole in what the target got.
+        said += ["--- ss -tin on target", *self.lab.target.run(
+            ["ss", "-tinmH", "src", self.lab.target.address], check=False).stdout.splitlines()[:24]]
         for host in (self.lab.source, self.lab.target):
             said += [f"--- ip -s link on {host.name}",
                      *host.run(["ip", "-s", "link", "show"], check=False).stdout.splitlines()]
