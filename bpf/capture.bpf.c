@@ -100,15 +100,24 @@ DP_GLOBAL int capture_store(struct __sk_buff *skb, const struct pkt *p, __u32 sl
 			    __u32 from)
 {
 	struct store_write w = {.skb = skb, .slot = slot, .gen = gen, .seq = from};
+	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_ledger *l;
 
-	if (!p)
+	if (!p || !sh)
+		return -1;
+	l = ledger_cell(sh->key.mapping, sh->key.target);
+	if (!l)
 		return -1;
 	w.offset = p->offset + (from - p->seq);
 	w.left = p->seq + p->payload - from;
-	if (!store_put(&w))
+	if (!store_put(&w)) {
+		l->chunks += w.chunks;
 		return w.chunks;
-	if (w.chunks) /* whole chunks only: the first may hold bytes that count */
-		store_free(slot, gen, from + DP_CHUNK - 1, w.seq + DP_CHUNK);
+	}
+	/* Whole chunks only: the first may hold bytes that count. */
+	l->chunks += w.chunks;
+	if (w.chunks)
+		l->chunks -= store_free(slot, gen, from + DP_CHUNK - 1, w.seq + DP_CHUNK);
 	return -1;
 }
 
@@ -175,7 +184,6 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 		chunks = capture_store(skb, p, slot, gen, from);
 		if (chunks < 0)
 			return 1 + DP_LOST_store_full;
-		ledger->chunks += chunks;
 	}
 
 	bpf_spin_lock(&sh->lock);
@@ -359,7 +367,7 @@ static __noinline int note_syn(struct __sk_buff *skb, const struct pkt *p,
 static __always_inline bool new_incarnation(const struct pkt *p, const struct dp_flow_key *key,
 					    const struct dp_flow *flow)
 {
-	struct dp_shadow *sh;
+	struct dp_shadow *sh = NULL;
 	struct dp_syn *syn;
 
 	if (flow->slot == DP_NO_SLOT) {
@@ -374,7 +382,10 @@ static __always_inline bool new_incarnation(const struct pkt *p, const struct dp
 			return false;
 	}
 	syn = bpf_map_lookup_elem(&syns, key);
-	return syn && syn->isn + 1 == p->seq && !(p->flags & TCP_RST);
+	if (!syn || syn->isn + 1 != p->seq || (p->flags & TCP_RST))
+		return false;
+	/* A SYN that came twice is not a second connection. */
+	return !sh || syn->isn != sh->isn;
 }
 
 /*

@@ -9,8 +9,11 @@
 #include "recovery.bpf.h"
 #include "segment.bpf.h"
 
-#define DP_LINGER_NS (60ull * 1000000000) /* FIN-WAIT-2 without a FIN: tcp_fin_timeout's default   \
-					   */
+#define DP_LINGER_NS                                                                               \
+	(60ull * 1000000000) /* FIN-WAIT-2 without a FIN: tcp_fin_timeout's default                \
+			      */
+
+#define DP_HALF_OPEN_TRIES 4 /* resets of what the target remembers, per shadow */
 
 enum return_action {
 	RET_DROP = 0,
@@ -53,7 +56,8 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 	if (p->ack != sh->isn + 1) {
 		/* RFC 9293, 3.10.7.3: an old connection of the target's on this port. */
 		r->event = DP_EVENT_unacceptable;
-		if (!(p->flags & TCP_RST)) {
+		if (!(p->flags & TCP_RST) && sh->dupacks < DP_HALF_OPEN_TRIES) {
+			sh->dupacks++;
 			r->act = RET_HALF_OPEN;
 			r->event = DP_EVENT_half_open_reset;
 		}
@@ -95,6 +99,7 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 	sh->wl2 = p->ack;
 	sh->state = DP_ESTABLISHED;
 	r->established = 1;
+	sh->dupacks = 0;
 	sh->tries = 0;
 	sh->due_ns = 0;
 	sh->flags &= ~DP_SH_DUE;
@@ -321,6 +326,26 @@ DP_GLOBAL int return_process(struct __sk_buff *skb, struct pkt *p, __u32 slot)
 	return r.act;
 }
 
+/*
+ * A remembered port is nobody's: a program of this host may take it meanwhile, by an explicit
+ * bind, and then the packet is its own.
+ */
+static __noinline bool port_has_socket(struct __sk_buff *skb, const struct pkt *p)
+{
+	struct bpf_sock_tuple t = {};
+	struct bpf_sock *sk;
+
+	t.ipv4.saddr = p->saddr;
+	t.ipv4.daddr = p->daddr;
+	t.ipv4.sport = p->sport;
+	t.ipv4.dport = p->dport;
+	sk = bpf_sk_lookup_tcp(skb, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return false;
+	bpf_sk_release(sk);
+	return true;
+}
+
 SEC("tc")
 int doppel_return(struct __sk_buff *skb)
 {
@@ -336,6 +361,8 @@ int doppel_return(struct __sk_buff *skb)
 	sh = shadow_at(slot);
 	if (!sh || sh->state == DP_CLOSED || p.saddr != sh->address.w[3] ||
 	    p.sport != sh->target_port || p.daddr != sh->shadow_addr.w[3])
+		return TC_ACT_UNSPEC;
+	if (sh->state == DP_TIME_WAIT && port_has_socket(skb, &p))
 		return TC_ACT_UNSPEC;
 	return answer(skb, sh, slot, &p, return_process(skb, &p, slot));
 }

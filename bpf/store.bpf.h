@@ -106,7 +106,7 @@ static __always_inline __u32 store_free(__u32 slot, __u32 gen, __u32 from, __u32
 	struct store_drop d = {.key = {.slot = slot, .gen = gen}};
 
 	n &= 0xffffffffu >> DP_CHUNK_SHIFT;
-	if (!n)
+	if (!n || !seq_after(to, from))
 		return 0;
 	if (n > DP_MAX_CAP / DP_CHUNK + 64)
 		n = DP_MAX_CAP / DP_CHUNK + 64;
