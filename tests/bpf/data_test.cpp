@@ -30,7 +30,7 @@ TEST_P(Data, DeliveredWhenTheTargetAcknowledges) {
   consumed(target_.ack()).none();
   expect_account({{"observed", kSetSize}, {"delivered", kSetSize}});
   EXPECT_EQ(moved()["responses"], 1);
-  EXPECT_LE(plane().store_entries(), 1u) << "more than the chunk that the next byte goes into";
+  EXPECT_LE(new_store_entries(), 1) << "more than the chunk that the next byte goes into";
 }
 
 TEST_P(Data, ResponseIsConsumedAndAcknowledged) {
@@ -97,7 +97,7 @@ TEST_P(Data, SizesAndAlignmentsSurviveTheStore) {
   EXPECT_EQ(target_.received, all);
   consumed(target_.ack());
   EXPECT_EQ(moved()["delivered"], static_cast<int64_t>(all.size()));
-  EXPECT_LE(plane().store_entries(), 1u) << "more than the chunk that the next byte goes into";
+  EXPECT_LE(new_store_entries(), 1) << "more than the chunk that the next byte goes into";
 }
 
 TEST_P(Data, LargeValueInManySegments) {

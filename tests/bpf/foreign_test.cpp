@@ -16,8 +16,16 @@ using namespace packet;
 
 constexpr char kGet[] = "get k\r\n";
 
+constexpr uint16_t kPorts = 256; // more than this suite uses
+
 class Foreign : public Session {
 protected:
+  Config config() const override {
+    Config c = default_config();
+    c.limits.port_last = kShadowPort + kPorts - 1;
+    return c;
+  }
+
   void SetUp() override {
     Session::SetUp();
     if (IsSkipped() || HasFatalFailure())
@@ -67,8 +75,9 @@ TEST_P(Foreign, WhatBelongsToNoShadowPasses) {
       {"from another port of the target", Packet(ack).tcp(kTargetPort + 1, target_.shadow_port)},
       {"to another address of ours", Packet(ack).ip4(cast().target, "10.9.0.3")},
       {"to a port below the range", Packet(ack).tcp(kTargetPort, kShadowPort - 1)},
-      {"to a port above the range", Packet(ack).tcp(kTargetPort, kShadowPort + 64)},
-      {"to a shadow port that was never used", Packet(ack).tcp(kTargetPort, kShadowPort + 63)},
+      {"to a port above the range", Packet(ack).tcp(kTargetPort, kShadowPort + kPorts)},
+      {"to a shadow port that was never used",
+       Packet(ack).tcp(kTargetPort, kShadowPort + kPorts - 1)},
       {"UDP to the shadow's port",
        Packet(ack).options({}).udp(kTargetPort, target_.shadow_port).payload("x")},
       {"IPv6", Packet(ack).ip6("fd00::7", "fd00::2")},
@@ -171,17 +180,6 @@ TEST_P(Foreign, ResponsesToTwoShadowsOfOneTargetAreToldApart) {
   target_ = first;
   client_ = first_client;
   consumed(target_.response("END\r\n")).are({expected().made(client_.next, 0)});
-}
-
-TEST_P(Foreign, LargeResponseIsAnsweredWithASmallAck) {
-  if (GetParam().way == Way::run)
-    GTEST_SKIP() << "a GRO packet is the device's to make";
-  const std::string value = filler(40000);
-  wire().far().send_offloaded(target_.response(value), 1448);
-  const Outcome out = collect();
-  EXPECT_TRUE(out.passed.empty());
-  out.sent.are({expected().made(client_.next, 0)});
-  EXPECT_EQ(moved()["responses"], 28);
 }
 
 } // namespace

@@ -84,8 +84,10 @@ protected:
   void expect_account(const Counts &expected) const;
   void expect_flows(const Counts &expected) const;
 
-  // Rows of the flow table that this test added.
+  // Rows of the flow table and chunks of the store that this test added: what an earlier one left
+  // behind was its failure.
   int new_flow_entries() const;
+  int new_store_entries() const;
 
   DataPlane &plane() { return *plane_; }
   Wire &wire() { return world_->wire(); }
@@ -103,7 +105,8 @@ private:
   World *world_ = nullptr;
   DataPlane *plane_ = nullptr;
   Counts before_;
-  unsigned free_ports_ = 0, flow_entries_ = 0;
+  unsigned free_ports_ = 0, flow_entries_ = 0, store_entries_ = 0;
+  dp_ledger cell_before_{};
 };
 
 // `n` bytes that differ from place to place, so that a shift is noticed.

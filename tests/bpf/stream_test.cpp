@@ -28,7 +28,7 @@ TEST_P(Stream, RetransmissionIsNeitherSentNorObservedTwice) {
   consumed(target_.ack()).none();
   capture(client_.segment(start(), PSH, "get k\r\n")).none();
   expect_account({{"delivered", 7}, {"event.client_retransmit", 2}, {"observed", 7}});
-  EXPECT_LE(plane().store_entries(), 1u) << "more than the chunk that the next byte goes into";
+  EXPECT_LE(new_store_entries(), 1) << "more than the chunk that the next byte goes into";
 }
 
 TEST_P(Stream, OverlapBringsItsNewBytesOnly) {
@@ -76,7 +76,7 @@ TEST_P(Stream, ManyHolesInAnyOrder) {
   consumed(target_.ack());
   EXPECT_EQ(moved()["delivered"], 1000);
   EXPECT_EQ(moved()["observed"], 1000);
-  EXPECT_LE(plane().store_entries(), 1u) << "more than the chunk that the next byte goes into";
+  EXPECT_LE(new_store_entries(), 1) << "more than the chunk that the next byte goes into";
 }
 
 TEST_P(Stream, SegmentThatSwallowsRangesBeyondAHole) {
@@ -166,7 +166,7 @@ TEST_P(Wrap, SequenceNumbersPassTwoToTheThirtyTwo) {
   EXPECT_LT(target_.next, 1000u);
   EXPECT_EQ(target_.received, all);
   expect_account({{"delivered", 800}, {"observed", 800}});
-  EXPECT_LE(plane().store_entries(), 1u) << "more than the chunk that the next byte goes into";
+  EXPECT_LE(new_store_entries(), 1) << "more than the chunk that the next byte goes into";
 }
 
 TEST_P(Wrap, WaitingBytesAcrossTheWrap) {
@@ -181,7 +181,7 @@ TEST_P(Wrap, WaitingBytesAcrossTheWrap) {
     deliver(consumed(target_.ack()));
   EXPECT_EQ(target_.received, all);
   consumed(target_.ack());
-  EXPECT_LE(plane().store_entries(), 1u) << "more than the chunk that the next byte goes into";
+  EXPECT_LE(new_store_entries(), 1) << "more than the chunk that the next byte goes into";
 }
 
 TEST_P(Wrap, HoleAcrossTheWrap) {

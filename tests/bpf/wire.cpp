@@ -73,19 +73,22 @@ PacketSocket::PacketSocket(const char *device) : buffer_(kLargest) {
 
 PacketSocket::~PacketSocket() { close(fd_); }
 
-void PacketSocket::send_with(const void *header, const Bytes &frame) {
+bool PacketSocket::send_with(const void *header, const Bytes &frame) {
   iovec parts[] = {{const_cast<void *>(header), sizeof(OffloadHeader)},
                    {const_cast<uint8_t *>(frame.data()), frame.size()}};
   msghdr message{};
   message.msg_iov = parts;
   message.msg_iovlen = 2;
-  if (sendmsg(fd_, &message, 0) < 0)
+  if (sendmsg(fd_, &message, 0) >= 0)
+    return true;
+  if (errno != ENOBUFS) // NET_XMIT_DROP
     fail("sendmsg AF_PACKET");
+  return false;
 }
 
-void PacketSocket::send(const Bytes &frame) {
+bool PacketSocket::send(const Bytes &frame) {
   const OffloadHeader plain{};
-  send_with(&plain, frame);
+  return send_with(&plain, frame);
 }
 
 void PacketSocket::send_offloaded(const packet::Packet &p, uint16_t gso_size) {

@@ -27,13 +27,14 @@ public:
   PacketSocket(const PacketSocket &) = delete;
   PacketSocket &operator=(const PacketSocket &) = delete;
 
-  void send(const packet::Bytes &frame);
+  // False: the device or a program on it dropped the frame.
+  bool send(const packet::Bytes &frame);
   // With an offload description: checksum left to the device, cut into gso_size if not 0.
   void send_offloaded(const packet::Packet &p, uint16_t gso_size);
   std::optional<Received> receive(int timeout_ms); // 0: only what is there
 
 private:
-  void send_with(const void *header, const packet::Bytes &frame);
+  bool send_with(const void *header, const packet::Bytes &frame);
   int fd_ = -1;
   packet::Bytes buffer_;
 };

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+// Joining in mid-stream, at a request boundary and nowhere else (design, 4.9).
+#include <chrono>
+
+#include "tests/bpf/session.h"
+
+namespace doppel::bpftest {
+namespace {
+
+using namespace packet;
+using namespace std::string_view_literals;
+
+constexpr char kGet[] = "get k\r\n";
+constexpr char kOdd[] = "half of a value\r\n";
+
+class Join : public Session {
+protected:
+  // Expects that this payload opens a shadow with a SYN of its own right before it.
+  void expect_joins(const Packet &p) {
+    const View request = parse(p.build());
+    mark();
+    const Frames sent = capture(p);
+    ASSERT_EQ(sent.size(), 1u) << "no shadow joined";
+    EXPECT_EQ(sent[0].flags, SYN);
+    EXPECT_EQ(sent[0].seq, request.seq - 1);
+    EXPECT_TRUE(sent[0].faults.empty());
+    EXPECT_EQ(moved()["joined"], 1);
+    EXPECT_EQ(moved()["opened"], 0);
+    EXPECT_EQ(moved()["in_flight"], static_cast<int64_t>(request.payload.size()));
+    target_.meets(sent[0]);
+    target_.timestamps = request.options.timestamps.has_value();
+  }
+  void expect_waits(const Packet &p) {
+    mark();
+    capture(p).none();
+    EXPECT_EQ(moved()["joined"], 0);
+    EXPECT_EQ(moved()["in_flight"], 0);
+  }
+};
+DOPPEL_ALL_MODES(Join);
+
+TEST_P(Join, AtACommandInFull) {
+  client_.next = 777000;
+  const Packet request = client_.data(kGet);
+  expect_joins(request);
+  ASSERT_FALSE(HasFatalFailure());
+  consumed(target_.syn_ack()).are({expected().made(777000, PSH, kGet)});
+  target_.received_next = client_.next;
+  consumed(target_.response("END\r\n")).are({expected().made(client_.next, 0)});
+  const Packet second = client_.data("get second\r\n");
+  capture(second).are({expected().copy_of(second, "get second\r\n")});
+}
+
+TEST_P(Join, ShadowsSynOffersWhatCanBeUsed) {
+  const Frames sent = capture(client_.data(kGet));
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].options.mss, 1460);
+  EXPECT_TRUE(sent[0].options.sack_ok);
+  EXPECT_TRUE(sent[0].options.wscale);
+  ASSERT_TRUE(sent[0].options.timestamps);
+  EXPECT_EQ(sent[0].options.timestamps->first, client_.tsval);
+}
+
+TEST_P(Join, WithoutTimestampsWhereTheClientHasNone) {
+  client_.timestamps = false;
+  const Frames sent = capture(client_.data(kGet));
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_FALSE(sent[0].options.timestamps);
+}
+
+TEST_P(Join, WhatIsACommand) {
+  const std::string_view commands[] = {
+      "get k\r\n",
+      "gets k\r\n",
+      "set k 0 0 1\r\nx\r\n",
+      "add k 0 0 1\r\nx\r\n",
+      "replace k 0 0 1\r\nx\r\n",
+      "append k 0 0 1\r\nx\r\n",
+      "prepend k 0 0 1\r\nx\r\n",
+      "cas k 0 0 1 7\r\nx\r\n",
+      "delete k\r\n",
+      "incr k 1\r\n",
+      "decr k 1\r\n",
+      "touch k 10\r\n",
+      "gat 10 k\r\n",
+      "gats 10 k\r\n",
+      "stats\r\n",
+      "stats items\r\n",
+      "version\r\n",
+      "flush_all\r\n",
+      "verbosity 1\r\n",
+      "quit\r\n",
+      "mg k v\r\n",
+      "ms k 1\r\nx\r\n",
+      "md k\r\n",
+      "ma k\r\n",
+      "mn\r\n",
+      "me k\r\n",
+      // Binary: magic, opcode, key length, extras length, type, vbucket, body length, opaque, CAS.
+      "\x80\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01\0\0\0\0\0\0\0\0\0\0\0\0k"sv,
+      "\x80\x01\x00\x01\x08\x00\x00\x00\x00\x00\x00\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0kv"sv,
+      "\x80\x0a\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\0\0\0\0\0\0\0\0\0\0\0\0"sv,
+  };
+  for (std::string_view text : commands) {
+    SCOPED_TRACE(std::string(text));
+    client_.port = unused_port();
+    client_.next += 100000;
+    const uint32_t seq = client_.next;
+    mark();
+    const Frames sent = capture(client_.data(text));
+    ASSERT_EQ(sent.size(), 1u);
+    EXPECT_EQ(sent[0].seq, seq - 1);
+    EXPECT_EQ(moved()["joined"], 1);
+    plane().poke(sent[0].sport - kShadowPort, DP_POKE_RESET);
+    collect();
+  }
+}
+
+TEST_P(Join, WhatIsNone) {
+  const std::string_view payloads[] = {
+      "value\r\n", "getx k\r\n", "GET k\r\n", " get k\r\n", "\r\n", "g", "se", "settle", "mg",
+      "mgk v\r\n", "mz k\r\n", "STORED\r\n", "HTTP/1.1 200 OK\r\n",
+      "\x80\x00\x00\x01"sv,                                                          // cut off
+      "\x81\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01\0\0\0\0\0\0\0\0\0\0\0\0k"sv, // a response
+      "\x80\xff\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01\0\0\0\0\0\0\0\0\0\0\0\0k"sv, // no such
+                                                                                     // opcode
+      "\x80\x00\xff\xff\x00\x00\x00\x00\x00\x00\x00\x01\0\0\0\0\0\0\0\0\0\0\0\0k"sv, // key too long
+      "\x80\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x01\0\0\0\0\0\0\0\0\0\0\0\0k"sv, // body too
+                                                                                     // short
+  };
+  for (std::string_view text : payloads) {
+    SCOPED_TRACE(std::string(text));
+    client_.port = unused_port();
+    expect_waits(client_.data(text));
+    EXPECT_EQ(moved()["excluded.not_joined"], static_cast<int64_t>(text.size()));
+    capture(client_.rst()).none();
+  }
+}
+
+TEST_P(Join, AfterAnAnswer) {
+  expect_waits(client_.data(kOdd));
+  expect_waits(client_.data(kOdd)); // the client acknowledged nothing since
+  client_.answered(8);
+  expect_waits(client_.ack()); // no request yet
+  expect_joins(client_.data("anything"));
+}
+
+TEST_P(Join, NotInTheMiddleOfAWrite) {
+  // No PSH: more of the same write follows, although answers to earlier requests arrive.
+  expect_waits(client_.data(kOdd, 0));
+  client_.answered(8);
+  expect_waits(client_.data("second segment of a value"));
+  client_.answered(8);
+  expect_joins(client_.data(kGet));
+}
+
+TEST_P(Join, NotBehindAHole) {
+  expect_waits(client_.data(kOdd));
+  client_.answered(8);
+  client_.next += 10; // these were not seen
+  expect_waits(client_.data("anything"));
+  client_.answered(8);
+  expect_joins(client_.data("anything"));
+}
+
+TEST_P(Join, NotAtARetransmission) {
+  const uint32_t seq = client_.next;
+  expect_waits(client_.data(kOdd));
+  client_.answered(8);
+  expect_waits(client_.segment(seq, PSH, kOdd));
+  expect_waits(client_.segment(client_.next - 2, PSH, "\r\nget k\r\n"));
+}
+
+TEST_P(Join, BytesFromBeforeAreNotSentAndNotCountedTwice) {
+  const uint32_t before = client_.next;
+  expect_waits(client_.data(kOdd));
+  client_.answered(8);
+  expect_joins(client_.data(kGet));
+  ASSERT_FALSE(HasFatalFailure());
+  mark();
+  capture(client_.segment(before, PSH, kOdd)).none();
+  EXPECT_EQ(moved()["observed"], 0);
+  deliver(consumed(target_.syn_ack()));
+  EXPECT_EQ(target_.received, kGet);
+}
+
+TEST_P(Join, AgainAfterABreakAndAPause) {
+  open();
+  deliver(capture(client_.data(kGet)));
+  consumed(target_.rst()).none();
+  mark();
+  client_.answered(5);
+  capture(client_.data(kGet)).none(); // too early
+  EXPECT_EQ(moved()["excluded.backoff"], 7);
+  target_ = Target{};
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  Frames sent;
+  while (sent.empty() && std::chrono::steady_clock::now() < deadline) {
+    client_.answered(5);
+    sent = capture(client_.data(kGet));
+  }
+  ASSERT_EQ(sent.size(), 1u) << "the flow did not join again";
+  EXPECT_EQ(sent[0].flags, SYN);
+  EXPECT_EQ(sent[0].seq, client_.next - 7 - 1);
+  EXPECT_EQ(moved()["joined"], 1);
+}
+
+// Which evidence counts is the mapping's to say.
+class JoinMemcached : public Join {
+  Config config() const override {
+    Config c = default_config();
+    c.mappings[0].application = DP_APP_MEMCACHED;
+    return c;
+  }
+};
+DOPPEL_ALL_MODES(JoinMemcached);
+
+TEST_P(JoinMemcached, AlwaysWantsACommand) {
+  expect_waits(client_.data(kOdd));
+  client_.answered(8);
+  expect_waits(client_.data(kOdd));
+  client_.answered(8);
+  expect_joins(client_.data(kGet));
+}
+
+class JoinAny : public Join {
+  Config config() const override {
+    Config c = default_config();
+    c.mappings[0].application = DP_APP_ANY;
+    return c;
+  }
+};
+DOPPEL_ALL_MODES(JoinAny);
+
+TEST_P(JoinAny, GoesByAnswersAlone) {
+  expect_waits(client_.data(kGet));
+  expect_waits(client_.data(kGet));
+  client_.answered(8);
+  expect_joins(client_.data(kOdd));
+}
+
+} // namespace
+} // namespace doppel::bpftest

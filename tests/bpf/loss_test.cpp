@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+// Losses on the way to the target (design, 4.6; RFC 5681, 6298, 6675).
+#include "tests/bpf/session.h"
+
+namespace doppel::bpftest {
+namespace {
+
+using namespace packet;
+
+constexpr size_t kSize = 1448; // of each segment of these tests: what one can carry at most
+
+class Loss : public Session {
+protected:
+  void SetUp() override {
+    Session::SetUp();
+    if (IsSkipped() || HasFatalFailure())
+      return;
+    open();
+    consumed(target_.ack()).none(); // its window, as all later ACKs tell it
+  }
+  // `n` segments leave, and nothing of them arrives.
+  void send_and_lose(unsigned n) {
+    for (unsigned i = 0; i < n; i++)
+      ASSERT_EQ(capture(client_.data(segment_text(i))).size(), 1u);
+    mark();
+  }
+  static std::string segment_text(unsigned i) { return filler(kSize, i); }
+  uint32_t at(unsigned i) const { return client_.isn + 1 + static_cast<uint32_t>(i * kSize); }
+  // An ACK at the first hole that reports segments [from, to) as arrived.
+  Packet sack(unsigned from, unsigned to) {
+    return target_.ack().options({opt::nop(), opt::nop(),
+                                  opt::timestamps(target_.tsval, client_.tsval), opt::nop(),
+                                  opt::nop(), opt::sack({{at(from), at(to)}})});
+  }
+  View resent(unsigned i) { return expected().made(at(i), PSH, segment_text(i)); }
+};
+DOPPEL_ALL_MODES(Loss);
+
+// PSH is the resender's choice.
+const std::vector<std::string> kPush = {"tcp.flags"};
+
+TEST_P(Loss, ThreeDuplicateAcks) {
+  send_and_lose(5);
+  consumed(target_.ack()).none();
+  consumed(target_.ack()).none();
+  consumed(target_.ack()).are({resent(0)}, kPush);
+  EXPECT_EQ(moved()["event.fast_retransmit"], 1);
+  EXPECT_EQ(moved()["resent"], 1);
+  EXPECT_EQ(moved()["copied"], 0);
+  consumed(target_.ack()).none();
+  EXPECT_EQ(moved()["resent"], 1) << "once for one loss";
+}
+
+TEST_P(Loss, PartialAckShowsTheNextHole) {
+  // Without SACK: RFC 6582, 3.2.
+  send_and_lose(5);
+  for (int i = 0; i < 3; i++)
+    consumed(target_.ack());
+  target_.received_next = at(2);
+  consumed(target_.ack()).are({resent(2)}, kPush);
+  target_.received_next = at(5);
+  consumed(target_.ack()).none();
+  EXPECT_EQ(moved()["resent"], 2);
+  EXPECT_EQ(moved()["delivered"], static_cast<int64_t>(5 * kSize));
+}
+
+TEST_P(Loss, SackNamesTheHoles) {
+  send_and_lose(6);
+  // 0 and 3 are lost.
+  target_.received_next = at(0);
+  Frames sent;
+  for (auto [from, to] : {std::pair{4u, 6u}, {1u, 3u}})
+    for (const View &v : consumed(sack(from, to)))
+      sent.push_back(v);
+  sent.are({resent(0), resent(3)}, kPush);
+  target_.received_next = at(6);
+  consumed(target_.ack()).none();
+  EXPECT_EQ(moved()["resent"], 2);
+  EXPECT_EQ(moved()["in_flight"], -static_cast<int64_t>(6 * kSize));
+}
+
+TEST_P(Loss, AnswersAndWindowUpdatesAreNoDuplicates) {
+  send_and_lose(3);
+  for (int i = 0; i < 5; i++) {
+    for (const View &v : consumed(target_.response("VALUE")))
+      EXPECT_TRUE(v.payload.empty());
+    target_.window++;
+    consumed(target_.ack()).none();
+  }
+  EXPECT_EQ(moved()["resent"], 0);
+}
+
+TEST_P(Loss, DuplicatesWithNothingOutstandingAreNoLoss) {
+  for (int i = 0; i < 5; i++)
+    consumed(target_.ack()).none();
+  EXPECT_EQ(moved()["resent"], 0);
+  EXPECT_EQ(moved()["event.fast_retransmit"], 0);
+}
+
+TEST_P(Loss, ForgedSackBlocksAreIgnored) {
+  send_and_lose(3);
+  const Packet base = target_.ack();
+  for (auto [from, to] :
+       {std::pair{at(90), at(95)}, {at(0) - 5000, at(0) - 4000}, {at(2), at(1)}, {0u, 0u}})
+    consumed(Packet(base).options({opt::nop(), opt::nop(), opt::sack({{from, to}})}));
+  EXPECT_EQ(moved()["delivered"], 0);
+  target_.received_next = at(3);
+  consumed(target_.ack()).none();
+  EXPECT_EQ(moved()["delivered"], static_cast<int64_t>(3 * kSize));
+}
+
+TEST_P(Loss, NewDataGoesOnDuringARecovery) {
+  send_and_lose(4);
+  for (int i = 0; i < 3; i++)
+    consumed(target_.ack());
+  const Frames sent = capture(client_.data(segment_text(4)));
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].seq, at(4));
+  EXPECT_EQ(sent[0].text(), segment_text(4));
+}
+
+TEST_P(Loss, ResendsAreBounded) {
+  // However often the target repeats itself, a loss is repaired once before a timeout.
+  send_and_lose(8);
+  size_t frames = 0;
+  for (int i = 0; i < 100; i++)
+    frames += consumed(target_.ack()).size();
+  EXPECT_LE(frames, 8u);
+}
+
+// Timeouts within a test's patience. The keeper's part is played by the test.
+class Timeout : public Session {
+protected:
+  Config config() const override {
+    Config c = default_config();
+    c.limits.rto_min_ms = 50;
+    c.limits.rto_max_ms = 100;
+    c.limits.tries = 3;
+    c.limits.syn_tries = 2;
+    return c;
+  }
+  // What the shadow sends when its timer has expired.
+  Frames wake() {
+    EXPECT_TRUE(plane().wait_for_wake(slot(), 5000)) << "the timer did not ask for a resend";
+    plane().poke(slot(), DP_POKE_RESEND);
+    return collect().sent;
+  }
+  // Waits until the shadow is given up.
+  void wait_for_the_end() {
+    for (int i = 0; i < 100 && !plane().open_slots().empty(); i++)
+      if (plane().wait_for_wake(slot(), 50))
+        plane().poke(slot(), DP_POKE_RESEND);
+    collect();
+    EXPECT_TRUE(plane().open_slots().empty());
+  }
+};
+DOPPEL_ALL_MODES(Timeout);
+
+TEST_P(Timeout, SynIsSentAgain) {
+  knock();
+  const Frames sent = wake();
+  ASSERT_EQ(sent.size(), 1u) << sent.text();
+  EXPECT_EQ(sent[0].flags, SYN);
+  EXPECT_EQ(sent[0].seq, client_.isn);
+  EXPECT_EQ(sent[0].sport, target_.shadow_port);
+  EXPECT_EQ(moved()["event.syn_retransmit"], 1);
+  consumed(target_.syn_ack()).are({expected().made(client_.isn + 1, 0)});
+}
+
+TEST_P(Timeout, SilentTargetIsGivenUp) {
+  knock();
+  capture(client_.data("get k\r\n")).none();
+  mark();
+  wait_for_the_end();
+  EXPECT_EQ(moved()["lost.target_timeout"], 7);
+  EXPECT_EQ(moved()["broken"], 1);
+}
+
+TEST_P(Timeout, LastSegmentIsSentAgain) {
+  open();
+  capture(client_.data("get k\r\n"));
+  mark();
+  wake().are({expected().made(client_.isn + 1, PSH, "get k\r\n")}, kPush);
+  EXPECT_EQ(moved()["resent"], 1);
+  EXPECT_EQ(moved()["event.timeout_retransmit"], 1);
+  target_.received_next = client_.next;
+  consumed(target_.ack()).none();
+  EXPECT_EQ(moved()["delivered"], 7);
+}
+
+TEST_P(Timeout, FinIsSentAgain) {
+  open();
+  capture(client_.fin());
+  wake().are({expected().made(client_.next - 1, FIN)});
+}
+
+TEST_P(Timeout, TargetThatStopsAnsweringIsGivenUp) {
+  open();
+  capture(client_.data("get k\r\n"));
+  mark();
+  wait_for_the_end();
+  EXPECT_EQ(moved()["lost.target_timeout"], 7);
+  EXPECT_EQ(moved()["in_flight"], -7);
+}
+
+TEST_P(Timeout, ClosedWindowIsProbed) {
+  // RFC 9293, 3.8.6.1: the window update may have been lost.
+  open();
+  target_.window = 0;
+  consumed(target_.ack()).none();
+  capture(client_.data("get k\r\n")).none();
+  for (int i = 0; i < 5; i++) { // answered, so it is never a reason to give up
+    const Frames sent = wake();
+    ASSERT_EQ(sent.size(), 1u) << sent.text();
+    EXPECT_TRUE(sent[0].faults.empty());
+    EXPECT_LE(sent[0].payload.size(), 1u);
+    consumed(target_.ack());
+  }
+  target_.window = 502;
+  Frames sent = consumed(target_.ack());
+  std::string text;
+  for (const View &v : sent)
+    text += v.text();
+  EXPECT_NE(std::string("get k\r\n").find(text), std::string::npos);
+  EXPECT_EQ(plane().open_slots().size(), 1u);
+}
+
+TEST_P(Timeout, AcknowledgedShadowIsLeftAlone) {
+  open();
+  capture(client_.data("get k\r\n"));
+  target_.received_next = client_.next;
+  consumed(target_.ack()).none();
+  EXPECT_FALSE(plane().wait_for_wake(slot(), 400)) << "nothing is outstanding";
+  EXPECT_EQ(plane().open_slots().size(), 1u);
+}
+
+} // namespace
+} // namespace doppel::bpftest
