@@ -43,7 +43,7 @@ DP_GLOBAL int checksum_ok(struct __sk_buff *skb, const struct pkt *p)
 		return false;
 	len = p->offset - DP_TCP_OFF + p->payload;
 	pseudo = pseudo_sum(p->saddr, p->daddr, len);
-	if (p->check == csum_fold(pseudo) || skb->gso_segs > 1)
+	if (p->check == csum_fold(pseudo) || skb->gso_size)
 		return true;
 	if (bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0)
 		return true;
@@ -77,6 +77,8 @@ static __always_inline __u32 extend_locked(struct dp_shadow *sh, __u32 from, __u
 	return added;
 }
 
+#define DP_HOLE_NS                                                                                 \
+	5000000000ull	 /* a hole this old will not be filled: the source had it otherwise */
 #define DP_JOIN_WSCALE 7 /* 8 MB, Linux' own choice for its default buffers */
 
 enum capture_action {
@@ -89,9 +91,10 @@ enum capture_action {
 static __always_inline bool copyable(struct __sk_buff *skb, const struct pkt *p,
 				     const struct dp_shadow *sh)
 {
-	__u32 size = skb->gso_size ?: p->payload;
+	__u32 size = (skb->gso_size ?: p->payload) + p->optlen;
+	__u32 room = sh->mss + (sh->flags & DP_SH_TS ? DP_TS_LEN : 0);
 
-	return p->plain && !(p->flags & ~(TCP_ACK | TCP_PSH)) && size <= sh->mss &&
+	return p->plain && !(p->flags & ~(TCP_ACK | TCP_PSH)) && size <= room &&
 	       (p->has_ts || !(sh->flags & DP_SH_TS)) && skb->gso_segs < 65535;
 }
 
@@ -135,22 +138,40 @@ DP_GLOBAL int capture_overrun(struct __sk_buff *skb, const struct pkt *p, __u32 
 	struct dp_flow *f;
 	__u32 to, from;
 
-	if (!p || !sh || !shadow_break(slot, gen, why))
+	if (!p || !sh)
 		return 0;
+	/* Read before the break: after it the slot may be another flow's. */
 	key = sh->key;
 	l = ledger_cell(key.mapping, key.target);
 	to = p->seq + p->payload;
 	from = seq_max(p->seq, sh->end);
+	o.a = sh->nxt;
+	o.b = (__u32)(TCP_RST | TCP_ACK) << 16;
+	if (!l || !shadow_break(slot, gen, why))
+		return 0;
 	if (seq_after(to, from)) {
 		ledger_exclude(l, DP_EXCLUDED_backoff, to - from);
 		f = bpf_map_lookup_elem(&flows, &key);
 		if (f && f->slot == DP_NO_SLOT)
 			f->next = to;
 	}
-	o.a = sh->nxt;
-	o.b = (__u32)(TCP_RST | TCP_ACK) << 16;
 	if (order_clone(skb, &o, 0))
 		ledger_event(l, DP_EVENT_clone_failed);
+	return 0;
+}
+
+/* The client has begun a new connection on the ports of this one. */
+DP_GLOBAL int capture_supersede(struct __sk_buff *skb, __u32 slot, __u32 gen)
+{
+	struct order o = {.kind = DP_ORDER_SEGMENT, .slot = slot, .gen = gen};
+	struct dp_shadow *sh = shadow_at(slot);
+
+	if (!sh)
+		return 0;
+	o.a = sh->nxt;
+	o.b = (__u32)(TCP_RST | TCP_ACK) << 16;
+	if (shadow_break(slot, gen, DP_LOST_superseded))
+		order_clone(skb, &o, 0);
 	return 0;
 }
 
@@ -162,8 +183,9 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 	__u64 now = bpf_ktime_get_coarse_ns();
 	struct dp_shadow *sh = shadow_at(slot);
 	enum capture_action act = ACT_NONE;
-	bool arm = false, ooo = false, waits = false, persist = false, fresh;
-	__u32 from, to, added = 0, rto_ms = 0;
+	bool ooo = false, waits = false, tidy = false, fresh;
+	__u64 arm;
+	__u32 from, to, floor, added = 0;
 	struct dp_ledger *ledger;
 	struct order o = {};
 	int chunks = 0;
@@ -174,29 +196,58 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 	if (!ledger)
 		return 0;
 	to = p->seq + p->payload;
-	from = seq_max(p->seq, sh->end);
-	fresh = p->payload && seq_after(to, from);
-	if (fresh) {
-		if (to - sh->una > cfg.flow_cap) {
-			/* Out of every window, it is not the stream's (RFC 9293, 3.10.7.4). */
-			return to - sh->end <= DP_MAX_CAP ? 1 + DP_LOST_flow_cap : 0;
-		}
-		chunks = capture_store(skb, p, slot, gen, from);
-		if (chunks < 0)
-			return 1 + DP_LOST_store_full;
-	}
 
+	/* As a writer, so that nobody gives away the chunks under our hands. */
 	bpf_spin_lock(&sh->lock);
 	if (sh->gen != gen || !shadow_open(sh)) {
 		bpf_spin_unlock(&sh->lock);
-		if (chunks)
-			ledger->chunks -= store_free(slot, gen, from, to + DP_CHUNK - 1);
+		ledger_exclude(ledger, DP_EXCLUDED_backoff, p->payload);
 		return 0;
+	}
+	from = seq_max(p->seq, sh->end);
+	/* Nothing follows a FIN (RFC 9293, 3.10.4), once it is in its place. */
+	fresh = p->payload && seq_after(to, from) &&
+		!((sh->flags & DP_SH_CLIENT_FIN) && sh->fin == sh->end);
+	if (fresh && to - sh->una > cfg.flow_cap) {
+		bool far = seq_after(p->seq, sh->end);
+
+		bpf_spin_unlock(&sh->lock);
+		/* Out of order and out of every window, it is not the stream's. */
+		return far ? 0 : 1 + DP_LOST_flow_cap;
+	}
+	if (fresh && sh->n_ooo && now - sh->hole_ns > DP_HOLE_NS) {
+		bpf_spin_unlock(&sh->lock);
+		return 1 + DP_LOST_client_gap;
+	}
+	sh->writers += fresh;
+	bpf_spin_unlock(&sh->lock);
+
+	if (fresh)
+		chunks = capture_store(skb, p, slot, gen, from);
+
+	bpf_spin_lock(&sh->lock);
+	if (fresh)
+		tidy = shadow_writer_done_locked(sh);
+	if (!shadow_open(sh)) {
+		floor = sh->floor;
+		to = seq_max(to + DP_CHUNK, sh->top);
+		bpf_spin_unlock(&sh->lock);
+		if (fresh)
+			ledger_exclude(ledger, DP_EXCLUDED_backoff, p->payload);
+		if (tidy)
+			shadow_release(ledger, slot, gen, floor, to);
+		return 0;
+	}
+	if (chunks < 0) {
+		bpf_spin_unlock(&sh->lock);
+		return 1 + DP_LOST_store_full;
 	}
 	sh->seen_ns = now;
 	if (p->has_ts && seq_after(p->tsval, sh->ts_val))
 		sh->ts_val = p->tsval;
-	if (fresh && !((sh->flags & DP_SH_CLIENT_FIN) && seq_after(to, sh->fin))) {
+	if (fresh) {
+		bool hole = sh->n_ooo;
+
 		ooo = seq_after(from, sh->end);
 		added = extend_locked(sh, from, to);
 		if (added == 0xffffffff) {
@@ -205,12 +256,20 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 		}
 		sh->observed += added;
 		sh->ack_last = p->ack;
+		if (!hole || !ooo)
+			sh->hole_ns = now;
+		if (p->flags & TCP_PSH)
+			sh->flags |= DP_SH_PUSH;
+		else
+			sh->flags &= ~DP_SH_PUSH;
+		/* A FIN that was seen ahead of bytes which go on behind it was not the client's. */
+		if ((sh->flags & DP_SH_CLIENT_FIN) && seq_after(sh->end, sh->fin))
+			sh->flags &= ~DP_SH_CLIENT_FIN;
 	}
-	/* A FIN or RST counts where the source can take it: not beyond a hole of the stream by
-	 * more than what was captured, and once.
-	 */
-	if ((p->flags & TCP_FIN) && !(sh->flags & DP_SH_CLIENT_FIN) && !seq_before(to, sh->end) &&
-	    to - sh->end <= DP_MAX_CAP) {
+	/* The FIN that continues the stream is the one; another may still turn out to be it. */
+	if ((p->flags & TCP_FIN) &&
+	    (to == sh->end || (!(sh->flags & DP_SH_CLIENT_FIN) && seq_after(to, sh->end) &&
+			       to - sh->end <= cfg.flow_cap))) {
 		sh->flags |= DP_SH_CLIENT_FIN;
 		sh->fin = to;
 	}
@@ -238,31 +297,30 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 			o.b = sh->flags & DP_SH_TS ? sh->ts_recent : 0;
 			o.c = sh->ts_val;
 		} else if (shadow_may_send(sh) || (sh->flags & DP_SH_DUE)) {
-			act = ACT_WORK;
+			/* A large carrier costs a copy of itself: the target's next
+			 * acknowledgement, if one is to come, is a better one.
+			 */
+			if (skb->len <= DP_LARGE || sh->una == sh->nxt || (sh->flags & DP_SH_DUE))
+				act = ACT_WORK;
 			waits = added && (__s32)(shadow_window_end(sh) - to) < 0;
 		} else {
 			waits = added;
-			if (waits && !sh->due_ns) { /* persist */
-				shadow_restart_rto_locked(sh, now);
-				persist = true;
-			}
 		}
+		if (!sh->due_ns && (waits || act == ACT_WORK)) /* persist, or a clone that fails */
+			shadow_restart_rto_locked(sh, now);
 	} else if (sh->flags & DP_SH_DUE) {
 		act = ACT_WORK;
 	}
-	if ((act != ACT_NONE || persist) && !(sh->flags & DP_SH_TIMER)) {
-		sh->flags |= DP_SH_TIMER;
-		arm = true;
-		rto_ms = sh->rto_ms;
-	}
+	arm = shadow_arm_locked(sh, now);
+	floor = sh->floor;
 	bpf_spin_unlock(&sh->lock);
 
 	ledger_accept(ledger, added);
 	/* Another CPU was faster with the same bytes; do not resurrect freed chunks. */
-	if (chunks && !added)
-		ledger->chunks -= store_free(slot, gen, from, sh->floor);
+	if (chunks > 0)
+		ledger->chunks -= store_free(slot, gen, from, seq_min(to, floor));
 	if (arm)
-		bpf_timer_start(&sh->timer, rto_ms * NSEC_PER_MSEC, 0);
+		bpf_timer_start(&sh->timer, arm, 0);
 	if (ooo && added)
 		ledger->event[DP_EVENT_out_of_order]++;
 	if (p->payload && !added)
@@ -312,36 +370,51 @@ static __always_inline void capture_excluded(const struct pkt *p, const struct d
  * Over the ceiling: the whole flow leaves. What its shadow has taken is still delivered, then it
  * closes; the flow may join again at a request boundary when the pause is over.
  */
-static __always_inline void capture_shed(struct dp_flow *flow)
+static __noinline int capture_shed(struct __sk_buff *skb, struct dp_flow *flow)
 {
+	struct order o = {.kind = DP_ORDER_WORK, .slot = flow->slot, .gen = flow->gen};
 	struct dp_shadow *sh = shadow_at(flow->slot);
+	__u64 now = bpf_ktime_get_coarse_ns(), arm;
+	__u32 lost, next, ack, push;
 	struct dp_ledger *l;
-	__u32 lost = 0;
 
 	if (!sh)
-		return;
+		return 0;
 	bpf_spin_lock(&sh->lock);
-	if (sh->gen == flow->gen && !(sh->flags & DP_SH_CLIENT_FIN)) {
-		lost = shadow_pending_locked(sh);
-		shadow_forget_ooo_locked(sh);
-		lost -= shadow_pending_locked(sh);
-		sh->flags |= DP_SH_CLIENT_FIN;
-		sh->fin = sh->end;
+	if (sh->gen != flow->gen || !shadow_open(sh) || (sh->flags & DP_SH_CLIENT_FIN)) {
+		bpf_spin_unlock(&sh->lock);
+		return 0;
 	}
-	flow->next = sh->end;
-	flow->ack = sh->ack_last;
+	lost = shadow_pending_locked(sh);
+	shadow_forget_ooo_locked(sh);
+	lost -= shadow_pending_locked(sh);
+	sh->flags |= DP_SH_CLIENT_FIN;
+	sh->fin = sh->end;
+	next = sh->end;
+	ack = sh->ack_last;
+	push = sh->flags & DP_SH_PUSH;
+	if (!sh->due_ns)
+		shadow_restart_rto_locked(sh, now);
+	arm = shadow_arm_locked(sh, now);
 	bpf_spin_unlock(&sh->lock);
+	if (arm)
+		bpf_timer_start(&sh->timer, arm, 0);
 	flow->slot = DP_NO_SLOT;
 	flow->excluded = DP_EXCLUDED_shed;
+	flow->next = next;
+	flow->ack = ack;
 	flow->seen = 1;
 	flow->evidence = 1;
-	flow->push = 1;
-	flow->retry_ns = bpf_ktime_get_coarse_ns() + 1000 * NSEC_PER_MSEC;
+	flow->push = !!push;
+	flow->retry_ns = now + 1000 * NSEC_PER_MSEC;
 	flow->retry_ns += bpf_get_prandom_u32() % 1000 * NSEC_PER_MSEC;
 	l = ledger_cell(sh->key.mapping, sh->key.target);
 	if (l)
 		l->waiting++;
 	ledger_lose(l, DP_LOST_client_gap, lost);
+	if (order_clone(skb, &o, 0))
+		ledger_event(l, DP_EVENT_clone_failed);
+	return 0;
 }
 
 static __noinline int note_syn(struct __sk_buff *skb, const struct pkt *p,
@@ -361,6 +434,13 @@ static __noinline int note_syn(struct __sk_buff *skb, const struct pkt *p,
 	syn.ttl = p->ttl;
 	bpf_map_update_elem(&syns, key, &syn, BPF_ANY);
 	return 0;
+}
+
+/* On a server only what a socket of it takes; a client host's own packets need no proof. */
+static __always_inline bool may_begin(struct __sk_buff *skb, const struct pkt *p,
+				      const struct dp_mapping *m)
+{
+	return (m->flags & (DP_MAP_ANY_HOST | DP_MAP_EGRESS)) || socket_takes(skb, p);
 }
 
 /* A packet far from where the flow's stream stands: has the client reused its port? */
@@ -437,10 +517,18 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 		note_syn(skb, p, &key);
 		return FIND_DONE;
 	}
+	/* RFC 9293, 3.10.7.4: a segment of an open connection has ACK, and no SYN. */
+	if ((p->flags & TCP_SYN) || !(p->flags & (TCP_ACK | TCP_RST)))
+		return FIND_DONE;
+	c = bpf_map_lookup_elem(&control, &zero);
+	if (c && c->paused) {
+		ledger_exclude(l, DP_EXCLUDED_paused, p->payload);
+		return FIND_DONE;
+	}
 	flow = bpf_map_lookup_elem(&flows, &key);
-	if (flow && new_incarnation(p, &key, flow)) {
+	if (flow && new_incarnation(p, &key, flow) && may_begin(skb, p, m)) {
 		if (flow->slot != DP_NO_SLOT)
-			shadow_break(flow->slot, flow->gen, DP_LOST_superseded);
+			capture_supersede(skb, flow->slot, flow->gen);
 		if (flow->slot == DP_NO_SLOT && !bpf_map_delete_elem(&flows, &key))
 			l->waiting--;
 		flow = NULL;
@@ -466,15 +554,10 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 		struct dp_pace *pace = pace_of(idx, t);
 
 		if (pace && pace_over(m, pace, bpf_ktime_get_coarse_ns(), p->payload)) {
-			capture_shed(flow);
+			capture_shed(skb, flow);
 			capture_excluded(p, &key, l, flow);
 			return FIND_DONE;
 		}
-	}
-	c = bpf_map_lookup_elem(&control, &zero);
-	if (c && c->paused) {
-		ledger_exclude(l, DP_EXCLUDED_paused, p->payload);
-		return FIND_DONE;
 	}
 	return flow_found(flow);
 }
@@ -549,6 +632,14 @@ DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 w
 		b.wscale = DP_JOIN_WSCALE;
 		b.breaks = f ? f->breaks : 0;
 		open = true;
+	}
+	if (!may_begin(skb, p, m)) {
+		flow.excluded = DP_EXCLUDED_no_socket;
+		if (!f) {
+			ledger_exclude(l, flow.excluded, p->payload);
+			return FIND_DONE;
+		}
+		open = false;
 	}
 	if (open) {
 		slot = shadow_birth(skb, &key, &b, l);
@@ -626,6 +717,12 @@ static __always_inline int capture(struct __sk_buff *skb, __u8 direction)
 	if (direction == DP_DIR_INGRESS && skb->pkt_type == PACKET_OTHERHOST &&
 	    !(m->flags & DP_MAP_ANY_HOST))
 		return TC_ACT_UNSPEC;
+	/* What goes to a target itself is a client's own business, or a copy of ours on its way. */
+	for (__u32 t = 0; t < DP_MAX_TARGETS; t++) {
+		if (t < m->n_targets && p.daddr == m->target[t].address.w[3] &&
+		    port - m->target[t].port <= m->ports)
+			return TC_ACT_UNSPEC;
+	}
 	if (v == PKT_TCP) {
 		if (p.payload && !checksum_ok(skb, &p)) {
 			ledger_event(ledger_cell(idx, 0), DP_EVENT_bad_checksum);

@@ -8,7 +8,8 @@
 #include "segment.bpf.h"
 
 /* Segments that one event may send: bounded work, and the ACK of any of them is the next event. */
-#define DP_BURST 16
+#define DP_BURST       16
+#define DP_LARGE_BURST 2
 
 enum sent {
 	SENT_NEW = 0,
@@ -25,8 +26,14 @@ static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct seg
 
 	*kind = SENT_CONTROL;
 	g->len = 0;
-	if (!shadow_open(sh))
-		return false;
+	if (!shadow_open(sh)) {
+		if (!(sh->flags & DP_SH_RST_OWED))
+			return false;
+		sh->flags &= ~DP_SH_RST_OWED;
+		g->seq = sh->nxt;
+		g->flags = TCP_RST | TCP_ACK;
+		return true;
+	}
 	if ((sh->flags & DP_SH_CLIENT_RST) && sh->una == sh->end) {
 		g->seq = sh->nxt;
 		g->flags = TCP_RST | TCP_ACK;
@@ -115,48 +122,45 @@ static long work_one(__u32 i, struct work *w)
 	bpf_spin_lock(&sh->lock);
 	some = sh->gen == w->gen && next_segment_locked(sh, &g, w->now, &kind);
 	if (some && (g.flags & TCP_RST))
-		shadow_end_locked(sh, &rest);
+		shadow_end_locked(sh, &rest, true);
 	bpf_spin_unlock(&sh->lock);
 	if (!some)
 		return 1;
-	if (rest.ended)
-		shadow_bury(w->slot, &rest, -1);
 	o.a = g.seq;
 	o.b = g.len | (__u32)g.flags << 16;
 	if (order_clone(w->skb, &o, 0))
 		ledger_event(w->ledger, DP_EVENT_clone_failed);
 	if (!w->ledger)
-		return 1;
-	if (kind == SENT_AGAIN)
+		kind = SENT_CONTROL;
+	else if (kind == SENT_AGAIN)
 		w->ledger->resent++;
 	else if (kind == SENT_SYN_AGAIN)
 		w->ledger->event[DP_EVENT_syn_retransmit]++;
 	else if (kind == SENT_NEW)
 		w->ledger->copied++;
+	if (rest.ended) /* after the RST: from here on the slot may be another flow's */
+		shadow_bury(w->slot, &rest, -1);
 	return g.flags & TCP_RST ? 1 : 0;
 }
 
 static __always_inline void do_work(struct __sk_buff *skb, struct dp_shadow *sh, __u32 slot)
 {
 	struct work w = {.skb = skb, .sh = sh, .slot = slot, .gen = sh->gen};
-	bool arm = false;
-	__u32 ms = 0;
+	/* Trimming makes it linear but does not shrink it, and every clone is charged for it. */
+	__u32 burst = skb->len > DP_LARGE ? DP_LARGE_BURST : DP_BURST;
+	__u64 arm;
 
 	/* One trim for all the segments that are cloned from this carrier. */
 	if (skb->len > DP_OPT_OFF && bpf_skb_change_tail(skb, DP_OPT_OFF, 0))
 		return;
 	w.ledger = ledger_cell(sh->key.mapping, sh->key.target);
 	w.now = bpf_ktime_get_coarse_ns();
-	bpf_loop(DP_BURST, work_one, &w, 0);
+	bpf_loop(burst, work_one, &w, 0);
 	bpf_spin_lock(&sh->lock);
-	if (shadow_open(sh) && sh->due_ns && !(sh->flags & DP_SH_TIMER)) {
-		sh->flags |= DP_SH_TIMER;
-		arm = true;
-		ms = sh->rto_ms;
-	}
+	arm = shadow_open(sh) ? shadow_arm_locked(sh, w.now) : 0;
 	bpf_spin_unlock(&sh->lock);
 	if (arm)
-		bpf_timer_start(&sh->timer, ms * NSEC_PER_MSEC, 0);
+		bpf_timer_start(&sh->timer, arm, 0);
 }
 
 static __always_inline void do_poke(struct __sk_buff *skb, struct dp_shadow *sh, __u32 slot)
@@ -173,17 +177,17 @@ static __always_inline void do_poke(struct __sk_buff *skb, struct dp_shadow *sh,
 		sh->flags |= DP_SH_CLIENT_FIN;
 		sh->fin = sh->end;
 	} else if (op == DP_POKE_RESET) {
-		shadow_end_locked(sh, &rest);
+		shadow_end_locked(sh, &rest, true);
 	}
 	bpf_spin_unlock(&sh->lock);
 	ledger_lose(ledger_cell(sh->key.mapping, sh->key.target), DP_LOST_client_gap, lost);
 	if (rest.ended) {
 		struct order o = {.kind = DP_ORDER_SEGMENT, .slot = slot, .gen = rest.gen};
 
-		shadow_bury(slot, &rest, DP_LOST_detached);
 		o.a = sh->nxt;
 		o.b = (__u32)(TCP_RST | TCP_ACK) << 16;
 		order_clone(skb, &o, 0);
+		shadow_bury(slot, &rest, DP_LOST_detached);
 		return;
 	}
 	do_work(skb, sh, slot);

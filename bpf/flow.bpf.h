@@ -22,6 +22,44 @@ struct flow_birth {
 	__u32 slot; /* from claim_port() */
 };
 
+/* include/net/tcp_states.h */
+#define TCP_ESTABLISHED	 1
+#define TCP_CLOSE_WAIT	 8
+#define TCP_NEW_SYN_RECV 12
+
+/*
+ * TC ingress comes before netfilter and before TCP: whatever a stranger sends is seen here. A
+ * shadow may begin only where a socket of this host takes the packet: it completes a handshake
+ * that the socket answered, or continues its stream. 4 MB covers what is still in the backlog.
+ */
+DP_GLOBAL int socket_takes(struct __sk_buff *skb, const struct pkt *p)
+{
+	struct tcp_request_sock *req;
+	struct bpf_sock_tuple t = {};
+	struct bpf_tcp_sock *tp;
+	struct bpf_sock *sk;
+	int yes = 0;
+
+	if (!p)
+		return 0;
+	t.ipv4.saddr = p->saddr;
+	t.ipv4.daddr = p->daddr;
+	t.ipv4.sport = p->sport;
+	t.ipv4.dport = p->dport;
+	sk = bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	if (sk->state == TCP_NEW_SYN_RECV) {
+		req = bpf_skc_to_tcp_request_sock(sk);
+		yes = req && req->snt_isn + 1 == p->ack;
+	} else if (sk->state >= TCP_ESTABLISHED && sk->state <= TCP_CLOSE_WAIT) {
+		tp = bpf_tcp_sock(sk);
+		yes = tp && p->seq + p->payload - tp->rcv_nxt <= (4u << 20);
+	}
+	bpf_sk_release(sk);
+	return yes;
+}
+
 struct port_search {
 	struct __sk_buff *skb;
 	struct bpf_sock_tuple tuple;
@@ -102,11 +140,17 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 	target = target_at(m, t);
 	mss = target->mtu > DP_HEADERS ? target->mtu - DP_HEADERS : 536;
 
+	/* Identity first: the slot is nobody's until its state says so. */
+	sh->key = key;
+	sh->address = target->address;
+	sh->shadow_addr = target->shadow_addr;
+	sh->target_port = b->target_port;
+	sh->shadow_port = bpf_htons(cfg.port_first + slot);
+	sh->oif = target->oif;
+
 	bpf_spin_lock(&sh->lock);
 	sh->gen = (sh->gen + 1) & 0x7fffffff; /* so that slot and gen fit a positive long */
-	sh->state = DP_SYN_SENT;
-	sh->flags = (b->flags & (DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE | DP_SH_JOINED)) |
-		    (sh->flags & DP_SH_TIMER);
+	sh->flags = (b->flags & (DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE | DP_SH_JOINED));
 	shadow_forget_ooo_locked(sh);
 	shadow_forget_sack_locked(sh);
 	sh->dupacks = 0;
@@ -135,16 +179,15 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 	sh->opened_ns = now;
 	sh->seen_ns = now;
 	sh->observed = 0;
+	sh->ack_last = 0;
+	sh->writers = 0;
 	sh->delivered = 0;
 	sh->resent = 0;
 	shadow_restart_rto_locked(sh, now);
+	sh->armed_ns = sh->due_ns;
+	sh->flags |= DP_SH_TIMER;
+	sh->state = DP_SYN_SENT;
 	bpf_spin_unlock(&sh->lock);
-	sh->key = key;
-	sh->address = target->address;
-	sh->shadow_addr = target->shadow_addr;
-	sh->target_port = b->target_port;
-	sh->shadow_port = bpf_htons(cfg.port_first + slot);
-	sh->oif = target->oif;
 
 	flow.slot = slot;
 	flow.gen = sh->gen;
@@ -165,7 +208,9 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 								: 1 + DP_EXCLUDED_table_full;
 	}
 	if (why) {
-		sh->state = DP_TIME_WAIT; /* nobody can see it yet: no flow leads here */
+		bpf_spin_lock(&sh->lock);
+		sh->state = DP_TIME_WAIT; /* no flow leads here */
+		bpf_spin_unlock(&sh->lock);
 		bpf_map_push_elem(&free_slots, &slot, 0);
 		return why;
 	}
@@ -179,10 +224,7 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 	/* -EBUSY on every use of the slot but the first: the timer stays with the map. */
 	bpf_timer_init(&sh->timer, &shadows, CLOCK_MONOTONIC);
 	bpf_timer_set_callback(&sh->timer, shadow_timeout);
-	bpf_spin_lock(&sh->lock);
-	sh->flags |= DP_SH_TIMER;
-	bpf_spin_unlock(&sh->lock);
-	bpf_timer_start(&sh->timer, sh->rto_ms * NSEC_PER_MSEC, 0);
+	bpf_timer_start(&sh->timer, DP_INITIAL_RTO_MS * NSEC_PER_MSEC, 0);
 	return 0;
 }
 

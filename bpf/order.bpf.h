@@ -15,6 +15,8 @@
 
 #include "maps.bpf.h"
 
+#define DP_LARGE 2048 /* bytes: a carrier that is not a single Ethernet frame */
+
 struct order {
 	__u32 kind;
 	__u32 slot;

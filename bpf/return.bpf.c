@@ -65,7 +65,7 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 	}
 	if (p->flags & TCP_RST) {
 		r->why = DP_LOST_target_refused;
-		shadow_end_locked(sh, &r->rest);
+		shadow_end_locked(sh, &r->rest, false);
 		return;
 	}
 	if (!(p->flags & TCP_SYN))
@@ -102,6 +102,8 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 	sh->dupacks = 0;
 	sh->tries = 0;
 	sh->due_ns = 0;
+	if (sh->end != sh->nxt)
+		shadow_restart_rto_locked(sh, now); /* also if its window is shut */
 	sh->flags &= ~DP_SH_DUE;
 	sh->flags |= DP_SH_ACK_DUE;
 	r->act = RET_WORK;
@@ -148,7 +150,7 @@ static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p
 	/* RFC 6298, 5.2 and 5.3. Bytes that wait for a window want the persist timer (RFC 9293,
 	 * 3.8.6.1): the same one; while the target answers it is never a reason to give up.
 	 */
-	if (moved || sh->una == sh->nxt)
+	if (moved || sh->una == sh->nxt || !wnd)
 		sh->tries = 0;
 	if (sh->una == sh->nxt) {
 		sh->flags &= ~DP_SH_DUE;
@@ -167,14 +169,15 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 {
 	__u32 to = p->seq + p->payload;
 
-	r->gen = sh->gen;
+	if (sh->gen != r->gen || !shadow_open(sh))
+		return;
 	sh->seen_ns = now;
 	if (sh->state == DP_SYN_SENT) {
 		syn_sent_locked(sh, p, opt, now, r);
 		return;
 	}
 	if (p->flags & TCP_SYN) { /* RFC 5961, 4; also our ACK of the SYN-ACK that got lost */
-		r->act = RET_ACK;
+		r->act = shadow_may_send(sh) ? RET_WORK : RET_ACK;
 		return;
 	}
 	if (!acceptable(sh, p)) {
@@ -191,7 +194,7 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 		r->why = sh->state == DP_CLOSE_WAIT || sh->state == DP_LAST_ACK
 				 ? DP_LOST_target_closed
 				 : DP_LOST_target_reset;
-		shadow_end_locked(sh, &r->rest);
+		shadow_end_locked(sh, &r->rest, false);
 		if (!r->rest.pending && (sh->flags & DP_SH_CLIENT_FIN))
 			r->why = -1; /* it was over on both sides */
 		return;
@@ -209,11 +212,15 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 		sh->ts_recent = p->tsval;
 	ack_locked(sh, p, opt, now, r);
 
+	/* A keepalive, or any old segment (RFC 9293, 3.8.4 and 3.10.7.4) */
+	if (!p->payload && !(p->flags & TCP_FIN) && seq_before(p->seq, sh->rcv_nxt))
+		sh->flags |= DP_SH_ACK_DUE;
 	if (p->payload || (p->flags & TCP_FIN)) {
 		sh->flags |= DP_SH_ACK_DUE;
 		if (seq_after(to, sh->rcv_nxt))
 			sh->rcv_nxt = to;
-		if ((p->flags & TCP_FIN) && to == sh->rcv_nxt) {
+		if ((p->flags & TCP_FIN) && to == sh->rcv_nxt &&
+		    (sh->state == DP_ESTABLISHED || sh->state == DP_FIN_WAIT)) {
 			sh->rcv_nxt = to + 1;
 			if (sh->state == DP_ESTABLISHED)
 				sh->state = DP_CLOSE_WAIT;
@@ -224,7 +231,7 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 	}
 	if (sh->state == DP_LAST_ACK && seq_after(sh->una, sh->fin)) {
 		r->why = -1;
-		shadow_end_locked(sh, &r->rest);
+		shadow_end_locked(sh, &r->rest, false);
 		r->act = sh->flags & DP_SH_ACK_DUE ? RET_ACK : RET_DROP;
 		return;
 	}
@@ -263,6 +270,10 @@ static __noinline int answer(struct __sk_buff *skb, struct dp_shadow *sh, __u32 
 		if (order_clone(skb, &o, 0))
 			ledger_event(l, DP_EVENT_clone_failed);
 		return TC_ACT_SHOT;
+	case RET_RST:
+		g.seq = p->ack;
+		g.flags = TCP_RST;
+		break;
 	case RET_ACK:
 		break;
 	default:
@@ -272,17 +283,19 @@ static __noinline int answer(struct __sk_buff *skb, struct dp_shadow *sh, __u32 
 		ledger_event(l, DP_EVENT_build_failed);
 		return TC_ACT_SHOT;
 	}
+	skb->mark = 0;
+	skb->priority = 0;
 	return bpf_redirect(skb->ifindex, 0);
 }
 
 /* Everything but the answer; returns enum return_action. */
-DP_GLOBAL int return_process(struct __sk_buff *skb, struct pkt *p, __u32 slot)
+DP_GLOBAL int return_process(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen)
 {
-	struct result r = {.why = -2, .event = -1};
+	struct result r = {.why = -2, .event = -1, .gen = gen};
 	struct tcp_options opt = {};
 	struct dp_shadow *sh = shadow_at(slot);
 	struct dp_ledger *l;
-	__u64 now;
+	__u64 now, arm;
 
 	if (!p || !sh)
 		return RET_DROP;
@@ -295,7 +308,11 @@ DP_GLOBAL int return_process(struct __sk_buff *skb, struct pkt *p, __u32 slot)
 		 * must not see it (RFC 9293, 3.10.7.4, TIME-WAIT).
 		 */
 		l->event[DP_EVENT_late_response]++;
-		return (p->flags & (TCP_FIN | TCP_RST)) == TCP_FIN ? RET_ACK : RET_DROP;
+		if (p->flags & TCP_RST)
+			return RET_DROP;
+		if (sh->flags & DP_SH_BROKEN)
+			return RET_RST;
+		return p->flags & TCP_FIN ? RET_ACK : RET_DROP;
 	}
 	if (!(p->flags & TCP_SYN))
 		parse_timestamp(skb, p);
@@ -308,7 +325,10 @@ DP_GLOBAL int return_process(struct __sk_buff *skb, struct pkt *p, __u32 slot)
 
 	bpf_spin_lock(&sh->lock);
 	process_locked(sh, p, &opt, now, &r);
+	arm = shadow_open(sh) ? shadow_arm_locked(sh, now) : 0;
 	bpf_spin_unlock(&sh->lock);
+	if (arm)
+		bpf_timer_start(&sh->timer, arm, 0);
 
 	ledger_deliver(l, r.delivered);
 	if (r.established)
@@ -349,22 +369,32 @@ static __noinline bool port_has_socket(struct __sk_buff *skb, const struct pkt *
 SEC("tc")
 int doppel_return(struct __sk_buff *skb)
 {
+	enum pkt_verdict v;
 	struct dp_shadow *sh;
 	struct pkt p = {};
-	__u32 slot;
+	__u32 slot, gen;
 
-	if (parse(skb, &p) != PKT_TCP)
+	v = parse(skb, &p);
+	if (v == PKT_NONE)
 		return TC_ACT_UNSPEC;
 	slot = bpf_ntohs(p.dport) - cfg.port_first;
 	if (slot >= cfg.slots)
 		return TC_ACT_UNSPEC;
 	sh = shadow_at(slot);
-	if (!sh || sh->state == DP_CLOSED || p.saddr != sh->address.w[3] ||
-	    p.sport != sh->target_port || p.daddr != sh->shadow_addr.w[3])
+	if (!sh || sh->state == DP_CLOSED)
+		return TC_ACT_UNSPEC;
+	gen = sh->gen; /* before the identity, which changes after it */
+	if (p.saddr != sh->address.w[3] || p.sport != sh->target_port ||
+	    p.daddr != sh->shadow_addr.w[3])
+		return TC_ACT_UNSPEC;
+	/* For another host's address on this wire: TCP would not take it either. */
+	if (skb->pkt_type != PACKET_HOST)
 		return TC_ACT_UNSPEC;
 	if (sh->state == DP_TIME_WAIT && port_has_socket(skb, &p))
 		return TC_ACT_UNSPEC;
-	return answer(skb, sh, slot, &p, return_process(skb, &p, slot));
+	if (v != PKT_TCP)
+		return TC_ACT_SHOT; /* nothing a shadow can use, and our stack would reset it */
+	return answer(skb, sh, slot, &p, return_process(skb, &p, slot, gen));
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

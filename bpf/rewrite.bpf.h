@@ -41,7 +41,7 @@ static __always_inline int rewrite_copy(struct __sk_buff *skb, const struct dp_s
 	new.h.ip.saddr = sh->shadow_addr.w[3];
 	new.h.ip.daddr = sh->address.w[3];
 	new.h.ip.tos &= ~3; /* ECN belongs to the client's path (RFC 3168) */
-	new.h.ip.ttl -= 1;
+	new.h.ip.ttl = sh->ttl;
 	new.h.ip.check = ip_checksum(&new.h.ip);
 	new.h.tcp.source = sh->shadow_port;
 	new.h.tcp.dest = sh->target_port;

@@ -33,7 +33,7 @@ static __always_inline __u32 shadow_una_byte(const struct dp_shadow *sh)
 {
 	__u32 una = sh->una;
 
-	if (una == sh->isn)
+	if (sh->state == DP_SYN_SENT)
 		return una + 1;
 	if ((sh->flags & DP_SH_CLIENT_FIN) && seq_after(una, sh->fin))
 		return sh->fin;
@@ -115,6 +115,20 @@ static __always_inline void shadow_rtt_locked(struct dp_shadow *sh, __u32 r)
 	sh->rto_ms = rto;
 }
 
+/*
+ * When the timer has to be started, so that it fires at due_ns; 0: it is armed early enough, or
+ * nothing is due. The caller starts it after unlocking. A later due_ns needs nothing: the
+ * callback looks again.
+ */
+static __always_inline __u64 shadow_arm_locked(struct dp_shadow *sh, __u64 now)
+{
+	if (!sh->due_ns || ((sh->flags & DP_SH_TIMER) && sh->armed_ns <= sh->due_ns))
+		return 0;
+	sh->flags |= DP_SH_TIMER;
+	sh->armed_ns = sh->due_ns;
+	return sh->due_ns > now ? sh->due_ns - now : 1;
+}
+
 /* What an open shadow leaves behind when it ends. */
 struct shadow_rest {
 	__u32 pending;
@@ -123,10 +137,12 @@ struct shadow_rest {
 	__u32 gen;
 	__u8 ended; /* this call ended it */
 	__u8 embryonic;
+	__u8 orphan; /* a capture is writing: it will tidy up */
 };
 
-/* The one way out of an open state. */
-static __always_inline void shadow_end_locked(struct dp_shadow *sh, struct shadow_rest *r)
+/* The one way out of an open state. broken: the target shall be told, whenever it speaks. */
+static __always_inline void shadow_end_locked(struct dp_shadow *sh, struct shadow_rest *r,
+					      bool broken)
 {
 	r->ended = 0;
 	if (!shadow_open(sh))
@@ -146,25 +162,42 @@ static __always_inline void shadow_end_locked(struct dp_shadow *sh, struct shado
 	shadow_forget_sack_locked(sh);
 	sh->due_ns = 0;
 	sh->state = DP_TIME_WAIT;
+	sh->flags &= ~(DP_SH_DUE | DP_SH_RECOVERY | DP_SH_RTO);
+	if (broken)
+		sh->flags |= DP_SH_BROKEN;
+	r->orphan = sh->writers != 0;
+	if (r->orphan) {
+		sh->flags |= DP_SH_ORPHAN;
+		sh->top = r->top;
+	}
 }
 
-/* After shadow_end_locked: gives memory and port back and counts. why < 0: a clean end. */
+/* The last that is done to a slot: its memory and its port are free for others after this. */
+static __always_inline void shadow_release(struct dp_ledger *l, __u32 slot, __u32 gen, __u32 floor,
+					   __u32 top)
+{
+	__u32 freed = store_free(slot, gen, floor, top);
+
+	if (l) {
+		l->chunks -= freed;
+		l->slots--;
+	}
+	bpf_map_push_elem(&free_slots, &slot, 0);
+}
+
+/* After shadow_end_locked: counts, unbinds the flow, and releases. why < 0: a clean end. */
 DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
 {
 	struct dp_shadow *sh = shadow_at(slot);
 	struct dp_flow_key key;
 	struct dp_ledger *l;
 	struct dp_flow *flow;
-	__u32 freed;
 
 	if (!sh || !r)
 		return 0;
 	key = sh->key;
 	l = ledger_cell(key.mapping, key.target);
-	freed = store_free(slot, r->gen, r->floor, r->top);
 	if (l) {
-		l->chunks -= freed;
-		l->slots--;
 		l->open--;
 		if (why < 0)
 			l->closed++;
@@ -173,8 +206,8 @@ DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
 	}
 	if (r->embryonic)
 		pace_embryonic(key.mapping, key.target, -1);
-	if (why >= 0)
-		ledger_lose(l, why, r->pending);
+	/* A clean end leaves only what lay beyond a hole. */
+	ledger_lose(l, why < 0 ? DP_LOST_client_gap : why, r->pending);
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (flow && flow->slot == slot && flow->gen == r->gen) {
 		if (why < 0 || why == DP_LOST_expired ||
@@ -187,12 +220,12 @@ DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
 			flow->next = sh->end;
 			flow->ack = sh->ack_last;
 			flow->seen = 1;
-			flow->evidence = 1;
+			flow->evidence = sh->observed != 0;
+			flow->push = !!(sh->flags & DP_SH_PUSH);
 			flow->excluded = DP_EXCLUDED_backoff;
 			flow->breaks = sh->breaks + (sh->breaks < 255);
 			/* Up to twice the pause: flows that broke together do not come back
 			 * together. */
-			flow->push = 1;
 			flow->seen_ns = bpf_ktime_get_coarse_ns();
 			flow->retry_ns =
 				flow->seen_ns + ((__u64)cfg.backoff_ms << breaks) * NSEC_PER_MSEC;
@@ -202,7 +235,8 @@ DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
 				l->waiting++;
 		}
 	}
-	bpf_map_push_elem(&free_slots, &slot, 0);
+	if (!r->orphan)
+		shadow_release(l, slot, r->gen, r->floor, r->top);
 	return 0;
 }
 
@@ -216,11 +250,21 @@ DP_GLOBAL int shadow_break(__u32 slot, __u32 gen, __u32 why)
 		return 0;
 	bpf_spin_lock(&sh->lock);
 	if (sh->gen == gen)
-		shadow_end_locked(sh, &r);
+		shadow_end_locked(sh, &r, true);
 	bpf_spin_unlock(&sh->lock);
 	if (r.ended)
 		shadow_bury(slot, &r, why);
 	return r.ended;
+}
+
+/* One writer less; the last one of a shadow that ended meanwhile tidies up. */
+static __always_inline bool shadow_writer_done_locked(struct dp_shadow *sh)
+{
+	sh->writers--;
+	if (sh->writers || !(sh->flags & DP_SH_ORPHAN))
+		return false;
+	sh->flags &= ~DP_SH_ORPHAN;
+	return true;
 }
 
 /*
@@ -230,32 +274,38 @@ DP_GLOBAL int shadow_break(__u32 slot, __u32 gen, __u32 why)
  */
 static int shadow_timeout(void *map, __u32 *slotp, struct dp_shadow *value)
 {
-	__u64 now = bpf_ktime_get_coarse_ns(), again = 0;
+	__u64 now = bpf_ktime_get_coarse_ns(), again = 0, idle = cfg.idle_s * 1000000000ull;
 	__u32 slot = *slotp, gen = 0;
 	/* `value` is the same, but kernel 6.1 takes a lock only through a looked-up pointer. */
 	struct dp_shadow *sh = shadow_at(slot);
 	struct shadow_rest r = {};
 	__s32 why = DP_LOST_target_timeout;
-	bool due = false;
+	bool wake = false, due = false;
 
 	if (!sh)
 		return 0;
 
 	bpf_spin_lock(&sh->lock);
 	gen = sh->gen;
-	if (shadow_open(sh) && cfg.idle_s && now > sh->seen_ns + cfg.idle_s * 1000000000ull) {
+	if (!shadow_open(sh)) {
+		again = 0;
+	} else if (idle && now > sh->seen_ns + idle) {
 		why = DP_LOST_expired;
-		shadow_end_locked(sh, &r);
-	} else if (!sh->due_ns || !shadow_open(sh)) {
-		if (shadow_open(sh) && cfg.idle_s)
-			again = sh->seen_ns + cfg.idle_s * 1000000000ull - now;
+		shadow_end_locked(sh, &r, true);
+		sh->flags |= DP_SH_RST_OWED;
+		wake = true;
+	} else if (!sh->due_ns) {
+		again = idle ? sh->seen_ns + idle - now + NSEC_PER_MSEC : 0;
 	} else if (now < sh->due_ns) {
 		again = sh->due_ns - now;
 	} else if (sh->tries >= (sh->state == DP_SYN_SENT ? cfg.syn_tries : cfg.tries)) {
-		if (sh->una == sh->end ||
-		    (sh->flags & DP_SH_CLIENT_FIN && seq_after(sh->una, sh->fin)))
+		bool over = (sh->flags & DP_SH_CLIENT_FIN) && seq_after(sh->una, sh->fin);
+
+		if (over)
 			why = -1; /* only the target's FIN is missing: nothing was lost */
-		shadow_end_locked(sh, &r);
+		shadow_end_locked(sh, &r, true);
+		sh->flags |= DP_SH_RST_OWED;
+		wake = true;
 	} else {
 		sh->tries++;
 		/* RFC 6298, 5.4 to 5.6. SACK information may be reneged on (RFC 2018, 8). */
@@ -273,18 +323,22 @@ static int shadow_timeout(void *map, __u32 *slotp, struct dp_shadow *value)
 		shadow_restart_rto_locked(sh, now);
 		again = sh->due_ns - now;
 		due = true;
+		wake = true;
 	}
-	if (!again)
+	if (again)
+		sh->armed_ns = now + again;
+	else
 		sh->flags &= ~DP_SH_TIMER;
 	bpf_spin_unlock(&sh->lock);
 
-	if (r.ended)
-		shadow_bury(slot, &r, why);
-	if (due) {
-		struct dp_wake w = {.kind = DP_WAKE_DUE, .slot = slot, .gen = gen};
-
+	if (due)
 		ledger_event(ledger_cell(sh->key.mapping, sh->key.target),
 			     DP_EVENT_timeout_retransmit);
+	if (r.ended)
+		shadow_bury(slot, &r, why);
+	if (wake) {
+		struct dp_wake w = {.kind = DP_WAKE_DUE, .slot = slot, .gen = gen};
+
 		bpf_ringbuf_output(&events, &w, sizeof(w), 0);
 	}
 	if (again)

@@ -37,7 +37,9 @@ dp_mapping mapping_row(const MappingConfig &m, const HostView &host) {
   dp_mapping row{};
   row.application = static_cast<__u8>(m.application);
   row.flags =
-      static_cast<__u16>((m.join ? 0 : DP_MAP_JOIN_NEVER) | (m.any_host ? DP_MAP_ANY_HOST : 0));
+      static_cast<__u16>((m.join ? 0 : DP_MAP_JOIN_NEVER) | (m.any_host ? DP_MAP_ANY_HOST : 0) |
+                         (m.direction == DP_DIR_EGRESS ? DP_MAP_EGRESS : 0));
+  row.ports = static_cast<__u16>(m.port_last - m.port_first);
   row.max_bps = m.max_bps;
   for (const TargetConfig &t : m.targets) {
     const Route &route = host.routes.at(t.address.text());
@@ -122,6 +124,7 @@ Result<Plan> make_plan(const Config &config, const HostView &host) {
               plan.ports);
     plan.mappings.push_back(mapping_row(m, host));
     plan.names.push_back(name_row(m));
+    plan.names.back().row = static_cast<uint32_t>(plan.names.size() - 1);
   }
   plan.attachments = attachments(config, host);
   plan.tcx = config.attach_mode != AttachMode::clsact && host.has_tcx;

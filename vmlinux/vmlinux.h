@@ -3,9 +3,8 @@
  * What the BPF programs need to know of the kernel's types, and nothing else.
  *
  * Origin: BTF of Linux 6.18, `bpftool btf dump file /sys/kernel/btf/vmlinux format c`, from
- * which the types below were taken unchanged. All of them are UAPI: their layout is the same
- * on every kernel from 6.1 on, so nothing here is relocated (no CO-RE, no BTF of the running
- * kernel needed). Constants are from include/uapi/linux/{bpf,pkt_cls,if_ether,in}.h and
+ * which the types below were taken unchanged. All but the last are UAPI: their layout is the
+ * same on every kernel from 6.1 on, and nothing of them is relocated. Constants are from include/uapi/linux/{bpf,pkt_cls,if_ether,in}.h and
  * include/net/tcp.h of the same version.
  */
 #ifndef DOPPEL_VMLINUX_H
@@ -222,5 +221,42 @@ struct bpf_sock_tuple {
 		} ipv6;
 	};
 };
+
+struct bpf_tcp_sock {
+	__u32 snd_cwnd;
+	__u32 srtt_us;
+	__u32 rtt_min;
+	__u32 snd_ssthresh;
+	__u32 rcv_nxt;
+	__u32 snd_nxt;
+	__u32 snd_una;
+	__u32 mss_cache;
+	__u32 ecn_flags;
+	__u32 rate_delivered;
+	__u32 rate_interval_us;
+	__u32 packets_out;
+	__u32 retrans_out;
+	__u32 total_retrans;
+	__u32 segs_in;
+	__u32 data_segs_in;
+	__u32 segs_out;
+	__u32 data_segs_out;
+	__u32 lost_out;
+	__u32 sacked_out;
+	__u64 bytes_received;
+	__u64 bytes_acked;
+	__u32 dsack_dups;
+	__u32 delivered;
+	__u32 delivered_ce;
+	__u32 icsk_retransmits;
+};
+
+/*
+ * The one structure here that is not UAPI: relocated against the running kernel's BTF when the
+ * programs are loaded (CO-RE), so only its name and this member's count.
+ */
+struct tcp_request_sock {
+	__u32 snt_isn;
+} __attribute__((preserve_access_index));
 
 #endif

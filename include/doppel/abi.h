@@ -113,6 +113,7 @@ struct dp_target {
 enum dp_mapping_flags {
 	DP_MAP_JOIN_NEVER = 1 << 0,
 	DP_MAP_ANY_HOST = 1 << 1, /* also frames addressed to other hosts (mirror port) */
+	DP_MAP_EGRESS = 1 << 2,	  /* the direction is DP_DIR_EGRESS */
 };
 
 /* Map `mappings`: array[DP_MAX_MAPPINGS]. n_targets = 0: row unused. */
@@ -120,7 +121,8 @@ struct dp_mapping {
 	__u8 n_targets;
 	__u8 application; /* enum dp_application */
 	__u16 flags;	  /* enum dp_mapping_flags */
-	__u32 pad;
+	__u16 ports;	  /* last port of the range - first */
+	__u16 pad;
 	__u64 max_bps; /* ceiling on the mirrored bit rate; 0: none */
 	struct dp_target target[DP_MAX_TARGETS];
 };
@@ -175,6 +177,10 @@ enum dp_shadow_flags {
 	DP_SH_TIMED = 1 << 9,	   /* `timed_seq` is being timed (RFC 6298, 3) */
 	DP_SH_ACK_DUE = 1 << 10,   /* the target's bytes up to rcv_nxt are not acknowledged yet */
 	DP_SH_RTO = 1 << 11,	   /* the recovery follows a timeout: all in flight may be lost */
+	DP_SH_BROKEN = 1 << 12,	   /* TIME_WAIT after a break: answer the target with a RST */
+	DP_SH_RST_OWED = 1 << 13,  /* the break could not send it: a poke does */
+	DP_SH_PUSH = 1 << 14,	   /* the client's last payload ended with PSH */
+	DP_SH_ORPHAN = 1 << 15,	   /* ended while a capture was writing: the last one tidies up */
 };
 
 struct dp_range {
@@ -204,7 +210,7 @@ struct dp_shadow {
 	__u8 ttl;	 /* of what we send: the client's, less one hop */
 	__u8 rcv_wscale; /* what our SYN offers */
 	__u8 snd_wscale; /* what the target's SYN-ACK said */
-	__u8 pad0;
+	__u8 writers;	 /* captures that are writing to the store right now */
 
 	__u8 state; /* enum dp_state */
 	__u8 n_ooo;
@@ -224,6 +230,7 @@ struct dp_shadow {
 	__u32 wl1;   /* SEG.SEQ of the last window update */
 	__u32 wl2;   /* SEG.ACK of the last window update */
 	__u32 floor; /* first byte whose chunk may still be in the store */
+	__u32 top;   /* ended: last such byte, exclusive */
 	struct dp_range ooo[DP_MAX_OOO];
 
 	/* the target's stream */
@@ -242,6 +249,8 @@ struct dp_shadow {
 	__u32 rttvar_us; /* scaled by 4 */
 	__u32 rto_ms;
 	__u64 timed_ns;
+	__u64 armed_ns; /* when the timer will fire, if DP_SH_TIMER */
+	__u64 hole_ns;	/* since when the client's stream has had its oldest hole */
 	__u64 due_ns; /* when the oldest unacknowledged byte times out; 0: nothing is outstanding */
 
 	__u64 opened_ns;
