@@ -56,6 +56,17 @@ def pinned(path):
     return None
 
 
+def memlock(path):
+    """Bytes that the kernel holds for a pinned map (fdinfo's memlock; exact since kernel 6.4)."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    fd = call(OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as f:
+            return int(dict(line.split(":", 1) for line in f if ":" in line)["memlock"])
+    finally:
+        os.close(fd)
+
+
 def _insn(code, dst=0, src=0, off=0, imm=0):
     return struct.pack("=BBhi", code, src << 4 | dst, off, imm)
 

@@ -34,6 +34,7 @@ def arguments():
     p.add_argument("--rate", type=float, default=0, help="commands a second; 0: full speed")
     p.add_argument("--deadline", type=float, default=120)
     p.add_argument("--wait", action="store_true")
+    p.add_argument("--before", type=int, default=0, help="sets on each connection before \"ready\"")
     return p.parse_args()
 
 
@@ -54,6 +55,16 @@ def connections(args):
         yield Connection(batches, args.finish)
 
 
+def warm_up(socket, prefix, count):
+    """Sets that are answered before the load begins, so that the connection is in the middle of its life."""
+    socket.setblocking(True)
+    for key in traffic.keys(prefix, 0, count):
+        socket.sendall(traffic.set_command(key, 100))
+        if socket.recv(100) != b"STORED\r\n":
+            raise AssertionError("the set was not stored")
+    socket.setblocking(False)
+
+
 def percentiles(seconds):
     ordered = sorted(seconds)
     if not ordered:
@@ -68,8 +79,9 @@ def main():
     engine = Engine(args.address, args.port, args.rate, args.at_once)
     crowd = list(connections(args))
     if args.wait:
-        for connection in crowd:
+        for n, connection in enumerate(crowd):
             engine.open(connection)
+            warm_up(connection.socket, args.prefix.encode() + b"-before-%d-" % n, args.before)
         print("ready", flush=True)
         sys.stdin.readline()
     if args.seconds:

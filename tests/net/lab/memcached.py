@@ -16,12 +16,15 @@ ADMIN_OFFSET = 788  # 11211 -> 11999
 
 
 class Server:
-    def __init__(self, host, port=11211, memory_mb=512, connections=15000):
+    """With a log, a file open for writing, it says there what it was asked and what it answered."""
+
+    def __init__(self, host, port=11211, memory_mb=512, connections=15000, log=None):
         self.host, self.port, self.admin_port = host, port, port + ADMIN_OFFSET
         self.process = host.popen(
             ["memcached", "-u", "root", "-l", f"0.0.0.0:{port},127.0.0.1:{self.admin_port}",
-             "-t", "2", "-m", str(memory_mb), "-c", str(connections), "-I", "4m"],
-            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+             "-t", "2", "-m", str(memory_mb), "-c", str(connections), "-I", "4m",
+             *(["-vv"] if log else [])],
+            stdin=subprocess.DEVNULL, stderr=log or subprocess.DEVNULL)
         wait.until(self._listens, f"memcached on {host.name} port {port}")
 
     def _listens(self):

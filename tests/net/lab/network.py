@@ -92,15 +92,16 @@ class Lab:
     def plug(self, name):
         self.switch.run(["ip", "link", "set", name, "master", "br0"])
 
-    def lose(self, sender, receiver, per_mille):
-        """Drops IPv4 packets from one host to another at random. Returns the table, for heal()."""
+    def lose(self, sender, receiver, per_mille, which=""):
+        """Drops IPv4 packets from one host to another at random, or those of them that `which` (nft's
+        language) matches. Returns the table, for heal()."""
         table = f"loss{next(self._tables)}"
+        chance = f"numgen random mod 1000 < {per_mille}" if per_mille < 1000 else ""
         self.switch.run(["nft", "-f", "-"], stdin=f"""
 table netdev {table} {{
   chain drop_some {{
     type filter hook ingress device "{sender}" priority 0; policy accept;
-    ip saddr {self[sender].address} ip daddr {self[receiver].address} \
-numgen random mod 1000 < {per_mille} counter drop
+    ip saddr {self[sender].address} ip daddr {self[receiver].address} {which} {chance} counter drop
   }}
 }}
 """)

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What bounds the mirror: half-open shadows, shadow ports, flows, store, bit rate. Whatever is beyond is
+left out by whole flows and counted; what is inside stays complete."""
+
+import os
+import signal
+import time
+
+import test_join
+from harness import MODES, case
+from lab import bpf, doppel, mirror, snapshot, wait
+from lab.flood import Flood
+from lab.load import checked
+
+
+def memory(scene):
+    """Bytes that the kernel holds for the maps of the mirror."""
+    total = 0
+    for (kind, _), path in snapshot.objects(scene.lab.source).items():
+        if kind == "map":
+            total += bpf.memlock(scene.lab.source.root("/sys/fs/bpf" + path))
+    return total
+
+
+@case(mode=MODES, what=("syns", "handshakes", "commands"))
+def flood(env, mode, what):
+    """100,000 spoofed segments (or pairs) while 64 connections work: these lose nothing, and nothing grows
+    beyond its bound."""
+    scene = env.scene()
+    mirror.Keeper(scene)
+    load = scene.start("sets", connections=64, count=40000, rate=4000, prefix="good")
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] > 2000, "the load to be under way", 20)
+    before = memory(scene)
+    storm = Flood(scene.lab)
+    with mirror.Sampler(scene):
+        begin = time.monotonic()
+        getattr(storm, what)(100_000 if what == "syns" else 30_000)
+        print(f"      {what}: sent in {time.monotonic() - begin:.1f} s")
+        result = checked(load.result())
+    storm.close()
+    after = memory(scene)
+    grown = after - before
+    print(f"      maps: {before >> 10} KiB before, {after >> 10} KiB after")
+    ledger = wait.until(lambda: settled(scene, result["sent"]), "the load to be delivered", 20)
+    flows = ledger["flows"]
+    print(f"      {flows}, {ledger['bytes']}")
+    assert ledger["bytes"]["lost"] == 0, ledger
+    have = scene.target[0].contents()
+    missing = [n for n in range(40000) if b"good%07d" % n not in have]
+    assert not missing, f"{len(missing)} sets are missing, such as {missing[:3]}"
+    if what == "syns":
+        assert ledger["bytes"]["observed"] == result["sent"], ledger["bytes"]
+        assert flows["opened"] == 64 and not flows["joined"], flows
+        mirror.assert_nothing_left(scene, timeout=75)
+        assert grown < 16 << 20, f"the maps grew by {grown} bytes"
+    # A connection that comes after the flood is mirrored like any other.
+    scene.load("sets", connections=10, count=100, prefix="after")
+    wait.until(lambda: sum(1 for k in scene.target[0].contents() if k.startswith(b"after")) == 100,
+               "sets of new connections")
+
+
+def settled(scene, sent):
+    ledger = scene.doppel.ledger()
+    return ledger if ledger["bytes"]["delivered"] >= sent else None
+
+
+@case(mode=MODES)
+def half_open_shadows(env, mode):
+    """The target does not answer: no more than `embryonic` shadows wait for it."""
+    scene = env.scene()
+    mirror.Keeper(scene, embryonic=20)
+    good = scene.start("sets", connections=10, count=100, wait=True, prefix="good")
+    wait.until(lambda: scene.doppel.ledger()["flows"]["open"] == 10, "shadows of the first ten")
+    scene.lab.unplug("target")
+    sent = scene.load("sets", connections=100, count=100, prefix="late", finish="close")["sent"]
+    ledger = scene.doppel.ledger()
+    assert ledger["bytes"]["observed"] == sent, ledger["bytes"]
+    assert ledger["excluded"]["embryonic"] > 0, ledger["excluded"]
+    assert ledger["flows"]["open"] <= 10 + 20, ledger["flows"]
+    scene.lab.plug("target")
+    good.go()
+    sent += checked(good.result())["sent"]
+    ledger = scene.doppel.wait_idle(observed=sent)
+    assert ledger["bytes"]["lost"] == 0, ledger
+    have = scene.target[0].contents()
+    assert sum(1 for k in have if k.startswith(b"good")) == 100
+    left_out = ledger["excluded"]["embryonic"] + ledger["excluded"]["not_joined"]
+    assert ledger["bytes"]["delivered"] == sent - left_out, ledger
+    mirror.assert_nothing_left(scene, timeout=75)
+
+
+@case(mode=MODES)
+def shadow_ports(env, mode):
+    """Fewer shadow ports than connections: whole flows are left out, and take part when ports are free."""
+    scene = env.scene()
+    mirror.Keeper(scene, shadow_ports="20000-20063")
+    with mirror.Sampler(scene):
+        sent = scene.load("sets", connections=200, count=4000, rate=2000)["sent"]
+    ledger = scene.doppel.wait_idle(observed=sent)
+    b = ledger["bytes"]
+    assert b["lost"] == 0 and 0 < b["delivered"] < sent, b
+    assert b["excluded"] == ledger["excluded"]["ports_exhausted"] + ledger["excluded"]["not_joined"], ledger
+    mirror.assert_nothing_left(scene, timeout=75)
+    before = ledger["bytes"]["delivered"]
+    more = scene.load("sets", connections=60, count=600, prefix="more")["sent"]
+    ledger = scene.doppel.wait_idle(observed=sent + more)
+    assert ledger["bytes"]["delivered"] == before + more, ledger["bytes"]
+    scene.assert_harmless(resets_to_target=True)
+
+
+@case(mode=MODES)
+def flow_table(env, mode):
+    """Fewer places for flows than connections."""
+    scene = env.scene()
+    mirror.Keeper(scene, flows=64)
+    with mirror.Sampler(scene):
+        sent = scene.load("sets", connections=200, count=4000, rate=2000)["sent"]
+    ledger = scene.doppel.wait_idle(observed=sent)
+    b = ledger["bytes"]
+    assert b["lost"] == 0 and 0 < b["delivered"] < sent, b
+    assert ledger["excluded"]["table_full"] > 0, ledger
+    mirror.assert_nothing_left(scene, timeout=75)
+
+
+@case(mode=MODES, kind=("sets", "chopped"))
+def bit_rate(env, mode, kind):
+    """8 Mbit/s of an offered 25: whole flows are shed, come back, and no request is cut."""
+    scene = env.scene(target_runs=False)
+    log = test_join.Log(scene)
+    ceiling = 8_000_000
+    mirror.Keeper(scene, {"max_bitrate": ceiling})
+    count = 20000
+    load = scene.start(kind, connections=50, count=count, rate=3000, smallest=500, largest=1500,
+                       batch=5 if kind == "chopped" else 1)
+    begin = time.monotonic()
+    with mirror.Sampler(scene):
+        result = checked(load.result())
+    seconds = time.monotonic() - begin
+    ledger = scene.doppel.wait_idle(observed=result["sent"])
+    b = ledger["bytes"]
+    print(f"      {8 * b['delivered'] / seconds / 1e6:.1f} of {8 * result['sent'] / seconds / 1e6:.1f} Mbit/s,"
+          f" {ledger['flows']}, shed {ledger['excluded']['shed']}")
+    assert b["observed"] == result["sent"], b
+    assert b["lost"] == 0, ledger["lost"]
+    assert ledger["excluded"]["shed"] > 0, ledger["excluded"]
+    assert 8 * b["delivered"] < 1.15 * ceiling * (seconds + 0.2), b
+    have, want = scene.target[0].contents(), scene.source[0].contents()
+    assert len(want) == count
+    wrong = [k for k in have if have[k] != want.get(k)]
+    assert not wrong, wrong[:3]
+    test_join.assert_no_errors(log)
+    stats = scene.target[0].stats()
+    assert stats["cmd_set"] == len(have), (stats["cmd_set"], len(have))
+    mirror.assert_nothing_left(scene, timeout=75)
+    scene.assert_harmless(resets_to_target=True)
+
+
+@case(mode=MODES)
+def one_flow_may_hold_so_much(env, mode):
+    """flow_cap: one upload into a stopped target ends in a break; others are not touched."""
+    scene = env.scene()
+    mirror.Keeper(scene, flow_cap="256KiB")
+    small = scene.start("sets", connections=10, count=1000, wait=True, prefix="small")
+    os.kill(scene.target[0].process.pid, signal.SIGSTOP)
+    try:
+        sent = scene.load("sets", connections=1, count=10, smallest=900_000, largest=900_000,
+                          prefix="big")["sent"]
+        small.go()
+        sent += checked(small.result())["sent"]
+    finally:
+        os.kill(scene.target[0].process.pid, signal.SIGCONT)
+    ledger = scene.doppel.wait_idle(observed=sent)
+    assert ledger["lost"]["flow_cap"] > 0 and ledger["bytes"]["lost"] == ledger["lost"]["flow_cap"], ledger
+    assert ledger["flows"]["broken"] >= 1, ledger["flows"]
+    have = scene.target[0].contents()
+    assert sum(1 for k in have if k.startswith(b"small")) == 1000
+    wrong = doppel.violations(scene.doppel.counters())
+    assert not wrong, wrong
+    mirror.assert_nothing_left(scene, timeout=75)
