@@ -1,59 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 // Order matters: copies must find their way before the first packet is captured. So the link
 // pair, the programs and the pins come first, then deliver, then return, and capture last.
-#include <net/if.h>
-
 #include <algorithm>
 #include <functional>
 #include <iterator>
-#include <map>
-#include <optional>
-#include <set>
 
 #include "doppel/names.h"
-#include "userspace/hooks.h"
 #include "userspace/link.h"
 #include "userspace/meta.h"
+#include "userspace/neighbours.h"
 #include "userspace/object.h"
+#include "userspace/place.h"
 #include "userspace/rim.h"
-#include "userspace/tcx.h"
 #include "userspace/teardown.h"
 
 namespace doppel {
 
 namespace {
 
-constexpr unsigned kNeighbourPatienceMs = 1000;
-
 class Attacher {
 public:
   Attacher(const Plan &plan, const Config &config, Rtnl &nl, const Pins &pins)
-      : plan_(plan), config_(config), nl_(nl), pins_(pins) {}
+      : plan_(plan), config_(config), nl_(nl), pins_(pins), placer_(nl, pins, plan.tcx) {}
 
   Status run();
-  void roll_back(Errors *errors) { remove_everything(nl_, &pins_, made_qdisc_, errors); }
-  std::vector<std::string> take_warnings() { return std::move(warnings_); }
+  void roll_back(Errors *errors) { remove_everything(nl_, &pins_, placer_.made_qdisc, errors); }
+  std::vector<std::string> take_warnings() { return std::move(placer_.warnings); }
 
 private:
   Status check_devices();
   Status place_all(const Object &object, uint32_t link);
   Status place(const Object &object, const Attachment &what);
-  void wake_neighbours();
-
-  // Ours that is already on a hook: the next one goes behind it.
-  struct Last {
-    Fd link;
-    uint32_t priority = 0;
-  };
 
   const Plan &plan_;
   const Config &config_;
   Rtnl &nl_;
   const Pins &pins_;
   Meta meta_;
-  std::map<std::pair<uint32_t, dp_direction>, Last> last_;
-  std::set<uint32_t> made_qdisc_;
-  std::vector<std::string> warnings_;
+  Placer placer_;
 };
 
 // The plan was made a moment ago; a device may have gone or been replaced since.
@@ -70,29 +54,10 @@ Status Attacher::check_devices() {
 }
 
 Status Attacher::place(const Object &object, const Attachment &what) {
-  Placement p{{what.ifindex, what.device, what.hook}, what.program, object.prog_fd(what.program)};
-  if (p.prog_fd < 0)
-    return Error{"program " + what.program, "is not part of the data plane", {}};
-  Last &last = last_[{what.ifindex, what.hook}];
-  auto placed = plan_.tcx ? place_tcx(p, last.link ? last.link.get() : -1)
-                          : place_clsact(nl_, p, last.priority, made_qdisc_.count(what.ifindex) > 0,
-                                         &warnings_);
-  if (!placed)
-    return placed.errors();
-  AttachedProgram attached{what, program_id(p.prog_fd), 0, placed->priority, placed->handle};
-  if (placed->made_qdisc)
-    made_qdisc_.insert(what.ifindex);
-  if (placed->link) {
-    LinkInfo info;
-    if (link_info(placed->link.get(), &info))
-      attached.link_id = info.id;
-    std::string path = pins_.link(what.program, what.ifindex, what.hook == DP_DIR_INGRESS);
-    if (auto s = pins_.pin(placed->link.get(), path); !s)
-      return s;
-  }
-  last.link = std::move(placed->link);
-  last.priority = placed->priority;
-  meta_.programs.push_back(attached);
+  auto attached = placer_.place(object.prog_fd(what.program), what);
+  if (!attached)
+    return attached.errors();
+  meta_.programs.push_back(*attached);
   return Unit{};
 }
 
@@ -110,29 +75,6 @@ Status Attacher::place_all(const Object &object, uint32_t link) {
   return Unit{};
 }
 
-void Attacher::wake_neighbours() {
-  std::vector<NextHop> hops;
-  for (const auto &m : config_.mappings) {
-    for (const auto &t : m.targets) {
-      auto route = route_to(nl_, t.address);
-      if (!route || !*route || (*route)->local)
-        continue;
-      const Route &r = **route;
-      NextHop hop{r.oif, {}, r.gateway.is_v4() ? r.gateway : t.address};
-      if (std::any_of(hops.begin(), hops.end(), [&](const NextHop &h) {
-            return h.ifindex == hop.ifindex && h.address == hop.address;
-          }))
-        continue;
-      char name[IF_NAMESIZE];
-      hop.device = ::if_indextoname(r.oif, name) ? name : "?";
-      hops.push_back(hop);
-    }
-  }
-  for (const NextHop &hop : resolve_neighbours(nl_, hops, kNeighbourPatienceMs))
-    warnings_.push_back("neighbour " + hop.address.text() + " on " + hop.device +
-                        " does not answer; copies that need it are tried again until it does");
-}
-
 Status Attacher::run() {
   if (auto s = check_devices(); !s)
     return s;
@@ -147,16 +89,19 @@ Status Attacher::run() {
   if (auto s = object->pin(pins_); !s)
     return s;
   meta_.since = std::time(nullptr);
-  meta_.config_source = config_.source;
+  meta_.config_source = source_name(config_.source);
   meta_.mechanism = plan_.tcx ? "tcx" : "clsact";
   meta_.netns = current_netns();
   meta_.mappings = plan_.names;
+  meta_.limits = plan_.config;
+  meta_.flows = plan_.flows;
+  meta_.chunks = plan_.chunks;
   if (auto s = write_meta(object->meta_fd(), meta_); !s)
     return s;
-  wake_neighbours();
+  placer_.warnings = wake_neighbours(nl_, config_);
   if (auto s = place_all(*object, *link); !s)
     return s;
-  meta_.made_qdisc.assign(made_qdisc_.begin(), made_qdisc_.end());
+  meta_.made_qdisc.assign(placer_.made_qdisc.begin(), placer_.made_qdisc.end());
   meta_.complete = true;
   return write_meta(object->meta_fd(), meta_);
 }

@@ -34,9 +34,7 @@ std::string seconds(const std::string &text) {
   return ok ? "" : in_quotes(text) + " is not a number of seconds from 0.05 to 86400";
 }
 
-void attach_command(CLI::App &app, Options &o) {
-  CLI::App *c =
-      command(app, o, "attach", "Start to mirror. Returns at once: the mirror needs no process");
+void mapping_options(CLI::App *c, Options &o) {
   c->add_option("-x", o.x, x_help)
       ->type_name("LOCALPORT-TARGETIP:TARGETPORT")
       ->take_all()
@@ -48,6 +46,35 @@ void attach_command(CLI::App &app, Options &o) {
                 "How programs are attached: auto (TCX where the kernel has it), tcx or clsact; "
                 "goes before what the file says")
       ->type_name("MODE");
+}
+
+void drain_option(CLI::App *c, Options &o) {
+  c->add_option("--drain-ms", o.drain_ms,
+                "Wait at most so long for the target to acknowledge what was captured")
+      ->type_name("MILLISECONDS")
+      ->capture_default_str()
+      ->check(CLI::Validator([](const std::string &s) { return whole_number(s, 600'000); }, ""));
+}
+
+void run_command(CLI::App &app, Options &o) {
+  CLI::App *c = app.add_subcommand(
+      "run",
+      "Start to mirror, or take over a mirror that runs, and keep it: resend what the target "
+      "does not acknowledge in time, follow changes of devices and routes. SIGHUP reads the "
+      "file again, SIGTERM detaches; without this process the mirror goes on, unkept");
+  c->callback([&o] { o.command = "run"; });
+  mapping_options(c, o);
+  drain_option(c, o);
+}
+
+void reload_command(CLI::App &app, Options &o) {
+  CLI::App *c =
+      command(app, o, "reload",
+              "Change what a running mirror does to what its file says now: mappings that "
+              "stay the same lose nothing");
+  c->add_option("--config", o.config, "Another file than the one it was attached from")
+      ->type_name("FILE");
+  drain_option(c, o);
 }
 
 void counters_command(CLI::App &app, Options &o) {
@@ -124,13 +151,12 @@ std::unique_ptr<CLI::App> make_cli(Options &o) {
       "goes on as if nothing were there.",
       "doppel");
   app->require_subcommand(1);
-  attach_command(*app, o);
-  command(*app, o, "detach", "Stop to mirror, and remove everything of doppel's")
-      ->add_option("--drain-ms", o.drain_ms,
-                   "Wait at most so long for the target to acknowledge what was captured")
-      ->type_name("MILLISECONDS")
-      ->capture_default_str()
-      ->check(CLI::Validator([](const std::string &s) { return whole_number(s, 600'000); }, ""));
+  mapping_options(
+      command(*app, o, "attach", "Start to mirror. Returns at once: the mirror needs no process"),
+      o);
+  run_command(*app, o);
+  reload_command(*app, o);
+  drain_option(command(*app, o, "detach", "Stop to mirror, and remove everything of doppel's"), o);
   command(*app, o, "status",
           "Show what is attached where, in which order, and whether anything is missing");
   counters_command(*app, o);

@@ -8,8 +8,7 @@
 #include <ctime>
 #include <iostream>
 
-#include "userspace/cli.h"
-#include "userspace/config.h"
+#include "userspace/commands.h"
 #include "userspace/plan.h"
 #include "userspace/render.h"
 #include "userspace/rim.h"
@@ -18,6 +17,8 @@ namespace doppel {
 namespace {
 
 int code(Exit e) { return static_cast<int>(e); }
+
+} // namespace
 
 int fail(const Errors &errors, bool json) {
   std::cerr << to_text(errors);
@@ -34,12 +35,16 @@ void warn(const std::vector<std::string> &warnings) {
     std::cerr << "warning: " << w << "\n";
 }
 
+namespace {
+
 template <typename T> int show(const Result<T> &value, bool json) {
   if (!value)
     return fail(value.errors(), json);
   std::cout << (json ? dump(to_json(*value)) : to_text(*value));
   return code(Exit::ok);
 }
+
+} // namespace
 
 Result<Config> configuration(const Options &o) {
   const bool options = !o.x.empty() || !o.device.empty();
@@ -64,6 +69,8 @@ Result<Config> configuration(const Options &o) {
     errors.insert(errors.end(), mode.errors().begin(), mode.errors().end());
   return errors;
 }
+
+namespace {
 
 int attach_command(const Options &o) {
   const Result<Config> config = configuration(o);
@@ -180,6 +187,10 @@ int version_command(const Options &o) {
 int dispatch(const Options &o) {
   if (o.command == "attach")
     return attach_command(o);
+  if (o.command == "run")
+    return keep_command(o);
+  if (o.command == "reload")
+    return reload_command(o);
   if (o.command == "detach")
     return show(detach(o.drain_ms), o.json);
   if (o.command == "status")

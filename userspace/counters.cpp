@@ -37,12 +37,11 @@ Result<Counters> read_counters_of(const Attached &attached) {
     chunks += cell->chunks;
     return Unit{};
   };
-  const auto &mappings = attached.meta.mappings;
-  for (uint32_t m = 0; m < mappings.size(); m++) {
-    c.mappings.push_back({mappings[m].name, {}});
-    for (uint32_t t = 0; t < mappings[m].targets.size(); t++) {
-      TargetCounters target{mappings[m].targets[t], {}};
-      if (auto s = read(m * DP_MAX_TARGETS + t, &target.sum); !s)
+  for (const NamedMapping &m : attached.meta.mappings) {
+    c.mappings.push_back({m.name, {}});
+    for (uint32_t t = 0; t < m.targets.size(); t++) {
+      TargetCounters target{m.targets[t], {}};
+      if (auto s = read(m.row * DP_MAX_TARGETS + t, &target.sum); !s)
         return s.errors();
       c.mappings.back().targets.push_back(target);
     }

@@ -62,15 +62,15 @@ template <typename T> void collect(const Result<T> &result, Errors *errors) {
 
 // Best effort: an incomplete data plane cannot be drained, but it can be removed.
 void close_down(Rtnl &nl, const Pins &pins, const Meta &meta, const Remains &remains,
-                uint32_t drain_ms, std::set<uint32_t> *made_qdisc, DetachReport *report,
-                Errors *errors) {
+                uint32_t drain_ms, const Pause &pause, std::set<uint32_t> *made_qdisc,
+                DetachReport *report, Errors *errors) {
   if (meta.complete)
     collect(pause_mirror(pins), errors);
   end_programs(nl, remains.programs, is_capture, made_qdisc, errors);
   if (!meta.complete)
     return;
   // Without its link the data plane can send nothing: waiting would be in vain.
-  auto drained = drain_shadows(pins, remains.link ? drain_ms : 0);
+  auto drained = drain_shadows(pins, remains.link ? drain_ms : 0, pause);
   collect(drained, errors);
   if (drained) {
     report->closed = drained->closed;
@@ -84,7 +84,7 @@ void close_down(Rtnl &nl, const Pins &pins, const Meta &meta, const Remains &rem
 
 } // namespace
 
-Result<DetachReport> detach(uint32_t drain_ms) {
+Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause) {
   if (auto s = require_privileges("detach"); !s)
     return s.errors();
   auto nl = Rtnl::open();
@@ -119,7 +119,7 @@ Result<DetachReport> detach(uint32_t drain_ms) {
     if (auto s = check_netns(meta); !s)
       return s.errors();
     made_qdisc.insert(meta.made_qdisc.begin(), meta.made_qdisc.end());
-    close_down(*nl, *p, meta, *remains, drain_ms, &made_qdisc, &report, &errors);
+    close_down(*nl, *p, meta, *remains, drain_ms, pause, &made_qdisc, &report, &errors);
   }
   remove_everything(*nl, p, made_qdisc, &errors);
   if (!errors.empty())

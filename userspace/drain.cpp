@@ -5,13 +5,12 @@
 
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <thread>
 #include <vector>
 
 #include "doppel/abi.h"
-#include "doppel/names.h"
 #include "userspace/maps.h"
+#include "userspace/poke.h"
 
 namespace doppel {
 
@@ -23,40 +22,6 @@ constexpr auto kLongestPause = std::chrono::milliseconds(50);
 struct Live {
   uint32_t slot, gen;
 };
-
-// The smallest Ethernet frame with IPv4 and TCP headers: BPF_PROG_RUN wants a packet, and the
-// program uses it as the material of what it sends.
-struct Frame {
-  uint8_t bytes[60] = {};
-  Frame() {
-    bytes[12] = 0x08; // ETH_P_IP
-    bytes[14] = 0x45; // IPv4, header of 5 words
-    bytes[17] = 40;   // total length
-    bytes[22] = 64;   // time to live
-    bytes[23] = 6;    // IPPROTO_TCP
-    bytes[46] = 0x50; // TCP header of 5 words
-  }
-};
-
-int poke(int prog_fd, const Live &shadow, dp_poke_op op) {
-  Frame frame;
-  __sk_buff ctx{};
-  ctx.cb[0] = op;
-  ctx.cb[1] = shadow.slot;
-  ctx.cb[2] = shadow.gen;
-  bpf_test_run_opts run{};
-  run.sz = sizeof(run);
-  run.data_in = frame.bytes;
-  run.data_size_in = sizeof(frame.bytes);
-  run.ctx_in = &ctx;
-  run.ctx_size_in = sizeof(ctx);
-  return bpf_prog_test_run_opts(prog_fd, &run) ? errno : 0;
-}
-
-bool still_live(const Table &shadows, const Live &shadow) {
-  auto now = read_shadow(shadows, shadow.slot);
-  return now && now->gen == shadow.gen && !is_over(*now);
-}
 
 } // namespace
 
@@ -72,37 +37,49 @@ Status pause_mirror(const Pins &pins) {
   return Unit{};
 }
 
-Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms) {
+Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &pause,
+                              const std::function<bool(const dp_shadow &)> &wanted) {
   auto shadows = open_table(pins, "shadows", sizeof(dp_shadow));
   if (!shadows)
     return shadows.errors();
-  Fd prog = open_pin(pins.prog(DP_PROG_POKE));
-  if (!prog)
-    return sys_error(pins.prog(DP_PROG_POKE), "cannot be opened", errno);
+  auto poker = Poker::open(pins);
+  if (!poker)
+    return poker.errors();
   auto all = read_shadows(*shadows);
   if (!all)
     return all.errors();
   std::vector<Live> live;
   for (uint32_t slot = 0; slot < all->size(); slot++)
-    if (!is_over((*all)[slot]))
-      live.push_back({slot, (*all)[slot].gen});
+    if (const dp_shadow &s = (*all)[slot]; !is_over(s) && (!wanted || wanted(s)))
+      live.push_back({slot, s.gen});
 
   Drained drained;
   for (const Live &s : live)
-    if (int err = poke(prog.get(), s, DP_POKE_CLOSE))
-      return sys_error("program " DP_PROG_POKE, "cannot be run", err);
+    if (auto done = poker->shadow(DP_POKE_CLOSE, s.slot, s.gen); !done)
+      return done.errors();
+  // Over, or looked after: there may be no keeper to resend what the target has missed.
+  auto finished = [&](const Live &s) {
+    auto now = read_shadow(*shadows, s.slot);
+    if (!now || now->gen != s.gen || is_over(*now))
+      return true;
+    if (now->flags & DP_SH_DUE)
+      (void)poker->shadow(DP_POKE_RESEND, s.slot, s.gen);
+    return false;
+  };
   using Clock = std::chrono::steady_clock;
   auto until = Clock::now() + std::chrono::milliseconds(wait_ms);
-  for (auto pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
-    drained.closed += static_cast<uint32_t>(
-        std::erase_if(live, [&](const Live &s) { return !still_live(*shadows, s); }));
+  for (auto wait = kFirstPause;; wait = std::min(2 * wait, kLongestPause)) {
+    drained.closed += static_cast<uint32_t>(std::erase_if(live, finished));
     if (live.empty() || Clock::now() >= until)
       break;
-    std::this_thread::sleep_for(pause);
+    if (pause)
+      pause(wait);
+    else
+      std::this_thread::sleep_for(wait);
   }
   for (const Live &s : live) {
-    if (int err = poke(prog.get(), s, DP_POKE_RESET))
-      return sys_error("program " DP_PROG_POKE, "cannot be run", err);
+    if (auto done = poker->shadow(DP_POKE_RESET, s.slot, s.gen); !done)
+      return done.errors();
     drained.reset++;
   }
   return drained;

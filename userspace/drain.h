@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ends every shadow in an orderly way, by pokes through BPF_PROG_RUN.
+// Ends shadows in an orderly way, by pokes through BPF_PROG_RUN.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
+#include "doppel/abi.h"
+#include "userspace/pause.h"
 #include "userspace/pins.h"
 
 namespace doppel {
@@ -16,8 +19,10 @@ struct Drained {
   uint32_t reset = 0;  // were given up
 };
 
-// FIN for every live shadow; waits at most wait_ms until all are closed; resets the rest.
+// FIN for every live shadow that `wanted` picks (empty: all); waits at most wait_ms until all of
+// them are closed, and resends meanwhile what is due on them; resets the rest.
 // Must run in the network namespace of DP_LINK, with return still attached.
-Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms);
+Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &pause = {},
+                              const std::function<bool(const dp_shadow &)> &wanted = {});
 
 } // namespace doppel

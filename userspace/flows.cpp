@@ -92,11 +92,12 @@ Result<std::vector<FlowRow>> read_flows() {
   std::vector<FlowRow> rows;
   for (const auto &[key, flow] : *flows) {
     FlowRow row;
-    if (key.mapping < mappings.size()) {
-      const NamedMapping &m = mappings[key.mapping];
-      row.mapping = m.name;
-      if (key.target < m.targets.size())
-        row.target = m.targets[key.target];
+    auto m = std::find_if(mappings.begin(), mappings.end(),
+                          [&](const NamedMapping &n) { return n.row == key.mapping; });
+    if (m != mappings.end()) {
+      row.mapping = m->name;
+      if (key.target < m->targets.size())
+        row.target = m->targets[key.target];
     }
     row.client = endpoint_text(Address{key.client}, ntohs(key.client_port));
     row.server = endpoint_text(Address{key.server}, ntohs(key.server_port));

@@ -108,6 +108,13 @@ Result<uint32_t> create_link_pair(Rtnl &nl) {
   return ifindex;
 }
 
+Status start_link_pair(Rtnl &nl) {
+  for (const char *name : {DP_LINK, DP_LINK_PEER})
+    if (auto s = mark_and_start(nl, name); !s.ok())
+      return rtnl_error(object(name), "cannot be set up", s);
+  return Unit{};
+}
+
 Result<bool> remove_link_pair(Rtnl &nl) {
   auto d = find_device(nl, DP_LINK);
   if (!d)

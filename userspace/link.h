@@ -20,6 +20,9 @@ bool is_our_link(Rtnl &nl, const Device &d);
 // Fails if a device of either name exists; leaves nothing on failure.
 Result<uint32_t> create_link_pair(Rtnl &nl);
 
+// Sets both ends up again, if someone has set them down.
+Status start_link_pair(Rtnl &nl);
+
 // Removes the pair if it exists and is ours. True: it was removed.
 Result<bool> remove_link_pair(Rtnl &nl);
 

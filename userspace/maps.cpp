@@ -37,7 +37,7 @@ void add(dp_ledger *sum, const dp_ledger &part) {
 }
 
 // One pass: every CPU's part at rest, though not all at the same moment.
-Result<dp_ledger> sum_at_rest(const Table &ledger, uint32_t index) {
+Result<dp_ledger> sum_at_rest(const MapTable &ledger, uint32_t index) {
   auto cpus = static_cast<size_t>(libbpf_num_possible_cpus());
   std::vector<dp_ledger> parts(cpus);
   std::vector<bool> done(cpus);
@@ -62,9 +62,9 @@ Result<dp_ledger> sum_at_rest(const Table &ledger, uint32_t index) {
 
 } // namespace
 
-Result<Table> open_table(const Pins &pins, const std::string &name, size_t value_size) {
+Result<MapTable> open_table(const Pins &pins, const std::string &name, size_t value_size) {
   const std::string path = pins.map(name);
-  Table t{open_pin(path), 0};
+  MapTable t{open_pin(path), 0};
   if (!t.fd)
     return sys_error(path, "cannot be opened", errno, "doppel status tells what is missing");
   bpf_map_info info{};
@@ -95,14 +95,14 @@ Result<Attached> find_attached(const std::string &command) {
   return Attached{*pins, *meta};
 }
 
-std::optional<dp_shadow> read_shadow(const Table &shadows, uint32_t slot) {
+std::optional<dp_shadow> read_shadow(const MapTable &shadows, uint32_t slot) {
   dp_shadow s{};
   if (bpf_map_lookup_elem_flags(shadows.fd.get(), &slot, &s, BPF_F_LOCK))
     return {};
   return s;
 }
 
-Result<std::vector<dp_shadow>> read_shadows(const Table &shadows) {
+Result<std::vector<dp_shadow>> read_shadows(const MapTable &shadows) {
   std::vector<dp_shadow> all(shadows.entries);
   std::vector<uint32_t> keys(shadows.entries);
   bpf_map_batch_opts options = batch_options(BPF_F_LOCK);
@@ -120,7 +120,7 @@ Result<std::vector<dp_shadow>> read_shadows(const Table &shadows) {
   return all;
 }
 
-Result<std::vector<std::pair<dp_flow_key, dp_flow>>> read_flow_table(const Table &flows) {
+Result<std::vector<std::pair<dp_flow_key, dp_flow>>> read_flow_table(const MapTable &flows) {
   std::vector<std::pair<dp_flow_key, dp_flow>> rows;
   // A hash is read by whole buckets: a batch too small for one fails with ENOSPC.
   std::vector<dp_flow_key> keys(kBatch);
@@ -146,7 +146,7 @@ Result<std::vector<std::pair<dp_flow_key, dp_flow>>> read_flow_table(const Table
   }
 }
 
-Result<dp_ledger> read_cell(const Table &ledger, uint32_t index) {
+Result<dp_ledger> read_cell(const MapTable &ledger, uint32_t index) {
   // Bytes accepted on one CPU after it was read, and acknowledged on another before that was,
   // make the sum negative for a moment.
   for (int i = 0;; i++) {

@@ -3,8 +3,10 @@
 
 #include <bpf/bpf.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -16,6 +18,14 @@ namespace {
 
 using Json = nlohmann::json;
 
+// In the order of dp_config, so that a field added there is kept as well.
+std::vector<uint32_t> limit_words(const dp_config &config) {
+  static_assert(sizeof(config) % sizeof(uint32_t) == 0);
+  std::vector<uint32_t> words(sizeof(config) / sizeof(uint32_t));
+  std::memcpy(words.data(), &config, sizeof(config));
+  return words;
+}
+
 Json to_json(const Meta &m) {
   Json j{{"complete", m.complete},
          {"since", m.since},
@@ -23,15 +33,27 @@ Json to_json(const Meta &m) {
          {"mechanism", m.mechanism},
          {"netns", {{"cookie", m.netns.cookie}, {"inode", m.netns.inode}}},
          {"made_qdisc", m.made_qdisc},
+         {"limits", limit_words(m.limits)},
+         {"flows", m.flows},
+         {"chunks", m.chunks},
+         {"reloads", m.reloads},
+         {"reload_errors", Json::array()},
+         {"reload_text", m.reload_text},
          {"mappings", Json::array()},
          {"programs", Json::array()}};
+  for (const Error &e : m.reload_errors)
+    j["reload_errors"].push_back({{"where", e.where},
+                                  {"what", e.what},
+                                  {"hint", e.hint},
+                                  {"exit", static_cast<int>(e.exit)}});
   for (const auto &n : m.mappings)
     j["mappings"].push_back({{"name", n.name},
                              {"device", n.device},
                              {"direction", n.direction},
                              {"protocol", n.protocol},
                              {"ports", n.ports},
-                             {"targets", n.targets}});
+                             {"targets", n.targets},
+                             {"row", n.row}});
   for (const auto &p : m.programs)
     j["programs"].push_back({{"program", p.what.program},
                              {"device", p.what.device},
@@ -54,9 +76,19 @@ Meta from_json(const Json &j) {
   j.at("netns").at("cookie").get_to(m.netns.cookie);
   j.at("netns").at("inode").get_to(m.netns.inode);
   j.at("made_qdisc").get_to(m.made_qdisc);
+  auto words = j.at("limits").get<std::vector<uint32_t>>();
+  std::memcpy(&m.limits, words.data(), std::min(sizeof(m.limits), words.size() * sizeof(uint32_t)));
+  j.at("flows").get_to(m.flows);
+  j.at("chunks").get_to(m.chunks);
+  j.at("reloads").get_to(m.reloads);
+  j.at("reload_text").get_to(m.reload_text);
+  for (const Json &e : j.at("reload_errors"))
+    m.reload_errors.push_back(
+        {e.at("where"), e.at("what"), e.at("hint"), static_cast<Exit>(e.at("exit").get<int>())});
   for (const Json &n : j.at("mappings"))
     m.mappings.push_back({n.at("name"), n.at("device"), n.at("direction"), n.at("protocol"),
-                          n.at("ports"), n.at("targets").get<std::vector<std::string>>()});
+                          n.at("ports"), n.at("targets").get<std::vector<std::string>>(),
+                          n.at("row")});
   for (const Json &p : j.at("programs"))
     m.programs.push_back(
         {{p.at("program"), p.at("device"), p.at("ifindex"),
@@ -84,6 +116,22 @@ Status write_meta(int meta_fd, const Meta &meta) {
   if (bpf_map_update_elem(meta_fd, &key, value.get(), BPF_ANY))
     return sys_error("map meta", "cannot be written", errno);
   return Unit{};
+}
+
+Status write_meta(const Pins &pins, const Meta &meta) {
+  const std::string path = pins.map("meta");
+  Fd map = open_pin(path);
+  if (!map)
+    return sys_error(path, "cannot be opened", errno);
+  return write_meta(map.get(), meta);
+}
+
+std::string source_name(const std::string &config_source) {
+  std::error_code ec;
+  if (!std::filesystem::exists(config_source, ec))
+    return config_source;
+  auto path = std::filesystem::absolute(config_source, ec);
+  return ec ? config_source : path.lexically_normal().string();
 }
 
 Result<Meta> read_meta(const Pins &pins) {

@@ -127,7 +127,7 @@ std::vector<std::string> Pins::maps() const { return entries(dir_ + "/" DP_PIN_M
 std::vector<std::string> Pins::other_versions() const {
   std::vector<std::string> names;
   for (const std::string &path : entries(top_))
-    if (path != dir_)
+    if (path != dir_ && path != keeper())
       names.push_back(fs::path(path).filename());
   return names;
 }
@@ -176,7 +176,14 @@ Status Pins::remove() const {
   return Unit{};
 }
 
-void Pins::remove_top_if_empty() const { ::rmdir(top_.c_str()); }
+void Pins::remove_top_if_empty() const {
+  if (exist() || !other_versions().empty())
+    return;
+  Fd dir(::open(keeper().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (dir && ::flock(dir.get(), LOCK_EX | LOCK_NB) == 0)
+    ::rmdir(keeper().c_str());
+  ::rmdir(top_.c_str());
+}
 
 Fd open_pin(const std::string &path) {
   int fd = bpf_obj_get(path.c_str());

@@ -26,6 +26,7 @@ public:
   const std::string &top() const { return top_; } // <bpffs>/doppel
   std::string map(const std::string &name) const { return dir_ + "/" DP_PIN_MAPS "/" + name; }
   std::string prog(const std::string &name) const { return dir_ + "/" DP_PIN_PROGS "/" + name; }
+  std::string keeper() const { return top_ + "/keeper"; } // locked by `doppel run`
   // bpffs reserves dots in names (bpf_lookup()), so that a device appears by its ifindex.
   std::string link(const std::string &prog, uint32_t ifindex, bool ingress) const;
 
@@ -38,8 +39,9 @@ public:
   Result<Fd> lock() const;
   Status make_directories() const;
   Status pin(int fd, const std::string &path) const;
-  // Removes everything of this ABI, and top() once it is empty.
+  // Removes everything of this ABI, and top() if nothing of another version is left there.
   Status remove() const;
+  // Leaves it while a keeper runs, who removes it when it ends.
   void remove_top_if_empty() const;
 
 private:

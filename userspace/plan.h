@@ -46,6 +46,7 @@ struct PortRow { dp_port_key key; dp_port_val val; };
 struct NamedMapping {
   std::string name, device, direction, protocol, ports;
   std::vector<std::string> targets;  // "192.168.2.184:11211", first port of the range
+  uint32_t row = 0;  // index in the map `mappings`
 };
 
 // One program on one hook. Return comes before capture on the same hook.

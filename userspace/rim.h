@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "userspace/error.h"
+#include "userspace/pause.h"
 #include "userspace/plan.h"
 #include "userspace/snapshot.h"
 
@@ -34,7 +35,7 @@ struct DetachReport {
   uint32_t closed = 0, reset = 0;  // shadows
   Counters last;                   // final ledger
 };
-Result<DetachReport> detach(uint32_t drain_ms);
+Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause = {});
 
 Result<StatusView> read_status();
 Result<Counters> read_counters();

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`doppel run` on a host of the lab, with what it says and how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+
+from . import doppel, wait
+
+
+class Keeper:
+    def __init__(self, scene, *options, ready="tached", env=None):
+        """Returns once the keeper has said `ready` (it attached, or adopted what is attached)."""
+        mode = ["--attach-mode", scene.doppel.attach_mode] if scene.doppel.attach_mode else []
+        self.log = tempfile.NamedTemporaryFile("w+", prefix="keeper", suffix=".log")
+        self.process = scene.lab.source.popen(
+            [doppel.binary(), "run", *options, *mode], stdin=subprocess.DEVNULL,
+            stdout=self.log, stderr=self.log, env={**os.environ, **(env or {})})
+        self.pid = self.process.pid
+        if ready:
+            self.wait_for(ready)
+
+    def said(self):
+        with open(self.log.name, encoding="utf-8") as f:
+            return f.read()
+
+    def wait_for(self, text, times=1, timeout=20):
+        """Until the log has the text so many times."""
+        def there():
+            said = self.said()
+            if said.count(text) >= times:
+                return True
+            if self.process.poll() is not None:
+                raise AssertionError(f"the keeper ended with {self.process.returncode}:\n{said}")
+            return False
+        try:
+            wait.until(there, f"the keeper to say {text!r}", timeout)
+        except wait.Timeout as e:
+            raise AssertionError(f"{e}\n{self.said()}") from None
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def reload(self, expect="reloaded: "):
+        times = self.said().count(expect)
+        self.signal(signal.SIGHUP)
+        self.wait_for(expect, times + 1)
+
+    def stop(self):
+        """SIGTERM; the exit code must be 0."""
+        self.signal(signal.SIGTERM)
+        self.ended(0)
+
+    def ended(self, code):
+        got = self.process.wait(20)
+        assert got == code, f"the keeper ended with {got} instead of {code}:\n{self.said()}"
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(10)
+
+    def cpu_ms(self):
+        """What it has used so far, all threads, to the nanosecond that the scheduler knows."""
+        total = 0
+        for task in os.listdir(f"/proc/{self.pid}/task"):
+            with open(f"/proc/{self.pid}/task/{task}/schedstat", encoding="ascii") as f:
+                total += int(f.read().split()[0])
+        return total / 1e6
+
+
+class File:
+    """A configuration file that a test changes."""
+
+    def __init__(self, scene, *mappings, **settings):
+        self.target = scene.lab.target.address
+        self.file = tempfile.NamedTemporaryFile("w", suffix=".json")
+        self.path = self.file.name
+        self.write(*mappings, **settings)
+
+    def mapping(self, name, port, **more):
+        return {"name": name, "device": "eth0", "ports": port,
+                "targets": [{"address": self.target, "port": port}], **more}
+
+    def write(self, *mappings, **settings):
+        """Each mapping is (name, port), or a dictionary."""
+        rows = [m if isinstance(m, dict) else self.mapping(*m) for m in mappings]
+        self.text(json.dumps({"mappings": rows, **settings}, indent=1))
+
+    def text(self, text):
+        """In one step, as an editor or a package manager would."""
+        new = self.path + ".new"
+        with open(new, "w", encoding="utf-8") as f:
+            f.write(text)
+        os.rename(new, self.path)

@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: Apache-2.0
+"""doppel run: attaches or adopts, keeps, and detaches."""
+
+import json
+import os
+import socket
+import tempfile
+import time
+
+from harness import MODES, case
+from lab import doppel, snapshot, wait
+from lab.keeper import File, Keeper
+from lab.load import checked
+
+
+def assert_unchanged(host, before):
+    changes = snapshot.changes(before, snapshot.take(host))
+    assert not changes, "\n".join(changes)
+
+
+def mapping(scene, name):
+    rows = {m["name"]: m["targets"][0] for m in scene.doppel.counters()["mappings"]}
+    assert name in rows, rows.keys()
+    return rows[name]
+
+
+def assert_whole(scene):
+    status = scene.doppel.status()
+    assert status["attached"] and not status["missing"], status
+
+
+@case(mode=MODES)
+def attaches_and_detaches(env, mode):
+    """SIGTERM drains and leaves nothing."""
+    scene = env.scene()
+    before = snapshot.take(scene.lab.source)
+    keeper = Keeper(scene, *scene.mapping())
+    assert_whole(scene)
+    scene.assert_all_delivered(scene.load("sets", connections=20, count=2000)["sent"])
+    scene.assert_same(keys=2000)
+    keeper.stop()
+    assert "detached: " in keeper.said(), keeper.said()
+    assert_unchanged(scene.lab.source, before)
+    scene.assert_harmless(resets_to_target=True)
+
+
+@case(mode=MODES)
+def refuses_a_second_keeper(env, mode):
+    scene = env.scene()
+    keeper = Keeper(scene, *scene.mapping())
+    second = scene.doppel.run("run", *scene.mapping(), check=False)
+    assert second.returncode == 1, second
+    assert f"process {keeper.pid}" in second.stderr, second.stderr
+    assert_whole(scene)
+    keeper.stop()
+
+
+@case(mode=MODES)
+def killed_and_adopted(env, mode):
+    """Nobody keeps the mirror for a while in mid-load: every key arrives all the same."""
+    scene = env.scene()
+    before = snapshot.take(scene.lab.source)
+    first = Keeper(scene, *scene.mapping())
+    load = scene.start("sets", connections=50, count=30000, rate=5000)
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] > 5000, "a part of the load to arrive", 20)
+    first.kill()
+    unkept = scene.target[0].stats()["cmd_set"]
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] > unkept + 3000,
+               "the mirror to go on without a keeper", 20)
+    second = Keeper(scene, *scene.mapping(), ready="adopted")
+    result = checked(load.result())
+    scene.assert_all_delivered(result["sent"])
+    scene.assert_same(keys=30000)
+    second.stop()
+    assert_unchanged(scene.lab.source, before)
+
+
+@case(mode=MODES)
+def adopts_what_attach_made(env, mode):
+    """Also where the configuration is another one by now."""
+    scene = env.scene(ports=(11211, 11212))
+    before = snapshot.take(scene.lab.source)
+    scene.doppel.attach("--device", "eth0", "-x", f"11211-{scene.lab.target.address}:11211")
+    keeper = Keeper(scene, *scene.mapping(), ready="adopted")
+    assert "added 11212" in keeper.said(), keeper.said()
+    sent = sum(scene.load("sets", port=port, connections=8, count=500)["sent"]
+               for port in scene.ports)
+    scene.assert_all_delivered(sent)
+    scene.assert_same(keys=500)
+    keeper.stop()
+    assert_unchanged(scene.lab.source, before)
+
+
+@case(mode=MODES)
+def reload_under_load(env, mode):
+    """One mapping comes, one goes, and the one that stays loses nothing."""
+    scene = env.scene(ports=(11211, 11212, 11213))
+    before = snapshot.take(scene.lab.source)
+    file = File(scene, ("stays", 11211), ("goes", 11212))
+    keeper = Keeper(scene, "--config", file.path)
+    load = scene.start("sets", connections=50, count=30000, rate=5000)
+    scene.load("sets", port=11212, connections=8, count=500)
+    for rounds in range(3):
+        file.write(("stays", 11211), ("comes", 11213))
+        keeper.reload("added comes; removed goes")
+        file.write(("goes", 11212), ("stays", 11211))
+        keeper.reload("added goes; removed comes")
+    file.write(("stays", 11211), ("comes", 11213))
+    keeper.reload("added comes; removed goes")
+    assert load.running(), "the load was over before the last reload"
+    sent = scene.load("sets", port=11213, connections=8, count=500)["sent"]
+    scene.load("sets", port=11212, connections=8, count=500, prefix="later")
+    result = checked(load.result())
+    scene.doppel.wait_idle(observed=result["sent"] + sent)
+    for name, bytes_sent in (("stays", result["sent"]), ("comes", sent)):
+        row = mapping(scene, name)
+        assert row["bytes"]["observed"] == row["bytes"]["delivered"] == bytes_sent, (name, row)
+        assert row["flows"]["joined"] == row["flows"]["broken"] == 0, (name, row)
+    assert scene.source[0].contents() == scene.target[0].contents()
+    assert scene.source[2].contents() == scene.target[2].contents()
+    assert scene.target[1].stats()["cmd_set"] == 500, "sets of a removed mapping were mirrored"
+    keeper.stop()
+    assert_unchanged(scene.lab.source, before)
+
+
+@case(mode=MODES)
+def reload_of_a_changed_mapping(env, mode):
+    """Its ports lead to the new target without a gap; open connections join there."""
+    scene = env.scene(ports=(11211, 11212))
+    file = File(scene, ("data", 11211))
+    keeper = Keeper(scene, "--config", file.path)
+    load = scene.start("sets", connections=20, count=20000, rate=4000)
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] > 2000, "a part of the load to arrive", 20)
+    changed = file.mapping("data", 11211)
+    changed["targets"][0]["port"] = 11212
+    file.write(changed)
+    keeper.reload("changed data")
+    result = checked(load.result())
+    ledger = scene.doppel.wait_idle()
+    keys = [set(server.contents()) for server in (scene.source[0], *scene.target)]
+    assert len(keys[0]) == 20000 and keys[1] and keys[2], [len(k) for k in keys]
+    missing = len(keys[0] - keys[1] - keys[2])
+    # A connection joins at its next request boundary: what is excluded is one request of each.
+    assert missing <= 2 * 20, f"{missing} keys on neither, {ledger}"
+    assert ledger["flows"]["joined"] == 20, ledger
+    assert result["commands"] == 20000
+    keeper.stop()
+
+
+@case(mode=MODES)
+def bad_reload_changes_nothing(env, mode):
+    scene = env.scene()
+    file = File(scene, ("data", 11211))
+    keeper = Keeper(scene, "--config", file.path)
+    before = snapshot.take(scene.lab.source)
+    for text, expected in (("{ \"mappings\": 1, \"flow\": 2 }", ("must be an array", "unknown key")),
+                           ("{", ("error",))):
+        file.text(text)
+        keeper.reload("not reloaded")
+        for words in expected:
+            assert words in keeper.said(), keeper.said()
+    file.write(("data", 11211), ("more", 11212), flows=1000, tries=3)
+    keeper.reload("not reloaded")
+    assert '"flows"' in keeper.said() and '"tries"' in keeper.said(), keeper.said()
+    assert "doppel detach" in keeper.said(), keeper.said()
+    file.write(file.mapping("data", 11211), {**file.mapping("more", 11212), "device": "absent0"})
+    keeper.reload("not reloaded")
+    assert_unchanged(scene.lab.source, before)
+    scene.assert_all_delivered(scene.load("sets", connections=20, count=2000)["sent"])
+    keeper.stop()
+
+
+@case(mode=MODES)
+def reload_command(env, mode):
+    """With a keeper it asks that one and says what came of it; without, it does it itself."""
+    scene = env.scene(ports=(11211, 11212))
+    file = File(scene, ("one", 11211))
+    keeper = Keeper(scene, "--config", file.path)
+    file.write(("one", 11211), ("two", 11212))
+    done = scene.doppel.run("reload")
+    assert "added two" in done.stdout, done
+    file.text("{}")
+    done = scene.doppel.run("reload", check=False)
+    assert done.returncode == 2 and "mappings" in done.stderr, done
+    other = File(scene, ("one", 11211))
+    done = scene.doppel.run("reload", "--config", other.path, check=False)
+    assert done.returncode == 1 and file.path in done.stderr, done
+    file.write(("one", 11211), ("two", 11212))
+    keeper.kill()
+    file.write(("two", 11212))
+    done = json.loads(scene.doppel.run("reload", "--json").stdout)
+    assert done["keeper"] is None and "removed one" in done["changes"], done
+    scene.assert_all_delivered(scene.load("sets", port=11212, connections=8, count=500)["sent"])
+    scene.doppel.detach()
+    done = scene.doppel.run("reload", check=False)
+    assert done.returncode == 1 and "nothing is attached" in done.stderr, done
+
+
+def replace_cable(scene, host):
+    """The host's device is deleted and made again under the same name."""
+    lab = scene.lab
+    before, mac = host.ifindex(), host.mac()
+    lab.switch.run(["ip", "link", "del", host.name])
+    wait.until(lambda: host.run(["ip", "link", "show", "eth0"], check=False).returncode != 0,
+               "the device to be gone")
+    yield
+    lab.switch.run(["ip", "link", "add", host.name, "type", "veth", "peer", "name", "eth0",
+                    "address", mac, "netns", host.pid])
+    lab.switch.run(["ip", "link", "set", host.name, "master", "br0", "up"])
+    host.run(["ip", "addr", "add", f"{host.address}/24", "dev", "eth0"])
+    host.run(["ip", "link", "set", "eth0", "up"])
+    assert host.ifindex() != before
+    yield
+
+
+@case(mode=MODES)
+def device_gone_and_back(env, mode):
+    scene = env.scene()
+    before = snapshot.take(scene.lab.source)["bpffs"]
+    keeper = Keeper(scene, *scene.mapping())
+    sent = scene.load("sets", connections=20, count=1000, prefix="one")["sent"]
+    scene.assert_all_delivered(sent)
+    steps = replace_cable(scene, scene.lab.source)
+    next(steps)
+    keeper.wait_for("eth0")
+    next(steps)
+    keeper.wait_for("doppel_ingress runs again on eth0 ingress")
+    assert_whole(scene)
+    sent += scene.load("sets", connections=20, count=1000, prefix="two")["sent"]
+    scene.assert_all_delivered(sent)
+    scene.assert_same(keys=2000)
+    keeper.stop()
+    assert snapshot.take(scene.lab.source)["bpffs"] == before
+
+
+@case(mode=MODES)
+def foreign_removal(env, mode):
+    """Somebody removes our programs from the device: they are put back."""
+    scene = env.scene()
+    before = snapshot.take(scene.lab.source)
+    keeper = Keeper(scene, *scene.mapping())
+    source = scene.lab.source
+    if mode == "clsact":
+        source.run(["tc", "filter", "del", "dev", "eth0", "ingress"])
+    else:
+        links = [path for path in snapshot.pins(source) if "/links/doppel_" in path
+                 and f"-{source.ifindex()}-" in path]
+        assert len(links) == 2, links
+        for path in links:
+            os.unlink(source.root("/sys/fs/bpf" + path))
+        source.run(["ip", "link", "set", "eth0", "alias", "traffic"])  # news about the device
+    keeper.wait_for("runs again on eth0 ingress", times=2)
+    assert_whole(scene)
+    if mode == "clsact":
+        source.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
+        keeper.wait_for("runs again on eth0 ingress", times=4)
+        assert_whole(scene)
+    scene.assert_all_delivered(scene.load("sets", connections=20, count=2000)["sent"])
+    keeper.stop()
+    if mode != "clsact":
+        source.run(["ip", "link", "set", "eth0", "alias", ""])
+    assert_unchanged(source, before)
+
+
+@case(mode=MODES)
+def own_link_removed(env, mode):
+    """Without doppel0 there is no data plane: it is attached anew."""
+    scene = env.scene()
+    before = snapshot.take(scene.lab.source)
+    keeper = Keeper(scene, *scene.mapping())
+    scene.lab.source.run(["ip", "link", "set", "doppel0", "down"])
+    keeper.wait_for("doppel0 was down")
+    assert_whole(scene)
+    scene.lab.source.run(["ip", "link", "del", "doppel0"])
+    keeper.wait_for("attached by", times=2)
+    assert_whole(scene)
+    scene.assert_all_delivered(scene.load("sets", connections=20, count=2000)["sent"])
+    scene.assert_same(keys=2000)
+    keeper.stop()
+    assert_unchanged(scene.lab.source, before)
+
+
+@case(mode=MODES)
+def others_detach(env, mode):
+    """The operator's word counts: the keeper ends, and attaches nothing again."""
+    scene = env.scene()
+    before = snapshot.take(scene.lab.source)
+    keeper = Keeper(scene, *scene.mapping())
+    scene.doppel.detach()
+    keeper.ended(0)
+    assert "another process has detached" in keeper.said(), keeper.said()
+    assert_unchanged(scene.lab.source, before)
+
+
+@case(mode=MODES)
+def route_changes(env, mode):
+    scene = env.scene()
+    keeper = Keeper(scene, *scene.mapping())
+    route = [f"{scene.lab.target.address}/32", "dev", "eth0"]
+    scene.lab.source.run(["ip", "route", "add", *route, "mtu", "1280"])
+    keeper.wait_for("MTU 1280")
+    sent = scene.load("sets", connections=20, count=2000, smallest=2000, largest=4000)["sent"]
+    scene.assert_all_delivered(sent)
+    scene.lab.source.run(["ip", "route", "del", *route])
+    keeper.wait_for("MTU 1500")
+    scene.lab.source.run(["ip", "route", "add", "unreachable", f"{scene.lab.target.address}/32"])
+    keeper.wait_for("no route to the target")
+    scene.lab.source.run(["ip", "route", "del", "unreachable", f"{scene.lab.target.address}/32"])
+    keeper.wait_for("no longer")
+    sent += scene.load("sets", connections=20, count=2000, prefix="after")["sent"]
+    scene.assert_all_delivered(sent)
+    keeper.stop()
+
+
+@case(mode=MODES)
+def target_changes_its_address(env, mode):
+    """Of the link layer: that is the kernel's business, and nothing is to be repaired."""
+    scene = env.scene()
+    keeper = Keeper(scene, *scene.mapping())
+    sent = scene.load("sets", connections=20, count=1000, prefix="one")["sent"]
+    scene.assert_all_delivered(sent)
+    said = keeper.said()
+    scene.lab.target.run(["ip", "link", "set", "eth0", "address", "02:00:00:00:77:03"])
+    scene.lab.source.run(["ip", "neigh", "flush", "dev", "eth0"])
+    sent += scene.load("sets", connections=20, count=1000, prefix="two")["sent"]
+    scene.assert_all_delivered(sent)
+    assert keeper.said() == said, keeper.said()
+    keeper.stop()
+
+
+@case(mode=MODES[:1], connections=(10000,))
+def sleeps_with_idle_connections(env, mode, connections):
+    scene = env.scene()
+    keeper = Keeper(scene, *scene.mapping())
+    idle = []
+
+    def connect():
+        for n in range(connections):
+            s = socket.create_connection((scene.lab.source.address, 11211), 20)
+            s.sendall(b"set idle%d 0 0 1\r\nx\r\n" % n)
+            idle.append(s)
+    scene.lab.client.in_netns(connect)
+    ledger = scene.doppel.wait_idle()
+    assert ledger["flows"]["open"] == connections, ledger
+    before, begin = keeper.cpu_ms(), time.monotonic()
+    wait.until(lambda: time.monotonic() - begin > 10, "ten seconds to pass", 20, 0.5)
+    used = keeper.cpu_ms() - before
+    for s in idle:
+        s.close()
+    assert used < 50, f"{used:.1f} ms of CPU in 10 s"
+    keeper.stop()
+
+
+@case(mode=MODES[:1])
+def tells_systemd(env, mode):
+    scene = env.scene()
+    file = File(scene, ("data", 11211))
+    with tempfile.TemporaryDirectory() as where:
+        path = os.path.join(where, "notify")
+        heard, news = [], socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        news.bind(path)
+        news.settimeout(10)
+
+        def hear(word):
+            """Everything up to the message with that word."""
+            while True:
+                heard.extend(news.recv(4096).decode().splitlines())
+                if word in heard:
+                    return
+        keeper = Keeper(scene, "--config", file.path,
+                        env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "400000"})
+        hear("READY=1")
+        assert any(line.startswith("STATUS=Mirroring 1 mapping") for line in heard), heard
+        heard.clear()
+        begin = time.monotonic()
+        for _ in range(5):
+            hear("WATCHDOG=1")
+            heard.clear()
+        assert 0.5 < time.monotonic() - begin < 1.6, "five signs of life at every 200 ms"
+        file.write(("data", 11211), ("more", 11212))
+        keeper.signal(1)
+        hear("RELOADING=1")
+        hear("READY=1")
+        assert "STATUS=Mirroring 2 mappings" in heard, heard
+        keeper.stop()
+        hear("STOPPING=1")
+        news.close()

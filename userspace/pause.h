@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a function that waits for the data plane spends its waits.
+#pragma once
+
+#include <chrono>
+#include <functional>
+
+namespace doppel {
+
+// Comes back after about that time. Empty: sleep. The keeper serves retransmissions meanwhile.
+using Pause = std::function<void(std::chrono::milliseconds)>;
+
+} // namespace doppel
