@@ -160,19 +160,43 @@ DP_GLOBAL int capture_overrun(struct __sk_buff *skb, const struct pkt *p, __u32 
 	return 0;
 }
 
-/* The client has begun a new connection on the ports of this one. */
-DP_GLOBAL int capture_supersede(struct __sk_buff *skb, __u32 slot, __u32 gen)
+/*
+ * The shadow's flow leaves it: what it has taken is still delivered, then it closes by itself.
+ * What lies beyond a hole is lost, as `why`. 1: done; the caller rebinds the flow.
+ */
+DP_GLOBAL int capture_let_go(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 why)
 {
-	struct order o = {.kind = DP_ORDER_SEGMENT, .slot = slot, .gen = gen};
+	struct order o = {.kind = DP_ORDER_WORK, .slot = slot, .gen = gen};
+	__u64 now = bpf_ktime_get_coarse_ns(), arm;
 	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_ledger *l;
+	__u32 lost;
 
 	if (!sh)
 		return 0;
-	o.a = sh->nxt;
-	o.b = (__u32)(TCP_RST | TCP_ACK) << 16;
-	if (shadow_break(slot, gen, DP_LOST_superseded))
-		order_clone(skb, &o, 0);
-	return 0;
+	bpf_spin_lock(&sh->lock);
+	if (sh->gen != gen || !shadow_open(sh)) {
+		bpf_spin_unlock(&sh->lock);
+		return 0;
+	}
+	lost = shadow_pending_locked(sh);
+	shadow_forget_ooo_locked(sh);
+	lost -= shadow_pending_locked(sh);
+	if (!(sh->flags & DP_SH_CLIENT_FIN) || seq_after(sh->fin, sh->end)) {
+		sh->flags |= DP_SH_CLIENT_FIN;
+		sh->fin = sh->end;
+	}
+	if (!sh->due_ns)
+		shadow_restart_rto_locked(sh, now);
+	arm = shadow_arm_locked(sh, now);
+	bpf_spin_unlock(&sh->lock);
+	if (arm)
+		bpf_timer_start(&sh->timer, arm, 0);
+	l = ledger_cell(sh->key.mapping, sh->key.target);
+	ledger_lose(l, why, lost);
+	if (order_clone(skb, &o, 0))
+		ledger_event(l, DP_EVENT_clone_failed);
+	return 1;
 }
 
 /* 0, or 1 + enum dp_lost: the shadow cannot go on, and capture_overrun() is to end it. The
@@ -273,13 +297,16 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 		sh->flags |= DP_SH_CLIENT_FIN;
 		sh->fin = to;
 	}
-	/* After a FIN a RST only says that nobody reads the answers, which is so anyway. */
-	if ((p->flags & TCP_RST) && p->seq == sh->end && !(sh->flags & DP_SH_CLIENT_FIN))
-		sh->flags |= DP_SH_CLIENT_RST;
+	/*
+	 * A RST of the client becomes a FIN behind the last byte: a target that is reset while
+	 * it still works on what it acknowledged would drop it, and the source did not.
+	 */
+	if ((p->flags & TCP_RST) && p->seq == sh->end && !(sh->flags & DP_SH_CLIENT_FIN)) {
+		sh->flags |= DP_SH_CLIENT_FIN | DP_SH_CLIENT_RST;
+		sh->fin = sh->end;
+	}
 
-	if (sh->flags & DP_SH_CLIENT_RST && sh->una == sh->end) {
-		act = ACT_WORK; /* drained: deliver resets the shadow */
-	} else if (sh->state == DP_ESTABLISHED || sh->state == DP_CLOSE_WAIT) {
+	if (sh->state == DP_ESTABLISHED || sh->state == DP_CLOSE_WAIT) {
 		if (added == p->payload && added && sh->nxt == p->seq && sh->end == to &&
 		    (__s32)(shadow_window_end(sh) - to) >= 0 &&
 		    !(sh->flags & (DP_SH_RECOVERY | DP_SH_DUE)) && copyable(skb, p, sh)) {
@@ -366,39 +393,20 @@ static __always_inline void capture_excluded(const struct pkt *p, const struct d
 		l->waiting--;
 }
 
-/*
- * Over the ceiling: the whole flow leaves. What its shadow has taken is still delivered, then it
- * closes; the flow may join again at a request boundary when the pause is over.
- */
-static __noinline int capture_shed(struct __sk_buff *skb, struct dp_flow *flow)
+/* Over the ceiling: the whole flow leaves. It may join again when the pause is over. */
+static __always_inline void capture_shed(struct __sk_buff *skb, struct dp_flow *flow,
+					 struct dp_ledger *l)
 {
-	struct order o = {.kind = DP_ORDER_WORK, .slot = flow->slot, .gen = flow->gen};
 	struct dp_shadow *sh = shadow_at(flow->slot);
-	__u64 now = bpf_ktime_get_coarse_ns(), arm;
-	__u32 lost, next, ack, push;
-	struct dp_ledger *l;
+	__u32 next, ack, push;
 
 	if (!sh)
-		return 0;
-	bpf_spin_lock(&sh->lock);
-	if (sh->gen != flow->gen || !shadow_open(sh) || (sh->flags & DP_SH_CLIENT_FIN)) {
-		bpf_spin_unlock(&sh->lock);
-		return 0;
-	}
-	lost = shadow_pending_locked(sh);
-	shadow_forget_ooo_locked(sh);
-	lost -= shadow_pending_locked(sh);
-	sh->flags |= DP_SH_CLIENT_FIN;
-	sh->fin = sh->end;
+		return;
 	next = sh->end;
 	ack = sh->ack_last;
 	push = sh->flags & DP_SH_PUSH;
-	if (!sh->due_ns)
-		shadow_restart_rto_locked(sh, now);
-	arm = shadow_arm_locked(sh, now);
-	bpf_spin_unlock(&sh->lock);
-	if (arm)
-		bpf_timer_start(&sh->timer, arm, 0);
+	if (!capture_let_go(skb, flow->slot, flow->gen, DP_LOST_client_gap))
+		return;
 	flow->slot = DP_NO_SLOT;
 	flow->excluded = DP_EXCLUDED_shed;
 	flow->next = next;
@@ -406,15 +414,10 @@ static __noinline int capture_shed(struct __sk_buff *skb, struct dp_flow *flow)
 	flow->seen = 1;
 	flow->evidence = 1;
 	flow->push = !!push;
-	flow->retry_ns = now + 1000 * NSEC_PER_MSEC;
+	flow->turns = 0;
+	flow->retry_ns = bpf_ktime_get_coarse_ns() + 1000 * NSEC_PER_MSEC;
 	flow->retry_ns += bpf_get_prandom_u32() % 1000 * NSEC_PER_MSEC;
-	l = ledger_cell(sh->key.mapping, sh->key.target);
-	if (l)
-		l->waiting++;
-	ledger_lose(l, DP_LOST_client_gap, lost);
-	if (order_clone(skb, &o, 0))
-		ledger_event(l, DP_EVENT_clone_failed);
-	return 0;
+	l->waiting++;
 }
 
 static __noinline int note_syn(struct __sk_buff *skb, const struct pkt *p,
@@ -527,10 +530,13 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 	}
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (flow && new_incarnation(p, &key, flow) && may_begin(skb, p, m)) {
-		if (flow->slot != DP_NO_SLOT)
-			capture_supersede(skb, flow->slot, flow->gen);
-		if (flow->slot == DP_NO_SLOT && !bpf_map_delete_elem(&flows, &key))
+		/* The former connection drains on its own; its flow's place is the new one's. */
+		__u32 slot = flow->slot, gen = flow->gen;
+
+		if (!bpf_map_delete_elem(&flows, &key) && slot == DP_NO_SLOT)
 			l->waiting--;
+		if (slot != DP_NO_SLOT)
+			capture_let_go(skb, slot, gen, DP_LOST_superseded);
 		flow = NULL;
 	}
 	if (!flow) {
@@ -544,7 +550,7 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 	}
 	if (flow->slot == DP_NO_SLOT) {
 		if (flow->excluded != DP_EXCLUDED_tcp_auth && !(m->flags & DP_MAP_JOIN_NEVER) &&
-		    p->ttl > 1 && join_boundary(skb, p, flow, m->application) &&
+		    p->ttl > 1 && join_boundary(skb, p, flow, m->application, pace_of(idx, t)) &&
 		    (!flow->retry_ns || bpf_ktime_get_coarse_ns() >= flow->retry_ns))
 			return FIND_BIRTH;
 		capture_excluded(p, &key, l, flow);
@@ -554,9 +560,11 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 		struct dp_pace *pace = pace_of(idx, t);
 
 		if (pace && pace_over(m, pace, bpf_ktime_get_coarse_ns(), p->payload)) {
-			capture_shed(skb, flow);
-			capture_excluded(p, &key, l, flow);
-			return FIND_DONE;
+			capture_shed(skb, flow, l);
+			if (flow->slot == DP_NO_SLOT) {
+				capture_excluded(p, &key, l, flow);
+				return FIND_DONE;
+			}
 		}
 	}
 	return flow_found(flow);
@@ -614,9 +622,11 @@ DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 w
 	b.target_port = bpf_htons(target_at(m, t)->port + (which >> 16));
 	f = bpf_map_lookup_elem(&flows, &key);
 	syn = f ? NULL : bpf_map_lookup_elem(&syns, &key);
-	if (syn && syn->isn + 1 == p->seq && syn->auth) {
+	if (syn && syn->auth) {
 		flow.excluded = DP_EXCLUDED_tcp_auth;
-	} else if (syn && syn->isn + 1 == p->seq && !syn->data && !(p->flags & TCP_RST)) {
+	} else if (syn && !syn->data && !(p->flags & TCP_RST) &&
+		   p->seq - (syn->isn + 1) <= cfg.flow_cap) {
+		/* Also when the first segment comes second: it will fill the hole. */
 		b.isn = syn->isn;
 		b.tsval = syn->tsval;
 		b.flags = syn->flags;
@@ -624,7 +634,8 @@ DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 w
 		open = true;
 	} else if (m->flags & DP_MAP_JOIN_NEVER) {
 		flow.excluded = DP_EXCLUDED_join_never;
-	} else if (f || (p->payload && join_boundary(skb, p, &flow, m->application))) {
+	} else if (f ||
+		   (p->payload && join_boundary(skb, p, &flow, m->application, pace_of(idx, t)))) {
 		/* Design, 4.9: a SYN of our own, right before the request. */
 		b.isn = p->seq - 1;
 		b.tsval = p->tsval;

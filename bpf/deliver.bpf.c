@@ -34,11 +34,6 @@ static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct seg
 		g->flags = TCP_RST | TCP_ACK;
 		return true;
 	}
-	if ((sh->flags & DP_SH_CLIENT_RST) && sh->una == sh->end) {
-		g->seq = sh->nxt;
-		g->flags = TCP_RST | TCP_ACK;
-		return true;
-	}
 	if (sh->flags & DP_SH_DUE) {
 		sh->flags &= ~DP_SH_DUE;
 		if (sh->state == DP_SYN_SENT) {

@@ -87,24 +87,36 @@ static __always_inline bool starts_like_command(struct __sk_buff *skb, const str
 	return text_command(b) || binary_command(b, len);
 }
 
-/* May a shadow for this flow, which has none, begin with this segment? */
+/*
+ * May a shadow for this flow, which has none, begin with this segment?
+ *
+ * `auto` joins a flow of what looks like memcached at a command only, and any other after three
+ * answered turns. `any` has nothing but the turns and takes the second: at the first, the answer
+ * may have been to a request that straddled the moment of attach.
+ */
 static __always_inline bool join_boundary(struct __sk_buff *skb, const struct pkt *p,
-					  const struct dp_flow *flow, __u8 application)
+					  struct dp_flow *flow, __u8 application,
+					  struct dp_pace *pace)
 {
-	bool answered;
+	bool answered, command;
 
-	if (!p->payload || (p->flags & (TCP_SYN | TCP_RST)))
+	if (!p->payload || (p->flags & (TCP_SYN | TCP_RST)) || !pace)
 		return false;
 	if (flow->seen && p->seq != flow->next)
 		return false;
 	answered = flow->seen && flow->evidence && flow->push && seq_after(p->ack, flow->ack);
+	if (!answered)
+		flow->turns = 0;
+	else if (flow->turns < 255)
+		flow->turns++;
 	if (application == DP_APP_ANY)
-		return answered;
+		return flow->turns >= 2;
 	if (flow->seen && !answered)
 		return false;
-	if (flow->seen && application == DP_APP_AUTO)
-		return true;
-	return starts_like_command(skb, p);
+	command = starts_like_command(skb, p);
+	if (command && !pace->commands)
+		pace->commands = 1;
+	return command || (application == DP_APP_AUTO && flow->turns >= 3 && !pace->commands);
 }
 
 #endif

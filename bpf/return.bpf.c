@@ -239,8 +239,7 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 		sh->due_ns = now + DP_LINGER_NS;
 		sh->tries = 255;
 	}
-	if (recovery_pending_locked(sh) || shadow_may_send(sh) || (sh->flags & DP_SH_DUE) ||
-	    ((sh->flags & DP_SH_CLIENT_RST) && sh->una == sh->end))
+	if (recovery_pending_locked(sh) || shadow_may_send(sh) || (sh->flags & DP_SH_DUE))
 		r->act = RET_WORK;
 	else if (sh->flags & DP_SH_ACK_DUE)
 		r->act = RET_ACK;

@@ -214,7 +214,7 @@ DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
 		    (sh->flags & (DP_SH_CLIENT_FIN | DP_SH_CLIENT_RST))) {
 			bpf_map_delete_elem(&flows, &key);
 		} else {
-			__u32 breaks = sh->breaks < 6 ? sh->breaks : 6;
+			__u32 breaks = sh->breaks < 3 ? sh->breaks : 3;
 
 			flow->slot = DP_NO_SLOT;
 			flow->next = sh->end;
@@ -222,6 +222,7 @@ DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
 			flow->seen = 1;
 			flow->evidence = sh->observed != 0;
 			flow->push = !!(sh->flags & DP_SH_PUSH);
+			flow->turns = 0;
 			flow->excluded = DP_EXCLUDED_backoff;
 			flow->breaks = sh->breaks + (sh->breaks < 255);
 			/* Up to twice the pause: flows that broke together do not come back

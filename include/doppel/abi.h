@@ -78,7 +78,7 @@ struct dp_config {
 	__u32 tries;	   /* consecutive timeouts before a shadow breaks */
 	__u32 syn_tries;   /* the same before it is established */
 	__u32 idle_s;	   /* a flow silent for so long is expired; 0: never */
-	__u32 backoff_ms;  /* first pause after a break; doubles up to 64 times that */
+	__u32 backoff_ms;  /* first pause after a break; doubles up to 8 times that */
 	__u32 embryonic;   /* shadows of one target that may wait for its SYN-ACK; 0: no limit */
 	__u32 pad;
 };
@@ -148,7 +148,8 @@ struct dp_flow {
 	__u8 evidence; /* payload was seen, so `ack` is valid */
 	__u8 breaks;   /* consecutive breaks, for the backoff; saturates */
 	__u8 push;     /* the last payload seen ended with PSH: the client's write was over */
-	__u8 pad[3];
+	__u8 turns;    /* answered payload segments, one after the other; saturates */
+	__u8 pad[2];
 	__u64 retry_ns; /* no join before this time (CLOCK_MONOTONIC) */
 	__u64 seen_ns;	/* last packet, coarse CLOCK_MONOTONIC */
 };
@@ -169,7 +170,7 @@ enum dp_shadow_flags {
 	DP_SH_SACK = 1 << 1,	   /* the same for SACK */
 	DP_SH_WSCALE = 1 << 2,	   /* the same for window scale */
 	DP_SH_CLIENT_FIN = 1 << 3, /* `fin` is valid */
-	DP_SH_CLIENT_RST = 1 << 4, /* drain, then reset */
+	DP_SH_CLIENT_RST = 1 << 4, /* the FIN stands for a RST of the client */
 	DP_SH_JOINED = 1 << 5,	   /* opened in mid-stream, with a SYN of our own */
 	DP_SH_TIMER = 1 << 6,	   /* the timer is armed */
 	DP_SH_DUE = 1 << 7,	   /* a retransmission is due: the next event sends it */
@@ -329,6 +330,7 @@ struct dp_pace {
 	__s64 embryonic; /* shadows in SYN-SENT */
 	__u64 window_ns; /* start of the current window of DP_PACE_NS */
 	__u64 bytes;	 /* accepted in it */
+	__u64 commands;	 /* not 0: a flow here was seen to speak memcached */
 };
 #define DP_PACE_NS 100000000ull
 
