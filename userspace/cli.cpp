@@ -77,6 +77,14 @@ void reload_command(CLI::App &app, Options &o) {
   drain_option(c, o);
 }
 
+void check_command(CLI::App &app, Options &o) {
+  CLI::App *c =
+      command(app, o, "check", "Explain every error in a file at once; needs no privileges");
+  c->add_option("--config", o.config, "The file")->type_name("FILE")->required();
+  c->add_flag("--no-host", o.no_host,
+              "Look at the file alone: it is meant for another host than this one");
+}
+
 void counters_command(CLI::App &app, Options &o) {
   CLI::App *c = command(app, o, "counters", "Show the ledger: what happened to every byte");
   c->add_option("--watch", o.watch_s, "Show it again every SECONDS, until interrupted")
@@ -161,10 +169,7 @@ std::unique_ptr<CLI::App> make_cli(Options &o) {
           "Show what is attached where, in which order, and whether anything is missing");
   counters_command(*app, o);
   command(*app, o, "flows", "Show each client connection and its shadow");
-  command(*app, o, "check", "Explain every error in a file at once; needs no privileges")
-      ->add_option("--config", o.config, "The file")
-      ->type_name("FILE")
-      ->required();
+  check_command(*app, o);
   command(*app, o, "probe", "Show what this kernel and host can do, and what would go wrong");
   command(*app, o, "version", "Show the version");
   command(*app, o, "man", "Print the manual page")->group("");

@@ -18,7 +18,8 @@ struct Options {
   std::vector<std::string> x;
   std::string device, config, attach_mode; // empty: not given
   uint32_t drain_ms = 2000;
-  double watch_s = 0; // 0: once
+  double watch_s = 0;   // 0: once
+  bool no_host = false; // check: the file alone
 };
 
 // The tree of commands; parsing it fills in `options`, which must live as long.

@@ -106,6 +106,10 @@ Status Keeper::adopt() {
 }
 
 Status Keeper::start() {
+  auto config = options_.load();
+  if (!config)
+    return config.errors();
+  config_ = std::move(*config);
   if (auto s = require_privileges("run"); !s)
     return s;
   sigset_t mask;
@@ -117,10 +121,6 @@ Status Keeper::start() {
   signals_ = Fd(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_)
     return sys_error("signals", "cannot be received", errno);
-  auto config = options_.load();
-  if (!config)
-    return config.errors();
-  config_ = std::move(*config);
   auto pins = Pins::locate();
   if (!pins)
     return pins.errors();

@@ -385,3 +385,30 @@ def tells_systemd(env, mode):
         keeper.stop()
         hear("STOPPING=1")
         news.close()
+
+
+@case(mode=MODES)
+def few_capabilities(env, mode):
+    """Those of the systemd unit are enough for everything."""
+    scene = env.scene()
+    before = snapshot.take(scene.lab.source)
+    file = File(scene, ("data", 11211))
+    keeper = Keeper(scene, "--config", file.path, under=[
+        "setpriv", "--no-new-privs", "--bounding-set", "-all," + unit_capabilities()])
+    file.write(("data", 11211), ("more", 11212))
+    keeper.reload()
+    if mode == "clsact":
+        scene.lab.source.run(["tc", "filter", "del", "dev", "eth0", "ingress"])
+        keeper.wait_for("runs again on eth0 ingress", times=2)
+    scene.lab.source.run(["ip", "link", "del", "doppel0"])
+    keeper.wait_for("attached by", times=2)
+    scene.assert_all_delivered(scene.load("sets", connections=20, count=1000)["sent"])
+    keeper.stop()
+    assert_unchanged(scene.lab.source, before)
+
+
+def unit_capabilities():
+    """As setpriv writes them."""
+    with open(os.path.join(doppel.REPOSITORY, "tools", "doppel.service"), encoding="ascii") as f:
+        line = next(line for line in f if line.startswith("CapabilityBoundingSet="))
+    return ",".join("+" + name.removeprefix("CAP_").lower() for name in line.split("=")[1].split())

@@ -11,12 +11,14 @@ from . import doppel, wait
 
 
 class Keeper:
-    def __init__(self, scene, *options, ready="tached", env=None):
-        """Returns once the keeper has said `ready` (it attached, or adopted what is attached)."""
+    def __init__(self, scene, *options, ready="tached", env=None, under=()):
+        """Returns once the keeper has said `ready` (it attached, or adopted what is attached).
+
+        `under`: a command line that executes the keeper."""
         mode = ["--attach-mode", scene.doppel.attach_mode] if scene.doppel.attach_mode else []
         self.log = tempfile.NamedTemporaryFile("w+", prefix="keeper", suffix=".log")
         self.process = scene.lab.source.popen(
-            [doppel.binary(), "run", *options, *mode], stdin=subprocess.DEVNULL,
+            [*under, doppel.binary(), "run", *options, *mode], stdin=subprocess.DEVNULL,
             stdout=self.log, stderr=self.log, env={**os.environ, **(env or {})})
         self.pid = self.process.pid
         if ready:

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/change.h"
+
+#include <gtest/gtest.h>
+
+#include "doppel/names.h"
+#include "tests/unit/show_errors.h"
+#include "userspace/feasible.h"
+
+namespace doppel {
+namespace {
+
+Address ip(const char *text) { return *parse_address(text); }
+
+Route route(uint32_t oif, const char *device, const char *source) {
+  Route r;
+  r.oif = oif;
+  r.device = device;
+  r.source = ip(source);
+  r.mtu = 1500;
+  return r;
+}
+
+DeviceView device(uint32_t ifindex, const char *name) {
+  DeviceView d;
+  d.ifindex = ifindex;
+  d.name = name;
+  d.ethernet = true;
+  d.up = true;
+  d.mtu = 1500;
+  return d;
+}
+
+// Targets 10.0.0.2 and .3 on eth0, 10.9.0.2 behind eth1.
+HostView host() {
+  HostView h;
+  h.devices = {device(2, "eth0"), device(3, "eth1")};
+  h.routes["10.0.0.2"] = route(2, "eth0", "10.0.0.1");
+  h.routes["10.0.0.3"] = route(2, "eth0", "10.0.0.1");
+  h.routes["10.9.0.2"] = route(3, "eth1", "10.9.0.1");
+  h.has_tcx = true;
+  return h;
+}
+
+Config config(const std::vector<std::string> &x) {
+  auto c = config_from_options("eth0", x);
+  EXPECT_TRUE(c) << show_errors(c.errors());
+  return *c;
+}
+
+Plan plan(const std::vector<std::string> &x, const HostView &h = host()) {
+  auto p = make_plan(config(x), h);
+  EXPECT_TRUE(p) << show_errors(p.errors());
+  return *p;
+}
+
+// What is there after the plan was attached.
+Live live(const Plan &p) {
+  Live l;
+  l.config = p.config;
+  l.flows = p.flows;
+  l.chunks = p.chunks;
+  l.tcx = p.tcx;
+  for (size_t i = 0; i < p.mappings.size(); i++)
+    l.mappings.push_back({p.names[i], p.mappings[i]});
+  l.ports = p.ports;
+  l.programs = l.running = p.attachments;
+  return l;
+}
+
+Change change(const Live &l, const Plan &p, const std::set<std::string> &held = {}) {
+  auto c = plan_change(l, p, held);
+  EXPECT_TRUE(c) << show_errors(c.errors());
+  return *c;
+}
+
+std::vector<std::string> hooks(const std::vector<Attachment> &list) {
+  std::vector<std::string> text;
+  for (const Attachment &a : list)
+    text.push_back(a.program + "@" + std::to_string(a.ifindex));
+  return text;
+}
+
+using Strings = std::vector<std::string>;
+
+TEST(Change, NothingForTheSame) {
+  const Plan p = plan({"80-10.0.0.2:80", "81-10.9.0.2:81"});
+  const Change c = change(live(p), p);
+  EXPECT_TRUE(c.empty());
+  EXPECT_EQ(to_text(c), "2 mappings, none changed");
+}
+
+TEST(Change, OrderOfMappingsIsNoChange) {
+  const Change c = change(live(plan({"80-10.0.0.2:80", "81-10.0.0.3:81"})),
+                          plan({"81-10.0.0.3:81", "80-10.0.0.2:80"}));
+  EXPECT_TRUE(c.empty());
+  ASSERT_EQ(c.names.size(), 2u);
+  EXPECT_EQ(c.names[0].row, 1u);
+  EXPECT_EQ(c.names[1].row, 0u);
+}
+
+TEST(Change, AddsInAFreeRow) {
+  const Plan now = plan({"80-10.0.0.2:80"});
+  const Change c = change(live(now), plan({"81-10.9.0.2:81", "80-10.0.0.2:80"}));
+  ASSERT_EQ(c.new_rows.size(), 1u);
+  EXPECT_EQ(c.new_rows[0].first, 1u);
+  EXPECT_EQ(c.new_rows[0].second.target[0].oif, 3u);
+  ASSERT_EQ(c.ports.size(), 1u);
+  EXPECT_EQ(c.ports[0].key.port, 81);
+  EXPECT_EQ(c.ports[0].val.mapping, 1);
+  EXPECT_TRUE(c.rows.empty() && c.old_rows.empty() && c.old_ports.empty() && c.detach.empty());
+  EXPECT_EQ(hooks(c.attach), Strings{DP_PROG_RETURN "@3"});
+  EXPECT_EQ(to_text(c), "2 mappings; added 81");
+}
+
+TEST(Change, RemovesAndTakesProgramsAway) {
+  const Change c =
+      change(live(plan({"80-10.0.0.2:80", "81-10.9.0.2:81"})), plan({"80-10.0.0.2:80"}));
+  EXPECT_EQ(c.old_rows, std::vector<uint32_t>{1});
+  ASSERT_EQ(c.old_ports.size(), 1u);
+  EXPECT_EQ(c.old_ports[0].port, 81);
+  EXPECT_TRUE(c.new_rows.empty() && c.rows.empty() && c.ports.empty() && c.attach.empty());
+  EXPECT_EQ(hooks(c.detach), Strings{DP_PROG_RETURN "@3"});
+  EXPECT_EQ(to_text(c), "1 mapping; removed 81");
+}
+
+// The port's row is overwritten, never deleted: there is no moment without.
+TEST(Change, AnotherTargetIsAnotherRow) {
+  const Change c = change(live(plan({"80-10.0.0.2:80"})), plan({"80-10.0.0.3:80"}));
+  EXPECT_EQ(c.old_rows, std::vector<uint32_t>{0});
+  ASSERT_EQ(c.new_rows.size(), 1u);
+  EXPECT_EQ(c.new_rows[0].first, 1u);
+  ASSERT_EQ(c.ports.size(), 1u);
+  EXPECT_EQ(c.ports[0].val.mapping, 1);
+  EXPECT_TRUE(c.old_ports.empty());
+  EXPECT_EQ(to_text(c), "1 mapping; changed 80");
+}
+
+TEST(Change, ApplicationJoinAndPromiscuousMakeAnotherMapping) {
+  const Plan now = plan({"80-10.0.0.2:80"});
+  for (int what = 0; what < 3; what++) {
+    Config c = config({"80-10.0.0.2:80"});
+    MappingConfig &m = c.mappings[0];
+    if (what == 0)
+      m.application = DP_APP_ANY;
+    else if (what == 1)
+      m.join = false;
+    else
+      m.any_host = true;
+    EXPECT_EQ(change(live(now), *make_plan(c, host())).old_rows, std::vector<uint32_t>{0}) << what;
+  }
+}
+
+TEST(Change, CeilingAndRouteChangeInPlace) {
+  const Plan now = plan({"80-10.0.0.2:80"});
+  Config c = config({"80-10.0.0.2:80"});
+  c.mappings[0].max_bps = 1000;
+  HostView h = host();
+  h.routes["10.0.0.2"] = route(3, "eth1", "10.9.0.1");
+  h.routes["10.0.0.2"].mtu = 1400;
+  const Change d = change(live(now), *make_plan(c, h));
+  EXPECT_TRUE(d.new_rows.empty() && d.old_rows.empty() && d.ports.empty());
+  ASSERT_EQ(d.rows.size(), 1u);
+  EXPECT_EQ(d.rows[0].second.max_bps, 1000u);
+  EXPECT_EQ(d.rows[0].second.target[0].oif, 3u);
+  EXPECT_EQ(hooks(d.attach), Strings{DP_PROG_RETURN "@3"});
+  EXPECT_EQ(hooks(d.detach), Strings{DP_PROG_RETURN "@2"});
+  EXPECT_EQ(d.updated, Strings{"mapping 80: target 10.0.0.2 is reached through another device from "
+                               "10.9.0.1, MTU 1400; the ceiling is 1000 bit/s"});
+}
+
+TEST(Change, DeviceThatCameBackUnderAnotherNumber) {
+  const Live before = live(plan({"80-10.9.0.2:80"}));
+  HostView h = host();
+  h.devices[0].ifindex = 9;
+  const Change c = change(before, plan({"80-10.9.0.2:80"}, h));
+  EXPECT_TRUE(c.new_rows.empty() && c.rows.empty() && c.old_rows.empty());
+  ASSERT_EQ(c.ports.size(), 1u);
+  EXPECT_EQ(c.ports[0].key.ifindex, 9u);
+  ASSERT_EQ(c.old_ports.size(), 1u);
+  EXPECT_EQ(c.old_ports[0].ifindex, 2u);
+  EXPECT_EQ(hooks(c.attach), Strings{DP_PROG_INGRESS "@9"});
+  EXPECT_EQ(hooks(c.detach), Strings{DP_PROG_INGRESS "@2"});
+}
+
+TEST(Change, ProgramsThatOthersRemovedComeBack) {
+  const Plan p = plan({"80-10.0.0.2:80"});
+  Live l = live(p);
+  l.running.clear();
+  const Change c = change(l, p);
+  EXPECT_EQ(hooks(c.attach), (Strings{DP_PROG_RETURN "@2", DP_PROG_INGRESS "@2"}));
+  EXPECT_TRUE(c.detach.empty());
+}
+
+TEST(Change, WhatIsHeldStays) {
+  const Live l = live(plan({"80-10.0.0.2:80", "81-10.9.0.2:81"}));
+  const Change c = change(l, plan({"80-10.0.0.2:80"}), {"81"});
+  EXPECT_TRUE(c.empty());
+  ASSERT_EQ(c.names.size(), 2u);
+  EXPECT_EQ(c.names[1].name, "81");
+  EXPECT_EQ(c.names[1].row, 1u);
+}
+
+TEST(Change, RemainsOfAnInterruptedChangeGo) {
+  const Plan p = plan({"80-10.0.0.2:80"});
+  Live l = live(p);
+  NamedMapping nobody;
+  nobody.row = 5;
+  l.mappings.push_back({nobody, p.mappings[0]});
+  PortRow stray = p.ports[0];
+  stray.key.port = 99;
+  stray.val.mapping = 5;
+  l.ports.push_back(stray);
+  const Change c = change(l, p);
+  EXPECT_EQ(c.old_rows, std::vector<uint32_t>{5});
+  ASSERT_EQ(c.old_ports.size(), 1u);
+  EXPECT_EQ(c.old_ports[0].port, 99);
+  EXPECT_TRUE(c.removed.empty());
+}
+
+TEST(Change, TooManyRowsForOldAndNewTogether) {
+  std::vector<std::string> x, y;
+  for (unsigned i = 0; i < DP_MAX_MAPPINGS; i++) {
+    x.push_back(std::to_string(100 + i) + "-10.0.0.2:80");
+    y.push_back(std::to_string(100 + i) + "-10.0.0.2:81");
+  }
+  const Live l = live(plan(x));
+  EXPECT_TRUE(change(l, plan(x)).empty());
+  const auto c = plan_change(l, plan(y));
+  ASSERT_FALSE(c);
+  EXPECT_NE(c.errors()[0].what.find("no row is free"), std::string::npos);
+}
+
+TEST(Change, FixedSettingsAreNamed) {
+  const Plan now = plan({"80-10.0.0.2:80"});
+  EXPECT_TRUE(fixed_differences(live(now), now).empty());
+  Config c = config({"80-10.0.0.2:80"});
+  Limits &l = c.limits;
+  l.flows++;
+  l.port_last = 20000;
+  l.store_bytes *= 2;
+  l.flow_cap /= 2;
+  l.idle_s = 60;
+  l.rto_min_ms++;
+  l.rto_max_ms++;
+  l.tries++;
+  l.syn_tries++;
+  l.backoff_ms++;
+  l.embryonic++;
+  c.attach_mode = AttachMode::clsact;
+  const Errors errors = fixed_differences(live(now), *make_plan(c, host()));
+  EXPECT_EQ(errors.size(), 12u) << show_errors(errors);
+  for (const Error &e : errors)
+    EXPECT_NE(e.hint.find("doppel detach"), std::string::npos) << e.where;
+}
+
+TEST(Feasible, LeavesOutWhatTheHostCannotCarry) {
+  Config c = config({"80-10.0.0.2:80", "81-10.9.0.2:81", "82-10.0.0.3:82"});
+  c.mappings[2].device = "gone0";
+  HostView h = host();
+  h.routes.erase("10.9.0.2");
+  const auto f = make_feasible(c, h);
+  ASSERT_TRUE(f) << show_errors(f.errors());
+  EXPECT_EQ(f->held, (std::set<std::string>{"81", "82"}));
+  EXPECT_EQ(f->why.size(), 2u);
+  ASSERT_EQ(f->plan.names.size(), 1u);
+  EXPECT_EQ(f->plan.names[0].name, "80");
+}
+
+TEST(Feasible, NothingIsLeft) {
+  HostView h = host();
+  h.devices.clear();
+  const auto f = make_feasible(config({"80-10.0.0.2:80"}), h);
+  ASSERT_TRUE(f);
+  EXPECT_TRUE(f->plan.mappings.empty());
+  EXPECT_EQ(f->held.size(), 1u);
+}
+
+} // namespace
+} // namespace doppel
