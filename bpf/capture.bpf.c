@@ -224,8 +224,11 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 	/* As a writer, so that nobody gives away the chunks under our hands. */
 	bpf_spin_lock(&sh->lock);
 	if (sh->gen != gen || !shadow_open(sh)) {
+		from = sh->gen == gen ? seq_max(p->seq, sh->end) : to;
 		bpf_spin_unlock(&sh->lock);
-		ledger_exclude(ledger, DP_EXCLUDED_backoff, p->payload);
+		/* It ended between our look and this one. Only what is new was observed. */
+		if (seq_after(to, from))
+			ledger_exclude(ledger, DP_EXCLUDED_backoff, to - from);
 		return 0;
 	}
 	from = seq_max(p->seq, sh->end);
@@ -257,7 +260,7 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 		to = seq_max(to + DP_CHUNK, sh->top);
 		bpf_spin_unlock(&sh->lock);
 		if (fresh)
-			ledger_exclude(ledger, DP_EXCLUDED_backoff, p->payload);
+			ledger_exclude(ledger, DP_EXCLUDED_backoff, p->seq + p->payload - from);
 		if (tidy)
 			shadow_release(ledger, slot, gen, floor, to);
 		return 0;
@@ -644,14 +647,13 @@ DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 w
 		b.breaks = f ? f->breaks : 0;
 		open = true;
 	}
-	if (!may_begin(skb, p, m)) {
-		flow.excluded = DP_EXCLUDED_no_socket;
-		if (!f) {
-			ledger_exclude(l, flow.excluded, p->payload);
-			return FIND_DONE;
-		}
-		open = false;
+	/* What the source does not take is not part of any stream, and is not observed. */
+	if ((open || !f) && p->payload && !may_begin(skb, p, m)) {
+		ledger_event(l, DP_EVENT_no_socket);
+		return FIND_DONE;
 	}
+	if (open && !p->payload && !may_begin(skb, p, m))
+		return FIND_DONE;
 	if (open) {
 		slot = shadow_birth(skb, &key, &b, l);
 		if (slot >= 0 && !(b.flags & DP_SH_JOINED))

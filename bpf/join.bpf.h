@@ -90,9 +90,9 @@ static __always_inline bool starts_like_command(struct __sk_buff *skb, const str
 /*
  * May a shadow for this flow, which has none, begin with this segment?
  *
- * `auto` joins a flow of what looks like memcached at a command only, and any other after three
- * answered turns. `any` has nothing but the turns and takes the second: at the first, the answer
- * may have been to a request that straddled the moment of attach.
+ * `auto` joins a flow of what looks like memcached at a command only, and any other at the second
+ * answered turn, as `any` does: at the first, the answer may have been to an earlier request,
+ * and this one have begun before the moment of attach.
  */
 static __always_inline bool join_boundary(struct __sk_buff *skb, const struct pkt *p,
 					  struct dp_flow *flow, __u8 application,
@@ -116,7 +116,7 @@ static __always_inline bool join_boundary(struct __sk_buff *skb, const struct pk
 	command = starts_like_command(skb, p);
 	if (command && !pace->commands)
 		pace->commands = 1;
-	return command || (application == DP_APP_AUTO && flow->turns >= 3 && !pace->commands);
+	return command || (application == DP_APP_AUTO && flow->turns >= 2 && !pace->commands);
 }
 
 #endif

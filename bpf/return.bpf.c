@@ -150,8 +150,12 @@ static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p
 	/* RFC 6298, 5.2 and 5.3. Bytes that wait for a window want the persist timer (RFC 9293,
 	 * 3.8.6.1): the same one; while the target answers it is never a reason to give up.
 	 */
-	if (moved || sh->una == sh->nxt || !wnd)
+	if (moved || sh->una == sh->nxt || !wnd) {
+		/* The path works: no further backing off from here (as Linux; RFC 6298, 5). */
+		if (sh->tries && sh->srtt_us)
+			shadow_base_rto_locked(sh);
 		sh->tries = 0;
+	}
 	if (sh->una == sh->nxt) {
 		sh->flags &= ~DP_SH_DUE;
 		if (sh->nxt == sh->end)

@@ -89,11 +89,21 @@ static __always_inline void shadow_restart_rto_locked(struct dp_shadow *sh, __u6
 	sh->due_ns = now + sh->rto_ms * NSEC_PER_MSEC;
 }
 
+/* From the measured round-trip time, without backing off. */
+static __always_inline void shadow_base_rto_locked(struct dp_shadow *sh)
+{
+	__u32 rto = ((sh->srtt_us >> 3) + sh->rttvar_us) >> 10; /* ms, 2 % short */
+
+	if (rto < cfg.rto_min_ms)
+		rto = cfg.rto_min_ms;
+	if (rto > cfg.rto_max_ms)
+		rto = cfg.rto_max_ms;
+	sh->rto_ms = rto;
+}
+
 /* RFC 6298, 2.2 and 2.3, with alpha 1/8 and beta 1/4; r in us. */
 static __always_inline void shadow_rtt_locked(struct dp_shadow *sh, __u32 r)
 {
-	__u32 rto;
-
 	if (!sh->srtt_us) {
 		sh->srtt_us = r << 3;
 		sh->rttvar_us = r << 1;
@@ -107,12 +117,7 @@ static __always_inline void shadow_rtt_locked(struct dp_shadow *sh, __u32 r)
 	}
 	if (!sh->srtt_us)
 		sh->srtt_us = 1;
-	rto = ((sh->srtt_us >> 3) + sh->rttvar_us) >> 10; /* ms, 2 % short: far below the minimum */
-	if (rto < cfg.rto_min_ms)
-		rto = cfg.rto_min_ms;
-	if (rto > cfg.rto_max_ms)
-		rto = cfg.rto_max_ms;
-	sh->rto_ms = rto;
+	shadow_base_rto_locked(sh);
 }
 
 /*

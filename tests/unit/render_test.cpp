@@ -59,7 +59,8 @@ const Keys event_keys = {
     "clone_failed",   "build_failed",      "foreign_on_doppel0", "bad_checksum",
     "malformed",      "unacceptable",      "half_open_reset",    "port_in_use",
     "out_of_order",   "client_retransmit", "fast_retransmit",    "timeout_retransmit",
-    "syn_retransmit", "window_full",       "late_response",      "dsack"};
+    "syn_retransmit", "window_full",       "late_response",      "dsack",
+    "no_socket"};
 
 TEST(Reasons, StandAtTheirNumber) {
   for (unsigned i = 0; i < DP_LOST_N; i++)
