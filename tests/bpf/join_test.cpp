@@ -137,12 +137,18 @@ TEST_P(Join, WhatIsNone) {
   }
 }
 
-TEST_P(Join, AfterAnAnswer) {
+TEST_P(Join, WhereMemcachedIsSpokenOnlyAtACommand) {
+  capture(client_.data(kGet)); // from here on it is known to be
+  client_.port = unused_port();
   expect_waits(client_.data(kOdd));
-  expect_waits(client_.data(kOdd)); // the client acknowledged nothing since
+  expect_waits(client_.data(kGet)); // the client acknowledged nothing since
+  for (int turn = 0; turn < 4; turn++) {
+    client_.answered(8);
+    expect_waits(client_.ack()); // no request yet
+    expect_waits(client_.data("anything"));
+  }
   client_.answered(8);
-  expect_waits(client_.ack()); // no request yet
-  expect_joins(client_.data("anything"));
+  expect_joins(client_.data(kGet));
 }
 
 TEST_P(Join, NotInTheMiddleOfAWrite) {
@@ -160,7 +166,7 @@ TEST_P(Join, NotBehindAHole) {
   client_.next += 10; // these were not seen
   expect_waits(client_.data("anything"));
   client_.answered(8);
-  expect_joins(client_.data("anything"));
+  expect_joins(client_.data(kGet));
 }
 
 TEST_P(Join, NotAtARetransmission) {
@@ -236,7 +242,39 @@ TEST_P(JoinAny, GoesByAnswersAlone) {
   expect_waits(client_.data(kGet));
   expect_waits(client_.data(kGet));
   client_.answered(8);
+  // The first answer may be to a request that straddled the moment of attach.
+  expect_waits(client_.data(kOdd));
+  client_.answered(8);
   expect_joins(client_.data(kOdd));
+}
+
+// No flow of this mapping ever speaks memcached.
+class JoinOther : public Join {
+  Config config() const override {
+    Config c = default_config();
+    c.mappings[0].name = "other";
+    return c;
+  }
+};
+DOPPEL_ALL_MODES(JoinOther);
+
+TEST_P(JoinOther, AfterThreeAnsweredTurns) {
+  expect_waits(client_.data(kOdd));
+  for (int turn = 0; turn < 2; turn++) {
+    client_.answered(8);
+    expect_waits(client_.data("anything"));
+  }
+  client_.answered(8);
+  expect_joins(client_.data("anything"));
+}
+
+TEST_P(JoinOther, TurnsAreCountedWithoutABreak) {
+  expect_waits(client_.data(kOdd));
+  for (int turn = 0; turn < 6; turn++) {
+    if (turn % 2)
+      client_.answered(8);
+    expect_waits(client_.data("anything"));
+  }
 }
 
 } // namespace

@@ -58,7 +58,6 @@ std::vector<Row> rows() {
       {"VLAN tag", request().vlan(5), {}, true},
       {"priority tag", request().vlan(0x6000), {}, true},
       {"QinQ", request().vlan(7, 0x88a8).vlan(5), {}, true},
-      {"to another host's MAC", request().mac(c.client_mac, "02:00:00:00:00:99"), {}},
       {"IPv4 header in an IPv6 type", request().ethertype(0x86dd), {}},
       {"IP version 5", request().ip_version(5), {}},
       {"IP header of 16 bytes", request().ip_header_words(4), {}},
