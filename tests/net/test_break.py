@@ -6,8 +6,9 @@ import os
 import signal
 import time
 
-from harness import MODES, Skip, case
+from harness import MODES, case
 from lab import mirror, wait
+from lab.keeper import keep
 from lab.load import checked
 
 CONNECTIONS = 64
@@ -59,7 +60,7 @@ def assert_accounted(scene, sent, lost, excluded):
 def gone_for_five_seconds(env, mode, how):
     """Killed and started again 5 s later (or off the network for that long)."""
     scene = env.scene()
-    mirror.Keeper(scene)
+    keep(scene)
     count, rate = 64000, 2500
     progress = Progress(scene, count)
     load = scene.start("sets", connections=CONNECTIONS, count=count, rate=rate)
@@ -99,7 +100,7 @@ def stopped_for_ten_seconds(env, mode, store):
     and counted; afterwards the mirror is complete."""
     scene = env.scene()
     limits = {"store": "2MiB", "flow_cap": "64KiB"} if store == "small" else {}
-    mirror.Keeper(scene, **limits)
+    keep(scene, **limits)
     count, rate = 40000, 2000
     sizes = {"smallest": 200, "largest": 4000}
     progress = Progress(scene, count)
@@ -131,9 +132,7 @@ def stopped_for_ten_seconds(env, mode, store):
 def the_keeper_is_killed(env, mode):
     """kill -9 under load, with packets being lost, and a new one: no gap."""
     scene = env.scene()
-    if not mirror.can_keep(scene):
-        raise Skip("the program has no `doppel run` yet")
-    keeper = mirror.Keeper(scene)
+    keeper = keep(scene)
     scene.lab.lose("source", "target", 10)
     load = scene.start("sets", connections=CONNECTIONS, count=30000, rate=3000)
     with mirror.Sampler(scene):

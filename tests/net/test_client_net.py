@@ -10,6 +10,7 @@ import time
 from harness import MODES, case
 from lab import mirror, tcp, wait
 from lab.flood import Flood
+from lab.keeper import keep
 from lab.load import checked
 from lab.relay import Relay
 from lab.traffic import keys, set_command
@@ -40,7 +41,7 @@ def connect(scene, **wishes):
 def loss_and_reordering(env, mode, kind):
     """1 % lost, 20 % late by up to 3 ms and so out of order, some of them twice."""
     scene = env.scene(offload="sender-off")
-    mirror.Keeper(scene)
+    keep(scene)
     relay = Relay(scene.lab, 200, duplicates=0.1)
     table = scene.lab.lose("client", "source", 10)
     options = ({"batch": 5, "largest": 900, "count": 12000} if kind == "chopped" else
@@ -65,7 +66,7 @@ def loss_and_reordering(env, mode, kind):
 def the_first_segment_comes_second(env, mode):
     """The handshake's ACK and the first segment are lost: the second is the first to reach the source."""
     scene = env.scene()
-    mirror.Keeper(scene)
+    keep(scene)
     table = scene.lab.lose("client", "source", 1000, "tcp flags & (syn | fin | rst) == 0")
     client = connect(scene)
     first, second = sets(b"first", 1), sets(b"second", 1)
@@ -86,7 +87,7 @@ def a_duplicate_after_the_end(env, mode, end):
     """A request that the network held back comes once more when its connection is over: the source
     refuses it, so the target must not get it, and no flow may come to life."""
     scene = env.scene()
-    mirror.Keeper(scene)
+    keep(scene)
     isn = 1_000_000
     client = connect(scene, isn=isn)
     port = client.getsockname()[1]
@@ -114,7 +115,7 @@ def sequence_wrap(env, mode, below):
     """The client's numbers pass 2^32, at every place that matters: in the SYN, in a segment, in a chunk
     of the store, while many bytes wait; with and without loss."""
     scene = env.scene()
-    mirror.Keeper(scene)
+    keep(scene)
     scene.lab.lose("source", "target", 100)
     sent = 0
     clients = []
@@ -142,7 +143,7 @@ def joined_at_the_wrap(env, mode):
     clients = [connect(scene, isn=(1 << 32) - 1 - first[n] - n) for n in range(4)]
     for n, client in enumerate(clients):
         talk(client, b"old%d-" % n, 1)
-    mirror.Keeper(scene)
+    keep(scene)
     sent = sum(talk(client, b"new%d-" % n, 20, 5000) for n, client in enumerate(clients))
     ledger = scene.assert_all_delivered(sent)
     assert ledger["flows"]["joined"] == 4, ledger["flows"]
@@ -152,7 +153,7 @@ def joined_at_the_wrap(env, mode):
 def keepalives(env, mode):
     """Three seconds of nothing but keepalives; then the connection goes on."""
     scene = env.scene()
-    mirror.Keeper(scene)
+    keep(scene)
     clients = [connect(scene, keepalive=True) for _ in range(10)]
     sent = sum(talk(c, b"a%d-" % n) for n, c in enumerate(clients))
     before = scene.health.moved_by("client", "TcpExt.TCPKeepAlive")
@@ -173,7 +174,7 @@ def source_with_closed_window(env, mode):
     """The source's memcached is stopped: the client's kernel probes its closed window, and what it had
     sent beyond comes again."""
     scene = env.scene()
-    mirror.Keeper(scene)
+    keep(scene)
     client = connect(scene, timeout=30)
     with mirror.Sampler(scene), client:
         sent = talk(client, b"before")
@@ -209,7 +210,7 @@ def client_with_closed_window(env, mode):
     never told to wait."""
     scene = env.scene()
     scene.load("sets", connections=1, count=20, smallest=400_000, largest=400_000, prefix="big")
-    mirror.Keeper(scene)
+    keep(scene)
     client = connect(scene, receive=4096, timeout=30)
     with client:
         ask = b"".join(b"get big%07d\r\n" % n for n in range(20)) + sets(b"key", 50)
@@ -233,7 +234,7 @@ def client_with_closed_window(env, mode):
 def half_close(env, mode):
     """FIN right behind a lot of requests whose answers are all still to come."""
     scene = env.scene()
-    mirror.Keeper(scene)
+    keep(scene)
     sent = 0
     clients = [connect(scene, timeout=30) for _ in range(10)]
     for n, client in enumerate(clients):
@@ -256,7 +257,7 @@ def half_close(env, mode):
 def reset_with_unread_answers(env, mode, loss):
     """close() with answers unread makes a RST. What the source took must all be on the target."""
     scene = env.scene()
-    mirror.Keeper(scene)
+    keep(scene)
     table = scene.lab.lose("source", "target", loss) if loss else None
     sent = 0
     for n in range(50):
@@ -280,7 +281,7 @@ def reset_with_unread_answers(env, mode, loss):
 def reset_before_the_rest_was_sent(env, mode):
     """A RST while most of a value is in the client's buffers: the target gets no more than the source."""
     scene = env.scene()
-    mirror.Keeper(scene)
+    keep(scene)
     for n in range(30):
         client = connect(scene)
         talk(client, b"key%d-" % n, 5)
@@ -297,7 +298,7 @@ def reset_before_the_rest_was_sent(env, mode):
 def port_used_again(env, mode, end):
     """The same 5-tuple again at once, after each way to end: 40 connections, one after another."""
     scene = env.scene()
-    mirror.Keeper(scene)
+    keep(scene)
     scene.lab.client.sysctl("net/ipv4/tcp_tw_reuse", 1)
     sent = turns = 0
     deadline = time.monotonic() + 60

@@ -7,6 +7,7 @@ import tempfile
 
 from harness import MODES, case
 from lab import dialect, memcached, mirror, wait
+from lab.keeper import keep
 from lab.load import checked
 
 
@@ -47,7 +48,7 @@ def two_hundred_old_connections(env, mode, before):
     scene = env.scene(target_runs=False)
     log = Log(scene)
     load = scene.start("sets", wait=True, before=before, connections=200, count=20000, prefix="new")
-    mirror.Keeper(scene)
+    keep(scene)
     load.go()
     with mirror.Sampler(scene):
         result = checked(load.result())
@@ -72,7 +73,7 @@ def protocols(env, mode, application, dialect_name):
     old = [dialect.Talker(scene.lab.client, scene.lab.source.address, talk) for _ in range(20)]
     for n, talker in enumerate(old):
         talker.set(b"before%d" % n)
-    mirror.Keeper(scene, {"application": application})
+    keep(scene, {"application": application})
     with mirror.Sampler(scene):
         for turn in range(5):
             for n, talker in enumerate(old):
@@ -98,7 +99,7 @@ def never(env, mode):
     """Old connections stay out, with that reason; new ones are mirrored."""
     scene = env.scene()
     load = scene.start("sets", wait=True, before=1, connections=20, count=1000, prefix="old")
-    mirror.Keeper(scene, {"join": "never"})
+    keep(scene, {"join": "never"})
     load.go()
     old = checked(load.result())["sent"]
     fresh = scene.load("sets", connections=20, count=1000, prefix="new")["sent"]
@@ -146,7 +147,7 @@ def in_the_middle_of_a_load(env, mode, application, shape):
     count = 1500 if shape == "upload" else 12000
     load = scene.start(kind, connections=30, count=count, prefix="key", **options)
     wait.until(lambda: scene.source[0].stats()["cmd_set"] > count / 6, "the load to be under way", 20)
-    mirror.Keeper(scene, {"application": application})
+    keep(scene, {"application": application})
     with mirror.Sampler(scene):
         checked(load.result())
     ledger = scene.doppel.wait_idle()
@@ -185,7 +186,7 @@ def an_upload_that_straddles_the_attach(env, mode, application):
     with client:
         client.sendall(b"set outer 0 0 %d\r\n" % len(value) + value[:half])
         wait.until(lambda: scene.source[0].stats()["bytes_read"] >= half, "the first half")
-        mirror.Keeper(scene, {"application": application})
+        keep(scene, {"application": application})
         client.sendall(value[half:] + b"\r\n")
         assert client.recv(100) == b"STORED\r\n"
         one_by_one(client, 3)
@@ -220,7 +221,7 @@ def an_answer_that_straddles_the_attach(env, mode, application, first):
         pieces = [b"set during 0 0 7\r\n", b"1234", b"567\r\n"]
         if first == "rest":
             client.sendall(pieces.pop(0))
-        mirror.Keeper(scene, {"application": application})
+        keep(scene, {"application": application})
         client.sendall(pieces.pop(0))
         while len(taken) < 5_000_000:
             taken += client.recv(1 << 20)

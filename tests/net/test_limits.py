@@ -10,6 +10,7 @@ import test_join
 from harness import MODES, case
 from lab import bpf, doppel, mirror, snapshot, wait
 from lab.flood import Flood
+from lab.keeper import keep
 from lab.load import checked
 
 
@@ -27,7 +28,7 @@ def flood(env, mode, what):
     """100,000 spoofed segments (or pairs) while 64 connections work: these lose nothing, and nothing grows
     beyond its bound."""
     scene = env.scene()
-    mirror.Keeper(scene)
+    keep(scene)
     load = scene.start("sets", connections=64, count=40000, rate=4000, prefix="good")
     wait.until(lambda: scene.target[0].stats()["cmd_set"] > 2000, "the load to be under way", 20)
     before = memory(scene)
@@ -68,7 +69,7 @@ def settled(scene, sent):
 def half_open_shadows(env, mode):
     """The target does not answer: no more than `embryonic` shadows wait for it."""
     scene = env.scene()
-    mirror.Keeper(scene, embryonic=20)
+    keep(scene, embryonic=20)
     good = scene.start("sets", connections=10, count=100, wait=True, prefix="good")
     wait.until(lambda: scene.doppel.ledger()["flows"]["open"] == 10, "shadows of the first ten")
     scene.lab.unplug("target")
@@ -93,7 +94,7 @@ def half_open_shadows(env, mode):
 def shadow_ports(env, mode):
     """Fewer shadow ports than connections: whole flows are left out, and take part when ports are free."""
     scene = env.scene()
-    mirror.Keeper(scene, shadow_ports="20000-20063")
+    keep(scene, shadow_ports="20000-20063")
     with mirror.Sampler(scene):
         sent = scene.load("sets", connections=200, count=4000, rate=2000)["sent"]
     ledger = scene.doppel.wait_idle(observed=sent)
@@ -112,7 +113,7 @@ def shadow_ports(env, mode):
 def flow_table(env, mode):
     """Fewer places for flows than connections."""
     scene = env.scene()
-    mirror.Keeper(scene, flows=64)
+    keep(scene, flows=64)
     with mirror.Sampler(scene):
         sent = scene.load("sets", connections=200, count=4000, rate=2000)["sent"]
     ledger = scene.doppel.wait_idle(observed=sent)
@@ -128,7 +129,7 @@ def bit_rate(env, mode, kind):
     scene = env.scene(target_runs=False)
     log = test_join.Log(scene)
     ceiling = 8_000_000
-    mirror.Keeper(scene, {"max_bitrate": ceiling})
+    keep(scene, {"max_bitrate": ceiling})
     count = 20000
     load = scene.start(kind, connections=50, count=count, rate=3000, smallest=500, largest=1500,
                        batch=5 if kind == "chopped" else 1)
@@ -159,7 +160,7 @@ def bit_rate(env, mode, kind):
 def one_flow_may_hold_so_much(env, mode):
     """flow_cap: one upload into a stopped target ends in a break; others are not touched."""
     scene = env.scene()
-    mirror.Keeper(scene, flow_cap="256KiB")
+    keep(scene, flow_cap="256KiB")
     small = scene.start("sets", connections=10, count=1000, wait=True, prefix="small")
     os.kill(scene.target[0].process.pid, signal.SIGSTOP)
     try:

@@ -5,6 +5,7 @@ import time
 
 from harness import MODES, case
 from lab import mirror
+from lab.keeper import keep
 
 KEYS, CONNECTIONS = 20000, 64
 AFTER = 30  # s, within which the last byte must be there
@@ -27,7 +28,7 @@ def tell(title, row):
 
 def run(scene, title, paths, **load):
     """20,000 sets with the loss of `paths` [(sender, receiver, per mille)]; then all is there."""
-    keeper = mirror.Keeper(scene)
+    keeper = keep(scene)
     tables = [scene.lab.lose(*path) for path in paths]
     with mirror.Sampler(scene):
         begin = time.monotonic()
@@ -73,7 +74,7 @@ def long_flights(env, mode, per_mille):
 def large_values(env, mode):
     """200 values of 100 KB with 1 % lost on the way to the target and back."""
     scene = env.scene()
-    mirror.Keeper(scene)
+    keep(scene)
     scene.lab.lose("source", "target", 10)
     scene.lab.lose("target", "source", 10)
     sent = scene.load("sets", connections=8, count=200, smallest=100_000, largest=100_000)["sent"]
@@ -86,7 +87,7 @@ def large_values(env, mode):
 def short_connections(env, mode, finish):
     """SYN, SYN-ACK and FIN get lost, too: 2,000 connections of one set each with 5 % lost both ways."""
     scene = env.scene()
-    mirror.Keeper(scene)
+    keep(scene)
     tables = [scene.lab.lose("source", "target", 50), scene.lab.lose("target", "source", 50)]
     with mirror.Sampler(scene):
         sent = scene.load("sets", connections=2000, count=2000, at_once=100, finish=finish)["sent"]

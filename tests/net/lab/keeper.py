@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`doppel run` on a host of the lab, with what it says and how it ends."""
+"""`doppel run` on a host of the lab, with its configuration, what it says and how it ends."""
 
 import json
 import os
@@ -16,13 +16,21 @@ class Keeper:
 
         `under`: a command line that executes the keeper."""
         mode = ["--attach-mode", scene.doppel.attach_mode] if scene.doppel.attach_mode else []
+        self.host = scene.lab.source
+        self.argv = [*under, doppel.binary(), "run", *options, *mode]
+        self.env = {**os.environ, **(env or {})}
         self.log = tempfile.NamedTemporaryFile("w+", prefix="keeper", suffix=".log")
-        self.process = scene.lab.source.popen(
-            [*under, doppel.binary(), "run", *options, *mode], stdin=subprocess.DEVNULL,
-            stdout=self.log, stderr=self.log, env={**os.environ, **(env or {})})
+        self.start(ready)
+
+    def start(self, ready="tached"):
+        """Also once more, after kill(): the log goes on."""
+        times = self.said().count(ready) if ready else 0
+        with open(self.log.name, "a", encoding="utf-8") as out:
+            self.process = self.host.popen(self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                           env=self.env)
         self.pid = self.process.pid
         if ready:
-            self.wait_for(ready)
+            self.wait_for(ready, times + 1)
 
     def said(self):
         with open(self.log.name, encoding="utf-8") as f:
@@ -60,6 +68,7 @@ class Keeper:
         assert got == code, f"the keeper ended with {got} instead of {code}:\n{self.said()}"
 
     def kill(self):
+        """As a crash would: nothing of the data plane may notice."""
         self.process.kill()
         self.process.wait(10)
 
@@ -96,3 +105,13 @@ class File:
         with open(new, "w", encoding="utf-8") as f:
             f.write(text)
         os.rename(new, self.path)
+
+
+def keep(scene, mapping=None, **settings):
+    """A keeper that mirrors all ports of the scene. `mapping` adds keys to each mapping, such as
+    {"application": "any"}; `settings` are those of the whole, such as limits."""
+    file = File(scene)
+    file.write(*(file.mapping(f"p{port}", port, **(mapping or {})) for port in scene.ports), **settings)
+    keeper = Keeper(scene, "--config", file.path)
+    scene.kept = (keeper, file)  # the file lives as long as the scene
+    return keeper

@@ -1,89 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A mirror with a configuration of its own, kept by `doppel run`, its ledger sampled meanwhile."""
+"""What a mirror must hold while it works and after: its ledger, sampled, and nothing left over."""
 
-import json
-import os
-import signal
-import subprocess
-import tempfile
 import threading
 
 from . import doppel, wait
-
-_has_run = {}
-
-
-def can_keep(scene):
-    """Whether the program under test has `doppel run`."""
-    binary = doppel.binary()
-    if binary not in _has_run:
-        said = scene.doppel.run("--help").stdout
-        _has_run[binary] = any(line.split()[:1] == ["run"] for line in said.splitlines())
-    return _has_run[binary]
-
-
-def configuration(scene, mapping=None, **limits):
-    """As JSON; `mapping` adds keys to each mapping, such as {"application": "any"}."""
-    target = scene.lab.target.address
-    return json.dumps({"mappings": [
-        {"name": f"p{port}", "device": "eth0", "ports": str(port),
-         "targets": [{"address": target, "port": port}], **(mapping or {})}
-        for port in scene.ports], **limits}, indent=1)
-
-
-def attach(scene, mapping=None, **limits):
-    """`doppel attach` with that configuration: no process stays."""
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
-        f.write(configuration(scene, mapping, **limits))
-        f.flush()
-        scene.doppel.attach("--config", f.name)
-
-
-class Keeper:
-    """`doppel run`. Where the program has no such command yet, `doppel attach` takes its place."""
-
-    def __init__(self, scene, mapping=None, **limits):
-        self.scene = scene
-        self.process = None
-        self.directory = tempfile.TemporaryDirectory()
-        self.path = os.path.join(self.directory.name, "doppel.json")
-        self.said = os.path.join(self.directory.name, "said")
-        with open(self.path, "w", encoding="utf-8") as f:
-            f.write(configuration(scene, mapping, **limits))
-        if can_keep(scene):
-            self.start()
-        else:
-            scene.doppel.attach("--config", self.path)
-
-    def start(self):
-        mode = self.scene.doppel.attach_mode
-        with open(self.said, "ab") as f:
-            self.process = self.scene.lab.source.popen(
-                [doppel.binary(), "run", "--config", self.path,
-                 *(["--attach-mode", mode] if mode else [])],
-                stdin=subprocess.DEVNULL, stdout=f, stderr=f)
-        wait.until(self._whole, "doppel run to attach", 15)
-
-    def _whole(self):
-        if self.process.poll() is not None:
-            raise AssertionError(f"doppel run ended with {self.process.returncode}: {self.output()}")
-        done = self.scene.doppel.run("status", "--json", check=False)
-        return done.returncode == 0 and json.loads(done.stdout)["attached"]
-
-    def output(self):
-        with open(self.said, encoding="utf-8", errors="replace") as f:
-            return f.read()[-4000:]
-
-    def kill(self):
-        """As a crash would: nothing of the data plane may notice."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
-
-    def stop(self):
-        """SIGTERM, which detaches."""
-        self.process.terminate()
-        assert self.process.wait(30) == 0, f"exit code {self.process.returncode}: {self.output()}"
-
 
 class Sampler:
     """Samples the ledger all the time; leaving the `with` block fails if one sample was wrong."""
