@@ -17,36 +17,37 @@ enum class AttachMode { automatic, tcx, clsact };
 
 struct TargetConfig {
   Address address;
-  uint16_t port = 0;   // host order; first of the range
-  std::string where;   // "doppel.json:12: mappings[0].targets[0]" or "-x 11211-..."
+  uint16_t port = 0; // host order; first of the range
+  std::string where; // "doppel.json:12: mappings[0].targets[0]" or "-x 11211-..."
 };
 
 struct MappingConfig {
-  std::string name;    // unique; "-x" rows are named after their port: "11211"
+  std::string name; // unique; "-x" rows are named after their port: "11211"
   std::string device;
   dp_direction direction = DP_DIR_INGRESS;
-  uint8_t protocol = 6;  // IPPROTO_TCP
-  uint16_t port_first = 0, port_last = 0;  // host order, inclusive
+  uint8_t protocol = 6;                   // IPPROTO_TCP
+  uint16_t port_first = 0, port_last = 0; // host order, inclusive
   dp_application application = DP_APP_AUTO;
   bool join = true;
-  bool any_host = false;  // "promiscuous": true
-  uint64_t max_bps = 0;   // "max_bitrate", bits per second; 0: none
+  bool any_host = false; // "promiscuous": true
+  uint64_t max_bps = 0;  // "max_bitrate", bits per second; 0: none
   std::vector<TargetConfig> targets;
   std::string where;
 };
 
 struct Limits {
-  uint32_t flows = 32768;              // "flows": entries of the flow table
-  uint16_t port_first = 16384, port_last = 32767;  // "shadow_ports": "16384-32767"; one shadow each
-  uint64_t store_bytes = 64ull << 20;  // "store": bytes or "64MiB"
-  uint32_t flow_cap = DP_MAX_CAP;        // "flow_cap": bytes one shadow may hold undelivered
-  uint32_t idle_s = 7200;                 // "idle_timeout", seconds of silence; 0: never
+  uint32_t flows = 32768;                         // "flows": entries of the flow table
+  uint16_t port_first = 16384, port_last = 32767; // "shadow_ports": "16384-32767"; one shadow each
+  uint64_t store_bytes = 64ull << 20;             // "store": bytes or "64MiB"
+  uint32_t flow_cap = DP_MAX_CAP; // "flow_cap": bytes one shadow may hold undelivered
+  uint32_t idle_s = 7200;         // "idle_timeout", seconds of silence; 0: never
   uint32_t rto_min_ms = 200, rto_max_ms = 60000, tries = 8, syn_tries = 5, backoff_ms = 250;
-  uint32_t embryonic = 1024;  // "embryonic": shadows of one target waiting for its SYN-ACK; 0: no limit
+  uint32_t embryonic =
+      1024; // "embryonic": shadows of one target waiting for its SYN-ACK; 0: no limit
 };
 
 struct Config {
-  std::string source;  // file name, or "command line"
+  std::string source; // file name, or "command line"
   std::vector<MappingConfig> mappings;
   Limits limits;
   AttachMode attach_mode = AttachMode::automatic;
@@ -71,4 +72,4 @@ Result<AttachMode> parse_attach_mode(const std::string &text);
 // Values that are unset (port 0, empty name) are passed over: they have an error of their own.
 Errors contradictions(const Config &config);
 
-}  // namespace doppel
+} // namespace doppel

@@ -14,21 +14,21 @@ namespace doppel {
 enum class Exit { ok = 0, failure = 1, usage = 2 };
 
 struct Error {
-  std::string where;  // object or place: "doppel.json: mappings[0].ports", "device eth0"; may be empty
-  std::string what;   // what is wrong, a sentence without a full stop
-  std::string hint;   // what to do about it; may be empty
+  std::string
+      where; // object or place: "doppel.json: mappings[0].ports", "device eth0"; may be empty
+  std::string what; // what is wrong, a sentence without a full stop
+  std::string hint; // what to do about it; may be empty
   Exit exit = Exit::failure;
 };
 
 using Errors = std::vector<Error>;
 
 // A value, or at least one error.
-template <typename T>
-class [[nodiscard]] Result {
- public:
-  Result(T value) : v_(std::move(value)) {}                       // NOLINT: implicit on purpose
-  Result(Error e) : v_(Errors{std::move(e)}) {}                   // NOLINT
-  Result(Errors e) : v_(std::move(e)) {}                          // NOLINT
+template <typename T> class [[nodiscard]] Result {
+public:
+  Result(T value) : v_(std::move(value)) {}     // NOLINT: implicit on purpose
+  Result(Error e) : v_(Errors{std::move(e)}) {} // NOLINT
+  Result(Errors e) : v_(std::move(e)) {}        // NOLINT
   explicit operator bool() const { return std::holds_alternative<T>(v_); }
   T &operator*() & { return std::get<T>(v_); }
   const T &operator*() const & { return std::get<T>(v_); }
@@ -37,11 +37,11 @@ class [[nodiscard]] Result {
   const T *operator->() const { return &std::get<T>(v_); }
   const Errors &errors() const { return std::get<Errors>(v_); }
 
- private:
+private:
   std::variant<T, Errors> v_;
 };
 
 struct Unit {};
 using Status = Result<Unit>;
 
-}  // namespace doppel
+} // namespace doppel

@@ -15,8 +15,8 @@ namespace doppel {
 
 // Settings of the process; main sets them before its first other call.
 struct RimOptions {
-  std::string bpffs;   // mount point to use; empty: $DOPPEL_BPFFS, else /sys/fs/bpf
-  int verbosity = 0;   // 1: libbpf's warnings on standard error, 2: its debugging output too
+  std::string bpffs; // mount point to use; empty: $DOPPEL_BPFFS, else /sys/fs/bpf
+  int verbosity = 0; // 1: libbpf's warnings on standard error, 2: its debugging output too
 };
 RimOptions &rim_options();
 
@@ -32,8 +32,8 @@ Result<std::vector<std::string>> attach(const Plan &plan, const Config &config);
 // Drains first: FIN after the last byte of each shadow, then waits, at most drain_ms.
 struct DetachReport {
   bool was_attached = false;
-  uint32_t closed = 0, reset = 0;  // shadows
-  Counters last;                   // final ledger
+  uint32_t closed = 0, reset = 0; // shadows
+  Counters last;                  // final ledger
 };
 Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause = {});
 
@@ -42,4 +42,4 @@ Result<Counters> read_counters();
 Result<std::vector<FlowRow>> read_flows();
 std::vector<ProbeRow> probe_host();
 
-}  // namespace doppel
+} // namespace doppel

@@ -13,7 +13,7 @@ namespace doppel {
 
 // Sum of all per-CPU cells of one mapping and target; the identity holds to the byte.
 struct TargetCounters {
-  std::string target;   // "192.168.2.184:11211"
+  std::string target; // "192.168.2.184:11211"
   dp_ledger sum{};
 };
 
@@ -24,15 +24,15 @@ struct MappingCounters {
 
 struct Counters {
   std::vector<MappingCounters> mappings;
-  dp_ledger global{};       // cell DP_LEDGER_GLOBAL
-  uint32_t ports_free = 0, ports = 0;    // shadow ports
-  uint32_t chunks_used = 0, chunks = 0;  // store
+  dp_ledger global{};                   // cell DP_LEDGER_GLOBAL
+  uint32_t ports_free = 0, ports = 0;   // shadow ports
+  uint32_t chunks_used = 0, chunks = 0; // store
 };
 
 struct FlowRow {
-  std::string mapping, client, server, target, shadow;  // "ip:port"; shadow empty: none
-  std::string state;        // "WAITING" or the dp_state's RFC name
-  std::string reason;       // without a shadow: name of the exclusion
+  std::string mapping, client, server, target, shadow; // "ip:port"; shadow empty: none
+  std::string state;                                   // "WAITING" or the dp_state's RFC name
+  std::string reason;                                  // without a shadow: name of the exclusion
   bool joined = false;
   uint64_t observed = 0, delivered = 0;
   uint32_t in_flight = 0, waiting_to_send = 0, window = 0, resent = 0, rto_ms = 0, srtt_us = 0;
@@ -40,31 +40,31 @@ struct FlowRow {
 };
 
 struct HookRow {
-  std::string device, hook;   // "eth0", "ingress" or "egress"
+  std::string device, hook; // "eth0", "ingress" or "egress"
   std::string program;
-  std::string mechanism;      // "tcx" or "clsact"
+  std::string mechanism; // "tcx" or "clsact"
   uint32_t prog_id = 0, link_id = 0;
-  uint32_t priority = 0, handle = 0;  // clsact
-  uint32_t position = 0;      // 1 = runs first, among everything on this hook
+  uint32_t priority = 0, handle = 0; // clsact
+  uint32_t position = 0;             // 1 = runs first, among everything on this hook
   bool ours = false;
 };
 
 struct StatusView {
   bool attached = false;
-  std::string since;          // local time, ISO 8601
+  std::string since; // local time, ISO 8601
   std::string config_source;
   uint32_t abi = DP_ABI;
   std::vector<NamedMapping> mappings;
-  std::vector<HookRow> hooks;         // ours and the neighbours', in running order per hook
-  std::vector<std::string> missing;   // what should be there and is not: a sentence each
+  std::vector<HookRow> hooks;       // ours and the neighbours', in running order per hook
+  std::vector<std::string> missing; // what should be there and is not: a sentence each
   std::vector<std::string> warnings;
 };
 
 struct ProbeRow {
-  std::string feature;   // "tcx", "bpffs", "bpf_timer", ...
+  std::string feature; // "tcx", "bpffs", "bpf_timer", ...
   bool ok = false;
   bool needed = true;
-  std::string detail;    // what was found, or what to do
+  std::string detail; // what was found, or what to do
 };
 
-}  // namespace doppel
+} // namespace doppel

@@ -99,7 +99,8 @@ TEST_P(Server, ForgedAckOpensNothing) {
   play(client_.ack()).none();
   play(client_.data(kGet)).none();
   EXPECT_EQ(moved()["opened"], 0);
-  EXPECT_EQ(moved()["excluded.no_socket"], 7);
+  EXPECT_EQ(moved()["observed"], 0) << "what the source does not take is no request";
+  EXPECT_GE(moved()["event.no_socket"], 1);
 }
 
 TEST_P(Server, WithoutASocketNothingBegins) {
@@ -107,13 +108,13 @@ TEST_P(Server, WithoutASocketNothingBegins) {
   play(client_.syn()).none();
   play(client_.ack()).none();
   play(client_.data(kGet)).none();
-  expect_account({{"excluded.no_socket", 7}, {"observed", 7}});
+  expect_account({{"event.no_socket", 1}});
   EXPECT_EQ(new_flow_entries(), 0) << "a stranger must not fill the flow table";
 }
 
 TEST_P(Server, StrangersRequestJoinsNothing) {
   play(client_.data(kGet)).none();
-  expect_account({{"excluded.no_socket", 7}, {"observed", 7}});
+  expect_account({{"event.no_socket", 1}});
 }
 
 TEST_P(Server, ForgedNewConnectionDoesNotSupersede) {

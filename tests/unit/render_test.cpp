@@ -54,7 +54,7 @@ const Keys lost_keys = {"target_refused", "target_reset", "target_closed", "targ
 const Keys excluded_keys = {
     "not_joined", "table_full", "ports_exhausted", "fragment", "ip_options", "tcp_auth",
     "loop",       "hops",       "backoff",         "shed",     "paused",     "join_never",
-    "embryonic",  "no_socket"};
+    "embryonic"};
 const Keys event_keys = {
     "clone_failed",   "build_failed",      "foreign_on_doppel0", "bad_checksum",
     "malformed",      "unacceptable",      "half_open_reset",    "port_in_use",
