@@ -248,6 +248,15 @@ TEST_P(JoinAny, GoesByAnswersAlone) {
   expect_joins(client_.data(kOdd));
 }
 
+TEST_P(JoinAny, NotInTheMiddleOfAWrite) {
+  // Segments without PSH are one write, although answers to earlier requests arrive meanwhile.
+  expect_waits(client_.data(kOdd, 0));
+  for (int segment = 0; segment < 4; segment++) {
+    client_.answered(8);
+    expect_waits(client_.data("more of a value", 0));
+  }
+}
+
 // No flow of this mapping ever speaks memcached.
 class JoinOther : public Join {
   Config config() const override {
