@@ -167,7 +167,8 @@ DP_GLOBAL int capture_overrun(struct __sk_buff *skb, const struct pkt *p, __u32 
 DP_GLOBAL int capture_let_go(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 why)
 {
 	struct order o = {.kind = DP_ORDER_WORK, .slot = slot, .gen = gen};
-	__u64 now = bpf_ktime_get_coarse_ns(), arm;
+	__u64 now = bpf_ktime_get_coarse_ns();
+	bool arm;
 	struct dp_shadow *sh = shadow_at(slot);
 	struct dp_ledger *l;
 	__u32 lost;
@@ -188,10 +189,10 @@ DP_GLOBAL int capture_let_go(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32
 	}
 	if (!sh->due_ns)
 		shadow_restart_rto_locked(sh, now);
-	arm = shadow_arm_locked(sh, now);
+	arm = shadow_arm_locked(sh);
 	bpf_spin_unlock(&sh->lock);
 	if (arm)
-		bpf_timer_start(&sh->timer, arm, 0);
+		shadow_arm(slot);
 	l = ledger_cell(sh->key.mapping, sh->key.target);
 	ledger_lose(l, why, lost);
 	if (order_clone(skb, &o, 0))
@@ -208,7 +209,7 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 	struct dp_shadow *sh = shadow_at(slot);
 	enum capture_action act = ACT_NONE;
 	bool ooo = false, waits = false, tidy = false, fresh;
-	__u64 arm;
+	bool arm;
 	__u32 from, to, floor, added = 0;
 	struct dp_ledger *ledger;
 	struct order o = {};
@@ -341,7 +342,7 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 	} else if (sh->flags & DP_SH_DUE) {
 		act = ACT_WORK;
 	}
-	arm = shadow_arm_locked(sh, now);
+	arm = shadow_arm_locked(sh);
 	floor = sh->floor;
 	bpf_spin_unlock(&sh->lock);
 
@@ -350,7 +351,7 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 	if (chunks > 0)
 		ledger->chunks -= store_free(slot, gen, from, seq_min(to, floor));
 	if (arm)
-		bpf_timer_start(&sh->timer, arm, 0);
+		shadow_arm(slot);
 	if (ooo && added)
 		ledger->event[DP_EVENT_out_of_order]++;
 	if (p->payload && !added)
@@ -673,13 +674,17 @@ DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 w
 			l->waiting++;
 		f = bpf_map_lookup_elem(&flows, &key);
 	}
-	if (!f)
+	if (!f) {
 		ledger_exclude(l, DP_EXCLUDED_table_full, p->payload);
-	else if (f->slot != DP_NO_SLOT)
+		bpf_map_delete_elem(&syns, &key); /* its first bytes are gone: it may only join */
+	} else if (f->slot != DP_NO_SLOT)
 		return flow_found(f);
-	else
-		capture_excluded(p, &key, l, f);
-	return FIND_DONE;
+}
+else
+{
+	capture_excluded(p, &key, l, f);
+}
+return FIND_DONE;
 }
 
 /* One packet for one target. */

@@ -143,7 +143,7 @@ static __always_inline void do_work(struct __sk_buff *skb, struct dp_shadow *sh,
 	struct work w = {.skb = skb, .sh = sh, .slot = slot, .gen = sh->gen};
 	/* Trimming makes it linear but does not shrink it, and every clone is charged for it. */
 	__u32 burst = skb->len > DP_LARGE ? DP_LARGE_BURST : DP_BURST;
-	__u64 arm;
+	bool arm;
 
 	/* One trim for all the segments that are cloned from this carrier. */
 	if (skb->len > DP_OPT_OFF && bpf_skb_change_tail(skb, DP_OPT_OFF, 0))
@@ -152,10 +152,10 @@ static __always_inline void do_work(struct __sk_buff *skb, struct dp_shadow *sh,
 	w.now = bpf_ktime_get_coarse_ns();
 	bpf_loop(burst, work_one, &w, 0);
 	bpf_spin_lock(&sh->lock);
-	arm = shadow_open(sh) ? shadow_arm_locked(sh, w.now) : 0;
+	arm = shadow_open(sh) && shadow_arm_locked(sh);
 	bpf_spin_unlock(&sh->lock);
 	if (arm)
-		bpf_timer_start(&sh->timer, arm, 0);
+		shadow_arm(slot);
 }
 
 static __always_inline void do_poke(struct __sk_buff *skb, struct dp_shadow *sh, __u32 slot)
@@ -188,6 +188,41 @@ static __always_inline void do_poke(struct __sk_buff *skb, struct dp_shadow *sh,
 	do_work(skb, sh, slot);
 }
 
+/*
+ * A flow without a shadow that has been silent for so many seconds; its key is in the carrier,
+ * behind the Ethernet header.
+ */
+static __noinline int do_expire(struct __sk_buff *skb, __u32 seconds)
+{
+	struct dp_flow_key key = {};
+	struct dp_ledger *l;
+	struct dp_flow *flow;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &key, sizeof(key)))
+		return 0;
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (!flow || flow->slot != DP_NO_SLOT ||
+	    bpf_ktime_get_coarse_ns() - flow->seen_ns < seconds * 1000000000ull)
+		return 0;
+	l = ledger_cell(key.mapping, key.target);
+	if (!bpf_map_delete_elem(&flows, &key) && l)
+		l->waiting--;
+	return 0;
+}
+
+/* By the mapping's row, which follows the routes; its shadow's own after it was removed. */
+static __always_inline __u32 out_device(const struct dp_shadow *sh)
+{
+	__u32 i = sh->key.mapping, t = sh->key.target;
+	struct dp_mapping *m = bpf_map_lookup_elem(&mappings, &i);
+	struct dp_target *target;
+
+	if (!m || t >= m->n_targets)
+		return sh->oif;
+	target = target_at(m, t);
+	return target->address.w[3] == sh->address.w[3] ? target->oif : sh->oif;
+}
+
 SEC("tc")
 int doppel_deliver(struct __sk_buff *skb)
 {
@@ -198,6 +233,10 @@ int doppel_deliver(struct __sk_buff *skb)
 
 	if (!kind) {
 		ledger_event(ledger_global(), DP_EVENT_foreign_on_doppel0);
+		return TC_ACT_SHOT;
+	}
+	if (kind == DP_ORDER_POKE && skb->cb[2] == DP_POKE_EXPIRE) {
+		do_expire(skb, skb->cb[3]);
 		return TC_ACT_SHOT;
 	}
 	sh = shadow_at(slot);
@@ -227,7 +266,7 @@ int doppel_deliver(struct __sk_buff *skb)
 	/* Marks and priorities are the original's, and would choose its routes and queues. */
 	skb->mark = 0;
 	skb->priority = 0;
-	return bpf_redirect_neigh(sh->oif, 0, 0, 0);
+	return bpf_redirect_neigh(out_device(sh), 0, 0, 0);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -5,7 +5,7 @@
 
 #include "order.bpf.h"
 #include "pace.bpf.h"
-#include "shadow.bpf.h"
+#include "tick.bpf.h"
 
 #define DP_PORT_TRIES 8
 
@@ -120,6 +120,7 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 	__u64 now = bpf_ktime_get_coarse_ns();
 	__u32 slot, mss, i, t, why;
 	struct dp_flow *old, flow = {};
+	bool arm;
 	const struct dp_target *target;
 	struct dp_flow_key key;
 	struct dp_mapping *m;
@@ -150,7 +151,8 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 
 	bpf_spin_lock(&sh->lock);
 	sh->gen = (sh->gen + 1) & 0x7fffffff; /* so that slot and gen fit a positive long */
-	sh->flags = (b->flags & (DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE | DP_SH_JOINED));
+	sh->flags = (b->flags & (DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE | DP_SH_JOINED)) |
+		    (sh->flags & DP_SH_TIMER); /* it may still be in the queue */
 	shadow_forget_ooo_locked(sh);
 	shadow_forget_sack_locked(sh);
 	sh->dupacks = 0;
@@ -184,10 +186,12 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 	sh->delivered = 0;
 	sh->resent = 0;
 	shadow_restart_rto_locked(sh, now);
-	sh->armed_ns = sh->due_ns;
-	sh->flags |= DP_SH_TIMER;
+	arm = shadow_arm_locked(sh);
 	sh->state = DP_SYN_SENT;
 	bpf_spin_unlock(&sh->lock);
+	tick_prepare();
+	if (arm)
+		shadow_arm(slot);
 
 	flow.slot = slot;
 	flow.gen = sh->gen;
@@ -221,10 +225,6 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 		l->joined++;
 	else
 		l->opened++;
-	/* -EBUSY on every use of the slot but the first: the timer stays with the map. */
-	bpf_timer_init(&sh->timer, &shadows, CLOCK_MONOTONIC);
-	bpf_timer_set_callback(&sh->timer, shadow_timeout);
-	bpf_timer_start(&sh->timer, DP_INITIAL_RTO_MS * NSEC_PER_MSEC, 0);
 	return 0;
 }
 

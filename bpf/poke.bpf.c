@@ -4,7 +4,8 @@
  * to doppel0: there bottom halves are off (kernel 6.1 runs BPF_PROG_RUN with them on), so that
  * per-CPU counters and scratch have one user at a time.
  *
- * ctx_in: cb[0] enum dp_poke_op, cb[1] slot, cb[2] generation (dp_shadow.gen).
+ * ctx_in: cb[0] enum dp_poke_op, cb[1] slot, cb[2] generation (dp_shadow.gen); for
+ * DP_POKE_EXPIRE see there.
  * data_in: any Ethernet + IPv4 + TCP frame of 60 bytes. Returns 0, or 1 when nothing was done.
  */
 #include "order.bpf.h"
@@ -12,8 +13,11 @@
 SEC("tc")
 int doppel_poke(struct __sk_buff *skb)
 {
-	struct order o = {
-		.kind = DP_ORDER_POKE, .a = skb->cb[0], .slot = skb->cb[1], .gen = skb->cb[2]};
+	struct order o = {.kind = DP_ORDER_POKE,
+			  .a = skb->cb[0],
+			  .slot = skb->cb[1],
+			  .gen = skb->cb[2],
+			  .b = skb->cb[2]};
 
 	return order_clone(skb, &o, 0) ? 1 : 0;
 }

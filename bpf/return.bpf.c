@@ -298,7 +298,8 @@ DP_GLOBAL int return_process(struct __sk_buff *skb, struct pkt *p, __u32 slot, _
 	struct tcp_options opt = {};
 	struct dp_shadow *sh = shadow_at(slot);
 	struct dp_ledger *l;
-	__u64 now, arm;
+	__u64 now;
+	bool arm;
 
 	if (!p || !sh)
 		return RET_DROP;
@@ -328,10 +329,10 @@ DP_GLOBAL int return_process(struct __sk_buff *skb, struct pkt *p, __u32 slot, _
 
 	bpf_spin_lock(&sh->lock);
 	process_locked(sh, p, &opt, now, &r);
-	arm = shadow_open(sh) ? shadow_arm_locked(sh, now) : 0;
+	arm = shadow_open(sh) && shadow_arm_locked(sh);
 	bpf_spin_unlock(&sh->lock);
 	if (arm)
-		bpf_timer_start(&sh->timer, arm, 0);
+		shadow_arm(slot);
 
 	ledger_deliver(l, r.delivered);
 	if (r.established)

@@ -120,18 +120,13 @@ static __always_inline void shadow_rtt_locked(struct dp_shadow *sh, __u32 r)
 	shadow_base_rto_locked(sh);
 }
 
-/*
- * When the timer has to be started, so that it fires at due_ns; 0: it is armed early enough, or
- * nothing is due. The caller starts it after unlocking. A later due_ns needs nothing: the
- * callback looks again.
- */
-static __always_inline __u64 shadow_arm_locked(struct dp_shadow *sh, __u64 now)
+/* True: something is due and nobody watches; the caller calls shadow_arm() after unlocking. */
+static __always_inline bool shadow_arm_locked(struct dp_shadow *sh)
 {
-	if (!sh->due_ns || ((sh->flags & DP_SH_TIMER) && sh->armed_ns <= sh->due_ns))
-		return 0;
+	if (!sh->due_ns || (sh->flags & DP_SH_TIMER))
+		return false;
 	sh->flags |= DP_SH_TIMER;
-	sh->armed_ns = sh->due_ns;
-	return sh->due_ns > now ? sh->due_ns - now : 1;
+	return true;
 }
 
 /* What an open shadow leaves behind when it ends. */
@@ -273,82 +268,22 @@ static __always_inline bool shadow_writer_done_locked(struct dp_shadow *sh)
 	return true;
 }
 
-/*
- * The timer of a shadow: lazily armed, so that a busy shadow starts it a few times a second
- * and not once per packet. It cannot transmit (bpf_timer, 5.15): it marks the shadow as due,
- * for the next packet of either side, and wakes the keeper.
- */
-static int shadow_timeout(void *map, __u32 *slotp, struct dp_shadow *value)
+/* Watches a shadow for which shadow_arm_locked() said so. */
+DP_GLOBAL int shadow_arm(__u32 slot)
 {
-	__u64 now = bpf_ktime_get_coarse_ns(), again = 0, idle = cfg.idle_s * 1000000000ull;
-	__u32 slot = *slotp, gen = 0;
-	/* `value` is the same, but kernel 6.1 takes a lock only through a looked-up pointer. */
-	struct dp_shadow *sh = shadow_at(slot);
-	struct shadow_rest r = {};
-	__s32 why = DP_LOST_target_timeout;
-	bool wake = false, due = false;
+	__u32 zero = 0;
+	struct dp_tick *k = bpf_map_lookup_elem(&tick, &zero);
+	bool start;
 
-	if (!sh)
+	bpf_map_push_elem(&armed, &slot, 0);
+	if (!k)
 		return 0;
-
-	bpf_spin_lock(&sh->lock);
-	gen = sh->gen;
-	if (!shadow_open(sh)) {
-		again = 0;
-	} else if (idle && now > sh->seen_ns + idle) {
-		why = DP_LOST_expired;
-		shadow_end_locked(sh, &r, true);
-		sh->flags |= DP_SH_RST_OWED;
-		wake = true;
-	} else if (!sh->due_ns) {
-		again = idle ? sh->seen_ns + idle - now + NSEC_PER_MSEC : 0;
-	} else if (now < sh->due_ns) {
-		again = sh->due_ns - now;
-	} else if (sh->tries >= (sh->state == DP_SYN_SENT ? cfg.syn_tries : cfg.tries)) {
-		bool over = (sh->flags & DP_SH_CLIENT_FIN) && seq_after(sh->una, sh->fin);
-
-		if (over)
-			why = -1; /* only the target's FIN is missing: nothing was lost */
-		shadow_end_locked(sh, &r, true);
-		sh->flags |= DP_SH_RST_OWED;
-		wake = true;
-	} else {
-		sh->tries++;
-		/* RFC 6298, 5.4 to 5.6. SACK information may be reneged on (RFC 2018, 8). */
-		sh->flags |= DP_SH_DUE;
-		sh->flags &= ~DP_SH_TIMED; /* Karn */
-		shadow_forget_sack_locked(sh);
-		if (sh->state != DP_SYN_SENT && sh->una != sh->nxt) {
-			sh->flags |= DP_SH_RECOVERY | DP_SH_RTO;
-			sh->recover = sh->nxt;
-			sh->rtx = sh->una;
-			sh->budget = 1;
-			sh->dupacks = 0;
-		}
-		sh->rto_ms = sh->rto_ms * 2 > cfg.rto_max_ms ? cfg.rto_max_ms : sh->rto_ms * 2;
-		shadow_restart_rto_locked(sh, now);
-		again = sh->due_ns - now;
-		due = true;
-		wake = true;
-	}
-	if (again)
-		sh->armed_ns = now + again;
-	else
-		sh->flags &= ~DP_SH_TIMER;
-	bpf_spin_unlock(&sh->lock);
-
-	if (due)
-		ledger_event(ledger_cell(sh->key.mapping, sh->key.target),
-			     DP_EVENT_timeout_retransmit);
-	if (r.ended)
-		shadow_bury(slot, &r, why);
-	if (wake) {
-		struct dp_wake w = {.kind = DP_WAKE_DUE, .slot = slot, .gen = gen};
-
-		bpf_ringbuf_output(&events, &w, sizeof(w), 0);
-	}
-	if (again)
-		bpf_timer_start(&sh->timer, again, 0);
+	bpf_spin_lock(&k->lock);
+	start = !k->running;
+	k->running = 1;
+	bpf_spin_unlock(&k->lock);
+	if (start)
+		bpf_timer_start(&k->timer, DP_TICK_NS, 0);
 	return 0;
 }
 

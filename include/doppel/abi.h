@@ -172,7 +172,7 @@ enum dp_shadow_flags {
 	DP_SH_CLIENT_FIN = 1 << 3, /* `fin` is valid */
 	DP_SH_CLIENT_RST = 1 << 4, /* the FIN stands for a RST of the client */
 	DP_SH_JOINED = 1 << 5,	   /* opened in mid-stream, with a SYN of our own */
-	DP_SH_TIMER = 1 << 6,	   /* the timer is armed */
+	DP_SH_TIMER = 1 << 6,	   /* in the queue `armed` */
 	DP_SH_DUE = 1 << 7,	   /* a retransmission is due: the next event sends it */
 	DP_SH_RECOVERY = 1 << 8,   /* resending up to `recover` */
 	DP_SH_TIMED = 1 << 9,	   /* `timed_seq` is being timed (RFC 6298, 3) */
@@ -195,7 +195,6 @@ struct dp_range {
  * slot is bound to another flow.
  */
 struct dp_shadow {
-	struct bpf_timer timer;
 	struct bpf_spin_lock lock;
 	__u32 gen;
 
@@ -250,8 +249,7 @@ struct dp_shadow {
 	__u32 rttvar_us; /* scaled by 4 */
 	__u32 rto_ms;
 	__u64 timed_ns;
-	__u64 armed_ns; /* when the timer will fire, if DP_SH_TIMER */
-	__u64 hole_ns;	/* since when the client's stream has had its oldest hole */
+	__u64 hole_ns; /* since when the client's stream has had its oldest hole */
 	__u64 due_ns; /* when the oldest unacknowledged byte times out; 0: nothing is outstanding */
 
 	__u64 opened_ns;
@@ -371,6 +369,20 @@ struct dp_wake {
 struct dp_meta {
 	char json[DP_META_SIZE]; /* NUL-terminated */
 };
+
+/*
+ * Maps `armed` and `tick`: slots with something due, each at most once (DP_SH_TIMER), and the
+ * one timer that looks at them every DP_TICK_NS while there are any. Not a timer per shadow:
+ * kernel 6.18 allocates timers without locks and fails after some hundred of them.
+ */
+struct dp_tick {
+	struct bpf_timer timer;
+	struct bpf_spin_lock lock;
+	__u32 running;
+	__u32 ready; /* the callback is set */
+	__u32 pad;
+};
+#define DP_TICK_NS 25000000ull
 
 /*
  * Map `control`: array[1]. The one cell that user space may change at run time.

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The clock of the data plane: one timer for all shadows that have something due. */
+#ifndef DOPPEL_TICK_BPF_H
+#define DOPPEL_TICK_BPF_H
+
+#include "shadow.bpf.h"
+
+/* One look at a shadow that was armed. True: there is still something to wait for. */
+static __always_inline bool shadow_timeout(__u32 slot)
+{
+	__u64 now = bpf_ktime_get_coarse_ns();
+	struct dp_shadow *sh = shadow_at(slot);
+	__s32 why = DP_LOST_target_timeout;
+	bool wake = false, due = false;
+	struct shadow_rest r = {};
+	__u32 gen = 0;
+
+	if (!sh)
+		return false;
+	bpf_spin_lock(&sh->lock);
+	gen = sh->gen;
+	if (!shadow_open(sh) || !sh->due_ns) {
+		sh->flags &= ~DP_SH_TIMER;
+		bpf_spin_unlock(&sh->lock);
+		return false;
+	}
+	if (now < sh->due_ns) {
+		bpf_spin_unlock(&sh->lock);
+		return true;
+	}
+	wake = true;
+	if (sh->tries >= (sh->state == DP_SYN_SENT ? cfg.syn_tries : cfg.tries)) {
+		if ((sh->flags & DP_SH_CLIENT_FIN) && seq_after(sh->una, sh->fin))
+			why = -1; /* only the target's FIN is missing: nothing was lost */
+		shadow_end_locked(sh, &r, true);
+		sh->flags |= DP_SH_RST_OWED;
+		sh->flags &= ~DP_SH_TIMER;
+	} else {
+		sh->tries++;
+		/* RFC 6298, 5.4 to 5.6. SACK information may be reneged on (RFC 2018, 8). */
+		sh->flags |= DP_SH_DUE;
+		sh->flags &= ~DP_SH_TIMED; /* Karn */
+		shadow_forget_sack_locked(sh);
+		if (sh->state != DP_SYN_SENT && sh->una != sh->nxt) {
+			sh->flags |= DP_SH_RECOVERY | DP_SH_RTO;
+			sh->recover = sh->nxt;
+			sh->rtx = sh->una;
+			sh->budget = 1;
+			sh->dupacks = 0;
+		}
+		sh->rto_ms = sh->rto_ms * 2 > cfg.rto_max_ms ? cfg.rto_max_ms : sh->rto_ms * 2;
+		shadow_restart_rto_locked(sh, now);
+		due = true;
+	}
+	bpf_spin_unlock(&sh->lock);
+
+	if (due)
+		ledger_event(ledger_cell(sh->key.mapping, sh->key.target),
+			     DP_EVENT_timeout_retransmit);
+	if (r.ended)
+		shadow_bury(slot, &r, why);
+	if (wake) {
+		struct dp_wake w = {.kind = DP_WAKE_DUE, .slot = slot, .gen = gen};
+
+		bpf_ringbuf_output(&events, &w, sizeof(w), 0);
+	}
+	return due;
+}
+
+/* The next in the queue. 0: there is none; 1: it is done with; 2: it is back in the queue.
+ */
+DP_GLOBAL int tick_one(void)
+{
+	__u32 slot;
+
+	if (bpf_map_pop_elem(&armed, &slot))
+		return 0;
+	if (!shadow_timeout(slot))
+		return 1;
+	bpf_map_push_elem(&armed, &slot, 0);
+	return 2;
+}
+
+#define DP_TICK_LOOKS 256 /* bounded work: with more of them armed, a round takes several ticks */
+
+/*
+ * Every DP_TICK_NS while a shadow is armed. It cannot transmit (bpf_timer, 5.15): it marks a
+ * shadow as due, for the next packet of either side, and wakes the keeper. A slot that was put
+ * back may come around again in the same tick: then it is just not due yet.
+ */
+static int tick_timeout(void *map, __u32 *key, struct dp_tick *value)
+{
+	__u32 zero = 0, any;
+	struct dp_tick *k;
+	bool again = true;
+
+	for (int i = 0; i < DP_TICK_LOOKS; i++) {
+		if (!tick_one())
+			break;
+	}
+	k = bpf_map_lookup_elem(&tick, &zero);
+	if (!k)
+		return 0;
+	if (bpf_map_peek_elem(&armed, &any)) {
+		bpf_spin_lock(&k->lock);
+		k->running = 0;
+		bpf_spin_unlock(&k->lock);
+		/* Who armed before this line saw `running` and left the start to us. */
+		again = false;
+		if (!bpf_map_peek_elem(&armed, &any)) {
+			bpf_spin_lock(&k->lock);
+			again = !k->running;
+			k->running = 1;
+			bpf_spin_unlock(&k->lock);
+		}
+	}
+	if (again)
+		bpf_timer_start(&k->timer, DP_TICK_NS, 0);
+	return 0;
+}
+
+/*
+ * Before the first arm. Called by capture alone, where all shadows are born: a timer's callback
+ * must be a static function, and of those each linked object has its own.
+ */
+static __always_inline void tick_prepare(void)
+{
+	__u32 zero = 0;
+	struct dp_tick *k = bpf_map_lookup_elem(&tick, &zero);
+
+	if (!k || k->ready)
+		return;
+	bpf_timer_init(&k->timer, &tick, CLOCK_MONOTONIC); /* -EBUSY for all but the first */
+	if (!bpf_timer_set_callback(&k->timer, tick_timeout))
+		k->ready = 1;
+}
+
+#endif
