@@ -677,14 +677,12 @@ DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 w
 	if (!f) {
 		ledger_exclude(l, DP_EXCLUDED_table_full, p->payload);
 		bpf_map_delete_elem(&syns, &key); /* its first bytes are gone: it may only join */
-	} else if (f->slot != DP_NO_SLOT)
+	} else if (f->slot != DP_NO_SLOT) {
 		return flow_found(f);
-}
-else
-{
-	capture_excluded(p, &key, l, f);
-}
-return FIND_DONE;
+	} else {
+		capture_excluded(p, &key, l, f);
+	}
+	return FIND_DONE;
 }
 
 /* One packet for one target. */
