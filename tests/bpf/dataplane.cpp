@@ -104,6 +104,7 @@ DataPlane &DataPlane::in(World &world, AttachMode mode, const Config &config) {
   struct Current {
     std::string identity;
     std::unique_ptr<DataPlane> plane;
+    std::string refused, why; // a configuration that could not be attached, and the reason
   };
   static std::map<World *, Current> current;
   Current &c = current[&world];
@@ -114,7 +115,16 @@ DataPlane &DataPlane::in(World &world, AttachMode mode, const Config &config) {
     c.plane.reset();
     must(detach(0), "detach");
   }
-  c.plane.reset(new DataPlane(mode, config));
+  // A program that the verifier rejects may have cost it minutes: once is enough.
+  if (c.refused == wanted)
+    throw std::runtime_error(c.why);
+  try {
+    c.plane.reset(new DataPlane(mode, config));
+  } catch (const std::exception &e) {
+    c.refused = wanted;
+    c.why = e.what();
+    throw;
+  }
   c.identity = wanted;
   return *c.plane;
 }
