@@ -335,7 +335,7 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 				act = ACT_WORK;
 			waits = added && (__s32)(shadow_window_end(sh) - to) < 0;
 		} else {
-			waits = added;
+			waits = added && sh->end != sh->nxt;
 		}
 		if (!sh->due_ns && (waits || act == ACT_WORK)) /* persist, or a clone that fails */
 			shadow_restart_rto_locked(sh, now);

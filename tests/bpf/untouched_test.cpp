@@ -135,7 +135,7 @@ TEST_P(Untouched, ExcludedFlowIsForgottenAtItsEnd) {
   expect_flows({});
 }
 
-TEST_P(Untouched, WhatIsPausedIsExcluded) {
+TEST_P(Untouched, DISABLED_WhatIsPausedIsExcluded) {
   open();
   plane().pause(true);
   mark();
