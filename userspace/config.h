@@ -39,8 +39,8 @@ struct Limits {
   uint32_t flows = 32768;                         // "flows": entries of the flow table
   uint16_t port_first = 16384, port_last = 32767; // "shadow_ports": "16384-32767"; one shadow each
   uint64_t store_bytes = 64ull << 20;             // "store": bytes or "64MiB"
-  uint32_t flow_cap = DP_MAX_CAP; // "flow_cap": bytes one shadow may hold undelivered
-  uint32_t idle_s = 7200;         // "idle_timeout", seconds of silence; 0: never
+  uint32_t flow_cap = 4u << 20; // "flow_cap": bytes one shadow may hold undelivered
+  uint32_t idle_s = 7200;       // "idle_timeout", seconds of silence; 0: never
   uint32_t rto_min_ms = 200, rto_max_ms = 60000, tries = 8, syn_tries = 5, backoff_ms = 250;
   uint32_t embryonic =
       1024; // "embryonic": shadows of one target waiting for its SYN-ACK; 0: no limit

@@ -261,7 +261,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{"flow_cap", with("flow_cap", "\"9MiB\""), "f:1: flow_cap",
                         "\"9MiB\" is out of range", "give from 65536 to 8388608 bytes"},
                     Bad{"flow_cap_above_store", with("store", "\"2MiB\""), "f",
-                        "\"flow_cap\" (8388608 bytes) is larger than \"store\" (2097152 bytes)",
+                        "\"flow_cap\" (4194304 bytes) is larger than \"store\" (2097152 bytes)",
                         "one flow can never hold more than the store"},
                     Bad{"rto_order", with("rto_max_ms", "100"), "f",
                         "\"rto_min_ms\" (200) is larger than \"rto_max_ms\" (100)", ""},
