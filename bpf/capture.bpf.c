@@ -4,53 +4,9 @@
  * TC_ACT_UNSPEC to all. It reads the original and writes nothing of it; what a failure costs
  * is a copy, which is counted, and never the packet.
  */
+#include "checksum.bpf.h"
 #include "flow.bpf.h"
 #include "join.bpf.h"
-
-static long sum_piece(__u32 i, struct store_write *w)
-{
-	__u32 zero = 0, n = w->left > DP_PIECE ? DP_PIECE : w->left;
-	struct dp_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
-
-	if (!n || !s)
-		return 1;
-	__builtin_memset(s->data, 0, DP_PIECE);
-	asm volatile("%[n] += -1\n\t%[n] &= 255\n\t%[n] += 1" : [n] "+r"(n));
-	if (bpf_skb_load_bytes(w->skb, w->offset, s->data, n)) {
-		w->err = -2;
-		return 1;
-	}
-	w->seq = bpf_csum_diff(0, 0, (__be32 *)s->data, DP_PIECE, w->seq);
-	w->offset += n;
-	w->left -= n;
-	return 0;
-}
-
-/*
- * TC ingress comes before TCP verifies: a segment that the wire damaged would get a good
- * checksum from us when it is sent from the store. Three kinds of skb need no sum: those the
- * device vouches for (CHECKSUM_UNNECESSARY), those whose sum is still to be made
- * (CHECKSUM_PARTIAL: the field holds the bare pseudo-header sum), and GRO packets, which are
- * one of the two.
- */
-DP_GLOBAL int checksum_ok(struct __sk_buff *skb, const struct pkt *p)
-{
-	struct store_write w = {.skb = skb, .offset = DP_TCP_OFF};
-	__u64 pseudo;
-	__u32 len;
-
-	if (!p)
-		return false;
-	len = p->offset - DP_TCP_OFF + p->payload;
-	pseudo = pseudo_sum(p->saddr, p->daddr, len);
-	if (p->check == csum_fold(pseudo) || skb->gso_size)
-		return true;
-	if (bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0)
-		return true;
-	w.left = len;
-	bpf_loop(STORE_MAX_PIECES, sum_piece, &w, 0);
-	return !w.left && csum_fold(pseudo + w.seq) == 0xffff;
-}
 
 /* Extends the captured stream by [from, to). Returns how many bytes are new; 0xffffffff: there
  * are more holes than can be remembered.

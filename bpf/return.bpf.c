@@ -6,6 +6,7 @@
  * Nobody reads the answers, so the highest byte seen is acknowledged, holes or not: an answer
  * that was lost on the way needs no repair.
  */
+#include "checksum.bpf.h"
 #include "recovery.bpf.h"
 #include "segment.bpf.h"
 
@@ -398,6 +399,10 @@ int doppel_return(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	if (v != PKT_TCP)
 		return TC_ACT_SHOT; /* nothing a shadow can use, and our stack would reset it */
+	if (!checksum_ok(skb, &p)) {
+		ledger_event(ledger_cell(sh->key.mapping, sh->key.target), DP_EVENT_bad_checksum);
+		return TC_ACT_SHOT;
+	}
 	return answer(skb, sh, slot, &p, return_process(skb, &p, slot, gen));
 }
 
