@@ -89,7 +89,7 @@ static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct seg
 	}
 	if (sh->flags & DP_SH_ACK_DUE) {
 		sh->flags &= ~DP_SH_ACK_DUE;
-		g->seq = sh->nxt;
+		g->seq = shadow_ack_seq(sh);
 		g->flags = TCP_ACK;
 		return true;
 	}

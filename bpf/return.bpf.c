@@ -257,7 +257,7 @@ static __noinline int answer(struct __sk_buff *skb, struct dp_shadow *sh, __u32 
 {
 	struct dp_ledger *l = ledger_cell(sh->key.mapping, sh->key.target);
 	struct order o = {.kind = DP_ORDER_WORK, .slot = slot, .gen = sh->gen};
-	struct segment g = {.seq = sh->nxt, .flags = TCP_ACK, .turn = 1};
+	struct segment g = {.seq = shadow_ack_seq(sh), .flags = TCP_ACK, .turn = 1};
 
 	switch (act) {
 	case RET_WORK:

@@ -67,6 +67,16 @@ static __always_inline __u32 shadow_window_end(const struct dp_shadow *sh)
 }
 
 /*
+ * Where a segment without text belongs. A target may shrink its window, to nothing when it is
+ * short of memory (kernel 6.6, e2142825c120), and takes no acknowledgement from beyond it: with
+ * SND.NXT there, it would wait for us to read while we wait for it (RFC 9293, 3.10.7.4 and 3.8.6).
+ */
+static __always_inline __u32 shadow_ack_seq(const struct dp_shadow *sh)
+{
+	return seq_min(sh->nxt, shadow_window_end(sh));
+}
+
+/*
  * Is there anything for deliver to send? Sender-side silly window avoidance (RFC 9293,
  * 3.8.6.2.1): less than a segment only when it is all there is, or when nothing is in flight.
  */
