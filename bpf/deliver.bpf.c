@@ -158,13 +158,14 @@ static __always_inline void do_work(struct __sk_buff *skb, struct dp_shadow *sh,
 		shadow_arm(slot);
 }
 
-static __always_inline void do_poke(struct __sk_buff *skb, struct dp_shadow *sh, __u32 slot)
+static __always_inline void do_poke(struct __sk_buff *skb, struct dp_shadow *sh, __u32 slot,
+				    __u32 op)
 {
-	__u32 op = skb->cb[2], lost = 0;
+	__u32 lost = 0;
 	struct shadow_rest rest = {};
 
 	bpf_spin_lock(&sh->lock);
-	if (op == DP_POKE_CLOSE && !(sh->flags & DP_SH_CLIENT_FIN)) {
+	if ((op == DP_POKE_CLOSE || op == DP_POKE_EXPIRE) && !(sh->flags & DP_SH_CLIENT_FIN)) {
 		/* What lies beyond a hole can never be sent. */
 		lost = shadow_pending_locked(sh);
 		shadow_forget_ooo_locked(sh);
@@ -175,7 +176,8 @@ static __always_inline void do_poke(struct __sk_buff *skb, struct dp_shadow *sh,
 		shadow_end_locked(sh, &rest, true);
 	}
 	bpf_spin_unlock(&sh->lock);
-	ledger_lose(ledger_cell(sh->key.mapping, sh->key.target), DP_LOST_client_gap, lost);
+	ledger_lose(ledger_cell(sh->key.mapping, sh->key.target),
+		    op == DP_POKE_EXPIRE ? DP_LOST_expired : DP_LOST_client_gap, lost);
 	if (rest.ended) {
 		struct order o = {.kind = DP_ORDER_SEGMENT, .slot = slot, .gen = rest.gen};
 
@@ -189,25 +191,39 @@ static __always_inline void do_poke(struct __sk_buff *skb, struct dp_shadow *sh,
 }
 
 /*
- * A flow without a shadow that has been silent for so many seconds; its key is in the carrier,
- * behind the Ethernet header.
+ * A flow that has been silent for so many seconds is forgotten; its key is in the carrier, behind
+ * the Ethernet header. Returns the slot of the shadow that is to close now, or DP_NO_SLOT.
  */
-static __noinline int do_expire(struct __sk_buff *skb, __u32 seconds)
+static __noinline __u32 do_expire(struct __sk_buff *skb, __u32 seconds)
 {
 	struct dp_flow_key key = {};
+	struct dp_shadow *sh = NULL;
 	struct dp_ledger *l;
 	struct dp_flow *flow;
+	__u64 seen;
+	__u32 slot;
 
 	if (bpf_skb_load_bytes(skb, ETH_HLEN, &key, sizeof(key)))
-		return 0;
+		return DP_NO_SLOT;
 	flow = bpf_map_lookup_elem(&flows, &key);
-	if (!flow || flow->slot != DP_NO_SLOT ||
-	    bpf_ktime_get_coarse_ns() - flow->seen_ns < seconds * 1000000000ull)
-		return 0;
+	if (!flow)
+		return DP_NO_SLOT;
+	slot = flow->slot;
+	seen = flow->seen_ns;
+	if (slot != DP_NO_SLOT) {
+		sh = shadow_at(slot);
+		if (!sh || sh->gen != flow->gen)
+			return DP_NO_SLOT;
+		seen = sh->seen_ns;
+	}
+	if (bpf_ktime_get_coarse_ns() - seen < seconds * 1000000000ull ||
+	    bpf_map_delete_elem(&flows, &key))
+		return DP_NO_SLOT;
 	l = ledger_cell(key.mapping, key.target);
-	if (!bpf_map_delete_elem(&flows, &key) && l)
+	if (l && slot == DP_NO_SLOT)
 		l->waiting--;
-	return 0;
+	ledger_event(l, DP_EVENT_idle);
+	return slot;
 }
 
 /* By the mapping's row, which follows the routes; its shadow's own after it was removed. */
@@ -236,7 +252,10 @@ int doppel_deliver(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	}
 	if (kind == DP_ORDER_POKE && skb->cb[2] == DP_POKE_EXPIRE) {
-		do_expire(skb, skb->cb[3]);
+		slot = do_expire(skb, skb->cb[3]);
+		sh = shadow_at(slot);
+		if (sh)
+			do_poke(skb, sh, slot, DP_POKE_EXPIRE);
 		return TC_ACT_SHOT;
 	}
 	sh = shadow_at(slot);
@@ -253,7 +272,7 @@ int doppel_deliver(struct __sk_buff *skb)
 		err = segment_build(skb, slot, &g);
 		break;
 	case DP_ORDER_POKE:
-		do_poke(skb, sh, slot);
+		do_poke(skb, sh, slot, skb->cb[2]);
 		return TC_ACT_SHOT;
 	default:
 		do_work(skb, sh, slot);

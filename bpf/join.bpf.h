@@ -87,6 +87,24 @@ static __always_inline bool starts_like_command(struct __sk_buff *skb, const str
 	return text_command(b) || binary_command(b, len);
 }
 
+static __always_inline bool command_seen(struct __sk_buff *skb, const struct pkt *p,
+					 struct dp_pace *pace)
+{
+	bool command = starts_like_command(skb, p);
+
+	if (command && !pace->commands)
+		pace->commands = 1;
+	return command;
+}
+
+/* The same as below, for a flow of which this is the first segment that was seen. */
+static __always_inline bool join_at_once(struct __sk_buff *skb, const struct pkt *p,
+					 __u8 application, struct dp_pace *pace)
+{
+	return p->payload && !(p->flags & TCP_RST) && pace && application != DP_APP_ANY &&
+	       command_seen(skb, p, pace);
+}
+
 /*
  * May a shadow for this flow, which has none, begin with this segment?
  *
@@ -113,9 +131,7 @@ static __always_inline bool join_boundary(struct __sk_buff *skb, const struct pk
 		return flow->turns >= 2;
 	if (flow->seen && !answered)
 		return false;
-	command = starts_like_command(skb, p);
-	if (command && !pace->commands)
-		pace->commands = 1;
+	command = command_seen(skb, p, pace);
 	return command || (application == DP_APP_AUTO && flow->turns >= 2 && !pace->commands);
 }
 

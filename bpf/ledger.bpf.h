@@ -63,27 +63,36 @@ static __always_inline void ledger_deliver(struct dp_ledger *l, __u32 bytes)
 	ledger_close(l);
 }
 
+/* A reason that is known at run time only: the index and what was compared stay one register. */
+static __always_inline __u64 reason_index(__u32 why)
+{
+	__u64 i = why;
+
+	asm volatile("" : "+r"(i));
+	return i;
+}
+
 static __always_inline void ledger_lose(struct dp_ledger *l, enum dp_lost why, __u32 bytes)
 {
-	if (!l || !bytes)
+	__u64 i = reason_index(why);
+
+	if (!l || !bytes || i >= DP_LOST_N)
 		return;
 	ledger_open(l);
-	if (why < DP_LOST_N) {
-		l->lost[why] += bytes;
-		l->in_flight -= bytes;
-	}
+	l->lost[i] += bytes;
+	l->in_flight -= bytes;
 	ledger_close(l);
 }
 
 static __always_inline void ledger_exclude(struct dp_ledger *l, __u32 why, __u32 bytes)
 {
-	if (!l || !bytes)
+	__u64 i = reason_index(why);
+
+	if (!l || !bytes || i >= DP_EXCLUDED_N)
 		return;
 	ledger_open(l);
-	if (why < DP_EXCLUDED_N) {
-		l->observed += bytes;
-		l->excluded[why] += bytes;
-	}
+	l->observed += bytes;
+	l->excluded[i] += bytes;
 	ledger_close(l);
 }
 

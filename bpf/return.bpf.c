@@ -176,7 +176,6 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 
 	if (sh->gen != r->gen || !shadow_open(sh))
 		return;
-	sh->seen_ns = now;
 	if (sh->state == DP_SYN_SENT) {
 		syn_sent_locked(sh, p, opt, now, r);
 		return;

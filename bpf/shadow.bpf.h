@@ -51,6 +51,17 @@ static __always_inline __u32 shadow_pending_locked(const struct dp_shadow *sh)
 	return n;
 }
 
+/* First sequence number behind everything that was taken, holes or not. */
+static __always_inline __u32 shadow_top_locked(const struct dp_shadow *sh)
+{
+	__u32 top = sh->end;
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < DP_MAX_OOO; i++)
+		top = mask_select(mask_empty(&sh->ooo[i]), top, mask_max(top, sh->ooo[i].end));
+	return top;
+}
+
 static __always_inline void shadow_forget_ooo_locked(struct dp_shadow *sh)
 {
 	range_clear(sh->ooo, DP_MAX_OOO, &sh->n_ooo);
@@ -142,6 +153,7 @@ static __always_inline bool shadow_arm_locked(struct dp_shadow *sh)
 /* What an open shadow leaves behind when it ends. */
 struct shadow_rest {
 	__u32 pending;
+	__u32 holes; /* bytes of the client's that never came, below `top` */
 	__u32 floor; /* chunks from here */
 	__u32 top;   /* to here, exclusive, are to be freed */
 	__u32 gen;
@@ -162,12 +174,9 @@ static __always_inline void shadow_end_locked(struct dp_shadow *sh, struct shado
 	r->gen = sh->gen;
 	r->pending = shadow_pending_locked(sh);
 	r->floor = sh->floor;
-	r->top = sh->end;
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < DP_MAX_OOO; i++)
-		r->top = mask_select(mask_empty(&sh->ooo[i]), r->top,
-				     mask_max(r->top, sh->ooo[i].end));
-	r->top += DP_CHUNK - 1; /* the chunk that holds the last byte, too */
+	sh->top = shadow_top_locked(sh);
+	r->top = sh->top;
+	r->holes = sh->top - shadow_una_byte(sh) - r->pending;
 	shadow_forget_ooo_locked(sh);
 	shadow_forget_sack_locked(sh);
 	sh->due_ns = 0;
@@ -176,17 +185,16 @@ static __always_inline void shadow_end_locked(struct dp_shadow *sh, struct shado
 	if (broken)
 		sh->flags |= DP_SH_BROKEN;
 	r->orphan = sh->writers != 0;
-	if (r->orphan) {
+	if (r->orphan)
 		sh->flags |= DP_SH_ORPHAN;
-		sh->top = r->top;
-	}
 }
 
 /* The last that is done to a slot: its memory and its port are free for others after this. */
 static __always_inline void shadow_release(struct dp_ledger *l, __u32 slot, __u32 gen, __u32 floor,
 					   __u32 top)
 {
-	__u32 freed = store_free(slot, gen, floor, top);
+	/* The chunk that holds the last byte, too. */
+	__u32 freed = store_free(slot, gen, floor, top + DP_CHUNK - 1);
 
 	if (l) {
 		l->chunks -= freed;
@@ -195,8 +203,20 @@ static __always_inline void shadow_release(struct dp_ledger *l, __u32 slot, __u3
 	bpf_map_push_elem(&free_slots, &slot, 0);
 }
 
-/* After shadow_end_locked: counts, unbinds the flow, and releases. why < 0: a clean end. */
-DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
+/*
+ * No join for `times` pauses of so many ms, and up to twice as long: flows that broke together do
+ * not come back together. Rounded up to DP_RETRY_NS.
+ */
+static __always_inline void flow_pause(struct dp_flow *flow, __u32 ms, __u32 times)
+{
+	__u64 pause = ms + bpf_get_prandom_u32() % (ms + 1);
+	__u32 at = (bpf_ktime_get_coarse_ns() + pause * times * NSEC_PER_MSEC) >> DP_RETRY_SHIFT;
+
+	flow->retry = at + 1 ?: 1;
+}
+
+/* The flow of a shadow that ended is forgotten, or waits for a chance to join again. */
+DP_GLOBAL int shadow_unbind(__u32 slot, const struct shadow_rest *r, __s32 why)
 {
 	struct dp_shadow *sh = shadow_at(slot);
 	struct dp_flow_key key;
@@ -206,7 +226,44 @@ DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
 	if (!sh || !r)
 		return 0;
 	key = sh->key;
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (!flow || flow->slot != slot || flow->gen != r->gen)
+		return 0;
+	if (why < 0 || (sh->flags & (DP_SH_CLIENT_FIN | DP_SH_CLIENT_RST))) {
+		bpf_map_delete_elem(&flows, &key);
+		return 0;
+	}
+	bpf_spin_lock(&flow->lock);
+	if (!flow->seen) { /* else leave_late() went on meanwhile */
+		flow->next = r->top;
+		flow->ack = sh->ack_last;
+		flow->seen = 1;
+		flow->evidence = sh->observed != 0;
+		flow->push = !!(sh->flags & DP_SH_PUSH);
+	}
+	flow->turns = 0;
+	bpf_spin_unlock(&flow->lock);
+	flow->excluded = DP_EXCLUDED_backoff;
+	flow->breaks = sh->breaks + (sh->breaks < 255);
+	flow->seen_ns = bpf_ktime_get_coarse_ns();
+	flow_pause(flow, cfg.backoff_ms, 1u << (sh->breaks < 3 ? sh->breaks : 3));
+	flow->slot = DP_NO_SLOT;
 	l = ledger_cell(key.mapping, key.target);
+	ledger_exclude(l, DP_EXCLUDED_backoff, r->holes);
+	if (l)
+		l->waiting++;
+	return 0;
+}
+
+/* After shadow_end_locked: counts, unbinds the flow, and releases. why < 0: a clean end. */
+DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
+{
+	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_ledger *l;
+
+	if (!sh || !r)
+		return 0;
+	l = ledger_cell(sh->key.mapping, sh->key.target);
 	if (l) {
 		l->open--;
 		if (why < 0)
@@ -215,37 +272,10 @@ DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
 			l->broken++;
 	}
 	if (r->embryonic)
-		pace_embryonic(key.mapping, key.target, -1);
+		pace_embryonic(sh->key.mapping, sh->key.target, -1);
 	/* A clean end leaves only what lay beyond a hole. */
 	ledger_lose(l, why < 0 ? DP_LOST_client_gap : why, r->pending);
-	flow = bpf_map_lookup_elem(&flows, &key);
-	if (flow && flow->slot == slot && flow->gen == r->gen) {
-		if (why < 0 || why == DP_LOST_expired ||
-		    (sh->flags & (DP_SH_CLIENT_FIN | DP_SH_CLIENT_RST))) {
-			bpf_map_delete_elem(&flows, &key);
-		} else {
-			__u32 breaks = sh->breaks < 3 ? sh->breaks : 3;
-
-			flow->slot = DP_NO_SLOT;
-			flow->next = sh->end;
-			flow->ack = sh->ack_last;
-			flow->seen = 1;
-			flow->evidence = sh->observed != 0;
-			flow->push = !!(sh->flags & DP_SH_PUSH);
-			flow->turns = 0;
-			flow->excluded = DP_EXCLUDED_backoff;
-			flow->breaks = sh->breaks + (sh->breaks < 255);
-			/* Up to twice the pause: flows that broke together do not come back
-			 * together. */
-			flow->seen_ns = bpf_ktime_get_coarse_ns();
-			flow->retry_ns =
-				flow->seen_ns + ((__u64)cfg.backoff_ms << breaks) * NSEC_PER_MSEC;
-			flow->retry_ns += bpf_get_prandom_u32() % (cfg.backoff_ms + 1) *
-					  (NSEC_PER_MSEC << breaks);
-			if (l)
-				l->waiting++;
-		}
-	}
+	shadow_unbind(slot, r, why);
 	if (!r->orphan)
 		shadow_release(l, slot, r->gen, r->floor, r->top);
 	return 0;
@@ -285,9 +315,9 @@ DP_GLOBAL int shadow_arm(__u32 slot)
 	struct dp_tick *k = bpf_map_lookup_elem(&tick, &zero);
 	bool start;
 
-	bpf_map_push_elem(&armed, &slot, 0);
-	if (!k)
+	if (!k || bpf_map_push_elem(&armed, &slot, 0))
 		return 0;
+	__sync_fetch_and_add(&k->count, 1);
 	bpf_spin_lock(&k->lock);
 	start = !k->running;
 	k->running = 1;

@@ -67,17 +67,15 @@ static __always_inline bool shadow_timeout(__u32 slot)
 	return due;
 }
 
-/* The next in the queue. 0: there is none; 1: it is done with; 2: it is back in the queue.
- */
+/* The next in the queue. 0: there is none; 1: it is done with; 2: it is back in the queue. */
 DP_GLOBAL int tick_one(void)
 {
 	__u32 slot;
 
 	if (bpf_map_pop_elem(&armed, &slot))
 		return 0;
-	if (!shadow_timeout(slot))
+	if (!shadow_timeout(slot) || bpf_map_push_elem(&armed, &slot, 0))
 		return 1;
-	bpf_map_push_elem(&armed, &slot, 0);
 	return 2;
 }
 
@@ -85,22 +83,28 @@ DP_GLOBAL int tick_one(void)
 
 /*
  * Every DP_TICK_NS while a shadow is armed. It cannot transmit (bpf_timer, 5.15): it marks a
- * shadow as due, for the next packet of either side, and wakes the keeper. A slot that was put
- * back may come around again in the same tick: then it is just not due yet.
+ * shadow as due, for the next packet of either side, and wakes the keeper.
  */
 static int tick_timeout(void *map, __u32 *key, struct dp_tick *value)
 {
 	__u32 zero = 0, any;
-	struct dp_tick *k;
+	struct dp_tick *k = bpf_map_lookup_elem(&tick, &zero); /* 6.1 locks no other */
+	__u32 armed_now;
 	bool again = true;
+	int done;
 
-	for (int i = 0; i < DP_TICK_LOOKS; i++) {
-		if (!tick_one())
-			break;
-	}
-	k = bpf_map_lookup_elem(&tick, &zero);
 	if (!k)
 		return 0;
+	armed_now = k->count; /* each once: those put back come around behind them */
+	for (__u32 i = 0; i < DP_TICK_LOOKS; i++) {
+		if (i >= armed_now)
+			break;
+		done = tick_one();
+		if (!done)
+			break;
+		if (done == 1)
+			__sync_fetch_and_add(&k->count, -1);
+	}
 	if (bpf_map_peek_elem(&armed, &any)) {
 		bpf_spin_lock(&k->lock);
 		k->running = 0;

@@ -20,25 +20,28 @@ Result<Expiry> Expiry::open(const Pins &pins) {
   auto flows = open_table(pins, "flows", sizeof(dp_flow));
   if (!flows)
     return flows.errors();
+  auto shadows = open_table(pins, "shadows", sizeof(dp_shadow));
+  if (!shadows)
+    return shadows.errors();
   auto ledger = open_table(pins, "ledger", sizeof(dp_ledger));
   if (!ledger)
     return ledger.errors();
-  return Expiry(std::move(*poker), std::move(*flows), std::move(*ledger));
+  return Expiry(std::move(*poker), std::move(*flows), std::move(*shadows), std::move(*ledger));
 }
 
-Result<int64_t> Expiry::waiting(const std::vector<NamedMapping> &mappings) const {
+Result<int64_t> Expiry::known(const std::vector<NamedMapping> &mappings) const {
   int64_t sum = 0;
   for (const NamedMapping &m : mappings)
     for (uint32_t t = 0; t < m.targets.size(); t++) {
       auto cell = read_cell(ledger_, m.row * DP_MAX_TARGETS + t);
       if (!cell)
         return cell.errors();
-      sum += cell->waiting;
+      sum += cell->waiting + cell->open;
     }
   return sum;
 }
 
-Result<bool> Expiry::step(uint32_t silent_s) {
+Result<bool> Expiry::step(uint32_t silent_s, bool shadows) {
   if (keys_.empty()) {
     keys_.resize(kBatch);
     values_.resize(kBatch);
@@ -58,10 +61,16 @@ Result<bool> Expiry::step(uint32_t silent_s) {
     return sys_error("map flows", "cannot be read", errno);
   const bool more = !err;
   const uint64_t now = monotonic_ns(), silence = uint64_t{silent_s} * 1'000'000'000;
-  for (uint32_t i = 0; i < count; i++)
-    if (values_[i].slot == DP_NO_SLOT && values_[i].seen_ns + silence < now)
+  for (uint32_t i = 0; i < count; i++) {
+    uint64_t seen = values_[i].seen_ns;
+    if (values_[i].slot != DP_NO_SLOT) {
+      const auto shadow = shadows ? read_shadow(shadows_, values_[i].slot) : std::nullopt;
+      seen = shadow ? shadow->seen_ns : now;
+    }
+    if (seen + silence < now)
       if (auto s = poker_.expire(keys_[i], silent_s); !s)
         return s.errors();
+  }
   token_ = more ? std::optional<uint32_t>(next) : std::nullopt;
   return more;
 }

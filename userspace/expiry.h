@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Forgets flows without a shadow whose clients are long gone: those left no FIN that would have
-// done it. Flows with a shadow have a timer of their own in the data plane.
+// Forgets flows whose clients are long gone: those left no FIN that would have done it. A shadow of
+// such a flow is closed, which gives its port back.
 #pragma once
 
 #include <cstdint>
@@ -16,17 +16,19 @@ class Expiry {
 public:
   static Result<Expiry> open(const Pins &pins);
 
-  // Flows without a shadow, from the ledger; costs nothing that depends on the tables' sizes.
-  Result<int64_t> waiting(const std::vector<NamedMapping> &mappings) const;
+  // How many flows there are, from the ledger; costs nothing that depends on the tables' sizes.
+  Result<int64_t> known(const std::vector<NamedMapping> &mappings) const;
 
-  // Looks at the next few rows of the flow table. True: there are more.
-  Result<bool> step(uint32_t silent_s);
+  // Looks at the next few rows of the flow table, those with a shadow only if `shadows` says so.
+  // True: there are more.
+  Result<bool> step(uint32_t silent_s, bool shadows);
 
 private:
-  Expiry(Poker poker, MapTable flows, MapTable ledger)
-      : poker_(std::move(poker)), flows_(std::move(flows)), ledger_(std::move(ledger)) {}
+  Expiry(Poker poker, MapTable flows, MapTable shadows, MapTable ledger)
+      : poker_(std::move(poker)), flows_(std::move(flows)), shadows_(std::move(shadows)),
+        ledger_(std::move(ledger)) {}
   Poker poker_;
-  MapTable flows_, ledger_;
+  MapTable flows_, shadows_, ledger_;
   std::optional<uint32_t> token_; // where the pass over the table has got to
   std::vector<dp_flow_key> keys_;
   std::vector<dp_flow> values_;

@@ -25,7 +25,7 @@ constexpr auto kCheck = 30s;       // for what no event tells of: a TCX link tha
 constexpr auto kSettle = 20ms;     // changes come in bursts: a device, its address, its route
 constexpr int kRestFactor = 20;    // at most one part in so many is spent on reviews
 constexpr auto kExpiryStep = 20ms; // between two batches of a pass over the flow table
-constexpr uint32_t kSilent = 3600; // s, where the configuration does not expire idle flows
+constexpr uint32_t kSilent = 3600; // s, for flows without a shadow where idle_timeout is 0
 
 std::string line(const Error &e) { return e.where.empty() ? e.what : e.where + ": " + e.what; }
 
@@ -137,13 +137,13 @@ Status Keeper::do_what_is_due() {
 }
 
 Status Keeper::expire() {
-  const uint32_t silent_s = config_.limits.idle_s ? config_.limits.idle_s : kSilent;
-  auto waiting = expiry_->waiting(meta_.mappings);
-  if (!waiting)
-    return waiting.errors();
+  const uint32_t idle_s = config_.limits.idle_s, silent_s = idle_s ? idle_s : kSilent;
+  auto known = expiry_->known(meta_.mappings);
+  if (!known)
+    return known.errors();
   bool more = false;
-  if (*waiting > 0) {
-    auto step = expiry_->step(silent_s);
+  if (*known > 0) {
+    auto step = expiry_->step(silent_s, idle_s != 0);
     if (!step)
       return step.errors();
     more = *step;

@@ -57,8 +57,7 @@ Status Poker::shadow(dp_poke_op op, uint32_t slot, uint32_t gen) const {
 
 Status Poker::expire(const dp_flow_key &flow, uint32_t silent_s) const {
   uint8_t frame[kFrame] = {};
-  frame[12] = 0x88; // 0x88b5: for local experiments (IEEE 802), no protocol of the kernel's
-  frame[13] = 0xb5;
+  frame[12] = 0x08; // ETH_P_IP: the shadow's FIN is made of this frame
   std::memcpy(frame + kEthernet, &flow, sizeof(flow));
   return run(frame, DP_POKE_EXPIRE, DP_NO_SLOT, silent_s);
 }

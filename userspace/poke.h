@@ -17,8 +17,8 @@ public:
   // in the network namespace of DP_LINK.
   Status shadow(dp_poke_op op, uint32_t slot, uint32_t gen) const;
 
-  // Forgets a flow that has no shadow and was silent for `silent_s` seconds; the data plane looks
-  // again whether that is so.
+  // Forgets a flow that was silent for `silent_s` seconds and closes its shadow, if it has one; the
+  // data plane looks again whether that is so.
   Status expire(const dp_flow_key &flow, uint32_t silent_s) const;
 
 private:

@@ -77,7 +77,7 @@ struct dp_config {
 	__u32 rto_max_ms;  /* RFC 6298 (2.5) */
 	__u32 tries;	   /* consecutive timeouts before a shadow breaks */
 	__u32 syn_tries;   /* the same before it is established */
-	__u32 idle_s;	   /* a flow silent for so long is expired; 0: never */
+	__u32 idle_s;	   /* the keeper expires a flow silent for so long; 0: never */
 	__u32 backoff_ms;  /* first pause after a break; doubles up to 8 times that */
 	__u32 embryonic;   /* shadows of one target that may wait for its SYN-ACK; 0: no limit */
 	__u32 pad;
@@ -139,9 +139,10 @@ struct dp_flow_key {
 };
 
 struct dp_flow {
+	struct bpf_spin_lock lock; /* guards next, ack, seen, evidence, push */
 	__u32 slot;    /* into `shadows`, or DP_NO_SLOT: this flow has no shadow */
 	__u32 gen;     /* dp_shadow.gen that slot had when it was bound */
-	__u32 next;    /* without a shadow: first sequence number not yet seen */
+	__u32 next;    /* not mirrored: first sequence number not yet seen */
 	__u32 ack;     /* without a shadow: last ACK of the client at its last payload byte */
 	__u8 excluded; /* enum dp_excluded: why there is no shadow */
 	__u8 seen;     /* `next` is valid */
@@ -150,9 +151,12 @@ struct dp_flow {
 	__u8 push;     /* the last payload seen ended with PSH: the client's write was over */
 	__u8 turns;    /* answered payload segments, one after the other; saturates */
 	__u8 pad[2];
-	__u64 retry_ns; /* no join before this time (CLOCK_MONOTONIC) */
+	__u32 retry; /* no join before this time, in DP_RETRY_NS of CLOCK_MONOTONIC; 0: at once */
 	__u64 seen_ns;	/* last packet, coarse CLOCK_MONOTONIC */
 };
+
+#define DP_RETRY_SHIFT 24
+#define DP_RETRY_NS    (1ull << DP_RETRY_SHIFT) /* 17 ms: 32 bits of it wrap after two years */
 
 /* RFC 9293, 3.3.2, as far as a sender without a reader knows them. */
 enum dp_state {
@@ -230,7 +234,7 @@ struct dp_shadow {
 	__u32 wl1;   /* SEG.SEQ of the last window update */
 	__u32 wl2;   /* SEG.ACK of the last window update */
 	__u32 floor; /* first byte whose chunk may still be in the store */
-	__u32 top;   /* ended: last such byte, exclusive */
+	__u32 top;   /* ended: behind all that was taken, holes or not */
 	struct dp_range ooo[DP_MAX_OOO];
 
 	/* the target's stream */
@@ -253,7 +257,7 @@ struct dp_shadow {
 	__u64 due_ns; /* when the oldest unacknowledged byte times out; 0: nothing is outstanding */
 
 	__u64 opened_ns;
-	__u64 seen_ns; /* last packet of either side, coarse */
+	__u64 seen_ns; /* last packet of the client, coarse: the target's keepalives prove nothing */
 	__u64 observed;
 	__u64 delivered;
 	__u32 resent;
@@ -380,7 +384,7 @@ struct dp_tick {
 	struct bpf_spin_lock lock;
 	__u32 running;
 	__u32 ready; /* the callback is set */
-	__u32 pad;
+	__u32 count; /* entries of `armed` */
 };
 #define DP_TICK_NS 25000000ull
 
@@ -398,7 +402,8 @@ enum dp_poke_op {
 	DP_POKE_CLOSE,	    /* send FIN after the last byte that is in the store */
 	DP_POKE_RESET, /* give up: count the rest as lost (detached), send RST, free the slot */
 	/* Forget the flow whose key (struct dp_flow_key) follows the Ethernet header of data_in, if
-	 * it has no shadow and was silent for cb[2] seconds. cb[1] = DP_NO_SLOT.
+	 * it was silent for cb[2] seconds; its shadow closes as after the client's FIN. cb[1] =
+	 * DP_NO_SLOT.
 	 */
 	DP_POKE_EXPIRE,
 };

@@ -4,16 +4,19 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <linux/if_ether.h>
 #include <net/if.h>
 
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <set>
 #include <sstream>
 #include <stdexcept>
 #include <system_error>
 
 #include "doppel/names.h"
+#include "tests/bpf/players.h"
 #include "tests/bpf/run.h"
 #include "tests/packet/packet.h"
 #include "userspace/rim.h"
@@ -254,6 +257,26 @@ void DataPlane::poke(unsigned slot, dp_poke_op op) const {
   if (r.error || r.verdict)
     throw std::runtime_error("poke: error " + std::to_string(r.error) + ", returned " +
                              std::to_string(r.verdict));
+}
+
+void DataPlane::expire(const Client &client, uint32_t silent_s) const {
+  dp_flow_key key{};
+  key.client.w[2] = key.server.w[2] = htonl(0xffff);
+  key.client.w[3] = htonl(client.ip.host);
+  key.server.w[3] = htonl(cast().server.host);
+  key.client_port = htons(client.port);
+  key.server_port = htons(client.server_port);
+  key.proto = IPPROTO_TCP;
+  ProgRun run;
+  run.fd = program(DP_PROG_POKE);
+  run.ifindex = link_index_;
+  run.frame = packet::Packet().ip4("0.0.0.0", "0.0.0.0").tcp(0, 0).padding(6).build();
+  std::memcpy(run.frame.data() + ETH_HLEN, &key, sizeof key);
+  run.cb[0] = DP_POKE_EXPIRE;
+  run.cb[1] = DP_NO_SLOT;
+  run.cb[2] = silent_s;
+  if (const RunResult r = run.go(); r.error || r.verdict)
+    throw std::runtime_error("expire: error " + std::to_string(r.error));
 }
 
 bool DataPlane::wait_for_wake(unsigned slot, int timeout_ms) {

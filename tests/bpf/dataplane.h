@@ -23,6 +23,8 @@ inline constexpr uint16_t kShadowPort = 20000; // first shadow port
 // that only a packet can make a shadow act.
 Config default_config();
 
+struct Client;
+
 class DataPlane {
 public:
   // Attached in this world with this configuration; attaches anew only if it differs from before.
@@ -47,6 +49,8 @@ public:
 
   // BPF_PROG_RUN of the poke program, as the keeper does it.
   void poke(unsigned slot, dp_poke_op op) const;
+  // The same for the flow of this client, silent for so long or not.
+  void expire(const Client &client, uint32_t silent_s) const;
   // Waits until a shadow asks for a resend; false at the deadline.
   bool wait_for_wake(unsigned slot, int timeout_ms);
 

@@ -82,6 +82,41 @@ TEST_P(Tight, FlowCap) {
   EXPECT_EQ(new_store_entries(), 0);
 }
 
+TEST_P(Tight, FlowCapOutOfOrder) {
+  // Of a stream that goes beyond the cap, a segment ahead of its turn: all of it is observed once.
+  open();
+  mark();
+  const uint32_t seq = client_.next;
+  const Frames sent = capture(client_.segment(seq + 16000, PSH, filler(1000)));
+  ASSERT_EQ(sent.size(), 1u) << sent.text();
+  EXPECT_TRUE(sent[0].has(RST));
+  capture(client_.segment(seq, PSH, filler(1000))).none();
+  client_.next = seq + 17000;
+  capture(client_.data(kGet)).none();
+  expect_account({{"excluded.backoff", 17007}, {"observed", 17007}});
+}
+
+TEST_P(Tight, SilentFlowIsForgotten) {
+  open();
+  deliver(capture(client_.data(kGet)));
+  consumed(target_.ack());
+  mark();
+  plane().expire(client_, 3600); // not yet
+  EXPECT_EQ(collect().sent.size(), 0u);
+  plane().expire(client_, 0);
+  const Frames sent = collect().sent;
+  ASSERT_EQ(sent.size(), 1u) << sent.text();
+  EXPECT_TRUE(sent[0].has(FIN));
+  deliver(sent);
+  consumed(target_.fin());
+  expect_account({{"event.idle", 1}});
+  expect_flows({{"closed", 1}, {"open", -1}, {"slots", -1}});
+  // It was not gone after all: a flow like any other that is older than its shadow.
+  mark();
+  ASSERT_EQ(capture(client_.data(kGet)).size(), 1u);
+  expect_flows({{"joined", 1}, {"open", 1}, {"slots", 1}});
+}
+
 TEST_P(Tight, StoreFull) {
   // Chunks are shared by all flows: neither is over its cap, but both together are too much.
   target_.window = 0;

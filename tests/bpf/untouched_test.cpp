@@ -135,7 +135,7 @@ TEST_P(Untouched, ExcludedFlowIsForgottenAtItsEnd) {
   expect_flows({});
 }
 
-TEST_P(Untouched, DISABLED_WhatIsPausedIsExcluded) {
+TEST_P(Untouched, WhatIsPausedIsExcluded) {
   open();
   plane().pause(true);
   mark();

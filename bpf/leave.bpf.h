@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Leaving: flows that lose their shadow, and flows that have none. What such a flow goes on to
+ * say is observed, once for every byte, and excluded with the reason.
+ */
+#ifndef DOPPEL_LEAVE_BPF_H
+#define DOPPEL_LEAVE_BPF_H
+
+#include "order.bpf.h"
+#include "shadow.bpf.h"
+
+/*
+ * How many bytes of this segment, and of any hole before it, are new to a flow that is not
+ * mirrored. The source takes no byte behind a hole before it has those in it, so they were or
+ * will be on this wire, too: counted here, and not when they come. A jump too long for a hole is
+ * none: the flow went another way for a while.
+ *
+ * `base`: where the flow stands if this is the first such segment of it (known = true).
+ */
+static __always_inline __u32 excluded_take(const struct pkt *p, struct dp_flow *flow, __u32 base,
+					   bool known)
+{
+	__u32 to = p->seq + p->payload, n = p->payload, gap;
+
+	bpf_spin_lock(&flow->lock);
+	if (!flow->seen && known) {
+		flow->next = base;
+		flow->seen = 1;
+	}
+	if (n && flow->seen) {
+		gap = to - flow->next;
+		if ((__s32)gap <= 0)
+			n = 0;
+		else if (gap <= DP_MAX_CAP)
+			n = gap;
+	}
+	if (n) {
+		flow->next = to;
+		flow->ack = p->ack;
+		flow->push = !!(p->flags & TCP_PSH);
+		flow->seen = 1;
+		flow->evidence = 1;
+	}
+	bpf_spin_unlock(&flow->lock);
+	return n;
+}
+
+/*
+ * `which` tells mapping and target: index of the target | index of the mapping << 8 | offset of
+ * the port in the mapping's range << 16.
+ */
+static __always_inline void flow_key(struct dp_flow_key *key, const struct pkt *p, __u32 which)
+{
+	key->client = addr_v4(p->saddr);
+	key->server = addr_v4(p->daddr);
+	key->client_port = p->sport;
+	key->server_port = p->dport;
+	key->proto = IPPROTO_TCP;
+	key->mapping = (which >> 8) & 0xff;
+	key->target = which & 0xff;
+}
+
+/* A segment of a flow without a shadow. */
+static __always_inline void leave_excluded(const struct pkt *p, const struct dp_flow_key *key,
+					   struct dp_ledger *l, struct dp_flow *flow)
+{
+	ledger_exclude(l, flow->excluded, excluded_take(p, flow, 0, false));
+	flow->seen_ns = bpf_ktime_get_coarse_ns();
+	if ((p->flags & (TCP_FIN | TCP_RST)) && !bpf_map_delete_elem(&flows, key))
+		l->waiting--;
+}
+
+/*
+ * A segment that its flow's shadow cannot take any more: it has just ended, or (paused) takes
+ * nothing. The flow may be bound to it still, or wait already.
+ */
+DP_GLOBAL int leave_late(struct __sk_buff *skb, const struct pkt *p, __u32 which, __u32 why)
+{
+	struct dp_flow_key key = {};
+	struct dp_shadow *sh;
+	struct dp_ledger *l;
+	struct dp_flow *flow;
+	__u32 base;
+
+	if (!p)
+		return 0;
+	flow_key(&key, p, which);
+	l = ledger_cell(key.mapping, key.target);
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (!flow || !l)
+		return 0;
+	if (flow->slot == DP_NO_SLOT) {
+		leave_excluded(p, &key, l, flow);
+		return 0;
+	}
+	sh = shadow_at(flow->slot);
+	if (!sh || sh->gen != flow->gen)
+		return 0;
+	bpf_spin_lock(&sh->lock);
+	base = shadow_open(sh) ? shadow_top_locked(sh) : sh->top;
+	bpf_spin_unlock(&sh->lock);
+	ledger_exclude(l, why, excluded_take(p, flow, base, true));
+	return 0;
+}
+
+/* The shadow ends, and the target is told. */
+DP_GLOBAL int leave_broken(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 why)
+{
+	struct order o = {.kind = DP_ORDER_SEGMENT, .slot = slot, .gen = gen};
+	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_ledger *l;
+
+	if (!sh)
+		return 0;
+	/* Read before the break: after it the slot may be another flow's. */
+	l = ledger_cell(sh->key.mapping, sh->key.target);
+	o.a = sh->nxt;
+	o.b = (__u32)(TCP_RST | TCP_ACK) << 16;
+	if (shadow_break(slot, gen, why) && order_clone(skb, &o, 0))
+		ledger_event(l, DP_EVENT_clone_failed);
+	return 0;
+}
+
+/*
+ * The shadow's flow leaves it: what it has taken is still delivered, then it closes by itself.
+ * What lies beyond a hole is lost, as `why`; what is missing in between was taken by the source
+ * all the same, and is excluded as `missing`, unless that is DP_EXCLUDED_N. 1: done; the caller
+ * rebinds the flow, from sh->top on.
+ */
+DP_GLOBAL int leave_drain(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 why, __u32 missing)
+{
+	struct order o = {.kind = DP_ORDER_WORK, .slot = slot, .gen = gen};
+	__u64 now = bpf_ktime_get_coarse_ns();
+	bool arm;
+	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_ledger *l;
+	__u32 lost, holes;
+
+	if (!sh)
+		return 0;
+	bpf_spin_lock(&sh->lock);
+	if (sh->gen != gen || !shadow_open(sh)) {
+		bpf_spin_unlock(&sh->lock);
+		return 0;
+	}
+	lost = shadow_pending_locked(sh);
+	sh->top = shadow_top_locked(sh);
+	holes = sh->top - shadow_una_byte(sh) - lost;
+	shadow_forget_ooo_locked(sh);
+	lost -= shadow_pending_locked(sh);
+	if (!(sh->flags & DP_SH_CLIENT_FIN) || seq_after(sh->fin, sh->end)) {
+		sh->flags |= DP_SH_CLIENT_FIN;
+		sh->fin = sh->end;
+	}
+	if (!sh->due_ns)
+		shadow_restart_rto_locked(sh, now);
+	arm = shadow_arm_locked(sh);
+	bpf_spin_unlock(&sh->lock);
+	if (arm)
+		shadow_arm(slot);
+	l = ledger_cell(sh->key.mapping, sh->key.target);
+	ledger_lose(l, why, lost);
+	if (missing < DP_EXCLUDED_N)
+		ledger_exclude(l, missing, holes);
+	if (order_clone(skb, &o, 0))
+		ledger_event(l, DP_EVENT_clone_failed);
+	return 1;
+}
+
+/* Over the ceiling: the whole flow leaves. It may join again when the pause is over. */
+static __always_inline void leave_shed(struct __sk_buff *skb, struct dp_flow *flow,
+				       struct dp_ledger *l)
+{
+	struct dp_shadow *sh = shadow_at(flow->slot);
+	__u32 ack, push;
+
+	if (!sh)
+		return;
+	ack = sh->ack_last;
+	push = sh->flags & DP_SH_PUSH;
+	if (!leave_drain(skb, flow->slot, flow->gen, DP_LOST_client_gap, DP_EXCLUDED_shed))
+		return;
+	flow->slot = DP_NO_SLOT;
+	flow->excluded = DP_EXCLUDED_shed;
+	flow->next = sh->top;
+	flow->ack = ack;
+	flow->seen = 1;
+	flow->evidence = 1;
+	flow->push = !!push;
+	flow->turns = 0;
+	flow_pause(flow, 1000, 1);
+	l->waiting++;
+}
+
+#endif

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Taking: a captured segment becomes part of the shadow's stream, and a copy if it may be one. */
+#ifndef DOPPEL_TAKE_BPF_H
+#define DOPPEL_TAKE_BPF_H
+
+#include "order.bpf.h"
+#include "shadow.bpf.h"
+
+#define DP_HOLE_NS                                                                                 \
+	5000000000ull /* a hole this old will not be filled: the source had it otherwise */
+
+enum capture_action {
+	ACT_NONE = 0,
+	ACT_COPY,
+	ACT_WORK,
+};
+
+/* Extends the captured stream by [from, to). Returns how many bytes are new; 0xffffffff: there
+ * are more holes than can be remembered.
+ */
+static __always_inline __u32 extend_locked(struct dp_shadow *sh, __u32 from, __u32 to)
+{
+	bool in_order = !seq_after(from, sh->end);
+	__u32 added, start, end;
+
+	if (in_order) {
+		if (!seq_after(to, sh->end))
+			return 0;
+		from = sh->end;
+		if (!sh->n_ooo) {
+			sh->end = to;
+			return to - from;
+		}
+	}
+	added = range_take(sh->ooo, DP_MAX_OOO, &sh->n_ooo, from, to, &start, &end);
+	if (in_order)
+		sh->end = end;
+	else if (!range_put(sh->ooo, DP_MAX_OOO, &sh->n_ooo, start, end))
+		return 0xffffffff;
+	return added;
+}
+
+/* May this very packet become the segment that the shadow sends next? */
+static __always_inline bool copyable(struct __sk_buff *skb, const struct pkt *p,
+				     const struct dp_shadow *sh)
+{
+	__u32 size = (skb->gso_size ?: p->payload) + p->optlen;
+	__u32 room = sh->mss + (sh->flags & DP_SH_TS ? DP_TS_LEN : 0);
+
+	return p->plain && !(p->flags & ~(TCP_ACK | TCP_PSH)) && size <= room &&
+	       (p->has_ts || !(sh->flags & DP_SH_TS)) && skb->gso_segs < 65535;
+}
+
+/* Stream bytes from `from` on into the store. Chunks taken; -1: the store is full. */
+DP_GLOBAL int capture_store(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32 gen,
+			    __u32 from)
+{
+	struct store_write w = {.skb = skb, .slot = slot, .gen = gen, .seq = from};
+	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_ledger *l;
+
+	if (!p || !sh)
+		return -1;
+	l = ledger_cell(sh->key.mapping, sh->key.target);
+	if (!l)
+		return -1;
+	w.offset = p->offset + (from - p->seq);
+	w.left = p->seq + p->payload - from;
+	if (!store_put(&w)) {
+		l->chunks += w.chunks;
+		return w.chunks;
+	}
+	/* Whole chunks only: the first may hold bytes that count. */
+	l->chunks += w.chunks;
+	if (w.chunks)
+		l->chunks -= store_free(slot, gen, from + DP_CHUNK - 1, w.seq + DP_CHUNK);
+	return -1;
+}
+
+/* What capture_segment() returns: what is left to do. Its caller does it, because the stacks of
+ * nested calls add up to 512 bytes at most.
+ */
+enum taken {
+	TAKEN = 0,
+	TAKEN_BREAK = 1,  /* + enum dp_lost: the shadow cannot go on, leave_broken() is to end it */
+	TAKEN_GONE = 254, /* the shadow has ended meanwhile */
+	TAKEN_FAR = 255,  /* out of order, and beyond what the shadow may hold */
+};
+
+DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32 gen)
+{
+	__u64 now = bpf_ktime_get_coarse_ns();
+	struct dp_shadow *sh = shadow_at(slot);
+	enum capture_action act = ACT_NONE;
+	bool ooo = false, waits = false, tidy = false, fresh;
+	bool arm;
+	__u32 from, to, floor, added = 0;
+	struct dp_ledger *ledger;
+	struct order o = {};
+	int chunks = 0;
+
+	if (!p || !sh)
+		return TAKEN;
+	ledger = ledger_cell(sh->key.mapping, sh->key.target);
+	if (!ledger)
+		return TAKEN;
+	to = p->seq + p->payload;
+
+	/* As a writer, so that nobody gives away the chunks under our hands. */
+	bpf_spin_lock(&sh->lock);
+	if (sh->gen != gen || !shadow_open(sh)) {
+		bpf_spin_unlock(&sh->lock);
+		return TAKEN_GONE;
+	}
+	from = seq_max(p->seq, sh->end);
+	/* Nothing follows a FIN (RFC 9293, 3.10.4), once it is in its place. */
+	fresh = p->payload && seq_after(to, from) &&
+		!((sh->flags & DP_SH_CLIENT_FIN) && sh->fin == sh->end);
+	if (fresh && to - sh->una > cfg.flow_cap) {
+		bool far = seq_after(p->seq, sh->end), wild = to - sh->end > DP_MAX_CAP;
+
+		bpf_spin_unlock(&sh->lock);
+		if (wild) /* no window is so wide: it is not the stream's */
+			return TAKEN;
+		return far ? TAKEN_FAR : TAKEN_BREAK + DP_LOST_flow_cap;
+	}
+	if (fresh && sh->n_ooo && now - sh->hole_ns > DP_HOLE_NS) {
+		bpf_spin_unlock(&sh->lock);
+		return TAKEN_BREAK + DP_LOST_client_gap;
+	}
+	sh->writers += fresh;
+	bpf_spin_unlock(&sh->lock);
+
+	if (fresh)
+		chunks = capture_store(skb, p, slot, gen, from);
+
+	bpf_spin_lock(&sh->lock);
+	if (fresh)
+		tidy = shadow_writer_done_locked(sh);
+	if (!shadow_open(sh)) {
+		floor = sh->floor;
+		to = seq_max(to, sh->top);
+		bpf_spin_unlock(&sh->lock);
+		if (tidy)
+			shadow_release(ledger, slot, gen, floor, to);
+		return TAKEN_GONE;
+	}
+	if (chunks < 0) {
+		bpf_spin_unlock(&sh->lock);
+		return TAKEN_BREAK + DP_LOST_store_full;
+	}
+	sh->seen_ns = now;
+	if (p->has_ts && seq_after(p->tsval, sh->ts_val))
+		sh->ts_val = p->tsval;
+	if (fresh) {
+		bool hole = sh->n_ooo;
+
+		ooo = seq_after(from, sh->end);
+		added = extend_locked(sh, from, to);
+		if (added == 0xffffffff) {
+			bpf_spin_unlock(&sh->lock);
+			return TAKEN_BREAK + DP_LOST_client_gap;
+		}
+		sh->observed += added;
+		sh->ack_last = p->ack;
+		if (!hole || !ooo)
+			sh->hole_ns = now;
+		if (p->flags & TCP_PSH)
+			sh->flags |= DP_SH_PUSH;
+		else
+			sh->flags &= ~DP_SH_PUSH;
+		/* A FIN that was seen ahead of bytes which go on behind it was not the client's. */
+		if ((sh->flags & DP_SH_CLIENT_FIN) && seq_after(sh->end, sh->fin))
+			sh->flags &= ~DP_SH_CLIENT_FIN;
+	}
+	/* The FIN that continues the stream is the one; another may still turn out to be it. */
+	if ((p->flags & TCP_FIN) &&
+	    (to == sh->end || (!(sh->flags & DP_SH_CLIENT_FIN) && seq_after(to, sh->end) &&
+			       to - sh->end <= cfg.flow_cap))) {
+		sh->flags |= DP_SH_CLIENT_FIN;
+		sh->fin = to;
+	}
+	/*
+	 * A RST of the client becomes a FIN behind the last byte: a target that is reset while
+	 * it still works on what it acknowledged would drop it, and the source did not.
+	 */
+	if ((p->flags & TCP_RST) && p->seq == sh->end && !(sh->flags & DP_SH_CLIENT_FIN)) {
+		sh->flags |= DP_SH_CLIENT_FIN | DP_SH_CLIENT_RST;
+		sh->fin = sh->end;
+	}
+
+	if (sh->state == DP_ESTABLISHED || sh->state == DP_CLOSE_WAIT) {
+		if (added == p->payload && added && sh->nxt == p->seq && sh->end == to &&
+		    (__s32)(shadow_window_end(sh) - to) >= 0 &&
+		    !(sh->flags & (DP_SH_RECOVERY | DP_SH_DUE)) && copyable(skb, p, sh)) {
+			act = ACT_COPY;
+			if (sh->una == sh->nxt || !sh->due_ns)
+				shadow_restart_rto_locked(sh, now);
+			sh->nxt = to;
+			sh->flags &= ~DP_SH_ACK_DUE;
+			if (!(sh->flags & DP_SH_TIMED)) {
+				sh->flags |= DP_SH_TIMED;
+				sh->timed_seq = to;
+				sh->timed_ns = now;
+			}
+			o.a = sh->rcv_nxt;
+			o.b = sh->flags & DP_SH_TS ? sh->ts_recent : 0;
+			o.c = sh->ts_val;
+		} else if (shadow_may_send(sh) || (sh->flags & DP_SH_DUE)) {
+			/* A large carrier costs a copy of itself: the target's next
+			 * acknowledgement, if one is to come, is a better one.
+			 */
+			if (skb->len <= DP_LARGE || sh->una == sh->nxt || (sh->flags & DP_SH_DUE))
+				act = ACT_WORK;
+			waits = added && (__s32)(shadow_window_end(sh) - to) < 0;
+		} else {
+			waits = added && sh->end != sh->nxt;
+		}
+		if (!sh->due_ns && (waits || act == ACT_WORK)) /* persist, or a clone that fails */
+			shadow_restart_rto_locked(sh, now);
+	} else if (sh->flags & DP_SH_DUE) {
+		act = ACT_WORK;
+	}
+	arm = shadow_arm_locked(sh);
+	floor = sh->floor;
+	bpf_spin_unlock(&sh->lock);
+
+	ledger_accept(ledger, added);
+	/* Another CPU was faster with the same bytes; do not resurrect freed chunks. */
+	if (chunks > 0)
+		ledger->chunks -= store_free(slot, gen, from, seq_min(to, floor));
+	if (arm)
+		shadow_arm(slot);
+	if (ooo && added)
+		ledger->event[DP_EVENT_out_of_order]++;
+	if (p->payload && !added)
+		ledger->event[DP_EVENT_client_retransmit]++;
+	if (waits)
+		ledger->event[DP_EVENT_window_full]++;
+	if (act == ACT_NONE)
+		return TAKEN;
+	o.kind = act == ACT_COPY ? DP_ORDER_COPY : DP_ORDER_WORK;
+	o.slot = slot;
+	o.gen = gen;
+	if (order_clone(skb, &o, act == ACT_COPY ? cfg.clone_flags : 0))
+		ledger_event(ledger, DP_EVENT_clone_failed);
+	else if (act == ACT_COPY)
+		ledger->copied += skb->gso_segs ?: 1;
+	return TAKEN;
+}
+
+#endif
