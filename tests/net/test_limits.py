@@ -178,3 +178,24 @@ def one_flow_may_hold_so_much(env, mode):
     wrong = doppel.violations(scene.doppel.counters())
     assert not wrong, wrong
     mirror.assert_nothing_left(scene, timeout=75)
+
+
+@case(mode=MODES)
+def silent_flows_are_forgotten(env, mode):
+    """idle_timeout: flows whose clients say nothing give back what they hold, and join again later."""
+    scene = env.scene()
+    before = scene.start("sets", connections=10, count=100, wait=True, prefix="old")
+    keep(scene, idle_timeout=1)
+    sent = scene.load("sets", connections=1, count=1)["sent"]
+    new = scene.start("sets", connections=20, count=200, wait=True, prefix="new")
+    wait.until(lambda: scene.doppel.ledger()["flows"]["opened"] == 21, "shadows for all")
+    wait.until(lambda: not scene.doppel.ledger()["flows"]["open"], "silent shadows to close")
+    mirror.assert_nothing_left(scene)
+    before.go()
+    new.go()
+    sent += checked(before.result())["sent"] + checked(new.result())["sent"]
+    scene.assert_all_delivered(sent)
+    scene.assert_same(keys=301)
+    assert scene.doppel.ledger()["flows"]["joined"] == 30
+    assert mirror.events(scene)["idle"] >= 20
+    mirror.assert_nothing_left(scene)

@@ -105,6 +105,7 @@ class Faults:
 def faults_at_random(env, mode):
     seconds = int(os.environ.get("DOPPEL_SOAK_SECONDS", 20))
     seed = int(os.environ.get("DOPPEL_SOAK_SEED", 0)) or random.randrange(1, 1 << 30)
+    env.allow(seconds)
     said = kernel_log()
     scene = env.scene()
     keeper = keep(scene)
