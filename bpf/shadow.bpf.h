@@ -98,6 +98,11 @@ static __always_inline bool shadow_may_send(const struct dp_shadow *sh)
 
 	if (sh->state != DP_ESTABLISHED && sh->state != DP_CLOSE_WAIT)
 		return false;
+	/* All in flight may be lost: the path gets nothing new before that is repaired (RFC 5681,
+	 * 3.1, with a window of what the timeout's recovery sends).
+	 */
+	if (sh->flags & DP_SH_RTO)
+		return false;
 	if ((__s32)waiting > 0)
 		return room > 0 &&
 		       ((__u32)room >= waiting || room >= sh->mss || sh->nxt == sh->una);

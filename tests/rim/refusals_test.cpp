@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attach that fails, at each step that the outside world can make fail: nothing stays behind.
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -107,12 +109,11 @@ TEST_F(Refusal, PinsOfAnotherVersion) {
 }
 
 TEST_F(Refusal, AnotherDoppelIsAtWork) {
-  sh("mkdir " + bpffs + "/doppel");
-  FILE *holder = ::popen(("flock " + bpffs + "/doppel sh -c 'echo held; sleep 7'").c_str(), "r");
-  char line[16];
-  ASSERT_NE(std::fgets(line, sizeof(line), holder), nullptr);
-  expect_refused(bpffs + "/doppel", "another doppel");
-  ::pclose(holder);
+  const std::string dir = bpffs + "/doppel";
+  sh("mkdir " + dir);
+  const Fd holder(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_EQ(::flock(holder.get(), LOCK_EX | LOCK_NB), 0);
+  expect_refused(dir, "another doppel");
 }
 
 // In a child, as rights that are given up do not come back.

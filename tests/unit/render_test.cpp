@@ -55,12 +55,15 @@ const Keys excluded_keys = {
     "not_joined", "table_full", "ports_exhausted", "fragment", "ip_options", "tcp_auth",
     "loop",       "hops",       "backoff",         "shed",     "paused",     "join_never",
     "embryonic"};
-const Keys event_keys = {
-    "clone_failed",   "build_failed",      "foreign_on_doppel0", "bad_checksum",
-    "malformed",      "unacceptable",      "half_open_reset",    "port_in_use",
-    "out_of_order",   "client_retransmit", "fast_retransmit",    "timeout_retransmit",
-    "syn_retransmit", "window_full",       "late_response",      "dsack",
-    "no_socket"};
+const Keys event_keys = {"clone_failed",       "build_failed",
+                         "foreign_on_doppel0", "bad_checksum",
+                         "malformed",          "unacceptable",
+                         "half_open_reset",    "port_in_use",
+                         "out_of_order",       "client_retransmit",
+                         "fast_retransmit",    "timeout_retransmit",
+                         "syn_retransmit",     "window_full",
+                         "late_response",      "dsack",
+                         "no_socket",          "idle"};
 
 TEST(Reasons, StandAtTheirNumber) {
   for (unsigned i = 0; i < DP_LOST_N; i++)
