@@ -140,9 +140,9 @@ struct dp_flow_key {
 
 struct dp_flow {
 	struct bpf_spin_lock lock; /* guards next, ack, seen, evidence, push */
-	__u32 slot;    /* into `shadows`, or DP_NO_SLOT: this flow has no shadow */
-	__u32 gen;     /* dp_shadow.gen that slot had when it was bound */
-	__u32 next;    /* not mirrored: first sequence number not yet seen */
+	__u32 slot;		   /* into `shadows`, or DP_NO_SLOT: this flow has no shadow */
+	__u32 gen;		   /* dp_shadow.gen that slot had when it was bound */
+	__u32 next;		   /* not mirrored: first sequence number not yet seen */
 	__u32 ack;     /* without a shadow: last ACK of the client at its last payload byte */
 	__u8 excluded; /* enum dp_excluded: why there is no shadow */
 	__u8 seen;     /* `next` is valid */
@@ -151,8 +151,8 @@ struct dp_flow {
 	__u8 push;     /* the last payload seen ended with PSH: the client's write was over */
 	__u8 turns;    /* answered payload segments, one after the other; saturates */
 	__u8 pad[2];
-	__u32 retry; /* no join before this time, in DP_RETRY_NS of CLOCK_MONOTONIC; 0: at once */
-	__u64 seen_ns;	/* last packet, coarse CLOCK_MONOTONIC */
+	__u32 retry;   /* no join before this time, in DP_RETRY_NS of CLOCK_MONOTONIC; 0: at once */
+	__u64 seen_ns; /* last packet, coarse CLOCK_MONOTONIC */
 };
 
 #define DP_RETRY_SHIFT 24
@@ -257,7 +257,8 @@ struct dp_shadow {
 	__u64 due_ns; /* when the oldest unacknowledged byte times out; 0: nothing is outstanding */
 
 	__u64 opened_ns;
-	__u64 seen_ns; /* last packet of the client, coarse: the target's keepalives prove nothing */
+	__u64 seen_ns; /* last packet of the client, coarse: the target's keepalives prove nothing
+			*/
 	__u64 observed;
 	__u64 delivered;
 	__u32 resent;
