@@ -31,11 +31,27 @@ static __noinline int note_syn(struct __sk_buff *skb, const struct pkt *p,
 	return 0;
 }
 
-/* On a server only what a socket of it takes; a client host's own packets need no proof. */
+/*
+ * On a server only what a socket of it takes, on a client host only what its socket sends for the
+ * first time: TC comes before tcp_event_new_data_sent(). What is forwarded or seen on a mirror
+ * port has no socket here, and needs no proof.
+ */
 static __always_inline bool may_begin(struct __sk_buff *skb, const struct pkt *p,
 				      const struct dp_mapping *m)
 {
-	return (m->flags & (DP_MAP_ANY_HOST | DP_MAP_EGRESS)) || socket_takes(skb, p);
+	struct bpf_tcp_sock *tp;
+	struct bpf_sock *sk;
+
+	if (m->flags & DP_MAP_ANY_HOST)
+		return true;
+	if (!(m->flags & DP_MAP_EGRESS))
+		return socket_takes(skb, p);
+	sk = skb->sk;
+	if (!sk || !p->payload)
+		return true;
+	sk = bpf_sk_fullsock(sk);
+	tp = sk ? bpf_tcp_sock(sk) : NULL;
+	return !tp || !seq_before(p->seq, tp->snd_nxt);
 }
 
 /* A packet far from where the flow's stream stands: has the client reused its port? */
@@ -66,6 +82,7 @@ static __always_inline bool new_incarnation(const struct pkt *p, const struct dp
 /* What capture_find and capture_birth return: slot | gen << 32, or one of these. */
 #define FIND_DONE  (-1ll)
 #define FIND_BIRTH (-2ll)
+#define FIND_JOIN  (-3ll) /* it is known, and may join here */
 
 static __always_inline __s64 flow_found(const struct dp_flow *flow)
 {
@@ -125,8 +142,9 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 
 		if (!bpf_map_delete_elem(&flows, &key) && slot == DP_NO_SLOT)
 			l->waiting--;
-		if (slot != DP_NO_SLOT)
-			leave_drain(skb, slot, gen, DP_LOST_superseded, DP_EXCLUDED_N);
+		if (slot != DP_NO_SLOT &&
+		    leave_drain(skb, slot, gen, DP_LOST_superseded, DP_EXCLUDED_N))
+			leave_work(skb, slot, gen, l);
 		flow = NULL;
 	}
 	if (!flow) {
@@ -139,10 +157,15 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 		return FIND_DONE;
 	}
 	if (flow->slot == DP_NO_SLOT) {
+		/* A stranger must not move where the flow stands. */
+		if (p->payload && flow->seen && p->seq != flow->next && !may_begin(skb, p, m)) {
+			ledger_event(l, DP_EVENT_no_socket);
+			return FIND_DONE;
+		}
 		if (flow->excluded != DP_EXCLUDED_tcp_auth && !(m->flags & DP_MAP_JOIN_NEVER) &&
 		    p->ttl > 1 && join_boundary(skb, p, flow, m->application, pace_of(idx, t)) &&
 		    flow_may_retry(flow))
-			return FIND_BIRTH;
+			return FIND_JOIN;
 		leave_excluded(p, &key, l, flow);
 		return FIND_DONE;
 	}
@@ -150,11 +173,9 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 		struct dp_pace *pace = pace_of(idx, t);
 
 		if (pace && pace_over(m, pace, bpf_ktime_get_coarse_ns(), p->payload)) {
-			leave_shed(skb, flow, l);
-			if (flow->slot == DP_NO_SLOT) {
-				leave_excluded(p, &key, l, flow);
-				return FIND_DONE;
-			}
+			leave_shed(skb, p, which);
+			leave_late(skb, p, which, DP_EXCLUDED_shed);
+			return FIND_DONE;
 		}
 	}
 	return flow_found(flow);
@@ -221,6 +242,7 @@ DP_GLOBAL long birth_wait(struct __sk_buff *skb, const struct pkt *p, __u32 whic
 	struct dp_flow flow = {.slot = DP_NO_SLOT, .excluded = why};
 	struct dp_flow_key key = {};
 	struct dp_ledger *l;
+	struct dp_syn *syn;
 	struct dp_flow *f;
 
 	if (!p)
@@ -239,12 +261,25 @@ DP_GLOBAL long birth_wait(struct __sk_buff *skb, const struct pkt *p, __u32 whic
 	}
 	if (f->slot != DP_NO_SLOT)
 		return flow_found(f);
+	/* Where its stream begins is known: also what comes before this is counted. */
+	syn = bpf_map_lookup_elem(&syns, &key);
+	if (syn && !syn->data) {
+		__u32 isn = syn->isn;
+
+		bpf_spin_lock(&f->lock);
+		if (!f->seen) {
+			f->next = isn + 1;
+			f->seen = 1;
+		}
+		bpf_spin_unlock(&f->lock);
+	}
 	leave_excluded(p, &key, l, f);
+	bpf_map_delete_elem(&syns, &key); /* its first bytes are gone: it may only join */
 	return FIND_DONE;
 }
 
 /* A flow that is not known yet, starts anew, or may join. */
-DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 which)
+DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 which, bool join)
 {
 	__u32 t = which & 0xff, idx = (which >> 8) & 0xff, excluded = DP_EXCLUDED_not_joined;
 	struct dp_flow_key key = {};
@@ -281,7 +316,7 @@ DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 w
 		open = true;
 	} else if (m->flags & DP_MAP_JOIN_NEVER) {
 		excluded = DP_EXCLUDED_join_never;
-	} else if (f || join_at_once(skb, p, m->application, pace_of(idx, t))) {
+	} else if (f ? join : join_at_once(skb, p, m->application, pace_of(idx, t))) {
 		/* Design, 4.9: a SYN of our own, right before the request. */
 		b.isn = p->seq - 1;
 		b.tsval = p->tsval;

@@ -16,8 +16,8 @@ static __always_inline void capture_target(struct __sk_buff *skb, const struct p
 	__u32 slot, gen;
 	int taken;
 
-	if (found == FIND_BIRTH)
-		found = capture_birth(skb, p, which);
+	if (found == FIND_BIRTH || found == FIND_JOIN)
+		found = capture_birth(skb, p, which, found == FIND_JOIN);
 	if (found < 0)
 		return;
 	slot = found;

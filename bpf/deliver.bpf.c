@@ -162,10 +162,16 @@ static __always_inline void do_poke(struct __sk_buff *skb, struct dp_shadow *sh,
 				    __u32 op)
 {
 	__u32 lost = 0;
+	__u64 now = bpf_ktime_get_coarse_ns();
 	struct shadow_rest rest = {};
 
 	bpf_spin_lock(&sh->lock);
-	if ((op == DP_POKE_CLOSE || op == DP_POKE_EXPIRE) && !(sh->flags & DP_SH_CLIENT_FIN)) {
+	if ((op == DP_POKE_CLOSE || op == DP_POKE_EXPIRE) && shadow_open(sh)) {
+		/* A clock of its own, should this carrier be lost. */
+		if (!sh->due_ns)
+			shadow_restart_rto_locked(sh, now);
+	}
+	if ((op == DP_POKE_CLOSE || op == DP_POKE_EXPIRE) && !shadow_fin_placed(sh)) {
 		/* What lies beyond a hole can never be sent. */
 		lost = shadow_pending_locked(sh);
 		shadow_forget_ooo_locked(sh);
@@ -212,9 +218,13 @@ static __noinline __u32 do_expire(struct __sk_buff *skb, __u32 seconds)
 	seen = flow->seen_ns;
 	if (slot != DP_NO_SLOT) {
 		sh = shadow_at(slot);
-		if (!sh || sh->gen != flow->gen)
+		if (!sh)
 			return DP_NO_SLOT;
 		seen = sh->seen_ns;
+		if (sh->gen != flow->gen) { /* not its shadow any more: left over */
+			bpf_map_delete_elem(&flows, &key);
+			return DP_NO_SLOT;
+		}
 	}
 	if (bpf_ktime_get_coarse_ns() - seen < seconds * 1000000000ull ||
 	    bpf_map_delete_elem(&flows, &key))

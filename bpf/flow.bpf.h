@@ -163,6 +163,7 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 	sh->nxt = b->isn + 1;
 	sh->end = b->isn + 1;
 	sh->floor = b->isn + 1;
+	sh->high = b->isn + 1;
 	sh->wnd = 0;
 	sh->rcv_nxt = 0;
 	sh->ts_recent = 0;

@@ -125,11 +125,10 @@ DP_GLOBAL int leave_broken(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 w
  * The shadow's flow leaves it: what it has taken is still delivered, then it closes by itself.
  * What lies beyond a hole is lost, as `why`; what is missing in between was taken by the source
  * all the same, and is excluded as `missing`, unless that is DP_EXCLUDED_N. 1: done; the caller
- * rebinds the flow, from sh->top on.
+ * rebinds the flow, from sh->top on, and then calls leave_work().
  */
 DP_GLOBAL int leave_drain(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 why, __u32 missing)
 {
-	struct order o = {.kind = DP_ORDER_WORK, .slot = slot, .gen = gen};
 	__u64 now = bpf_ktime_get_coarse_ns();
 	bool arm;
 	struct dp_shadow *sh = shadow_at(slot);
@@ -148,7 +147,7 @@ DP_GLOBAL int leave_drain(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 wh
 	holes = sh->top - shadow_una_byte(sh) - lost;
 	shadow_forget_ooo_locked(sh);
 	lost -= shadow_pending_locked(sh);
-	if (!(sh->flags & DP_SH_CLIENT_FIN) || seq_after(sh->fin, sh->end)) {
+	if (!shadow_fin_placed(sh)) {
 		sh->flags |= DP_SH_CLIENT_FIN;
 		sh->fin = sh->end;
 	}
@@ -162,34 +161,61 @@ DP_GLOBAL int leave_drain(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 wh
 	ledger_lose(l, why, lost);
 	if (missing < DP_EXCLUDED_N)
 		ledger_exclude(l, missing, holes);
-	if (order_clone(skb, &o, 0))
-		ledger_event(l, DP_EVENT_clone_failed);
 	return 1;
 }
 
-/* Over the ceiling: the whole flow leaves. It may join again when the pause is over. */
-static __always_inline void leave_shed(struct __sk_buff *skb, struct dp_flow *flow,
+/* What leave_drain() left to send, once the flow is not bound to the slot any more. */
+static __always_inline void leave_work(struct __sk_buff *skb, __u32 slot, __u32 gen,
 				       struct dp_ledger *l)
 {
-	struct dp_shadow *sh = shadow_at(flow->slot);
-	__u32 ack, push;
+	struct order o = {.kind = DP_ORDER_WORK, .slot = slot, .gen = gen};
 
+	if (order_clone(skb, &o, 0))
+		ledger_event(l, DP_EVENT_clone_failed);
+}
+
+/* Over the ceiling: the whole flow leaves. It may join again when the pause is over. */
+DP_GLOBAL int leave_shed(struct __sk_buff *skb, const struct pkt *p, __u32 which)
+{
+	struct dp_flow_key key = {};
+	struct dp_shadow *sh;
+	__u32 slot, gen, ack;
+	struct dp_ledger *l;
+	struct dp_flow *flow;
+	bool push;
+
+	if (!p)
+		return 0;
+	flow_key(&key, p, which);
+	l = ledger_cell(key.mapping, key.target);
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (!flow || !l || flow->slot == DP_NO_SLOT)
+		return 0;
+	slot = flow->slot;
+	gen = flow->gen;
+	sh = shadow_at(slot);
 	if (!sh)
-		return;
+		return 0;
 	ack = sh->ack_last;
 	push = sh->flags & DP_SH_PUSH;
-	if (!leave_drain(skb, flow->slot, flow->gen, DP_LOST_client_gap, DP_EXCLUDED_shed))
-		return;
-	flow->slot = DP_NO_SLOT;
-	flow->excluded = DP_EXCLUDED_shed;
-	flow->next = sh->top;
-	flow->ack = ack;
-	flow->seen = 1;
-	flow->evidence = 1;
-	flow->push = !!push;
-	flow->turns = 0;
-	flow_pause(flow, 1000, 1);
-	l->waiting++;
+	if (!leave_drain(skb, slot, gen, DP_LOST_client_gap, DP_EXCLUDED_shed))
+		return 0;
+	/* The shadow may have ended on another CPU since, and its flow with it. */
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (flow && flow->slot == slot && flow->gen == gen) {
+		flow->excluded = DP_EXCLUDED_shed;
+		flow->next = sh->top;
+		flow->ack = ack;
+		flow->seen = 1;
+		flow->evidence = 1;
+		flow->push = push;
+		flow->turns = 0;
+		flow_pause(flow, 1000, 1);
+		flow->slot = DP_NO_SLOT;
+		l->waiting++;
+	}
+	leave_work(skb, slot, gen, l);
+	return 0;
 }
 
 #endif

@@ -103,7 +103,7 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 	sh->dupacks = 0;
 	sh->tries = 0;
 	sh->due_ns = 0;
-	if (sh->end != sh->nxt)
+	if (sh->end != sh->nxt || shadow_fin_placed(sh))
 		shadow_restart_rto_locked(sh, now); /* also if its window is shut */
 	sh->flags &= ~DP_SH_DUE;
 	sh->flags |= DP_SH_ACK_DUE;
@@ -127,9 +127,12 @@ static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p
 			sh->flags &= ~DP_SH_TIMED;
 		}
 		recovery_ack_locked(sh);
-		r->free_from = sh->floor;
-		r->free_to = shadow_una_byte(sh);
-		sh->floor = r->free_to;
+		/* Not under the hands of a capture that writes what came twice. */
+		if (!sh->writers) {
+			r->free_from = sh->floor;
+			r->free_to = shadow_una_byte(sh);
+			sh->floor = r->free_to;
+		}
 	}
 	if (opt->n_sack && (sh->flags & DP_SH_SACK)) {
 		news = sack_locked(sh, opt, &dsack);
@@ -159,7 +162,7 @@ static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p
 	}
 	if (sh->una == sh->nxt) {
 		sh->flags &= ~DP_SH_DUE;
-		if (sh->nxt == sh->end)
+		if (sh->nxt == sh->end && !shadow_may_send(sh))
 			sh->due_ns = 0;
 		else if (moved || !sh->due_ns)
 			shadow_restart_rto_locked(sh, now);
@@ -339,14 +342,10 @@ DP_GLOBAL int return_process(struct __sk_buff *skb, struct pkt *p, __u32 slot, _
 		pace_embryonic(sh->key.mapping, sh->key.target, -1);
 	if (r.event >= 0 && r.event < DP_EVENT_N)
 		l->event[r.event]++;
-	if (r.rest.ended) {
-		/* The floor moved in the same step: what lies below it goes, too. */
-		if (r.free_to != r.free_from)
-			r.rest.floor = r.free_from;
-		shadow_bury(slot, &r.rest, r.why);
-	} else if (r.free_to != r.free_from) {
+	if (r.free_to != r.free_from)
 		l->chunks -= store_free(slot, r.gen, r.free_from, r.free_to);
-	}
+	if (r.rest.ended)
+		shadow_bury(slot, &r.rest, r.why);
 	return r.act;
 }
 

@@ -145,7 +145,10 @@ DP_GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segm
 		n.opt[18] = flags & DP_SH_WSCALE ? 3 : TCPOPT_NOP;
 		n.opt[19] = flags & DP_SH_WSCALE ? sh->rcv_wscale : TCPOPT_NOP;
 		optlen = 20;
-	} else if (flags & DP_SH_TS) {
+	} else if ((flags & DP_SH_TS) && !(g->flags & TCP_RST)) {
+		/* A RST needs none (RFC 7323, 3.2), and with one that is lower than what a target
+		 * in TIME-WAIT remembers it would be refused (tcp_paws_reject).
+		 */
 		n.opt[0] = TCPOPT_NOP;
 		n.opt[1] = TCPOPT_NOP;
 		put_ts(n.opt + 2, sh->ts_val, sh->ts_recent);

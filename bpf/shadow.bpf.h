@@ -72,6 +72,12 @@ static __always_inline void shadow_forget_sack_locked(struct dp_shadow *sh)
 	range_clear(sh->sacked, DP_MAX_SACK, &sh->n_sacked);
 }
 
+/* The client's FIN is known, and nothing is missing before it. */
+static __always_inline bool shadow_fin_placed(const struct dp_shadow *sh)
+{
+	return (sh->flags & DP_SH_CLIENT_FIN) && !seq_after(sh->fin, sh->end);
+}
+
 static __always_inline __u32 shadow_window_end(const struct dp_shadow *sh)
 {
 	return sh->una + sh->wnd;
@@ -159,12 +165,10 @@ static __always_inline bool shadow_arm_locked(struct dp_shadow *sh)
 struct shadow_rest {
 	__u32 pending;
 	__u32 holes; /* bytes of the client's that never came, below `top` */
-	__u32 floor; /* chunks from here */
-	__u32 top;   /* to here, exclusive, are to be freed */
+	__u32 top;   /* behind all that was taken */
 	__u32 gen;
 	__u8 ended; /* this call ended it */
 	__u8 embryonic;
-	__u8 orphan; /* a capture is writing: it will tidy up */
 };
 
 /* The one way out of an open state. broken: the target shall be told, whenever it speaks. */
@@ -178,7 +182,6 @@ static __always_inline void shadow_end_locked(struct dp_shadow *sh, struct shado
 	r->embryonic = sh->state == DP_SYN_SENT;
 	r->gen = sh->gen;
 	r->pending = shadow_pending_locked(sh);
-	r->floor = sh->floor;
 	sh->top = shadow_top_locked(sh);
 	r->top = sh->top;
 	r->holes = sh->top - shadow_una_byte(sh) - r->pending;
@@ -189,17 +192,26 @@ static __always_inline void shadow_end_locked(struct dp_shadow *sh, struct shado
 	sh->flags &= ~(DP_SH_DUE | DP_SH_RECOVERY | DP_SH_RTO);
 	if (broken)
 		sh->flags |= DP_SH_BROKEN;
-	r->orphan = sh->writers != 0;
-	if (r->orphan)
-		sh->flags |= DP_SH_ORPHAN;
+	sh->flags |= DP_SH_ORPHAN;
+	sh->writers++; /* shadow_bury() takes it back */
+}
+
+/* One writer less; the last one of a shadow that ended meanwhile tidies up. */
+static __always_inline bool shadow_writer_done_locked(struct dp_shadow *sh)
+{
+	sh->writers--;
+	if (sh->writers || !(sh->flags & DP_SH_ORPHAN))
+		return false;
+	sh->flags &= ~DP_SH_ORPHAN;
+	return true;
 }
 
 /* The last that is done to a slot: its memory and its port are free for others after this. */
 static __always_inline void shadow_release(struct dp_ledger *l, __u32 slot, __u32 gen, __u32 floor,
-					   __u32 top)
+					   __u32 high)
 {
 	/* The chunk that holds the last byte, too. */
-	__u32 freed = store_free(slot, gen, floor, top + DP_CHUNK - 1);
+	__u32 freed = store_free(slot, gen, floor, high + DP_CHUNK - 1);
 
 	if (l) {
 		l->chunks -= freed;
@@ -234,7 +246,7 @@ DP_GLOBAL int shadow_unbind(__u32 slot, const struct shadow_rest *r, __s32 why)
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (!flow || flow->slot != slot || flow->gen != r->gen)
 		return 0;
-	if (why < 0 || (sh->flags & (DP_SH_CLIENT_FIN | DP_SH_CLIENT_RST))) {
+	if (why < 0 || shadow_fin_placed(sh)) {
 		bpf_map_delete_elem(&flows, &key);
 		return 0;
 	}
@@ -264,7 +276,9 @@ DP_GLOBAL int shadow_unbind(__u32 slot, const struct shadow_rest *r, __s32 why)
 DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
 {
 	struct dp_shadow *sh = shadow_at(slot);
+	__u32 floor, high;
 	struct dp_ledger *l;
+	bool tidy;
 
 	if (!sh || !r)
 		return 0;
@@ -281,8 +295,13 @@ DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
 	/* A clean end leaves only what lay beyond a hole. */
 	ledger_lose(l, why < 0 ? DP_LOST_client_gap : why, r->pending);
 	shadow_unbind(slot, r, why);
-	if (!r->orphan)
-		shadow_release(l, slot, r->gen, r->floor, r->top);
+	bpf_spin_lock(&sh->lock);
+	tidy = shadow_writer_done_locked(sh);
+	floor = sh->floor;
+	high = sh->high;
+	bpf_spin_unlock(&sh->lock);
+	if (tidy)
+		shadow_release(l, slot, r->gen, floor, high);
 	return 0;
 }
 
@@ -301,16 +320,6 @@ DP_GLOBAL int shadow_break(__u32 slot, __u32 gen, __u32 why)
 	if (r.ended)
 		shadow_bury(slot, &r, why);
 	return r.ended;
-}
-
-/* One writer less; the last one of a shadow that ended meanwhile tidies up. */
-static __always_inline bool shadow_writer_done_locked(struct dp_shadow *sh)
-{
-	sh->writers--;
-	if (sh->writers || !(sh->flags & DP_SH_ORPHAN))
-		return false;
-	sh->flags &= ~DP_SH_ORPHAN;
-	return true;
 }
 
 /* Watches a shadow for which shadow_arm_locked() said so. */

@@ -70,10 +70,7 @@ DP_GLOBAL int capture_store(struct __sk_buff *skb, const struct pkt *p, __u32 sl
 		l->chunks += w.chunks;
 		return w.chunks;
 	}
-	/* Whole chunks only: the first may hold bytes that count. */
-	l->chunks += w.chunks;
-	if (w.chunks)
-		l->chunks -= store_free(slot, gen, from + DP_CHUNK - 1, w.seq + DP_CHUNK);
+	l->chunks += w.chunks; /* freed with the shadow, which ends for this */
 	return -1;
 }
 
@@ -94,13 +91,13 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 	enum capture_action act = ACT_NONE;
 	bool ooo = false, waits = false, tidy = false, fresh;
 	bool arm;
-	__u32 from, to, floor, added = 0;
+	__u32 from, to, floor, high, added = 0;
 	struct dp_ledger *ledger;
 	struct order o = {};
 	int chunks = 0;
 
-	if (!p || !sh)
-		return TAKEN;
+	if (!p || !sh) /* the flow lost its shadow between two looks */
+		return TAKEN_GONE;
 	ledger = ledger_cell(sh->key.mapping, sh->key.target);
 	if (!ledger)
 		return TAKEN;
@@ -124,11 +121,15 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 			return TAKEN;
 		return far ? TAKEN_FAR : TAKEN_BREAK + DP_LOST_flow_cap;
 	}
-	if (fresh && sh->n_ooo && now - sh->hole_ns > DP_HOLE_NS) {
+	/* Signed: another CPU may have set it a tick later. */
+	if (fresh && sh->n_ooo && (__s64)(now - sh->hole_ns) > (__s64)DP_HOLE_NS) {
 		bpf_spin_unlock(&sh->lock);
 		return TAKEN_BREAK + DP_LOST_client_gap;
 	}
-	sh->writers += fresh;
+	if (fresh) {
+		sh->writers++;
+		sh->high = seq_max(sh->high, to);
+	}
 	bpf_spin_unlock(&sh->lock);
 
 	if (fresh)
@@ -139,10 +140,15 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 		tidy = shadow_writer_done_locked(sh);
 	if (!shadow_open(sh)) {
 		floor = sh->floor;
-		to = seq_max(to, sh->top);
+		high = sh->high;
 		bpf_spin_unlock(&sh->lock);
 		if (tidy)
-			shadow_release(ledger, slot, gen, floor, to);
+			shadow_release(ledger, slot, gen, floor, high);
+		return TAKEN_GONE;
+	}
+	/* Its flow left it meanwhile: the stream has ended before this. */
+	if (fresh && (sh->flags & DP_SH_CLIENT_FIN) && sh->fin == sh->end) {
+		bpf_spin_unlock(&sh->lock);
 		return TAKEN_GONE;
 	}
 	if (chunks < 0) {
@@ -222,13 +228,9 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 		act = ACT_WORK;
 	}
 	arm = shadow_arm_locked(sh);
-	floor = sh->floor;
 	bpf_spin_unlock(&sh->lock);
 
 	ledger_accept(ledger, added);
-	/* Another CPU was faster with the same bytes; do not resurrect freed chunks. */
-	if (chunks > 0)
-		ledger->chunks -= store_free(slot, gen, from, seq_min(to, floor));
 	if (arm)
 		shadow_arm(slot);
 	if (ooo && added)

@@ -126,7 +126,8 @@ def ctest(suite, args):
         os.unlink(report)
     done = subprocess.run(
         ["ctest", "--test-dir", args.build, "--label-regex", f"^{suite.name}$", "--no-tests=error",
-         "--verbose" if suite.name == "net" else "--output-on-failure", "--output-junit", report,
+         *(["--verbose", "--parallel", "2"] if suite.name == "net" else ["--output-on-failure"]),
+         "--output-junit", report,
          "--test-output-size-passed", "10000000", "--test-output-size-failed", "10000000"], check=False)
     read_junit(suite, report)
     if done.returncode != 0 and not suite.failed:

@@ -185,7 +185,7 @@ enum dp_shadow_flags {
 	DP_SH_BROKEN = 1 << 12,	   /* TIME_WAIT after a break: answer the target with a RST */
 	DP_SH_RST_OWED = 1 << 13,  /* the break could not send it: a poke does */
 	DP_SH_PUSH = 1 << 14,	   /* the client's last payload ended with PSH */
-	DP_SH_ORPHAN = 1 << 15,	   /* ended while a capture was writing: the last one tidies up */
+	DP_SH_ORPHAN = 1 << 15,	   /* ended: the last writer, or who buries it, tidies up */
 };
 
 struct dp_range {
@@ -214,7 +214,7 @@ struct dp_shadow {
 	__u8 ttl;	 /* of what we send: the client's, less one hop */
 	__u8 rcv_wscale; /* what our SYN offers */
 	__u8 snd_wscale; /* what the target's SYN-ACK said */
-	__u8 writers;	 /* captures that are writing to the store right now */
+	__u8 writers;	 /* captures that are writing to the store right now, and who buries */
 
 	__u8 state; /* enum dp_state */
 	__u8 n_ooo;
@@ -235,6 +235,7 @@ struct dp_shadow {
 	__u32 wl2;   /* SEG.ACK of the last window update */
 	__u32 floor; /* first byte whose chunk may still be in the store */
 	__u32 top;   /* ended: behind all that was taken, holes or not */
+	__u32 high;  /* behind all that was ever written to the store */
 	struct dp_range ooo[DP_MAX_OOO];
 
 	/* the target's stream */

@@ -45,6 +45,9 @@ TEST_P(Tight, PortsExhausted) {
   capture(client_.data(kGet)).none();
   expect_account({{"excluded.ports_exhausted", 7}, {"observed", 7}});
   expect_flows({{"waiting", 1}});
+  // Its first segment again: no new connection, and nothing new.
+  capture(client_.segment(client_.next - 7, PSH, kGet)).none();
+  expect_account({{"excluded.ports_exhausted", 7}, {"observed", 7}});
   capture(client_.fin()).none();
 }
 
@@ -115,6 +118,27 @@ TEST_P(Tight, SilentFlowIsForgotten) {
   mark();
   ASSERT_EQ(capture(client_.data(kGet)).size(), 1u);
   expect_flows({{"joined", 1}, {"open", 1}, {"slots", 1}});
+}
+
+TEST_P(Tight, SilentFlowWithAHoleGivesEverythingBack) {
+  // Its FIN came, and what is before it never will.
+  open();
+  const uint32_t seq = client_.next;
+  for (unsigned at = 5000; at < 9000; at += 1000)
+    capture(client_.segment(seq + at, PSH, filler(1000))).none();
+  capture(client_.segment(seq + 9000, FIN)).none();
+  EXPECT_GT(new_store_entries(), 1);
+  mark();
+  plane().expire(client_, 0);
+  const Frames sent = collect().sent;
+  ASSERT_EQ(sent.size(), 1u) << sent.text();
+  EXPECT_TRUE(sent[0].has(FIN));
+  deliver(sent);
+  consumed(target_.fin());
+  expect_account({{"event.idle", 1}, {"in_flight", -4000}, {"lost.expired", 4000}});
+  expect_flows({{"closed", 1}, {"open", -1}, {"slots", -1}});
+  EXPECT_EQ(new_store_entries(), 0);
+  EXPECT_EQ(new_flow_entries(), 0);
 }
 
 TEST_P(Tight, StoreFull) {

@@ -117,6 +117,7 @@ TEST_P(Stream, MoreHolesThanCanBeRememberedBreakTheShadow) {
   EXPECT_EQ(moved()["excluded.backoff"], missing + 10);
   EXPECT_EQ(moved()["in_flight"], 0);
   EXPECT_EQ(moved()["broken"], 1);
+  EXPECT_EQ(new_store_entries(), 0);
 }
 
 TEST_P(Stream, SegmentsOutOfEveryWindowAreIgnored) {
