@@ -15,6 +15,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 CTEST_SUITES = ("unit", "cli", "bpf", "net")  # labels, in this order: what fails fast comes first
+SLOW = ("tidy", "kernels")  # only if asked for
 MUST_NOT_SKIP = ("bpf", "net", "kernels")
 CLOSING = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.MULTILINE)
 GTEST = {name: re.compile(rf"^\[  {name}\s*\] (\d+) tests?", re.MULTILINE)
@@ -63,6 +64,15 @@ def check_format(suite):
     files = [f for f in sources()
              if f.endswith((".c", ".h", ".cpp", ".hpp", ".cc")) and not f.startswith("vmlinux/")]
     command(suite, ["clang-format", "--dry-run", "-Werror", *files])
+
+
+def check_tidy(suite, args):
+    """clang-tidy, a process per CPU; its errors come from .clang-tidy."""
+    files = [f for f in sources() if re.fullmatch(r"userspace/.*\.cpp", f)]
+    done = subprocess.run(["xargs", "-P", str(args.jobs), "-n", "4", "clang-tidy", "-p", args.build, "--quiet"],
+                          input="\n".join(files), text=True, capture_output=True, check=False)
+    print("".join(line + "\n" for line in done.stdout.splitlines() if line), end="")
+    suite.add(int(done.returncode == 0), int(done.returncode != 0), 0)
 
 
 def check_scripts(suite):
@@ -152,8 +162,9 @@ def kernels(suite):
 def arguments():
     p = argparse.ArgumentParser(prog="tools/test", description=__doc__.splitlines()[0])
     p.add_argument("suites", nargs="*", metavar="SUITE",
-                   help="build, format, scripts, unit, cli, bpf, net, kernels; default: all but kernels")
-    p.add_argument("--all", action="store_true", help="kernels, too (as when CI is set)")
+                   help="build, format, scripts, tidy, unit, cli, bpf, net, kernels; default: all but tidy "
+                        "and kernels")
+    p.add_argument("--all", action="store_true", help="all of them (as when CI is set)")
     p.add_argument("--build", default="build", metavar="DIR", help="default: build")
     p.add_argument("--build-type", default="RelWithDebInfo", metavar="TYPE")
     p.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="of the build")
@@ -163,8 +174,9 @@ def arguments():
 def main():
     args = arguments()
     steps = {"build": lambda s: build(s, args), "format": check_format, "scripts": check_scripts,
+             "tidy": lambda s: check_tidy(s, args),
              **{name: lambda s: ctest(s, args) for name in CTEST_SUITES}, "kernels": kernels}
-    chosen = args.suites or [n for n in steps if n != "kernels" or args.all or os.environ.get("CI")]
+    chosen = args.suites or [n for n in steps if n not in SLOW or args.all or os.environ.get("CI")]
     unknown = [name for name in chosen if name not in steps]
     if unknown:
         print(f"unknown suite: {' '.join(unknown)}; there are: {' '.join(steps)}", file=sys.stderr)

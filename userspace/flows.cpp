@@ -90,7 +90,9 @@ Result<std::vector<FlowRow>> read_flows() {
   const auto &mappings = attached->meta.mappings;
   uint64_t now = monotonic_ns();
   std::vector<FlowRow> rows;
-  for (const auto &[key, flow] : *flows) {
+  for (const auto &entry : *flows) {
+    const dp_flow_key &key = entry.first;
+    const dp_flow &flow = entry.second;
     FlowRow row;
     auto m = std::find_if(mappings.begin(), mappings.end(),
                           [&](const NamedMapping &n) { return n.row == key.mapping; });

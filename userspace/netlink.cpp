@@ -165,6 +165,7 @@ Result<std::vector<Device>> list_devices(Rtnl &nl) {
   if (auto s = nl.run(q, &replies); !s.ok())
     return rtnl_error("devices of this host", "cannot be listed", s);
   std::vector<Device> devices;
+  devices.reserve(replies.size());
   for (const auto &m : replies)
     devices.push_back(parse_device(m.header()));
   return devices;

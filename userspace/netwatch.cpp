@@ -18,7 +18,7 @@ namespace doppel {
 namespace {
 
 // One message may fill a whole page, and several share a datagram.
-constexpr size_t kReceiveBuffer = 32 * 1024;
+constexpr size_t kReceiveBuffer = size_t{32} * 1024;
 
 } // namespace
 

@@ -77,7 +77,7 @@ def assert_nothing_left(scene, timeout=15):
 def assert_closed(scene, timeout=5):
     """After the last client has closed, with `attach` alone: every shadow has sent its FIN. One that was
     lost on the way is not sent again before another packet comes by (README, limits)."""
-    def open_shadows():
-        return [f for f in scene.doppel.json("flows")["flows"] if f["state"] not in ("FIN-WAIT", "LAST-ACK")]
-    wait.until(lambda: not open_shadows(), "all shadows to be closed", timeout)
-    assert len(scene.doppel.json("flows")["flows"]) <= 2, "FINs do not get lost so often"
+    def closed():
+        flows = scene.doppel.json("flows")["flows"]
+        return len(flows) <= 2 and all(f["state"] in ("FIN-WAIT", "LAST-ACK") for f in flows)
+    wait.until(closed, "all shadows to be closed, or nearly so", timeout)
