@@ -48,7 +48,9 @@ static __always_inline bool sack_locked(struct dp_shadow *sh, const struct tcp_o
 			break;
 		if (i == 0 && !seq_after(to, sh->una)) /* RFC 2883, 4 */
 			*dsack = true;
-		if (!seq_before(from, to) || seq_before(from, sh->una) || seq_after(to, sh->nxt))
+		/* By distance: half the sequence space beyond nxt is before it (RFC 9293, 3.4). */
+		if (!seq_before(from, to) || seq_before(from, sh->una) ||
+		    to - sh->una > sh->nxt - sh->una)
 			continue;
 		added |= range_take(sh->sacked, DP_MAX_SACK, &sh->n_sacked, from, to, &start, &end);
 		range_put(sh->sacked, DP_MAX_SACK, &sh->n_sacked, start, end);

@@ -100,8 +100,11 @@ TEST_P(Loss, DuplicatesWithNothingOutstandingAreNoLoss) {
 TEST_P(Loss, ForgedSackBlocksAreIgnored) {
   send_and_lose(3);
   const Packet base = target_.ack();
-  for (auto [from, to] :
-       {std::pair{at(90), at(95)}, {at(0) - 5000, at(0) - 4000}, {at(2), at(1)}, {0u, 0u}})
+  for (auto [from, to] : {std::pair{at(90), at(95)},
+                          {at(0) - 5000, at(0) - 4000},
+                          {at(2), at(1)},
+                          {0u, 0u},
+                          {at(0) + 1, at(0) + 0x7fffffff}})
     consumed(Packet(base).options({opt::nop(), opt::nop(), opt::sack({{from, to}})}));
   EXPECT_EQ(moved()["delivered"], 0);
   target_.received_next = at(3);

@@ -30,7 +30,10 @@ def assert_complete_since(scene, count, first):
 
 class Progress:
     """How many sets the source had at some moment, to know which keys were sent when: the load is
-    paced, and its connections take turns."""
+    paced, and its connections take turns, none far ahead of the others (AHEAD sets: a quarter of a
+    second)."""
+
+    AHEAD = 10
 
     def __init__(self, scene, count):
         self.scene, self.count = scene, count
@@ -40,7 +43,7 @@ class Progress:
         per = self.count / CONNECTIONS
 
         def first(n):
-            return self.count * n // CONNECTIONS + round(done * per) + 2
+            return self.count * n // CONNECTIONS + round(done * per) + self.AHEAD
         return first
 
 
