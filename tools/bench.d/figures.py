@@ -67,6 +67,6 @@ class Figures:
 
 def size(n):
     """Bytes as people write them."""
-    if n >= 1 << 20:
-        return f"{n / (1 << 20):.0f} MB"
-    return f"{n / (1 << 10):.0f} KB" if n >= 10 << 10 else f"{n:,} B"
+    if n >= 1_000_000:
+        return f"{n // 1_000_000} MB"
+    return f"{n // 1000} KB" if n >= 10_000 else f"{n:,} B"

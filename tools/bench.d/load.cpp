@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The clients of tools/bench: many connections to a memcached, each with one request at a time.
 //
-//   bench-load ADDRESS PORT get|set REQUEST RESPONSE CONNECTIONS RATE SECONDS
+//   bench-load ADDRESS PORT get|set REQUEST RESPONSE CONNECTIONS RATE ACKS SECONDS
 //
 // Requests of REQUEST bytes; a get is answered with RESPONSE bytes. Sizes are whole: commands, line
 // ends and all. RATE is in requests a second, over all connections; 0: each connection sends its
@@ -46,7 +46,7 @@ constexpr auto kWarm = std::chrono::milliseconds(300);
 
 struct Plan {
   sockaddr_in server{};
-  bool get = false;
+  bool get = false, acks = false;
   unsigned connections = 0;
   size_t request = 0, response = 0;
   double rate = 0, seconds = 0;
@@ -258,6 +258,9 @@ private:
     c.to_receive -= got;
     if (c.to_receive)
       return;
+    const int one = 1;
+    if (plan_.acks && setsockopt(c.fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one))
+      fail("TCP_QUICKACK");
     latencies_.push_back(std::chrono::duration_cast<nanoseconds>(Clock::now() - c.due).count());
     busy_--;
     idle_.push_back(&c);
@@ -311,7 +314,8 @@ Plan plan_of(char **argv) {
   p.request = std::stoul(argv[4]);
   p.response = std::stoul(argv[5]);
   p.rate = std::stod(argv[7]);
-  p.seconds = std::stod(argv[8]);
+  p.acks = std::stoi(argv[8]) != 0;
+  p.seconds = std::stod(argv[9]);
   return p;
 }
 
@@ -339,9 +343,9 @@ int run(char **argv) {
 } // namespace
 
 int main(int argc, char **argv) {
-  if (argc != 9) {
-    std::cerr
-        << "usage: bench-load ADDRESS PORT get|set REQUEST RESPONSE CONNECTIONS RATE SECONDS\n";
+  if (argc != 10) {
+    std::cerr << "usage: bench-load ADDRESS PORT get|set REQUEST RESPONSE CONNECTIONS RATE ACKS "
+                 "SECONDS\n";
     return 2;
   }
   try {

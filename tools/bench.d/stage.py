@@ -28,6 +28,7 @@ class Traffic(NamedTuple):
     response: int
     connections: int = 50
     rate: int = 0  # requests/s; 0: as fast as they are answered
+    acks: int = 0  # 1: the client acknowledges each response by a packet of its own
 
 
 class Outcome(NamedTuple):
