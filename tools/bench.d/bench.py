@@ -72,8 +72,8 @@ def main():
                 found[part].append(table.json())
                 if options.json != "-":
                     print(table.text() + "\n", flush=True)
-    result = {"kernel": platform.release(), "cpus": os.cpu_count(), "runs": options.runs, "spare": options.spare,
-              "seconds": options.seconds, "parts": found}
+    result = {"kernel": platform.release(), "cpus": os.cpu_count(), "runs": options.runs,
+              "spare": options.spare, "seconds": options.seconds, "parts": found}
     if options.json == "-":
         print(json.dumps(result, indent=1))
     elif options.json:

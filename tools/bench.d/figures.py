@@ -2,6 +2,7 @@
 """Figures of several runs, and tables of them."""
 
 import statistics
+import textwrap
 
 
 class Figures:
@@ -56,7 +57,7 @@ class Figures:
                                       for i, (h, w) in enumerate(zip(head, widths)))]
         said += ["  ".join(c.ljust(w) if not i else c.rjust(w)
                            for i, (c, w) in enumerate(zip(line, widths))) for line in lines[1:]]
-        return "\n".join(said + ([self.note] if self.note else []))
+        return "\n".join(said + textwrap.wrap(self.note, 110))
 
     def json(self):
         return {"title": self.title, "note": self.note, "rows": {

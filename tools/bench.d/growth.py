@@ -19,8 +19,8 @@ def flows(stage, options, say):
         "floor_ns": ".0f", "captured_ns": ".0f", "request_ns": ".0f", "/_floor": ".2f",
         "/_10_flows": ".2f", "floor_/_10_flows": ".2f", "lab's_CPU_us": ".2f"},
         "ns by bpf_stats, request: capture, deliver and return for a request and the client's ACK of its "
-        "response, which\nis a packet of its own here, however few flows; floor: for the same two packets. CPU: more than with the floor's program "
-        "in\nplace of the mirror.", options.runs)
+        "response, which is a packet of its own here, however few flows; floor: for the same two packets. "
+        "CPU: more than with the floor's program in place of the mirror.", options.runs)
     with kernel.Timing():
         for number in range(options.rounds):
             runs = {}
@@ -56,8 +56,8 @@ def values(stage, options, say):
         "requests/s": ",.0f", "ratio": ".3f", "p99_ratio": ".2f", "request_ns": ",.0f", "floor_ns": ",.0f",
         "/_floor": ".2f", "ns_per_KB": ".0f", "sink_ns": ",.0f", "lab's_CPU_us": ".1f", "delivered": ".4f"},
         "ns by bpf_stats: all programs for one request, the floor's likewise for all packets of one. "
-        "ratio: throughput\nwith mirror to without, no program timed. sink: what of that it took itself, as it has to copy a packet to shorten it.",
-        options.runs)
+        "ratio: throughput with mirror to without, no program timed. sink: what it took itself, not part of "
+        "the request's; it has to copy a packet to shorten it.", options.runs)
     for number in range(options.rounds):
         for n in VALUES:
             say(f"requests of {size(n)}, round {number + 1}")
@@ -74,8 +74,8 @@ def values(stage, options, say):
             request = (timed.time["ingress"][0] + timed.time["return"][0]) / timed.requests
             beside = floor.time["floor"][0] / floor.requests
             ledger = b.ledger["bytes"]
-            table.add(size(n), tuple(out.values()), request_ns=request, floor_ns=beside, ns_per_KB=request * 1000 / n,
-                      sink_ns=timed.time["sink"][0] / timed.requests,
+            table.add(size(n), tuple(out.values()), request_ns=request, floor_ns=beside,
+                      ns_per_KB=request * 1000 / n, sink_ns=timed.time["sink"][0] / timed.requests,
                       ratio=b.throughput / a.throughput, p99_ratio=b.latency("p99") / a.latency("p99"),
                       delivered=ledger["delivered"] / ledger["observed"],
                       **{"requests/s": a.throughput, "/_floor": request / beside,

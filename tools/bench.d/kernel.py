@@ -53,7 +53,8 @@ class Program:
         if self.link is not None:
             os.close(self.link)
         elif self.filter:
-            self.host.run(["tc", "filter", "del", "dev", self.filter, "ingress"])  # all, and all are ours
+            # All at once: nobody else has a filter there while we measure.
+            self.host.run(["tc", "filter", "del", "dev", self.filter, "ingress"], check=False)
         self.link = self.filter = None
 
     def run(self, frame, device, repeat):

@@ -39,8 +39,8 @@ def unwanted(stage, options, say):
     table = Figures("ns per packet, BPF_PROG_RUN with repeat", {
         "empty": ".0f", "floor": ".0f", "capture": ".0f", "return": ".0f", "both": ".0f",
         "both_/_floor": ".3f"},
-        "A packet that no mapping wants passes return and capture; the floor clones and redirects it. empty: a "
-        "program that\ndoes nothing, so what the measuring takes.")
+        "A packet that no mapping wants passes return and capture; the floor clones and redirects it. "
+        "empty: a program that does nothing, so what the measuring takes.")
     floor, empty = (stage.programs["source"][f"bench_{name}"] for name in ("floor", "empty"))
     with stage.mirror() as programs:
         for number in range(options.rounds):
@@ -70,8 +70,8 @@ def request_path(stage, options, say):
         "empty": ".0f", "floor": ".0f", "unwanted": ".0f", "captured": ".0f", "deliver": ".0f",
         "response": ".0f", "request": ".0f", "ACKs": ".2f", "packets": ".2f"},
         "unwanted: return and capture. captured: capture with deliver and the sending of the copy "
-        "within. response: return,\nthe sending of its ACK not included. request: all of it for one "
-        "request. ACKs, packets: that the sink got for\none request, without and with payload.", options.runs)
+        "within. response: return, the sending of its ACK not included. request: all of it for one "
+        "request. ACKs, packets: that the sink got for one request, without and with payload.", options.runs)
     ratios = Figures("the same, as ratios to the floor of the round", {
         "unwanted": ".3f", "captured": ".2f", "deliver": ".2f", "response": ".2f", "request": ".2f",
         "with_ACKs_at_the_floor's_price": ".2f"}, keep=options.runs)

@@ -20,7 +20,7 @@ def measure(stage, options, say):
                 "p99.9_ratio": ".2f", "CPU_us": ".2f", "lab's_CPU_us": ".2f", "without": ".2f",
                 "delivered": ".4f"},
             "Latencies without mirror; ratios: with to without. CPU us: more CPU time per request, of the "
-            "whole machine\nand of the lab's processes; without: the latter, without mirror.",
+            "whole machine and of the lab's processes; without: the latter, without mirror.",
             options.runs)
         stage.use_layout(split)
         for number in range(options.rounds):
