@@ -18,6 +18,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "..", "tests", "net")]
 
+import cpu  # noqa: E402
 import growth  # noqa: E402
 import packets  # noqa: E402
 import source  # noqa: E402
@@ -35,6 +36,8 @@ def arguments():
     p.add_argument("--spare", type=int, default=0, metavar="N",
                    help="so many rounds more; those are dropped in which others took the most CPU time")
     p.add_argument("--seconds", type=float, default=2.0, help="of one run, default 2")
+    p.add_argument("--patience", type=float, default=0, metavar="S",
+                   help="wait so long, over all rounds, for others to leave the machine at rest")
     p.add_argument("--quick", action="store_true", help="2 rounds of 0.4 s: does it work?")
     p.add_argument("--json", nargs="?", const="-", metavar="FILE",
                    help="figures as JSON, to FILE beside the tables, or instead of them")
@@ -59,16 +62,17 @@ def main():
     options = arguments()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)
-    begin = time.monotonic()
+    started = time.monotonic()
 
-    def say(what):
-        print(f"{time.monotonic() - begin:6.0f} s  {what}", file=sys.stderr, flush=True)
+    def begin(what):
+        print(f"{time.monotonic() - started:6.0f} s  {what}", file=sys.stderr, flush=True)
+        options.patience -= cpu.wait_for_rest(options.patience)
 
     found = {}
     for part in options.parts or PARTS:
         found[part] = []
         with Stage(options.build) as stage:
-            for table in PARTS[part](stage, options, say):
+            for table in PARTS[part](stage, options, begin):
                 found[part].append(table.json())
                 if options.json != "-":
                     print(table.text() + "\n", flush=True)

@@ -43,6 +43,20 @@ def _softirq_threads():
     return pids
 
 
+def wait_for_rest(patience, share=0.1):
+    """Until others take no more than this share of the machine, for `patience` seconds at most; how long it
+    was. At full speed a load that competes for CPU time is a load that packets take it from: the
+    kernel processes them in the context of whoever runs."""
+    start = time.monotonic()
+    while time.monotonic() - start < patience:
+        meter = Meter([])
+        time.sleep(0.25)
+        system, _, clock = meter.read()
+        if system < clock * CPUS * share:
+            break
+    return time.monotonic() - start
+
+
 class Meter:
     """`system`: all CPU time of the machine, whoever used it. `lab`: that of the processes given and
     of the kernel's softirq threads: packets between the lab's hosts are processed in the context

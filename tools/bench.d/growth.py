@@ -14,7 +14,7 @@ RATE = 10000
 VALUES = (100, 1000, 10000, 100000, 1 << 20)
 
 
-def flows(stage, options, say):
+def flows(stage, options, begin):
     table = Figures(f"growth with flows; {RATE:,} requests/s in all, 100 B requests and responses", {
         "floor_ns": ".0f", "captured_ns": ".0f", "request_ns": ".0f", "/_floor": ".2f",
         "/_10_flows": ".2f", "floor_/_10_flows": ".2f", "lab's_CPU_us": ".2f"},
@@ -25,7 +25,7 @@ def flows(stage, options, say):
         for number in range(options.rounds):
             runs = {}
             for n in in_turn(list(FLOWS), number):
-                say(f"{n:,} flows, round {number + 1}")
+                begin(f"{n:,} flows, round {number + 1}")
                 traffic, out = Traffic("get", 100, 100, n, RATE, acks=1), {}
                 for variant in in_turn(["floor", "mirror"], number):
                     with stage.floor() if variant == "floor" else stage.mirror(100) as programs:
@@ -51,7 +51,7 @@ def _costs(floor, mirror):
             "cpu": mirror.lab_us / mirror.requests - floor.lab_us / floor.requests}
 
 
-def values(stage, options, say):
+def values(stage, options, begin):
     table = Figures("growth with the size of a request; sets to the sink, 16 connections at full speed", {
         "requests/s": ",.0f", "ratio": ".3f", "p99_ratio": ".2f", "request_ns": ",.0f", "floor_ns": ",.0f",
         "/_floor": ".2f", "ns_per_KB": ".0f", "sink_ns": ",.0f", "lab's_CPU_us": ".1f", "delivered": ".4f"},
@@ -60,7 +60,7 @@ def values(stage, options, say):
         "the request's; it has to copy a packet to shorten it.", options.runs)
     for number in range(options.rounds):
         for n in VALUES:
-            say(f"requests of {size(n)}, round {number + 1}")
+            begin(f"requests of {size(n)}, round {number + 1}")
             traffic = Traffic("set", n, 8, 16)
             out = {}
             for variant in in_turn(["without", "with"], number):
@@ -83,9 +83,9 @@ def values(stage, options, say):
     return table
 
 
-def memory(stage, options, say):
+def memory(stage, options, begin):
     """Maps are filled at attach; those with a part that grows are read while the flows are open."""
-    say("memory")
+    begin("memory")
     table = Figures("memory of the maps, MB", {
         "total": ".1f", "flows": ".2f", "syns": ".2f", "shadows": ".2f", "store": ".1f", "ledger": ".2f",
         "the_rest": ".2f"})
@@ -127,7 +127,7 @@ class configured:
         self.file.close()
 
 
-def measure(stage, options, say):
-    yield memory(stage, options, say)
-    yield flows(stage, options, say)
-    yield values(stage, options, say)
+def measure(stage, options, begin):
+    yield memory(stage, options, begin)
+    yield flows(stage, options, begin)
+    yield values(stage, options, begin)

@@ -33,7 +33,7 @@ def frame(stage, size):
     return flood.segment(macs, addresses, (40000, UNWANTED), 1, 1, flood.ACK | flood.PSH, b"x" * size)
 
 
-def unwanted(stage, options, say):
+def unwanted(stage, options, begin):
     """BPF_PROG_RUN with repeat, where nothing that is left behind changes the next run."""
     # One CPU works, and nothing tells who else wanted it: no round is dropped.
     table = Figures("ns per packet, BPF_PROG_RUN with repeat", {
@@ -44,7 +44,7 @@ def unwanted(stage, options, say):
     floor, empty = (stage.programs["source"][f"bench_{name}"] for name in ("floor", "empty"))
     with stage.mirror() as programs:
         for number in range(options.rounds):
-            say(f"BPF_PROG_RUN, round {number + 1}")
+            begin(f"BPF_PROG_RUN, round {number + 1}")
             for size in (100, 1400):
                 data = frame(stage, size)
                 cheap = max(10000, int(options.seconds * 200000))
@@ -64,7 +64,7 @@ def unwanted(stage, options, say):
     return table
 
 
-def request_path(stage, options, say):
+def request_path(stage, options, begin):
     """Real traffic, every program timed by the kernel."""
     table = Figures("ns per packet in traffic (bpf_stats), 50 connections at full speed", {
         "empty": ".0f", "floor": ".0f", "unwanted": ".0f", "captured": ".0f", "deliver": ".0f",
@@ -78,7 +78,7 @@ def request_path(stage, options, say):
     with kernel.Timing():
         for number in range(options.rounds):
             for name, traffic in SIZES.items():
-                say(f"traffic of {name}, round {number + 1}")
+                begin(f"traffic of {name}, round {number + 1}")
                 outcomes, got = _one_round(stage, options, traffic, ANSWERS[name], number)
                 table.add(name, outcomes, **got)
                 floor = got["floor"]
@@ -128,7 +128,7 @@ def mirrored(outcome, passing):
     }
 
 
-def large_responses(options, say):
+def large_responses(options, begin):
     """Responses as the target's own TCP sends them, up to 64 KB in one packet."""
     table = Figures("ns per response packet (bpf_stats), a real target", {
         "floor": ".0f", "response": ".0f", "response_/_floor": ".2f", "packets": ".2f",
@@ -139,7 +139,7 @@ def large_responses(options, say):
         for number in range(options.rounds):
             for name, size in (("100 B", 100), ("1,400 B", 1400), ("64 KB GRO", LARGE),
                                ("1 MB", 1 << 20)):
-                say(f"responses of {name}, round {number + 1}")
+                begin(f"responses of {name}, round {number + 1}")
                 traffic = Traffic("get", 100, size, 50 if size < LARGE else 8)
                 out = {}
 
@@ -167,7 +167,7 @@ def large_responses(options, say):
     return table
 
 
-def measure(stage, options, say):
-    yield unwanted(stage, options, say)
-    yield from request_path(stage, options, say)
-    yield large_responses(options, say)
+def measure(stage, options, begin):
+    yield unwanted(stage, options, begin)
+    yield from request_path(stage, options, begin)
+    yield large_responses(options, begin)

@@ -11,7 +11,7 @@ RATES = {"1,000/s": 1000, "20,000/s": 20000, "full speed": 0}
 LAYOUTS = {"split": True, "free": False}
 
 
-def measure(stage, options, say):
+def measure(stage, options, begin):
     for layout, split in LAYOUTS.items():
         table = Figures(
             f"source alone, mirror to the sink; 50 connections, 100 B requests and responses; {layout}", {
@@ -25,7 +25,7 @@ def measure(stage, options, say):
         stage.use_layout(split)
         for number in range(options.rounds):
             for name, rate in RATES.items():
-                say(f"source alone, {layout}, {name}, round {number + 1}")
+                begin(f"source alone, {layout}, {name}, round {number + 1}")
                 _one_round(stage, options, table, name, rate, number)
         yield table
     stage.use_layout(False)
