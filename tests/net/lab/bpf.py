@@ -9,7 +9,8 @@ import os
 import struct
 
 SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
-MAP_CREATE, MAP_LOOKUP, PROG_LOAD, OBJ_PIN, OBJ_GET, LINK_CREATE = 0, 1, 5, 6, 7, 28
+MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, PROG_LOAD, OBJ_PIN, OBJ_GET = 0, 1, 2, 5, 6, 7
+PROG_RUN, LINK_CREATE, ENABLE_STATS = 10, 28, 32
 GET_FD_BY_ID = {"prog": 13, "map": 14, "link": 30}
 TCX_INGRESS, TCX_EGRESS, F_BEFORE = 46, 47, 8
 UNSPEC = -1
@@ -18,13 +19,29 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def call(command, *parts):
+    return answer(command, *parts)[0]
+
+
+def answer(command, *parts):
+    """What the kernel returned, and the attributes as it left them."""
     attr = b"".join(parts)
     buffer = ctypes.create_string_buffer(attr.ljust(128, b"\0"), 128)
     result = _libc.syscall(SYS_BPF, command, ctypes.byref(buffer), 128)
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, f"bpf command {command}: {os.strerror(error)}")
-    return result
+    return result, buffer.raw
+
+
+def open_pin(path):
+    """A file descriptor of what is pinned there."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    return call(OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
+
+
+def fdinfo(fd):
+    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as f:
+        return dict(line.split(":", 1) for line in f if ":" in line)
 
 
 def exists(kind, number):
@@ -40,14 +57,12 @@ def exists(kind, number):
 
 def pinned(path):
     """("prog" | "map" | "link", its id) of a pin, or None if it is something else."""
-    name = ctypes.create_string_buffer(os.fsencode(path))
     try:
-        fd = call(OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
+        fd = open_pin(path)
     except OSError:
         return None
     try:
-        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as f:
-            info = dict(line.split(":", 1) for line in f if ":" in line)
+        info = fdinfo(fd)
     finally:
         os.close(fd)
     for kind in ("link", "map", "prog"):  # a link names its program too
@@ -58,11 +73,9 @@ def pinned(path):
 
 def memlock(path):
     """Bytes that the kernel holds for a pinned map (fdinfo's memlock; exact since kernel 6.4)."""
-    name = ctypes.create_string_buffer(os.fsencode(path))
-    fd = call(OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
+    fd = open_pin(path)
     try:
-        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as f:
-            return int(dict(line.split(":", 1) for line in f if ":" in line)["memlock"])
+        return int(fdinfo(fd)["memlock"])
     finally:
         os.close(fd)
 
