@@ -38,6 +38,8 @@ def arguments():
     p.add_argument("--seconds", type=float, default=2.0, help="of one run, default 2")
     p.add_argument("--patience", type=float, default=0, metavar="S",
                    help="wait so long, over all rounds, for others to leave the machine at rest")
+    p.add_argument("--nice", type=int, default=0, metavar="N",
+                   help="of everything that is measured; below 0 it has the CPUs before others")
     p.add_argument("--quick", action="store_true", help="2 rounds of 0.4 s: does it work?")
     p.add_argument("--json", nargs="?", const="-", metavar="FILE",
                    help="figures as JSON, to FILE beside the tables, or instead of them")
@@ -62,6 +64,8 @@ def main():
     options = arguments()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)
+    if options.nice:
+        cpu.prefer(options.nice)
     started = time.monotonic()
 
     def begin(what):
@@ -77,7 +81,7 @@ def main():
                 if options.json != "-":
                     print(table.text() + "\n", flush=True)
     result = {"kernel": platform.release(), "cpus": os.cpu_count(), "runs": options.runs,
-              "spare": options.spare, "seconds": options.seconds, "parts": found}
+              "spare": options.spare, "nice": options.nice, "seconds": options.seconds, "parts": found}
     if options.json == "-":
         print(json.dumps(result, indent=1))
     elif options.json:
