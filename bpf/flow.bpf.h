@@ -157,6 +157,8 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 	shadow_forget_sack_locked(sh);
 	sh->dupacks = 0;
 	sh->tries = 0;
+	sh->unacked = 0;
+	sh->quick = 0;
 	sh->breaks = b->breaks;
 	sh->isn = b->isn;
 	sh->una = b->isn;

@@ -14,6 +14,9 @@
 	(60ull * 1000000000) /* FIN-WAIT-2 without a FIN: tcp_fin_timeout's default                \
 			      */
 
+#define DP_ACK_EVERY 8 /* answers; less than the ten segments of an initial window (RFC 6928) */
+#define DP_ACK_QUICK 32
+
 #define DP_HALF_OPEN_TRIES 4 /* resets of what the target remembers, per shadow */
 
 enum return_action {
@@ -171,11 +174,31 @@ static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p
 	}
 }
 
+/*
+ * Delayed acknowledgements (RFC 9293, 3.8.6.3) without a timer: while bytes of ours are on their
+ * way, or wait for its window, the target has one more thing to say, and the ACK of this answer
+ * goes with the one of that. Answered at once: a full segment, every DP_ACK_EVERY-th, and, as
+ * Linux does (tcp_enter_quickack_mode), some more after one that came out of order, when the
+ * target may have to open its congestion window anew.
+ */
+static __always_inline bool ack_may_wait_locked(struct dp_shadow *sh, const struct pkt *p,
+						__u32 expected)
+{
+	if (p->seq != expected) /* a tail loss probe (RFC 8985, 7) is no loss yet */
+		sh->quick = p->seq + p->payload == expected ? 1 : DP_ACK_QUICK;
+	if (sh->quick) {
+		sh->quick--;
+		return false;
+	}
+	return sh->una != sh->end && sh->state == DP_ESTABLISHED && p->payload < sh->mss &&
+	       (!p->payload || ++sh->unacked < DP_ACK_EVERY);
+}
+
 static __always_inline void process_locked(struct dp_shadow *sh, const struct pkt *p,
 					   const struct tcp_options *opt, __u64 now,
 					   struct result *r)
 {
-	__u32 to = p->seq + p->payload;
+	__u32 to = p->seq + p->payload, expected = sh->rcv_nxt;
 
 	if (sh->gen != r->gen || !shadow_open(sh))
 		return;
@@ -219,6 +242,8 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 		sh->ts_recent = p->tsval;
 	ack_locked(sh, p, opt, now, r);
 
+	if (!(sh->flags & DP_SH_ACK_DUE))
+		sh->unacked = 0;
 	/* A keepalive, or any old segment (RFC 9293, 3.8.4 and 3.10.7.4) */
 	if (!p->payload && !(p->flags & TCP_FIN) && seq_before(p->seq, sh->rcv_nxt))
 		sh->flags |= DP_SH_ACK_DUE;
@@ -248,7 +273,7 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 	}
 	if (recovery_pending_locked(sh) || shadow_may_send(sh) || (sh->flags & DP_SH_DUE))
 		r->act = RET_WORK;
-	else if (sh->flags & DP_SH_ACK_DUE)
+	else if ((sh->flags & DP_SH_ACK_DUE) && !ack_may_wait_locked(sh, p, expected))
 		r->act = RET_ACK;
 	if (r->act == RET_ACK)
 		sh->flags &= ~DP_SH_ACK_DUE;

@@ -220,9 +220,11 @@ struct dp_shadow {
 	__u8 n_ooo;
 	__u8 n_sacked;
 	__u8 dupacks;
-	__u16 flags; /* enum dp_shadow_flags */
-	__u8 tries;  /* consecutive timeouts */
-	__u8 breaks; /* copied to dp_flow.breaks at a break */
+	__u16 flags;  /* enum dp_shadow_flags */
+	__u8 tries;   /* consecutive timeouts */
+	__u8 breaks;  /* copied to dp_flow.breaks at a break */
+	__u8 unacked; /* answers since DP_SH_ACK_DUE was set */
+	__u8 quick;   /* so many answers are acknowledged at once */
 
 	/* the client's stream, RFC 9293 3.3.1: SND.* toward the target */
 	__u32 isn;

@@ -88,22 +88,24 @@ def mixed_full_speed(env, mode):
     scene = env.scene()
     scene.attach()
     load = scene.start("mixed", processes=2, connections=64, seconds=SECONDS, batch=20)
-    samples = moments_in_flight = 0
+    samples = moments_in_flight = most = 0
     while load.running():
         counters = scene.doppel.counters()
         wrong = doppel.violations(counters)
         assert not wrong, f"sample {samples} during the load: {wrong}"
         samples += 1
-        moments_in_flight += doppel.totals(counters)["bytes"]["in_flight"] > 0
+        in_flight = doppel.totals(counters)["bytes"]["in_flight"]
+        moments_in_flight += in_flight > 0
+        most = max(most, in_flight)
         time.sleep(0.1)  # between samples, so that sampling is not the load
     result = checked(load.result())
+    print(f"      {result['commands'] / result['seconds']:.0f} commands/s, {samples} samples, "
+          f"{moments_in_flight} with bytes in flight, at most {most}")
     assert samples > SECONDS, f"only {samples} samples"
     scene.assert_all_delivered(result["sent"])
     scene.assert_same_commands()
     scene.assert_same()
     scene.assert_harmless()
-    print(f"      {result['commands'] / result['seconds']:.0f} commands/s, {samples} samples, "
-          f"{moments_in_flight} with bytes in flight")
 
 
 @case(mode=MODES)
