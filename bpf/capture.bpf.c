@@ -36,12 +36,19 @@ static __always_inline void capture_target(struct __sk_buff *skb, const struct p
 	leave_late(skb, p, which, DP_EXCLUDED_backoff);
 }
 
-static __always_inline int capture(struct __sk_buff *skb, __u8 direction)
+static __always_inline bool port_wanted(__u32 port)
+{
+	__u32 word = dp_port_word(0, port), *bits = bpf_map_lookup_elem(&ports, &word);
+
+	return bits && (*bits & dp_port_bit(port));
+}
+
+static __always_inline int capture(struct __sk_buff *skb, __u32 direction)
 {
 	struct dp_port_key pk = {};
 	struct pkt p = {};
 	enum pkt_verdict v;
-	__u32 port, *bits, idx;
+	__u32 port, idx;
 	struct dp_port_val *pv;
 	struct dp_mapping *m;
 
@@ -49,8 +56,7 @@ static __always_inline int capture(struct __sk_buff *skb, __u8 direction)
 	if (v == PKT_NONE)
 		return TC_ACT_UNSPEC;
 	port = bpf_ntohs(p.dport);
-	bits = bpf_map_lookup_elem(&ports, &port);
-	if (!bits || !(*bits & DP_PORT_TCP))
+	if (!port_wanted(port))
 		return TC_ACT_UNSPEC;
 	pk.ifindex = skb->ifindex;
 	pk.port = port;
@@ -95,16 +101,24 @@ static __always_inline int capture(struct __sk_buff *skb, __u8 direction)
 	return TC_ACT_UNSPEC;
 }
 
+/* Nearly every packet of a host is one that no mapping wants: it costs a glance. */
+static __always_inline bool may_be_wanted(struct __sk_buff *skb)
+{
+	__s32 port = peek_port(skb);
+
+	return port == PEEK_UNKNOWN || (port >= 0 && port_wanted(port));
+}
+
 SEC("tc")
 int doppel_ingress(struct __sk_buff *skb)
 {
-	return capture(skb, DP_DIR_INGRESS);
+	return may_be_wanted(skb) ? capture(skb, DP_DIR_INGRESS) : TC_ACT_UNSPEC;
 }
 
 SEC("tc")
 int doppel_egress(struct __sk_buff *skb)
 {
-	return capture(skb, DP_DIR_EGRESS);
+	return may_be_wanted(skb) ? capture(skb, DP_DIR_EGRESS) : TC_ACT_UNSPEC;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

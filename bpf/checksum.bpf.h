@@ -3,9 +3,16 @@
 #ifndef DOPPEL_CHECKSUM_BPF_H
 #define DOPPEL_CHECKSUM_BPF_H
 
-#include "store.bpf.h"
+#include "parse.bpf.h"
 
-static long sum_piece(__u32 i, struct store_write *w)
+struct sum {
+	struct __sk_buff *skb;
+	__u32 offset;
+	__u32 left; /* bytes */
+	__u32 sum;
+};
+
+static long sum_piece(__u32 i, struct sum *w)
 {
 	__u32 zero = 0, n = w->left > DP_PIECE ? DP_PIECE : w->left;
 	struct dp_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
@@ -14,11 +21,9 @@ static long sum_piece(__u32 i, struct store_write *w)
 		return 1;
 	__builtin_memset(s->data, 0, DP_PIECE);
 	asm volatile("%[n] += -1\n\t%[n] &= 255\n\t%[n] += 1" : [n] "+r"(n));
-	if (bpf_skb_load_bytes(w->skb, w->offset, s->data, n)) {
-		w->err = -2;
+	if (bpf_skb_load_bytes(w->skb, w->offset, s->data, n))
 		return 1;
-	}
-	w->seq = bpf_csum_diff(0, 0, (__be32 *)s->data, DP_PIECE, w->seq);
+	w->sum = bpf_csum_diff(0, 0, (__be32 *)s->data, DP_PIECE, w->sum);
 	w->offset += n;
 	w->left -= n;
 	return 0;
@@ -33,7 +38,7 @@ static long sum_piece(__u32 i, struct store_write *w)
  */
 DP_GLOBAL int checksum_ok(struct __sk_buff *skb, const struct pkt *p)
 {
-	struct store_write w = {.skb = skb, .offset = DP_TCP_OFF};
+	struct sum w = {.skb = skb, .offset = DP_TCP_OFF};
 	__u64 pseudo;
 	__u32 len;
 
@@ -46,8 +51,8 @@ DP_GLOBAL int checksum_ok(struct __sk_buff *skb, const struct pkt *p)
 	if (bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0)
 		return true;
 	w.left = len;
-	bpf_loop(STORE_MAX_PIECES, sum_piece, &w, 0);
-	return !w.left && csum_fold(pseudo + w.seq) == 0xffff;
+	bpf_loop((64u << 10) / DP_PIECE + 1, sum_piece, &w, 0);
+	return !w.left && csum_fold(pseudo + w.sum) == 0xffff;
 }
 
 #endif

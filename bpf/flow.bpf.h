@@ -166,6 +166,7 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 	sh->end = b->isn + 1;
 	sh->floor = b->isn + 1;
 	sh->high = b->isn + 1;
+	sh->tail = 0;
 	sh->wnd = 0;
 	sh->rcv_nxt = 0;
 	sh->ts_recent = 0;

@@ -25,9 +25,9 @@
 
 DP_MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 65536);
+	__uint(max_entries, DP_PORT_WORDS);
 	__type(key, __u32);
-	__type(value, __u32); /* enum dp_port_bits */
+	__type(value, __u32); /* bits of dp_port_bit() */
 } ports SEC(".maps");
 
 DP_MAP struct {
@@ -77,8 +77,28 @@ DP_MAP struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
 	__type(key, struct dp_store_key);
-	__type(value, struct dp_chunk);
+	__type(value, __u32); /* index into `chunks` */
 } store SEC(".maps");
+
+DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dp_chunk);
+} chunks SEC(".maps");
+
+DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, 1);
+	__type(value, __u32);
+} free_chunks SEC(".maps");
+
+DP_MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dp_fresh);
+} fresh_chunks SEC(".maps");
 
 DP_MAP struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -118,6 +118,26 @@ static __always_inline __u64 pseudo_sum(__be32 saddr, __be32 daddr, __u32 len)
 	return (__u64)saddr + daddr + bpf_htonl(IPPROTO_TCP) + bpf_htonl(len);
 }
 
+#define PEEK_OTHER   (-1) /* certainly not IPv4 TCP */
+#define PEEK_UNKNOWN (-2) /* not to be told at a glance: parse() decides */
+
+/*
+ * The destination port, host order, of a packet with nothing unusual about it. Where it stands
+ * there is noise when the packet is a fragment: what goes by this alone may only let it pass.
+ */
+static __always_inline __s32 peek_port(struct __sk_buff *skb)
+{
+	const __u8 *data = (const __u8 *)(long)skb->data;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP))
+		return PEEK_OTHER;
+	if (data + DP_TCP_OFF + 4 > (const __u8 *)(long)skb->data_end || data[DP_IP_OFF] != 0x45)
+		return PEEK_UNKNOWN;
+	if (data[DP_IP_OFF + 9] != IPPROTO_TCP)
+		return PEEK_OTHER;
+	return data[DP_TCP_OFF + 2] << 8 | data[DP_TCP_OFF + 3];
+}
+
 /* The cheap part: which ports is this for? Fills saddr .. dport and, for PKT_TCP, the rest
  * except options and timestamps.
  */

@@ -394,8 +394,7 @@ static __noinline bool port_has_socket(struct __sk_buff *skb, const struct pkt *
 	return true;
 }
 
-SEC("tc")
-int doppel_return(struct __sk_buff *skb)
+static __always_inline int consume(struct __sk_buff *skb)
 {
 	enum pkt_verdict v;
 	struct dp_shadow *sh;
@@ -427,6 +426,16 @@ int doppel_return(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	}
 	return answer(skb, sh, slot, &p, return_process(skb, &p, slot, gen));
+}
+
+SEC("tc")
+int doppel_return(struct __sk_buff *skb)
+{
+	__s32 port = peek_port(skb);
+
+	if (port == PEEK_OTHER || (port >= 0 && port - cfg.port_first >= cfg.slots))
+		return TC_ACT_UNSPEC;
+	return consume(skb);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

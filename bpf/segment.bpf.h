@@ -22,6 +22,16 @@ struct segment_headers {
 	__u8 opt[20];
 };
 
+static __always_inline struct dp_chunk *stored(const struct dp_store_key *key)
+{
+	__u32 *known = bpf_map_lookup_elem(&store, key), index;
+
+	if (!known)
+		return NULL;
+	index = *known;
+	return bpf_map_lookup_elem(&chunks, &index);
+}
+
 /* Stream bytes [seq, seq + len) into the per-CPU scratch. Bottom halves are off here. */
 static __always_inline int read_store(struct dp_scratch *s, __u32 slot, __u32 gen, __u32 seq,
 				      __u32 len)
@@ -33,7 +43,7 @@ static __always_inline int read_store(struct dp_scratch *s, __u32 slot, __u32 ge
 	if (first > len)
 		first = len;
 	rest = len - first;
-	c = bpf_map_lookup_elem(&store, &key);
+	c = stored(&key);
 	if (!c)
 		return -1;
 	asm volatile("%[n] += -1\n\t%[n] &= 2047\n\t%[n] += 1" : [n] "+r"(first));
@@ -42,7 +52,7 @@ static __always_inline int read_store(struct dp_scratch *s, __u32 slot, __u32 ge
 	if (!rest)
 		return 0;
 	key.chunk = (key.chunk + 1) & (0xffffffffu >> DP_CHUNK_SHIFT);
-	c = bpf_map_lookup_elem(&store, &key);
+	c = stored(&key);
 	if (!c)
 		return -1;
 	asm volatile("%[n] += -1\n\t%[n] &= 2047\n\t%[n] += 1\n\t%[p] &= 2047"

@@ -10,63 +10,128 @@
 #include "maps.bpf.h"
 #include "parse.bpf.h"
 
-/* A write never spans more chunks than a full GRO packet: 64 KB, and one for the offset. BIG
- * TCP (kernel 5.19) may hand over up to 512 KB; what exceeds the pieces below is not taken.
+/* BIG TCP (kernel 5.19) may hand over up to 512 KB; what exceeds the pieces below is not taken.
+ * Four pieces fill a chunk, at most.
  */
-#define STORE_MAX_PIECES ((512u << 10) / DP_PIECE + 8)
+#define STORE_MAX_PIECES ((512u << 10) / DP_CHUNK * 4 + 8)
 
 struct store_write {
 	struct __sk_buff *skb;
+	struct dp_shadow *sh;
 	__u32 offset; /* of the first byte, in the packet */
 	__u32 seq;
 	__u32 left; /* bytes */
 	__u32 slot;
 	__u32 gen;
 	__u32 chunks; /* taken */
-	__s32 err;
 };
 
+/* The index of a free chunk; -1: there is none. One that was used lately is in a cache. */
+static __always_inline __s64 chunk_alloc(void)
+{
+	__u32 index, zero = 0, limit;
+	struct dp_fresh *f;
+
+	if (!bpf_map_pop_elem(&free_chunks, &index))
+		return index;
+	f = bpf_map_lookup_elem(&fresh_chunks, &zero);
+	if (!f || f->next >= f->limit)
+		return -1;
+	bpf_spin_lock(&f->lock);
+	index = f->next;
+	limit = f->limit;
+	if (index < limit)
+		f->next = index + 1;
+	bpf_spin_unlock(&f->lock);
+	return index < limit ? (__s64)index : -1;
+}
+
+/*
+ * Where the bytes from w->seq on go. A stream grows at its end, so the chunk that was written last
+ * is nearly always the one: dp_shadow.tail spares the look-up. It is not freed behind our back,
+ * since writers write at `end` or beyond, and what is freed lies below una.
+ */
+static __always_inline struct dp_chunk *store_chunk(struct store_write *w)
+{
+	struct dp_store_key key = {};
+	__u32 index, *known;
+	__u64 tail = w->sh->tail;
+	__s64 got;
+
+	key.chunk = w->seq >> DP_CHUNK_SHIFT;
+	if (tail >> 32 == key.chunk + 1) {
+		index = tail;
+		return bpf_map_lookup_elem(&chunks, &index);
+	}
+	key.slot = w->slot;
+	key.gen = w->gen;
+	known = bpf_map_lookup_elem(&store, &key);
+	if (known) {
+		index = *known;
+	} else {
+		got = chunk_alloc();
+		if (got < 0)
+			return NULL;
+		index = got;
+		if (bpf_map_update_elem(&store, &key, &index, BPF_NOEXIST)) {
+			bpf_map_push_elem(&free_chunks, &index, 0);
+			known = bpf_map_lookup_elem(&store, &key); /* another CPU was first */
+			if (!known)
+				return NULL;
+			index = *known;
+		} else {
+			w->chunks++;
+		}
+	}
+	w->sh->tail = (__u64)(key.chunk + 1) << 32 | index;
+	return bpf_map_lookup_elem(&chunks, &index);
+}
+
+/*
+ * The verifier bounds offset and length of a write each by itself, not their sum: the further
+ * inside the chunk, the shorter the piece, and DP_PIECE bytes of unused room at its end. The masks
+ * stand where they are used: a spill in between would lose the bounds.
+ */
 static long store_piece(__u32 i, struct store_write *w)
 {
-	struct dp_store_key key;
+	__u32 pos, n;
 	struct dp_chunk *c;
-	__u32 pos, n, zero = 0;
+	long err;
 
 	if (!w->left)
 		return 1;
-	key.slot = w->slot;
-	key.gen = w->gen;
-	key.chunk = w->seq >> DP_CHUNK_SHIFT;
-	c = bpf_map_lookup_elem(&store, &key);
-	if (!c) {
-		/* Any readable memory of the right size will do as the initial content: what is
-		 * read later was written before. dp_meta is the one that nobody writes.
-		 */
-		void *any = bpf_map_lookup_elem(&meta, &zero);
-
-		if (!any)
-			return 1;
-		if (!bpf_map_update_elem(&store, &key, any, BPF_NOEXIST))
-			w->chunks++;
-		c = bpf_map_lookup_elem(&store, &key);
-		if (!c) {
-			w->err = -1;
-			return 1;
-		}
-	}
+	c = store_chunk(w);
+	if (!c)
+		return 1;
 	pos = w->seq & (DP_CHUNK - 1);
 	n = DP_CHUNK - pos;
 	if (n > w->left)
 		n = w->left;
-	if (n > DP_PIECE)
-		n = DP_PIECE;
-	/* The masks stand where they are used: a spill in between would lose the bounds. */
-	asm volatile("%[n] += -1\n\t%[n] &= 255\n\t%[n] += 1\n\t%[p] &= 2047"
-		     : [n] "+r"(n), [p] "+r"(pos));
-	if (bpf_skb_load_bytes(w->skb, w->offset, c->data + pos, n)) {
-		w->err = -2;
-		return 1;
+	if (!pos) {
+		asm volatile("%[n] += -1\n\t%[n] &= 2047\n\t%[n] += 1" : [n] "+r"(n));
+		err = bpf_skb_load_bytes(w->skb, w->offset, c->data, n);
+	} else if (pos < 1024) {
+		if (n > 1024)
+			n = 1024;
+		asm volatile("%[n] += -1\n\t%[n] &= 1023\n\t%[n] += 1\n\t%[p] &= 1023"
+			     : [n] "+r"(n), [p] "+r"(pos));
+		err = bpf_skb_load_bytes(w->skb, w->offset, c->data + pos, n);
+	} else if (pos < 1536) {
+		if (n > 512)
+			n = 512;
+		asm volatile("%[n] += -1\n\t%[n] &= 511\n\t%[n] += 1\n\t%[p] &= 2047"
+			     : [n] "+r"(n), [p] "+r"(pos));
+		asm volatile("%[p] += -1024\n\t%[p] &= 511" : [p] "+r"(pos));
+		err = bpf_skb_load_bytes(w->skb, w->offset, c->data + 1024 + pos, n);
+	} else {
+		if (n > DP_PIECE)
+			n = DP_PIECE;
+		asm volatile("%[n] += -1\n\t%[n] &= 255\n\t%[n] += 1\n\t%[p] &= 2047"
+			     : [n] "+r"(n), [p] "+r"(pos));
+		err = bpf_skb_load_bytes(w->skb, w->offset, c->data + pos, n);
 	}
+	if (err)
+		return 1;
 	w->offset += n;
 	w->seq += n;
 	w->left -= n;
@@ -76,9 +141,8 @@ static long store_piece(__u32 i, struct store_write *w)
 /* Copies `left` bytes of the packet into the store. 0, or -1 when the store is full. */
 static __always_inline int store_put(struct store_write *w)
 {
-	if (w->left <= DP_PIECE && (w->seq & (DP_CHUNK - 1)) + w->left <= DP_CHUNK)
-		store_piece(0, w);
-	else
+	store_piece(0, w);
+	if (w->left)
 		bpf_loop(STORE_MAX_PIECES, store_piece, w, 0);
 	return w->left ? -1 : 0;
 }
@@ -90,8 +154,15 @@ struct store_drop {
 
 static long store_drop_one(__u32 i, struct store_drop *d)
 {
-	if (!bpf_map_delete_elem(&store, &d->key))
-		d->freed++;
+	__u32 *known = bpf_map_lookup_elem(&store, &d->key), index;
+
+	if (known) {
+		index = *known;
+		if (!bpf_map_delete_elem(&store, &d->key)) {
+			bpf_map_push_elem(&free_chunks, &index, 0);
+			d->freed++;
+		}
+	}
 	d->key.chunk = (d->key.chunk + 1) & (0xffffffffu >> DP_CHUNK_SHIFT);
 	return 0;
 }

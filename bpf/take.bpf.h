@@ -61,6 +61,7 @@ DP_GLOBAL int capture_store(struct __sk_buff *skb, const struct pkt *p, __u32 sl
 
 	if (!p || !sh)
 		return -1;
+	w.sh = sh;
 	l = ledger_cell(sh->key.mapping, sh->key.target);
 	if (!l)
 		return -1;

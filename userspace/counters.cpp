@@ -22,7 +22,7 @@ Result<Counters> read_counters_of(const Attached &attached) {
   auto shadows = open_table(attached.pins, "shadows", sizeof(dp_shadow));
   if (!shadows)
     return shadows.errors();
-  auto store = open_table(attached.pins, "store", sizeof(dp_chunk));
+  auto store = open_table(attached.pins, "store", sizeof(uint32_t));
   if (!store)
     return store.errors();
 

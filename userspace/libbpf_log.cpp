@@ -112,6 +112,8 @@ Error LibbpfLog::verifier_error(const std::string &program, int err) const {
 Error LibbpfLog::load_error(int err) const {
   static const std::map<std::string, std::string> sized{
       {"store", "lower \"store\" in the configuration"},
+      {"chunks", "lower \"store\" in the configuration"},
+      {"free_chunks", "lower \"store\" in the configuration"},
       {"flows", "lower \"flows\" in the configuration"},
       {"syns", "lower \"flows\" in the configuration"},
       {"shadows", "use fewer \"shadow_ports\" in the configuration"},

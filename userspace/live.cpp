@@ -23,8 +23,8 @@ Status write_error(const char *map) {
   return sys_error(std::string("map ") + map, "cannot be written", errno);
 }
 
-uint32_t bit_of(const dp_port_key &key) {
-  return key.proto == IPPROTO_UDP ? DP_PORT_UDP : DP_PORT_TCP;
+uint32_t word_of(const dp_port_key &key) {
+  return dp_port_word(key.proto == IPPROTO_UDP, key.port);
 }
 
 } // namespace
@@ -80,12 +80,12 @@ Status Rows::put(uint32_t row, const dp_mapping &mapping) const {
 }
 
 Status Rows::put(const PortRow &row) const {
-  const uint32_t port = row.key.port;
+  const uint32_t word = word_of(row.key);
   uint32_t bits = 0;
-  if (bpf_map_lookup_elem(ports_.fd.get(), &port, &bits))
+  if (bpf_map_lookup_elem(ports_.fd.get(), &word, &bits))
     return sys_error("map ports", "cannot be read", errno);
-  bits |= bit_of(row.key);
-  if (bpf_map_update_elem(ports_.fd.get(), &port, &bits, BPF_ANY))
+  bits |= dp_port_bit(row.key.port);
+  if (bpf_map_update_elem(ports_.fd.get(), &word, &bits, BPF_ANY))
     return write_error("ports");
   if (bpf_map_update_elem(port_map_.fd.get(), &row.key, &row.val, BPF_ANY))
     return write_error("port_map");
@@ -98,12 +98,12 @@ Status Rows::drop(const dp_port_key &key) const {
   auto left = ports();
   if (!left)
     return left.errors();
-  const uint32_t port = key.port;
+  const uint32_t word = word_of(key);
   uint32_t bits = 0;
   for (const PortRow &row : *left)
-    if (row.key.port == port)
-      bits |= bit_of(row.key);
-  if (bpf_map_update_elem(ports_.fd.get(), &port, &bits, BPF_ANY))
+    if (word_of(row.key) == word)
+      bits |= dp_port_bit(row.key.port);
+  if (bpf_map_update_elem(ports_.fd.get(), &word, &bits, BPF_ANY))
     return write_error("ports");
   return Unit{};
 }

@@ -28,7 +28,8 @@ uint32_t syn_entries(uint32_t flows) { return std::max(4096u, flows / 4); }
 // would drive the host into reclaim before the kernel says no.
 Status check_memory(const Plan &plan) {
   constexpr uint64_t element = 64; // what the kernel adds to each row of a hash, rounded up
-  uint64_t store = plan.chunks * (sizeof(dp_store_key) + sizeof(dp_chunk) + element);
+  uint64_t store =
+      plan.chunks * (sizeof(dp_store_key) + 2 * sizeof(uint32_t) + sizeof(dp_chunk) + element);
   uint64_t rest = plan.flows * (sizeof(dp_flow_key) + sizeof(dp_flow) + element) +
                   plan.config.slots * sizeof(dp_shadow);
   std::ifstream meminfo("/proc/meminfo");
@@ -49,7 +50,8 @@ Status resize(doppel_bpf *skel, const Plan &plan) {
   const std::pair<bpf_map *, uint32_t> sizes[] = {
       {skel->maps.flows, plan.flows},          {skel->maps.syns, syn_entries(plan.flows)},
       {skel->maps.shadows, plan.config.slots}, {skel->maps.free_slots, plan.config.slots},
-      {skel->maps.store, plan.chunks},         {skel->maps.ledger, DP_LEDGER_CELLS}};
+      {skel->maps.store, plan.chunks},         {skel->maps.chunks, plan.chunks},
+      {skel->maps.free_chunks, plan.chunks},   {skel->maps.ledger, DP_LEDGER_CELLS}};
   for (auto [map, entries] : sizes)
     if (int err = bpf_map__set_max_entries(map, entries))
       return sys_error(std::string("map ") + bpf_map__name(map), "cannot be sized", -err);
@@ -62,13 +64,13 @@ Status put(bpf_map *map, const void *key, const void *value) {
   return Unit{};
 }
 
-// One row per port number: the programs look here before they parse anything else.
+// The programs look here before they parse anything else.
 Status fill_ports(const doppel_bpf *skel, const Plan &plan) {
   std::map<uint32_t, uint32_t> bits;
   for (const PortRow &row : plan.ports)
-    bits[row.key.port] |= row.key.proto == IPPROTO_UDP ? DP_PORT_UDP : DP_PORT_TCP;
-  for (auto [port, value] : bits)
-    if (auto s = put(skel->maps.ports, &port, &value); !s)
+    bits[dp_port_word(row.key.proto == IPPROTO_UDP, row.key.port)] |= dp_port_bit(row.key.port);
+  for (auto [word, value] : bits)
+    if (auto s = put(skel->maps.ports, &word, &value); !s)
       return s;
   return Unit{};
 }
@@ -101,6 +103,11 @@ Status Object::fill(const Plan &plan) const {
   for (uint32_t slot = 0; slot < plan.config.slots; slot++)
     if (auto s = put(skel_->maps.free_slots, nullptr, &slot); !s)
       return s;
+  const uint32_t zero = 0;
+  dp_fresh fresh{};
+  fresh.limit = plan.chunks;
+  if (auto s = put(skel_->maps.fresh_chunks, &zero, &fresh); !s)
+    return s;
   for (uint32_t i = 0; i < plan.mappings.size(); i++)
     if (auto s = put(skel_->maps.mappings, &i, &plan.mappings[i]); !s)
       return s;

@@ -83,11 +83,22 @@ struct dp_config {
 	__u32 pad;
 };
 
-/* Map `ports`: array[65536], indexed by destination port in host order. */
-enum dp_port_bits {
-	DP_PORT_TCP = 1 << 0,
-	DP_PORT_UDP = 1 << 1,
-};
+/*
+ * Map `ports`: array[DP_PORT_WORDS] of __u32, a bitmap of the destination ports that some mapping
+ * wants: bit port % 32 of word dp_port_word(). Small, so that a packet which no mapping wants is
+ * seldom told so by a cache miss.
+ */
+#define DP_PORT_WORDS 4096
+
+static inline __u32 dp_port_word(int udp, __u32 port) /* port: host order, 0 .. 65535 */
+{
+	return (udp ? DP_PORT_WORDS / 2 : 0) + (port >> 5);
+}
+
+static inline __u32 dp_port_bit(__u32 port)
+{
+	return 1u << (port & 31);
+}
 
 /* Map `port_map`: hash. Consulted only where `ports` has a bit. */
 struct dp_port_key {
@@ -195,12 +206,28 @@ struct dp_range {
 
 /*
  * Map `shadows`: array[slots]; slot = shadow port - dp_config.port_first.
- * Everything from `state` on is guarded by `lock`. `gen` changes whenever the
- * slot is bound to another flow.
+ * All but the identity is guarded by `lock`. `gen` changes whenever the slot is
+ * bound to another flow. What every packet needs comes first: with many flows a
+ * packet costs the cache lines that it misses.
  */
 struct dp_shadow {
 	struct bpf_spin_lock lock;
 	__u32 gen;
+
+	__u8 state; /* enum dp_state */
+	__u8 n_ooo;
+	__u8 n_sacked;
+	__u8 writers;	 /* captures that are writing to the store right now, and who buries */
+	__u16 flags;	 /* enum dp_shadow_flags */
+	__u16 mss;	 /* payload bytes per segment, after options */
+	__u8 ttl;	 /* of what we send: the client's, less one hop */
+	__u8 rcv_wscale; /* what our SYN offers */
+	__u8 snd_wscale; /* what the target's SYN-ACK said */
+	__u8 dupacks;
+	__u8 tries;   /* consecutive timeouts */
+	__u8 breaks;  /* copied to dp_flow.breaks at a break */
+	__u8 unacked; /* answers since DP_SH_ACK_DUE was set */
+	__u8 quick;   /* so many answers are acknowledged at once */
 
 	/* identity: written while the slot is unbound */
 	struct dp_flow_key key;
@@ -209,25 +236,8 @@ struct dp_shadow {
 	__be16 target_port;
 	__be16 shadow_port;
 	__u32 oif;
-	__u16 mss;	 /* payload bytes per segment, after options */
-	__u16 mss_offer; /* what our SYN says */
-	__u8 ttl;	 /* of what we send: the client's, less one hop */
-	__u8 rcv_wscale; /* what our SYN offers */
-	__u8 snd_wscale; /* what the target's SYN-ACK said */
-	__u8 writers;	 /* captures that are writing to the store right now, and who buries */
-
-	__u8 state; /* enum dp_state */
-	__u8 n_ooo;
-	__u8 n_sacked;
-	__u8 dupacks;
-	__u16 flags;  /* enum dp_shadow_flags */
-	__u8 tries;   /* consecutive timeouts */
-	__u8 breaks;  /* copied to dp_flow.breaks at a break */
-	__u8 unacked; /* answers since DP_SH_ACK_DUE was set */
-	__u8 quick;   /* so many answers are acknowledged at once */
 
 	/* the client's stream, RFC 9293 3.3.1: SND.* toward the target */
-	__u32 isn;
 	__u32 una;   /* oldest unacknowledged */
 	__u32 nxt;   /* next to send for the first time */
 	__u32 end;   /* first byte not yet captured without a hole */
@@ -236,52 +246,68 @@ struct dp_shadow {
 	__u32 wl1;   /* SEG.SEQ of the last window update */
 	__u32 wl2;   /* SEG.ACK of the last window update */
 	__u32 floor; /* first byte whose chunk may still be in the store */
-	__u32 top;   /* ended: behind all that was taken, holes or not */
 	__u32 high;  /* behind all that was ever written to the store */
-	struct dp_range ooo[DP_MAX_OOO];
+	__u64 tail;  /* chunk written last, + 1, << 32 | its index in `chunks`; 0: none */
 
 	/* the target's stream */
-	__u32 irs;
 	__u32 rcv_nxt;
 	__u32 ts_recent; /* last TSval of the target */
 	__u32 ts_val;	 /* highest TSval we sent */
 
-	/* loss: RFC 5681, 6298, 6675 */
-	struct dp_range sacked[DP_MAX_SACK];
-	__u32 recover;	 /* end of the recovery: nxt when the loss was found */
-	__u32 rtx;	 /* next byte to look at for resending */
-	__u32 budget;	 /* segments that may be resent without a SACK that shows them lost */
 	__u32 timed_seq; /* ACK above it ends the measurement */
 	__u32 srtt_us;	 /* scaled by 8 */
 	__u32 rttvar_us; /* scaled by 4 */
 	__u32 rto_ms;
 	__u64 timed_ns;
-	__u64 hole_ns; /* since when the client's stream has had its oldest hole */
 	__u64 due_ns; /* when the oldest unacknowledged byte times out; 0: nothing is outstanding */
-
-	__u64 opened_ns;
+	__u64 hole_ns; /* since when the client's stream has had its oldest hole */
 	__u64 seen_ns; /* last packet of the client, coarse: the target's keepalives prove nothing
 			*/
 	__u64 observed;
 	__u64 delivered;
-	__u32 resent;
 	__u32 ack_last; /* client's ACK at its last payload byte, for the join rule */
+
+	/* loss: RFC 5681, 6298, 6675 */
+	__u32 recover; /* end of the recovery: nxt when the loss was found */
+	__u32 rtx;     /* next byte to look at for resending */
+	__u32 budget;  /* segments that may be resent without a SACK that shows them lost */
+	__u32 resent;
+	__u32 top; /* ended: behind all that was taken, holes or not */
+	struct dp_range sacked[DP_MAX_SACK];
+	struct dp_range ooo[DP_MAX_OOO];
+
+	__u64 opened_ns;
+	__u32 isn;
+	__u32 irs;
+	__u16 mss_offer; /* what our SYN says */
+	__u8 pad[6];
 };
 
-/* Map `store`: hash of chunks. Chunk n of a shadow holds stream bytes n*DP_CHUNK .. */
+/*
+ * Map `store`: hash of dp_store_key, value: index into `chunks`. Chunk n of a shadow holds stream
+ * bytes n*DP_CHUNK .. The payload itself lies in an array, so that a look-up meets small rows, and
+ * a new chunk needs no initial content (a row of a hash is written as a whole).
+ */
 struct dp_store_key {
 	__u32 slot;
 	__u32 gen;
 	__u32 chunk; /* sequence number >> DP_CHUNK_SHIFT */
 };
 
-/*
- * The verifier bounds offset and length of a write each by itself, not their sum: with pieces
- * of at most DP_PIECE bytes and so much unused room behind the data, both bounds hold.
- */
+/* Map `chunks`: array. The last DP_PIECE bytes are never used: see store_piece(). */
 #define DP_PIECE 256
 struct dp_chunk {
 	__u8 data[DP_CHUNK + DP_PIECE];
+};
+
+/*
+ * Map `free_chunks`: stack of __u32, the chunks that were used and are free again.
+ * Map `fresh_chunks`: array[1], those that never were: attach need not fill a stack.
+ */
+struct dp_fresh {
+	struct bpf_spin_lock lock;
+	__u32 next;
+	__u32 limit; /* set by attach */
 };
 
 /* Map `scratch`: per-CPU array[1]; used only where bottom halves are off. */
