@@ -236,17 +236,26 @@ static __noinline __u32 do_expire(struct __sk_buff *skb, __u32 seconds)
 	return slot;
 }
 
-/* By the mapping's row, which follows the routes; its shadow's own after it was removed. */
-static __always_inline __u32 out_device(const struct dp_shadow *sh)
+/*
+ * By the mapping's row, which follows the routes; its shadow's own after it was removed. With the
+ * next hop named, the kernel does not look for a route for every packet.
+ */
+static __always_inline long send_out(const struct dp_shadow *sh)
 {
 	__u32 i = sh->key.mapping, t = sh->key.target;
 	struct dp_mapping *m = bpf_map_lookup_elem(&mappings, &i);
+	struct bpf_redir_neigh hop = {.nh_family = AF_INET};
 	struct dp_target *target;
 
 	if (!m || t >= m->n_targets)
-		return sh->oif;
+		return bpf_redirect_neigh(sh->oif, NULL, 0, 0);
 	target = target_at(m, t);
-	return target->address.w[3] == sh->address.w[3] ? target->oif : sh->oif;
+	if (target->address.w[3] != sh->address.w[3])
+		return bpf_redirect_neigh(sh->oif, NULL, 0, 0);
+	hop.ipv4_nh = target->nexthop;
+	if (!hop.ipv4_nh)
+		return bpf_redirect_neigh(target->oif, NULL, 0, 0);
+	return bpf_redirect_neigh(target->oif, &hop, sizeof(hop), 0);
 }
 
 SEC("tc")
@@ -295,7 +304,7 @@ int doppel_deliver(struct __sk_buff *skb)
 	/* Marks and priorities are the original's, and would choose its routes and queues. */
 	skb->mark = 0;
 	skb->priority = 0;
-	return bpf_redirect_neigh(out_device(sh), 0, 0, 0);
+	return send_out(sh);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

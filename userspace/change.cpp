@@ -47,6 +47,8 @@ std::string update_text(const std::string &name, const dp_mapping &was, const dp
     text += (text.empty() ? "" : "; ") + ("target " + Address{b.address}.text()) + " is reached ";
     if (a.oif != b.oif)
       text += "through another device ";
+    else if (a.nexthop != b.nexthop)
+      text += "by another next hop ";
     text += "from " + Address{b.shadow_addr}.text() + ", MTU " + std::to_string(b.mtu);
   }
   if (was.max_bps != is.max_bps)

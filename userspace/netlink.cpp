@@ -124,6 +124,10 @@ Route parse_route(const nlmsghdr *h) {
     case RTA_GATEWAY:
       r.gateway = v4_address(mnl_attr_get_payload(a));
       break;
+    case RTA_VIA:
+    case RTA_ENCAP:
+      r.plain = false;
+      break;
     case RTA_METRICS:
       parse_route_metrics(a, &r);
       break;

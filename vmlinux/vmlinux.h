@@ -60,6 +60,7 @@ enum {
 
 /* uapi/linux/if_ether.h, in.h, time.h */
 #define ETH_HLEN 14
+#define AF_INET 2
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86DD
 #define IPPROTO_TCP 6
@@ -203,6 +204,14 @@ struct bpf_sock {
 	__u32 dst_ip6[4];
 	__u32 state;
 	__s32 rx_queue_mapping;
+};
+
+struct bpf_redir_neigh {
+	__u32 nh_family;
+	union {
+		__be32 ipv4_nh;
+		__u32 ipv6_nh[4];
+	};
 };
 
 struct bpf_sock_tuple {

@@ -116,6 +116,7 @@ struct dp_port_val {
 struct dp_target {
 	struct dp_addr address;
 	struct dp_addr shadow_addr; /* this host's address toward the target */
+	__be32 nexthop;		    /* gateway, or the target itself; 0: the kernel is to find it */
 	__u32 oif;		    /* device that routes to the target */
 	__u16 port;		    /* host order; + dp_port_val.offset */
 	__u16 mtu;		    /* of the path to the target, bytes of IP packet */
@@ -450,7 +451,7 @@ enum dp_order_kind {
 static_assert(sizeof(struct dp_flow_key) == 40, "hash key without holes");
 static_assert(sizeof(struct dp_port_key) == 8, "hash key without holes");
 static_assert(sizeof(struct dp_store_key) == 12, "hash key without holes");
-static_assert(sizeof(struct dp_target) == 40, "layout is ABI");
+static_assert(sizeof(struct dp_target) == 44, "layout is ABI");
 static_assert(sizeof(struct dp_flow) == 40, "layout is ABI");
 static_assert(sizeof(struct dp_config) == 56, "layout is ABI");
 #endif
