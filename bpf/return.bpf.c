@@ -40,13 +40,15 @@ struct result {
 	struct shadow_rest rest;
 };
 
-/* RFC 9293, 3.10.7.4: the segment's text lies in our window, or right below it. */
+/*
+ * RFC 9293, 3.10.7.4: the segment's text lies in our window, or right below it. As one distance:
+ * what is 2^31 away is neither before nor after.
+ */
 static __always_inline bool acceptable(const struct dp_shadow *sh, const struct pkt *p)
 {
 	__u32 wnd = (__u32)DP_WINDOW << sh->rcv_wscale;
 
-	return (__s32)(p->seq - sh->rcv_nxt) <= (__s32)wnd &&
-	       (__s32)(sh->rcv_nxt - (p->seq + p->payload)) <= (__s32)wnd;
+	return p->seq + p->payload - (sh->rcv_nxt - wnd) <= 2 * wnd + p->payload;
 }
 
 static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct pkt *p,
@@ -232,8 +234,8 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 	/* RFC 5961, 5.2, with our whole stream as MAX.SND.WND: acknowledgements of what was never
 	 * sent, or lies far back, are forged.
 	 */
-	if (!(p->flags & TCP_ACK) || seq_after(p->ack, sh->nxt) ||
-	    (__s32)(sh->una - p->ack) > (__s32)DP_MAX_CAP) {
+	if (!(p->flags & TCP_ACK) ||
+	    p->ack - (sh->una - DP_MAX_CAP) > sh->nxt - sh->una + DP_MAX_CAP) {
 		r->event = DP_EVENT_unacceptable;
 		r->act = p->flags & TCP_ACK ? RET_ACK : RET_DROP;
 		return;

@@ -112,6 +112,9 @@ TEST_P(Foreign, ForgedSegmentsChangeNothing) {
       {"data far below the window", target_.segment(rcv - (64u << 20), PSH, "garbage").window(0)},
       {"FIN beyond the window", target_.segment(rcv + (64u << 20), FIN)},
       {"window update of long ago", target_.segment(rcv - (64u << 20), 0).window(0)},
+      {"window update from half the sequence space away",
+       target_.segment(rcv + (1u << 31), 0).window(0)},
+      {"ACK from half the sequence space away", target_.segment(rcv, 0).ack(una + (1u << 31))},
       {"timestamp from beyond the window",
        target_.segment(rcv + (64u << 20), 0).options(opt::linux_data(1u << 30, 1))},
   };
