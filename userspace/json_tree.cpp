@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/json_tree.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -110,6 +111,8 @@ public:
       what = what.substr(what.find(": ", column) + 2);
     else if (what.starts_with('[') && what.find("] ") != std::string::npos)
       what = what.substr(what.find("] ") + 2);
+    // The library quotes what it read, and escapes all control characters but one.
+    std::replace(what.begin(), what.end(), '\x7f', '?');
     fail(position == 0 ? 0 : position - 1, "not JSON: " + what,
          "a comma too many or too few before this place is the usual cause");
     return false;

@@ -74,6 +74,15 @@ TEST(JsonTree, SyntaxErrorsHaveLineAndColumn) {
   }
 }
 
+TEST(JsonTree, SyntaxErrorsQuoteNoControlCharacters) {
+  for (const char c : {'\x01', '\x1b', '\x7f'}) {
+    const auto t = parse_json_tree(std::string("{\"a") + c + "\" 1}", "f");
+    ASSERT_FALSE(t);
+    for (const char quoted : t.errors()[0].what)
+      EXPECT_TRUE(quoted >= 0x20 && quoted != 0x7f) << show_errors(t.errors());
+  }
+}
+
 TEST(JsonTree, NestingIsBounded) {
   const auto t = parse_json_tree(std::string(100'000, '['), "f");
   ASSERT_FALSE(t);
