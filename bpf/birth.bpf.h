@@ -140,8 +140,11 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 		/* The former connection drains on its own; its flow's place is the new one's. */
 		__u32 slot = flow->slot, gen = flow->gen;
 
-		if (!bpf_map_delete_elem(&flows, &key) && slot == DP_NO_SLOT)
-			l->waiting--;
+		if (flow_claim(flow, slot, gen, DP_SLOT_GONE)) {
+			bpf_map_delete_elem(&flows, &key);
+			if (slot == DP_NO_SLOT)
+				l->waiting--;
+		}
 		if (slot != DP_NO_SLOT &&
 		    leave_drain(skb, slot, gen, DP_LOST_superseded, DP_EXCLUDED_N))
 			leave_work(skb, slot, gen, l);

@@ -207,7 +207,7 @@ static __noinline __u32 do_expire(struct __sk_buff *skb, __u32 seconds)
 	struct dp_ledger *l;
 	struct dp_flow *flow;
 	__u64 seen;
-	__u32 slot;
+	__u32 slot, gen;
 
 	if (bpf_skb_load_bytes(skb, ETH_HLEN, &key, sizeof(key)))
 		return DP_NO_SLOT;
@@ -215,20 +215,23 @@ static __noinline __u32 do_expire(struct __sk_buff *skb, __u32 seconds)
 	if (!flow)
 		return DP_NO_SLOT;
 	slot = flow->slot;
+	gen = flow->gen;
 	seen = flow->seen_ns;
 	if (slot != DP_NO_SLOT) {
 		sh = shadow_at(slot);
 		if (!sh)
 			return DP_NO_SLOT;
 		seen = sh->seen_ns;
-		if (sh->gen != flow->gen) { /* not its shadow any more: left over */
-			bpf_map_delete_elem(&flows, &key);
+		if (sh->gen != gen) { /* not its shadow any more: left over */
+			if (flow_claim(flow, slot, gen, DP_SLOT_GONE))
+				bpf_map_delete_elem(&flows, &key);
 			return DP_NO_SLOT;
 		}
 	}
 	if (bpf_ktime_get_coarse_ns() - seen < seconds * 1000000000ull ||
-	    bpf_map_delete_elem(&flows, &key))
+	    !flow_claim(flow, slot, gen, DP_SLOT_GONE))
 		return DP_NO_SLOT;
+	bpf_map_delete_elem(&flows, &key);
 	l = ledger_cell(key.mapping, key.target);
 	if (l && slot == DP_NO_SLOT)
 		l->waiting--;

@@ -201,15 +201,17 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 	flow.gen = sh->gen;
 	flow.seen_ns = now;
 	flow.breaks = b->breaks;
-	/* Of two CPUs that open the same flow, the one whose delete or insert succeeds wins. The
+	/* Of two CPUs that open the same flow, the one whose claim or insert succeeds wins. The
 	 * caller's pointer to the old entry is void from here on.
 	 */
 	old = bpf_map_lookup_elem(&flows, &key);
-	if (old && (old->slot != DP_NO_SLOT || bpf_map_delete_elem(&flows, &key))) {
+	if (old && !flow_claim(old, DP_NO_SLOT, 0, DP_SLOT_GONE)) {
 		why = OPEN_RACE;
 	} else {
-		if (old)
+		if (old) {
+			bpf_map_delete_elem(&flows, &key);
 			l->waiting--;
+		}
 		why = 0;
 		if (bpf_map_update_elem(&flows, &key, &flow, BPF_NOEXIST))
 			why = bpf_map_lookup_elem(&flows, &key) ? OPEN_RACE

@@ -66,8 +66,10 @@ static __always_inline void leave_excluded(const struct pkt *p, const struct dp_
 {
 	ledger_exclude(l, flow->excluded, excluded_take(p, flow, 0, false));
 	flow->seen_ns = bpf_ktime_get_coarse_ns();
-	if ((p->flags & (TCP_FIN | TCP_RST)) && !bpf_map_delete_elem(&flows, key))
+	if ((p->flags & (TCP_FIN | TCP_RST)) && flow_claim(flow, DP_NO_SLOT, 0, DP_SLOT_GONE)) {
+		bpf_map_delete_elem(&flows, key);
 		l->waiting--;
+	}
 }
 
 /*
@@ -210,9 +212,9 @@ DP_GLOBAL int leave_shed(struct __sk_buff *skb, const struct pkt *p, __u32 which
 		flow->evidence = 1;
 		flow->push = push;
 		flow->turns = 0;
-		flow_pause(flow, 1000, 1);
-		flow->slot = DP_NO_SLOT;
-		l->waiting++;
+		flow_pause(flow, bpf_ktime_get_coarse_ns(), bpf_get_prandom_u32(), 1000, 1);
+		if (flow_claim(flow, slot, gen, DP_NO_SLOT))
+			l->waiting++;
 	}
 	leave_work(skb, slot, gen, l);
 	return 0;

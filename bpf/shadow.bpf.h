@@ -222,23 +222,50 @@ static __always_inline void shadow_release(struct dp_ledger *l, __u32 slot, __u3
 
 /*
  * No join for `times` pauses of so many ms, and up to twice as long: flows that broke together do
- * not come back together. Rounded up to DP_RETRY_NS.
+ * not come back together. Rounded up to DP_RETRY_NS. Pure: helpers called in here would cost the
+ * callers stack, of which doppel_return has none to spare on 6.1.
  */
-static __always_inline void flow_pause(struct dp_flow *flow, __u32 ms, __u32 times)
+static __always_inline void flow_pause(struct dp_flow *flow, __u64 now, __u32 dice, __u32 ms,
+				       __u32 times)
 {
-	__u64 pause = ms + bpf_get_prandom_u32() % (ms + 1);
-	__u32 at = (bpf_ktime_get_coarse_ns() + pause * times * NSEC_PER_MSEC) >> DP_RETRY_SHIFT;
+	__u64 pause = ms + dice % (ms + 1);
+	__u32 at = (now + pause * times * NSEC_PER_MSEC) >> DP_RETRY_SHIFT;
 
 	flow->retry = at + 1 ?: 1;
 }
 
-/* The flow of a shadow that ended is forgotten, or waits for a chance to join again. */
+/*
+ * Takes the flow from its shadow, or from those that wait (slot == DP_NO_SLOT), to be deleted or to
+ * wait. The end of the shadow and captures of the same flow may all want that at the same moment:
+ * who is told true does what follows from it. An entry that was claimed to be deleted stays so.
+ */
+static __always_inline bool flow_claim_locked(struct dp_flow *flow, __u32 slot, __u32 gen, __u32 to)
+{
+	if (flow->slot != slot || (slot != DP_NO_SLOT && flow->gen != gen))
+		return false;
+	flow->slot = to;
+	return true;
+}
+
+static __always_inline bool flow_claim(struct dp_flow *flow, __u32 slot, __u32 gen, __u32 to)
+{
+	bool mine;
+
+	bpf_spin_lock(&flow->lock);
+	mine = flow_claim_locked(flow, slot, gen, to);
+	bpf_spin_unlock(&flow->lock);
+	return mine;
+}
+
+/* The flow of a shadow that ended is forgotten, or (1) waits for a chance to join again. */
 DP_GLOBAL int shadow_unbind(__u32 slot, const struct shadow_rest *r, __s32 why)
 {
 	struct dp_shadow *sh = shadow_at(slot);
 	struct dp_flow_key key;
-	struct dp_ledger *l;
 	struct dp_flow *flow;
+	__u32 dice;
+	__u64 now;
+	bool mine;
 
 	if (!sh || !r)
 		return 0;
@@ -247,9 +274,16 @@ DP_GLOBAL int shadow_unbind(__u32 slot, const struct shadow_rest *r, __s32 why)
 	if (!flow || flow->slot != slot || flow->gen != r->gen)
 		return 0;
 	if (why < 0 || shadow_fin_placed(sh)) {
-		bpf_map_delete_elem(&flows, &key);
+		if (flow_claim(flow, slot, r->gen, DP_SLOT_GONE))
+			bpf_map_delete_elem(&flows, &key);
 		return 0;
 	}
+	dice = bpf_get_prandom_u32();
+	now = bpf_ktime_get_coarse_ns();
+	flow->excluded = DP_EXCLUDED_backoff;
+	flow->breaks = sh->breaks + (sh->breaks < 255);
+	flow->seen_ns = now;
+	flow_pause(flow, now, dice, cfg.backoff_ms, 1u << (sh->breaks < 3 ? sh->breaks : 3));
 	bpf_spin_lock(&flow->lock);
 	if (!flow->seen) { /* else leave_late() went on meanwhile */
 		flow->next = r->top;
@@ -259,17 +293,9 @@ DP_GLOBAL int shadow_unbind(__u32 slot, const struct shadow_rest *r, __s32 why)
 		flow->push = !!(sh->flags & DP_SH_PUSH);
 	}
 	flow->turns = 0;
+	mine = flow_claim_locked(flow, slot, r->gen, DP_NO_SLOT);
 	bpf_spin_unlock(&flow->lock);
-	flow->excluded = DP_EXCLUDED_backoff;
-	flow->breaks = sh->breaks + (sh->breaks < 255);
-	flow->seen_ns = bpf_ktime_get_coarse_ns();
-	flow_pause(flow, cfg.backoff_ms, 1u << (sh->breaks < 3 ? sh->breaks : 3));
-	flow->slot = DP_NO_SLOT;
-	l = ledger_cell(key.mapping, key.target);
-	ledger_exclude(l, DP_EXCLUDED_backoff, r->holes);
-	if (l)
-		l->waiting++;
-	return 0;
+	return mine;
 }
 
 /* After shadow_end_locked: counts, unbinds the flow, and releases. why < 0: a clean end. */
@@ -294,7 +320,10 @@ DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
 		pace_embryonic(sh->key.mapping, sh->key.target, -1);
 	/* A clean end leaves only what lay beyond a hole. */
 	ledger_lose(l, why < 0 ? DP_LOST_client_gap : why, r->pending);
-	shadow_unbind(slot, r, why);
+	if (shadow_unbind(slot, r, why) && l) {
+		ledger_exclude(l, DP_EXCLUDED_backoff, r->holes);
+		l->waiting++;
+	}
 	bpf_spin_lock(&sh->lock);
 	tidy = shadow_writer_done_locked(sh);
 	floor = sh->floor;

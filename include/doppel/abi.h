@@ -27,6 +27,7 @@
 #define DP_MAX_OOO	16		       /* ranges kept beyond a hole, per shadow */
 #define DP_MAX_SACK	8		       /* ranges the target reported, per shadow */
 #define DP_NO_SLOT	0xffffffffu
+#define DP_SLOT_GONE	0xfffffffeu
 
 /* IPv6, or IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2), so that one key serves both. */
 struct dp_addr {
@@ -151,8 +152,8 @@ struct dp_flow_key {
 };
 
 struct dp_flow {
-	struct bpf_spin_lock lock; /* guards next, ack, seen, evidence, push */
-	__u32 slot;		   /* into `shadows`, or DP_NO_SLOT: this flow has no shadow */
+	struct bpf_spin_lock lock; /* guards slot, next, ack, seen, evidence, push */
+	__u32 slot;		   /* into `shadows`; DP_NO_SLOT: waits; DP_SLOT_GONE: going */
 	__u32 gen;		   /* dp_shadow.gen that slot had when it was bound */
 	__u32 next;		   /* not mirrored: first sequence number not yet seen */
 	__u32 ack;     /* without a shadow: last ACK of the client at its last payload byte */
