@@ -141,13 +141,16 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 	target = target_at(m, t);
 	mss = target->mtu > DP_HEADERS ? target->mtu - DP_HEADERS : 536;
 
-	/* Identity first: the slot is nobody's until its state says so. */
+	/* Identity first: the slot is nobody's until its state says so. Its last part comes when
+	 * the flow is entered and counted: before that nothing of the target's can be for this
+	 * shadow.
+	 */
+	sh->oif = 0;
 	sh->key = key;
 	sh->address = target->address;
 	sh->shadow_addr = target->shadow_addr;
 	sh->target_port = b->target_port;
 	sh->shadow_port = bpf_htons(cfg.port_first + slot);
-	sh->oif = target->oif;
 
 	bpf_spin_lock(&sh->lock);
 	sh->gen = (sh->gen + 1) & 0x7fffffff; /* so that slot and gen fit a positive long */
@@ -221,6 +224,7 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 		bpf_spin_lock(&sh->lock);
 		sh->state = DP_TIME_WAIT; /* no flow leads here */
 		bpf_spin_unlock(&sh->lock);
+		sh->oif = target->oif;
 		bpf_map_push_elem(&free_slots, &slot, 0);
 		return why;
 	}
@@ -231,6 +235,7 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 		l->joined++;
 	else
 		l->opened++;
+	sh->oif = target->oif;
 	return 0;
 }
 

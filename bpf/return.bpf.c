@@ -410,7 +410,7 @@ static __always_inline int consume(struct __sk_buff *skb)
 	if (slot >= cfg.slots)
 		return TC_ACT_UNSPEC;
 	sh = shadow_at(slot);
-	if (!sh || sh->state == DP_CLOSED)
+	if (!sh || sh->state == DP_CLOSED || !sh->oif)
 		return TC_ACT_UNSPEC;
 	gen = sh->gen; /* before the identity, which changes after it */
 	if (p.saddr != sh->address.w[3] || p.sport != sh->target_port ||
