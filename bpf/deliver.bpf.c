@@ -145,12 +145,13 @@ static __always_inline void do_work(struct __sk_buff *skb, struct dp_shadow *sh,
 	__u32 burst = skb->len > DP_LARGE ? DP_LARGE_BURST : DP_BURST;
 	bool arm;
 
-	/* One trim for all the segments that are cloned from this carrier. */
-	if (skb->len > DP_OPT_OFF && bpf_skb_change_tail(skb, DP_OPT_OFF, 0))
-		return;
 	w.ledger = ledger_cell(sh->key.mapping, sh->key.target);
 	w.now = bpf_ktime_get_coarse_ns();
-	bpf_loop(burst, work_one, &w, 0);
+	/* One trim for all the segments that are cloned from this carrier. Where it fails, the
+	 * clock that do_poke() started must be watched all the same.
+	 */
+	if (skb->len <= DP_OPT_OFF || !bpf_skb_change_tail(skb, DP_OPT_OFF, 0))
+		bpf_loop(burst, work_one, &w, 0);
 	bpf_spin_lock(&sh->lock);
 	arm = shadow_open(sh) && shadow_arm_locked(sh);
 	bpf_spin_unlock(&sh->lock);
