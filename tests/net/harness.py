@@ -8,14 +8,14 @@ import sys
 import time
 import traceback
 
-from lab import doppel
+from lab import doppel, wait
 from lab.bpf import Neighbour
 from lab.host import Failed
 from lab.network import Lab
 from lab.scene import Scene
 
 MODES = ("tcx", "clsact")
-TIME_LIMIT = 240  # s for one case
+TIME_LIMIT = int(wait.patience(240))  # s for one case
 TOOLS = ("ip", "tc", "nft", "ethtool", "unshare", "nsenter", "setpriv", "memcached")
 _cases = []
 
@@ -61,7 +61,7 @@ class Env:
 
     def allow(self, seconds):
         """This case takes so many seconds more than others may."""
-        signal.alarm(TIME_LIMIT + int(seconds))
+        signal.alarm(TIME_LIMIT + int(wait.patience(seconds)))
 
     def lab(self, **options):
         made = Lab(**options)
@@ -129,22 +129,26 @@ def _run(one, obstacles):
     except Skip as e:
         return "SKIP", str(e)
     except Exception:
-        signal.alarm(60)
+        signal.alarm(int(wait.patience(60)))
         return "FAIL", traceback.format_exc() + env.diagnosis()
     finally:
         signal.alarm(0)
         env.close()
 
 
-def select(patterns):
-    """All cases whose name contains one of the patterns; "suite." means those of that suite."""
+def select(patterns, mode=None):
+    """All cases whose name contains one of the patterns; "suite." means those of that suite.
+
+    With a mode only those of this way to attach, and those that are about none."""
     def fits(name, pattern):
         return name.startswith(pattern) if pattern.endswith(".") else pattern in name
-    return [c for c in _cases if not patterns or any(fits(c.name, p) for p in patterns)]
+    return [c for c in _cases
+            if (not patterns or any(fits(c.name, p) for p in patterns))
+            and (mode is None or c.parameters.get("mode", mode) == mode)]
 
 
-def main(patterns, list_only=False):
-    chosen = select(patterns)
+def main(patterns, list_only=False, mode=None):
+    chosen = select(patterns, mode)
     if list_only:
         print("\n".join(c.name for c in chosen))
         return 0

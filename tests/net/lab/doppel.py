@@ -20,9 +20,10 @@ def binary():
 class Doppel:
     def __init__(self, host, attach_mode=None):
         self.host, self.attach_mode = host, attach_mode
+        self.under = []  # a command line that executes it
 
     def run(self, *arguments, check=True, timeout=60):
-        return self.host.run([binary(), *arguments], check=check, timeout=timeout)
+        return self.host.run([*self.under, binary(), *arguments], check=check, timeout=timeout)
 
     def attach(self, *options, check=True):
         mode = ["--attach-mode", self.attach_mode] if self.attach_mode else []
@@ -53,6 +54,7 @@ class Doppel:
 
         Gives up when nothing moved for `stuck` seconds: longer than several retransmission timeouts.
         """
+        timeout, stuck = wait.patience(timeout), wait.patience(stuck)
         start = moved = time.monotonic()
         last = None
         while True:

@@ -9,6 +9,8 @@ import struct
 import time
 from collections import deque
 
+from . import wait
+
 FINAL = re.compile(rb"(?:^|\n)(?:STORED|DELETED|NOT_FOUND|END)\r(?=\n)")
 RECEIVE = 1 << 18
 
@@ -39,7 +41,7 @@ class Engine:
                            (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 
     def open(self, connection):
-        connection.socket = socket.create_connection((self.address, self.port), 20)
+        connection.socket = socket.create_connection((self.address, self.port), wait.patience(20))
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.socket.setblocking(False)
         self.selector.register(connection.socket, selectors.EVENT_READ, connection)

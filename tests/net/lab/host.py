@@ -58,7 +58,7 @@ class Host:
             start_new_session=self.persistent)
         self.pid = self._holder.pid
         if self._holder.stdout.readline() != "ready\n":
-            self._holder.wait(5)
+            self._holder.wait(wait.patience(5))
             raise Failed(f"cannot make host {self.name}: namespaces or mounts are not permitted")
         self._holder.stdout.close()
         self.run(["ip", "link", "set", "lo", "up"])
@@ -80,6 +80,7 @@ class Host:
 
     def run(self, argv, check=True, timeout=60, stdin=None):
         """Runs a command to its end; its output is text in .stdout and .stderr."""
+        timeout = wait.patience(timeout)
         try:
             done = subprocess.run(self.prefix() + [str(a) for a in argv], text=True, input=stdin,
                                   capture_output=True, timeout=timeout, check=False)
@@ -124,7 +125,7 @@ class Host:
         return box["value"]
 
     def connect(self, address, port, timeout=10.0):
-        return self.in_netns(lambda: socket.create_connection((address, port), timeout))
+        return self.in_netns(lambda: socket.create_connection((address, port), wait.patience(timeout)))
 
     def ifindex(self, device="eth0"):
         return self.in_netns(socket.if_nametoindex, device)
@@ -184,6 +185,6 @@ class Host:
                         stream.close()
                     except BrokenPipeError:
                         pass  # what was buffered for a process that is gone
-            child.wait(10)
+            child.wait(wait.patience(10))
         if not self._holder:
             wait.until(lambda: not os.path.exists(f"/proc/{self.pid}"), f"{self.name} to go", 10)

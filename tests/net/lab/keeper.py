@@ -64,13 +64,13 @@ class Keeper:
         self.ended(0)
 
     def ended(self, code):
-        got = self.process.wait(20)
+        got = self.process.wait(wait.patience(20))
         assert got == code, f"the keeper ended with {got} instead of {code}:\n{self.said()}"
 
     def kill(self):
         """As a crash would: nothing of the data plane may notice."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(wait.patience(10))
 
     def cpu_ms(self):
         """What it has used so far, all threads, to the nanosecond that the scheduler knows."""
@@ -105,6 +105,14 @@ class File:
         with open(new, "w", encoding="utf-8") as f:
             f.write(text)
         os.rename(new, self.path)
+
+
+def unit_capabilities():
+    """Those of the systemd unit and no other, as setpriv writes it."""
+    with open(os.path.join(doppel.REPOSITORY, "tools", "doppel.service"), encoding="ascii") as f:
+        line = next(line for line in f if line.startswith("CapabilityBoundingSet="))
+    names = line.split("=")[1].split()
+    return ",".join(["-all", *("+" + name.removeprefix("CAP_").lower() for name in names)])
 
 
 def keep(scene, mapping=None, **settings):

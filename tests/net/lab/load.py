@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+from .wait import patience
+
 CLIENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "load_client.py")
 
 
@@ -13,7 +15,7 @@ class Load:
     """One load, of one or more processes. Options are those of load_client.py."""
 
     def __init__(self, lab, kind, processes=1, wait=False, deadline=120, **options):
-        self.deadline = deadline
+        self.deadline = deadline = patience(deadline)
         self.children = []
         options.setdefault("address", lab.source.address)
         options["deadline"] = deadline
@@ -34,7 +36,7 @@ class Load:
             for child in self.children:
                 line = child.stdout.readline()
                 if line != "ready\n":
-                    raise AssertionError(f"load client: {line}{child.communicate(timeout=10)[1]}")
+                    raise AssertionError(f"load client: {line}{child.communicate(timeout=patience(10))[1]}")
 
     def go(self):
         """Lets a load that was started with wait=True begin."""
@@ -50,7 +52,7 @@ class Load:
         total = {"sent": 0, "received": 0, "commands": 0, "connections": 0, "seconds": 0.0,
                  "errors": [], "latency_us": {}}
         for child in self.children:
-            out, err = child.communicate(timeout=self.deadline + 30)
+            out, err = child.communicate(timeout=self.deadline + patience(30))
             if child.returncode != 0:
                 raise AssertionError(f"load client: exit code {child.returncode}\n{err}")
             one = json.loads(out.splitlines()[-1])

@@ -45,7 +45,7 @@ class Server:
 
     def kill(self):
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(wait.patience(10))
         wait.until(lambda: not self.host.listens(self.port), "the port to close")
 
 

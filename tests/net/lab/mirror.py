@@ -32,7 +32,7 @@ class Sampler:
 
     def __exit__(self, kind, *_):
         self._over.set()
-        self._thread.join(30)
+        self._thread.join(wait.patience(30))
         if kind is None:
             assert not self.wrong, "; ".join(self.wrong)
 

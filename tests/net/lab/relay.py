@@ -13,6 +13,8 @@ import socket
 import threading
 import time
 
+from . import wait
+
 ETH_P_IP = 0x0800
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
 
@@ -84,6 +86,6 @@ numgen random mod 1000 < {per_mille} fwd to "detour"
     def close(self):
         self.lab.heal("detour")
         self._over.set()
-        self._thread.join(5)
+        self._thread.join(wait.patience(5))
         self.socket.close()
         self.lab.switch.run(["ip", "link", "del", "detour"])

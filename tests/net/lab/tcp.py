@@ -4,6 +4,8 @@
 import socket
 import struct
 
+from . import wait
+
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ, TCP_TIMESTAMP = 19, 20, 21, 24
 TCP_RECV_QUEUE, TCP_SEND_QUEUE = 1, 2
 
@@ -13,7 +15,7 @@ def connect(host, address, port=11211, own_port=None, isn=None, receive=None, ke
     """A connected socket of the host. isn: the number of its SYN, as TCP_REPAIR allows (tcp(7))."""
     def make():
         s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        s.settimeout(timeout)
+        s.settimeout(wait.patience(timeout))
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)

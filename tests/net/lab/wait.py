@@ -1,7 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for conditions, always with a deadline."""
+"""Waiting for conditions, always with a deadline.
 
+DOPPEL_TEST_SLOWNESS=N is for a machine that is N times slower than those that the tests were written on,
+such as an emulated one: they wait N times as long, and send an N-th where the amount is not the point.
+"""
+
+import os
 import time
+
+SLOWNESS = float(os.environ.get("DOPPEL_TEST_SLOWNESS", 1))
+
+
+def patience(seconds):
+    """How long that is on this machine."""
+    return seconds * SLOWNESS
+
+
+def amount(count, least=1):
+    """How much of that this machine does in the same time, but so much at least."""
+    return max(min(count, least), round(count / SLOWNESS))
 
 
 class Timeout(AssertionError):
@@ -10,6 +27,7 @@ class Timeout(AssertionError):
 
 def until(condition, what, timeout=10.0, interval=0.02):
     """Returns the first true value of condition(); raises Timeout, naming `what`, after `timeout` s."""
+    timeout = patience(timeout)
     deadline = time.monotonic() + timeout
     while True:
         value = condition()
@@ -22,6 +40,7 @@ def until(condition, what, timeout=10.0, interval=0.02):
 
 def settled(sample, what, quiet=0.3, timeout=10.0, interval=0.05):
     """Waits until sample() has returned the same value for `quiet` seconds, and returns it."""
+    quiet, timeout = patience(quiet), patience(timeout)
     deadline = time.monotonic() + timeout
     value, since = sample(), time.monotonic()
     while time.monotonic() - since < quiet:
