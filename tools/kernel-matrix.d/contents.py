@@ -2,6 +2,7 @@
 """What goes into the guest's root: tools of this machine, the suites, and what was built."""
 
 import pathlib
+import shlex
 import subprocess
 
 import rootfs
@@ -14,11 +15,11 @@ GUEST = HERE / "guest"
 MODULES = """
     veth bridge dummy 8021q tcp_diag
     sch_ingress cls_bpf act_bpf cls_u32 cls_matchall act_mirred act_gact sch_netem sch_fq sch_prio
-    nf_tables nft_numgen nft_limit nft_reject_ipv4
+    nf_tables nft_numgen nft_limit nft_reject_ipv4 nft_fwd_netdev inet_diag
 """.split()
 
-# busybox has applets of some of these names, which lack options that the lab uses.
-LAB_TOOLS = "memcached ethtool nft setpriv hostname mount sleep".split()
+# busybox has applets of some of these names, which lack options that the tests use.
+TOOLS = "ip tc ss nft ethtool bpftool nsenter unshare setpriv hostname mount sleep memcached".split()
 
 # The interpreter of the system, not one that its user put before it: its library is in one place.
 PYTHON = pathlib.Path("/usr/bin/python3")
@@ -35,10 +36,12 @@ class Contents:
         self.work = work
         self.root = rootfs.RootFs()
         self.root.program("busybox", "usr/bin/busybox")
-        self.root.symlink("usr/bin/sh", "busybox")
-        for tool in "ip tc bpftool nsenter unshare".split():
+        # Not busybox's shell, which prefers its own applets to the programs of these names.
+        self.root.program("dash")
+        self.root.symlink("usr/bin/sh", "dash")
+        for tool in TOOLS:
             self.root.program(tool)
-        self.root.program(self._compiled("prog-load", ["-lbpf"]), "km/prog-load")
+        self.root.program(prog_load(work), "km/prog-load")
         self.root.copy(GUEST / "init", "init")
         self.root.copy(GUEST / "lib.sh", "km/lib.sh")
         self.root.directory("km/objects")
@@ -49,45 +52,36 @@ class Contents:
     def add_object(self, file):
         self.root.copy(file, f"km/objects/{file.name}")
 
-    def add_doppel(self, binary):
-        self.root.program(binary, "km/doppel")
-
-    def add_bpf_tests(self, binary):
-        self.root.program(binary, "km/bpf-tests")
+    def add_program(self, binary, name):
+        """What was built here, without what only a debugger reads."""
+        stripped = self.work / f"{binary.name}.stripped"
+        subprocess.run(["strip", "--strip-debug", "-o", str(stripped), str(binary)], check=True)
+        self.root.program(stripped, name)
+        stripped.unlink()
 
     def add_lab(self):
-        """tests/net/lab, and what it needs: Python and the tools that it calls."""
-        for tool in LAB_TOOLS:
-            self.root.program(tool)
+        """tests/net as it lies in the tree, and Python."""
         # memcached -u root looks it up
         self.root.write("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
         self.root.write("etc/group", b"root:x:0:\n")
-        for file in sorted((TREE / "tests/net/lab").glob("*.py")):
-            self.root.copy(file, f"km/lab/{file.name}")
+        files = [TREE / "tools/doppel.service", *(TREE / "tests/net").rglob("*.py"), TREE / "tests/net/run"]
+        for file in files:
+            self.root.copy(file, f"km/tree/{file.relative_to(TREE)}")
         self.root.copy(GUEST / "report.py", "km/report.py")
         self._add_python()
 
-    def save(self, kernel, suites, shell):
+    def save(self, kernel, config):
+        """`config`: {name: value}, for the guest's shell."""
         chain = kernel.module_chain(MODULES)
         for name, image in chain:
             self.root.write(f"km/modules/{name}.ko", image)
         self.root.write("km/modules/order", "".join(f"{name}\n" for name, _ in chain).encode())
-        config = f"KM_KERNEL={kernel.name}\nKM_SUITES='{' '.join(suites)}'\nKM_SHELL={int(shell)}\n"
-        self.root.write("km/config", config.encode())
+        config = {"KM_KERNEL": kernel.name, **config}
+        lines = [f"{name}={shlex.quote(str(value))}\n" for name, value in config.items()]
+        self.root.write("km/config", "".join(lines).encode())
         archive = self.work / f"{kernel.name}.cpio"
         self.root.save(archive)
         return archive
-
-    def _compiled(self, name, flags):
-        """A program of the guest's own, compiled anew only when something of it changed."""
-        source = GUEST / f"{name}.cpp"
-        binary = self.work / name
-        parts = [source, *(TREE / "include/doppel").iterdir()]
-        if not binary.exists() or binary.stat().st_mtime < max(p.stat().st_mtime for p in parts):
-            command = ["c++", "-std=c++20", "-O2", "-Wall", "-Wextra", "-Werror"]
-            command += [f"-I{TREE / 'include'}", "-o", binary, source, *flags]
-            subprocess.run([str(word) for word in command], check=True)
-        return binary
 
     def _add_python(self):
         real = PYTHON.resolve()
@@ -104,3 +98,16 @@ class Contents:
                 self.root.linked(file, str(file))
             else:
                 self.root.copy(file)
+
+
+def prog_load(work):
+    """The loader of single programs, compiled anew only when something of it changed."""
+    source = GUEST / "prog-load.cpp"
+    binary = work / "prog-load"
+    parts = [source, *(TREE / "include/doppel").iterdir()]
+    if not binary.exists() or binary.stat().st_mtime < max(p.stat().st_mtime for p in parts):
+        work.mkdir(parents=True, exist_ok=True)
+        command = ["c++", "-std=c++20", "-O2", "-Wall", "-Wextra", "-Werror"]
+        command += [f"-I{TREE / 'include'}", "-o", binary, source, "-lbpf"]
+        subprocess.run([str(word) for word in command], check=True)
+    return binary

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 ARGUMENTS = (
-    "-accel tcg -cpu max -smp 2 -m 1G -nodefaults -no-user-config -nic none -display none -no-reboot"
+    "-accel tcg -cpu max -smp 2 -m 3G -nodefaults -no-user-config -nic none -display none -no-reboot"
 ).split()
 
 # panic=-1 with -no-reboot ends the emulator at once. Emulated, and beside other load, a

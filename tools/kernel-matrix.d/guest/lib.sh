@@ -38,13 +38,41 @@ wait_for() {
 
 # A suite runs in a process of its own, so that it cannot end process 1 and so the kernel.
 suite() {
-	case $1 in
-	*.py) python3 -B "/km/suites/$1" ;;
-	*) (
-		# shellcheck source=/dev/null
-		. "/km/suites/$1"
-	) ;;
-	esac || fail "suite $1" "ended with exit code $?"
+	suite_begin=$(cut -d. -f1 /proc/uptime)
+	if [ -e "/km/suites/$1.py" ]; then
+		python3 -B "/km/suites/$1.py"
+	else
+		(
+			# shellcheck source=/dev/null
+			. "/km/suites/$1"
+		)
+	fi || fail "suite $1" "ended with exit code $?"
+	note "suite $1: $(($(cut -d. -f1 /proc/uptime) - suite_begin)) s"
+}
+
+# gtest NAME PROGRAM FILTER: a GoogleTest program. Its "[  OK ] name" and so on become lines of the
+# report as they come; what a test printed since its "[ RUN ]" tells why it failed or was skipped.
+gtest() {
+	gtest_log=/tmp/results/$1.log
+	{
+		"$2" --gtest_color=no --gtest_filter="$3" 2>&1
+		echo $? >"/tmp/$1.code"
+	} | tee "$gtest_log" | awk -v suite="$1" '
+		function tell(kind) {
+			sub(/,$/, "", $4)
+			gsub(/\t/, " ", said)
+			print kind "\t" suite " " $4 (kind == "pass" ? "" : "\t" substr(said, 1, 600))
+			fflush()
+		}
+		/^\[ RUN / { said = ""; next }
+		/^\[ +OK \]/ { tell("pass"); next }
+		/^\[ +SKIPPED \].*ms\)$/ { tell("skip"); next }
+		/^\[ +FAILED +\].*ms\)$/ { tell("fail"); next }
+		{ said = said $0 " " }
+	' >&3
+	# a crash leaves no line of its own; exit code 1 means failed tests, which have one
+	[ "$(cat "/tmp/$1.code")" -le 1 ] ||
+		fail "$1" "exit code $(cat "/tmp/$1.code"): $(tail -n 3 "$gtest_log")"
 }
 
 # What the kernel says of itself when something of it broke, whoever noticed.

@@ -7,17 +7,17 @@ import os
 import subprocess
 import sys
 
-sys.path[:0] = ["/km"]
+sys.path[:0] = ["/km", "/km/tree/tests/net"]
 
 from lab import health, memcached, snapshot, wait  # noqa: E402
 from lab.network import Lab  # noqa: E402
 from report import check, no, note, raw  # noqa: E402
 
-DOPPEL = "/km/doppel"
+DOPPEL = "/km/tree/build/doppel"
 PORT = 11211
 SETS, CONNECTIONS = 100, 10
 BIG = 100_000  # several of these are many segments, so GRO and the target's window matter
-MODES = {"6.1": ["clsact"]}.get(os.environ["KM_KERNEL"], ["tcx", "clsact"])
+MODES = os.environ["KM_MODES"].split()
 
 
 def value(number):

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which suites run, and what of them."""
+
+import shlex
+
+SUITES = ("load", "mirror", "bpf", "rim", "net")
+WHOLE_ONLY = ("load", "mirror")
+
+# What CI runs, in about a minute for each kernel: what packets do to the data plane, but for
+# timeouts; one full circle of user space; and real traffic.
+QUICK = {
+    "load": [],
+    "bpf": [f"Modes/{name}.*" for name in
+            "Handshake Data Stream Close Join Loss Window Wrap Offload Untouched".split()],
+    "rim": ["Mode/BothModes.DetachRestoresTheHost/*"],
+    "net": ["load.distinct_sets"],
+}
+
+WITHOUT_TCX = ("6.1",)
+
+
+class Unknown(Exception):
+    """No suite is called that."""
+
+
+def everything():
+    return {suite: [] for suite in SUITES}
+
+
+def quick():
+    return {suite: list(selections) for suite, selections in QUICK.items()}
+
+
+def parse(words):
+    """Of SUITE and SUITE=SELECTION: {suite: selections}."""
+    chosen = {}
+    for word in words:
+        suite, _, what = word.partition("=")
+        if suite not in SUITES or (what and suite in WHOLE_ONLY):
+            raise Unknown(f"{word}: there are the suites {' '.join(SUITES)}, "
+                          f"all but {' and '.join(WHOLE_ONLY)} with a selection")
+        chosen.setdefault(suite, [])
+        if what:
+            chosen[suite].append(what)
+    return {suite: chosen[suite] for suite in SUITES if suite in chosen}
+
+
+def for_guest(kernel, chosen):
+    """The guest's configuration. Selections are words for its shell."""
+    tcx = kernel not in WITHOUT_TCX
+
+    def gtest(suite):
+        return (":".join(chosen.get(suite, [])) or "*") + ("" if tcx else "-*tcx*:*Tcx*")
+
+    return {
+        "KM_SUITES": " ".join(chosen),
+        "KM_MODES": "tcx clsact" if tcx else "clsact",
+        "KM_BPF": gtest("bpf"),
+        "KM_RIM": gtest("rim"),
+        "KM_NET": shlex.join(chosen.get("net", [])),
+    }
