@@ -127,7 +127,7 @@ Status check_nothing_attached(Rtnl &nl, const Pins &pins) {
 } // namespace
 
 Result<std::vector<std::string>> attach(const Plan &plan, const Config &config) {
-  if (auto s = require_privileges("attach"); !s)
+  if (auto s = require_privileges("attach", true); !s)
     return s.errors();
   auto nl = Rtnl::open();
   if (!nl)

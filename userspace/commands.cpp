@@ -9,6 +9,7 @@
 #include <iostream>
 
 #include "userspace/commands.h"
+#include "userspace/pins.h"
 #include "userspace/plan.h"
 #include "userspace/render.h"
 #include "userspace/rim.h"
@@ -76,6 +77,9 @@ int attach_command(const Options &o) {
   const Result<Config> config = configuration(o);
   if (!config)
     return fail(config.errors(), o.json);
+  // First of all: without them the host looks poorer than it is.
+  if (const Status s = require_privileges("attach", true); !s)
+    return fail(s.errors(), o.json);
   const Result<HostView> host = view_host(*config);
   if (!host)
     return fail(host.errors(), o.json);

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/hooks.h"
 
+#include <bpf/bpf.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <set>
 
 #include "doppel/names.h"
 #include "userspace/clsact.h"
+#include "userspace/pins.h"
 #include "userspace/tcx.h"
 
 namespace doppel {
@@ -19,9 +22,29 @@ constexpr char kMadeQdisc[] = "+clsact";
 
 bool is_ours(const std::string &name) { return name.rfind(DP_PROG_PREFIX, 0) == 0; }
 
+// Ours are known by their pins, which needs no more than the rest of doppel; who may see others'
+// programs knows ours by their name as well, also where the pins are gone.
+std::string name_of(uint32_t prog_id) {
+  if (auto pins = Pins::locate())
+    for (const std::string &path : pins->progs())
+      if (Fd prog = open_pin(path); prog && program_id(prog.get()) == prog_id)
+        return path.substr(path.rfind('/') + 1);
+  return program_name(prog_id);
+}
+
+// 0 or errno.
+int end_link(uint32_t link_id) {
+  LinkInfo info;
+  if (auto pins = Pins::locate())
+    for (const std::string &path : pins->links())
+      if (Fd link = open_pin(path); link && link_info(link.get(), &info) && info.id == link_id)
+        return bpf_link_detach(link.get()) && errno != ENOLINK ? errno : 0;
+  return detach_link(link_id);
+}
+
 HookEntry from_tcx(const Hook &hook, const TcxEntry &t) {
   HookEntry e{hook, {}, 0, 0, false};
-  e.row.program = program_name(t.prog_id);
+  e.row.program = name_of(t.prog_id);
   e.row.mechanism = "tcx";
   e.row.prog_id = t.prog_id;
   e.row.link_id = t.link_id;
@@ -38,7 +61,7 @@ HookEntry from_filter(const Hook &hook, const Filter &f) {
     e.row.program = f.kind + " filter";
     return e;
   }
-  e.row.program = program_name(f.prog_id);
+  e.row.program = name_of(f.prog_id);
   if (e.row.program.empty())
     e.row.program = f.name.substr(0, f.name.find('+'));
   e.made_qdisc = is_ours(f.name) && f.name.ends_with(kMadeQdisc);
@@ -78,7 +101,7 @@ Result<std::vector<HookEntry>> list_hook(Rtnl &nl, const Hook &hook) {
     e.row.position = ++position;
     e.row.ours = is_ours(e.row.program);
     if (e.row.program.empty())
-      e.row.program = "?";
+      e.row.program = kNoName;
   }
   return entries;
 }
@@ -105,7 +128,7 @@ Status remove_entry(Rtnl &nl, const HookEntry &e) {
     Filter f{e.row.priority, e.row.handle, e.chain, e.protocol, "bpf", {}, e.row.prog_id};
     return remove_filter(nl, e.hook.ifindex, e.hook.device, e.hook.direction, f);
   }
-  if (int err = detach_link(e.row.link_id))
+  if (int err = end_link(e.row.link_id))
     return sys_error(e.hook.text(), "cannot detach " + e.row.program, err);
   return Unit{};
 }

@@ -20,6 +20,9 @@ struct Hook {
 };
 
 // A program found on a hook.
+// Stands for the name of a program that could not be read.
+inline constexpr char kNoName[] = "?";
+
 struct HookEntry {
   Hook hook;
   HookRow row;

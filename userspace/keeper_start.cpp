@@ -110,7 +110,7 @@ Status Keeper::start() {
   if (!config)
     return config.errors();
   config_ = std::move(*config);
-  if (auto s = require_privileges("run"); !s)
+  if (auto s = require_privileges("run", true); !s)
     return s;
   sigset_t mask;
   sigemptyset(&mask);

@@ -3,10 +3,12 @@
 
 #include <bpf/bpf.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
@@ -60,6 +62,14 @@ bool still_there(int fd, const std::string &path) {
          held.st_dev == named.st_dev && held.st_ino == named.st_ino;
 }
 
+uint64_t effective_capabilities() {
+  std::ifstream status("/proc/thread-self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.rfind("CapEff:", 0) == 0)
+      return std::strtoull(line.c_str() + 7, nullptr, 16);
+  return 0;
+}
+
 } // namespace
 
 RimOptions &rim_options() {
@@ -67,22 +77,29 @@ RimOptions &rim_options() {
   return options;
 }
 
-Status require_privileges(const std::string &command) {
-  uint64_t effective = 0;
-  std::ifstream status("/proc/thread-self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.rfind("CapEff:", 0) == 0)
-      effective = std::strtoull(line.c_str() + 7, nullptr, 16);
-  // Numbers of linux/capability.h. CAP_SYS_ADMIN: BPF_*_GET_FD_BY_ID, which tells ours from
-  // others' by name, asks for it even where CAP_BPF is given.
-  const std::pair<unsigned, const char *> wanted[] = {{12, "CAP_NET_ADMIN"}, {21, "CAP_SYS_ADMIN"}};
-  std::string missing;
-  for (auto [bit, name] : wanted)
-    if (!(effective >> bit & 1))
-      missing += (missing.empty() ? "" : " and ") + std::string(name);
+bool may_see_others() { return effective_capabilities() >> CAP_SYS_ADMIN & 1; }
+
+Status require_privileges(const std::string &command, bool loads) {
+  // CAP_SYS_ADMIN includes what CAP_BPF and CAP_PERFMON were split off from it (bpf_capable(),
+  // perfmon_capable()). CAP_PERFMON: the verifier lets no other program keep pointers in maps.
+  const struct {
+    int bit;
+    const char *name;
+    bool in_sys_admin, wanted;
+  } all[] = {{CAP_NET_ADMIN, "CAP_NET_ADMIN", false, true},
+             {CAP_BPF, "CAP_BPF", true, true},
+             {CAP_PERFMON, "CAP_PERFMON", true, loads}};
+  const uint64_t effective = effective_capabilities();
+  std::vector<std::string> missing;
+  for (const auto &one : all)
+    if (one.wanted && !(effective >> one.bit & 1) && !(one.in_sys_admin && may_see_others()))
+      missing.push_back(one.name);
   if (missing.empty())
     return Unit{};
-  return Error{"doppel " + command, "not permitted: this process lacks " + missing,
+  std::string list = missing.front();
+  for (size_t i = 1; i < missing.size(); i++)
+    list += (i + 1 < missing.size() ? ", " : " and ") + missing[i];
+  return Error{"doppel " + command, "not permitted: this process lacks " + list,
                "run it as root: sudo doppel " + command};
 }
 
@@ -108,7 +125,22 @@ Result<Pins> Pins::locate() {
   auto bpffs = find_bpffs();
   if (!bpffs)
     return bpffs.errors();
-  return Pins(*bpffs);
+  Pins pins(*bpffs);
+  if (auto s = pins.check_owner(); !s)
+    return s.errors();
+  return pins;
+}
+
+Status Pins::check_owner() const {
+  struct stat st;
+  if (::lstat(top_.c_str(), &st))
+    return Unit{}; // nothing there yet, or not for our eyes: who opens it will say so
+  if (S_ISDIR(st.st_mode) && (st.st_uid == 0 || st.st_uid == ::geteuid()) && !(st.st_mode & 022))
+    return Unit{};
+  return Error{top_,
+               "belongs to user " + std::to_string(st.st_uid) +
+                   " or is writable by others, who could put anything there",
+               "look what it is, then rm -r " + top_};
 }
 
 std::string Pins::link(const std::string &prog, uint32_t ifindex, bool ingress) const {
@@ -122,6 +154,7 @@ bool Pins::exist() const {
 }
 
 std::vector<std::string> Pins::links() const { return entries(dir_ + "/" DP_PIN_LINKS); }
+std::vector<std::string> Pins::progs() const { return entries(dir_ + "/" DP_PIN_PROGS); }
 std::vector<std::string> Pins::maps() const { return entries(dir_ + "/" DP_PIN_MAPS); }
 
 std::vector<std::string> Pins::other_versions() const {
@@ -141,9 +174,11 @@ Result<Fd> Pins::lock() const {
     if (!dir && errno != ENOENT)
       return sys_error(top_, "cannot be opened", errno);
     if (dir && ::flock(dir.get(), LOCK_EX | LOCK_NB) == 0) {
-      if (still_there(dir.get(), top_))
-        return dir;
-      continue;
+      if (!still_there(dir.get(), top_))
+        continue;
+      if (auto s = check_owner(); !s) // since locate()
+        return s.errors();
+      return dir;
     }
     if (dir && errno != EWOULDBLOCK && errno != EINTR)
       return sys_error(top_, "cannot be locked", errno);

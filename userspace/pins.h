@@ -11,8 +11,12 @@
 
 namespace doppel {
 
-// Root, or the capabilities that bpf(2) and rtnetlink want. Names what is missing.
-Status require_privileges(const std::string &command);
+// Root, or the capabilities that bpf(2) and rtnetlink want. Names what is missing. `loads`: the
+// command gives programs to the verifier.
+Status require_privileges(const std::string &command, bool loads = false);
+
+// What others' programs are called is told to this capability only (BPF_PROG_GET_FD_BY_ID).
+bool may_see_others();
 
 // Mount point of bpffs: rim_options().bpffs, else $DOPPEL_BPFFS, else /sys/fs/bpf, else the first
 // one in /proc/self/mounts. An error tells how to mount one.
@@ -20,7 +24,8 @@ Result<std::string> find_bpffs();
 
 class Pins {
 public:
-  // Touches nothing. Fails without bpffs.
+  // Touches nothing. Fails without bpffs, and where top() is somebody else's: anybody may make a
+  // directory in bpffs, whose root usually is like /tmp.
   static Result<Pins> locate();
 
   const std::string &top() const { return top_; } // <bpffs>/doppel
@@ -32,11 +37,13 @@ public:
 
   bool exist() const;                              // anything of this ABI
   std::vector<std::string> links() const;          // paths
+  std::vector<std::string> progs() const;          // paths
   std::vector<std::string> maps() const;           // paths
   std::vector<std::string> other_versions() const; // "v2", pinned by another doppel
 
   // Exclusive lock on top(), which is created. Waits for a few seconds, then fails.
   Result<Fd> lock() const;
+  Status check_owner() const;
   Status make_directories() const;
   Status pin(int fd, const std::string &path) const;
   // Removes everything of this ABI, and top() if nothing of another version is left there.

@@ -65,7 +65,9 @@ void judge_order(const std::vector<HookEntry> &entries, const std::string &hook,
   uint32_t return_at = 0, capture_at = 0;
   for (const auto &e : entries) {
     if (!e.row.ours) {
-      before += (before.empty() ? "" : ", ") + e.row.program;
+      before +=
+          (before.empty() ? "" : ", ") +
+          (e.row.program == kNoName ? "program " + std::to_string(e.row.prog_id) : e.row.program);
       continue;
     }
     if (!before.empty())
@@ -81,6 +83,7 @@ void judge_order(const std::vector<HookEntry> &entries, const std::string &hook,
 
 Status describe_hooks(Rtnl &nl, const Meta &meta, const Pins &pins, StatusView *view) {
   std::set<std::pair<uint32_t, dp_direction>> seen;
+  bool nameless = false;
   for (const auto &p : meta.programs) {
     if (!seen.insert({p.what.ifindex, p.what.hook}).second)
       continue;
@@ -88,6 +91,8 @@ Status describe_hooks(Rtnl &nl, const Meta &meta, const Pins &pins, StatusView *
     std::vector<HookEntry> present = entries ? *entries : std::vector<HookEntry>{};
     for (const auto &e : present)
       view->hooks.push_back(e.row);
+    nameless |= std::any_of(present.begin(), present.end(),
+                            [](const HookEntry &e) { return e.row.program == kNoName; });
     judge_order(present, hook_name(p.what), view);
     for (const auto &q : meta.programs) {
       if (q.what.ifindex != p.what.ifindex || q.what.hook != p.what.hook)
@@ -98,6 +103,9 @@ Status describe_hooks(Rtnl &nl, const Meta &meta, const Pins &pins, StatusView *
         view->missing.push_back(absence(nl, q, pins));
     }
   }
+  if (nameless && !may_see_others())
+    view->warnings.push_back(std::string("the names of others' programs are shown as ") + kNoName +
+                             ": reading them takes CAP_SYS_ADMIN");
   return Unit{};
 }
 

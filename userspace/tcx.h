@@ -34,11 +34,12 @@ struct LinkInfo {
 };
 bool link_info(int link_fd, LinkInfo *info);
 
-// Ends the link with that number now, whoever else holds it. 0 or errno.
+// By number, whosever they are; both want CAP_SYS_ADMIN (BPF_*_GET_FD_BY_ID).
+// Ends the link now, whoever else holds it. 0 or errno.
 int detach_link(uint32_t link_id);
-
-// Empty if the program is gone or CAP_SYS_ADMIN is missing (BPF_PROG_GET_FD_BY_ID wants it).
+// Empty if the program is gone or the capability is missing.
 std::string program_name(uint32_t prog_id);
+
 uint32_t program_id(int prog_fd); // 0: not a program
 
 } // namespace doppel

@@ -8,8 +8,8 @@ import tempfile
 import time
 
 from harness import MODES, case
-from lab import doppel, snapshot, wait
-from lab.keeper import File, Keeper
+from lab import snapshot, wait
+from lab.keeper import File, Keeper, unit_capabilities
 from lab.load import checked
 
 
@@ -262,7 +262,7 @@ def few_capabilities(env, mode):
     before = snapshot.take(scene.lab.source)
     file = File(scene, ("data", 11211))
     keeper = Keeper(scene, "--config", file.path, under=[
-        "setpriv", "--no-new-privs", "--bounding-set", "-all," + unit_capabilities()])
+        "setpriv", "--no-new-privs", "--bounding-set", unit_capabilities()])
     file.write(("data", 11211), ("more", 11212))
     keeper.reload()
     if mode == "clsact":
@@ -273,10 +273,3 @@ def few_capabilities(env, mode):
     scene.assert_all_delivered(scene.load("sets", connections=20, count=1000)["sent"])
     keeper.stop()
     assert_unchanged(scene.lab.source, before)
-
-
-def unit_capabilities():
-    """As setpriv writes them."""
-    with open(os.path.join(doppel.REPOSITORY, "tools", "doppel.service"), encoding="ascii") as f:
-        line = next(line for line in f if line.startswith("CapabilityBoundingSet="))
-    return ",".join("+" + name.removeprefix("CAP_").lower() for name in line.split("=")[1].split())
