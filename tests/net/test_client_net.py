@@ -14,6 +14,7 @@ from lab.keeper import keep
 from lab.load import checked
 from lab.relay import Relay
 from lab.traffic import keys, set_command
+from lab.wait import amount
 
 
 def sets(prefix, count, size=100, first=0):
@@ -44,7 +45,7 @@ def loss_and_reordering(env, mode, kind):
     keep(scene)
     relay = Relay(scene.lab, 200, duplicates=0.1)
     table = scene.lab.lose("client", "source", 10)
-    options = ({"batch": 5, "largest": 900, "count": 12000} if kind == "chopped" else
+    options = ({"batch": 5, "largest": 900, "count": amount(12000)} if kind == "chopped" else
                {"smallest": 20_000, "largest": 60_000, "count": 1200})
     with mirror.Sampler(scene):
         load = scene.start("chopped" if kind == "chopped" else "sets", connections=32, **options)
@@ -248,7 +249,7 @@ def half_close(env, mode):
         client.close()
     ledger = scene.assert_all_delivered(sent)
     assert ledger["flows"]["closed"] == 10 and not ledger["flows"]["broken"], ledger["flows"]
-    scene.assert_same(keys=5000)
+    scene.assert_same(keys=amount(5000))
     mirror.assert_nothing_left(scene, timeout=75)
     scene.assert_harmless()
 
@@ -270,7 +271,7 @@ def reset_with_unread_answers(env, mode, loss):
         client.close()  # with 20 answers unread
     ledger = scene.assert_all_delivered(sent)
     assert not ledger["flows"]["broken"], ledger["flows"]
-    scene.assert_same(keys=1000)
+    scene.assert_same(keys=amount(1000))
     if table:
         scene.lab.heal(table)
     mirror.assert_nothing_left(scene, timeout=75)

@@ -7,6 +7,7 @@ import os
 from harness import MODES, case
 from lab import snapshot, wait
 from lab.keeper import Keeper
+from lab.wait import amount
 from test_keeper import assert_unchanged, assert_whole
 
 
@@ -32,7 +33,7 @@ def device_gone_and_back(env, mode):
     scene = env.scene()
     before = snapshot.take(scene.lab.source)["bpffs"]
     keeper = Keeper(scene, *scene.mapping())
-    sent = scene.load("sets", connections=20, count=1000, prefix="one")["sent"]
+    sent = scene.load("sets", connections=20, count=amount(1000), prefix="one")["sent"]
     scene.assert_all_delivered(sent)
     steps = replace_cable(scene, scene.lab.source)
     next(steps)
@@ -40,9 +41,9 @@ def device_gone_and_back(env, mode):
     next(steps)
     keeper.wait_for("doppel_ingress runs again on eth0 ingress")
     assert_whole(scene)
-    sent += scene.load("sets", connections=20, count=1000, prefix="two")["sent"]
+    sent += scene.load("sets", connections=20, count=amount(1000), prefix="two")["sent"]
     scene.assert_all_delivered(sent)
-    scene.assert_same(keys=2000)
+    scene.assert_same(keys=2 * amount(1000))
     keeper.stop()
     assert snapshot.take(scene.lab.source)["bpffs"] == before
 
@@ -69,7 +70,7 @@ def foreign_removal(env, mode):
         source.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
         keeper.wait_for("runs again on eth0 ingress", times=4)
         assert_whole(scene)
-    scene.assert_all_delivered(scene.load("sets", connections=20, count=2000)["sent"])
+    scene.assert_all_delivered(scene.load("sets", connections=20, count=amount(2000))["sent"])
     keeper.stop()
     if mode != "clsact":
         source.run(["ip", "link", "set", "eth0", "alias", ""])
@@ -88,8 +89,8 @@ def own_link_removed(env, mode):
     scene.lab.source.run(["ip", "link", "del", "doppel0"])
     keeper.wait_for("attached by", times=2)
     assert_whole(scene)
-    scene.assert_all_delivered(scene.load("sets", connections=20, count=2000)["sent"])
-    scene.assert_same(keys=2000)
+    scene.assert_all_delivered(scene.load("sets", connections=20, count=amount(2000))["sent"])
+    scene.assert_same(keys=amount(2000))
     keeper.stop()
     assert_unchanged(scene.lab.source, before)
 
@@ -113,7 +114,7 @@ def route_changes(env, mode):
     route = [f"{scene.lab.target.address}/32", "dev", "eth0"]
     scene.lab.source.run(["ip", "route", "add", *route, "mtu", "1280"])
     keeper.wait_for("MTU 1280")
-    sent = scene.load("sets", connections=20, count=2000, smallest=2000, largest=4000)["sent"]
+    sent = scene.load("sets", connections=20, count=amount(2000), smallest=2000, largest=4000)["sent"]
     scene.assert_all_delivered(sent)
     scene.lab.source.run(["ip", "route", "del", *route])
     keeper.wait_for("MTU 1500")
@@ -121,7 +122,7 @@ def route_changes(env, mode):
     keeper.wait_for("no route to the target")
     scene.lab.source.run(["ip", "route", "del", "unreachable", f"{scene.lab.target.address}/32"])
     keeper.wait_for("no longer")
-    sent += scene.load("sets", connections=20, count=2000, prefix="after")["sent"]
+    sent += scene.load("sets", connections=20, count=amount(2000), prefix="after")["sent"]
     scene.assert_all_delivered(sent)
     keeper.stop()
 
@@ -131,12 +132,12 @@ def target_changes_its_address(env, mode):
     """Of the link layer: that is the kernel's business, and nothing is to be repaired."""
     scene = env.scene()
     keeper = Keeper(scene, *scene.mapping())
-    sent = scene.load("sets", connections=20, count=1000, prefix="one")["sent"]
+    sent = scene.load("sets", connections=20, count=amount(1000), prefix="one")["sent"]
     scene.assert_all_delivered(sent)
     said = keeper.said()
     scene.lab.target.run(["ip", "link", "set", "eth0", "address", "02:00:00:00:77:03"])
     scene.lab.source.run(["ip", "neigh", "flush", "dev", "eth0"])
-    sent += scene.load("sets", connections=20, count=1000, prefix="two")["sent"]
+    sent += scene.load("sets", connections=20, count=amount(1000), prefix="two")["sent"]
     scene.assert_all_delivered(sent)
     assert keeper.said() == said, keeper.said()
     keeper.stop()

@@ -9,6 +9,7 @@ from harness import MODES, case
 from lab import dialect, memcached, mirror, wait
 from lab.keeper import keep
 from lab.load import checked
+from lab.wait import amount
 
 
 class Log:
@@ -47,7 +48,7 @@ def two_hundred_old_connections(env, mode, before):
     """200 connections from before the attach, fresh or used, then 100 sets on each."""
     scene = env.scene(target_runs=False)
     log = Log(scene)
-    load = scene.start("sets", wait=True, before=before, connections=200, count=20000, prefix="new")
+    load = scene.start("sets", wait=True, before=before, connections=200, count=amount(20000), prefix="new")
     keep(scene)
     load.go()
     with mirror.Sampler(scene):
@@ -55,9 +56,9 @@ def two_hundred_old_connections(env, mode, before):
     fresh = result["sent"]
     ledger = scene.assert_all_delivered(fresh)
     assert ledger["flows"]["joined"] == 200 and not ledger["flows"]["opened"], ledger["flows"]
-    assert_holds(scene, b"new", 20000 + 200 * before) if not before else assert_holds(
-        scene, b"new0", 20000)
-    assert scene.target[0].stats()["cmd_set"] == 20000
+    assert_holds(scene, b"new", amount(20000) + 200 * before) if not before else assert_holds(
+        scene, b"new0", amount(20000))
+    assert scene.target[0].stats()["cmd_set"] == amount(20000)
     assert_no_errors(log)
     mirror.assert_nothing_left(scene, timeout=75)
     scene.assert_harmless()
@@ -98,16 +99,16 @@ def protocols(env, mode, application, dialect_name):
 def never(env, mode):
     """Old connections stay out, with that reason; new ones are mirrored."""
     scene = env.scene()
-    load = scene.start("sets", wait=True, before=1, connections=20, count=1000, prefix="old")
+    load = scene.start("sets", wait=True, before=1, connections=20, count=amount(1000), prefix="old")
     keep(scene, {"join": "never"})
     load.go()
     old = checked(load.result())["sent"]
-    fresh = scene.load("sets", connections=20, count=1000, prefix="new")["sent"]
+    fresh = scene.load("sets", connections=20, count=amount(1000), prefix="new")["sent"]
     ledger = scene.doppel.wait_idle(observed=old + fresh)
     assert ledger["bytes"]["delivered"] == fresh, ledger["bytes"]
     assert ledger["excluded"]["join_never"] == old, ledger["excluded"]
     assert ledger["flows"]["joined"] == 0 and ledger["flows"]["opened"] == 20, ledger["flows"]
-    assert_holds(scene, b"new", 1000)
+    assert_holds(scene, b"new", amount(1000))
     assert not held(scene.target[0], b"old")
     mirror.assert_nothing_left(scene, timeout=75)
     scene.assert_harmless()
@@ -140,11 +141,11 @@ def in_the_middle_of_a_load(env, mode, application, shape):
     scene = env.scene(target_runs=False)
     log = Log(scene)
     blind = application == "any" and shape == "chopped"
-    options = {"single": {"rate": 3000}, "pipelined": {"batch": 20, "rate": 6000},
-               "chopped": {"batch": 5, "largest": 900, "rate": 3000},
+    options = {"single": {"rate": amount(3000)}, "pipelined": {"batch": 20, "rate": amount(6000)},
+               "chopped": {"batch": 5, "largest": 900, "rate": amount(3000)},
                "upload": {"smallest": 50_000, "largest": 200_000, "rate": 300}}[shape]
     kind = "chopped" if shape == "chopped" else "sets"
-    count = 1500 if shape == "upload" else 12000
+    count = amount(1500) if shape == "upload" else amount(12000)
     load = scene.start(kind, connections=30, count=count, prefix="key", **options)
     wait.until(lambda: scene.source[0].stats()["cmd_set"] > count / 6, "the load to be under way", 20)
     keep(scene, {"application": application})

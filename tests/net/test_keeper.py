@@ -11,6 +11,7 @@ from harness import MODES, case
 from lab import snapshot, wait
 from lab.keeper import File, Keeper, unit_capabilities
 from lab.load import checked
+from lab.wait import amount
 
 
 def assert_unchanged(host, before):
@@ -36,8 +37,8 @@ def attaches_and_detaches(env, mode):
     before = snapshot.take(scene.lab.source)
     keeper = Keeper(scene, *scene.mapping())
     assert_whole(scene)
-    scene.assert_all_delivered(scene.load("sets", connections=20, count=2000)["sent"])
-    scene.assert_same(keys=2000)
+    scene.assert_all_delivered(scene.load("sets", connections=20, count=amount(2000))["sent"])
+    scene.assert_same(keys=amount(2000))
     keeper.stop()
     assert "detached: " in keeper.said(), keeper.said()
     assert_unchanged(scene.lab.source, before)
@@ -61,16 +62,16 @@ def killed_and_adopted(env, mode):
     scene = env.scene()
     before = snapshot.take(scene.lab.source)
     first = Keeper(scene, *scene.mapping())
-    load = scene.start("sets", connections=50, count=30000, rate=5000)
-    wait.until(lambda: scene.target[0].stats()["cmd_set"] > 5000, "a part of the load to arrive", 20)
+    load = scene.start("sets", connections=50, count=amount(30000), rate=amount(5000))
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] > amount(5000), "a part of the load to arrive", 20)
     first.kill()
     unkept = scene.target[0].stats()["cmd_set"]
-    wait.until(lambda: scene.target[0].stats()["cmd_set"] > unkept + 3000,
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] > unkept + amount(3000),
                "the mirror to go on without a keeper", 20)
     second = Keeper(scene, *scene.mapping(), ready="adopted")
     result = checked(load.result())
     scene.assert_all_delivered(result["sent"])
-    scene.assert_same(keys=30000)
+    scene.assert_same(keys=amount(30000))
     second.stop()
     assert_unchanged(scene.lab.source, before)
 
@@ -83,10 +84,10 @@ def adopts_what_attach_made(env, mode):
     scene.doppel.attach("--device", "eth0", "-x", f"11211-{scene.lab.target.address}:11211")
     keeper = Keeper(scene, *scene.mapping(), ready="adopted")
     assert "added 11212" in keeper.said(), keeper.said()
-    sent = sum(scene.load("sets", port=port, connections=8, count=500)["sent"]
+    sent = sum(scene.load("sets", port=port, connections=8, count=amount(500))["sent"]
                for port in scene.ports)
     scene.assert_all_delivered(sent)
-    scene.assert_same(keys=500)
+    scene.assert_same(keys=amount(500))
     keeper.stop()
     assert_unchanged(scene.lab.source, before)
 
@@ -98,8 +99,8 @@ def reload_under_load(env, mode):
     before = snapshot.take(scene.lab.source)
     file = File(scene, ("stays", 11211), ("goes", 11212))
     keeper = Keeper(scene, "--config", file.path)
-    load = scene.start("sets", connections=50, count=30000, rate=5000)
-    scene.load("sets", port=11212, connections=8, count=500)
+    load = scene.start("sets", connections=50, count=amount(30000), rate=amount(5000))
+    scene.load("sets", port=11212, connections=8, count=amount(500))
     for rounds in range(3):
         file.write(("stays", 11211), ("comes", 11213))
         keeper.reload("added comes; removed goes")
@@ -108,8 +109,8 @@ def reload_under_load(env, mode):
     file.write(("stays", 11211), ("comes", 11213))
     keeper.reload("added comes; removed goes")
     assert load.running(), "the load was over before the last reload"
-    sent = scene.load("sets", port=11213, connections=8, count=500)["sent"]
-    scene.load("sets", port=11212, connections=8, count=500, prefix="later")
+    sent = scene.load("sets", port=11213, connections=8, count=amount(500))["sent"]
+    scene.load("sets", port=11212, connections=8, count=amount(500), prefix="later")
     result = checked(load.result())
     scene.doppel.wait_idle(observed=result["sent"] + sent)
     for name, bytes_sent in (("stays", result["sent"]), ("comes", sent)):
@@ -118,7 +119,7 @@ def reload_under_load(env, mode):
         assert row["flows"]["joined"] == row["flows"]["broken"] == 0, (name, row)
     assert scene.source[0].contents() == scene.target[0].contents()
     assert scene.source[2].contents() == scene.target[2].contents()
-    assert scene.target[1].stats()["cmd_set"] == 500, "sets of a removed mapping were mirrored"
+    assert scene.target[1].stats()["cmd_set"] == amount(500), "sets of a removed mapping were mirrored"
     keeper.stop()
     assert_unchanged(scene.lab.source, before)
 
@@ -129,8 +130,8 @@ def reload_of_a_changed_mapping(env, mode):
     scene = env.scene(ports=(11211, 11212))
     file = File(scene, ("data", 11211))
     keeper = Keeper(scene, "--config", file.path)
-    load = scene.start("sets", connections=20, count=20000, rate=4000)
-    wait.until(lambda: scene.target[0].stats()["cmd_set"] > 2000, "a part of the load to arrive", 20)
+    load = scene.start("sets", connections=20, count=amount(20000), rate=amount(4000))
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] > amount(2000), "a part of the load to arrive", 20)
     changed = file.mapping("data", 11211)
     changed["targets"][0]["port"] = 11212
     file.write(changed)
@@ -138,12 +139,12 @@ def reload_of_a_changed_mapping(env, mode):
     result = checked(load.result())
     ledger = scene.doppel.wait_idle()
     keys = [set(server.contents()) for server in (scene.source[0], *scene.target)]
-    assert len(keys[0]) == 20000 and keys[1] and keys[2], [len(k) for k in keys]
+    assert len(keys[0]) == amount(20000) and keys[1] and keys[2], [len(k) for k in keys]
     missing = len(keys[0] - keys[1] - keys[2])
     # A connection joins at its next request boundary: what is excluded is one request of each.
     assert missing <= 2 * 20, f"{missing} keys on neither, {ledger}"
     assert ledger["flows"]["joined"] == 20, ledger
-    assert result["commands"] == 20000
+    assert result["commands"] == amount(20000)
     keeper.stop()
 
 
@@ -166,7 +167,7 @@ def bad_reload_changes_nothing(env, mode):
     file.write(file.mapping("data", 11211), {**file.mapping("more", 11212), "device": "absent0"})
     keeper.reload("not reloaded")
     assert_unchanged(scene.lab.source, before)
-    scene.assert_all_delivered(scene.load("sets", connections=20, count=2000)["sent"])
+    scene.assert_all_delivered(scene.load("sets", connections=20, count=amount(2000))["sent"])
     keeper.stop()
 
 
@@ -190,7 +191,7 @@ def reload_command(env, mode):
     file.write(("two", 11212))
     done = json.loads(scene.doppel.run("reload", "--json").stdout)
     assert done["keeper"] is None and "removed one" in done["changes"], done
-    scene.assert_all_delivered(scene.load("sets", port=11212, connections=8, count=500)["sent"])
+    scene.assert_all_delivered(scene.load("sets", port=11212, connections=8, count=amount(500))["sent"])
     scene.doppel.detach()
     done = scene.doppel.run("reload", check=False)
     assert done.returncode == 1 and "nothing is attached" in done.stderr, done
@@ -199,12 +200,13 @@ def reload_command(env, mode):
 @case(mode=MODES[:1], connections=(10000,))
 def sleeps_with_idle_connections(env, mode, connections):
     scene = env.scene()
+    connections = amount(connections)
     keeper = Keeper(scene, *scene.mapping())
     idle = []
 
     def connect():
         for n in range(connections):
-            s = socket.create_connection((scene.lab.source.address, 11211), 20)
+            s = socket.create_connection((scene.lab.source.address, 11211), wait.patience(20))
             s.sendall(b"set idle%d 0 0 1\r\nx\r\n" % n)
             idle.append(s)
     scene.lab.client.in_netns(connect)
@@ -215,7 +217,7 @@ def sleeps_with_idle_connections(env, mode, connections):
     used = keeper.cpu_ms() - before
     for s in idle:
         s.close()
-    assert used < 50, f"{used:.1f} ms of CPU in 10 s"
+    assert used < wait.patience(50), f"{used:.1f} ms of CPU in 10 s"
     keeper.stop()
 
 
@@ -227,7 +229,7 @@ def tells_systemd(env, mode):
         path = os.path.join(where, "notify")
         heard, news = [], socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         news.bind(path)
-        news.settimeout(10)
+        news.settimeout(wait.patience(10))
 
         def hear(word):
             """Everything up to the message with that word."""
@@ -244,7 +246,7 @@ def tells_systemd(env, mode):
         for _ in range(5):
             hear("WATCHDOG=1")
             heard.clear()
-        assert 0.5 < time.monotonic() - begin < 1.6, "five signs of life at every 200 ms"
+        assert 0.5 < time.monotonic() - begin < wait.patience(1.6), "five signs of life at every 200 ms"
         file.write(("data", 11211), ("more", 11212))
         keeper.signal(1)
         hear("RELOADING=1")
@@ -270,6 +272,6 @@ def few_capabilities(env, mode):
         keeper.wait_for("runs again on eth0 ingress", times=2)
     scene.lab.source.run(["ip", "link", "del", "doppel0"])
     keeper.wait_for("attached by", times=2)
-    scene.assert_all_delivered(scene.load("sets", connections=20, count=1000)["sent"])
+    scene.assert_all_delivered(scene.load("sets", connections=20, count=amount(1000))["sent"])
     keeper.stop()
     assert_unchanged(scene.lab.source, before)

@@ -12,6 +12,7 @@ from lab import bpf, doppel, mirror, snapshot, wait
 from lab.flood import Flood
 from lab.keeper import keep
 from lab.load import checked
+from lab.wait import amount
 
 
 def memory(scene):
@@ -29,13 +30,13 @@ def flood(env, mode, what):
     beyond its bound."""
     scene = env.scene()
     keep(scene)
-    load = scene.start("sets", connections=64, count=40000, rate=4000, prefix="good")
-    wait.until(lambda: scene.target[0].stats()["cmd_set"] > 2000, "the load to be under way", 20)
+    load = scene.start("sets", connections=64, count=amount(40000), rate=amount(4000), prefix="good")
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] > amount(2000), "the load to be under way", 20)
     before = memory(scene)
     storm = Flood(scene.lab)
     with mirror.Sampler(scene):
         begin = time.monotonic()
-        getattr(storm, what)(100_000 if what == "syns" else 30_000)
+        getattr(storm, what)(amount(100_000 if what == "syns" else 30_000))
         print(f"      {what}: sent in {time.monotonic() - begin:.1f} s")
         result = checked(load.result())
     storm.close()
@@ -47,7 +48,7 @@ def flood(env, mode, what):
     print(f"      {flows}, {ledger['bytes']}")
     assert ledger["bytes"]["lost"] == 0, ledger
     have = scene.target[0].contents()
-    missing = [n for n in range(40000) if b"good%07d" % n not in have]
+    missing = [n for n in range(amount(40000)) if b"good%07d" % n not in have]
     assert not missing, f"{len(missing)} sets are missing, such as {missing[:3]}"
     if what == "syns":
         assert ledger["bytes"]["observed"] == result["sent"], ledger["bytes"]
@@ -96,14 +97,14 @@ def shadow_ports(env, mode):
     scene = env.scene()
     keep(scene, shadow_ports="20000-20063")
     with mirror.Sampler(scene):
-        sent = scene.load("sets", connections=200, count=4000, rate=2000)["sent"]
+        sent = scene.load("sets", connections=200, count=amount(4000), rate=amount(2000))["sent"]
     ledger = scene.doppel.wait_idle(observed=sent)
     b = ledger["bytes"]
     assert b["lost"] == 0 and 0 < b["delivered"] < sent, b
     assert b["excluded"] == ledger["excluded"]["ports_exhausted"] + ledger["excluded"]["not_joined"], ledger
     mirror.assert_nothing_left(scene, timeout=75)
     before = ledger["bytes"]["delivered"]
-    more = scene.load("sets", connections=60, count=600, prefix="more")["sent"]
+    more = scene.load("sets", connections=60, count=amount(600), prefix="more")["sent"]
     ledger = scene.doppel.wait_idle(observed=sent + more)
     assert ledger["bytes"]["delivered"] == before + more, ledger["bytes"]
     scene.assert_harmless(resets_to_target=True)
@@ -115,7 +116,7 @@ def flow_table(env, mode):
     scene = env.scene()
     keep(scene, flows=64)
     with mirror.Sampler(scene):
-        sent = scene.load("sets", connections=200, count=4000, rate=2000)["sent"]
+        sent = scene.load("sets", connections=200, count=amount(4000), rate=amount(2000))["sent"]
     ledger = scene.doppel.wait_idle(observed=sent)
     b = ledger["bytes"]
     assert b["lost"] == 0 and 0 < b["delivered"] < sent, b
@@ -130,8 +131,8 @@ def bit_rate(env, mode, kind):
     log = test_join.Log(scene)
     ceiling = 8_000_000
     keep(scene, {"max_bitrate": ceiling})
-    count = 20000
-    load = scene.start(kind, connections=50, count=count, rate=3000, smallest=500, largest=1500,
+    count = amount(20000)
+    load = scene.start(kind, connections=50, count=count, rate=amount(3000), smallest=500, largest=1500,
                        batch=5 if kind == "chopped" else 1)
     begin = time.monotonic()
     with mirror.Sampler(scene):
@@ -161,7 +162,7 @@ def one_flow_may_hold_so_much(env, mode):
     """flow_cap: one upload into a stopped target ends in a break; others are not touched."""
     scene = env.scene()
     keep(scene, flow_cap="256KiB")
-    small = scene.start("sets", connections=10, count=1000, wait=True, prefix="small")
+    small = scene.start("sets", connections=10, count=amount(1000), wait=True, prefix="small")
     os.kill(scene.target[0].process.pid, signal.SIGSTOP)
     try:
         sent = scene.load("sets", connections=1, count=10, smallest=900_000, largest=900_000,
@@ -174,7 +175,7 @@ def one_flow_may_hold_so_much(env, mode):
     assert ledger["lost"]["flow_cap"] > 0 and ledger["bytes"]["lost"] == ledger["lost"]["flow_cap"], ledger
     assert ledger["flows"]["broken"] >= 1, ledger["flows"]
     have = scene.target[0].contents()
-    assert sum(1 for k in have if k.startswith(b"small")) == 1000
+    assert sum(1 for k in have if k.startswith(b"small")) == amount(1000)
     wrong = doppel.violations(scene.doppel.counters())
     assert not wrong, wrong
     mirror.assert_nothing_left(scene, timeout=75)

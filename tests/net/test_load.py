@@ -7,6 +7,7 @@ import time
 from harness import MODES, case
 from lab import doppel, mirror
 from lab.load import checked
+from lab.wait import amount
 
 SECONDS = float(os.environ.get("DOPPEL_TEST_SECONDS", "30"))
 
@@ -16,10 +17,10 @@ def distinct_sets(env, mode, offload):
     """10,000 sets with distinct keys over 64 connections."""
     scene = env.scene(offload=offload)
     scene.attach()
-    sent = scene.load("sets", connections=64, count=10000)["sent"]
+    sent = scene.load("sets", connections=64, count=amount(10000))["sent"]
     ledger = scene.assert_all_delivered(sent)
     assert ledger["flows"]["opened"] == 64, ledger["flows"]
-    scene.assert_same(keys=10000)
+    scene.assert_same(keys=amount(10000))
     scene.assert_harmless()
 
 
@@ -29,13 +30,13 @@ def short_connections(env, mode, finish):
     the request, or by the server."""
     scene = env.scene()
     scene.attach()
-    sent = scene.load("sets", connections=2000, count=2000, at_once=100, finish=finish)["sent"]
+    sent = scene.load("sets", connections=amount(2000), count=amount(2000), at_once=100, finish=finish)["sent"]
     scene.assert_all_delivered(sent)
     mirror.assert_closed(scene)
     ledger = scene.doppel.ledger()
-    assert ledger["flows"]["opened"] == 2000, ledger["flows"]
+    assert ledger["flows"]["opened"] == amount(2000), ledger["flows"]
     assert ledger["flows"]["broken"] == 0, ledger["flows"]
-    scene.assert_same(keys=2000)
+    scene.assert_same(keys=amount(2000))
     scene.assert_same_commands()
     scene.assert_harmless()
 
@@ -45,10 +46,10 @@ def reset_connections(env, mode):
     """Clients that end with a RST: what the source has been given reaches the target before it."""
     scene = env.scene()
     scene.attach()
-    sent = scene.load("sets", connections=500, count=500, at_once=50, finish="reset")["sent"]
+    sent = scene.load("sets", connections=amount(500), count=amount(500), at_once=50, finish="reset")["sent"]
     scene.assert_all_delivered(sent)
     mirror.assert_closed(scene)
-    scene.assert_same(keys=500)
+    scene.assert_same(keys=amount(500))
     scene.assert_harmless(resets_to_target=True)
 
 
@@ -58,14 +59,14 @@ def large_values(env, mode, offload):
     scene = env.scene(offload=offload)
     scene.attach()
     sent = 0
-    for prefix, count, size in (("large", 200, 100_000), ("huge", 20, 1 << 20)):
+    for prefix, count, size in (("large", amount(200), 100_000), ("huge", amount(20, 4), 1 << 20)):
         both = {"connections": 4, "count": count, "prefix": prefix}
         sent += scene.load("sets", smallest=size, largest=size, **both)["sent"]
         result = scene.load("gets", **both)
         sent += result["sent"]
         assert result["received"] > count * size, result
     scene.assert_all_delivered(sent)
-    scene.assert_same(keys=220)
+    scene.assert_same(keys=amount(200) + amount(20, 4))
     scene.assert_same_commands()
     scene.assert_harmless()
 
@@ -75,9 +76,9 @@ def chopped_requests(env, mode):
     """Several commands in one segment, one command in many segments."""
     scene = env.scene()
     scene.attach()
-    sent = scene.load("chopped", connections=16, count=5000, batch=5, largest=900)["sent"]
+    sent = scene.load("chopped", connections=16, count=amount(5000), batch=5, largest=900)["sent"]
     scene.assert_all_delivered(sent)
-    scene.assert_same(keys=5000)
+    scene.assert_same(keys=amount(5000))
     scene.assert_same_commands()
     scene.assert_harmless()
 
@@ -101,7 +102,7 @@ def mixed_full_speed(env, mode):
     result = checked(load.result())
     print(f"      {result['commands'] / result['seconds']:.0f} commands/s, {samples} samples, "
           f"{moments_in_flight} with bytes in flight, at most {most}")
-    assert samples > SECONDS, f"only {samples} samples"
+    assert samples > amount(SECONDS), f"only {samples} samples"
     scene.assert_all_delivered(result["sent"])
     scene.assert_same_commands()
     scene.assert_same()
@@ -113,10 +114,10 @@ def two_ports(env, mode):
     """Two servers on ports 11211 and 11212, each mirrored to its own."""
     scene = env.scene(ports=(11211, 11212))
     scene.attach()
-    sent = sum(scene.load("sets", port=port, prefix=f"p{port}-", connections=8, count=1000)["sent"]
+    sent = sum(scene.load("sets", port=port, prefix=f"p{port}-", connections=8, count=amount(1000))["sent"]
                for port in scene.ports)
     scene.assert_all_delivered(sent)
-    scene.assert_same(keys=1000)
+    scene.assert_same(keys=amount(1000))
     scene.assert_harmless()
 
 
@@ -125,11 +126,11 @@ def ten_thousand_connections(env, mode):
     """10,000 connections open at the same time."""
     scene = env.scene()
     scene.attach()
-    load = scene.start("sets", processes=2, connections=10000, count=10000, wait=True)
+    load = scene.start("sets", processes=2, connections=amount(10000), count=amount(10000), wait=True)
     load.go()
     result = checked(load.result())
-    assert result["connections"] == 10000, result
+    assert result["connections"] == amount(10000), result
     ledger = scene.assert_all_delivered(result["sent"])
-    assert ledger["flows"]["opened"] == 10000, ledger["flows"]
-    scene.assert_same(keys=10000)
+    assert ledger["flows"]["opened"] == amount(10000), ledger["flows"]
+    scene.assert_same(keys=amount(10000))
     scene.assert_harmless()

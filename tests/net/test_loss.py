@@ -6,8 +6,9 @@ import time
 from harness import MODES, case
 from lab import mirror
 from lab.keeper import keep
+from lab.wait import amount
 
-KEYS, CONNECTIONS = 20000, 64
+KEYS, CONNECTIONS = amount(20000), 64
 AFTER = 30  # s, within which the last byte must be there
 
 measured = []  # rows of the table in docs/loss.md
@@ -90,11 +91,12 @@ def short_connections(env, mode, finish):
     keep(scene)
     tables = [scene.lab.lose("source", "target", 50), scene.lab.lose("target", "source", 50)]
     with mirror.Sampler(scene):
-        sent = scene.load("sets", connections=2000, count=2000, at_once=100, finish=finish)["sent"]
+        sent = scene.load("sets", connections=amount(2000), count=amount(2000), at_once=100,
+                          finish=finish)["sent"]
         deliver(scene, sent, 0)
     ledger = scene.assert_all_delivered(sent)
-    assert ledger["flows"]["opened"] == 2000 and not ledger["flows"]["broken"], ledger["flows"]
-    scene.assert_same(keys=2000)
+    assert ledger["flows"]["opened"] == amount(2000) and not ledger["flows"]["broken"], ledger["flows"]
+    scene.assert_same(keys=amount(2000))
     for table in tables:
         scene.lab.heal(table)
     mirror.assert_nothing_left(scene, timeout=75)

@@ -4,6 +4,7 @@
 from harness import MODES, case
 from lab import memcached
 from lab.bpf import Neighbour
+from lab.wait import amount
 
 
 @case(mode=MODES, neighbour=("tcx-last", "clsact"), when=("before-attach", "after-attach"))
@@ -19,14 +20,14 @@ def sees_every_packet(env, mode, neighbour, when):
         after = Neighbour(scene.lab.source, neighbour)
     # Ahead of everything; our program in TCX would itself have gone to the head.
     before = Neighbour(scene.lab.source, "tcx-first")
-    sent = scene.load("sets", connections=20, count=2000)["sent"]
+    sent = scene.load("sets", connections=20, count=amount(2000))["sent"]
     sent += scene.load("sets", connections=200, count=200, at_once=20, prefix="short")["sent"]
     sent += scene.load("sets", connections=2, count=4, smallest=1 << 20, largest=1 << 20,
                        prefix="huge")["sent"]
     scene.assert_all_delivered(sent)
     assert before.read() == after.read(), f"{before.read()} before ours, {after.read()} after ours"
-    assert before.read()[0] > 2000, "the neighbours saw too little to compare"
-    scene.assert_same(keys=2204)
+    assert before.read()[0] > amount(2000), "the neighbours saw too little to compare"
+    scene.assert_same(keys=amount(2000) + 204)
     scene.assert_harmless()
 
 
@@ -37,9 +38,9 @@ def sees_every_packet_while_the_target_is_down(env, mode):
     scene.attach()
     after = Neighbour(scene.lab.source, "clsact")
     before = Neighbour(scene.lab.source, "tcx-first")
-    scene.load("sets", connections=20, count=2000)
+    scene.load("sets", connections=20, count=amount(2000))
     assert before.read() == after.read(), f"{before.read()} before ours, {after.read()} after ours"
-    assert before.read()[0] > 2000, "the neighbours saw too little to compare"
+    assert before.read()[0] > amount(2000), "the neighbours saw too little to compare"
 
 
 @case(mode=MODES)
@@ -58,8 +59,8 @@ def other_traffic_is_untouched(env, mode):
     scene = env.scene()
     scene.attach()
     other = memcached.Server(scene.lab.source, 11311)
-    scene.load("sets", port=11311, connections=20, count=2000)
-    assert other.stats()["cmd_set"] == 2000
+    scene.load("sets", port=11311, connections=20, count=amount(2000))
+    assert other.stats()["cmd_set"] == amount(2000)
     assert scene.doppel.ledger()["bytes"]["observed"] == 0
     assert scene.target[0].stats()["cmd_set"] == 0
     direct = scene.lab.source.connect(scene.lab.target.address, 11211)

@@ -8,6 +8,7 @@ from harness import MODES, case
 from lab import snapshot
 from lab.bpf import Neighbour
 from lab.keeper import File, Keeper, unit_capabilities
+from lab.wait import amount
 
 TOP = "/sys/fs/bpf/doppel"
 NOBODY = 65534
@@ -40,9 +41,9 @@ def every_command(env, mode, user):
     scene.doppel.under = few(*(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]
                                if user == "nobody" else []))
     scene.attach()
-    sent = scene.load("sets", connections=20, count=2000)["sent"]
+    sent = scene.load("sets", connections=20, count=amount(2000))["sent"]
     scene.assert_all_delivered(sent)
-    scene.assert_same(keys=2000)
+    scene.assert_same(keys=amount(2000))
     status = scene.doppel.status()
     assert status["attached"] and not status["missing"] and not status["warnings"], status
     assert all(hook["ours"] and hook["program"].startswith("doppel_") for hook in status["hooks"]), status
@@ -77,14 +78,14 @@ def neighbours_without_a_name(env, mode, neighbour):
     else:
         assert others[0]["program"] == "?", others
         assert any("CAP_SYS_ADMIN" in text for text in status["warnings"]), status["warnings"]
-    sent = scene.load("sets", connections=20, count=1000)["sent"]
+    sent = scene.load("sets", connections=20, count=amount(1000))["sent"]
     scene.assert_all_delivered(sent)
     scene.doppel.detach()
     changes = snapshot.changes(before, snapshot.take(scene.lab.source))
     assert not changes, "\n".join(changes)
     seen = foreign.read()[0]
-    scene.load("sets", connections=20, count=1000, prefix="after")
-    assert foreign.read()[0] >= seen + 1000, "the neighbour counts no longer"
+    scene.load("sets", connections=20, count=amount(1000), prefix="after")
+    assert foreign.read()[0] >= seen + amount(1000), "the neighbour counts no longer"
 
 
 @case(mode=MODES)

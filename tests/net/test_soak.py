@@ -16,8 +16,9 @@ from lab import mirror, wait
 from lab.keeper import keep
 from lab.load import checked
 from lab.snapshot import objects
+from lab.wait import amount
 
-RATE = 20000  # requests a second, of all loads together
+RATE = amount(20000)  # requests a second, of all loads together
 CONNECTIONS = 100
 LIMIT = 1 << 20  # bytes by which a keeper may grow
 
@@ -93,7 +94,8 @@ class Faults:
         self.scene.lab.plug("target")
 
     def short(self, until):
-        self.scene.load("sets", connections=1000, count=1000, at_once=50, prefix=f"short{self.number}-",
+        self.scene.load("sets", connections=amount(1000), count=amount(1000), at_once=50,
+                        prefix=f"short{self.number}-",
                         finish=self.dice.choice(("close", "reset", "quit", "shutdown")))
 
     def large(self, until):
@@ -133,7 +135,7 @@ def faults_at_random(env, mode):
     assert resident(keeper) - size < LIMIT, f"the keeper grew from {size} to {resident(keeper)} bytes"
     assert len(objects(scene.lab.source)) == maps, "programs, maps or links came and stayed"
     # As good as new.
-    fresh = scene.load("sets", connections=20, count=2000, prefix="after")["sent"]
+    fresh = scene.load("sets", connections=20, count=amount(2000), prefix="after")["sent"]
     after = scene.doppel.wait_idle(observed=b["observed"] + fresh)["bytes"]
     assert after["delivered"] == b["delivered"] + fresh, (b, after, fresh)
     scene.assert_harmless(resets_to_target=True)

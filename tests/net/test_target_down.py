@@ -7,6 +7,7 @@ import json
 from harness import MODES, case
 from lab import doppel, wait
 from lab.load import checked
+from lab.wait import amount
 
 # What the ledger may say of bytes that a target without a listener did not take.
 REFUSED = {"target_refused", "target_reset", "target_closed", "backoff"}
@@ -22,8 +23,8 @@ def accounted(scene, sent):
 
 def latencies(scene, prefix):
     """Of single requests, one after another, and of new connections with one request each."""
-    steady = scene.load("sets", connections=1, count=3000, prefix=f"{prefix}-steady")
-    fresh = scene.load("sets", connections=500, count=500, at_once=1, prefix=f"{prefix}-fresh")
+    steady = scene.load("sets", connections=1, count=amount(3000), prefix=f"{prefix}-steady")
+    fresh = scene.load("sets", connections=amount(500), count=amount(500), at_once=1, prefix=f"{prefix}-fresh")
     return steady, fresh
 
 
@@ -31,8 +32,9 @@ def slower(before, after):
     """Sentences. Loose bounds: a shared machine is noisy; waiting for a target costs 200 ms or more."""
     said = []
     for then, now in zip(before, after):
-        for name, bound in (("p50", lambda us: 2 * us + 200), ("p99", lambda us: 4 * us + 5000),
-                            ("max", lambda us: us + 150_000)):
+        for name, bound in (("p50", lambda us: 2 * us + wait.patience(200)),
+                            ("p99", lambda us: 4 * us + wait.patience(5000)),
+                            ("max", lambda us: us + wait.patience(150_000))):
             a, b = then["latency_us"][name], now["latency_us"][name]
             if b > bound(a):
                 said.append(f"{name}: {a} us became {b} us")
@@ -63,28 +65,28 @@ def from_the_start(env, mode, what):
         assert reasons and reasons <= REFUSED, ledger
     scene.assert_harmless(resets_to_target=True)
     stored = scene.source[0].stats()["cmd_set"]
-    assert stored == (attempt + 2) * 3500, f"the source has {stored} sets"
+    assert stored == (attempt + 2) * (amount(3000) + amount(500)), f"the source has {stored} sets"
 
 
 @case(mode=MODES, what=("port-closes", "host-vanishes"))
 def in_mid_load(env, mode, what):
     scene = env.scene()
     scene.attach()
-    load = scene.start("sets", connections=50, count=30000, rate=6000, prefix="mid")
-    wait.until(lambda: scene.target[0].stats()["cmd_set"] > 3000, "a tenth of the load to arrive", 20)
+    load = scene.start("sets", connections=50, count=amount(30000), rate=amount(6000), prefix="mid")
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] > amount(3000), "a tenth of the load to arrive", 20)
     if what == "port-closes":
         scene.target[0].kill()
     else:
         scene.lab.unplug("target")
     result = checked(load.result())
-    assert result["latency_us"]["max"] < 500_000, result
+    assert result["latency_us"]["max"] < wait.patience(500_000), result
     ledger = accounted(scene, result["sent"])
     b = ledger["bytes"]
     assert 0 < b["delivered"] < result["sent"], b
     if what == "port-closes":
         reasons = {r for part in ("lost", "excluded") for r, n in ledger[part].items() if n}
         assert reasons and reasons <= REFUSED, ledger
-    assert scene.source[0].stats()["cmd_set"] == 30000
+    assert scene.source[0].stats()["cmd_set"] == amount(30000)
     scene.assert_harmless(resets_to_target=True)
 
 
@@ -94,7 +96,7 @@ def undelivered_bytes_have_a_reason_after_detach(env, mode):
     scene = env.scene(target_runs=False)
     scene.lab.unplug("target")
     scene.attach()
-    sent = scene.load("sets", connections=20, count=2000)["sent"]
+    sent = scene.load("sets", connections=20, count=amount(2000))["sent"]
     last = json.loads(scene.doppel.run("detach", "--json").stdout)["counters"]
     wrong = doppel.violations(last)
     assert not wrong, wrong
@@ -103,5 +105,5 @@ def undelivered_bytes_have_a_reason_after_detach(env, mode):
     assert b["observed"] == sent and b["in_flight"] == 0 and b["delivered"] == 0, ledger
     left = scene.lab.source.run(["ip", "link", "show", "doppel0"], check=False)
     assert left.returncode != 0, "doppel0 is still there"
-    scene.load("sets", connections=20, count=2000, prefix="after")
+    scene.load("sets", connections=20, count=amount(2000), prefix="after")
     scene.assert_harmless(resets_to_target=True)

@@ -43,7 +43,9 @@ class Machine:
     def run(self, timeout, on_line):
         """Feeds each line of the report to on_line. Returns seconds taken, or None at a timeout."""
         start = time.monotonic()
-        guest = subprocess.Popen(self._command(f"file:{self.console}"), stdin=subprocess.DEVNULL)
+        # whoever ends this process, even with SIGKILL, ends the guest
+        command = ["setpriv", "--pdeathsig", "KILL", *self._command(f"file:{self.console}")]
+        guest = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         try:
             with open(self.report, encoding="utf-8", errors="replace") as report:
                 rest = ""

@@ -13,7 +13,7 @@ QUICK = {
     "bpf": [f"Modes/{name}.*" for name in
             "Handshake Data Stream Close Join Loss Window Wrap Offload Untouched".split()],
     "rim": ["Mode/BothModes.DetachRestoresTheHost/*"],
-    "net": ["load.distinct_sets"],
+    "net": ["detach.leaves_nothing[", "source-target,all]"],
 }
 
 WITHOUT_TCX = ("6.1",)

@@ -21,10 +21,6 @@ def failed(name, detail):
     _line("fail", name, detail)
 
 
-def skipped(name, reason):
-    _line("skip", name, reason)
-
-
 def note(text):
     _line("note", text)
 

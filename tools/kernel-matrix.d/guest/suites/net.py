@@ -10,7 +10,7 @@ import sys
 
 sys.path[:0] = ["/km"]
 
-from report import failed, passed, skipped  # noqa: E402
+from report import failed, passed  # noqa: E402
 
 RUN = "/km/tree/tests/net/run"
 MODES = os.environ["KM_MODES"].split()
@@ -43,7 +43,7 @@ def main():
             if verdict == "PASS":
                 passed(f"net {test} ({seconds} s)")
             elif verdict == "SKIP":
-                skipped(f"net {test}", reason)
+                failed(f"net {test}", f"skipped: {reason}")  # these kernels have all that it takes
         end_of_failure()
     if child.returncode not in (0, 1, 77):
         failed("net", f"tests/net/run ended with exit code {child.returncode}")
