@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Order: capture ends first, so that nothing new comes; the shadows drain while return still
 // hears the target; then everything goes. Each step works without the ones before.
+#include <linux/capability.h>
 #include <sys/stat.h>
 
 #include <filesystem>
@@ -10,6 +11,7 @@
 #include "doppel/names.h"
 #include "userspace/counters.h"
 #include "userspace/drain.h"
+#include "userspace/pins.h"
 #include "userspace/rim.h"
 #include "userspace/teardown.h"
 
@@ -49,6 +51,11 @@ Status check_netns(const Meta &meta) {
   if (same || !meta.netns.inode)
     return Unit{};
   std::string path = way_into(meta.netns.inode);
+  if (path.empty() && !has_capability(CAP_SYS_PTRACE)) // /proc/PID/ns is closed to us
+    return Error{"doppel detach",
+                 "the mirror was attached in another network namespace, and whether that one still "
+                 "exists can only be seen with CAP_SYS_PTRACE",
+                 "run it as root: sudo doppel detach"};
   if (path.empty() || meta.netns.inode == here.inode)
     return Unit{};
   return Error{"doppel detach", "the mirror was attached in another network namespace",

@@ -62,14 +62,6 @@ bool still_there(int fd, const std::string &path) {
          held.st_dev == named.st_dev && held.st_ino == named.st_ino;
 }
 
-uint64_t effective_capabilities() {
-  std::ifstream status("/proc/thread-self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.rfind("CapEff:", 0) == 0)
-      return std::strtoull(line.c_str() + 7, nullptr, 16);
-  return 0;
-}
-
 } // namespace
 
 RimOptions &rim_options() {
@@ -77,22 +69,28 @@ RimOptions &rim_options() {
   return options;
 }
 
-bool may_see_others() { return effective_capabilities() >> CAP_SYS_ADMIN & 1; }
+bool has_capability(unsigned number) {
+  std::ifstream status("/proc/thread-self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.rfind("CapEff:", 0) == 0)
+      return std::strtoull(line.c_str() + 7, nullptr, 16) >> number & 1;
+  return false;
+}
 
 Status require_privileges(const std::string &command, bool loads) {
   // CAP_SYS_ADMIN includes what CAP_BPF and CAP_PERFMON were split off from it (bpf_capable(),
   // perfmon_capable()). CAP_PERFMON: the verifier lets no other program keep pointers in maps.
   const struct {
-    int bit;
+    unsigned number;
     const char *name;
     bool in_sys_admin, wanted;
   } all[] = {{CAP_NET_ADMIN, "CAP_NET_ADMIN", false, true},
              {CAP_BPF, "CAP_BPF", true, true},
              {CAP_PERFMON, "CAP_PERFMON", true, loads}};
-  const uint64_t effective = effective_capabilities();
   std::vector<std::string> missing;
   for (const auto &one : all)
-    if (one.wanted && !(effective >> one.bit & 1) && !(one.in_sys_admin && may_see_others()))
+    if (one.wanted && !has_capability(one.number) &&
+        !(one.in_sys_admin && has_capability(CAP_SYS_ADMIN)))
       missing.push_back(one.name);
   if (missing.empty())
     return Unit{};

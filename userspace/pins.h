@@ -15,8 +15,8 @@ namespace doppel {
 // command gives programs to the verifier.
 Status require_privileges(const std::string &command, bool loads = false);
 
-// What others' programs are called is told to this capability only (BPF_PROG_GET_FD_BY_ID).
-bool may_see_others();
+// Whether this process has it in effect; the numbers are those of linux/capability.h.
+bool has_capability(unsigned number);
 
 // Mount point of bpffs: rim_options().bpffs, else $DOPPEL_BPFFS, else /sys/fs/bpf, else the first
 // one in /proc/self/mounts. An error tells how to mount one.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <linux/capability.h>
 #include <net/if.h>
 
 #include <algorithm>
@@ -103,7 +104,7 @@ Status describe_hooks(Rtnl &nl, const Meta &meta, const Pins &pins, StatusView *
         view->missing.push_back(absence(nl, q, pins));
     }
   }
-  if (nameless && !may_see_others())
+  if (nameless && !has_capability(CAP_SYS_ADMIN))
     view->warnings.push_back(std::string("the names of others' programs are shown as ") + kNoName +
                              ": reading them takes CAP_SYS_ADMIN");
   return Unit{};

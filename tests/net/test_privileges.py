@@ -136,3 +136,20 @@ def directory_of_somebody_else(env, mode, how):
     os.rmdir(path)
     scene.attach()
     scene.assert_all_delivered(scene.load("sets", connections=5, count=100)["sent"])
+
+
+@case(mode=MODES)
+def detach_from_another_network(env, mode):
+    """Without a sight of other processes nobody can tell whether the mirror's network still exists: its pins
+    are what detach there would need."""
+    scene = env.scene()
+    scene.attach()
+    elsewhere = ["unshare", "--net"]
+    for under, words in ((elsewhere, "nsenter --net="), (elsewhere + few(), "CAP_SYS_PTRACE")):
+        scene.doppel.under = under
+        done = scene.doppel.detach(check=False)
+        assert done.returncode == 1 and words in done.stderr, done
+    scene.doppel.under = few()
+    assert not scene.doppel.status()["missing"], scene.doppel.status()
+    scene.assert_all_delivered(scene.load("sets", connections=5, count=100)["sent"])
+    scene.doppel.detach()
