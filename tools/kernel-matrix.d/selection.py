@@ -7,13 +7,13 @@ SUITES = ("load", "mirror", "bpf", "rim", "net")
 WHOLE_ONLY = ("load", "mirror")
 
 # What CI runs, in about a minute for each kernel: what packets do to the data plane, but for
-# timeouts; one full circle of user space; and real traffic.
+# timeouts; one full circle of user space; and real traffic through a bad network.
 QUICK = {
     "load": [],
     "bpf": [f"Modes/{name}.*" for name in
             "Handshake Data Stream Close Join Loss Window Wrap Offload Untouched".split()],
     "rim": ["Mode/BothModes.DetachRestoresTheHost/*"],
-    "net": ["detach.leaves_nothing[", "source-target,all]"],
+    "net": ["netem.netem[{mode},source-target,all]"],
 }
 
 WITHOUT_TCX = ("6.1",)
@@ -49,13 +49,15 @@ def for_guest(kernel, chosen):
     """The guest's configuration. Selections are words for its shell."""
     tcx = kernel not in WITHOUT_TCX
 
+    modes = ["tcx", "clsact"] if tcx else ["clsact"]
+
     def gtest(suite):
         return (":".join(chosen.get(suite, [])) or "*") + ("" if tcx else "-*tcx*:*Tcx*")
 
     return {
         "KM_SUITES": " ".join(chosen),
-        "KM_MODES": "tcx clsact" if tcx else "clsact",
+        "KM_MODES": " ".join(modes),
         "KM_BPF": gtest("bpf"),
         "KM_RIM": gtest("rim"),
-        "KM_NET": shlex.join(chosen.get("net", [])),
+        "KM_NET": shlex.join(word.replace("{mode}", modes[0]) for word in chosen.get("net", [])),
     }

@@ -18,7 +18,7 @@ VERDICT = re.compile(r"(PASS|FAIL|SKIP)  (\S+?)(?: \(([\d.]+) s\)|: (.*))?$")
 
 
 def main():
-    argv = [sys.executable, "-B", RUN, *(["--mode", MODES[0]] if len(MODES) == 1 else []),
+    argv = [sys.executable, RUN, *(["--mode", MODES[0]] if len(MODES) == 1 else []),
             *shlex.split(os.environ["KM_NET"])]
     name = None  # of the failed test that is being described
     told = []
