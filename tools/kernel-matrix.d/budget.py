@@ -59,10 +59,12 @@ class Budget:
                 yield f"{program} takes {count} instructions, {count / had - 1:.0%} more than {had}"
 
     def save(self):
-        kernels = list(dict.fromkeys([*sorted(set(self.kernels), key=_number)]))
+        # What is on record of other kernels stays, as somebody else's machine runs them.
+        seen = {cell: n for cell, n in self.record.items() if cell[1] not in self.kernels} | self.seen
+        kernels = sorted({kernel for _, kernel in seen}, key=_number)
         programs = dict.fromkeys(program for program, _ in self.seen)
         rows = [("program", *kernels)]
-        rows += [(p, *(str(self.seen.get((p, k), "-")) for k in kernels)) for p in programs]
+        rows += [(p, *(str(seen.get((p, k), "-")) for k in kernels)) for p in programs]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = [row[0].ljust(widths[0]) + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:]))
                  for row in rows]
