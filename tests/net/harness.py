@@ -34,23 +34,25 @@ class Elsewhere(Skip):
 
 
 class Case:
-    def __init__(self, function, parameters):
+    def __init__(self, function, parameters, tcx=False):
+        self.needs_tcx = tcx or any(str(value).startswith("tcx") for value in parameters.values())
         module = function.__module__.removeprefix("test_")
         self.function, self.parameters = function, parameters
         suffix = ",".join(str(v) for v in parameters.values())
         self.name = f"{module}.{function.__name__}" + (f"[{suffix}]" if suffix else "")
 
 
-def case(**variants):
+def case(tcx=False, **variants):
     """Registers a function as a test, once for each combination of the variants given.
 
-    The function gets an Env and the variants. @case(mode=MODES) runs it with both ways to attach.
+    The function gets an Env and the variants. @case(mode=MODES) runs it with both ways to attach. tcx: it
+    uses TCX also where no variant is called that.
     """
     def register(function):
         combinations = [{}]
         for name, values in variants.items():
             combinations = [{**c, name: v} for c in combinations for v in values]
-        _cases.extend(Case(function, c) for c in combinations)
+        _cases.extend(Case(function, c, tcx) for c in combinations)
         return function
     return register
 
@@ -126,7 +128,7 @@ def _indent(text):
 
 def _run(one, obstacles):
     """("PASS" | "FAIL" | "SKIP", text)"""
-    reason = obstacles.get(None) or obstacles.get(one.parameters.get("mode"))
+    reason = obstacles.get(None) or (one.needs_tcx and obstacles.get("tcx"))
     if reason:
         return "SKIP", reason
     env = Env(one.parameters.get("mode"))
@@ -148,12 +150,14 @@ def _run(one, obstacles):
 def select(patterns, mode=None):
     """All cases whose name contains one of the patterns; "suite." means those of that suite.
 
-    With a mode only those of this way to attach, and those that are about none."""
+    With a mode only those of this way to attach, and those that are about none; with clsact none that
+    would need TCX."""
     def fits(name, pattern):
         return name.startswith(pattern) if pattern.endswith(".") else pattern in name
     return [c for c in _cases
             if (not patterns or any(fits(c.name, p) for p in patterns))
-            and (mode is None or c.parameters.get("mode", mode) == mode)]
+            and (mode is None or c.parameters.get("mode", mode) == mode)
+            and not (mode == "clsact" and c.needs_tcx)]
 
 
 def main(patterns, list_only=False, mode=None):
@@ -165,7 +169,7 @@ def main(patterns, list_only=False, mode=None):
         print(f"no test matches {' '.join(patterns)}", file=sys.stderr)
         return 2
     obstacles = {None: obstacle()}
-    if not obstacles[None] and any(c.parameters.get("mode") == "tcx" for c in chosen):
+    if not obstacles[None] and any(c.needs_tcx for c in chosen):
         obstacles["tcx"] = tcx_obstacle()
     count = {"PASS": 0, "FAIL": 0, "SKIP": 0}
     excused = 0

@@ -7,7 +7,7 @@ from lab.bpf import Neighbour
 from lab.wait import amount
 
 
-@case(mode=MODES, neighbour=("tcx-last", "clsact"), when=("before-attach", "after-attach"))
+@case(tcx=True, mode=MODES, neighbour=("tcx-last", "clsact"), when=("before-attach", "after-attach"))
 def sees_every_packet(env, mode, neighbour, when):
     """A program that runs after ours counts the same as one that runs before ours."""
     scene = env.scene()
@@ -31,7 +31,7 @@ def sees_every_packet(env, mode, neighbour, when):
     scene.assert_harmless()
 
 
-@case(mode=MODES)
+@case(tcx=True, mode=MODES)
 def sees_every_packet_while_the_target_is_down(env, mode):
     scene = env.scene(target_runs=False)
     scene.lab.unplug("target")
