@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * parse.bpf.h and checksum.bpf.h on any bytes, against a reader that works on the frame itself and
+ * takes the RFCs' tables one by one.
+ */
+#include "checksum.bpf.h"
+#include "check.h"
+
+struct told { /* by the options */
+	__u32 mss, wscale, sack_ok, ts, tsval, tsecr, auth, blocks;
+	__u32 block[4][2];
+};
+
+static __u32 be(const __u8 *b, int n)
+{
+	__u32 v = 0;
+
+	while (n--)
+		v = v << 8 | *b++;
+	return v;
+}
+
+/* RFC 9293, 3.2: the last of its kind wins; a length that lies ends it. */
+static struct told read_options(const __u8 *o, __u32 len)
+{
+	struct told t = {};
+	__u32 i = 0;
+
+	while (i < len && o[i] != TCPOPT_EOL) {
+		__u32 n;
+
+		if (o[i] == TCPOPT_NOP) {
+			i++;
+			continue;
+		}
+		if (i + 1 >= len || o[i + 1] < 2 || i + o[i + 1] > len)
+			break;
+		n = o[i + 1];
+		if (o[i] == TCPOPT_MSS && n == 4)
+			t.mss = be(o + i + 2, 2);
+		if (o[i] == TCPOPT_WSCALE && n == 3)
+			t.wscale = 1 + (o[i + 2] > 14 ? 14 : o[i + 2]);
+		if (o[i] == TCPOPT_SACK_PERM && n == 2)
+			t.sack_ok = 1;
+		if (o[i] == TCPOPT_TIMESTAMP && n == 10) {
+			t.ts = 1;
+			t.tsval = be(o + i + 2, 4);
+			t.tsecr = be(o + i + 6, 4);
+		}
+		if (o[i] == TCPOPT_MD5SIG || o[i] == TCPOPT_AO)
+			t.auth = 1;
+		if (o[i] == TCPOPT_SACK && n >= 10) {
+			t.blocks = (n - 2) / 8;
+			for (__u32 b = 0; b < t.blocks; b++) {
+				t.block[b][0] = be(o + i + 2 + 8 * b, 4);
+				t.block[b][1] = be(o + i + 6 + 8 * b, 4);
+			}
+		}
+		i += n;
+	}
+	return t;
+}
+
+static void check_options(struct __sk_buff *skb, const __u8 *f, const struct pkt *p)
+{
+	struct told t = read_options(f + 54, p->optlen);
+	struct tcp_options o;
+
+	parse_options(skb, p, &o);
+	CHECK(o.mss == t.mss);
+	CHECK(!!(o.flags & DP_SH_WSCALE) == !!t.wscale && (!t.wscale || o.wscale == t.wscale - 1));
+	CHECK(!!(o.flags & DP_SH_SACK) == t.sack_ok);
+	CHECK(!!(o.flags & DP_SH_TS) == t.ts && o.tsval == t.tsval && o.tsecr == t.tsecr);
+	CHECK(o.auth == t.auth);
+	CHECK(o.n_sack == t.blocks);
+	for (__u32 b = 0; b < t.blocks; b++)
+		CHECK(o.sack[b].start == t.block[b][0] && o.sack[b].end == t.block[b][1]);
+	if (p->has_ts) {
+		CHECK(be(f + 54, 4) == 0x0101080a);
+		CHECK(p->tsval == be(f + 58, 4) && p->tsecr == be(f + 62, 4));
+	}
+	CHECK(p->plain == (!p->optlen || (p->optlen == 12 && p->has_ts)));
+}
+
+/* RFC 1071, byte by byte. */
+static __u32 sum(const __u8 *b, __u32 n, __u32 s)
+{
+	for (__u32 i = 0; i < n; i++)
+		s += i & 1 ? b[i] : (__u32)b[i] << 8;
+	while (s >> 16)
+		s = (s & 0xffff) + (s >> 16);
+	return s;
+}
+
+int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
+{
+	struct input in = {data, size};
+	__u32 gso_segs = take8(&in) & 3, gso_size = 0, total, doff, pseudo, whole;
+	struct __sk_buff *skb;
+	enum pkt_verdict v;
+	struct pkt p = {};
+	const __u8 *f = in.data;
+
+	if (take8(&in) & 1)
+		gso_size = take8(&in);
+	f = in.data;
+	skb = host_packet(f, in.size, gso_segs, gso_size);
+	v = parse(skb, &p);
+	if (v == PKT_NONE)
+		return 0;
+	CHECK(in.size >= 54 && be(f + 12, 2) == 0x0800 && f[14] >> 4 == 4 && f[23] == 6);
+	CHECK((f[14] & 15) >= 5 && !(be(f + 20, 2) & 0x1fff));
+	CHECK(p.saddr == *(__u32 *)__builtin_memcpy(&(__u32){0}, f + 26, 4));
+	CHECK(p.payload <= 0xffff + (gso_segs ? in.size : 0));
+	if (v == PKT_IPOPTIONS) {
+		CHECK((f[14] & 15) > 5);
+		return 0;
+	}
+	CHECK(bpf_ntohs(p.sport) == be(f + 34, 2) && bpf_ntohs(p.dport) == be(f + 36, 2));
+	if (v == PKT_FRAGMENT) {
+		CHECK(be(f + 20, 2) & 0x2000);
+		return 0;
+	}
+	total = be(f + 16, 2);
+	doff = f[46] >> 4;
+	if (v == PKT_MALFORMED) {
+		CHECK(doff < 5 || total < 20 + doff * 4 || total + 14 > in.size);
+		return 0;
+	}
+	CHECK(v == PKT_TCP);
+	CHECK(p.offset == 34 + doff * 4 && p.offset + p.payload <= in.size);
+	CHECK(total ? p.offset + p.payload == total + 14 : p.offset + p.payload == in.size);
+	CHECK(p.seq == be(f + 38, 4) && p.ack == be(f + 42, 4) && p.flags == f[47]);
+	CHECK(p.optlen == doff * 4 - 20);
+	if (!(p.flags & TCP_SYN))
+		parse_timestamp(skb, &p);
+	else
+		p.plain = p.plain && !p.optlen;
+	if (!(p.flags & TCP_SYN))
+		check_options(skb, f, &p);
+
+	whole = doff * 4 + p.payload;
+	pseudo = sum(f + 26, 8, 6 + whole % 65536 + whole / 65536);
+	if (be(f + 50, 2) != pseudo && !gso_size)
+		CHECK(checksum_ok(skb, &p) == (sum(f + 34, whole, pseudo) == 0xffff));
+	else
+		CHECK(checksum_ok(skb, &p));
+	return 0;
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * join.bpf.h: which payload starts like a memcached command, against a table of doc/protocol.txt's
+ * words; and that a join happens only where the stream goes on.
+ */
+#include "join.bpf.h"
+#include "check.h"
+
+/* '*': any of _ a..z. '#': anything above a space. The payload is as if zeros followed it. */
+static const char *const words[] = {
+	"get ",	   "gets ",    "gat ",	  "gats ",   "set ",	"add ",	  "cas ",   "replace ",
+	"append ", "prepend ", "delete ", "incr ",   "decr ",	"touch ", "lru ",   "mn\r\n",
+	"quit\r",  "quit\n",   "stats ",  "stats\r", "stats\n", "vers**", "verb**", "flus**",
+	"watc**",  "slab**",   "cach**",  "mg #",    "ms #",	"md #",	  "ma #",   "me #",
+};
+
+static bool matches(const char *word, const __u8 *b, __u32 len)
+{
+	for (__u32 i = 0; word[i]; i++) {
+		__u8 c = i < len ? b[i] : 0;
+
+		if (word[i] == '*'   ? !(c == '_' || c == '`' || (c >= 'a' && c <= 'z'))
+		    : word[i] == '#' ? c <= ' '
+				     : c != (__u8)word[i])
+			return false;
+	}
+	return true;
+}
+
+static bool text(const __u8 *b, __u32 len)
+{
+	for (__u32 i = 0; i < sizeof(words) / sizeof(*words); i++)
+		if (matches(words[i], b, len))
+			return true;
+	return false;
+}
+
+/* docs/protocol-binary: magic, opcode, key length (2), extras length, data type, vbucket (2),
+ * total body length (4), opaque (4), cas (8)
+ */
+static bool binary(const __u8 *b, __u32 len)
+{
+	__u64 body;
+	__u32 key;
+
+	if (len < 24 || b[0] != 0x80 || b[1] > 0x46 || b[4] > 20 || b[5] != 0)
+		return false;
+	key = b[2] * 256 + b[3];
+	body = ((b[8] * 256ull + b[9]) * 256 + b[10]) * 256 + b[11];
+	return key <= 250 && key + b[4] <= body && body <= 1ull << 30;
+}
+
+int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
+{
+	struct input in = {data, size};
+	struct dp_flow flow = {}, before;
+	struct dp_pace pace = {};
+	struct __sk_buff *skb;
+	struct pkt p = {};
+	bool command, joins;
+	__u8 application;
+
+	p.flags = take8(&in);
+	application = take8(&in) % 3;
+	flow.seen = take8(&in) & 1;
+	flow.evidence = take8(&in) & 1;
+	flow.push = take8(&in) & 1;
+	flow.turns = take8(&in);
+	pace.commands = take8(&in) & 1;
+	flow.next = take32(&in);
+	flow.ack = take32(&in);
+	p.seq = flow.next + (take8(&in) & 1 ? take32(&in) : 0);
+	p.ack = flow.ack + take8(&in);
+	p.offset = take8(&in) % 8;
+	if (p.offset > in.size)
+		p.offset = in.size;
+	p.payload = in.size - p.offset;
+	skb = host_packet(in.data, in.size, 0, 0);
+	command = text(in.data + p.offset, p.payload) || binary(in.data + p.offset, p.payload);
+	if (!p.payload)
+		command = false;
+	CHECK(starts_like_command(skb, &p) == command);
+
+	before = flow;
+	joins = join_boundary(skb, &p, &flow, application, &pace);
+	if (joins) {
+		CHECK(p.payload && !(p.flags & (TCP_SYN | TCP_RST)));
+		CHECK(!before.seen || p.seq == before.next);
+		CHECK(application != DP_APP_MEMCACHED || command);
+		CHECK(application != DP_APP_ANY || (before.seen && before.evidence && before.push));
+		CHECK(command || seq_after(p.ack, before.ack));
+	}
+	CHECK(flow.next == before.next && flow.ack == before.ack && flow.seen == before.seen);
+	return 0;
+}

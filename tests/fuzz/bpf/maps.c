@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* The maps and the configuration of the host's build. Small, so that all of it gets full. */
+#include "maps.bpf.h"
+#include "registry.h"
+
+const volatile struct dp_config cfg = {
+	.cookie = 0x5eed0000,
+	.link = HOST_LINK,
+	.port_first = HOST_FIRST_PORT,
+	.slots = HOST_SLOTS,
+	.flow_cap = HOST_FLOW_CAP,
+	.rto_min_ms = 200,
+	.rto_max_ms = 60000,
+	.tries = 3,
+	.syn_tries = 2,
+	.backoff_ms = 250,
+	.embryonic = 4,
+};
+
+#define DEFINE(m) typeof(m) m
+DEFINE(ports);
+DEFINE(port_map);
+DEFINE(mappings);
+DEFINE(flows);
+DEFINE(syns);
+DEFINE(shadows);
+DEFINE(free_slots);
+DEFINE(store);
+DEFINE(ledger);
+DEFINE(paces);
+DEFINE(armed);
+DEFINE(tick);
+DEFINE(events);
+DEFINE(control);
+DEFINE(meta);
+DEFINE(scratch);
+
+#define NUMBER(field) (sizeof(*(field)) / sizeof(int))
+#define KEYED(m, entries)                                                                          \
+	{                                                                                          \
+#m, &(m), NUMBER((m).type), sizeof(*(m).key), sizeof(*(m).value), entries          \
+	}
+#define QUEUE(m, entries)                                                                          \
+	{                                                                                          \
+#m, &(m), NUMBER((m).type), 0, sizeof(*(m).value), entries                         \
+	}
+
+const struct host_map_row host_map_rows[] = {
+	KEYED(ports, NUMBER(ports.max_entries)),
+	KEYED(port_map, 16),
+	KEYED(mappings, NUMBER(mappings.max_entries)),
+	KEYED(flows, HOST_FLOWS),
+	KEYED(syns, HOST_SYNS),
+	KEYED(shadows, HOST_SLOTS),
+	QUEUE(free_slots, HOST_SLOTS),
+	KEYED(store, HOST_CHUNKS),
+	KEYED(ledger, NUMBER(ledger.max_entries)),
+	KEYED(paces, NUMBER(paces.max_entries)),
+	QUEUE(armed, HOST_SLOTS),
+	KEYED(tick, NUMBER(tick.max_entries)),
+	{"events", &events, NUMBER(events.type), 0, 0, 0},
+	KEYED(control, NUMBER(control.max_entries)),
+	KEYED(meta, NUMBER(meta.max_entries)),
+	KEYED(scratch, NUMBER(scratch.max_entries)),
+	{0},
+};

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * seq.bpf.h, the holes of take.bpf.h and the scoreboard of recovery.bpf.h against a model: a
+ * window of CELLS cells, each `unit` numbers wide, that begins anywhere in the sequence space. What
+ * is taken is a bit per cell, and a position is a plain 64-bit number.
+ */
+#include "take.bpf.h"
+#include "recovery.bpf.h"
+#include "check.h"
+
+#define CELLS 240u
+
+struct model {
+	__u32 base;
+	__u32 unit;
+	__u8 has[CELLS];
+};
+
+static __u32 at(const struct model *m, __u32 cell)
+{
+	return m->base + cell * m->unit;
+}
+
+/* Number of maximal runs of cells from `first` on. */
+static __u32 runs(const struct model *m, __u32 first)
+{
+	__u32 n = 0;
+
+	for (__u32 i = first; i < CELLS; i++)
+		n += m->has[i] && (i == first || !m->has[i - 1]);
+	return n;
+}
+
+static __u32 count(const struct model *m, __u32 from, __u32 to)
+{
+	__u32 n = 0;
+
+	for (__u32 i = from; i < to; i++)
+		n += m->has[i];
+	return n;
+}
+
+static void set(struct model *m, __u32 from, __u32 to, __u8 value)
+{
+	for (__u32 i = from; i < to; i++)
+		m->has[i] = value;
+}
+
+/* The ranges are exactly the maximal runs from `first` on. */
+static void same(const struct model *m, const struct dp_range *set, int n, __u8 number, __u32 first)
+{
+	__u32 used = 0;
+
+	for (int i = 0; i < n; i++) {
+		__u32 from = set[i].start - m->base, to = set[i].end - m->base;
+
+		if (set[i].start == set[i].end)
+			continue;
+		used++;
+		CHECK(from % m->unit == 0 && to % m->unit == 0);
+		from /= m->unit;
+		to /= m->unit;
+		CHECK(from < to && to <= CELLS && from >= first);
+		CHECK(count(m, from, to) == to - from);
+		CHECK(from == first || !m->has[from - 1]);
+		CHECK(to == CELLS || !m->has[to]);
+	}
+	CHECK(used == number);
+	CHECK(used == runs(m, first));
+}
+
+static void two(struct input *in, __u32 *from, __u32 *to, __u32 longest)
+{
+	*from = take8(in) % CELLS;
+	*to = *from + 1 + take8(in) % longest;
+	if (*to > CELLS)
+		*to = CELLS;
+}
+
+static void holes(struct input *in, struct model *m)
+{
+	struct dp_shadow sh = {.end = m->base};
+	__u32 first = 0; /* cell of sh.end */
+
+	while (in->size) {
+		__u32 from, to, fresh, added;
+
+		two(in, &from, &to, 12);
+		fresh = to - from - count(m, from, to);
+		added = extend_locked(&sh, at(m, from), at(m, to));
+		if (added == 0xffffffff) {
+			/* More runs than places: the shadow breaks, so that is the end. */
+			set(m, from, to, 1);
+			CHECK(runs(m, first) > DP_MAX_OOO);
+			return;
+		}
+		CHECK(added == fresh * m->unit);
+		set(m, from, to, 1);
+		while (first < CELLS && m->has[first])
+			first++;
+		CHECK(sh.end == at(m, first));
+		CHECK(shadow_top_locked(&sh) - m->base <= CELLS * m->unit);
+		same(m, sh.ooo, DP_MAX_OOO, sh.n_ooo, first);
+	}
+}
+
+static void plain(struct input *in, struct model *m)
+{
+	struct dp_range set_[DP_MAX_SACK] = {};
+	__u8 number = 0;
+
+	while (in->size) {
+		__u32 from, to, start, end, low, high, op = take8(in);
+
+		two(in, &from, &to, 30);
+		if (op % 5 == 0) {
+			range_prune(set_, DP_MAX_SACK, &number, at(m, from));
+			set(m, 0, from, 0);
+		} else {
+			CHECK(range_take(set_, DP_MAX_SACK, &number, at(m, from), at(m, to), &start,
+					 &end) == (to - from - count(m, from, to)) * m->unit);
+			low = (start - m->base) / m->unit;
+			high = (end - m->base) / m->unit;
+			set(m, from, to, 1);
+			CHECK(low <= from && high >= to && count(m, low, high) == high - low);
+			if (!range_put(set_, DP_MAX_SACK, &number, start, end)) {
+				CHECK(number == DP_MAX_SACK);
+				set(m, low, high, 0);
+			}
+		}
+		same(m, set_, DP_MAX_SACK, number, 0);
+	}
+}
+
+/* SACK blocks of any kind, acknowledgements, and a recovery walked to its end. */
+static void scoreboard(struct input *in)
+{
+	struct dp_shadow sh = {.state = DP_ESTABLISHED, .mss = 64 + take8(in), .flags = DP_SH_SACK};
+	__u32 fin = take8(in) & 1;
+
+	sh.una = take32(in);
+	sh.end = sh.una + take16(in) + 1;
+	sh.nxt = sh.end + fin;
+	sh.fin = sh.end;
+	sh.flags |= fin ? DP_SH_CLIENT_FIN : 0;
+	while (in->size) {
+		__u32 op = take8(in), used = 0, seq, len;
+		struct tcp_options opt = {};
+		bool dsack;
+
+		if (op % 4 == 0 && sh.una != sh.nxt) {
+			sh.una += take16(in) % (sh.nxt - sh.una + 1);
+			recovery_ack_locked(&sh);
+		} else if (op % 4 == 1) {
+			recovery_dupack_locked(&sh);
+		} else if (op % 4 == 2) {
+			for (__u32 i = 0; sh.flags & DP_SH_RECOVERY && i < op; i++) {
+				if (!recovery_pending_locked(&sh))
+					break;
+				CHECK(!seq_before(sh.rtx, sh.una) &&
+				      seq_before(sh.rtx, sh.recover));
+				recovery_next_locked(&sh, &seq, &len, sh.mss);
+				CHECK(len <= sh.mss);
+				CHECK(!seq_before(seq, sh.una));
+				CHECK(len || (fin && seq == sh.fin));
+				CHECK(!seq_after(seq + len, sh.end));
+				for (int r = 0; r < DP_MAX_SACK; r++)
+					CHECK(sh.sacked[r].start == sh.sacked[r].end ||
+					      !seq_before(seq, sh.sacked[r].end) ||
+					      !seq_before(sh.sacked[r].start, seq + (len ?: 1)));
+			}
+		} else {
+			opt.n_sack = 1 + op / 4 % 4;
+			for (int i = 0; i < opt.n_sack; i++) {
+				bool wild = take8(in) & 1;
+
+				opt.sack[i].start = sh.una + (wild ? take32(in) : take16(in));
+				opt.sack[i].end =
+					opt.sack[i].start + (wild ? take32(in) : take16(in) % 4096);
+			}
+			sack_locked(&sh, &opt, &dsack);
+		}
+		for (int i = 0; i < DP_MAX_SACK; i++) {
+			__u32 from = sh.sacked[i].start - sh.una, to = sh.sacked[i].end - sh.una;
+
+			if (sh.sacked[i].start == sh.sacked[i].end)
+				continue;
+			used++;
+			CHECK(from < to && to <= sh.nxt - sh.una);
+			for (int j = 0; j < i; j++)
+				CHECK(sh.sacked[j].start == sh.sacked[j].end ||
+				      sh.sacked[j].end - sh.una < from ||
+				      sh.sacked[j].start - sh.una > to);
+		}
+		CHECK(used == sh.n_sacked);
+		CHECK(sack_bytes(&sh) <= sh.nxt - sh.una);
+		CHECK(sack_high(&sh) - sh.una <= sh.nxt - sh.una);
+	}
+}
+
+/* Comparisons against 64-bit numbers less than 2^31 apart. */
+static void arithmetic(struct input *in)
+{
+	__s64 a = (__s64)take32(in), d = (__s32)take32(in);
+	__u32 x = a, y = a + d;
+
+	if (d == -(1ll << 31))
+		return; /* opposite: RFC 9293 knows no order here */
+	CHECK(seq_before(x, y) == (d > 0));
+	CHECK(seq_after(x, y) == (d < 0));
+	CHECK(mask_before(x, y) == (d > 0 ? 0xffffffff : 0));
+	CHECK(seq_max(x, y) == (d > 0 ? y : x) && mask_max(x, y) == seq_max(x, y));
+	CHECK(seq_min(x, y) == (d > 0 ? x : y) && mask_min(x, y) == seq_min(x, y));
+}
+
+int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
+{
+	static const __u32 units[] = {1, 7, 1460, 1u << 16, 1u << 22};
+	struct input in = {data, size};
+	__u32 what = take8(&in);
+	struct model m = {.unit = units[what / 4 % 5]};
+
+	m.base = take32(&in);
+	switch (what % 4) {
+	case 0:
+		holes(&in, &m);
+		break;
+	case 1:
+		plain(&in, &m);
+		break;
+	case 2:
+		scoreboard(&in);
+		break;
+	default:
+		arithmetic(&in);
+	}
+	return 0;
+}

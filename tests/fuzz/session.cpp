@@ -1,0 +1,866 @@
+// SPDX-License-Identifier: Apache-2.0
+// The whole data plane on the host's kernel: an input is a play of clients, a target that lies, a
+// clock, and another CPU. After every act the books must be right.
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <set>
+#include <string>
+
+#include "tests/fuzz/host/kernel.h"
+
+namespace doppel::fuzz {
+namespace {
+
+constexpr uint8_t kFin = 1, kSyn = 2, kRst = 4, kPsh = 8, kAck = 16;
+constexpr uint16_t kPort = 11211, kTargetPort = 21211;
+constexpr uint32_t kServer = 0x0a090009, kHost = 0x0a090002, kClient = 0x0a090032;
+constexpr uint32_t kTargets[] = {0x0a090007, 0x0a090008};
+constexpr unsigned kClients = 4;
+constexpr size_t kMaxActs = 400; // of one input: a bound for its time
+
+class Input {
+public:
+  Input(const uint8_t *data, size_t size) : at_(data), end_(data + size) {}
+  bool empty() const { return at_ == end_; }
+  uint8_t u8() { return at_ == end_ ? 0 : *at_++; }
+  uint16_t u16() {
+    const unsigned high = u8();
+    return static_cast<uint16_t>(high << 8 | u8());
+  }
+  uint32_t u32() {
+    const uint32_t high = u16();
+    return high << 16 | u16();
+  }
+
+private:
+  const uint8_t *at_, *end_;
+};
+
+// The byte of every client's stream at this sequence number: a command of 16 bytes at each multiple
+// of 16, different from its neighbours. So every byte that is sent or stored can be judged.
+uint8_t content(uint32_t seq) {
+  static constexpr char pattern[] = "get ..........\r\n";
+  const unsigned i = seq % 16;
+  return pattern[i] == '.' ? static_cast<uint8_t>('a' + (seq / 16 * 7 + i) % 26)
+                           : static_cast<uint8_t>(pattern[i]);
+}
+
+void put16(uint8_t *p, unsigned v) {
+  p[0] = static_cast<uint8_t>(v >> 8);
+  p[1] = static_cast<uint8_t>(v);
+}
+void put32(uint8_t *p, uint32_t v) {
+  put16(p, v >> 16);
+  put16(p + 2, v & 0xffff);
+}
+uint16_t get16(const uint8_t *p) { return static_cast<uint16_t>(p[0] << 8 | p[1]); }
+uint32_t get32(const uint8_t *p) { return static_cast<uint32_t>(get16(p)) << 16 | get16(p + 2); }
+
+// RFC 1071
+uint16_t checksum(const uint8_t *p, size_t n, uint32_t sum = 0) {
+  for (size_t i = 0; i + 1 < n; i += 2)
+    sum += get16(p + i);
+  if (n % 2)
+    sum += static_cast<uint32_t>(p[n - 1]) << 8;
+  while (sum >> 16)
+    sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<uint16_t>(sum);
+}
+
+uint16_t pseudo(const uint8_t *ip, size_t length) {
+  return checksum(ip + 12, 8, static_cast<uint32_t>(6 + length % 65536 + length / 65536));
+}
+
+struct Segment {
+  uint32_t src = 0, dst = 0;
+  uint16_t sport = 0, dport = 0, window = 500;
+  uint32_t seq = 0, ack = 0;
+  uint8_t flags = kAck, ttl = 64;
+  std::vector<uint8_t> options;
+  uint32_t length = 0;   // of the payload, by content()
+  std::string_view text; // instead
+  uint16_t gso_size = 0;
+  Summed summed = Summed::none;
+};
+
+Skb frame(const Segment &s) {
+  Skb skb;
+  std::vector<uint8_t> options = s.options;
+  options.resize((options.size() + 3) / 4 * 4);
+  if (options.size() > 40)
+    options.resize(40);
+  const size_t payload = s.text.empty() ? s.length : s.text.size(), head = 54 + options.size();
+  skb.data.resize(head + payload);
+  uint8_t *f = skb.data.data(), *ip = f + 14, *tcp = f + 34;
+  std::memcpy(f, "\x02\0\0\0\0\x01\x02\0\0\0\0\xc1\x08\0", 14);
+  ip[0] = 0x45;
+  put16(ip + 2, static_cast<unsigned>(skb.data.size() - 14)); // 0 beyond 64 KB: BIG TCP
+  if (skb.data.size() - 14 > 65535)
+    put16(ip + 2, 0);
+  put16(ip + 6, 0x4000);
+  ip[8] = s.ttl;
+  ip[9] = 6;
+  put32(ip + 12, s.src);
+  put32(ip + 16, s.dst);
+  put16(ip + 10, ~checksum(ip, 20) & 0xffff);
+  put16(tcp, s.sport);
+  put16(tcp + 2, s.dport);
+  put32(tcp + 4, s.seq);
+  put32(tcp + 8, s.ack);
+  tcp[12] = static_cast<uint8_t>((5 + options.size() / 4) << 4);
+  tcp[13] = s.flags;
+  put16(tcp + 14, s.window);
+  std::copy(options.begin(), options.end(), tcp + 20);
+  for (size_t i = 0; i < payload; i++)
+    f[head + i] = s.text.empty() ? content(s.seq + static_cast<uint32_t>(i))
+                                 : static_cast<uint8_t>(s.text[i]);
+  const uint16_t p = pseudo(ip, skb.data.size() - 34);
+  skb.summed = s.summed;
+  put16(tcp + 16,
+        s.summed == Summed::partial ? p : ~checksum(tcp, skb.data.size() - 34, p) & 0xffff);
+  if (s.gso_size && payload > s.gso_size) {
+    skb.ctx.gso_size = s.gso_size;
+    skb.ctx.gso_segs = static_cast<uint32_t>((payload + s.gso_size - 1) / s.gso_size);
+  }
+  skb.ctx.mark = 0xfeed0001;
+  skb.ctx.priority = 5;
+  skb.ctx.ifindex = skb.ctx.ingress_ifindex = HOST_DEVICE;
+  for (uint32_t i = 0; i < 5; i++)
+    skb.ctx.cb[i] = 0xcb000000 + i;
+  describe(skb);
+  return skb;
+}
+
+dp_addr mapped(uint32_t a) { return {{0, 0, htonl(0xffff), htonl(a)}}; }
+
+std::vector<uint8_t> timestamp(uint32_t val, uint32_t ecr) {
+  std::vector<uint8_t> o = {1, 1, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0};
+  put32(&o[4], val);
+  put32(&o[8], ecr);
+  return o;
+}
+
+struct Client {
+  uint16_t port = 0, server_port = kPort;
+  uint32_t isn = 0, next = 0, sent = 0, sent_isn = 0, answered = 0x70000000, tsval = 1000;
+  uint8_t socket = 2; // 0 none, 1 half-open, 2 established
+  bool timestamps = false;
+};
+
+class Play {
+public:
+  Play(const uint8_t *data, size_t size) : in_(data, size) {}
+
+  void run() {
+    set_up();
+    for (size_t acts = 0; !in_.empty() && acts < kMaxActs; acts++) {
+      preempted_ = false;
+      act(false);
+      k_.preempt_at = 0;
+      tell("books");
+      check_books(acts % 8 == 7);
+      k_.sent.clear();
+    }
+    tear_down();
+  }
+
+private:
+  dp_shadow &shadow(uint32_t slot) { return *k_.at<dp_shadow>(&shadows, slot); }
+  static bool open(const dp_shadow &sh) {
+    return sh.state != DP_CLOSED && sh.state != DP_TIME_WAIT;
+  }
+
+  void set_up() {
+    k_.reset();
+    const unsigned form = in_.u8(), bases = in_.u8();
+    dp_mapping m{};
+    m.n_targets = 1 + (form & 1);
+    m.application = static_cast<__u8>(in_.u8() % 3);
+    m.flags = static_cast<__u16>((form >> 1) & 7);
+    m.ports = 1;
+    m.max_bps = form & 0x10 ? 8 * 100000 : 0;
+    for (unsigned t = 0; t < 2; t++) {
+      m.target[t].address = mapped(kTargets[t]);
+      m.target[t].shadow_addr = mapped(kHost);
+      m.target[t].oif = HOST_DEVICE + 1 + t;
+      m.target[t].port = kTargetPort;
+      m.target[t].mtu = t ? 576 : 1500;
+    }
+    uint32_t row = 0;
+    k_.map(&mappings).update(&row, &m, 0);
+    for (uint32_t port = kPort; port < kPort + 2u; port++) {
+      const uint32_t bit = DP_PORT_TCP;
+      k_.map(&ports).update(&port, &bit, 0);
+      dp_port_key key{};
+      key.ifindex = HOST_DEVICE;
+      key.port = static_cast<__u16>(port);
+      key.proto = 6;
+      key.direction = m.flags & DP_MAP_EGRESS ? DP_DIR_EGRESS : DP_DIR_INGRESS;
+      const dp_port_val value{0, static_cast<__u16>(port - kPort)};
+      k_.map(&port_map).update(&key, &value, 0);
+    }
+    for (uint32_t slot = 0; slot < HOST_SLOTS; slot++)
+      k_.map(&free_slots).push(&slot);
+    program_ = m.flags & DP_MAP_EGRESS ? doppel_egress : doppel_ingress;
+    static constexpr uint32_t isns[] = {0x1000, 0xffffe000, 0x7fffe000, 0xfffffffe};
+    for (unsigned i = 0; i < kClients; i++) {
+      Client &c = clients_[i];
+      c.port = static_cast<uint16_t>(40000 + i);
+      c.server_port = static_cast<uint16_t>(kPort + (i == 3));
+      c.isn = isns[(bases >> 2 * i) & 3];
+      c.next = c.isn + 1;
+      c.timestamps = i % 2;
+    }
+    k_.socket = [this](const bpf_sock_tuple &t, bpf_sock &s, bpf_tcp_sock &tcp, uint32_t &isn) {
+      for (const Client &c : clients_) {
+        if (ntohs(t.ipv4.sport) != c.port || !c.socket)
+          continue;
+        s.state = c.socket == 1 ? 12 : 1; // include/net/tcp_states.h
+        tcp.rcv_nxt = c.next;
+        isn = c.answered - 1;
+        return true;
+      }
+      return false;
+    };
+    k_.port_in_use = [this](uint16_t port) { return port == busy_port_; };
+    k_.preempt = [this] { act(true); };
+  }
+
+  // ---- the client's side
+
+  void capture(Skb skb) {
+    if (program_ == doppel_egress && skb.data.size() >= 54)
+      send_from_socket(skb);
+    const Skb before = skb;
+    if (skb.data.size() >= 54)
+      tell("capture", "from " + std::to_string(get16(&skb.data[34])) + " seq " +
+                          std::to_string(get32(&skb.data[38])) + " flags " +
+                          std::to_string(skb.data[47]) + " size " +
+                          std::to_string(skb.data.size()) + " ttl " + std::to_string(skb.data[22]));
+    const int verdict = k_.run(program_, skb);
+    require(verdict == -1, "capture's verdict is not TC_ACT_UNSPEC");
+    require(skb.data == before.data, "the original's bytes were changed");
+    __sk_buff want = before.ctx;
+    require(!std::memcmp(&want, &skb.ctx, sizeof want), "the original's metadata was changed");
+  }
+
+  // On a client host: TC sees a segment before its socket counts it as sent.
+  void send_from_socket(Skb &skb) {
+    const uint32_t seq = get32(&skb.data[38]);
+    const auto end = static_cast<uint32_t>(seq + skb.data.size() - 54);
+    for (Client &c : clients_) {
+      if (get16(&skb.data[34]) != c.port || c.socket != 2)
+        continue;
+      if (c.isn != c.sent_isn || end - c.sent < 1u << 20) {
+        sender_.tcp.snd_nxt = c.isn == c.sent_isn ? c.sent : seq;
+        c.sent = end;
+        c.sent_isn = c.isn;
+      }
+      skb.ctx.sk = &sender_.sock;
+    }
+  }
+
+  Segment from(Client &c, uint32_t seq, uint8_t flags, uint32_t length) {
+    Segment s;
+    s.src = kClient;
+    s.dst = kServer;
+    s.sport = c.port;
+    s.dport = c.server_port;
+    s.seq = seq;
+    s.ack = c.answered;
+    s.flags = flags;
+    s.length = length;
+    if (c.timestamps)
+      s.options = timestamp(c.tsval++, 7);
+    const unsigned look = in_.u8();
+    if (look & 1)
+      s.gso_size = static_cast<uint16_t>(look & 2 ? 1448 : 500);
+    s.summed = look & 4 ? Summed::partial : look & 8 ? Summed::unnecessary : Summed::none;
+    if (look & 16)
+      s.flags ^= kPsh;
+    if (look & 32)
+      s.options = {1, 1, 1, 1}; // not plain: must be built
+    if (look & 64)
+      s.ttl = 1;
+    return s;
+  }
+
+  uint32_t length() {
+    static constexpr uint32_t some[] = {1, 16, 100, 528, 1440, 1460, 2048, 2900, 4096, 9000, 30000};
+    const unsigned b = in_.u8();
+    return b < 200 ? some[b % std::size(some)] : b < 250 ? in_.u8() : in_.u16();
+  }
+
+  void syn(Client &c) {
+    const unsigned what = in_.u8();
+    Segment s = from(c, c.isn, kSyn, what & 1 ? 16 : 0);
+    s.options.clear();
+    if (what & 2)
+      s.options.insert(s.options.end(), {2, 4, 5, 0xb4});
+    if (what & 4)
+      s.options.insert(s.options.end(), {4, 2});
+    if (what & 8) {
+      const auto ts = timestamp(c.tsval++, 0);
+      s.options.insert(s.options.end(), ts.begin() + 2, ts.end());
+    }
+    if (what & 16)
+      s.options.insert(s.options.end(), {3, 3, in_.u8()});
+    if (what & 32)
+      s.options.insert(s.options.end(), {19, 18});
+    c.timestamps = what & 8;
+    capture(frame(s));
+  }
+
+  // ---- the target's side
+
+  // What a shadow may not be moved by (RFC 9293, 3.10.7; RFC 5961), from the packet's own numbers.
+  bool must_ignore(const dp_shadow &sh, const Segment &s) {
+    const int64_t wnd = int64_t{65535} << sh.rcv_wscale;
+    const auto ahead = [](uint32_t a, uint32_t b) { return int64_t{static_cast<int32_t>(a - b)}; };
+    if (sh.state == DP_SYN_SENT)
+      return !(s.flags & kAck) || s.ack != sh.isn + 1 || !(s.flags & (kSyn | kRst));
+    if (s.flags & kSyn)
+      return true;
+    if (ahead(s.seq, sh.rcv_nxt) > wnd || ahead(s.seq + s.length, sh.rcv_nxt) < -wnd)
+      return true;
+    if (s.flags & kRst)
+      return s.seq != sh.rcv_nxt;
+    const int64_t acked = ahead(s.ack, sh.una);
+    return !(s.flags & kAck) || acked > int64_t{sh.nxt - sh.una} || acked < -int64_t{DP_MAX_CAP};
+  }
+
+  void respond(const Segment &s, bool nested) {
+    const uint32_t slot = s.dport - HOST_FIRST_PORT;
+    Skb skb = frame(s);
+    skb.data[0] = 2; // what the device does with it is another's matter
+    const bool ours = slot < HOST_SLOTS && shadow(slot).state != DP_CLOSED && shadow(slot).oif &&
+                      s.src == ntohl(shadow(slot).address.w[3]) && s.dst == kHost &&
+                      htons(s.sport) == shadow(slot).target_port;
+    const dp_shadow before = ours ? shadow(slot) : dp_shadow{};
+    const bool ignore = ours && open(before) && must_ignore(before, s);
+    const std::vector<uint8_t> data = skb.data;
+    tell("respond", text(s));
+    const int verdict = k_.run(doppel_return, skb);
+    if (!ours) {
+      require(verdict == -1, "return took a packet that is no shadow's");
+      require(skb.data == data, "return changed a packet that is no shadow's");
+      return;
+    }
+    require(verdict != -1 || (!open(before) && busy_port_ == s.dport),
+            "a shadow's packet reaches our stack");
+    if (!ignore || nested || preempted_)
+      return;
+    const dp_shadow &after = shadow(slot);
+    // Something was sent, it may be, that was due anyhow; what the target has said is as before.
+    const bool may_send = (s.flags & kSyn) || (before.flags & DP_SH_DUE); // a FIN, too
+    require((after.state == before.state || may_send) && after.una == before.una &&
+                after.end == before.end && after.wnd == before.wnd &&
+                after.rcv_nxt == before.rcv_nxt && after.ts_recent == before.ts_recent &&
+                after.delivered == before.delivered && after.gen == before.gen &&
+                after.n_sacked == before.n_sacked &&
+                !std::memcmp(after.sacked, before.sacked, sizeof after.sacked) &&
+                after.rto_ms == before.rto_ms && after.srtt_us == before.srtt_us &&
+                after.tries == before.tries && after.wl1 == before.wl1 && after.wl2 == before.wl2,
+            "an unacceptable segment from the target changed its shadow (RFC 5961)");
+    require(after.nxt == before.nxt || may_send,
+            "an unacceptable segment from the target made the shadow send");
+  }
+
+  Segment from_target(uint32_t slot) {
+    const dp_shadow &sh = shadow(slot);
+    Segment s;
+    s.src = ntohl(sh.address.w[3]);
+    s.dst = kHost;
+    s.sport = ntohs(sh.target_port);
+    s.dport = static_cast<uint16_t>(HOST_FIRST_PORT + slot);
+    s.seq = sh.rcv_nxt;
+    s.ack = sh.nxt;
+    if (sh.flags & DP_SH_TS)
+      s.options = timestamp(sh.ts_recent + 1, sh.ts_val);
+    return s;
+  }
+
+  void target_acts(unsigned what, bool nested) {
+    const uint32_t slot = in_.u8() % HOST_SLOTS;
+    const dp_shadow &sh = shadow(slot);
+    Segment s = from_target(slot);
+    switch (what) {
+    case 0: { // SYN-ACK, right or not quite
+      const unsigned form = in_.u8();
+      s.flags = kSyn | kAck;
+      s.seq = 0xfffffff0 + form;
+      s.ack = sh.isn + 1 + (form > 240 ? form : 0);
+      s.window = static_cast<uint16_t>(form & 1 ? 65535 : form * 16);
+      s.options.clear();
+      if (form & 2)
+        s.options.insert(s.options.end(), {2, 4, static_cast<uint8_t>(form & 4 ? 5 : 0), 0xb4});
+      if (form & 8)
+        s.options.insert(s.options.end(), {4, 2});
+      if (form & 16)
+        s.options.insert(s.options.end(), {8, 10, 0, 0, 0, 9, 0, 0, 0, 0});
+      if (form & 32)
+        s.options.insert(s.options.end(), {3, 3, static_cast<uint8_t>(form >> 4)});
+      break;
+    }
+    case 1: { // an acknowledgement of all or a part, with any window
+      const unsigned part = in_.u8();
+      s.ack = part & 1 ? sh.nxt : sh.una + (sh.nxt - sh.una) / 8 * (part >> 5);
+      s.window = in_.u8() & 1 ? in_.u16() : 65535;
+      break;
+    }
+    case 2: { // SACK
+      s.ack = sh.una;
+      const unsigned blocks = 1 + in_.u8() % 3;
+      s.options.insert(s.options.end(), {1, 1, 5, static_cast<uint8_t>(2 + 8 * blocks)});
+      for (unsigned i = 0; i < blocks; i++) {
+        const uint32_t start = sh.una + (in_.u8() % 64) * 500u, end = start + in_.u8() * 100u;
+        s.options.resize(s.options.size() + 8);
+        put32(&s.options[s.options.size() - 8], start);
+        put32(&s.options[s.options.size() - 4], end);
+      }
+      break;
+    }
+    case 3: // an answer, or its end
+      s.length = length();
+      if (in_.u8() % 4 == 0)
+        s.flags |= kFin;
+      break;
+    case 4: // a keepalive
+      s.seq--;
+      break;
+    case 5: // RST in its place
+      s.flags = static_cast<uint8_t>(kRst | (in_.u8() & kAck));
+      if (sh.state == DP_SYN_SENT)
+        s.ack = sh.isn + 1;
+      break;
+    default: // forged
+      s.flags = in_.u8();
+      s.seq += in_.u8() & 1 ? in_.u32() : static_cast<uint32_t>(static_cast<int8_t>(in_.u8()));
+      s.ack += in_.u8() & 1 ? in_.u32() : static_cast<uint32_t>(static_cast<int8_t>(in_.u8()));
+      s.length = in_.u8();
+      s.window = in_.u16();
+      for (unsigned n = in_.u8() % 24; n > 0; n--)
+        s.options.push_back(in_.u8());
+    }
+    if (s.options.size() > 40)
+      s.options.resize(40);
+    respond(s, nested);
+  }
+
+  // ---- nobody's side
+
+  // A good packet with some bytes overwritten, cut or stretched.
+  void spoil() {
+    Client &c = clients_[in_.u8() % kClients];
+    const bool response = in_.u8() & 1;
+    Segment s = response ? from_target(in_.u8() % HOST_SLOTS) : from(c, c.next, kAck, in_.u8());
+    Skb skb = frame(s);
+    for (unsigned n = in_.u8() % 8; n > 0; n--) {
+      const size_t at = in_.u8() % std::min<size_t>(skb.data.size(), 94);
+      skb.data[at] = in_.u8();
+      if (at >= 54 && !response)
+        spoilt_ = true; // content() is no longer what was captured
+    }
+    const unsigned cut = in_.u8();
+    if (cut & 1)
+      skb.data.resize(14 + cut % 64);
+    if (cut & 2) // a checksum that is right for whatever this is now
+      skb.summed = Summed::unnecessary;
+    if (cut & 4) {
+      skb.ctx.gso_segs = in_.u8();
+      skb.ctx.gso_size = in_.u8();
+    }
+    if (cut & 8)
+      skb.ctx.vlan_present = 1;
+    if (cut & 16)
+      skb.ctx.pkt_type = 3; // PACKET_OTHERHOST
+    describe(skb);
+    spoilt_ = spoilt_ || !response; // its length may have moved the payload
+    if (response) {
+      k_.run(doppel_return, skb);
+    } else {
+      capture(std::move(skb));
+    }
+  }
+
+  void poke(dp_poke_op op, uint32_t slot, uint32_t third, const dp_flow_key *key = nullptr) {
+    Skb skb = frame(Segment{});
+    skb.data.resize(60);
+    if (key)
+      std::memcpy(&skb.data[14], key, sizeof *key);
+    skb.ctx.cb[0] = op;
+    skb.ctx.cb[1] = slot;
+    skb.ctx.cb[2] = third;
+    tell("poke", std::to_string(op) + " slot " + std::to_string(slot));
+    k_.run(doppel_poke, skb);
+  }
+
+  void expire(uint32_t seconds) {
+    std::vector<dp_flow_key> keys;
+    k_.map(&flows).for_each([&keys](const void *key, void *) {
+      keys.push_back(*static_cast<const dp_flow_key *>(key));
+    });
+    for (const dp_flow_key &key : keys)
+      poke(DP_POKE_EXPIRE, DP_NO_SLOT, seconds, &key);
+  }
+
+  void wait(uint64_t ms) {
+    tell("wait", std::to_string(ms));
+    const uint64_t until = k_.now + ms * 1000000;
+    for (int ticks = 0; ticks < 60 && k_.timer_at && k_.timer_at < until; ticks++)
+      k_.advance(k_.timer_at - k_.now);
+    if (k_.now < until)
+      k_.advance(until - k_.now);
+  }
+
+  // DOPPEL_FUZZ_TRACE=1 tells a play act by act.
+  void tell(const char *what, const std::string &more = {}) {
+    static const bool wanted = std::getenv("DOPPEL_FUZZ_TRACE") != nullptr;
+    if (!wanted)
+      return;
+    std::fprintf(stderr, "%6llu ms  cpu %u  %s %s\n",
+                 static_cast<unsigned long long>(k_.now / 1000000 % 1000000), k_.cpu, what,
+                 more.c_str());
+    for (uint32_t slot = 0; slot < HOST_SLOTS; slot++)
+      if (const dp_shadow &sh = shadow(slot); open(sh))
+        std::fprintf(stderr,
+                     "    slot %u gen %u state %u flags %04x una %08x nxt %08x end %08x fin %08x "
+                     "floor %08x wnd %u ooo %u sacked %u rcv_nxt %08x\n",
+                     slot, sh.gen, sh.state, sh.flags, sh.una, sh.nxt, sh.end, sh.fin, sh.floor,
+                     sh.wnd, sh.n_ooo, sh.n_sacked, sh.rcv_nxt);
+  }
+
+  static std::string text(const Segment &s) {
+    char line[160];
+    std::snprintf(line, sizeof line, "%u>%u seq %08x ack %08x flags %02x len %u win %u opt %zu",
+                  s.sport, s.dport, s.seq, s.ack, s.flags, s.length, s.window, s.options.size());
+    return line;
+  }
+
+  void act(bool nested) {
+    const unsigned what = in_.u8() % 32;
+    Client &c = clients_[in_.u8() % kClients];
+    switch (what) {
+    case 0:
+    case 1:
+      syn(c);
+      break;
+    case 2:
+      capture(frame(from(c, c.next, kAck, 0)));
+      break;
+    case 3:
+    case 4:
+    case 5:
+    case 6: {
+      Segment s = from(c, c.next, kAck | kPsh, length());
+      if (in_.u8() & 1) // up to the end of a command
+        s.length = (s.length / 16 + 1) * 16 - (s.seq + s.length / 16 * 16) % 16;
+      c.next += s.length;
+      capture(frame(s));
+      break;
+    }
+    case 7: { // out of order, again, overlapping
+      const auto shift = static_cast<int8_t>(in_.u8());
+      const uint32_t seq = c.next + static_cast<uint32_t>(shift * (in_.u8() & 1 ? 200 : 1));
+      capture(frame(from(c, seq, kAck, length())));
+      break;
+    }
+    case 8: // anywhere
+      capture(frame(from(c, in_.u32(), in_.u8(), in_.u8())));
+      break;
+    case 9:
+      capture(frame(from(c, c.next, kFin | kAck, in_.u8() & 1 ? length() : 0)));
+      break;
+    case 10:
+      capture(frame(from(c, c.next, kRst, 0)));
+      break;
+    case 11:
+      c.answered += in_.u8();
+      break;
+    case 12: // a hole of a segment
+      c.next += in_.u8() & 1 ? 1448 : in_.u8();
+      break;
+    case 13: // a new connection on the same port
+      c.isn = in_.u8() & 1 ? in_.u32() : c.next + in_.u16();
+      c.next = c.isn + 1;
+      break;
+    case 14:
+      c.socket = in_.u8() % 3;
+      break;
+    case 15:
+    case 16:
+      target_acts(0, nested);
+      break;
+    case 17:
+    case 18:
+    case 19:
+      target_acts(1, nested);
+      break;
+    case 20:
+      target_acts(2, nested);
+      break;
+    case 21:
+      target_acts(3, nested);
+      break;
+    case 22:
+      target_acts(4 + in_.u8() % 2, nested);
+      break;
+    case 23:
+      target_acts(6, nested);
+      break;
+    case 24:
+      spoil();
+      break;
+    case 25: {
+      static constexpr uint32_t ms[] = {1, 30, 250, 1200, 6000, 70000};
+      wait(ms[in_.u8() % std::size(ms)]);
+      break;
+    }
+    case 26: {
+      const uint32_t slot = in_.u8() % HOST_SLOTS;
+      const unsigned op = in_.u8() % 4;
+      poke(op == 3   ? DP_POKE_RESET
+           : op == 2 ? DP_POKE_CLOSE
+                     : DP_POKE_RESEND,
+           slot, shadow(slot).gen);
+      break;
+    }
+    case 27:
+      if (in_.u8() & 1)
+        expire(in_.u8());
+      else
+        busy_port_ = static_cast<uint16_t>(HOST_FIRST_PORT + in_.u8() % HOST_SLOTS);
+      break;
+    case 28: {
+      const uint32_t zero = 0;
+      k_.at<dp_control>(&control, zero)->paused = in_.u8() & 1;
+      break;
+    }
+    case 29: {
+      const unsigned b = in_.u8();
+      tell("failure", std::to_string(b % 3) + " at " + std::to_string(1 + b / 3 % 8));
+      (b % 3 == 0   ? k_.clone_fails_at
+       : b % 3 == 1 ? k_.update_fails_at
+                    : k_.build_fails_at) = 1 + b / 3 % 8;
+      break;
+    }
+    case 30: {
+      // A reload: one target less or more, the other limits.
+      dp_mapping &m = *k_.at<dp_mapping>(&mappings, 0);
+      m.n_targets = static_cast<__u8>(in_.u8() % 3);
+      break;
+    }
+    default:
+      if (nested)
+        break;
+      k_.preempt_at = 1 + in_.u8() % 6;
+      tell("another CPU at lock", std::to_string(k_.preempt_at));
+      preempted_ = true;
+      act(false); // the one that is to be interrupted
+    }
+  }
+
+  // ---- the oracle
+
+  dp_ledger sum(uint32_t cell) {
+    dp_ledger out{};
+    auto *to = reinterpret_cast<uint64_t *>(&out);
+    for (unsigned cpu = 0; cpu < HOST_CPUS; cpu++) {
+      const auto *l = k_.at<dp_ledger>(&ledger, cell, cpu);
+      identity(*l);
+      const auto *from = reinterpret_cast<const uint64_t *>(l);
+      for (size_t i = 0; i < sizeof out / 8; i++)
+        to[i] += from[i];
+    }
+    return out;
+  }
+
+  static void identity(const dp_ledger &l) {
+    uint64_t rest = l.delivered + static_cast<uint64_t>(l.in_flight);
+    for (const uint64_t n : l.lost)
+      rest += n;
+    for (const uint64_t n : l.excluded)
+      rest += n;
+    require(l.observed == rest, "a ledger cell broke its identity");
+    require(l.begin == l.end, "a transaction of the ledger was left open");
+  }
+
+  static uint32_t first_byte(const dp_shadow &sh) {
+    if (sh.state == DP_SYN_SENT)
+      return sh.una + 1;
+    if ((sh.flags & DP_SH_CLIENT_FIN) && static_cast<int32_t>(sh.una - sh.fin) > 0)
+      return sh.fin;
+    return sh.una;
+  }
+
+  void stored(uint32_t slot, uint32_t from, uint32_t to, bool bytes) {
+    while (from != to) {
+      const dp_store_key key{slot, shadow(slot).gen, from >> DP_CHUNK_SHIFT};
+      const auto *chunk = static_cast<const dp_chunk *>(k_.map(&store).lookup(&key, 0));
+      require(chunk, "a byte that the target does not have is not in the store");
+      const uint32_t n = std::min(to - from, DP_CHUNK - from % DP_CHUNK);
+      for (uint32_t i = 0; bytes && !spoilt_ && i < n; i++)
+        require(chunk->data[from % DP_CHUNK + i] == content(from + i),
+                "the store holds another byte than was captured");
+      from += n;
+    }
+  }
+
+  // Returns what the shadow holds undelivered.
+  uint64_t check_shadow(uint32_t slot, bool bytes) {
+    const dp_shadow &sh = shadow(slot);
+    const auto span = [](uint32_t from, uint32_t to) { return static_cast<int32_t>(to - from); };
+    const uint32_t first = first_byte(sh);
+    require(span(sh.una, sh.nxt) >= 0, "una <= nxt");
+    const bool fin_sent = sh.state == DP_FIN_WAIT || sh.state == DP_LAST_ACK;
+    require(span(sh.nxt, sh.end) >= (fin_sent ? -1 : 0) || sh.state == DP_CLOSE_WAIT ||
+                sh.nxt == sh.end + 1,
+            "nxt <= end, but for a FIN");
+    require(span(first, sh.end) >= 0 && span(first, sh.end) <= HOST_FLOW_CAP,
+            "una <= end <= una + flow_cap");
+    require(sh.writers == 0, "a writer forgot to leave");
+    stored(slot, first, sh.end, bytes);
+    uint64_t pending = static_cast<uint32_t>(span(first, sh.end));
+    unsigned used = 0;
+    for (const dp_range &r : sh.ooo) {
+      if (r.start == r.end)
+        continue;
+      used++;
+      require(span(sh.end, r.start) > 0 && span(r.start, r.end) > 0 &&
+                  span(first, r.end) <= HOST_FLOW_CAP,
+              "a range beyond a hole lies behind the stream");
+      for (const dp_range &o : sh.ooo)
+        require(&o == &r || o.start == o.end || span(o.end, r.start) > 0 ||
+                    span(r.end, o.start) > 0,
+                "ranges beyond a hole touch");
+      stored(slot, r.start, r.end, bytes);
+      pending += static_cast<uint32_t>(span(r.start, r.end));
+    }
+    require(used == sh.n_ooo, "n_ooo is wrong");
+    used = 0;
+    for (const dp_range &r : sh.sacked) {
+      if (r.start == r.end)
+        continue;
+      used++;
+      require(span(sh.una, r.start) >= 0 && span(r.start, r.end) > 0 && span(r.end, sh.nxt) >= 0,
+              "a SACK range lies outside of what is in flight");
+    }
+    require(used == sh.n_sacked, "n_sacked is wrong");
+    require(sh.mss >= 52 && sh.mss <= 1460, "mss");
+    require(sh.snd_wscale <= 14 && sh.rcv_wscale <= 14, "window scales");
+    require(!sh.due_ns || (sh.flags & DP_SH_TIMER), "something is due and nobody watches");
+    return pending;
+  }
+
+  void check_sent() {
+    for (const Sent &one : k_.sent) {
+      const std::vector<uint8_t> &f = one.skb.data;
+      require(f.size() >= 54 && f[14] == 0x45, "a frame is sent that is no IPv4 and TCP");
+      const uint8_t *ip = &f[14], *tcp = &f[34];
+      const size_t head = 34 + (tcp[12] >> 4) * 4u, length = f.size() - 34;
+      require(f.size() >= head && head >= 54, "the TCP header of what is sent");
+      require(f.size() - 14 > 65535 || get16(ip + 2) == f.size() - 14,
+              "the total length of what is sent");
+      require(checksum(ip, 20) == 0xffff, "the IP checksum of what is sent");
+      require(get32(ip + 12) == kHost, "a frame is sent that is not ours");
+      require(get32(ip + 16) == kTargets[0] || get32(ip + 16) == kTargets[1],
+              "a frame is sent to no target");
+      require(one.neigh ? one.skb.ctx.mark == 0 : true, "a copy keeps the original's mark");
+      const uint16_t p = pseudo(ip, length);
+      if (one.skb.summed == Summed::partial)
+        require(get16(tcp + 16) == p, "the partial checksum of what is sent");
+      else if (!spoilt_) // one that was wrong, and vouched for, stays wrong
+        require(checksum(tcp, length, p) == 0xffff, "the checksum of what is sent");
+      const uint32_t slot = get16(tcp) - uint32_t{HOST_FIRST_PORT};
+      require(slot < HOST_SLOTS, "a frame is sent from no shadow's port");
+      const uint32_t seq = get32(tcp + 4);
+      for (size_t i = head; !spoilt_ && i < f.size(); i++)
+        require(f[i] == content(seq + static_cast<uint32_t>(i - head)),
+                "a byte is sent that the client did not send there");
+    }
+  }
+
+  void check_books(bool bytes) {
+    check_sent();
+    std::array<uint64_t, 2> pending{};
+    std::array<int64_t, 2> n_open{}, n_waiting{}, n_embryonic{};
+    std::set<uint32_t> free;
+    k_.map(&free_slots).for_each([&free](const void *, void *v) {
+      require(free.insert(*static_cast<uint32_t *>(v)).second, "a slot is free twice");
+    });
+    for (uint32_t slot = 0; slot < HOST_SLOTS; slot++) {
+      const dp_shadow &sh = shadow(slot);
+      if (!open(sh))
+        continue;
+      require(!free.count(slot), "the slot of an open shadow is free");
+      require(sh.key.target < 2, "key");
+      pending[sh.key.target] += check_shadow(slot, bytes);
+      n_open[sh.key.target]++;
+      n_embryonic[sh.key.target] += sh.state == DP_SYN_SENT;
+    }
+    require(free.size() + static_cast<size_t>(n_open[0] + n_open[1]) == HOST_SLOTS,
+            "a slot is neither free nor an open shadow's");
+    k_.map(&flows).for_each([&](const void *key, void *value) {
+      const auto &f = *static_cast<const dp_flow *>(value);
+      const auto &fk = *static_cast<const dp_flow_key *>(key);
+      if (f.slot == DP_NO_SLOT) {
+        n_waiting[fk.target]++;
+        return;
+      }
+      require(f.slot < HOST_SLOTS, "a flow's slot");
+      require(shadow(f.slot).gen == f.gen && open(shadow(f.slot)),
+              "a flow is bound to a shadow that has ended");
+    });
+    int64_t chunks = 0, slots = 0;
+    for (uint32_t t = 0; t < 2; t++) {
+      const dp_ledger l = sum(t);
+      require(l.in_flight >= 0 && static_cast<uint64_t>(l.in_flight) == pending[t],
+              "in_flight is not what the shadows hold");
+      require(l.open == n_open[t], "the gauge `open`");
+      require(l.waiting == n_waiting[t], "the gauge `waiting`");
+      require(l.opened + l.joined == l.closed + l.broken + static_cast<uint64_t>(l.open),
+              "shadows opened and ended");
+      require(k_.at<dp_pace>(&paces, t)->embryonic == n_embryonic[t], "half-open shadows");
+      chunks += l.chunks;
+      slots += l.slots;
+    }
+    require(chunks == static_cast<int64_t>(k_.map(&store).size()), "the gauge `chunks`");
+    require(slots == n_open[0] + n_open[1], "the gauge `slots`");
+  }
+
+  void tear_down() {
+    k_.clone_fails_at = k_.update_fails_at = k_.build_fails_at = k_.preempt_at = 0;
+    for (uint32_t slot = 0; slot < HOST_SLOTS; slot++)
+      if (open(shadow(slot)))
+        poke(DP_POKE_RESET, slot, shadow(slot).gen);
+    expire(0);
+    wait(200);
+    check_books(true);
+    k_.sent.clear();
+    require(k_.map(&flows).size() == 0, "flows are left");
+    require(k_.map(&store).size() == 0, "chunks of the store are left");
+    require(k_.map(&free_slots).size() == HOST_SLOTS, "slots are left");
+    require(k_.map(&armed).size() == 0, "slots are still watched");
+  }
+
+  Kernel &k_ = kernel();
+  Input in_;
+  std::array<Client, kClients> clients_;
+  int (*program_)(__sk_buff *) = doppel_ingress;
+  uint16_t busy_port_ = 0;
+  HeldSocket sender_;
+  bool spoilt_ = false, preempted_ = false;
+};
+
+} // namespace
+} // namespace doppel::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  doppel::fuzz::Play(data, size).run();
+  return 0;
+}
