@@ -14,9 +14,11 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 
-CTEST_SUITES = ("unit", "cli", "bpf", "net")  # labels, in this order: what fails fast comes first
+CTEST_SUITES = ("unit", "cli", "bpf", "fuzz", "net")  # labels, in this order: what fails fast comes first
 SLOW = ("tidy", "kernels")  # only if asked for
-MUST_NOT_SKIP = ("bpf", "net", "kernels")
+MUST_NOT_SKIP = ("bpf", "fuzz", "sanitize", "net", "kernels")
+# What the suite "sanitize" builds, and the tests of it that it runs: user space without the network.
+SANITIZED_TARGETS = ("doppel", "unit_tests", "packet_test", "rim_tests")
 CLOSING = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.MULTILINE)
 GTEST = {name: re.compile(rf"^\[  {name}\s*\] (\d+) tests?", re.MULTILINE)
          for name in ("PASSED", "FAILED", "SKIPPED")}
@@ -137,12 +139,44 @@ def ctest(suite, args):
         os.unlink(report)
     done = subprocess.run(
         ["ctest", "--test-dir", args.build, "--label-regex", f"^{suite.name}$", "--no-tests=error",
-         *(["--verbose", "--parallel", "2"] if suite.name == "net" else ["--output-on-failure"]),
+         "--verbose" if suite.name == "net" else "--output-on-failure",
+         *(["--parallel", "2"] if suite.name in ("net", "fuzz") else []),
          "--output-junit", report,
          "--test-output-size-passed", "10000000", "--test-output-size-failed", "10000000"], check=False)
     read_junit(suite, report)
     if done.returncode != 0 and not suite.failed:
         suite.failed = 1  # ctest knows of something that its report does not show
+
+
+def sanitize(suite, args):
+    """User space once more, in a build of its own, with ASan and UBSan. -O0: built faster."""
+    where = f"{args.build}-sanitize"
+    configure = ["cmake", "-S", ".", "-B", where, "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O0 -g1",
+                 "-DDOPPEL_SANITIZE=ON"]
+    if not (command(suite, configure, stdout=subprocess.DEVNULL)
+            and command(suite, ["cmake", "--build", where, "--parallel", str(args.jobs),
+                                "--target", *SANITIZED_TARGETS])):
+        return
+    tests = os.path.join(where, "tests")
+    for name in ("unit_tests", "packet_test", "rim_tests"):
+        directory = {"packet_test": "packet", "unit_tests": "unit", "rim_tests": "rim"}[name]
+        report(suite, name, [os.path.join(tests, directory, name), "--gtest_brief=1"])
+    cases = sorted(path for path in sources() if path.endswith(".case"))
+    report(suite, "cli", ["tests/cli/run", "--doppel", os.path.join(where, "doppel"), *cases])
+
+
+def report(suite, name, argv):
+    """Runs a test program that counts its own cases."""
+    done = subprocess.run(argv, check=False, stdout=subprocess.PIPE, text=True)
+    passed, failed, skipped = counts_of(done.stdout) or (int(done.returncode == 0), 0,
+                                                         int(done.returncode == 77))
+    if done.returncode not in (0, 77) and not failed:
+        failed = 1
+    if failed:
+        print(done.stdout)
+    if skipped:
+        suite.reasons += REASONS.findall(done.stdout) or [f"SKIP  {name}"]
+    suite.add(passed, failed, skipped)
 
 
 def kernels(suite, args):
@@ -163,8 +197,8 @@ def kernels(suite, args):
 def arguments():
     p = argparse.ArgumentParser(prog="tools/test", description=__doc__.splitlines()[0])
     p.add_argument("suites", nargs="*", metavar="SUITE",
-                   help="build, format, scripts, tidy, unit, cli, bpf, net, kernels; default: all but tidy "
-                        "and kernels")
+                   help="build, format, scripts, tidy, unit, cli, bpf, fuzz, net, sanitize, kernels; "
+                        "default: all but tidy and kernels")
     p.add_argument("--all", action="store_true", help="all of them (as when CI is set)")
     p.add_argument("--build", default="build", metavar="DIR", help="default: build")
     p.add_argument("--build-type", default="RelWithDebInfo", metavar="TYPE")
@@ -176,7 +210,8 @@ def main():
     args = arguments()
     steps = {"build": lambda s: build(s, args), "format": check_format, "scripts": check_scripts,
              "tidy": lambda s: check_tidy(s, args),
-             **{name: lambda s: ctest(s, args) for name in CTEST_SUITES}, "kernels": lambda s: kernels(s, args)}
+             **{name: lambda s: ctest(s, args) for name in CTEST_SUITES},
+             "sanitize": lambda s: sanitize(s, args), "kernels": lambda s: kernels(s, args)}
     chosen = args.suites or [n for n in steps if n not in SLOW or args.all or os.environ.get("CI")]
     unknown = [name for name in chosen if name not in steps]
     if unknown:
