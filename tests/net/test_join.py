@@ -141,13 +141,13 @@ def in_the_middle_of_a_load(env, mode, application, shape):
     scene = env.scene(target_runs=False)
     log = Log(scene)
     blind = application == "any" and shape == "chopped"
-    options = {"single": {"rate": amount(3000)}, "pipelined": {"batch": 20, "rate": amount(6000)},
+    options = {"single": {"rate": amount(3000)}, "pipelined": {"batch": 20, "rate": amount(3000)},
                "chopped": {"batch": 5, "largest": 900, "rate": amount(3000)},
                "upload": {"smallest": 50_000, "largest": 200_000, "rate": 300}}[shape]
     kind = "chopped" if shape == "chopped" else "sets"
     count = amount(1500) if shape == "upload" else amount(12000)
     load = scene.start(kind, connections=30, count=count, prefix="key", **options)
-    wait.until(lambda: scene.source[0].stats()["cmd_set"] > count / 6, "the load to be under way", 20)
+    wait.until(lambda: scene.source[0].stats()["cmd_set"] > count / 12, "the load to be under way", 20)
     keep(scene, {"application": application})
     with mirror.Sampler(scene):
         checked(load.result())
