@@ -127,11 +127,12 @@ static __always_inline __u64 pseudo_sum(__be32 saddr, __be32 daddr, __u32 len)
  */
 static __always_inline __s32 peek_port(struct __sk_buff *skb)
 {
-	const __u8 *data = (const __u8 *)(long)skb->data;
+	long start = skb->data, end = skb->data_end;
+	const __u8 *data = (const __u8 *)start;
 
 	if (skb->protocol != bpf_htons(ETH_P_IP))
 		return PEEK_OTHER;
-	if (data + DP_TCP_OFF + 4 > (const __u8 *)(long)skb->data_end || data[DP_IP_OFF] != 0x45)
+	if (start + DP_TCP_OFF + 4 > end || data[DP_IP_OFF] != 0x45)
 		return PEEK_UNKNOWN;
 	if (data[DP_IP_OFF + 9] != IPPROTO_TCP)
 		return PEEK_OTHER;

@@ -194,8 +194,7 @@ private:
     uint32_t row = 0;
     k_.map(&mappings).update(&row, &m, 0);
     for (uint32_t port = kPort; port < kPort + 2u; port++) {
-      const uint32_t bit = DP_PORT_TCP;
-      k_.map(&ports).update(&port, &bit, 0);
+      *k_.at<uint32_t>(&ports, dp_port_word(false, port)) |= dp_port_bit(port);
       dp_port_key key{};
       key.ifindex = HOST_DEVICE;
       key.port = static_cast<__u16>(port);
@@ -206,6 +205,7 @@ private:
     }
     for (uint32_t slot = 0; slot < HOST_SLOTS; slot++)
       k_.map(&free_slots).push(&slot);
+    k_.at<dp_fresh>(&fresh_chunks, 0)->limit = HOST_CHUNKS;
     program_ = m.flags & DP_MAP_EGRESS ? doppel_egress : doppel_ingress;
     static constexpr uint32_t isns[] = {0x1000, 0xffffe000, 0x7fffe000, 0xfffffffe};
     for (unsigned i = 0; i < kClients; i++) {
@@ -701,8 +701,9 @@ private:
   void stored(uint32_t slot, uint32_t from, uint32_t to, bool bytes) {
     while (from != to) {
       const dp_store_key key{slot, shadow(slot).gen, from >> DP_CHUNK_SHIFT};
-      const auto *chunk = static_cast<const dp_chunk *>(k_.map(&store).lookup(&key, 0));
-      require(chunk, "a byte that the target does not have is not in the store");
+      const auto *index = static_cast<const uint32_t *>(k_.map(&store).lookup(&key, 0));
+      require(index, "a byte that the target does not have is not in the store");
+      const auto *chunk = k_.at<dp_chunk>(&chunks, *index);
       const uint32_t n = std::min(to - from, DP_CHUNK - from % DP_CHUNK);
       for (uint32_t i = 0; bytes && !spoilt_ && i < n; i++)
         require(chunk->data[from % DP_CHUNK + i] == content(from + i),
@@ -785,6 +786,18 @@ private:
     }
   }
 
+  // Every chunk is fresh, free, or one shadow's.
+  void check_chunks() {
+    std::set<uint32_t> known;
+    const auto once = [&](const void *, void *v) {
+      require(known.insert(*static_cast<uint32_t *>(v)).second, "a chunk is known twice");
+    };
+    k_.map(&free_chunks).for_each(once);
+    k_.map(&store).for_each(once);
+    const dp_fresh &fresh = *k_.at<dp_fresh>(&fresh_chunks, 0);
+    require(known.size() == fresh.next && fresh.next <= HOST_CHUNKS, "a chunk is nobody's");
+  }
+
   void check_books(bool bytes) {
     check_sent();
     std::array<uint64_t, 2> pending{};
@@ -816,7 +829,8 @@ private:
       require(shadow(f.slot).gen == f.gen && open(shadow(f.slot)),
               "a flow is bound to a shadow that has ended");
     });
-    int64_t chunks = 0, slots = 0;
+    check_chunks();
+    int64_t taken = 0, slots = 0;
     for (uint32_t t = 0; t < 2; t++) {
       const dp_ledger l = sum(t);
       require(l.in_flight >= 0 && static_cast<uint64_t>(l.in_flight) == pending[t],
@@ -826,10 +840,10 @@ private:
       require(l.opened + l.joined == l.closed + l.broken + static_cast<uint64_t>(l.open),
               "shadows opened and ended");
       require(k_.at<dp_pace>(&paces, t)->embryonic == n_embryonic[t], "half-open shadows");
-      chunks += l.chunks;
+      taken += l.chunks;
       slots += l.slots;
     }
-    require(chunks == static_cast<int64_t>(k_.map(&store).size()), "the gauge `chunks`");
+    require(taken == static_cast<int64_t>(k_.map(&store).size()), "the gauge `chunks`");
     require(slots == n_open[0] + n_open[1], "the gauge `slots`");
   }
 

@@ -26,6 +26,9 @@ DEFINE(syns);
 DEFINE(shadows);
 DEFINE(free_slots);
 DEFINE(store);
+DEFINE(chunks);
+DEFINE(free_chunks);
+DEFINE(fresh_chunks);
 DEFINE(ledger);
 DEFINE(paces);
 DEFINE(armed);
@@ -54,6 +57,9 @@ const struct host_map_row host_map_rows[] = {
 	KEYED(shadows, HOST_SLOTS),
 	QUEUE(free_slots, HOST_SLOTS),
 	KEYED(store, HOST_CHUNKS),
+	KEYED(chunks, HOST_CHUNKS),
+	QUEUE(free_chunks, HOST_CHUNKS),
+	KEYED(fresh_chunks, NUMBER(fresh_chunks.max_entries)),
 	KEYED(ledger, NUMBER(ledger.max_entries)),
 	KEYED(paces, NUMBER(paces.max_entries)),
 	QUEUE(armed, HOST_SLOTS),

@@ -74,6 +74,7 @@ Map::Map(const host_map_row &row) : row_(row) {
   array_ = row.type == BPF_MAP_TYPE_ARRAY || row.type == BPF_MAP_TYPE_PERCPU_ARRAY;
   per_cpu_ = row.type == BPF_MAP_TYPE_PERCPU_ARRAY;
   lru_ = row.type == BPF_MAP_TYPE_LRU_HASH;
+  stack_ = row.type == BPF_MAP_TYPE_STACK;
   if (array_)
     values_ =
         Value(new uint8_t[size_t{row.entries} * row.value_size * (per_cpu_ ? HOST_CPUS : 1)]());
@@ -172,8 +173,12 @@ long Map::pop(void *value, bool take) {
     std::memset(value, 0, row_.value_size);
     return -ENOENT;
   }
-  std::memcpy(value, queue_.front().get(), row_.value_size);
-  if (take)
+  std::memcpy(value, (stack_ ? queue_.back() : queue_.front()).get(), row_.value_size);
+  if (!take)
+    return 0;
+  if (stack_)
+    queue_.pop_back();
+  else
     queue_.pop_front();
   return 0;
 }

@@ -63,7 +63,7 @@ private:
   size_t find(const void *key) const;
 
   const host_map_row &row_;
-  bool array_ = false, per_cpu_ = false, lru_ = false;
+  bool array_ = false, per_cpu_ = false, lru_ = false, stack_ = false;
   Value values_;              // of arrays, all CPUs
   std::vector<bool> touched_; // their entries that may not be zero any more
   std::vector<uint32_t> touched_list_;
@@ -126,6 +126,6 @@ int doppel_egress(__sk_buff *);
 int doppel_deliver(__sk_buff *);
 int doppel_return(__sk_buff *);
 int doppel_poke(__sk_buff *);
-extern char ports, port_map, mappings, flows, syns, shadows, free_slots, store, ledger, paces,
-    armed, tick, events, control, meta, scratch;
+extern char ports, port_map, mappings, flows, syns, shadows, free_slots, store, chunks, free_chunks,
+    fresh_chunks, ledger, paces, armed, tick, events, control, meta, scratch;
 }
