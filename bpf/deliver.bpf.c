@@ -295,7 +295,8 @@ int doppel_deliver(struct __sk_buff *skb)
 		err = segment_build(skb, slot, &g);
 		break;
 	case DP_ORDER_POKE:
-		do_poke(skb, sh, slot, skb->cb[2]);
+		if (sh->oif) /* else its flow is just being entered: flow_open() */
+			do_poke(skb, sh, slot, skb->cb[2]);
 		return TC_ACT_SHOT;
 	default:
 		do_work(skb, sh, slot);
