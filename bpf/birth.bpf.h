@@ -132,6 +132,11 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 	if ((p->flags & TCP_SYN) || !(p->flags & (TCP_ACK | TCP_RST)))
 		return FIND_DONE;
 	flow = bpf_map_lookup_elem(&flows, &key);
+	/* Before kernel 6.2 a deletion may fail when it meets a look-up on its own CPU (-EBUSY). */
+	if (flow && flow->slot == DP_SLOT_GONE) {
+		bpf_map_delete_elem(&flows, &key);
+		flow = NULL;
+	}
 	if (flow && is_paused()) {
 		leave_late(skb, p, which, DP_EXCLUDED_paused);
 		return FIND_DONE;

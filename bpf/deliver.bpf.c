@@ -218,6 +218,10 @@ static __noinline __u32 do_expire(struct __sk_buff *skb, __u32 seconds)
 	slot = flow->slot;
 	gen = flow->gen;
 	seen = flow->seen_ns;
+	if (slot == DP_SLOT_GONE) { /* its deletion failed */
+		bpf_map_delete_elem(&flows, &key);
+		return DP_NO_SLOT;
+	}
 	if (slot != DP_NO_SLOT) {
 		sh = shadow_at(slot);
 		if (!sh)
@@ -241,8 +245,8 @@ static __noinline __u32 do_expire(struct __sk_buff *skb, __u32 seconds)
 }
 
 /*
- * By the mapping's row, which follows the routes; its shadow's own after it was removed. With the
- * next hop named, the kernel does not look for a route for every packet.
+ * By the mapping's row, which follows the routes; its shadow's own after it was removed. Where
+ * the target is on link, the kernel need not look for a route for every packet.
  */
 static __always_inline long send_out(const struct dp_shadow *sh)
 {

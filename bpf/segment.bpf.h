@@ -60,6 +60,18 @@ static __always_inline int read_store(struct dp_scratch *s, __u32 slot, __u32 ge
 	return bpf_probe_read_kernel(s->data + first, rest, c->data) ? -1 : 0;
 }
 
+/*
+ * Was it freed meanwhile, and may hold another flow's bytes? What frees a chunk ends the shadow, or
+ * moves `floor`, before it does.
+ */
+static __always_inline bool chunk_gone(const struct dp_shadow *sh, __u32 gen, __u32 seq)
+{
+	__u32 floor = sh->floor;
+
+	return sh->gen != gen || !shadow_open(sh) ||
+	       (seq_before(seq, floor) && floor >> DP_CHUNK_SHIFT != seq >> DP_CHUNK_SHIFT);
+}
+
 /* Sum of scratch[0, len). bpf_csum_diff takes at most 512 bytes before kernel 6.13. */
 static __always_inline __u64 scratch_sum(struct dp_scratch *s, __u32 len)
 {
@@ -125,7 +137,7 @@ DP_GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segm
 {
 	struct dp_shadow *sh = shadow_at(slot);
 	struct segment_headers n = {};
-	__u32 optlen = 0, len, zero = 0, flags;
+	__u32 optlen = 0, len, zero = 0, flags, gen;
 	__u8 mac[12], swapped[12];
 	struct dp_scratch *s;
 	__u64 sum, pseudo;
@@ -136,7 +148,8 @@ DP_GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segm
 		return -1;
 	len = g->len;
 	flags = sh->flags;
-	if (len && read_store(s, slot, sh->gen, g->seq, len))
+	gen = sh->gen;
+	if (len && (read_store(s, slot, gen, g->seq, len) || chunk_gone(sh, gen, g->seq)))
 		return -1;
 	if (g->flags & TCP_SYN) {
 		/* Any order will do; each only if the client offered it (design, 4.1). */

@@ -55,7 +55,8 @@ static __always_inline struct dp_chunk *store_chunk(struct store_write *w)
 {
 	struct dp_store_key key = {};
 	__u32 index, *known;
-	__u64 tail = w->sh->tail;
+	volatile __u64 *last = &w->sh->tail; /* index and chunk belong together: one access */
+	__u64 tail = *last;
 	__s64 got;
 
 	key.chunk = w->seq >> DP_CHUNK_SHIFT;
@@ -83,7 +84,7 @@ static __always_inline struct dp_chunk *store_chunk(struct store_write *w)
 			w->chunks++;
 		}
 	}
-	w->sh->tail = (__u64)(key.chunk + 1) << 32 | index;
+	*last = (__u64)(key.chunk + 1) << 32 | index;
 	return bpf_map_lookup_elem(&chunks, &index);
 }
 

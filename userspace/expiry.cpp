@@ -63,7 +63,7 @@ Result<bool> Expiry::step(uint32_t silent_s, bool shadows) {
   const uint64_t now = monotonic_ns(), silence = uint64_t{silent_s} * 1'000'000'000;
   for (uint32_t i = 0; i < count; i++) {
     uint64_t seen = values_[i].seen_ns;
-    if (values_[i].slot != DP_NO_SLOT) {
+    if (values_[i].slot != DP_NO_SLOT && values_[i].slot != DP_SLOT_GONE) {
       const auto shadow = shadows ? read_shadow(shadows_, values_[i].slot) : std::nullopt;
       seen = shadow ? shadow->seen_ns : now;
     }

@@ -47,8 +47,9 @@ dp_mapping mapping_row(const MappingConfig &m, const HostView &host) {
     target.address = t.address.raw;
     target.shadow_addr = route.source.raw;
     target.oif = route.oif;
-    if (route.plain)
-      target.nexthop = (route.gateway.is_v4() ? route.gateway : t.address).raw.w[3];
+    // A gateway may be one of several, another by policy, or gone tomorrow: the kernel knows.
+    if (route.plain && !route.gateway.is_v4())
+      target.nexthop = t.address.raw.w[3];
     target.port = t.port;
     target.mtu = path_mtu(route, host);
   }

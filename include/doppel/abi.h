@@ -117,7 +117,7 @@ struct dp_port_val {
 struct dp_target {
 	struct dp_addr address;
 	struct dp_addr shadow_addr; /* this host's address toward the target */
-	__be32 nexthop;		    /* gateway, or the target itself; 0: the kernel is to find it */
+	__be32 nexthop;		    /* the target itself where it is on link; 0: by route */
 	__u32 oif;		    /* device that routes to the target */
 	__u16 port;		    /* host order; + dp_port_val.offset */
 	__u16 mtu;		    /* of the path to the target, bytes of IP packet */
