@@ -13,10 +13,7 @@ constexpr int kEvery = 8;      // DP_ACK_EVERY
 
 class Ack : public Session {
 protected:
-  void SetUp() override {
-    Session::SetUp();
-    if (IsSkipped() || HasFatalFailure())
-      return;
+  void begin() override {
     open();
     consumed(target_.ack()).none();
   }

@@ -26,10 +26,7 @@ protected:
     return c;
   }
 
-  void SetUp() override {
-    Session::SetUp();
-    if (IsSkipped() || HasFatalFailure())
-      return;
+  void begin() override {
     open();
     deliver(capture(client_.data(kGet)));
     consumed(target_.ack());

@@ -24,10 +24,7 @@ protected:
     return c;
   }
 
-  void SetUp() override {
-    Session::SetUp();
-    if (IsSkipped() || HasFatalFailure())
-      return;
+  void begin() override {
     sh("ip neigh replace " + client_.ip.text() + " lladdr " + cast().client_mac.text() +
        " dev cap0 nud permanent");
     listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -74,6 +74,8 @@ void Session::SetUp() {
   cell_before_ = plane_->cell();
   client_.port = unused_port();
   mark();
+  if (!HasFatalFailure())
+    begin();
 }
 
 // Ends what the test left open, so that the next one finds the data plane idle; and whatever

@@ -57,6 +57,8 @@ struct Outcome {
 class Session : public testing::TestWithParam<Mode> {
 protected:
   virtual Config config() const { return default_config(); }
+  // What every test of a suite starts from. Not called where a test cannot run.
+  virtual void begin() {}
 
   void SetUp() override;
   void TearDown() override;

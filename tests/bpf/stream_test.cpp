@@ -10,10 +10,7 @@ using namespace packet;
 
 class Stream : public Session {
 protected:
-  void SetUp() override {
-    Session::SetUp();
-    if (IsSkipped() || HasFatalFailure())
-      return;
+  void begin() override {
     open();
     mark();
   }
@@ -144,10 +141,7 @@ TEST_P(Stream, DamagedSegmentIsIgnoredAsTheSourceWill) {
 
 class Wrap : public Session {
 protected:
-  void SetUp() override {
-    Session::SetUp();
-    if (IsSkipped() || HasFatalFailure())
-      return;
+  void begin() override {
     client_.isn = client_.next = 0xffffff00;
     target_.isn = target_.next = 0xfffffff0;
     open();

@@ -16,6 +16,7 @@
 #include <deque>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -25,11 +26,12 @@
 #include "tests/bpf/players.h"
 #include "tests/bpf/run.h"
 #include "tests/bpf/world.h"
-#include "tests/packet/checksum.h"
+#include "tests/fuzz/spoil.h"
 #include "tests/packet/explain.h"
 
 using namespace doppel;
 using namespace doppel::bpftest;
+using namespace doppel::fuzz;
 using namespace doppel::packet;
 
 namespace {
@@ -41,74 +43,6 @@ class Broken : public std::runtime_error {
 void require(bool condition, const std::string &what) {
   if (!condition)
     throw Broken(what);
-}
-
-// splitmix64
-class Dice {
-public:
-  explicit Dice(uint64_t seed) : state_(seed) {}
-  uint64_t next() {
-    uint64_t z = state_ += 0x9e3779b97f4a7c15;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return z ^ (z >> 31);
-  }
-  uint32_t u32() { return static_cast<uint32_t>(next()); }
-  uint8_t u8() { return static_cast<uint8_t>(next()); }
-  unsigned below(unsigned n) { return static_cast<unsigned>(next() % n); }
-  bool one_in(unsigned n) { return below(n) == 0; }
-  template <typename T, size_t N> T of(const T (&list)[N]) { return list[below(N)]; }
-
-private:
-  uint64_t state_;
-};
-
-// Numbers where arithmetic goes wrong, or any.
-uint32_t wild(Dice &d) {
-  static constexpr uint32_t edges[] = {0,          1,          0x7fffffff, 0x80000000, 0x80000001,
-                                       0xffffffff, 0xfffffffe, 65535u,     8u << 20,   4u << 20};
-  return d.one_in(2) ? d.of(edges) : d.u32();
-}
-
-Bytes random_bytes(Dice &d, size_t n) {
-  Bytes out(n);
-  for (uint8_t &b : out)
-    b = d.u8();
-  return out;
-}
-
-// Makes the TCP checksum right for whatever the frame is, if it is something like that.
-void fix_checksum(Bytes &f) {
-  if (f.size() < 54)
-    return;
-  const size_t total = get16(&f[16]);
-  if (total < 40 || total + ETH_HLEN > f.size())
-    return;
-  set16(f, 50, 0);
-  Sum sum;
-  sum.add(&f[26], 8).add16(6).add16(static_cast<unsigned>(total - 20));
-  set16(f, 50, sum.add(&f[34], total - 20).complement());
-}
-
-// IPv6 with a chain of extension headers whose lengths need not be true (RFC 8200, 4).
-Bytes ipv6_chain(Dice &d, uint16_t sport, uint16_t dport) {
-  static constexpr uint8_t kinds[] = {0, 43, 44, 51, 60, 135};
-  const Bytes tcp =
-      Packet().ip6("fd00::50", "fd00::9").tcp(sport, dport).payload("get k\r\n").build();
-  Bytes f(tcp.begin(), tcp.begin() + 54);
-  uint8_t *next = &f[20];
-  size_t at = 20;
-  for (unsigned n = d.below(6); n > 0; n--) {
-    f[at] = d.of(kinds);
-    at = f.size();
-    append(f, random_bytes(d, 8 * (1 + d.below(3))));
-    f[at] = 6;
-    if (!d.one_in(4))
-      f[at + 1] = static_cast<uint8_t>((f.size() - at) / 8 - 1);
-  }
-  (void)next;
-  append(f, Bytes(tcp.begin() + 54, tcp.end()));
-  return f;
 }
 
 class Stage {
@@ -202,69 +136,6 @@ private:
     }
   }
 
-  // Bytes, lengths, options, flags and numbers that nobody would send.
-  void spoil(Bytes &f) {
-    for (unsigned n = 1 + d_.below(3); n > 0; n--) {
-      switch (d_.below(12)) {
-      case 0:
-        f[d_.below(static_cast<unsigned>(std::min<size_t>(f.size(), 80)))] = d_.u8();
-        break;
-      case 1:
-        f.resize(14 + d_.below(static_cast<unsigned>(f.size())));
-        break;
-      case 2:
-        append(f, random_bytes(d_, d_.below(64)));
-        break;
-      case 3:
-        if (f.size() > 18)
-          set16(f, 16,
-                d_.one_in(2) ? wild(d_) & 0xffff
-                             : static_cast<unsigned>(f.size()) - 14 + d_.below(5) - 2);
-        break;
-      case 4:
-        if (f.size() > 14)
-          f[14] = static_cast<uint8_t>(0x40 | d_.below(16));
-        break;
-      case 5:
-        if (f.size() > 46)
-          f[46] = static_cast<uint8_t>(d_.below(16) << 4);
-        break;
-      case 6: // options: kinds and lengths at random
-        for (size_t at = 54; f.size() > 54 && at < std::min<size_t>(f.size(), 94); at++)
-          if (d_.one_in(3))
-            f[at] = d_.one_in(2) ? static_cast<uint8_t>(d_.below(40)) : d_.u8();
-        break;
-      case 7:
-        if (f.size() > 22)
-          set16(f, 20, d_.u32() & 0xffff); // fragments
-        break;
-      case 8:
-        if (f.size() > 42)
-          for (size_t i = 0, n = wild(d_); i < 4; i++)
-            f[38 + i] = static_cast<uint8_t>(n >> 8 * i);
-        break;
-      case 9:
-        if (f.size() > 48)
-          f[47] = d_.u8();
-        break;
-      case 10: // overlapping: near where the stream stands
-        if (f.size() > 42) {
-          const uint32_t seq = get32(&f[38]) + d_.below(4000) - 2000;
-          set16(f, 38, seq >> 16);
-          set16(f, 40, seq & 0xffff);
-        }
-        break;
-      default:
-        set16(f, 12,
-              d_.of({uint16_t{0x0800}, uint16_t{0x86dd}, uint16_t{0x8100}, uint16_t{0x0806}}));
-      }
-      if (f.size() < 14)
-        f.resize(14);
-    }
-    if (!d_.one_in(3))
-      fix_checksum(f);
-  }
-
   std::string text() {
     std::string t = "set key 0 0 ";
     t.resize(d_.one_in(8) ? 8000 : 16 + d_.below(1440), 'x');
@@ -310,7 +181,7 @@ private:
     }
     Bytes f = p.build();
     if (d_.one_in(3)) {
-      spoil(f);
+      spoil(d_, f);
       if (d_.one_in(4)) {
         segs = d_.u32() & (d_.one_in(2) ? 0xff : 0xffff);
         size = d_.u32() & (d_.one_in(2) ? 0xfff : 0xffff);
@@ -341,13 +212,19 @@ private:
         .build();
   }
 
-  // Through the device, so that what the shadow answers is sent.
-  void target_acts() {
+  std::optional<unsigned> any_shadow() {
     const std::vector<unsigned> open = s_.plane.open_slots();
     if (open.empty())
+      return {};
+    return open[d_.below(static_cast<unsigned>(open.size()))];
+  }
+
+  // Through the device, so that what the shadow answers is sent.
+  void target_acts() {
+    const std::optional<unsigned> slot = any_shadow();
+    if (!slot)
       return;
-    const unsigned slot = open[d_.below(static_cast<unsigned>(open.size()))];
-    const dp_shadow sh = s_.plane.shadow(slot);
+    const dp_shadow sh = s_.plane.shadow(*slot);
     Response r;
     r.seq = sh.rcv_nxt;
     r.ack = sh.nxt;
@@ -406,11 +283,10 @@ private:
   }
 
   void forge() {
-    const std::vector<unsigned> open = s_.plane.open_slots();
-    if (open.empty())
+    const std::optional<unsigned> slot = any_shadow();
+    if (!slot)
       return;
-    const unsigned slot = open[d_.below(static_cast<unsigned>(open.size()))];
-    const dp_shadow before = s_.plane.shadow(slot);
+    const dp_shadow before = s_.plane.shadow(*slot);
     Response r;
     r.seq = before.rcv_nxt + wild(d_);
     r.ack = d_.one_in(2) ? before.una : before.nxt + wild(d_);
@@ -439,7 +315,7 @@ private:
     require(result.verdict != -1, "a shadow's packet would reach our stack");
     if (!ignore)
       return;
-    const dp_shadow after = s_.plane.shadow(slot);
+    const dp_shadow after = s_.plane.shadow(*slot);
     std::string moved;
     const auto same = [&moved](const char *name, uint64_t was, uint64_t is) {
       if (was != is)
@@ -480,7 +356,7 @@ private:
       const Client &c = clients_[d_.below(3)];
       Bytes f = Client(c).data("get k\r\n").build();
       if (d_.one_in(2))
-        spoil(f);
+        spoil(d_, f);
       if (f.size() < 38 || get16(&f[36]) < kShadowPort || get16(&f[36]) >= kShadowPort + 64)
         untouched("for return", DP_PROG_RETURN, f, 0, 0);
       break;

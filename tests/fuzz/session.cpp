@@ -11,15 +11,12 @@
 #include <set>
 #include <string>
 
-#include "tests/fuzz/host/kernel.h"
+#include "tests/fuzz/books.h"
+#include "tests/fuzz/segment.h"
 
 namespace doppel::fuzz {
 namespace {
 
-constexpr uint8_t kFin = 1, kSyn = 2, kRst = 4, kPsh = 8, kAck = 16;
-constexpr uint16_t kPort = 11211, kTargetPort = 21211;
-constexpr uint32_t kServer = 0x0a090009, kHost = 0x0a090002, kClient = 0x0a090032;
-constexpr uint32_t kTargets[] = {0x0a090007, 0x0a090008};
 constexpr unsigned kClients = 4;
 constexpr size_t kMaxActs = 400; // of one input: a bound for its time
 
@@ -41,110 +38,6 @@ private:
   const uint8_t *at_, *end_;
 };
 
-// The byte of every client's stream at this sequence number: a command of 16 bytes at each multiple
-// of 16, different from its neighbours. So every byte that is sent or stored can be judged.
-uint8_t content(uint32_t seq) {
-  static constexpr char pattern[] = "get ..........\r\n";
-  const unsigned i = seq % 16;
-  return pattern[i] == '.' ? static_cast<uint8_t>('a' + (seq / 16 * 7 + i) % 26)
-                           : static_cast<uint8_t>(pattern[i]);
-}
-
-void put16(uint8_t *p, unsigned v) {
-  p[0] = static_cast<uint8_t>(v >> 8);
-  p[1] = static_cast<uint8_t>(v);
-}
-void put32(uint8_t *p, uint32_t v) {
-  put16(p, v >> 16);
-  put16(p + 2, v & 0xffff);
-}
-uint16_t get16(const uint8_t *p) { return static_cast<uint16_t>(p[0] << 8 | p[1]); }
-uint32_t get32(const uint8_t *p) { return static_cast<uint32_t>(get16(p)) << 16 | get16(p + 2); }
-
-// RFC 1071
-uint16_t checksum(const uint8_t *p, size_t n, uint32_t sum = 0) {
-  for (size_t i = 0; i + 1 < n; i += 2)
-    sum += get16(p + i);
-  if (n % 2)
-    sum += static_cast<uint32_t>(p[n - 1]) << 8;
-  while (sum >> 16)
-    sum = (sum & 0xffff) + (sum >> 16);
-  return static_cast<uint16_t>(sum);
-}
-
-uint16_t pseudo(const uint8_t *ip, size_t length) {
-  return checksum(ip + 12, 8, static_cast<uint32_t>(6 + length % 65536 + length / 65536));
-}
-
-struct Segment {
-  uint32_t src = 0, dst = 0;
-  uint16_t sport = 0, dport = 0, window = 500;
-  uint32_t seq = 0, ack = 0;
-  uint8_t flags = kAck, ttl = 64;
-  std::vector<uint8_t> options;
-  uint32_t length = 0;   // of the payload, by content()
-  std::string_view text; // instead
-  uint16_t gso_size = 0;
-  Summed summed = Summed::none;
-};
-
-Skb frame(const Segment &s) {
-  Skb skb;
-  std::vector<uint8_t> options = s.options;
-  options.resize((options.size() + 3) / 4 * 4);
-  if (options.size() > 40)
-    options.resize(40);
-  const size_t payload = s.text.empty() ? s.length : s.text.size(), head = 54 + options.size();
-  skb.data.resize(head + payload);
-  uint8_t *f = skb.data.data(), *ip = f + 14, *tcp = f + 34;
-  std::memcpy(f, "\x02\0\0\0\0\x01\x02\0\0\0\0\xc1\x08\0", 14);
-  ip[0] = 0x45;
-  put16(ip + 2, static_cast<unsigned>(skb.data.size() - 14)); // 0 beyond 64 KB: BIG TCP
-  if (skb.data.size() - 14 > 65535)
-    put16(ip + 2, 0);
-  put16(ip + 6, 0x4000);
-  ip[8] = s.ttl;
-  ip[9] = 6;
-  put32(ip + 12, s.src);
-  put32(ip + 16, s.dst);
-  put16(ip + 10, ~checksum(ip, 20) & 0xffff);
-  put16(tcp, s.sport);
-  put16(tcp + 2, s.dport);
-  put32(tcp + 4, s.seq);
-  put32(tcp + 8, s.ack);
-  tcp[12] = static_cast<uint8_t>((5 + options.size() / 4) << 4);
-  tcp[13] = s.flags;
-  put16(tcp + 14, s.window);
-  std::copy(options.begin(), options.end(), tcp + 20);
-  for (size_t i = 0; i < payload; i++)
-    f[head + i] = s.text.empty() ? content(s.seq + static_cast<uint32_t>(i))
-                                 : static_cast<uint8_t>(s.text[i]);
-  const uint16_t p = pseudo(ip, skb.data.size() - 34);
-  skb.summed = s.summed;
-  put16(tcp + 16,
-        s.summed == Summed::partial ? p : ~checksum(tcp, skb.data.size() - 34, p) & 0xffff);
-  if (s.gso_size && payload > s.gso_size) {
-    skb.ctx.gso_size = s.gso_size;
-    skb.ctx.gso_segs = static_cast<uint32_t>((payload + s.gso_size - 1) / s.gso_size);
-  }
-  skb.ctx.mark = 0xfeed0001;
-  skb.ctx.priority = 5;
-  skb.ctx.ifindex = skb.ctx.ingress_ifindex = HOST_DEVICE;
-  for (uint32_t i = 0; i < 5; i++)
-    skb.ctx.cb[i] = 0xcb000000 + i;
-  describe(skb);
-  return skb;
-}
-
-dp_addr mapped(uint32_t a) { return {{0, 0, htonl(0xffff), htonl(a)}}; }
-
-std::vector<uint8_t> timestamp(uint32_t val, uint32_t ecr) {
-  std::vector<uint8_t> o = {1, 1, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0};
-  put32(&o[4], val);
-  put32(&o[8], ecr);
-  return o;
-}
-
 struct Client {
   uint16_t port = 0, server_port = kPort;
   uint32_t isn = 0, next = 0, sent = 0, sent_isn = 0, answered = 0x70000000, tsval = 1000;
@@ -163,18 +56,13 @@ public:
       act(false);
       k_.preempt_at = 0;
       tell("books");
-      check_books(acts % 8 == 7);
+      check_books(acts % 8 == 7, spoilt_);
       k_.sent.clear();
     }
     tear_down();
   }
 
 private:
-  dp_shadow &shadow(uint32_t slot) { return *k_.at<dp_shadow>(&shadows, slot); }
-  static bool open(const dp_shadow &sh) {
-    return sh.state != DP_CLOSED && sh.state != DP_TIME_WAIT;
-  }
-
   void set_up() {
     k_.reset();
     const unsigned form = in_.u8(), bases = in_.u8();
@@ -338,11 +226,11 @@ private:
     const uint32_t slot = s.dport - HOST_FIRST_PORT;
     Skb skb = frame(s);
     skb.data[0] = 2; // what the device does with it is another's matter
-    const bool ours = slot < HOST_SLOTS && shadow(slot).state != DP_CLOSED && shadow(slot).oif &&
-                      s.src == ntohl(shadow(slot).address.w[3]) && s.dst == kHost &&
-                      htons(s.sport) == shadow(slot).target_port;
-    const dp_shadow before = ours ? shadow(slot) : dp_shadow{};
-    const bool ignore = ours && open(before) && must_ignore(before, s);
+    const bool ours = slot < HOST_SLOTS && shadow_at(slot).state != DP_CLOSED &&
+                      shadow_at(slot).oif && s.src == ntohl(shadow_at(slot).address.w[3]) &&
+                      s.dst == kHost && htons(s.sport) == shadow_at(slot).target_port;
+    const dp_shadow before = ours ? shadow_at(slot) : dp_shadow{};
+    const bool ignore = ours && is_open(before) && must_ignore(before, s);
     const std::vector<uint8_t> data = skb.data;
     tell("respond", text(s));
     const int verdict = k_.run(doppel_return, skb);
@@ -351,11 +239,11 @@ private:
       require(skb.data == data, "return changed a packet that is no shadow's");
       return;
     }
-    require(verdict != -1 || (!open(before) && busy_port_ == s.dport),
+    require(verdict != -1 || (!is_open(before) && busy_port_ == s.dport),
             "a shadow's packet reaches our stack");
     if (!ignore || nested || preempted_)
       return;
-    const dp_shadow &after = shadow(slot);
+    const dp_shadow &after = shadow_at(slot);
     // Something was sent, it may be, that was due anyhow; what the target has said is as before.
     const bool may_send = (s.flags & kSyn) || (before.flags & DP_SH_DUE); // a FIN, too
     require((after.state == before.state || may_send) && after.una == before.una &&
@@ -372,7 +260,7 @@ private:
   }
 
   Segment from_target(uint32_t slot) {
-    const dp_shadow &sh = shadow(slot);
+    const dp_shadow &sh = shadow_at(slot);
     Segment s;
     s.src = ntohl(sh.address.w[3]);
     s.dst = kHost;
@@ -387,7 +275,7 @@ private:
 
   void target_acts(unsigned what, bool nested) {
     const uint32_t slot = in_.u8() % HOST_SLOTS;
-    const dp_shadow &sh = shadow(slot);
+    const dp_shadow &sh = shadow_at(slot);
     Segment s = from_target(slot);
     switch (what) {
     case 0: { // SYN-ACK, right or not quite
@@ -527,7 +415,7 @@ private:
                  static_cast<unsigned long long>(k_.now / 1000000 % 1000000), k_.cpu, what,
                  more.c_str());
     for (uint32_t slot = 0; slot < HOST_SLOTS; slot++)
-      if (const dp_shadow &sh = shadow(slot); open(sh))
+      if (const dp_shadow &sh = shadow_at(slot); is_open(sh))
         std::fprintf(stderr,
                      "    slot %u gen %u state %u flags %04x una %08x nxt %08x end %08x fin %08x "
                      "floor %08x wnd %u ooo %u sacked %u rcv_nxt %08x\n",
@@ -627,7 +515,7 @@ private:
       poke(op == 3   ? DP_POKE_RESET
            : op == 2 ? DP_POKE_CLOSE
                      : DP_POKE_RESEND,
-           slot, shadow(slot).gen);
+           slot, shadow_at(slot).gen);
       break;
     }
     case 27:
@@ -665,196 +553,14 @@ private:
     }
   }
 
-  // ---- the oracle
-
-  dp_ledger sum(uint32_t cell) {
-    dp_ledger out{};
-    auto *to = reinterpret_cast<uint64_t *>(&out);
-    for (unsigned cpu = 0; cpu < HOST_CPUS; cpu++) {
-      const auto *l = k_.at<dp_ledger>(&ledger, cell, cpu);
-      identity(*l);
-      const auto *from = reinterpret_cast<const uint64_t *>(l);
-      for (size_t i = 0; i < sizeof out / 8; i++)
-        to[i] += from[i];
-    }
-    return out;
-  }
-
-  static void identity(const dp_ledger &l) {
-    uint64_t rest = l.delivered + static_cast<uint64_t>(l.in_flight);
-    for (const uint64_t n : l.lost)
-      rest += n;
-    for (const uint64_t n : l.excluded)
-      rest += n;
-    require(l.observed == rest, "a ledger cell broke its identity");
-    require(l.begin == l.end, "a transaction of the ledger was left open");
-  }
-
-  static uint32_t first_byte(const dp_shadow &sh) {
-    if (sh.state == DP_SYN_SENT)
-      return sh.una + 1;
-    if ((sh.flags & DP_SH_CLIENT_FIN) && static_cast<int32_t>(sh.una - sh.fin) > 0)
-      return sh.fin;
-    return sh.una;
-  }
-
-  void stored(uint32_t slot, uint32_t from, uint32_t to, bool bytes) {
-    while (from != to) {
-      const dp_store_key key{slot, shadow(slot).gen, from >> DP_CHUNK_SHIFT};
-      const auto *index = static_cast<const uint32_t *>(k_.map(&store).lookup(&key, 0));
-      require(index, "a byte that the target does not have is not in the store");
-      const auto *chunk = k_.at<dp_chunk>(&chunks, *index);
-      const uint32_t n = std::min(to - from, DP_CHUNK - from % DP_CHUNK);
-      for (uint32_t i = 0; bytes && !spoilt_ && i < n; i++)
-        require(chunk->data[from % DP_CHUNK + i] == content(from + i),
-                "the store holds another byte than was captured");
-      from += n;
-    }
-  }
-
-  // Returns what the shadow holds undelivered.
-  uint64_t check_shadow(uint32_t slot, bool bytes) {
-    const dp_shadow &sh = shadow(slot);
-    const auto span = [](uint32_t from, uint32_t to) { return static_cast<int32_t>(to - from); };
-    const uint32_t first = first_byte(sh);
-    require(span(sh.una, sh.nxt) >= 0, "una <= nxt");
-    const bool fin_sent = sh.state == DP_FIN_WAIT || sh.state == DP_LAST_ACK;
-    require(span(sh.nxt, sh.end) >= (fin_sent ? -1 : 0) || sh.state == DP_CLOSE_WAIT ||
-                sh.nxt == sh.end + 1,
-            "nxt <= end, but for a FIN");
-    require(span(first, sh.end) >= 0 && span(first, sh.end) <= HOST_FLOW_CAP,
-            "una <= end <= una + flow_cap");
-    require(sh.writers == 0, "a writer forgot to leave");
-    stored(slot, first, sh.end, bytes);
-    uint64_t pending = static_cast<uint32_t>(span(first, sh.end));
-    unsigned used = 0;
-    for (const dp_range &r : sh.ooo) {
-      if (r.start == r.end)
-        continue;
-      used++;
-      require(span(sh.end, r.start) > 0 && span(r.start, r.end) > 0 &&
-                  span(first, r.end) <= HOST_FLOW_CAP,
-              "a range beyond a hole lies behind the stream");
-      for (const dp_range &o : sh.ooo)
-        require(&o == &r || o.start == o.end || span(o.end, r.start) > 0 ||
-                    span(r.end, o.start) > 0,
-                "ranges beyond a hole touch");
-      stored(slot, r.start, r.end, bytes);
-      pending += static_cast<uint32_t>(span(r.start, r.end));
-    }
-    require(used == sh.n_ooo, "n_ooo is wrong");
-    used = 0;
-    for (const dp_range &r : sh.sacked) {
-      if (r.start == r.end)
-        continue;
-      used++;
-      require(span(sh.una, r.start) >= 0 && span(r.start, r.end) > 0 && span(r.end, sh.nxt) >= 0,
-              "a SACK range lies outside of what is in flight");
-    }
-    require(used == sh.n_sacked, "n_sacked is wrong");
-    require(sh.mss >= 52 && sh.mss <= 1460, "mss");
-    require(sh.snd_wscale <= 14 && sh.rcv_wscale <= 14, "window scales");
-    require(!sh.due_ns || (sh.flags & DP_SH_TIMER), "something is due and nobody watches");
-    return pending;
-  }
-
-  void check_sent() {
-    for (const Sent &one : k_.sent) {
-      const std::vector<uint8_t> &f = one.skb.data;
-      require(f.size() >= 54 && f[14] == 0x45, "a frame is sent that is no IPv4 and TCP");
-      const uint8_t *ip = &f[14], *tcp = &f[34];
-      const size_t head = 34 + (tcp[12] >> 4) * 4u, length = f.size() - 34;
-      require(f.size() >= head && head >= 54, "the TCP header of what is sent");
-      require(f.size() - 14 > 65535 || get16(ip + 2) == f.size() - 14,
-              "the total length of what is sent");
-      require(checksum(ip, 20) == 0xffff, "the IP checksum of what is sent");
-      require(get32(ip + 12) == kHost, "a frame is sent that is not ours");
-      require(get32(ip + 16) == kTargets[0] || get32(ip + 16) == kTargets[1],
-              "a frame is sent to no target");
-      require(one.neigh ? one.skb.ctx.mark == 0 : true, "a copy keeps the original's mark");
-      const uint16_t p = pseudo(ip, length);
-      if (one.skb.summed == Summed::partial)
-        require(get16(tcp + 16) == p, "the partial checksum of what is sent");
-      else if (!spoilt_) // one that was wrong, and vouched for, stays wrong
-        require(checksum(tcp, length, p) == 0xffff, "the checksum of what is sent");
-      const uint32_t slot = get16(tcp) - uint32_t{HOST_FIRST_PORT};
-      require(slot < HOST_SLOTS, "a frame is sent from no shadow's port");
-      const uint32_t seq = get32(tcp + 4);
-      for (size_t i = head; !spoilt_ && i < f.size(); i++)
-        require(f[i] == content(seq + static_cast<uint32_t>(i - head)),
-                "a byte is sent that the client did not send there");
-    }
-  }
-
-  // Every chunk is fresh, free, or one shadow's.
-  void check_chunks() {
-    std::set<uint32_t> known;
-    const auto once = [&](const void *, void *v) {
-      require(known.insert(*static_cast<uint32_t *>(v)).second, "a chunk is known twice");
-    };
-    k_.map(&free_chunks).for_each(once);
-    k_.map(&store).for_each(once);
-    const dp_fresh &fresh = *k_.at<dp_fresh>(&fresh_chunks, 0);
-    require(known.size() == fresh.next && fresh.next <= HOST_CHUNKS, "a chunk is nobody's");
-  }
-
-  void check_books(bool bytes) {
-    check_sent();
-    std::array<uint64_t, 2> pending{};
-    std::array<int64_t, 2> n_open{}, n_waiting{}, n_embryonic{};
-    std::set<uint32_t> free;
-    k_.map(&free_slots).for_each([&free](const void *, void *v) {
-      require(free.insert(*static_cast<uint32_t *>(v)).second, "a slot is free twice");
-    });
-    for (uint32_t slot = 0; slot < HOST_SLOTS; slot++) {
-      const dp_shadow &sh = shadow(slot);
-      if (!open(sh))
-        continue;
-      require(!free.count(slot), "the slot of an open shadow is free");
-      require(sh.key.target < 2, "key");
-      pending[sh.key.target] += check_shadow(slot, bytes);
-      n_open[sh.key.target]++;
-      n_embryonic[sh.key.target] += sh.state == DP_SYN_SENT;
-    }
-    require(free.size() + static_cast<size_t>(n_open[0] + n_open[1]) == HOST_SLOTS,
-            "a slot is neither free nor an open shadow's");
-    k_.map(&flows).for_each([&](const void *key, void *value) {
-      const auto &f = *static_cast<const dp_flow *>(value);
-      const auto &fk = *static_cast<const dp_flow_key *>(key);
-      if (f.slot == DP_NO_SLOT) {
-        n_waiting[fk.target]++;
-        return;
-      }
-      require(f.slot < HOST_SLOTS, "a flow's slot");
-      require(shadow(f.slot).gen == f.gen && open(shadow(f.slot)),
-              "a flow is bound to a shadow that has ended");
-    });
-    check_chunks();
-    int64_t taken = 0, slots = 0;
-    for (uint32_t t = 0; t < 2; t++) {
-      const dp_ledger l = sum(t);
-      require(l.in_flight >= 0 && static_cast<uint64_t>(l.in_flight) == pending[t],
-              "in_flight is not what the shadows hold");
-      require(l.open == n_open[t], "the gauge `open`");
-      require(l.waiting == n_waiting[t], "the gauge `waiting`");
-      require(l.opened + l.joined == l.closed + l.broken + static_cast<uint64_t>(l.open),
-              "shadows opened and ended");
-      require(k_.at<dp_pace>(&paces, t)->embryonic == n_embryonic[t], "half-open shadows");
-      taken += l.chunks;
-      slots += l.slots;
-    }
-    require(taken == static_cast<int64_t>(k_.map(&store).size()), "the gauge `chunks`");
-    require(slots == n_open[0] + n_open[1], "the gauge `slots`");
-  }
-
   void tear_down() {
     k_.clone_fails_at = k_.update_fails_at = k_.build_fails_at = k_.preempt_at = 0;
     for (uint32_t slot = 0; slot < HOST_SLOTS; slot++)
-      if (open(shadow(slot)))
-        poke(DP_POKE_RESET, slot, shadow(slot).gen);
+      if (is_open(shadow_at(slot)))
+        poke(DP_POKE_RESET, slot, shadow_at(slot).gen);
     expire(0);
     wait(200);
-    check_books(true);
+    check_books(true, spoilt_);
     k_.sent.clear();
     require(k_.map(&flows).size() == 0, "flows are left");
     require(k_.map(&store).size() == 0, "chunks of the store are left");

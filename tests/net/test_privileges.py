@@ -83,9 +83,7 @@ def neighbours_without_a_name(env, mode, neighbour):
     scene.doppel.detach()
     changes = snapshot.changes(before, snapshot.take(scene.lab.source))
     assert not changes, "\n".join(changes)
-    seen = foreign.read()[0]
-    scene.load("sets", connections=20, count=amount(1000), prefix="after")
-    assert foreign.read()[0] >= seen + amount(1000), "the neighbour counts no longer"
+    foreign.assert_counts(scene, amount(1000))
 
 
 @case(mode=MODES)

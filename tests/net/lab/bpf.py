@@ -145,6 +145,12 @@ class Neighbour:
                                      ctypes.addressof(value), 0))
         return struct.unpack("=QQ", value.raw)
 
+    def assert_counts(self, scene, count):
+        """Runs a load, and fails if its packets are not seen."""
+        seen = self.read()[0]
+        scene.load("sets", connections=20, count=count, prefix="after")
+        assert self.read()[0] >= seen + count, "the neighbour counts no longer"
+
     def close(self):
         for fd in (self.link, self.prog, self.map):
             if fd is not None:

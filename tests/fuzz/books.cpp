@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/fuzz/books.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "tests/fuzz/segment.h"
+
+namespace doppel::fuzz {
+
+dp_shadow &shadow_at(uint32_t slot) { return *kernel().at<dp_shadow>(&shadows, slot); }
+
+bool is_open(const dp_shadow &sh) { return sh.state != DP_CLOSED && sh.state != DP_TIME_WAIT; }
+
+namespace {
+
+void identity(const dp_ledger &l) {
+  uint64_t rest = l.delivered + static_cast<uint64_t>(l.in_flight);
+  for (const uint64_t n : l.lost)
+    rest += n;
+  for (const uint64_t n : l.excluded)
+    rest += n;
+  require(l.observed == rest, "a ledger cell broke its identity");
+  require(l.begin == l.end, "a transaction of the ledger was left open");
+}
+
+dp_ledger sum(uint32_t cell) {
+  dp_ledger out{};
+  auto *to = reinterpret_cast<uint64_t *>(&out);
+  for (unsigned cpu = 0; cpu < HOST_CPUS; cpu++) {
+    const auto *l = kernel().at<dp_ledger>(&ledger, cell, cpu);
+    identity(*l);
+    const auto *from = reinterpret_cast<const uint64_t *>(l);
+    for (size_t i = 0; i < sizeof out / 8; i++)
+      to[i] += from[i];
+  }
+  return out;
+}
+
+uint32_t first_byte(const dp_shadow &sh) {
+  if (sh.state == DP_SYN_SENT)
+    return sh.una + 1;
+  if ((sh.flags & DP_SH_CLIENT_FIN) && static_cast<int32_t>(sh.una - sh.fin) > 0)
+    return sh.fin;
+  return sh.una;
+}
+
+// The store holds [from, to) of the shadow's stream; bytes: and the right ones.
+void stored(uint32_t slot, uint32_t from, uint32_t to, bool bytes) {
+  while (from != to) {
+    const dp_store_key key{slot, shadow_at(slot).gen, from >> DP_CHUNK_SHIFT};
+    const auto *index = static_cast<const uint32_t *>(kernel().map(&store).lookup(&key, 0));
+    require(index, "a byte that the target does not have is not in the store");
+    const auto *chunk = kernel().at<dp_chunk>(&chunks, *index);
+    const uint32_t n = std::min(to - from, DP_CHUNK - from % DP_CHUNK);
+    for (uint32_t i = 0; bytes && i < n; i++)
+      require(chunk->data[from % DP_CHUNK + i] == content(from + i),
+              "the store holds another byte than was captured");
+    from += n;
+  }
+}
+
+// Returns what the shadow holds undelivered.
+uint64_t check_shadow(uint32_t slot, bool bytes) {
+  const dp_shadow &sh = shadow_at(slot);
+  const auto span = [](uint32_t from, uint32_t to) { return static_cast<int32_t>(to - from); };
+  const uint32_t first = first_byte(sh);
+  require(span(sh.una, sh.nxt) >= 0, "una <= nxt");
+  const bool fin_sent = sh.state == DP_FIN_WAIT || sh.state == DP_LAST_ACK;
+  require(span(sh.nxt, sh.end) >= (fin_sent ? -1 : 0) || sh.state == DP_CLOSE_WAIT ||
+              sh.nxt == sh.end + 1,
+          "nxt <= end, but for a FIN");
+  require(span(first, sh.end) >= 0 && span(first, sh.end) <= HOST_FLOW_CAP,
+          "una <= end <= una + flow_cap");
+  require(sh.writers == 0, "a writer forgot to leave");
+  stored(slot, first, sh.end, bytes);
+  uint64_t pending = static_cast<uint32_t>(span(first, sh.end));
+  unsigned used = 0;
+  for (const dp_range &r : sh.ooo) {
+    if (r.start == r.end)
+      continue;
+    used++;
+    require(span(sh.end, r.start) > 0 && span(r.start, r.end) > 0 &&
+                span(first, r.end) <= HOST_FLOW_CAP,
+            "a range beyond a hole lies behind the stream");
+    for (const dp_range &o : sh.ooo)
+      require(&o == &r || o.start == o.end || span(o.end, r.start) > 0 || span(r.end, o.start) > 0,
+              "ranges beyond a hole touch");
+    stored(slot, r.start, r.end, bytes);
+    pending += static_cast<uint32_t>(span(r.start, r.end));
+  }
+  require(used == sh.n_ooo, "n_ooo is wrong");
+  used = 0;
+  for (const dp_range &r : sh.sacked) {
+    if (r.start == r.end)
+      continue;
+    used++;
+    require(span(sh.una, r.start) >= 0 && span(r.start, r.end) > 0 && span(r.end, sh.nxt) >= 0,
+            "a SACK range lies outside of what is in flight");
+  }
+  require(used == sh.n_sacked, "n_sacked is wrong");
+  require(sh.mss >= 52 && sh.mss <= 1460, "mss");
+  require(sh.snd_wscale <= 14 && sh.rcv_wscale <= 14, "window scales");
+  require(!sh.due_ns || (sh.flags & DP_SH_TIMER), "something is due and nobody watches");
+  return pending;
+}
+
+void check_sent(bool spoilt) {
+  for (const Sent &one : kernel().sent) {
+    const std::vector<uint8_t> &f = one.skb.data;
+    require(f.size() >= 54 && f[14] == 0x45, "a frame is sent that is no IPv4 and TCP");
+    const uint8_t *ip = &f[14], *tcp = &f[34];
+    const size_t head = 34 + (tcp[12] >> 4) * 4u, length = f.size() - 34;
+    require(f.size() >= head && head >= 54, "the TCP header of what is sent");
+    require(f.size() - 14 > 65535 || get16(ip + 2) == f.size() - 14,
+            "the total length of what is sent");
+    require(checksum(ip, 20) == 0xffff, "the IP checksum of what is sent");
+    require(get32(ip + 12) == kHost, "a frame is sent that is not ours");
+    require(get32(ip + 16) == kTargets[0] || get32(ip + 16) == kTargets[1],
+            "a frame is sent to no target");
+    require(one.neigh ? one.skb.ctx.mark == 0 : true, "a copy keeps the original's mark");
+    const uint16_t p = pseudo(ip, length);
+    if (one.skb.summed == Summed::partial)
+      require(get16(tcp + 16) == p, "the partial checksum of what is sent");
+    else if (!spoilt) // one that was wrong, and vouched for, stays wrong
+      require(checksum(tcp, length, p) == 0xffff, "the checksum of what is sent");
+    const uint32_t slot = get16(tcp) - uint32_t{HOST_FIRST_PORT};
+    require(slot < HOST_SLOTS, "a frame is sent from no shadow's port");
+    const uint32_t seq = get32(tcp + 4);
+    for (size_t i = head; !spoilt && i < f.size(); i++)
+      require(f[i] == content(seq + static_cast<uint32_t>(i - head)),
+              "a byte is sent that the client did not send there");
+  }
+}
+
+// Every chunk is fresh, free, or one shadow's.
+void check_chunks() {
+  std::set<uint32_t> known;
+  const auto once = [&](const void *, void *v) {
+    require(known.insert(*static_cast<uint32_t *>(v)).second, "a chunk is known twice");
+  };
+  kernel().map(&free_chunks).for_each(once);
+  kernel().map(&store).for_each(once);
+  const dp_fresh &fresh = *kernel().at<dp_fresh>(&fresh_chunks, 0);
+  require(known.size() == fresh.next && fresh.next <= HOST_CHUNKS, "a chunk is nobody's");
+}
+
+} // namespace
+
+void check_books(bool bytes, bool spoilt) {
+  check_sent(spoilt);
+  std::array<uint64_t, 2> pending{};
+  std::array<int64_t, 2> n_open{}, n_waiting{}, n_embryonic{};
+  std::set<uint32_t> free;
+  kernel().map(&free_slots).for_each([&free](const void *, void *v) {
+    require(free.insert(*static_cast<uint32_t *>(v)).second, "a slot is free twice");
+  });
+  for (uint32_t slot = 0; slot < HOST_SLOTS; slot++) {
+    const dp_shadow &sh = shadow_at(slot);
+    if (!is_open(sh))
+      continue;
+    require(!free.count(slot), "the slot of an open shadow is free");
+    require(sh.key.target < 2, "key");
+    pending[sh.key.target] += check_shadow(slot, bytes && !spoilt);
+    n_open[sh.key.target]++;
+    n_embryonic[sh.key.target] += sh.state == DP_SYN_SENT;
+  }
+  require(free.size() + static_cast<size_t>(n_open[0] + n_open[1]) == HOST_SLOTS,
+          "a slot is neither free nor an open shadow's");
+  kernel().map(&flows).for_each([&](const void *key, void *value) {
+    const auto &f = *static_cast<const dp_flow *>(value);
+    const auto &fk = *static_cast<const dp_flow_key *>(key);
+    if (f.slot == DP_NO_SLOT) {
+      n_waiting[fk.target]++;
+      return;
+    }
+    require(f.slot < HOST_SLOTS, "a flow's slot");
+    require(shadow_at(f.slot).gen == f.gen && is_open(shadow_at(f.slot)),
+            "a flow is bound to a shadow that has ended");
+  });
+  check_chunks();
+  int64_t taken = 0, slots = 0;
+  for (uint32_t t = 0; t < 2; t++) {
+    const dp_ledger l = sum(t);
+    require(l.in_flight >= 0 && static_cast<uint64_t>(l.in_flight) == pending[t],
+            "in_flight is not what the shadows hold");
+    require(l.open == n_open[t], "the gauge `open`");
+    require(l.waiting == n_waiting[t], "the gauge `waiting`");
+    require(l.opened + l.joined == l.closed + l.broken + static_cast<uint64_t>(l.open),
+            "shadows opened and ended");
+    require(kernel().at<dp_pace>(&paces, t)->embryonic == n_embryonic[t], "half-open shadows");
+    taken += l.chunks;
+    slots += l.slots;
+  }
+  require(taken == static_cast<int64_t>(kernel().map(&store).size()), "the gauge `chunks`");
+  require(slots == n_open[0] + n_open[1], "the gauge `slots`");
+}
+
+} // namespace doppel::fuzz

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/fuzz/segment.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace doppel::fuzz {
+namespace {
+
+void put16(uint8_t *p, unsigned v) {
+  p[0] = static_cast<uint8_t>(v >> 8);
+  p[1] = static_cast<uint8_t>(v);
+}
+
+} // namespace
+
+uint8_t content(uint32_t seq) {
+  static constexpr char pattern[] = "get ..........\r\n";
+  const unsigned i = seq % 16;
+  return pattern[i] == '.' ? static_cast<uint8_t>('a' + (seq / 16 * 7 + i) % 26)
+                           : static_cast<uint8_t>(pattern[i]);
+}
+
+void put32(uint8_t *p, uint32_t v) {
+  put16(p, v >> 16);
+  put16(p + 2, v & 0xffff);
+}
+uint16_t get16(const uint8_t *p) { return static_cast<uint16_t>(p[0] << 8 | p[1]); }
+uint32_t get32(const uint8_t *p) { return static_cast<uint32_t>(get16(p)) << 16 | get16(p + 2); }
+
+uint16_t checksum(const uint8_t *p, size_t n, uint32_t sum) {
+  for (size_t i = 0; i + 1 < n; i += 2)
+    sum += get16(p + i);
+  if (n % 2)
+    sum += static_cast<uint32_t>(p[n - 1]) << 8;
+  while (sum >> 16)
+    sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<uint16_t>(sum);
+}
+
+uint16_t pseudo(const uint8_t *ip, size_t length) {
+  return checksum(ip + 12, 8, static_cast<uint32_t>(6 + length % 65536 + length / 65536));
+}
+
+Skb frame(const Segment &s) {
+  Skb skb;
+  std::vector<uint8_t> options = s.options;
+  options.resize((options.size() + 3) / 4 * 4);
+  if (options.size() > 40)
+    options.resize(40);
+  const size_t payload = s.text.empty() ? s.length : s.text.size(), head = 54 + options.size();
+  skb.data.resize(head + payload);
+  uint8_t *f = skb.data.data(), *ip = f + 14, *tcp = f + 34;
+  std::memcpy(f, "\x02\0\0\0\0\x01\x02\0\0\0\0\xc1\x08\0", 14);
+  ip[0] = 0x45;
+  put16(ip + 2, static_cast<unsigned>(skb.data.size() - 14)); // 0 beyond 64 KB: BIG TCP
+  if (skb.data.size() - 14 > 65535)
+    put16(ip + 2, 0);
+  put16(ip + 6, 0x4000);
+  ip[8] = s.ttl;
+  ip[9] = 6;
+  put32(ip + 12, s.src);
+  put32(ip + 16, s.dst);
+  put16(ip + 10, ~checksum(ip, 20) & 0xffff);
+  put16(tcp, s.sport);
+  put16(tcp + 2, s.dport);
+  put32(tcp + 4, s.seq);
+  put32(tcp + 8, s.ack);
+  tcp[12] = static_cast<uint8_t>((5 + options.size() / 4) << 4);
+  tcp[13] = s.flags;
+  put16(tcp + 14, s.window);
+  std::copy(options.begin(), options.end(), tcp + 20);
+  for (size_t i = 0; i < payload; i++)
+    f[head + i] = s.text.empty() ? content(s.seq + static_cast<uint32_t>(i))
+                                 : static_cast<uint8_t>(s.text[i]);
+  const uint16_t p = pseudo(ip, skb.data.size() - 34);
+  skb.summed = s.summed;
+  put16(tcp + 16,
+        s.summed == Summed::partial ? p : ~checksum(tcp, skb.data.size() - 34, p) & 0xffff);
+  if (s.gso_size && payload > s.gso_size) {
+    skb.ctx.gso_size = s.gso_size;
+    skb.ctx.gso_segs = static_cast<uint32_t>((payload + s.gso_size - 1) / s.gso_size);
+  }
+  skb.ctx.mark = 0xfeed0001;
+  skb.ctx.priority = 5;
+  skb.ctx.ifindex = skb.ctx.ingress_ifindex = HOST_DEVICE;
+  for (uint32_t i = 0; i < 5; i++)
+    skb.ctx.cb[i] = 0xcb000000 + i;
+  describe(skb);
+  return skb;
+}
+
+dp_addr mapped(uint32_t a) { return {{0, 0, htonl(0xffff), htonl(a)}}; }
+
+std::vector<uint8_t> timestamp(uint32_t val, uint32_t ecr) {
+  std::vector<uint8_t> o = {1, 1, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0};
+  put32(&o[4], val);
+  put32(&o[8], ecr);
+  return o;
+}
+
+} // namespace doppel::fuzz
