@@ -49,10 +49,16 @@ class Doppel:
             raise AssertionError("; ".join(broken))
         return totals(counters)
 
-    def wait_idle(self, observed=None, timeout=30.0, stuck=8.0):
+    def longest_rto(self):
+        """Seconds: the longest retransmission timeout of a shadow with bytes in flight."""
+        return max((f["rto_ms"] for f in self.json("flows")["flows"] if f["in_flight"]),
+                   default=0) / 1000
+
+    def wait_idle(self, observed=None, timeout=60.0, stuck=8.0):
         """Waits until nothing is in flight and, if given, so many bytes were observed.
 
-        Gives up when nothing moved for `stuck` seconds: longer than several retransmission timeouts.
+        Gives up when nothing moved for `stuck` seconds, or twice the longest retransmission timeout if that
+        is more: 3 s and more where a SYN was lost and the round-trip time is not known (RFC 6298, 5.7).
         """
         timeout, stuck = wait.patience(timeout), wait.patience(stuck)
         start = moved = time.monotonic()
@@ -66,7 +72,7 @@ class Doppel:
             now = time.monotonic()
             if b != last:
                 last, moved = b, now
-            if now - moved > stuck or now - start > timeout:
+            if now - start > timeout or now - moved > stuck and now - moved > 2 * self.longest_rto():
                 raise wait.Timeout(f"waited {now - start:.0f} s for nothing to be in flight"
                                    + (f" and {observed} bytes observed" if observed else "")
                                    + f"; last moved {now - moved:.0f} s ago: {b}")
