@@ -6,6 +6,10 @@ CORRUPTION = ("Ip.InHdrErrors", "Ip.InUnknownProtos", "Tcp.InErrs", "Tcp.InCsumE
               "Udp.InCsumErrors", "IpExt.InCsumErrors", "Icmp.InCsumErrors")
 # What shows that a host was disturbed.
 DISTURBANCE = ("Tcp.AttemptFails", "Tcp.EstabResets", "Tcp.OutRsts", "TcpExt.TCPAbortOnTimeout")
+# What tells a failed test's reader why.
+CLUES = ("Tcp.RetransSegs", "TcpExt.TCPSynRetrans", "TcpExt.TCPTimeouts", "TcpExt.TCPSYNChallenge",
+         "TcpExt.TCPChallengeACK", "TcpExt.ListenOverflows", "TcpExt.ListenDrops", "TcpExt.TCPReqQFullDoCookies",
+         "TcpExt.TCPBacklogDrop")
 
 
 def counters(host):
@@ -34,6 +38,8 @@ class Baseline:
             now = counters(self.lab[name])
             for counter in names:
                 by = now.get(counter, 0) - self.then[name].get(counter, 0)
+                if counter == "Tcp.InErrs":  # a SYN on an established connection is none (RFC 5961, 4)
+                    by -= min(by, self.moved_by(name, "TcpExt.TCPSYNChallenge"))
                 if by:
                     said.append(f"{name}: {counter} moved by {by}")
         return said

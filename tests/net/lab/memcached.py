@@ -13,6 +13,9 @@ import urllib.parse
 from . import wait
 
 ADMIN_OFFSET = 788  # 11211 -> 11999
+# Connections that wait to be accepted. With too few of them (1024 by default) the kernel drops the last ACK of
+# a handshake when this machine is busy, and a second SYN-ACK reaches a client that is established already.
+BACKLOG = 16384
 
 
 class Server:
@@ -20,9 +23,10 @@ class Server:
 
     def __init__(self, host, port=11211, memory_mb=512, connections=15000, log=None):
         self.host, self.port, self.admin_port = host, port, port + ADMIN_OFFSET
+        host.sysctl("net/core/somaxconn", BACKLOG)
         self.process = host.popen(
             ["memcached", "-u", "root", "-l", f"0.0.0.0:{port},127.0.0.1:{self.admin_port}",
-             "-t", "2", "-m", str(memory_mb), "-c", str(connections), "-I", "4m",
+             "-t", "2", "-m", str(memory_mb), "-c", str(connections), "-b", str(BACKLOG), "-I", "4m",
              *(["-vv"] if log else [])],
             stdin=subprocess.DEVNULL, stderr=log or subprocess.DEVNULL)
         wait.until(self._listens, f"memcached on {host.name} port {port}")

@@ -110,7 +110,7 @@ class Scene:
                 said.append(f"--- memcached on {side}:{server.port}: " + ", ".join(
                     f"{n} {stats[n]}" for n in ("curr_connections", "curr_items", "cmd_set", "cmd_get",
                                                 "bytes_read", "evictions")))
-        said += ["--- error counters", *self.health.moved(health.CORRUPTION + health.DISTURBANCE)]
+        said += ["--- error counters", *self.health.moved(health.CORRUPTION + health.DISTURBANCE + health.CLUES)]
         # Columns 1 and 2 are packets taken and dropped by each CPU, of the whole machine: veth has no
         # queue but this one of net.core.netdev_max_backlog packets.
         said += ["--- /proc/net/softnet_stat (machine)",
