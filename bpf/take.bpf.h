@@ -47,8 +47,12 @@ static __always_inline bool copyable(struct __sk_buff *skb, const struct pkt *p,
 	__u32 size = (skb->gso_size ?: p->payload) + p->optlen;
 	__u32 room = sh->mss + (sh->flags & DP_SH_TS ? DP_TS_LEN : 0);
 
+	/* Bytes behind the packet, such as Ethernet's padding, would be in the checksum that a
+	 * device makes of a CHECKSUM_PARTIAL copy (skb_checksum_help, net/core/dev.c).
+	 */
 	return p->plain && !(p->flags & ~(TCP_ACK | TCP_PSH)) && size <= room &&
-	       (p->has_ts || !(sh->flags & DP_SH_TS)) && skb->gso_segs < 65535;
+	       p->offset + p->payload == skb->len && (p->has_ts || !(sh->flags & DP_SH_TS)) &&
+	       skb->gso_segs < 65535;
 }
 
 /* Stream bytes from `from` on into the store. Chunks taken; -1: the store is full. */

@@ -23,6 +23,18 @@ TEST_P(Data, CopyInFull) {
   EXPECT_EQ(moved()["copied"], 1);
 }
 
+TEST_P(Data, EthernetPaddingStaysBehind) {
+  open();
+  mark();
+  const Frames sent = capture(client_.data("gets\r\n").padding(4));
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].trailing, 0u);
+  EXPECT_TRUE(sent[0].faults.empty()) << sent[0].faults[0];
+  EXPECT_EQ(target_.takes(sent[0]), "");
+  EXPECT_EQ(target_.received, "gets\r\n");
+  expect_account({{"observed", 6}, {"in_flight", 6}});
+}
+
 TEST_P(Data, DeliveredWhenTheTargetAcknowledges) {
   open();
   mark();
