@@ -249,7 +249,7 @@ def half_close(env, mode):
         client.close()
     ledger = scene.assert_all_delivered(sent)
     assert ledger["flows"]["closed"] == 10 and not ledger["flows"]["broken"], ledger["flows"]
-    scene.assert_same(keys=amount(5000))
+    scene.assert_same(keys=5000)
     mirror.assert_nothing_left(scene, timeout=75)
     scene.assert_harmless()
 
@@ -271,7 +271,7 @@ def reset_with_unread_answers(env, mode, loss):
         client.close()  # with 20 answers unread
     ledger = scene.assert_all_delivered(sent)
     assert not ledger["flows"]["broken"], ledger["flows"]
-    scene.assert_same(keys=amount(1000))
+    scene.assert_same(keys=1000)
     if table:
         scene.lab.heal(table)
     mirror.assert_nothing_left(scene, timeout=75)

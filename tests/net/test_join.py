@@ -143,9 +143,9 @@ def in_the_middle_of_a_load(env, mode, application, shape):
     blind = application == "any" and shape == "chopped"
     options = {"single": {"rate": amount(3000)}, "pipelined": {"batch": 20, "rate": amount(3000)},
                "chopped": {"batch": 5, "largest": 900, "rate": amount(3000)},
-               "upload": {"smallest": 50_000, "largest": 200_000, "rate": 300}}[shape]
+               "upload": {"smallest": 50_000, "largest": 200_000, "rate": amount(300)}}[shape]
     kind = "chopped" if shape == "chopped" else "sets"
-    count = amount(1500) if shape == "upload" else amount(12000)
+    count = 1500 if shape == "upload" else 12000
     load = scene.start(kind, connections=30, count=count, prefix="key", **options)
     wait.until(lambda: scene.source[0].stats()["cmd_set"] > count / 12, "the load to be under way", 20)
     keep(scene, {"application": application})
