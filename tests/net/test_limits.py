@@ -126,10 +126,10 @@ def flow_table(env, mode):
 
 @case(mode=MODES, kind=("sets", "chopped"))
 def bit_rate(env, mode, kind):
-    """8 Mbit/s of an offered 25: whole flows are shed, come back, and no request is cut."""
+    """8 Mbit/s of an offered 25 (or an N-th of both): whole flows are shed, come back, and no request is cut."""
     scene = env.scene(target_runs=False)
     log = test_join.Log(scene)
-    ceiling = 8_000_000
+    ceiling = amount(8_000_000)
     keep(scene, {"max_bitrate": ceiling})
     count = amount(20000)
     load = scene.start(kind, connections=50, count=count, rate=amount(3000), smallest=500, largest=1500,
