@@ -105,12 +105,20 @@ static __always_inline bool join_at_once(struct __sk_buff *skb, const struct pkt
 	       command_seen(skb, p, pace);
 }
 
+/* Answered turns, one after the other, that make a boundary. At the first, the answer may have been
+ * to an earlier request, and this one have begun before the moment of attach.
+ */
+#define DP_ANY_TURNS 2
+/* Of two answers to pipelined requests one may come before each of two pieces of a third. Where
+ * nobody said that the requests cannot be read, and none was read yet, that is not enough.
+ */
+#define DP_AUTO_TURNS 4
+
 /*
  * May a shadow for this flow, which has none, begin with this segment?
  *
- * `auto` joins a flow of what looks like memcached at a command only, and any other at the second
- * answered turn, as `any` does: at the first, the answer may have been to an earlier request,
- * and this one have begun before the moment of attach.
+ * `auto` joins a flow of what looks like memcached at a command only, and any other by its turns,
+ * as `any` does.
  */
 static __always_inline bool join_boundary(struct __sk_buff *skb, const struct pkt *p,
 					  struct dp_flow *flow, __u8 application,
@@ -128,11 +136,12 @@ static __always_inline bool join_boundary(struct __sk_buff *skb, const struct pk
 	else if (flow->turns < 255)
 		flow->turns++;
 	if (application == DP_APP_ANY)
-		return flow->turns >= 2;
+		return flow->turns >= DP_ANY_TURNS;
 	if (flow->seen && !answered)
 		return false;
 	command = command_seen(skb, p, pace);
-	return command || (application == DP_APP_AUTO && flow->turns >= 2 && !pace->commands);
+	return command ||
+	       (application == DP_APP_AUTO && flow->turns >= DP_AUTO_TURNS && !pace->commands);
 }
 
 #endif

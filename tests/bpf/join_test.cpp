@@ -267,10 +267,12 @@ class JoinOther : public Join {
 };
 DOPPEL_ALL_MODES(JoinOther);
 
-TEST_P(JoinOther, AtTheSecondAnsweredTurn) {
+TEST_P(JoinOther, AtTheFourthAnsweredTurn) {
   expect_waits(client_.data(kOdd));
-  client_.answered(8);
-  expect_waits(client_.data("anything"));
+  for (int turn = 1; turn < 4; turn++) {
+    client_.answered(8);
+    expect_waits(client_.data("anything"));
+  }
   client_.answered(8);
   expect_joins(client_.data("anything"));
 }
@@ -282,6 +284,29 @@ TEST_P(JoinOther, TurnsAreCountedWithoutABreak) {
       client_.answered(8);
     expect_waits(client_.data("anything"));
   }
+}
+
+// A mapping of its own, for what it learns at the end.
+class JoinUnread : public Join {
+  Config config() const override {
+    Config c = default_config();
+    c.mappings[0].name = "unread";
+    return c;
+  }
+};
+DOPPEL_ALL_MODES(JoinUnread);
+
+// The client was seen first inside of a batch of sets, in pieces. Answers to the sets before come
+// ahead of two of them; the next batch tells that memcached is spoken.
+TEST_P(JoinUnread, NotBetweenPiecesOfARequestThatFollowAnswers) {
+  expect_waits(client_.data("0 0 6\r\n1"));
+  for (const char *piece : {"23", "45"}) {
+    client_.answered(8);
+    expect_waits(client_.data(piece));
+  }
+  expect_waits(client_.data("6\r\n"));
+  client_.answered(8);
+  expect_joins(client_.data(kGet));
 }
 
 } // namespace
