@@ -30,6 +30,12 @@ protected:
     target_.meets(sent[0]);
     target_.timestamps = request.options.timestamps.has_value();
   }
+  // A mapping of its own, for what a mapping learns of its protocol.
+  static Config named(const char *name) {
+    Config c = default_config();
+    c.mappings[0].name = name;
+    return c;
+  }
   void expect_waits(const Packet &p) {
     mark();
     capture(p).none();
@@ -259,11 +265,7 @@ TEST_P(JoinAny, NotInTheMiddleOfAWrite) {
 
 // No flow of this mapping ever speaks memcached.
 class JoinOther : public Join {
-  Config config() const override {
-    Config c = default_config();
-    c.mappings[0].name = "other";
-    return c;
-  }
+  Config config() const override { return named("other"); }
 };
 DOPPEL_ALL_MODES(JoinOther);
 
@@ -286,13 +288,8 @@ TEST_P(JoinOther, TurnsAreCountedWithoutABreak) {
   }
 }
 
-// A mapping of its own, for what it learns at the end.
 class JoinUnread : public Join {
-  Config config() const override {
-    Config c = default_config();
-    c.mappings[0].name = "unread";
-    return c;
-  }
+  Config config() const override { return named("unread"); }
 };
 DOPPEL_ALL_MODES(JoinUnread);
 

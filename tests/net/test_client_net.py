@@ -303,12 +303,14 @@ def port_used_again(env, mode, end):
     scene.lab.client.sysctl("net/ipv4/tcp_tw_reuse", 1)
     sent = turns = 0
     deadline = time.monotonic() + 60
-    while turns < (5 if end in ("client-closes", "reset-lost") else 40) and time.monotonic() < deadline:
+
+    def again():
         try:
-            client = connect(scene, own_port=40000)
+            return connect(scene, own_port=40000)
         except OSError:
-            time.sleep(0.1)  # the client's own TIME-WAIT lasts a second (tcp_tw_reuse)
-            continue
+            return None  # the client's own TIME-WAIT lasts a second (tcp_tw_reuse)
+    while turns < (5 if end in ("client-closes", "reset-lost") else 40) and time.monotonic() < deadline:
+        client = wait.until(again, "the port to be free again", 20)
         turns += 1
         sent += talk(client, b"turn%d-" % turns)
         if end == "server-closes":
