@@ -19,7 +19,7 @@
 #include "tests/bpf/players.h"
 #include "tests/bpf/run.h"
 #include "tests/packet/packet.h"
-#include "userspace/rim.h"
+#include "userspace/kernel/rim.h"
 
 namespace doppel::bpftest {
 

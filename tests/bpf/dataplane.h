@@ -10,8 +10,8 @@
 #include "doppel/abi.h"
 #include "tests/bpf/ledger.h"
 #include "tests/bpf/world.h"
-#include "userspace/config.h"
-#include "userspace/fd.h"
+#include "userspace/config/config.h"
+#include "userspace/util/fd.h"
 
 namespace doppel::bpftest {
 

@@ -14,7 +14,7 @@
 
 #include "tests/bpf/wire.h"
 #include "tests/packet/address.h"
-#include "userspace/config.h"
+#include "userspace/config/config.h"
 
 namespace doppel::bpftest {
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The configuration file and tcpcopy's -x, any bytes. What is accepted must be within the bounds
 // that the rest of doppel, and the BPF programs, rely on; what is refused must say where and why.
-#include "userspace/config.h"
+#include "userspace/config/config.h"
 
 #include <cstdio>
 #include <cstdlib>
 #include <set>
 
-#include "userspace/json_tree.h"
+#include "userspace/config/json_tree.h"
 
 using namespace doppel;
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "tests/rim/host.h"
-#include "userspace/tcx.h"
+#include "userspace/kernel/tcx.h"
 
 namespace doppel::rimtest {
 

@@ -15,9 +15,9 @@
 #include <cstring>
 #include <filesystem>
 
-#include "userspace/clsact.h"
-#include "userspace/rtnl.h"
-#include "userspace/tcx.h"
+#include "userspace/kernel/clsact.h"
+#include "userspace/kernel/rtnl.h"
+#include "userspace/kernel/tcx.h"
 
 namespace doppel::rimtest {
 

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "userspace/fd.h"
-#include "userspace/rim.h"
+#include "userspace/kernel/rim.h"
+#include "userspace/util/fd.h"
 
 namespace doppel::rimtest {
 

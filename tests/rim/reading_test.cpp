@@ -7,8 +7,8 @@
 #include <algorithm>
 
 #include "tests/rim/host.h"
-#include "userspace/maps.h"
-#include "userspace/netlink.h"
+#include "userspace/kernel/netlink.h"
+#include "userspace/mirror/maps.h"
 
 namespace doppel::rimtest {
 

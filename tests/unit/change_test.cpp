@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "userspace/change.h"
+#include "userspace/plan/change.h"
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 
 #include "doppel/names.h"
 #include "tests/unit/show_errors.h"
-#include "userspace/feasible.h"
+#include "userspace/plan/feasible.h"
 
 namespace doppel {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "userspace/json_tree.h"
+#include "userspace/config/json_tree.h"
 
 #include <gtest/gtest.h>
 

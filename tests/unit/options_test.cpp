@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/show_errors.h"
-#include "userspace/config.h"
+#include "userspace/config/config.h"
 
 namespace doppel {
 namespace {

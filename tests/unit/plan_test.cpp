@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "userspace/plan.h"
+#include "userspace/plan/plan.h"
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "userspace/render.h"
+#include "userspace/view/render.h"
 
 #include <gtest/gtest.h>
 

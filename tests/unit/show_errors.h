@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "userspace/error.h"
+#include "userspace/util/error.h"
 
 namespace doppel {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "userspace/table.h"
+#include "userspace/view/table.h"
 
 #include <gtest/gtest.h>
 

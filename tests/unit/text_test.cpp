@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "userspace/text.h"
+#include "userspace/util/text.h"
 
 #include <gtest/gtest.h>
 
-#include "userspace/address.h"
+#include "userspace/util/address.h"
 
 namespace doppel {
 namespace {

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// `doppel run` and `doppel reload`.
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <iostream>
+#include <optional>
+#include <thread>
+
+#include "userspace/cli/commands.h"
+#include "userspace/keeper/keeper.h"
+#include "userspace/mirror/maps.h"
+#include "userspace/util/log.h"
+#include "userspace/view/render.h"
+
+namespace doppel {
+namespace {
+
+constexpr auto kPoll = std::chrono::milliseconds(20);
+constexpr auto kReloadPatience = std::chrono::seconds(30); // beyond what shadows may take to drain
+
+struct Reloaded {
+  std::string text;
+  std::vector<std::string> warnings;
+};
+
+// The keeper reads its own file again, and notes in `meta` what came of it.
+Result<Reloaded> ask_keeper(const Pins &pins, const Meta &meta, pid_t keeper, const Options &o) {
+  const std::string name = "the keeper (process " + std::to_string(keeper) + ")";
+  if (keeper < 0)
+    return Error{"doppel reload", "a keeper in another pid namespace has this mirror in its care",
+                 "reload it there"};
+  if (!o.config.empty() && source_name(o.config) != meta.config_source)
+    return Error{"doppel reload", name + " takes the mappings from " + meta.config_source,
+                 "change that, or end the keeper first"};
+  if (::kill(keeper, SIGHUP))
+    return sys_error("doppel reload", name + " cannot be signalled", errno);
+  const auto until =
+      std::chrono::steady_clock::now() + kReloadPatience + std::chrono::milliseconds(o.drain_ms);
+  while (std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(kPoll);
+    auto now = read_meta(pins);
+    if (!now || find_keeper(pins) != keeper)
+      return Error{"doppel reload", name + " ended meanwhile", "see what it said in its log"};
+    if (now->reloads == meta.reloads)
+      continue;
+    if (!now->reload_errors.empty())
+      return now->reload_errors;
+    return Reloaded{now->reload_text, {}};
+  }
+  return Error{"doppel reload", name + " does not answer", "see what it says in its log"};
+}
+
+Result<Reloaded> reload_by_ourselves(const Meta &meta, const Options &o) {
+  const std::string file = o.config.empty() ? meta.config_source : o.config;
+  std::error_code ec;
+  if (o.config.empty() && !std::filesystem::exists(file, ec))
+    return Error{"doppel reload", "the mirror was not attached from a file that is still there",
+                 "give --config FILE", Exit::usage};
+  const Result<Config> config = read_config(file);
+  if (!config)
+    return config.errors();
+  ApplyOptions options;
+  options.drain_ms = o.drain_ms;
+  const Result<Applied> applied = apply(*config, options);
+  if (!applied)
+    return applied.errors();
+  return Reloaded{to_text(*applied), applied->warnings};
+}
+
+} // namespace
+
+int keep_command(const Options &o) {
+  KeeperOptions options;
+  options.load = [&o] { return configuration(o); };
+  options.from_file = !o.config.empty();
+  options.drain_ms = o.drain_ms;
+  if (const Status s = Keeper(options).run(); !s) {
+    log_errors(s.errors());
+    Exit worst = Exit::failure;
+    for (const Error &e : s.errors())
+      worst = std::max(worst, e.exit);
+    return static_cast<int>(worst);
+  }
+  return static_cast<int>(Exit::ok);
+}
+
+int reload_command(const Options &o) {
+  const Result<Attached> attached = find_attached("reload");
+  if (!attached)
+    return fail(attached.errors(), o.json);
+  const pid_t keeper = find_keeper(attached->pins);
+  const Result<Reloaded> reloaded = keeper ? ask_keeper(attached->pins, attached->meta, keeper, o)
+                                           : reload_by_ourselves(attached->meta, o);
+  if (!reloaded)
+    return fail(reloaded.errors(), o.json);
+  warn(reloaded->warnings);
+  if (o.json)
+    std::cout << dump({{"reloaded", true},
+                       {"changes", reloaded->text},
+                       {"keeper", keeper ? Json(keeper) : Json(nullptr)},
+                       {"warnings", reloaded->warnings}});
+  else
+    std::cout << "reloaded: " << reloaded->text << "\n";
+  return static_cast<int>(Exit::ok);
+}
+
+} // namespace doppel

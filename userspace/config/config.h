@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// The user's wishes: a JSON file or -x options, checked as far as that is
+// possible without looking at the host. Pure: no system calls besides reading the file.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "doppel/abi.h"
+#include "userspace/util/address.h"
+#include "userspace/util/error.h"
+
+namespace doppel {
+
+enum class AttachMode { automatic, tcx, clsact };
+
+struct TargetConfig {
+  Address address;
+  uint16_t port = 0; // host order; first of the range
+  std::string where; // "doppel.json:12: mappings[0].targets[0]" or "-x 11211-..."
+};
+
+struct MappingConfig {
+  std::string name; // unique; "-x" rows are named after their port: "11211"
+  std::string device;
+  dp_direction direction = DP_DIR_INGRESS;
+  uint8_t protocol = 6;                   // IPPROTO_TCP
+  uint16_t port_first = 0, port_last = 0; // host order, inclusive
+  dp_application application = DP_APP_AUTO;
+  bool join = true;
+  bool any_host = false; // "promiscuous": true
+  uint64_t max_bps = 0;  // "max_bitrate", bits per second; 0: none
+  std::vector<TargetConfig> targets;
+  std::string where;
+};
+
+struct Limits {
+  uint32_t flows = 32768;                         // "flows": entries of the flow table
+  uint16_t port_first = 16384, port_last = 32767; // "shadow_ports": "16384-32767"; one shadow each
+  uint64_t store_bytes = 64ull << 20;             // "store": bytes or "64MiB"
+  uint32_t flow_cap = 4u << 20; // "flow_cap": bytes one shadow may hold undelivered
+  uint32_t idle_s = 7200;       // "idle_timeout", seconds of silence; 0: never
+  uint32_t rto_min_ms = 200, rto_max_ms = 60000, tries = 8, syn_tries = 5, backoff_ms = 250;
+  uint32_t embryonic =
+      1024; // "embryonic": shadows of one target waiting for its SYN-ACK; 0: no limit
+};
+
+struct Config {
+  std::string source; // file name, or "command line"
+  std::vector<MappingConfig> mappings;
+  Limits limits;
+  AttachMode attach_mode = AttachMode::automatic;
+};
+
+// Every error of the text at once, each with its place ("doppel.json:12: mappings[0].ports").
+// JSON, with // and /* */ comments. All errors of configuration have Exit::usage.
+Result<Config> parse_config(const std::string &text, const std::string &file_name);
+
+// The same from a file, which must be a regular file or a pipe of at most 1 MiB.
+Result<Config> read_config(const std::string &file_name);
+
+// tcpcopy's syntax: LOCALPORT-TARGETIP:TARGETPORT, IPv6 in brackets. Each string is a mapping of
+// its own, captured on ingress of `device`.
+Result<Config> config_from_options(const std::string &device, const std::vector<std::string> &x);
+
+// "auto", "tcx" or "clsact".
+Result<AttachMode> parse_attach_mode(const std::string &text);
+
+// What in the configuration contradicts itself, without a look at the host: duplicate names,
+// overlapping ports, targets past port 65535, sizes that do not fit each other, too many mappings.
+// Values that are unset (port 0, empty name) are passed over: they have an error of their own.
+Errors contradictions(const Config &config);
+
+} // namespace doppel

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// What in a configuration cannot be true together, whatever the host looks like.
+#include <string>
+
+#include "userspace/config/config.h"
+#include "userspace/util/text.h"
+
+namespace doppel {
+namespace {
+
+void add(Errors &errors, const std::string &where, std::string what, std::string hint) {
+  errors.push_back({where, std::move(what), std::move(hint), Exit::usage});
+}
+
+void check_targets(const MappingConfig &m, Errors &errors) {
+  if (m.targets.size() > DP_MAX_TARGETS)
+    add(errors, m.where,
+        std::to_string(m.targets.size()) + " targets are more than the " +
+            std::to_string(DP_MAX_TARGETS) + " that a mapping can have",
+        "remove some");
+  for (size_t i = 0; i < m.targets.size(); i++) {
+    const TargetConfig &t = m.targets[i];
+    if (t.port == 0 || m.port_first == 0)
+      continue;
+    const unsigned last = t.port + (m.port_last - m.port_first);
+    if (last > 65535)
+      add(errors, t.where,
+          "the mapping's " + std::to_string(m.port_last - m.port_first + 1) +
+              " ports run past port 65535 on the target",
+          "they map onto the target's ports from " + std::to_string(t.port) +
+              " upward: the last would be " + std::to_string(last));
+    for (size_t j = 0; j < i; j++)
+      if (m.targets[j].port == t.port && m.targets[j].address == t.address && t.address.is_v4())
+        add(errors, t.where, "the target " + endpoint_text(t.address, t.port) + " is given twice",
+            "remove one of the two: a target gets one copy");
+  }
+}
+
+bool overlap(const MappingConfig &a, const MappingConfig &b) {
+  return a.port_first != 0 && b.port_first != 0 && !a.device.empty() && a.device == b.device &&
+         a.direction == b.direction && a.protocol == b.protocol && a.port_first <= b.port_last &&
+         b.port_first <= a.port_last;
+}
+
+void check_pair(const MappingConfig &earlier, const MappingConfig &later, Errors &errors) {
+  if (overlap(earlier, later))
+    add(errors, later.where,
+        "ports " + ports_text({later.port_first, later.port_last}) + " overlap ports " +
+            ports_text({earlier.port_first, earlier.port_last}) + " of " + earlier.where,
+        "a port of a device is captured once per direction: give one mapping two targets instead");
+  else if (!later.name.empty() && earlier.name == later.name)
+    add(errors, later.where, "the name " + in_quotes(later.name) + " is taken by " + earlier.where,
+        "each mapping needs a name of its own");
+}
+
+void check_limits(const Config &config, Errors &errors) {
+  const Limits &l = config.limits;
+  if (l.flow_cap > l.store_bytes)
+    add(errors, config.source,
+        "\"flow_cap\" (" + std::to_string(l.flow_cap) + " bytes) is larger than \"store\" (" +
+            std::to_string(l.store_bytes) + " bytes)",
+        "one flow can never hold more than the store");
+  if (l.rto_min_ms > l.rto_max_ms)
+    add(errors, config.source,
+        "\"rto_min_ms\" (" + std::to_string(l.rto_min_ms) + ") is larger than \"rto_max_ms\" (" +
+            std::to_string(l.rto_max_ms) + ")",
+        "");
+}
+
+} // namespace
+
+Errors contradictions(const Config &config) {
+  Errors errors;
+  const auto &m = config.mappings;
+  if (m.size() > DP_MAX_MAPPINGS) {
+    add(errors, config.source,
+        std::to_string(m.size()) + " mappings are more than the " +
+            std::to_string(DP_MAX_MAPPINGS) + " that fit",
+        "join neighbouring ports into ranges");
+    return errors;
+  }
+  for (size_t i = 0; i < m.size(); i++) {
+    check_targets(m[i], errors);
+    for (size_t j = 0; j < i; j++)
+      check_pair(m[j], m[i], errors);
+  }
+  check_limits(config, errors);
+  return errors;
+}
+
+} // namespace doppel

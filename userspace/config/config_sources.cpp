@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a configuration comes from: a file, or -x options.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "userspace/config/config.h"
+#include "userspace/util/text.h"
+
+namespace doppel {
+namespace {
+
+constexpr size_t max_file = 1 << 20;
+constexpr const char *x_form = "LOCALPORT-TARGETIP:TARGETPORT";
+
+Error usage(std::string where, std::string what, std::string hint) {
+  return {std::move(where), std::move(what), std::move(hint), Exit::usage};
+}
+
+Result<std::string> read_all(int fd, const std::string &file_name) {
+  std::string text;
+  char buf[4096];
+  for (;;) {
+    const ssize_t n = read(fd, buf, sizeof buf);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n < 0)
+      return usage(file_name, std::string("cannot be read: ") + std::strerror(errno), "");
+    if (n == 0)
+      return text;
+    text.append(buf, static_cast<size_t>(n));
+    if (text.size() > max_file)
+      return usage(file_name, "is larger than 1 MiB", "this is no configuration of doppel");
+  }
+}
+
+Result<MappingConfig> parse_x(const std::string &device, const std::string &x) {
+  const std::string where = "-x " + x;
+  const size_t dash = x.find('-');
+  const size_t colon = x.rfind(':');
+  if (dash == std::string::npos || colon == std::string::npos || colon < dash)
+    return usage(where, std::string("is not of the form ") + x_form,
+                 "write, for instance: -x 11211-192.168.2.184:11211");
+
+  MappingConfig m;
+  Errors errors;
+  m.where = where;
+  m.device = device;
+  m.name = x.substr(0, dash);
+  if (const auto port = parse_number(m.name, 65535); port && *port > 0)
+    m.port_first = m.port_last = static_cast<uint16_t>(*port);
+  else
+    errors.push_back(
+        usage(where, in_quotes(m.name) + " is not a port", "ports go from 1 to 65535"));
+
+  TargetConfig t;
+  t.where = where;
+  const std::string port_text = x.substr(colon + 1);
+  if (const auto port = parse_number(port_text, 65535); port && *port > 0)
+    t.port = static_cast<uint16_t>(*port);
+  else
+    errors.push_back(
+        usage(where, in_quotes(port_text) + " is not a port", "ports go from 1 to 65535"));
+
+  std::string host = x.substr(dash + 1, colon - dash - 1);
+  const bool brackets = host.size() >= 2 && host.front() == '[' && host.back() == ']';
+  if (brackets)
+    host = host.substr(1, host.size() - 2);
+  const auto address = parse_address(host);
+  if (address && !address->is_v4())
+    errors.push_back(usage(where, "IPv6 is not yet supported: " + in_quotes(host),
+                           "give an IPv4 address of the target"));
+  else if (!address || brackets)
+    errors.push_back(usage(where, in_quotes(host) + " is not an IP address",
+                           "write the target's address in numbers: host names are not looked up"));
+  else if (!is_host_address(*address))
+    errors.push_back(usage(where, in_quotes(host) + " is not the address of a host", ""));
+  else
+    t.address = *address;
+
+  if (!errors.empty())
+    return errors;
+  m.targets.push_back(t);
+  return m;
+}
+
+} // namespace
+
+Result<Config> read_config(const std::string &file_name) {
+  const int fd = open(file_name.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return usage(file_name, std::string("cannot be opened: ") + std::strerror(errno),
+                 errno == ENOENT ? "check the path given with --config" : "");
+  struct stat st {};
+  if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+    close(fd);
+    return usage(file_name, "is a directory", "--config takes the path of a file");
+  }
+  const Result<std::string> text = read_all(fd, file_name);
+  close(fd);
+  if (!text)
+    return text.errors();
+  return parse_config(*text, file_name);
+}
+
+Result<Config> config_from_options(const std::string &device, const std::vector<std::string> &x) {
+  Config c;
+  Errors errors;
+  c.source = "command line";
+  if (device.empty())
+    errors.push_back(
+        usage("--device", "is missing", "name the device that carries the traffic: --device eth0"));
+  if (x.empty())
+    errors.push_back(usage("-x", "is missing", std::string("say what goes where: -x ") + x_form));
+  for (const std::string &text : x) {
+    Result<MappingConfig> m = parse_x(device, text);
+    if (m)
+      c.mappings.push_back(*std::move(m));
+    else
+      errors.insert(errors.end(), m.errors().begin(), m.errors().end());
+  }
+  for (Error &e : contradictions(c))
+    errors.push_back(std::move(e));
+  if (!errors.empty())
+    return errors;
+  return c;
+}
+
+} // namespace doppel

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the keeper comes to a data plane, and how it leaves it.
+#include <sys/signalfd.h>
+
+#include <cerrno>
+#include <csignal>
+
+#include "userspace/keeper/keeper.h"
+#include "userspace/keeper/notify.h"
+#include "userspace/kernel/rim.h"
+#include "userspace/util/log.h"
+
+namespace doppel {
+
+namespace {
+
+std::string report_text(const DetachReport &report) {
+  uint64_t observed = 0, delivered = 0, lost = 0, excluded = 0;
+  for (const MappingCounters &m : report.last.mappings)
+    for (const TargetCounters &t : m.targets) {
+      observed += t.sum.observed;
+      delivered += t.sum.delivered;
+      for (auto n : t.sum.lost)
+        lost += n;
+      for (auto n : t.sum.excluded)
+        excluded += n;
+    }
+  return "detached: " + std::to_string(report.closed) + " shadows closed, " +
+         std::to_string(report.reset) + " reset; of " + std::to_string(observed) +
+         " bytes observed " + std::to_string(delivered) + " were delivered, " +
+         std::to_string(lost) + " lost, " + std::to_string(excluded) + " excluded";
+}
+
+} // namespace
+
+// As it is once whoever is changing the data plane at this moment is done.
+Result<Standing> Keeper::settled_standing() const {
+  auto pins = Pins::locate();
+  if (!pins)
+    return pins.errors();
+  auto lock = pins->lock();
+  if (!lock)
+    return lock.errors();
+  auto standing = find_standing();
+  if (standing && !standing->pins)
+    pins->remove_top_if_empty();
+  return standing;
+}
+
+std::string Keeper::status() const {
+  const size_t n = meta_.mappings.size();
+  std::string text = "Mirroring " + std::to_string(n) + (n == 1 ? " mapping" : " mappings");
+  if (!problems_.empty())
+    text += "; " + *problems_.begin();
+  return text;
+}
+
+Status Keeper::attach_fresh() {
+  auto host = view_host(config_);
+  if (!host)
+    return host.errors();
+  auto plan = make_plan(config_, *host);
+  if (!plan)
+    return plan.errors();
+  auto attached = attach(*plan, config_);
+  if (!attached)
+    return attached.errors();
+  auto pins = Pins::locate();
+  if (!pins)
+    return pins.errors();
+  auto meta = read_meta(*pins);
+  if (!meta)
+    return meta.errors();
+  meta_ = std::move(*meta);
+  const size_t n = meta_.mappings.size();
+  log_line(Priority::notice, "attached by " + meta_.mechanism + ": " + std::to_string(n) +
+                                 (n == 1 ? " mapping" : " mappings") + " from " +
+                                 meta_.config_source);
+  attached->insert(attached->end(), plan->warnings.begin(), plan->warnings.end());
+  for (const std::string &warning : *attached)
+    log_line(Priority::warning, warning);
+  return listen();
+}
+
+Status Keeper::attach_anew(const std::string &why) {
+  log_line(Priority::warning, why);
+  wake_.reset();
+  expiry_.reset();
+  if (auto report = detach(0); !report)
+    return report.errors();
+  return attach_fresh();
+}
+
+Status Keeper::adopt() {
+  ApplyOptions options;
+  options.tolerant = true;
+  options.drain_ms = options_.drain_ms;
+  auto applied = apply(config_, options);
+  if (!applied)
+    return applied.errors();
+  meta_ = applied->meta;
+  log_line(Priority::notice, "adopted the mirror that is attached since " + iso_time(meta_.since) +
+                                 ": " + to_text(*applied));
+  hold(applied->held, applied->warnings);
+  return listen();
+}
+
+Status Keeper::start() {
+  auto config = options_.load();
+  if (!config)
+    return config.errors();
+  config_ = std::move(*config);
+  if (auto s = require_privileges("run", true); !s)
+    return s;
+  sigset_t mask;
+  sigemptyset(&mask);
+  for (int signal : {SIGTERM, SIGINT, SIGHUP})
+    sigaddset(&mask, signal);
+  if (::sigprocmask(SIG_BLOCK, &mask, nullptr))
+    return sys_error("signals", "cannot be blocked", errno);
+  signals_ = Fd(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signals_)
+    return sys_error("signals", "cannot be received", errno);
+  auto pins = Pins::locate();
+  if (!pins)
+    return pins.errors();
+  auto lock = KeeperLock::take(*pins);
+  if (!lock)
+    return lock.errors();
+  lock_ = std::make_unique<KeeperLock>(std::move(*lock));
+  auto net = NetWatch::open();
+  if (!net)
+    return net.errors();
+  net_ = std::make_unique<NetWatch>(std::move(*net));
+  auto standing = settled_standing();
+  if (!standing)
+    return standing.errors();
+  if (!standing->pins)
+    return attach_fresh();
+  if (!standing->complete)
+    return attach_anew("an attach that was interrupted left remains: removing them");
+  if (!standing->link)
+    return attach_anew("device doppel0 of the mirror is gone: attaching anew");
+  return adopt();
+}
+
+Status Keeper::stop() {
+  notify_stopping();
+  if (detached_) {
+    log_line(Priority::notice, "another process has detached the mirror: nothing is left to keep");
+    return Unit{};
+  }
+  auto report = detach(options_.drain_ms, pause());
+  if (!report)
+    return report.errors();
+  log_line(Priority::notice, report_text(*report));
+  return Unit{};
+}
+
+Status Keeper::run() {
+  if (auto s = start(); !s)
+    return s;
+  notify_ready(status());
+  if (auto s = loop(); !s)
+    return s;
+  return stop();
+}
+
+} // namespace doppel

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/keeper/netwatch.h"
+
+#include <arpa/inet.h>
+#include <libmnl/libmnl.h>
+#include <linux/if_addr.h>
+#include <linux/rtnetlink.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "doppel/names.h"
+#include "userspace/kernel/rtnl.h"
+
+namespace doppel {
+
+namespace {
+
+// One message may fill a whole page, and several share a datagram.
+constexpr size_t kReceiveBuffer = size_t{32} * 1024;
+
+} // namespace
+
+void NetWatch::Closer::operator()(mnl_socket *s) const { mnl_socket_close(s); }
+
+Result<NetWatch> NetWatch::open() {
+  mnl_socket *s = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  if (!s)
+    return sys_error("rtnetlink", "cannot open a socket", errno);
+  NetWatch watch(s);
+  // Neighbours are none of them: bpf_redirect_neigh() looks up anew for each packet.
+  constexpr unsigned groups =
+      RTMGRP_LINK | RTMGRP_TC | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE;
+  if (mnl_socket_bind(s, groups, MNL_SOCKET_AUTOPID) < 0)
+    return sys_error("rtnetlink", "cannot subscribe to changes", errno);
+  return watch;
+}
+
+void NetWatch::watch(const Config &config, const Meta &meta) {
+  names_ = {DP_LINK, DP_LINK_PEER};
+  devices_.clear();
+  targets_.clear();
+  for (const MappingConfig &m : config.mappings) {
+    names_.insert(m.device);
+    for (const TargetConfig &t : m.targets)
+      targets_.push_back(ntohl(t.address.raw.w[3]));
+  }
+  for (const AttachedProgram &p : meta.programs) {
+    names_.insert(p.what.device);
+    devices_.insert(p.what.ifindex);
+  }
+}
+
+int NetWatch::fd() const { return mnl_socket_get_fd(socket_.get()); }
+
+// A route of any table whose destination covers a target: rules may choose any table.
+bool NetWatch::route_matters(const nlmsghdr *h) const {
+  auto *rtm = static_cast<const rtmsg *>(mnl_nlmsg_get_payload(h));
+  uint32_t destination = 0;
+  for (const nlattr *a : attributes(h, sizeof(*rtm)))
+    if (mnl_attr_get_type(a) == RTA_DST && mnl_attr_get_payload_len(a) == sizeof(destination))
+      destination = ntohl(mnl_attr_get_u32(a));
+  const uint32_t mask = rtm->rtm_dst_len ? ~uint32_t{0} << (32 - rtm->rtm_dst_len) : 0;
+  return std::any_of(targets_.begin(), targets_.end(),
+                     [&](uint32_t target) { return (target & mask) == (destination & mask); });
+}
+
+bool NetWatch::matters(const nlmsghdr *h) const {
+  const void *payload = mnl_nlmsg_get_payload(h);
+  switch (h->nlmsg_type) {
+  case RTM_NEWLINK:
+  case RTM_DELLINK: {
+    auto *ifi = static_cast<const ifinfomsg *>(payload);
+    if (devices_.count(static_cast<uint32_t>(ifi->ifi_index)))
+      return true;
+    for (const nlattr *a : attributes(h, sizeof(*ifi)))
+      if (mnl_attr_get_type(a) == IFLA_IFNAME && names_.count(mnl_attr_get_str(a)))
+        return true;
+    return false;
+  }
+  case RTM_NEWADDR:
+  case RTM_DELADDR:
+    return devices_.count(static_cast<const ifaddrmsg *>(payload)->ifa_index) > 0;
+  case RTM_DELQDISC:
+  case RTM_DELTFILTER:
+    return devices_.count(static_cast<uint32_t>(static_cast<const tcmsg *>(payload)->tcm_ifindex));
+  case RTM_NEWROUTE:
+  case RTM_DELROUTE:
+    return route_matters(h);
+  case RTM_NEWRULE:
+  case RTM_DELRULE:
+    return true;
+  default:
+    return false;
+  }
+}
+
+bool NetWatch::changed() {
+  bool result = false;
+  alignas(nlmsghdr) char buf[kReceiveBuffer];
+  for (;;) {
+    const ssize_t got = mnl_socket_recvfrom(socket_.get(), buf, sizeof(buf));
+    if (got < 0 && errno == EINTR)
+      continue;
+    if (got < 0 && (errno == ENOBUFS || errno == ENOSPC)) { // news were lost: look at everything
+      result = true;
+      continue;
+    }
+    if (got <= 0)
+      return result;
+    int left = static_cast<int>(got);
+    for (auto *h = reinterpret_cast<nlmsghdr *>(buf); mnl_nlmsg_ok(h, left);
+         h = mnl_nlmsg_next(h, &left))
+      result = result || matters(h);
+  }
+}
+
+} // namespace doppel

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Collects what libbpf would print, so that it ends in an Error instead of on the terminal.
+#pragma once
+
+#include <string>
+
+#include "userspace/util/error.h"
+
+namespace doppel {
+
+// While one exists, libbpf's warnings go to it; they are printed too if
+// rim_options().verbosity > 0 (debugging output from 2 on). One at a time per process.
+class LibbpfLog {
+public:
+  LibbpfLog();
+  ~LibbpfLog();
+  LibbpfLog(const LibbpfLog &) = delete;
+  LibbpfLog &operator=(const LibbpfLog &) = delete;
+
+  // Says which map or program it was, and why, after loading failed with `err` (positive errno).
+  Error load_error(int err) const;
+
+private:
+  Error verifier_error(const std::string &program, int err) const;
+};
+
+// No output of libbpf at all for the rest of the process, unless verbosity asks for it.
+void quiet_libbpf();
+
+} // namespace doppel

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/kernel/link.h"
+
+#include <libmnl/libmnl.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
+#include <net/if.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "doppel/names.h"
+
+namespace doppel {
+
+namespace {
+
+constexpr char kAlias[] = "doppel";
+
+std::string object(const char *name) { return std::string("device ") + name; }
+
+RtnlStatus create_down(Rtnl &nl) {
+  RtnlRequest q(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+  q.extra<ifinfomsg>();
+  nlmsghdr *h = q.header();
+  mnl_attr_put_strz(h, IFLA_IFNAME, DP_LINK);
+  mnl_attr_put_u32(h, IFLA_MTU, kLinkMtu);
+  nlattr *info = mnl_attr_nest_start(h, IFLA_LINKINFO);
+  mnl_attr_put_strz(h, IFLA_INFO_KIND, "veth");
+  nlattr *data = mnl_attr_nest_start(h, IFLA_INFO_DATA);
+  nlattr *peer = mnl_attr_nest_start(h, VETH_INFO_PEER);
+  // VETH_INFO_PEER holds an ifinfomsg, then attributes (veth_newlink()).
+  auto *ifi = static_cast<ifinfomsg *>(mnl_nlmsg_put_extra_header(h, sizeof(ifinfomsg)));
+  std::memset(ifi, 0, sizeof(*ifi));
+  mnl_attr_put_strz(h, IFLA_IFNAME, DP_LINK_PEER);
+  mnl_attr_put_u32(h, IFLA_MTU, kLinkMtu);
+  mnl_attr_nest_end(h, peer);
+  mnl_attr_nest_end(h, data);
+  mnl_attr_nest_end(h, info);
+  return nl.run(q);
+}
+
+// IPv6 would otherwise bring a link-local address, router solicitations and MLD reports, which
+// are frames that the operator did not ask for. Without IPv6 in the kernel neither exists.
+void switch_ipv6_off(Rtnl &nl, const char *name) {
+  std::ofstream(std::string("/proc/sys/net/ipv6/conf/") + name + "/disable_ipv6") << "1\n";
+  RtnlRequest q(RTM_SETLINK, 0);
+  q.extra<ifinfomsg>();
+  nlmsghdr *h = q.header();
+  mnl_attr_put_strz(h, IFLA_IFNAME, name);
+  nlattr *spec = mnl_attr_nest_start(h, IFLA_AF_SPEC);
+  nlattr *inet6 = mnl_attr_nest_start(h, AF_INET6);
+  mnl_attr_put_u8(h, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+  mnl_attr_nest_end(h, inet6);
+  mnl_attr_nest_end(h, spec);
+  nl.run(q);
+}
+
+RtnlStatus mark_and_start(Rtnl &nl, const char *name) {
+  RtnlRequest q(RTM_SETLINK, 0);
+  auto *ifi = q.extra<ifinfomsg>();
+  ifi->ifi_flags = IFF_UP | IFF_NOARP;
+  ifi->ifi_change = IFF_UP | IFF_NOARP;
+  mnl_attr_put_strz(q.header(), IFLA_IFNAME, name);
+  mnl_attr_put_str(q.header(), IFLA_IFALIAS, kAlias);
+  return nl.run(q);
+}
+
+RtnlStatus delete_device(Rtnl &nl, uint32_t ifindex) {
+  RtnlRequest q(RTM_DELLINK, 0);
+  q.extra<ifinfomsg>()->ifi_index = static_cast<int>(ifindex);
+  return nl.run(q);
+}
+
+} // namespace
+
+bool is_our_link(Rtnl &nl, const Device &d) {
+  if (d.kind != "veth")
+    return false;
+  if (d.alias == kAlias)
+    return true;
+  auto peer = find_device(nl, DP_LINK_PEER);
+  return peer && *peer && d.peer == (*peer)->ifindex;
+}
+
+Result<uint32_t> create_link_pair(Rtnl &nl) {
+  if (auto s = create_down(nl); !s.ok()) {
+    if (s.code == EEXIST)
+      return rtnl_error(object(DP_LINK), "cannot be created", s,
+                        "see what it is with: ip -d link show " DP_LINK " (or " DP_LINK_PEER ")");
+    return rtnl_error(object(DP_LINK), "cannot be created", s,
+                      s.code == EOPNOTSUPP ? "the kernel lacks veth: load the module veth" : "");
+  }
+  auto d = find_device(nl, DP_LINK);
+  if (!d || !*d)
+    return Error{object(DP_LINK), "vanished right after it was created",
+                 "look for a network manager that removes unknown devices"};
+  uint32_t ifindex = (*d)->ifindex;
+  for (const char *name : {DP_LINK, DP_LINK_PEER}) {
+    switch_ipv6_off(nl, name);
+    if (auto s = mark_and_start(nl, name); !s.ok()) {
+      delete_device(nl, ifindex);
+      return rtnl_error(object(name), "cannot be set up", s);
+    }
+  }
+  return ifindex;
+}
+
+Status start_link_pair(Rtnl &nl) {
+  for (const char *name : {DP_LINK, DP_LINK_PEER})
+    if (auto s = mark_and_start(nl, name); !s.ok())
+      return rtnl_error(object(name), "cannot be set up", s);
+  return Unit{};
+}
+
+Result<bool> remove_link_pair(Rtnl &nl) {
+  auto d = find_device(nl, DP_LINK);
+  if (!d)
+    return d.errors();
+  if (!*d || !is_our_link(nl, **d))
+    return false;
+  if (auto s = delete_device(nl, (*d)->ifindex); !s.ok() && s.code != ENODEV)
+    return rtnl_error(object(DP_LINK), "cannot be removed", s, "ip link delete " DP_LINK);
+  return true;
+}
+
+} // namespace doppel

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// The veth pair DP_LINK / DP_LINK_PEER on which copies are rewritten.
+#pragma once
+
+#include <cstdint>
+
+#include "userspace/kernel/netlink.h"
+#include "userspace/kernel/rtnl.h"
+
+namespace doppel {
+
+// Largest MTU of a veth: no clone of a GRO super-packet may exceed it (ETH_MAX_MTU).
+inline constexpr uint32_t kLinkMtu = 65535;
+
+// True if `d` is the pair that create_link_pair() makes: it carries our alias, or its other end
+// is DP_LINK_PEER (made, but interrupted before the alias was set).
+bool is_our_link(Rtnl &nl, const Device &d);
+
+// Creates the pair: no addresses, IPv6 off, no ARP, up. Returns the ifindex of DP_LINK.
+// Fails if a device of either name exists; leaves nothing on failure.
+Result<uint32_t> create_link_pair(Rtnl &nl);
+
+// Sets both ends up again, if someone has set them down.
+Status start_link_pair(Rtnl &nl);
+
+// Removes the pair if it exists and is ours. True: it was removed.
+Result<bool> remove_link_pair(Rtnl &nl);
+
+} // namespace doppel

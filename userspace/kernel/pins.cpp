@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/kernel/pins.h"
+
+#include <bpf/bpf.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/magic.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "doppel/abi.h"
+#include "doppel/names.h"
+#include "userspace/kernel/rim.h"
+
+namespace doppel {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr char kDefaultBpffs[] = "/sys/fs/bpf";
+constexpr auto kLockPatience = std::chrono::seconds(5);
+
+bool is_bpffs(const std::string &path) {
+  struct statfs st;
+  return ::statfs(path.c_str(), &st) == 0 && st.f_type == BPF_FS_MAGIC;
+}
+
+std::string first_mounted() {
+  std::ifstream mounts("/proc/self/mounts");
+  std::string line, device, dir, type;
+  while (std::getline(mounts, line)) {
+    std::istringstream words(line);
+    if (words >> device >> dir >> type && type == "bpf" && is_bpffs(dir))
+      return dir;
+  }
+  return {};
+}
+
+std::vector<std::string> entries(const std::string &dir) {
+  std::vector<std::string> paths;
+  std::error_code ec;
+  for (fs::directory_iterator it(dir, ec), end; !ec && it != end; it.increment(ec))
+    paths.push_back(it->path());
+  return paths;
+}
+
+// True if the directory behind `fd` still has that name: the holder before us may have removed it.
+bool still_there(int fd, const std::string &path) {
+  struct stat held, named;
+  return ::fstat(fd, &held) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         held.st_dev == named.st_dev && held.st_ino == named.st_ino;
+}
+
+} // namespace
+
+RimOptions &rim_options() {
+  static RimOptions options;
+  return options;
+}
+
+bool has_capability(unsigned number) {
+  std::ifstream status("/proc/thread-self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.rfind("CapEff:", 0) == 0)
+      return std::strtoull(line.c_str() + 7, nullptr, 16) >> number & 1;
+  return false;
+}
+
+Status require_privileges(const std::string &command, bool loads) {
+  // CAP_SYS_ADMIN includes what CAP_BPF and CAP_PERFMON were split off from it (bpf_capable(),
+  // perfmon_capable()). CAP_PERFMON: the verifier lets no other program keep pointers in maps.
+  const struct {
+    unsigned number;
+    const char *name;
+    bool in_sys_admin, wanted;
+  } all[] = {{CAP_NET_ADMIN, "CAP_NET_ADMIN", false, true},
+             {CAP_BPF, "CAP_BPF", true, true},
+             {CAP_PERFMON, "CAP_PERFMON", true, loads}};
+  std::vector<std::string> missing;
+  for (const auto &one : all)
+    if (one.wanted && !has_capability(one.number) &&
+        !(one.in_sys_admin && has_capability(CAP_SYS_ADMIN)))
+      missing.push_back(one.name);
+  if (missing.empty())
+    return Unit{};
+  std::string list = missing.front();
+  for (size_t i = 1; i < missing.size(); i++)
+    list += (i + 1 < missing.size() ? ", " : " and ") + missing[i];
+  return Error{"doppel " + command, "not permitted: this process lacks " + list,
+               "run it as root: sudo doppel " + command};
+}
+
+Result<std::string> find_bpffs() {
+  std::string wish = rim_options().bpffs;
+  if (const char *env = std::getenv("DOPPEL_BPFFS"); wish.empty() && env)
+    wish = env;
+  std::string path = wish.empty() ? kDefaultBpffs : wish;
+  if (is_bpffs(path))
+    return path;
+  if (wish.empty())
+    if (std::string other = first_mounted(); !other.empty())
+      return other;
+  return Error{"bpffs " + path, "no BPF file system is mounted there",
+               "mount -t bpf bpf " + path +
+                   " (`ip netns exec` hides it: use nsenter --net=/run/netns/NAME instead)"};
+}
+
+Pins::Pins(const std::string &bpffs)
+    : top_(bpffs + "/" DP_PIN_DIR), dir_(top_ + "/v" + std::to_string(DP_ABI)) {}
+
+Result<Pins> Pins::locate() {
+  auto bpffs = find_bpffs();
+  if (!bpffs)
+    return bpffs.errors();
+  Pins pins(*bpffs);
+  if (auto s = pins.check_owner(); !s)
+    return s.errors();
+  return pins;
+}
+
+Status Pins::check_owner() const {
+  struct stat st;
+  if (::lstat(top_.c_str(), &st))
+    return Unit{}; // nothing there yet, or not for our eyes: who opens it will say so
+  if (S_ISDIR(st.st_mode) && (st.st_uid == 0 || st.st_uid == ::geteuid()) && !(st.st_mode & 022))
+    return Unit{};
+  return Error{top_,
+               "belongs to user " + std::to_string(st.st_uid) +
+                   " or is writable by others, who could put anything there",
+               "look what it is, then rm -r " + top_};
+}
+
+std::string Pins::link(const std::string &prog, uint32_t ifindex, bool ingress) const {
+  return dir_ + "/" DP_PIN_LINKS "/" + prog + "-" + std::to_string(ifindex) +
+         (ingress ? "-ingress" : "-egress");
+}
+
+bool Pins::exist() const {
+  std::error_code ec;
+  return fs::exists(dir_, ec);
+}
+
+std::vector<std::string> Pins::links() const { return entries(dir_ + "/" DP_PIN_LINKS); }
+std::vector<std::string> Pins::progs() const { return entries(dir_ + "/" DP_PIN_PROGS); }
+std::vector<std::string> Pins::maps() const { return entries(dir_ + "/" DP_PIN_MAPS); }
+
+std::vector<std::string> Pins::other_versions() const {
+  std::vector<std::string> names;
+  for (const std::string &path : entries(top_))
+    if (path != dir_ && path != keeper())
+      names.push_back(fs::path(path).filename());
+  return names;
+}
+
+Result<Fd> Pins::lock() const {
+  auto until = std::chrono::steady_clock::now() + kLockPatience;
+  for (;;) {
+    if (::mkdir(top_.c_str(), 0700) && errno != EEXIST)
+      return sys_error(top_, "cannot be created", errno);
+    Fd dir(::open(top_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!dir && errno != ENOENT)
+      return sys_error(top_, "cannot be opened", errno);
+    if (dir && ::flock(dir.get(), LOCK_EX | LOCK_NB) == 0) {
+      if (!still_there(dir.get(), top_))
+        continue;
+      if (auto s = check_owner(); !s) // since locate()
+        return s.errors();
+      return dir;
+    }
+    if (dir && errno != EWOULDBLOCK && errno != EINTR)
+      return sys_error(top_, "cannot be locked", errno);
+    if (std::chrono::steady_clock::now() >= until)
+      return Error{top_, "another doppel is changing the data plane", "wait until it is done"};
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+}
+
+Status Pins::make_directories() const {
+  for (const std::string &dir :
+       {dir_, dir_ + "/" DP_PIN_MAPS, dir_ + "/" DP_PIN_PROGS, dir_ + "/" DP_PIN_LINKS})
+    if (::mkdir(dir.c_str(), 0700))
+      return sys_error(dir, "cannot be created", errno);
+  return Unit{};
+}
+
+Status Pins::pin(int fd, const std::string &path) const {
+  if (bpf_obj_pin(fd, path.c_str()))
+    return sys_error(path, "cannot be pinned", errno);
+  return Unit{};
+}
+
+Status Pins::remove() const {
+  std::error_code ec;
+  fs::remove_all(dir_, ec);
+  if (ec)
+    return Error{dir_, "cannot be removed: " + ec.message(), "rm -r " + dir_};
+  remove_top_if_empty();
+  return Unit{};
+}
+
+void Pins::remove_top_if_empty() const {
+  if (exist() || !other_versions().empty())
+    return;
+  Fd dir(::open(keeper().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (dir && ::flock(dir.get(), LOCK_EX | LOCK_NB) == 0)
+    ::rmdir(keeper().c_str());
+  ::rmdir(top_.c_str());
+}
+
+Fd open_pin(const std::string &path) {
+  int fd = bpf_obj_get(path.c_str());
+  if (fd >= 0)
+    ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return Fd(fd);
+}
+
+} // namespace doppel

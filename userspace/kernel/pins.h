@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pins of one data plane: <bpffs>/doppel/v<ABI>/{maps,progs,links}/, and the lock on them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "doppel/names.h"
+#include "userspace/util/error.h"
+#include "userspace/util/fd.h"
+
+namespace doppel {
+
+// Root, or the capabilities that bpf(2) and rtnetlink want. Names what is missing. `loads`: the
+// command gives programs to the verifier.
+Status require_privileges(const std::string &command, bool loads = false);
+
+// Whether this process has it in effect; the numbers are those of linux/capability.h.
+bool has_capability(unsigned number);
+
+// Mount point of bpffs: rim_options().bpffs, else $DOPPEL_BPFFS, else /sys/fs/bpf, else the first
+// one in /proc/self/mounts. An error tells how to mount one.
+Result<std::string> find_bpffs();
+
+class Pins {
+public:
+  // Touches nothing. Fails without bpffs, and where top() is somebody else's: anybody may make a
+  // directory in bpffs, whose root usually is like /tmp.
+  static Result<Pins> locate();
+
+  const std::string &top() const { return top_; } // <bpffs>/doppel
+  std::string map(const std::string &name) const { return dir_ + "/" DP_PIN_MAPS "/" + name; }
+  std::string prog(const std::string &name) const { return dir_ + "/" DP_PIN_PROGS "/" + name; }
+  std::string keeper() const { return top_ + "/keeper"; } // locked by `doppel run`
+  // bpffs reserves dots in names (bpf_lookup()), so that a device appears by its ifindex.
+  std::string link(const std::string &prog, uint32_t ifindex, bool ingress) const;
+
+  bool exist() const;                              // anything of this ABI
+  std::vector<std::string> links() const;          // paths
+  std::vector<std::string> progs() const;          // paths
+  std::vector<std::string> maps() const;           // paths
+  std::vector<std::string> other_versions() const; // "v2", pinned by another doppel
+
+  // Exclusive lock on top(), which is created. Waits for a few seconds, then fails.
+  Result<Fd> lock() const;
+  Status check_owner() const;
+  Status make_directories() const;
+  Status pin(int fd, const std::string &path) const;
+  // Removes everything of this ABI, and top() if nothing of another version is left there.
+  Status remove() const;
+  // Leaves it while a keeper runs, who removes it when it ends.
+  void remove_top_if_empty() const;
+
+private:
+  explicit Pins(const std::string &bpffs);
+  std::string top_, dir_;
+};
+
+// A pinned object. Without a value: errno is set.
+Fd open_pin(const std::string &path);
+
+} // namespace doppel

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+// Order: what copies need comes first (return on new devices, rows, capture), then the ports that
+// lead there. Until then everything can be undone. Then what is no longer wanted goes: ports,
+// shadows, programs, rows.
+#include "userspace/mirror/apply.h"
+
+#include <net/if.h>
+
+#include <algorithm>
+
+#include "doppel/names.h"
+#include "userspace/kernel/clsact.h"
+#include "userspace/kernel/link.h"
+#include "userspace/kernel/neighbours.h"
+#include "userspace/kernel/rim.h"
+#include "userspace/mirror/live.h"
+#include "userspace/mirror/place.h"
+#include "userspace/plan/feasible.h"
+
+namespace doppel {
+
+namespace {
+
+template <typename T> void collect(const Result<T> &result, Errors *errors) {
+  if (!result)
+    errors->insert(errors->end(), result.errors().begin(), result.errors().end());
+}
+
+// ifindex of the link that the programs send to.
+uint32_t link_of(const Meta &meta) {
+  for (const AttachedProgram &p : meta.programs)
+    if (p.what.program == DP_PROG_DELIVER)
+      return p.what.ifindex;
+  return 0;
+}
+
+class Applier {
+public:
+  Applier(Rtnl &nl, const Pins &pins, Rows rows, Meta meta, const Config &config)
+      : nl_(nl), pins_(pins), rows_(std::move(rows)), config_(config), before_(meta),
+        placer_(nl, pins, meta.mechanism == "tcx",
+                {meta.made_qdisc.begin(), meta.made_qdisc.end()}) {
+    applied_.meta = std::move(meta);
+  }
+
+  Result<Applied> run(const Feasible &feasible, const ApplyOptions &options);
+
+private:
+  Status build_up();
+  void undo(const Live &live, Errors *errors);
+  Status take_down(const ApplyOptions &options);
+  Status attach(const Attachment &what);
+  Status finish_meta(const std::vector<Attachment> &wanted);
+
+  Rtnl &nl_;
+  const Pins &pins_;
+  Rows rows_;
+  const Config &config_;
+  const Meta before_;
+  Placer placer_;
+  Applied applied_;
+  std::vector<Attachment> attached_; // by this call
+};
+
+Status Applier::attach(const Attachment &what) {
+  Fd prog = open_pin(pins_.prog(what.program));
+  if (!prog)
+    return Error{pins_.prog(what.program), "is missing", "doppel detach, then attach again"};
+  auto placed = placer_.place(prog.get(), what);
+  if (!placed)
+    return placed.errors();
+  attached_.push_back(what);
+  Meta &meta = applied_.meta;
+  std::erase_if(meta.programs, [&](const AttachedProgram &p) {
+    return p.what.program == what.program && p.what.ifindex == what.ifindex &&
+           p.what.hook == what.hook;
+  });
+  meta.programs.push_back(*placed);
+  return Unit{};
+}
+
+Status Applier::build_up() {
+  const Change &change = applied_.change;
+  const auto is_capture = [](const Attachment &a) {
+    return a.program == DP_PROG_INGRESS || a.program == DP_PROG_EGRESS;
+  };
+  for (const Attachment &a : change.attach)
+    if (!is_capture(a))
+      if (auto s = attach(a); !s)
+        return s;
+  std::set<uint32_t> fresh;
+  for (const auto &[row, mapping] : change.new_rows)
+    fresh.insert(row);
+  if (!fresh.empty())
+    if (auto s = rows_.forget(fresh); !s)
+      return s;
+  for (const auto &[row, mapping] : change.new_rows)
+    if (auto s = rows_.put(row, mapping); !s)
+      return s;
+  for (const auto &[row, mapping] : change.rows)
+    if (auto s = rows_.put(row, mapping); !s)
+      return s;
+  for (const Attachment &a : change.attach)
+    if (is_capture(a))
+      if (auto s = attach(a); !s)
+        return s;
+  applied_.meta.mappings = change.names;
+  applied_.meta.config_source = source_name(config_.source);
+  applied_.meta.made_qdisc.assign(placer_.made_qdisc.begin(), placer_.made_qdisc.end());
+  if (auto s = write_meta(pins_, applied_.meta); !s)
+    return s;
+  for (const PortRow &port : change.ports)
+    if (auto s = rows_.put(port); !s)
+      return s;
+  return Unit{};
+}
+
+void Applier::undo(const Live &live, Errors *errors) {
+  for (const PortRow &port : applied_.change.ports) {
+    auto was = std::find_if(live.ports.begin(), live.ports.end(), [&](const PortRow &p) {
+      return std::equal(reinterpret_cast<const char *>(&p.key),
+                        reinterpret_cast<const char *>(&p.key + 1),
+                        reinterpret_cast<const char *>(&port.key));
+    });
+    collect(was != live.ports.end() ? rows_.put(*was) : rows_.drop(port.key), errors);
+  }
+  for (const Live::Mapping &m : live.mappings)
+    collect(rows_.put(m.name.row, m.row), errors);
+  for (const auto &[row, mapping] : applied_.change.new_rows)
+    collect(rows_.put(row, dp_mapping{}), errors);
+  for (const Attachment &a : attached_)
+    collect(end_attachment(nl_, pins_, a), errors);
+  for (uint32_t ifindex : placer_.made_qdisc) {
+    char name[IF_NAMESIZE];
+    if (!std::count(before_.made_qdisc.begin(), before_.made_qdisc.end(), ifindex) &&
+        ::if_indextoname(ifindex, name))
+      collect(remove_clsact_if_empty(nl_, ifindex, name), errors);
+  }
+  collect(write_meta(pins_, before_), errors);
+}
+
+Status Applier::take_down(const ApplyOptions &options) {
+  const Change &change = applied_.change;
+  Errors errors;
+  for (const dp_port_key &key : change.old_ports)
+    collect(rows_.drop(key), &errors);
+  if (!change.old_rows.empty()) {
+    wait_for_programs();
+    const std::set<uint32_t> old(change.old_rows.begin(), change.old_rows.end());
+    auto drained = drain_shadows(pins_, options.drain_ms, options.pause,
+                                 [&](const dp_shadow &s) { return old.count(s.key.mapping) > 0; });
+    collect(drained, &errors);
+    if (drained) {
+      applied_.drained = *drained;
+      collect(rows_.forget(old), &errors);
+      for (uint32_t row : old)
+        collect(rows_.put(row, dp_mapping{}), &errors);
+    }
+  }
+  for (const Attachment &a : change.detach)
+    collect(end_attachment(nl_, pins_, a), &errors);
+  if (!errors.empty())
+    return errors;
+  return Unit{};
+}
+
+// The programs as they run now; those that should and do not stay on the list, as missing.
+Status Applier::finish_meta(const std::vector<Attachment> &wanted) {
+  Meta &meta = applied_.meta;
+  const auto running = find_running(nl_, pins_, wanted);
+  std::set<uint32_t> devices;
+  std::vector<AttachedProgram> programs;
+  for (const Attachment &a : wanted) {
+    devices.insert(a.ifindex);
+    AttachedProgram p{a, 0, 0, 0, 0};
+    for (const auto *list :
+         {&running, static_cast<const std::vector<AttachedProgram> *>(&meta.programs)}) {
+      auto known = std::find_if(list->begin(), list->end(), [&](const AttachedProgram &q) {
+        return q.what.program == a.program && q.what.ifindex == a.ifindex && q.what.hook == a.hook;
+      });
+      if (known == list->end())
+        continue;
+      p = *known;
+      break;
+    }
+    programs.push_back(p);
+  }
+  meta.programs = std::move(programs);
+  Errors errors;
+  std::erase_if(meta.made_qdisc, [&](uint32_t ifindex) {
+    if (devices.count(ifindex))
+      return false;
+    char name[IF_NAMESIZE];
+    if (::if_indextoname(ifindex, name))
+      collect(remove_clsact_if_empty(nl_, ifindex, name), &errors);
+    return true;
+  });
+  collect(write_meta(pins_, meta), &errors);
+  if (!errors.empty())
+    return errors;
+  return Unit{};
+}
+
+Result<Applied> Applier::run(const Feasible &feasible, const ApplyOptions &options) {
+  auto live = read_live(nl_, pins_, before_, rows_);
+  if (!live)
+    return live.errors();
+  if (Errors fixed = fixed_differences(*live, feasible.plan); !fixed.empty())
+    return fixed;
+  auto change = plan_change(*live, feasible.plan, feasible.held);
+  if (!change)
+    return change.errors();
+  applied_.change = std::move(*change);
+  applied_.held = feasible.why;
+  applied_.warnings = feasible.plan.warnings;
+  const bool renamed = applied_.meta.config_source != source_name(config_.source);
+  if (applied_.change.empty() && !renamed)
+    return std::move(applied_);
+  if (!applied_.change.new_rows.empty())
+    for (const std::string &w : wake_neighbours(nl_, config_))
+      applied_.warnings.push_back(w);
+  if (auto s = build_up(); !s) {
+    Errors errors = s.errors();
+    undo(*live, &errors);
+    return errors;
+  }
+  std::vector<Attachment> wanted = feasible.plan.attachments;
+  if (!feasible.held.empty())
+    for (const Attachment &a : live->programs)
+      if (std::none_of(wanted.begin(), wanted.end(), [&](const Attachment &b) {
+            return a.program == b.program && a.ifindex == b.ifindex && a.hook == b.hook;
+          }))
+        wanted.push_back(a);
+  Errors errors;
+  collect(take_down(options), &errors);
+  collect(finish_meta(wanted), &errors);
+  if (!errors.empty()) {
+    errors.insert(errors.begin(), Error{"doppel reload",
+                                        "the new configuration is in force, but not all of the "
+                                        "old one could be removed",
+                                        "reload again"});
+    return errors;
+  }
+  for (const std::string &w : placer_.warnings)
+    applied_.warnings.push_back(w);
+  return std::move(applied_);
+}
+
+} // namespace
+
+Result<Standing> find_standing() {
+  auto nl = Rtnl::open();
+  if (!nl)
+    return nl.errors();
+  auto pins = Pins::locate();
+  if (!pins)
+    return pins.errors();
+  Standing standing;
+  standing.pins = pins->exist();
+  if (!standing.pins)
+    return standing;
+  auto meta = read_meta(*pins);
+  if (!meta)
+    return standing;
+  standing.complete = meta->complete;
+  auto link = find_device(*nl, DP_LINK), peer = find_device(*nl, DP_LINK_PEER);
+  if (!link || !peer)
+    return link ? peer.errors() : link.errors();
+  standing.link = *link && *peer && (*link)->ifindex == link_of(*meta);
+  standing.link_up = standing.link && (*link)->flags & (*peer)->flags & IFF_UP;
+  return standing;
+}
+
+Result<Applied> apply(const Config &config, const ApplyOptions &options) {
+  auto host = view_host(config);
+  if (!host)
+    return host.errors();
+  Feasible feasible;
+  if (options.tolerant) {
+    auto f = make_feasible(config, *host);
+    if (!f)
+      return f.errors();
+    feasible = std::move(*f);
+  } else {
+    auto plan = make_plan(config, *host);
+    if (!plan)
+      return plan.errors();
+    feasible.plan = std::move(*plan);
+  }
+  auto nl = Rtnl::open();
+  if (!nl)
+    return nl.errors();
+  auto pins = Pins::locate();
+  if (!pins)
+    return pins.errors();
+  auto lock = pins->lock();
+  if (!lock)
+    return lock.errors();
+  if (!pins->exist()) {
+    pins->remove_top_if_empty();
+    return Error{"doppel reload", "nothing is attached", "doppel attach starts a mirror"};
+  }
+  auto meta = read_meta(*pins);
+  if (!meta)
+    return meta.errors();
+  const NetnsId here = current_netns();
+  if (here.cookie != meta->netns.cookie || here.inode != meta->netns.inode)
+    return Error{"doppel reload", "the mirror was attached in another network namespace",
+                 "nsenter --net=/run/netns/NAME leads into a named one"};
+  auto link = find_device(*nl, DP_LINK);
+  if (!link)
+    return link.errors();
+  if (!meta->complete || !*link || (*link)->ifindex != link_of(*meta))
+    return Error{"doppel reload", "the data plane is incomplete",
+                 "doppel detach, then attach again"};
+  for (dp_direction hook : {DP_DIR_INGRESS, DP_DIR_EGRESS})
+    feasible.plan.attachments.insert(feasible.plan.attachments.begin(),
+                                     {DP_PROG_DELIVER, DP_LINK, (*link)->ifindex, hook});
+  if (config.attach_mode == AttachMode::automatic) // what attach chose is as good as ever
+    feasible.plan.tcx = meta->mechanism == "tcx";
+  auto rows = Rows::open(*pins);
+  if (!rows)
+    return rows.errors();
+  return Applier(*nl, *pins, std::move(*rows), *meta, config).run(feasible, options);
+}
+
+std::string to_text(const Applied &applied) {
+  std::string text = to_text(applied.change);
+  if (applied.drained.closed || applied.drained.reset)
+    text += "; shadows closed " + std::to_string(applied.drained.closed) + ", reset " +
+            std::to_string(applied.drained.reset);
+  return text;
+}
+
+} // namespace doppel

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Makes an attached data plane do what a configuration says, with no gap for what stays the same.
+// The same function serves reload, adoption, and repair after devices or routes changed.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "userspace/config/config.h"
+#include "userspace/mirror/drain.h"
+#include "userspace/mirror/meta.h"
+#include "userspace/plan/change.h"
+#include "userspace/util/pause.h"
+
+namespace doppel {
+
+struct ApplyOptions {
+  // True: a mapping whose device or route is missing stays as it is, until the next call.
+  // False: it is an error, and nothing is changed.
+  bool tolerant = false;
+  uint32_t drain_ms = 2000; // for the shadows of mappings that are removed
+  Pause pause;
+};
+
+struct Applied {
+  Change change; // empty: all was as it should be
+  Drained drained;
+  Errors held; // tolerant: why mappings were left as they were
+  std::vector<std::string> warnings;
+  Meta meta; // as it is now
+};
+
+// Whether there is something to apply to. `complete`: attach came to its end.
+struct Standing {
+  bool pins = false, complete = false;
+  bool link = false;    // DP_LINK exists, and is the one that the programs send to
+  bool link_up = false; // it and its peer are up
+};
+Result<Standing> find_standing();
+
+// Takes the lock. On an error nothing has changed, unless the error says so.
+Result<Applied> apply(const Config &config, const ApplyOptions &options = {});
+
+// "2 mappings; added a; changed b; removed c, d; shadows closed 3, reset 0"
+std::string to_text(const Applied &applied);
+
+} // namespace doppel

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// Order matters: copies must find their way before the first packet is captured. So the link
+// pair, the programs and the pins come first, then deliver, then return, and capture last.
+#include <algorithm>
+#include <functional>
+#include <iterator>
+
+#include "doppel/names.h"
+#include "userspace/kernel/link.h"
+#include "userspace/kernel/neighbours.h"
+#include "userspace/kernel/rim.h"
+#include "userspace/mirror/meta.h"
+#include "userspace/mirror/object.h"
+#include "userspace/mirror/place.h"
+#include "userspace/mirror/teardown.h"
+
+namespace doppel {
+
+namespace {
+
+class Attacher {
+public:
+  Attacher(const Plan &plan, const Config &config, Rtnl &nl, const Pins &pins)
+      : plan_(plan), config_(config), nl_(nl), pins_(pins), placer_(nl, pins, plan.tcx) {}
+
+  Status run();
+  void roll_back(Errors *errors) { remove_everything(nl_, &pins_, placer_.made_qdisc, errors); }
+  std::vector<std::string> take_warnings() { return std::move(placer_.warnings); }
+
+private:
+  Status check_devices();
+  Status place_all(const Object &object, uint32_t link);
+  Status place(const Object &object, const Attachment &what);
+
+  const Plan &plan_;
+  const Config &config_;
+  Rtnl &nl_;
+  const Pins &pins_;
+  Meta meta_;
+  Placer placer_;
+};
+
+// The plan was made a moment ago; a device may have gone or been replaced since.
+Status Attacher::check_devices() {
+  for (const Attachment &a : plan_.attachments) {
+    auto d = find_device(nl_, a.device);
+    if (!d)
+      return d.errors();
+    if (!*d || (*d)->ifindex != a.ifindex)
+      return Error{"device " + a.device, "disappeared while attaching",
+                   "ip link shows the devices that exist"};
+  }
+  return Unit{};
+}
+
+Status Attacher::place(const Object &object, const Attachment &what) {
+  auto attached = placer_.place(object.prog_fd(what.program), what);
+  if (!attached)
+    return attached.errors();
+  meta_.programs.push_back(*attached);
+  return Unit{};
+}
+
+Status Attacher::place_all(const Object &object, uint32_t link) {
+  std::vector<Attachment> order{{DP_PROG_DELIVER, DP_LINK, link, DP_DIR_EGRESS},
+                                {DP_PROG_DELIVER, DP_LINK, link, DP_DIR_INGRESS}};
+  auto is_return = [](const Attachment &a) { return a.program == DP_PROG_RETURN; };
+  std::copy_if(plan_.attachments.begin(), plan_.attachments.end(), std::back_inserter(order),
+               is_return);
+  std::copy_if(plan_.attachments.begin(), plan_.attachments.end(), std::back_inserter(order),
+               std::not_fn(is_return));
+  for (const Attachment &a : order)
+    if (auto s = place(object, a); !s)
+      return s;
+  return Unit{};
+}
+
+Status Attacher::run() {
+  if (auto s = check_devices(); !s)
+    return s;
+  auto link = create_link_pair(nl_);
+  if (!link)
+    return link.errors();
+  auto object = Object::load(plan_, *link);
+  if (!object)
+    return object.errors();
+  if (auto s = object->fill(plan_); !s)
+    return s;
+  if (auto s = object->pin(pins_); !s)
+    return s;
+  meta_.since = std::time(nullptr);
+  meta_.config_source = source_name(config_.source);
+  meta_.mechanism = plan_.tcx ? "tcx" : "clsact";
+  meta_.netns = current_netns();
+  meta_.mappings = plan_.names;
+  meta_.limits = plan_.config;
+  meta_.flows = plan_.flows;
+  meta_.chunks = plan_.chunks;
+  if (auto s = write_meta(object->meta_fd(), meta_); !s)
+    return s;
+  placer_.warnings = wake_neighbours(nl_, config_);
+  if (auto s = place_all(*object, *link); !s)
+    return s;
+  meta_.made_qdisc.assign(placer_.made_qdisc.begin(), placer_.made_qdisc.end());
+  meta_.complete = true;
+  return write_meta(object->meta_fd(), meta_);
+}
+
+Status check_nothing_attached(Rtnl &nl, const Pins &pins) {
+  auto remains = find_remains(nl, &pins);
+  if (!remains)
+    return remains.errors();
+  if (remains->pins)
+    if (auto meta = read_meta(pins); meta && meta->complete)
+      return Error{"doppel attach", "already attached since " + iso_time(meta->since),
+                   "doppel status shows what runs; doppel detach ends it"};
+  if (auto others = pins.other_versions(); !others.empty())
+    return Error{pins.top() + "/" + others.front(),
+                 "another version of doppel is attached, or left its pins",
+                 "detach with that version first"};
+  if (remains->any())
+    return Error{"doppel attach", "an earlier data plane left remains: " + remains->text(),
+                 "doppel detach removes them"};
+  return Unit{};
+}
+
+} // namespace
+
+Result<std::vector<std::string>> attach(const Plan &plan, const Config &config) {
+  if (auto s = require_privileges("attach", true); !s)
+    return s.errors();
+  auto nl = Rtnl::open();
+  if (!nl)
+    return nl.errors();
+  auto pins = Pins::locate();
+  if (!pins)
+    return pins.errors();
+  auto lock = pins->lock();
+  if (!lock)
+    return lock.errors();
+  if (auto s = check_nothing_attached(*nl, *pins); !s) {
+    pins->remove_top_if_empty();
+    return s.errors();
+  }
+  Attacher attacher(plan, config, *nl, *pins);
+  auto done = attacher.run();
+  if (!done) {
+    Errors errors = done.errors();
+    attacher.roll_back(&errors);
+    return errors;
+  }
+  return attacher.take_warnings();
+}
+
+} // namespace doppel

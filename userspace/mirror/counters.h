@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ledger of a data plane that was found already.
+#pragma once
+
+#include "userspace/mirror/maps.h"
+#include "userspace/view/snapshot.h"
+
+namespace doppel {
+
+Result<Counters> read_counters_of(const Attached &attached);
+
+} // namespace doppel

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Order: capture ends first, so that nothing new comes; the shadows drain while return still
+// hears the target; then everything goes. Each step works without the ones before.
+#include <linux/capability.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <optional>
+#include <set>
+
+#include "doppel/names.h"
+#include "userspace/kernel/pins.h"
+#include "userspace/kernel/rim.h"
+#include "userspace/mirror/counters.h"
+#include "userspace/mirror/drain.h"
+#include "userspace/mirror/teardown.h"
+
+namespace doppel {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_capture(const HookEntry &e) {
+  return e.row.program == DP_PROG_INGRESS || e.row.program == DP_PROG_EGRESS;
+}
+
+bool has_inode(const fs::path &path, uint64_t inode) {
+  struct stat st;
+  return ::stat(path.c_str(), &st) == 0 && st.st_ino == inode;
+}
+
+// How to enter the network namespace with that inode; empty if no name and no process has it.
+std::string way_into(uint64_t inode) {
+  std::error_code ec;
+  for (fs::directory_iterator it("/run/netns", ec), end; !ec && it != end; it.increment(ec))
+    if (has_inode(it->path(), inode))
+      return it->path();
+  for (fs::directory_iterator it("/proc", ec), end; !ec && it != end; it.increment(ec))
+    if (fs::path net = it->path() / "ns/net"; has_inode(net, inode))
+      return net;
+  return {};
+}
+
+// Hooks and devices of another network namespace are out of reach. If that namespace is gone, so
+// are they, and the pins are all that is left.
+Status check_netns(const Meta &meta) {
+  NetnsId here = current_netns();
+  bool same = here.cookie && meta.netns.cookie ? here.cookie == meta.netns.cookie
+                                               : here.inode == meta.netns.inode;
+  if (same || !meta.netns.inode)
+    return Unit{};
+  std::string path = way_into(meta.netns.inode);
+  if (path.empty() && !has_capability(CAP_SYS_PTRACE)) // /proc/PID/ns is closed to us
+    return Error{"doppel detach",
+                 "the mirror was attached in another network namespace, and whether that one still "
+                 "exists can only be seen with CAP_SYS_PTRACE",
+                 "run it as root: sudo doppel detach"};
+  if (path.empty() || meta.netns.inode == here.inode)
+    return Unit{};
+  return Error{"doppel detach", "the mirror was attached in another network namespace",
+               "nsenter --net=" + path + " doppel detach"};
+}
+
+template <typename T> void collect(const Result<T> &result, Errors *errors) {
+  if (!result)
+    errors->insert(errors->end(), result.errors().begin(), result.errors().end());
+}
+
+// Best effort: an incomplete data plane cannot be drained, but it can be removed.
+void close_down(Rtnl &nl, const Pins &pins, const Meta &meta, const Remains &remains,
+                uint32_t drain_ms, const Pause &pause, std::set<uint32_t> *made_qdisc,
+                DetachReport *report, Errors *errors) {
+  if (meta.complete)
+    collect(pause_mirror(pins), errors);
+  end_programs(nl, remains.programs, is_capture, made_qdisc, errors);
+  if (!meta.complete)
+    return;
+  // Without its link the data plane can send nothing: waiting would be in vain.
+  auto drained = drain_shadows(pins, remains.link ? drain_ms : 0, pause);
+  collect(drained, errors);
+  if (drained) {
+    report->closed = drained->closed;
+    report->reset = drained->reset;
+  }
+  auto last = read_counters_of({pins, meta});
+  collect(last, errors);
+  if (last)
+    report->last = std::move(*last);
+}
+
+} // namespace
+
+Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause) {
+  if (auto s = require_privileges("detach"); !s)
+    return s.errors();
+  auto nl = Rtnl::open();
+  if (!nl)
+    return nl.errors();
+  // Without bpffs there are no pins, but filters of clsact and the link may be left.
+  std::optional<Pins> pins;
+  std::optional<Fd> lock;
+  if (auto found = Pins::locate()) {
+    pins = *found;
+    auto held = pins->lock();
+    if (!held)
+      return held.errors();
+    lock = std::move(*held);
+  }
+  const Pins *p = pins ? &*pins : nullptr;
+  if (p && !p->exist())
+    if (auto others = p->other_versions(); !others.empty())
+      return Error{p->top() + "/" + others.front(), "another version of doppel is attached",
+                   "detach with that version"};
+  auto remains = find_remains(*nl, p);
+  if (!remains)
+    return remains.errors();
+  DetachReport report;
+  report.was_attached = remains->any();
+  Errors errors;
+  std::set<uint32_t> made_qdisc;
+  Meta meta;
+  if (remains->pins) {
+    if (auto read = read_meta(*p))
+      meta = *read;
+    if (auto s = check_netns(meta); !s)
+      return s.errors();
+    made_qdisc.insert(meta.made_qdisc.begin(), meta.made_qdisc.end());
+    close_down(*nl, *p, meta, *remains, drain_ms, pause, &made_qdisc, &report, &errors);
+  }
+  remove_everything(*nl, p, made_qdisc, &errors);
+  if (!errors.empty())
+    return errors;
+  return report;
+}
+
+} // namespace doppel

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/mirror/drain.h"
+
+#include <bpf/bpf.h>
+
+#include <cerrno>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "doppel/abi.h"
+#include "userspace/mirror/maps.h"
+#include "userspace/mirror/poke.h"
+
+namespace doppel {
+
+namespace {
+
+constexpr auto kFirstPause = std::chrono::milliseconds(2);
+constexpr auto kLongestPause = std::chrono::milliseconds(50);
+
+struct Live {
+  uint32_t slot, gen;
+};
+
+} // namespace
+
+Status pause_mirror(const Pins &pins) {
+  auto control = open_table(pins, "control", sizeof(dp_control));
+  if (!control)
+    return control.errors();
+  dp_control value{};
+  value.paused = 1;
+  uint32_t key = 0;
+  if (bpf_map_update_elem(control->fd.get(), &key, &value, BPF_ANY))
+    return sys_error("map control", "cannot be written", errno);
+  return Unit{};
+}
+
+Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &pause,
+                              const std::function<bool(const dp_shadow &)> &wanted) {
+  auto shadows = open_table(pins, "shadows", sizeof(dp_shadow));
+  if (!shadows)
+    return shadows.errors();
+  auto poker = Poker::open(pins);
+  if (!poker)
+    return poker.errors();
+  auto all = read_shadows(*shadows);
+  if (!all)
+    return all.errors();
+  std::vector<Live> live;
+  for (uint32_t slot = 0; slot < all->size(); slot++)
+    if (const dp_shadow &s = (*all)[slot]; !is_over(s) && (!wanted || wanted(s)))
+      live.push_back({slot, s.gen});
+
+  Drained drained;
+  for (const Live &s : live)
+    if (auto done = poker->shadow(DP_POKE_CLOSE, s.slot, s.gen); !done)
+      return done.errors();
+  // Over, or looked after: there may be no keeper to resend what the target has missed.
+  auto finished = [&](const Live &s) {
+    auto now = read_shadow(*shadows, s.slot);
+    if (!now || now->gen != s.gen || is_over(*now))
+      return true;
+    if (now->flags & DP_SH_DUE)
+      (void)poker->shadow(DP_POKE_RESEND, s.slot, s.gen);
+    return false;
+  };
+  using Clock = std::chrono::steady_clock;
+  auto until = Clock::now() + std::chrono::milliseconds(wait_ms);
+  for (auto wait = kFirstPause;; wait = std::min(2 * wait, kLongestPause)) {
+    drained.closed += static_cast<uint32_t>(std::erase_if(live, finished));
+    if (live.empty() || Clock::now() >= until)
+      break;
+    if (pause)
+      pause(wait);
+    else
+      std::this_thread::sleep_for(wait);
+  }
+  for (const Live &s : live) {
+    if (auto done = poker->shadow(DP_POKE_RESET, s.slot, s.gen); !done)
+      return done.errors();
+    drained.reset++;
+  }
+  return drained;
+}
+
+} // namespace doppel

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ends shadows in an orderly way, by pokes through BPF_PROG_RUN.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "doppel/abi.h"
+#include "userspace/kernel/pins.h"
+#include "userspace/util/pause.h"
+
+namespace doppel {
+
+// New flows are no longer opened, and bytes of open ones are excluded as `paused`.
+Status pause_mirror(const Pins &pins);
+
+struct Drained {
+  uint32_t closed = 0; // had delivered everything and closed within the time
+  uint32_t reset = 0;  // were given up
+};
+
+// FIN for every live shadow that `wanted` picks (empty: all); waits at most wait_ms until all of
+// them are closed, and resends meanwhile what is due on them; resets the rest.
+// Must run in the network namespace of DP_LINK, with return still attached.
+Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &pause = {},
+                              const std::function<bool(const dp_shadow &)> &wanted = {});
+
+} // namespace doppel

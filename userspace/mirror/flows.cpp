@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// The flow table joined with the shadows.
+#include <arpa/inet.h>
+
+#include <algorithm>
+
+#include "userspace/kernel/rim.h"
+#include "userspace/mirror/maps.h"
+#include "userspace/util/address.h"
+#include "userspace/view/render.h"
+
+namespace doppel {
+
+namespace {
+
+const char *state_name(uint8_t state) {
+  switch (state) {
+  case DP_CLOSED:
+    return "CLOSED";
+  case DP_SYN_SENT:
+    return "SYN-SENT";
+  case DP_ESTABLISHED:
+    return "ESTABLISHED";
+  case DP_FIN_WAIT:
+    return "FIN-WAIT";
+  case DP_CLOSE_WAIT:
+    return "CLOSE-WAIT";
+  case DP_LAST_ACK:
+    return "LAST-ACK";
+  case DP_TIME_WAIT:
+    return "TIME-WAIT";
+  default:
+    return "UNKNOWN";
+  }
+}
+
+// Bytes from `from` to `to` in sequence space; 0 if `to` lies before it.
+uint32_t distance(uint32_t from, uint32_t to) {
+  auto d = static_cast<int32_t>(to - from);
+  return d > 0 ? static_cast<uint32_t>(d) : 0;
+}
+
+uint64_t since_ms(uint64_t now_ns, uint64_t then_ns) {
+  return now_ns > then_ns ? (now_ns - then_ns) / 1'000'000 : 0;
+}
+
+void describe_shadow(const dp_shadow &s, uint64_t now_ns, FlowRow *row) {
+  row->shadow = endpoint_text(Address{s.shadow_addr}, ntohs(s.shadow_port));
+  row->target = endpoint_text(Address{s.address}, ntohs(s.target_port));
+  row->state = state_name(s.state);
+  row->joined = (s.flags & DP_SH_JOINED) != 0;
+  row->observed = s.observed;
+  row->delivered = s.delivered;
+  // The SYN takes one number of the sequence space and is no byte of payload; nor is the FIN,
+  // which comes after `end`.
+  uint32_t first = s.isn + 1;
+  uint32_t una = distance(first, s.una) ? s.una : first;
+  uint32_t nxt = distance(first, s.nxt) ? s.nxt : first;
+  row->in_flight = distance(una, s.end);
+  for (uint8_t i = 0; i < std::min<uint8_t>(s.n_ooo, DP_MAX_OOO); i++)
+    row->in_flight += s.ooo[i].end - s.ooo[i].start;
+  row->waiting_to_send = distance(nxt, s.end);
+  row->window = s.wnd;
+  row->resent = s.resent;
+  row->rto_ms = s.rto_ms;
+  row->srtt_us = s.srtt_us / 8; // scaled, see dp_shadow
+  row->age_ms = since_ms(now_ns, s.opened_ns);
+  row->idle_ms = since_ms(now_ns, s.seen_ns);
+}
+
+} // namespace
+
+Result<std::vector<FlowRow>> read_flows() {
+  auto attached = find_attached("flows");
+  if (!attached)
+    return attached.errors();
+  auto flow_table = open_table(attached->pins, "flows", sizeof(dp_flow));
+  if (!flow_table)
+    return flow_table.errors();
+  auto shadow_table = open_table(attached->pins, "shadows", sizeof(dp_shadow));
+  if (!shadow_table)
+    return shadow_table.errors();
+  auto shadows = read_shadows(*shadow_table);
+  if (!shadows)
+    return shadows.errors();
+  auto flows = read_flow_table(*flow_table);
+  if (!flows)
+    return flows.errors();
+
+  const auto &mappings = attached->meta.mappings;
+  uint64_t now = monotonic_ns();
+  std::vector<FlowRow> rows;
+  for (const auto &entry : *flows) {
+    const dp_flow_key &key = entry.first;
+    const dp_flow &flow = entry.second;
+    FlowRow row;
+    auto m = std::find_if(mappings.begin(), mappings.end(),
+                          [&](const NamedMapping &n) { return n.row == key.mapping; });
+    if (m != mappings.end()) {
+      row.mapping = m->name;
+      if (key.target < m->targets.size())
+        row.target = m->targets[key.target];
+    }
+    row.client = endpoint_text(Address{key.client}, ntohs(key.client_port));
+    row.server = endpoint_text(Address{key.server}, ntohs(key.server_port));
+    if (flow.slot < shadows->size() && (*shadows)[flow.slot].gen == flow.gen) {
+      describe_shadow((*shadows)[flow.slot], now, &row);
+    } else {
+      row.state = "WAITING";
+      row.reason = flow.excluded < DP_EXCLUDED_N ? excluded_reasons[flow.excluded].name : "unknown";
+      row.idle_ms = since_ms(now, flow.seen_ns);
+    }
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+} // namespace doppel

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/mirror/live.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/membarrier.h>
+#include <netinet/in.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "userspace/mirror/place.h"
+
+namespace doppel {
+
+namespace {
+
+constexpr int kClearTries = 100;
+
+Status write_error(const char *map) {
+  return sys_error(std::string("map ") + map, "cannot be written", errno);
+}
+
+uint32_t word_of(const dp_port_key &key) {
+  return dp_port_word(key.proto == IPPROTO_UDP, key.port);
+}
+
+} // namespace
+
+Result<Rows> Rows::open(const Pins &pins) {
+  Rows rows;
+  const struct {
+    const char *name;
+    size_t value_size;
+    MapTable *table;
+  } all[] = {{"mappings", sizeof(dp_mapping), &rows.mappings_},
+             {"port_map", sizeof(dp_port_val), &rows.port_map_},
+             {"ports", sizeof(uint32_t), &rows.ports_},
+             {"flows", sizeof(dp_flow), &rows.flows_},
+             {"ledger", sizeof(dp_ledger), &rows.ledger_},
+             {"paces", sizeof(dp_pace), &rows.paces_}};
+  for (const auto &one : all) {
+    auto table = open_table(pins, one.name, one.value_size);
+    if (!table)
+      return table.errors();
+    *one.table = std::move(*table);
+  }
+  return rows;
+}
+
+Result<std::vector<PortRow>> Rows::ports() const {
+  std::vector<PortRow> all;
+  PortRow row{};
+  const dp_port_key *last = nullptr;
+  dp_port_key next{};
+  while (bpf_map_get_next_key(port_map_.fd.get(), last, &next) == 0) {
+    row.key = next;
+    if (bpf_map_lookup_elem(port_map_.fd.get(), &row.key, &row.val) == 0)
+      all.push_back(row);
+    last = &row.key;
+  }
+  if (errno != ENOENT)
+    return sys_error("map port_map", "cannot be read", errno);
+  return all;
+}
+
+Result<dp_mapping> Rows::mapping(uint32_t row) const {
+  dp_mapping m{};
+  if (bpf_map_lookup_elem(mappings_.fd.get(), &row, &m))
+    return sys_error("map mappings", "cannot be read", errno);
+  return m;
+}
+
+Status Rows::put(uint32_t row, const dp_mapping &mapping) const {
+  if (bpf_map_update_elem(mappings_.fd.get(), &row, &mapping, BPF_ANY))
+    return write_error("mappings");
+  return Unit{};
+}
+
+Status Rows::put(const PortRow &row) const {
+  const uint32_t word = word_of(row.key);
+  uint32_t bits = 0;
+  if (bpf_map_lookup_elem(ports_.fd.get(), &word, &bits))
+    return sys_error("map ports", "cannot be read", errno);
+  bits |= dp_port_bit(row.key.port);
+  if (bpf_map_update_elem(ports_.fd.get(), &word, &bits, BPF_ANY))
+    return write_error("ports");
+  if (bpf_map_update_elem(port_map_.fd.get(), &row.key, &row.val, BPF_ANY))
+    return write_error("port_map");
+  return Unit{};
+}
+
+Status Rows::drop(const dp_port_key &key) const {
+  if (bpf_map_delete_elem(port_map_.fd.get(), &key) && errno != ENOENT)
+    return write_error("port_map");
+  auto left = ports();
+  if (!left)
+    return left.errors();
+  const uint32_t word = word_of(key);
+  uint32_t bits = 0;
+  for (const PortRow &row : *left)
+    if (word_of(row.key) == word)
+      bits |= dp_port_bit(row.key.port);
+  if (bpf_map_update_elem(ports_.fd.get(), &word, &bits, BPF_ANY))
+    return write_error("ports");
+  return Unit{};
+}
+
+// A late packet of the target's may be counted in the cell at the very moment: what it leaves
+// behind is then half a transaction, which shows, and is cleared once more.
+Status Rows::clear_ledger(uint32_t cell) const {
+  const std::vector<dp_ledger> zero(static_cast<size_t>(libbpf_num_possible_cpus()));
+  std::vector<dp_ledger> now(zero.size());
+  for (int i = 0; i < kClearTries; i++) {
+    if (bpf_map_update_elem(ledger_.fd.get(), &cell, zero.data(), BPF_ANY))
+      return write_error("ledger");
+    wait_for_programs();
+    if (bpf_map_lookup_elem(ledger_.fd.get(), &cell, now.data()))
+      return sys_error("map ledger", "cannot be read", errno);
+    if (std::all_of(now.begin(), now.end(), [](const dp_ledger &l) { return l.begin == l.end; }))
+      return Unit{};
+  }
+  return Error{"map ledger", "cell " + std::to_string(cell) + " never came to rest", {}};
+}
+
+Status Rows::forget(const std::set<uint32_t> &rows) const {
+  auto flows = read_flow_table(flows_);
+  if (!flows)
+    return flows.errors();
+  for (const auto &[key, flow] : *flows)
+    if (rows.count(key.mapping) && bpf_map_delete_elem(flows_.fd.get(), &key) && errno != ENOENT)
+      return write_error("flows");
+  const dp_pace pace{};
+  for (uint32_t row : rows) {
+    for (uint32_t cell = row * DP_MAX_TARGETS; cell < (row + 1) * DP_MAX_TARGETS; cell++) {
+      if (bpf_map_update_elem(paces_.fd.get(), &cell, &pace, BPF_ANY))
+        return write_error("paces");
+      if (auto s = clear_ledger(cell); !s)
+        return s;
+    }
+  }
+  return Unit{};
+}
+
+Result<Live> read_live(Rtnl &nl, const Pins &pins, const Meta &meta, const Rows &rows) {
+  Live live;
+  live.config = meta.limits;
+  live.flows = meta.flows;
+  live.chunks = meta.chunks;
+  live.tcx = meta.mechanism == "tcx";
+  auto ports = rows.ports();
+  if (!ports)
+    return ports.errors();
+  live.ports = std::move(*ports);
+  for (uint32_t row = 0; row < DP_MAX_MAPPINGS; row++) {
+    auto mapping = rows.mapping(row);
+    if (!mapping)
+      return mapping.errors();
+    auto name = std::find_if(meta.mappings.begin(), meta.mappings.end(),
+                             [&](const NamedMapping &n) { return n.row == row; });
+    if (name == meta.mappings.end() && mapping->n_targets == 0)
+      continue;
+    Live::Mapping m{name == meta.mappings.end() ? NamedMapping{} : *name, *mapping};
+    m.name.row = row;
+    live.mappings.push_back(std::move(m));
+  }
+  for (const AttachedProgram &p : meta.programs)
+    live.programs.push_back(p.what);
+  for (const AttachedProgram &p : find_running(nl, pins, live.programs))
+    live.running.push_back(p.what);
+  return live;
+}
+
+// MEMBARRIER_CMD_GLOBAL is a wait for RCU, under which all programs run. Where the kernel refuses
+// it (nohz_full), the wait for shadows to drain, which follows each change, is far longer.
+void wait_for_programs() { ::syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0); }
+
+} // namespace doppel

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads and writes the rows of an attached data plane that a change is made of.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "userspace/kernel/rtnl.h"
+#include "userspace/mirror/maps.h"
+#include "userspace/plan/change.h"
+
+namespace doppel {
+
+// The maps that a change touches. Each writer is atomic for the packets under way: they see the
+// row before or the row after.
+class Rows {
+public:
+  static Result<Rows> open(const Pins &pins);
+
+  Result<std::vector<PortRow>> ports() const;
+  Result<dp_mapping> mapping(uint32_t row) const;
+
+  Status put(uint32_t row, const dp_mapping &mapping) const;
+  Status put(const PortRow &port) const;      // and its bit in `ports`
+  Status drop(const dp_port_key &port) const; // the bit goes with the last row of that port
+
+  // Forgets what is known of the flows of these rows, and their ledger. No port leads to them any
+  // more, and their shadows are over.
+  Status forget(const std::set<uint32_t> &rows) const;
+
+private:
+  Status clear_ledger(uint32_t cell) const;
+  MapTable mappings_, port_map_, ports_, flows_, ledger_, paces_;
+};
+
+Result<Live> read_live(Rtnl &nl, const Pins &pins, const Meta &meta, const Rows &rows);
+
+// Waits until no program that runs now can still be working with a row as it was.
+void wait_for_programs();
+
+} // namespace doppel

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/mirror/maps.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace doppel {
+
+namespace {
+
+constexpr uint32_t kBatch = 1024;
+constexpr int kRestTries = 20000; // a transaction takes about a microsecond
+constexpr int kNegativeTries = 200;
+
+bpf_map_batch_opts batch_options(uint64_t elem_flags) {
+  bpf_map_batch_opts o{};
+  o.sz = sizeof(o);
+  o.elem_flags = elem_flags;
+  return o;
+}
+
+constexpr size_t kWords = sizeof(dp_ledger) / sizeof(uint64_t);
+static_assert(sizeof(dp_ledger) % sizeof(uint64_t) == 0, "bpf(2) pads per-CPU values to 8 bytes");
+
+void add(dp_ledger *sum, const dp_ledger &part) {
+  uint64_t a[kWords], b[kWords];
+  std::memcpy(a, sum, sizeof(a));
+  std::memcpy(b, &part, sizeof(b));
+  for (size_t i = 0; i < kWords; i++)
+    a[i] += b[i]; // signed counters too: two's complement
+  std::memcpy(sum, a, sizeof(a));
+}
+
+// One pass: every CPU's part at rest, though not all at the same moment.
+Result<dp_ledger> sum_at_rest(const MapTable &ledger, uint32_t index) {
+  auto cpus = static_cast<size_t>(libbpf_num_possible_cpus());
+  std::vector<dp_ledger> parts(cpus);
+  std::vector<bool> done(cpus);
+  size_t missing = cpus;
+  dp_ledger sum{};
+  for (int i = 0; i < kRestTries; i++) {
+    if (bpf_map_lookup_elem(ledger.fd.get(), &index, parts.data()))
+      return sys_error("map ledger", "cannot be read", errno);
+    for (size_t cpu = 0; cpu < cpus; cpu++) {
+      if (done[cpu] || parts[cpu].end != parts[cpu].begin)
+        continue;
+      done[cpu] = true;
+      add(&sum, parts[cpu]);
+      missing--;
+    }
+    if (!missing)
+      return sum;
+  }
+  return Error{"map ledger", "cell " + std::to_string(index) + " never came to rest",
+               "please report it: a program left a transaction open"};
+}
+
+} // namespace
+
+Result<MapTable> open_table(const Pins &pins, const std::string &name, size_t value_size) {
+  const std::string path = pins.map(name);
+  MapTable t{open_pin(path), 0};
+  if (!t.fd)
+    return sys_error(path, "cannot be opened", errno, "doppel status tells what is missing");
+  bpf_map_info info{};
+  uint32_t len = sizeof(info);
+  if (bpf_obj_get_info_by_fd(t.fd.get(), &info, &len))
+    return sys_error(path, "cannot be inspected", errno);
+  if (info.value_size != value_size)
+    return Error{path,
+                 "was made by another build of doppel, with values of " +
+                     std::to_string(info.value_size) + " instead of " + std::to_string(value_size) +
+                     " bytes",
+                 "detach and attach again"};
+  t.entries = info.max_entries;
+  return t;
+}
+
+Result<Attached> find_attached(const std::string &command) {
+  if (auto s = require_privileges(command); !s)
+    return s.errors();
+  auto pins = Pins::locate();
+  if (!pins)
+    return pins.errors();
+  if (!pins->exist())
+    return Error{"doppel " + command, "nothing is attached", "doppel attach starts a mirror"};
+  auto meta = read_meta(*pins);
+  if (!meta)
+    return meta.errors();
+  return Attached{*pins, *meta};
+}
+
+std::optional<dp_shadow> read_shadow(const MapTable &shadows, uint32_t slot) {
+  dp_shadow s{};
+  if (bpf_map_lookup_elem_flags(shadows.fd.get(), &slot, &s, BPF_F_LOCK))
+    return {};
+  return s;
+}
+
+Result<std::vector<dp_shadow>> read_shadows(const MapTable &shadows) {
+  std::vector<dp_shadow> all(shadows.entries);
+  std::vector<uint32_t> keys(shadows.entries);
+  bpf_map_batch_opts options = batch_options(BPF_F_LOCK);
+  uint32_t at = 0, token = 0;
+  while (at < shadows.entries) {
+    uint32_t count = std::min(kBatch, shadows.entries - at);
+    int err = bpf_map_lookup_batch(shadows.fd.get(), at ? &token : nullptr, &token, &keys[at],
+                                   &all[at], &count, &options);
+    if (err && errno != ENOENT)
+      return sys_error("map shadows", "cannot be read", errno);
+    at += count;
+    if (err || !count)
+      break; // ENOENT: that was the last batch
+  }
+  return all;
+}
+
+Result<std::vector<std::pair<dp_flow_key, dp_flow>>> read_flow_table(const MapTable &flows) {
+  std::vector<std::pair<dp_flow_key, dp_flow>> rows;
+  // A hash is read by whole buckets: a batch too small for one fails with ENOSPC.
+  std::vector<dp_flow_key> keys(kBatch);
+  std::vector<dp_flow> values(kBatch);
+  bpf_map_batch_opts options = batch_options(0);
+  uint32_t token = 0;
+  for (bool first = true;;) {
+    auto count = static_cast<uint32_t>(keys.size());
+    int err = bpf_map_lookup_batch(flows.fd.get(), first ? nullptr : &token, &token, keys.data(),
+                                   values.data(), &count, &options);
+    if (err && errno == ENOSPC) {
+      keys.resize(2 * keys.size());
+      values.resize(keys.size());
+      continue;
+    }
+    if (err && errno != ENOENT)
+      return sys_error("map flows", "cannot be read", errno);
+    for (uint32_t i = 0; i < count; i++)
+      rows.emplace_back(keys[i], values[i]);
+    if (err)
+      return rows;
+    first = false;
+  }
+}
+
+Result<dp_ledger> read_cell(const MapTable &ledger, uint32_t index) {
+  // Bytes accepted on one CPU after it was read, and acknowledged on another before that was,
+  // make the sum negative for a moment.
+  for (int i = 0;; i++) {
+    auto sum = sum_at_rest(ledger, index);
+    if (!sum || sum->in_flight >= 0 || i == kNegativeTries)
+      return sum;
+  }
+}
+
+bool is_over(const dp_shadow &shadow) {
+  return shadow.state == DP_CLOSED || shadow.state == DP_TIME_WAIT;
+}
+
+uint64_t monotonic_ns() {
+  timespec t{};
+  ::clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
+}
+
+} // namespace doppel

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pinned maps of a running data plane, read as the types of abi.h.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "doppel/abi.h"
+#include "userspace/kernel/pins.h"
+#include "userspace/mirror/meta.h"
+
+namespace doppel {
+
+// A pinned map, checked to have the value type that this binary knows.
+struct MapTable {
+  Fd fd;
+  uint32_t entries = 0; // max_entries
+};
+Result<MapTable> open_table(const Pins &pins, const std::string &name, size_t value_size);
+
+// What status, counters and flows begin with. Fails with a way out if nothing is attached.
+struct Attached {
+  Pins pins;
+  Meta meta;
+};
+Result<Attached> find_attached(const std::string &command);
+
+// Each shadow is copied under its lock.
+Result<std::vector<dp_shadow>> read_shadows(const MapTable &shadows);
+std::optional<dp_shadow> read_shadow(const MapTable &shadows, uint32_t slot);
+
+// Not one moment's state: rows may come and go while the table is read.
+Result<std::vector<std::pair<dp_flow_key, dp_flow>>> read_flow_table(const MapTable &flows);
+
+// Sum over all CPUs of one cell of `ledger`, each CPU's part at rest. See dp_ledger.
+Result<dp_ledger> read_cell(const MapTable &ledger, uint32_t index);
+
+// No shadow of that state waits for anything.
+bool is_over(const dp_shadow &shadow);
+
+uint64_t monotonic_ns(); // the clock of bpf_ktime_get_ns()
+
+} // namespace doppel

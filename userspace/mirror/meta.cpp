@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/mirror/meta.h"
+
+#include <bpf/bpf.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "doppel/abi.h"
+
+namespace doppel {
+
+namespace {
+
+using Json = nlohmann::json;
+
+// In the order of dp_config, so that a field added there is kept as well.
+std::vector<uint32_t> limit_words(const dp_config &config) {
+  static_assert(sizeof(config) % sizeof(uint32_t) == 0);
+  std::vector<uint32_t> words(sizeof(config) / sizeof(uint32_t));
+  std::memcpy(words.data(), &config, sizeof(config));
+  return words;
+}
+
+Json to_json(const Meta &m) {
+  Json j{{"complete", m.complete},
+         {"since", m.since},
+         {"config", m.config_source},
+         {"mechanism", m.mechanism},
+         {"netns", {{"cookie", m.netns.cookie}, {"inode", m.netns.inode}}},
+         {"made_qdisc", m.made_qdisc},
+         {"limits", limit_words(m.limits)},
+         {"flows", m.flows},
+         {"chunks", m.chunks},
+         {"reloads", m.reloads},
+         {"reload_errors", Json::array()},
+         {"reload_text", m.reload_text},
+         {"mappings", Json::array()},
+         {"programs", Json::array()}};
+  for (const Error &e : m.reload_errors)
+    j["reload_errors"].push_back({{"where", e.where},
+                                  {"what", e.what},
+                                  {"hint", e.hint},
+                                  {"exit", static_cast<int>(e.exit)}});
+  for (const auto &n : m.mappings)
+    j["mappings"].push_back({{"name", n.name},
+                             {"device", n.device},
+                             {"direction", n.direction},
+                             {"protocol", n.protocol},
+                             {"ports", n.ports},
+                             {"targets", n.targets},
+                             {"row", n.row}});
+  for (const auto &p : m.programs)
+    j["programs"].push_back({{"program", p.what.program},
+                             {"device", p.what.device},
+                             {"ifindex", p.what.ifindex},
+                             {"hook", p.what.hook},
+                             {"prog_id", p.prog_id},
+                             {"link_id", p.link_id},
+                             {"priority", p.priority},
+                             {"handle", p.handle}});
+  return j;
+}
+
+// Throws Json::exception on anything unexpected.
+Meta from_json(const Json &j) {
+  Meta m;
+  j.at("complete").get_to(m.complete);
+  j.at("since").get_to(m.since);
+  j.at("config").get_to(m.config_source);
+  j.at("mechanism").get_to(m.mechanism);
+  j.at("netns").at("cookie").get_to(m.netns.cookie);
+  j.at("netns").at("inode").get_to(m.netns.inode);
+  j.at("made_qdisc").get_to(m.made_qdisc);
+  auto words = j.at("limits").get<std::vector<uint32_t>>();
+  std::memcpy(&m.limits, words.data(), std::min(sizeof(m.limits), words.size() * sizeof(uint32_t)));
+  j.at("flows").get_to(m.flows);
+  j.at("chunks").get_to(m.chunks);
+  j.at("reloads").get_to(m.reloads);
+  j.at("reload_text").get_to(m.reload_text);
+  for (const Json &e : j.at("reload_errors"))
+    m.reload_errors.push_back(
+        {e.at("where"), e.at("what"), e.at("hint"), static_cast<Exit>(e.at("exit").get<int>())});
+  for (const Json &n : j.at("mappings"))
+    m.mappings.push_back({n.at("name"), n.at("device"), n.at("direction"), n.at("protocol"),
+                          n.at("ports"), n.at("targets").get<std::vector<std::string>>(),
+                          n.at("row")});
+  for (const Json &p : j.at("programs"))
+    m.programs.push_back(
+        {{p.at("program"), p.at("device"), p.at("ifindex"),
+          p.at("hook").get<int>() == DP_DIR_INGRESS ? DP_DIR_INGRESS : DP_DIR_EGRESS},
+         p.at("prog_id"),
+         p.at("link_id"),
+         p.at("priority"),
+         p.at("handle")});
+  return m;
+}
+
+} // namespace
+
+Status write_meta(int meta_fd, const Meta &meta) {
+  // A file name need not be UTF-8; JSON must be.
+  std::string text = to_json(meta).dump(-1, ' ', false, Json::error_handler_t::replace);
+  auto value = std::make_unique<dp_meta>();
+  if (text.size() >= sizeof(value->json))
+    return Error{"map meta",
+                 "the description of the mappings has " + std::to_string(text.size()) +
+                     " bytes and does not fit",
+                 "use fewer or shorter names"};
+  std::memcpy(value->json, text.c_str(), text.size() + 1);
+  uint32_t key = 0;
+  if (bpf_map_update_elem(meta_fd, &key, value.get(), BPF_ANY))
+    return sys_error("map meta", "cannot be written", errno);
+  return Unit{};
+}
+
+Status write_meta(const Pins &pins, const Meta &meta) {
+  const std::string path = pins.map("meta");
+  Fd map = open_pin(path);
+  if (!map)
+    return sys_error(path, "cannot be opened", errno);
+  return write_meta(map.get(), meta);
+}
+
+std::string source_name(const std::string &config_source) {
+  std::error_code ec;
+  if (!std::filesystem::exists(config_source, ec))
+    return config_source;
+  auto path = std::filesystem::absolute(config_source, ec);
+  return ec ? config_source : path.lexically_normal().string();
+}
+
+Result<Meta> read_meta(const Pins &pins) {
+  const std::string path = pins.map("meta");
+  const std::string hint = "doppel detach removes what is left";
+  Fd map = open_pin(path);
+  if (!map)
+    return sys_error(path, "cannot be opened", errno, hint);
+  auto value = std::make_unique<dp_meta>();
+  uint32_t key = 0, len = sizeof(bpf_map_info);
+  bpf_map_info info{};
+  if (bpf_obj_get_info_by_fd(map.get(), &info, &len) || info.value_size != sizeof(*value))
+    return Error{path, "is not a map of this doppel", hint};
+  if (bpf_map_lookup_elem(map.get(), &key, value.get()))
+    return sys_error(path, "cannot be read", errno, hint);
+  value->json[sizeof(value->json) - 1] = '\0';
+  try {
+    return from_json(Json::parse(value->json));
+  } catch (const Json::exception &e) {
+    return Error{path, std::string("holds no description of an attachment: ") + e.what(), hint};
+  }
+}
+
+std::string iso_time(std::time_t t) {
+  char text[64];
+  std::tm local{};
+  ::localtime_r(&t, &local);
+  return std::strftime(text, sizeof(text), "%FT%T%z", &local) ? text : "";
+}
+
+} // namespace doppel

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// What attach and reload write down in the map `meta` for whoever comes later. JSON, so that the
+// next version can still read it.
+#pragma once
+
+#include <ctime>
+#include <string>
+#include <vector>
+
+#include "userspace/kernel/netlink.h"
+#include "userspace/kernel/pins.h"
+#include "userspace/plan/plan.h"
+
+namespace doppel {
+
+struct AttachedProgram {
+  Attachment what;
+  uint32_t prog_id = 0;
+  uint32_t link_id = 0;              // tcx
+  uint32_t priority = 0, handle = 0; // clsact
+};
+
+struct Meta {
+  bool complete = false; // false: attach did not get to its end
+  std::time_t since = 0; // Unix time, seconds
+  std::string config_source;
+  std::string mechanism; // "tcx" or "clsact"
+  NetnsId netns;
+  std::vector<NamedMapping> mappings;
+  std::vector<AttachedProgram> programs;
+  std::vector<uint32_t> made_qdisc; // ifindex of devices whose clsact attach created
+  dp_config limits{};               // as Plan::config: what cannot change while attached
+  uint32_t flows = 0, chunks = 0;   // as in Plan
+  uint32_t reloads = 0;             // how often the keeper was asked to reload
+  Errors reload_errors;             // why it did not, the last time
+  std::string reload_text;          // what it did, the last time
+};
+
+// `meta_fd`: the map. The JSON must fit DP_META_SIZE.
+Status write_meta(int meta_fd, const Meta &meta);
+Status write_meta(const Pins &pins, const Meta &meta);
+Result<Meta> read_meta(const Pins &pins);
+
+// The name under which the origin of a configuration is noted: a file's is absolute.
+std::string source_name(const std::string &config_source);
+
+// "2024-05-01T12:34:56+0200", local time.
+std::string iso_time(std::time_t t);
+
+} // namespace doppel

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/mirror/object.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <random>
+
+#include "doppel.skel.h"
+#include "doppel/abi.h"
+#include "userspace/kernel/libbpf_log.h"
+
+namespace doppel {
+
+namespace {
+
+// Half-open handshakes that are remembered at once. An LRU map keeps per-CPU reserves and evicts
+// early when it is small.
+uint32_t syn_entries(uint32_t flows) { return std::max(4096u, flows / 4); }
+
+// Maps are allocated as a whole when they are created. Asking for most of the memory that is left
+// would drive the host into reclaim before the kernel says no.
+Status check_memory(const Plan &plan) {
+  constexpr uint64_t element = 64; // what the kernel adds to each row of a hash, rounded up
+  uint64_t store =
+      plan.chunks * (sizeof(dp_store_key) + 2 * sizeof(uint32_t) + sizeof(dp_chunk) + element);
+  uint64_t rest = plan.flows * (sizeof(dp_flow_key) + sizeof(dp_flow) + element) +
+                  plan.config.slots * sizeof(dp_shadow);
+  std::ifstream meminfo("/proc/meminfo");
+  uint64_t available = 0; // KiB
+  for (std::string line; std::getline(meminfo, line);)
+    if (line.rfind("MemAvailable:", 0) == 0)
+      available = std::strtoull(line.c_str() + sizeof("MemAvailable:") - 1, nullptr, 10);
+  if (!available || store + rest <= available * 1024 / 4 * 3)
+    return Unit{};
+  return Error{store > rest ? "map store" : "maps of flows and shadows",
+               "the data plane would take " + std::to_string((store + rest) >> 20) +
+                   " MiB, and this host has " + std::to_string(available >> 10) +
+                   " MiB available, of which it may take three quarters",
+               "lower \"store\", \"flows\" or \"shadow_ports\" in the configuration"};
+}
+
+Status resize(doppel_bpf *skel, const Plan &plan) {
+  const std::pair<bpf_map *, uint32_t> sizes[] = {
+      {skel->maps.flows, plan.flows},          {skel->maps.syns, syn_entries(plan.flows)},
+      {skel->maps.shadows, plan.config.slots}, {skel->maps.free_slots, plan.config.slots},
+      {skel->maps.store, plan.chunks},         {skel->maps.chunks, plan.chunks},
+      {skel->maps.free_chunks, plan.chunks},   {skel->maps.ledger, DP_LEDGER_CELLS}};
+  for (auto [map, entries] : sizes)
+    if (int err = bpf_map__set_max_entries(map, entries))
+      return sys_error(std::string("map ") + bpf_map__name(map), "cannot be sized", -err);
+  return Unit{};
+}
+
+Status put(bpf_map *map, const void *key, const void *value) {
+  if (bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY))
+    return sys_error(std::string("map ") + bpf_map__name(map), "cannot be filled", errno);
+  return Unit{};
+}
+
+// The programs look here before they parse anything else.
+Status fill_ports(const doppel_bpf *skel, const Plan &plan) {
+  std::map<uint32_t, uint32_t> bits;
+  for (const PortRow &row : plan.ports)
+    bits[dp_port_word(row.key.proto == IPPROTO_UDP, row.key.port)] |= dp_port_bit(row.key.port);
+  for (auto [word, value] : bits)
+    if (auto s = put(skel->maps.ports, &word, &value); !s)
+      return s;
+  return Unit{};
+}
+
+} // namespace
+
+void Object::Destroyer::operator()(doppel_bpf *skel) const { doppel_bpf::destroy(skel); }
+
+Result<Object> Object::load(const Plan &plan, uint32_t link) {
+  if (auto s = check_memory(plan); !s)
+    return s.errors();
+  LibbpfLog log;
+  Object object;
+  object.skel_.reset(doppel_bpf::open());
+  doppel_bpf *skel = object.skel_.get();
+  if (!skel)
+    return log.load_error(errno);
+  if (auto s = resize(skel, plan); !s)
+    return s.errors();
+  auto *cfg = const_cast<dp_config *>(&skel->rodata->cfg);
+  *cfg = plan.config;
+  cfg->link = link;
+  cfg->cookie = std::random_device()();
+  if (int err = doppel_bpf::load(skel))
+    return log.load_error(-err);
+  return object;
+}
+
+Status Object::fill(const Plan &plan) const {
+  for (uint32_t slot = 0; slot < plan.config.slots; slot++)
+    if (auto s = put(skel_->maps.free_slots, nullptr, &slot); !s)
+      return s;
+  const uint32_t zero = 0;
+  dp_fresh fresh{};
+  fresh.limit = plan.chunks;
+  if (auto s = put(skel_->maps.fresh_chunks, &zero, &fresh); !s)
+    return s;
+  for (uint32_t i = 0; i < plan.mappings.size(); i++)
+    if (auto s = put(skel_->maps.mappings, &i, &plan.mappings[i]); !s)
+      return s;
+  for (const PortRow &row : plan.ports)
+    if (auto s = put(skel_->maps.port_map, &row.key, &row.val); !s)
+      return s;
+  return fill_ports(skel_.get(), plan);
+}
+
+Status Object::pin(const Pins &pins) const {
+  if (auto s = pins.make_directories(); !s)
+    return s;
+  bpf_map *map;
+  bpf_object__for_each_map(map, skel_->obj) {
+    if (bpf_map__is_internal(map))
+      continue;
+    if (auto s = pins.pin(bpf_map__fd(map), pins.map(bpf_map__name(map))); !s)
+      return s;
+  }
+  bpf_program *prog;
+  bpf_object__for_each_program(prog, skel_->obj) {
+    if (auto s = pins.pin(bpf_program__fd(prog), pins.prog(bpf_program__name(prog))); !s)
+      return s;
+  }
+  return Unit{};
+}
+
+int Object::prog_fd(const std::string &name) const {
+  bpf_program *prog = bpf_object__find_program_by_name(skel_->obj, name.c_str());
+  return prog ? bpf_program__fd(prog) : -1;
+}
+
+int Object::meta_fd() const { return bpf_map__fd(skel_->maps.meta); }
+
+} // namespace doppel

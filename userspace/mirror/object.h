@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loaded BPF object: sized and configured by a plan, filled, and pinned.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "userspace/kernel/pins.h"
+#include "userspace/mirror/meta.h"
+#include "userspace/plan/plan.h"
+
+struct doppel_bpf;
+
+namespace doppel {
+
+class Object {
+public:
+  // Creates the maps and verifies the programs. `link`: ifindex of DP_LINK. A rejected program
+  // gives the end of the verifier's log in the error and the whole of it in a file named there.
+  static Result<Object> load(const Plan &plan, uint32_t link);
+
+  // The rows that the plan wants, and all free slots. Before anything is attached.
+  Status fill(const Plan &plan) const;
+  // All maps but those of libbpf's own (.rodata), and all programs.
+  Status pin(const Pins &pins) const;
+
+  int prog_fd(const std::string &name) const; // DP_PROG_*; negative: none of that name
+  int meta_fd() const;
+
+private:
+  struct Destroyer {
+    void operator()(doppel_bpf *skel) const;
+  };
+  std::unique_ptr<doppel_bpf, Destroyer> skel_;
+};
+
+} // namespace doppel

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Puts programs of ours on their hooks, in the right order among themselves, and pins their links.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "userspace/kernel/hooks.h"
+#include "userspace/kernel/pins.h"
+#include "userspace/mirror/meta.h"
+
+namespace doppel {
+
+class Placer {
+public:
+  // `made_qdisc`: ifindexes of devices whose clsact is ours already.
+  Placer(Rtnl &nl, const Pins &pins, bool tcx, std::set<uint32_t> made_qdisc = {})
+      : made_qdisc(std::move(made_qdisc)), nl_(nl), pins_(pins), tcx_(tcx) {}
+
+  // Ahead of every neighbour as far as that is possible; capture right behind return. A pin of a
+  // link that ended is replaced.
+  Result<AttachedProgram> place(int prog_fd, const Attachment &what);
+
+  std::set<uint32_t> made_qdisc;
+  std::vector<std::string> warnings;
+
+private:
+  Result<AttachedProgram> place_link(const Placement &p, const Attachment &what);
+  Result<AttachedProgram> place_filter(const Placement &p, const Attachment &what);
+  Status move_capture(const Attachment &what, uint32_t above);
+
+  Rtnl &nl_;
+  const Pins &pins_;
+  bool tcx_;
+};
+
+// Those of `wanted` that are on their hooks now, with the numbers that the kernel gave them.
+std::vector<AttachedProgram> find_running(Rtnl &nl, const Pins &pins,
+                                          const std::vector<Attachment> &wanted);
+
+// Ends one attachment, wherever its device is now, and removes the pin of its link.
+Status end_attachment(Rtnl &nl, const Pins &pins, const Attachment &what);
+
+} // namespace doppel

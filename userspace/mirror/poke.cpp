@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/mirror/poke.h"
+
+#include <bpf/bpf.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "doppel/names.h"
+
+namespace doppel {
+
+namespace {
+
+constexpr uint32_t kFrame = 60; // the smallest that Ethernet has, without its checksum
+constexpr uint32_t kEthernet = 14;
+static_assert(kEthernet + sizeof(dp_flow_key) <= kFrame);
+
+} // namespace
+
+Result<Poker> Poker::open(const Pins &pins) {
+  const std::string path = pins.prog(DP_PROG_POKE);
+  Fd prog = open_pin(path);
+  if (!prog)
+    return sys_error(path, "cannot be opened", errno, "doppel status tells what is missing");
+  return Poker(std::move(prog));
+}
+
+Status Poker::run(const uint8_t *frame, uint32_t op, uint32_t a, uint32_t b) const {
+  __sk_buff ctx{};
+  ctx.cb[0] = op;
+  ctx.cb[1] = a;
+  ctx.cb[2] = b;
+  bpf_test_run_opts run{};
+  run.sz = sizeof(run);
+  run.data_in = frame;
+  run.data_size_in = kFrame;
+  run.ctx_in = &ctx;
+  run.ctx_size_in = sizeof(ctx);
+  if (bpf_prog_test_run_opts(prog_.get(), &run))
+    return sys_error("program " DP_PROG_POKE, "cannot be run", errno);
+  return Unit{};
+}
+
+// BPF_PROG_RUN wants a packet, and the program uses it as the material of what it sends: Ethernet,
+// IPv4 and TCP headers.
+Status Poker::shadow(dp_poke_op op, uint32_t slot, uint32_t gen) const {
+  uint8_t frame[kFrame] = {};
+  frame[12] = 0x08; // ETH_P_IP
+  frame[14] = 0x45; // IPv4, header of 5 words
+  frame[17] = 40;   // total length
+  frame[22] = 64;   // time to live
+  frame[23] = 6;    // IPPROTO_TCP
+  frame[46] = 0x50; // TCP header of 5 words
+  return run(frame, op, slot, gen);
+}
+
+Status Poker::expire(const dp_flow_key &flow, uint32_t silent_s) const {
+  uint8_t frame[kFrame] = {};
+  frame[12] = 0x08; // ETH_P_IP: the shadow's FIN is made of this frame
+  std::memcpy(frame + kEthernet, &flow, sizeof(flow));
+  return run(frame, DP_POKE_EXPIRE, DP_NO_SLOT, silent_s);
+}
+
+} // namespace doppel

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this kernel and host can do, found by trying. Nothing here changes the host: what must be
+// created to be tried is created in a network namespace of a thread that ends with the probe.
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+#include <sched.h>
+#include <sys/utsname.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <thread>
+
+#include "doppel/names.h"
+#include "userspace/kernel/clsact.h"
+#include "userspace/kernel/libbpf_log.h"
+#include "userspace/kernel/link.h"
+#include "userspace/kernel/netlink.h"
+#include "userspace/kernel/pins.h"
+#include "userspace/kernel/rim.h"
+#include "userspace/kernel/tcx.h"
+#include "userspace/mirror/teardown.h"
+
+namespace doppel {
+
+namespace {
+
+constexpr char kOldKernel[] = "; Linux 6.1 or newer is needed";
+
+ProbeRow row(const char *feature, bool ok, bool needed, std::string detail) {
+  return {feature, ok, needed, std::move(detail)};
+}
+
+std::string problem(const Errors &errors) {
+  const Error &e = errors.front();
+  return e.where + ": " + e.what + (e.hint.empty() ? "" : "; " + e.hint);
+}
+
+ProbeRow probe_kernel() {
+  utsname u{};
+  ::uname(&u);
+  unsigned major = 0, minor = 0;
+  std::sscanf(u.release, "%u.%u", &major, &minor);
+  bool ok = major > 6 || (major == 6 && minor >= 1);
+  return row("kernel", ok, true, std::string("Linux ") + u.release + (ok ? "" : kOldKernel));
+}
+
+ProbeRow probe_privileges() {
+  auto s = require_privileges("attach", true);
+  return row("privileges", static_cast<bool>(s), true,
+             s ? "CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON" : problem(s.errors()));
+}
+
+ProbeRow probe_bpffs() {
+  auto path = find_bpffs();
+  return row("bpffs", static_cast<bool>(path), true, path ? *path : problem(path.errors()));
+}
+
+ProbeRow probe_map(const char *feature, bpf_map_type type, uint32_t key, uint32_t value,
+                   uint32_t entries, const char *what) {
+  Fd fd(bpf_map_create(type, "doppel_probe", key, value, entries, nullptr));
+  return row(feature, static_cast<bool>(fd), true,
+             fd ? what : std::string(what) + ": " + std::strerror(errno) + kOldKernel);
+}
+
+ProbeRow probe_helper(const char *feature, bpf_func_id id, const char *what) {
+  int r = libbpf_probe_bpf_helper(BPF_PROG_TYPE_SCHED_CLS, id, nullptr);
+  std::string detail = what;
+  if (r <= 0)
+    detail += r < 0 ? std::string(": cannot be tried: ") + std::strerror(-r) : kOldKernel;
+  return row(feature, r > 0, true, detail);
+}
+
+ProbeRow probe_tcx() {
+  bool ok = tcx_supported();
+  return row("tcx", ok, false,
+             ok ? "attach mode tcx: links, ahead of all filters"
+                : "absent (Linux 6.6 has it): attach mode clsact is used instead");
+}
+
+ProbeRow probe_ports() {
+  uint16_t first = 0, last = 0;
+  Limits limits;
+  if (!local_port_range(&first, &last))
+    return row("shadow_ports", false, true, "net.ipv4.ip_local_port_range cannot be read");
+  std::string local = std::to_string(first) + "-" + std::to_string(last);
+  std::string shadow = std::to_string(limits.port_first) + "-" + std::to_string(limits.port_last);
+  bool apart = last < limits.port_first || limits.port_last < first;
+  return row("shadow_ports", apart, false,
+             "default " + shadow + ", this host's own connections use " + local +
+                 (apart ? ""
+                        : ": they overlap; set \"shadow_ports\", or sysctl "
+                          "net.ipv4.ip_local_port_range"));
+}
+
+ProbeRow probe_name() {
+  auto nl = Rtnl::open();
+  if (!nl)
+    return row("names", false, true, problem(nl.errors()));
+  for (const char *name : {DP_LINK, DP_LINK_PEER}) {
+    auto d = find_device(*nl, name);
+    if (!d)
+      return row("names", false, true, problem(d.errors()));
+    if (!*d)
+      continue;
+    bool ours = is_our_link(*nl, **d) || (*d)->alias == "doppel";
+    return row("names", ours, true,
+               std::string("device ") + name +
+                   (ours ? " exists: a mirror is attached, see doppel status"
+                         : " exists and is not ours: rename it"));
+  }
+  return row("names", true, true, "no device " DP_LINK " or " DP_LINK_PEER " is in the way");
+}
+
+// In a fresh network namespace: a veth pair, and clsact on it.
+std::vector<ProbeRow> probe_devices() {
+  auto failed = [](const char *feature, const std::string &why) {
+    return row(feature, false, true, why);
+  };
+  if (::unshare(CLONE_NEWNET)) {
+    // That takes CAP_SYS_ADMIN, and mirroring does not: nothing is known, and nothing wrong.
+    std::string why =
+        std::string("not tried: no network namespace for it: ") + std::strerror(errno);
+    return {row("veth", false, false, why), row("clsact", false, false, why)};
+  }
+  auto nl = Rtnl::open();
+  if (!nl)
+    return {failed("veth", problem(nl.errors())), failed("clsact", problem(nl.errors()))};
+  auto link = create_link_pair(*nl);
+  if (!link)
+    return {failed("veth", problem(link.errors())), failed("clsact", "cannot be tried: no veth")};
+  std::vector<ProbeRow> rows{row("veth", true, true, "a pair of 65535 bytes MTU can be made")};
+  auto clsact = ensure_clsact(*nl, *link, DP_LINK, DP_DIR_INGRESS);
+  rows.push_back(row("clsact", static_cast<bool>(clsact), !tcx_supported(),
+                     clsact ? "attach mode clsact: filters" : problem(clsact.errors())));
+  return rows;
+}
+
+} // namespace
+
+std::vector<ProbeRow> probe_host() {
+  quiet_libbpf();
+  std::vector<ProbeRow> rows{probe_kernel(), probe_privileges(), probe_bpffs(), probe_tcx()};
+  std::vector<ProbeRow> devices;
+  std::thread([&] { devices = probe_devices(); }).join();
+  rows.insert(rows.end(), devices.begin(), devices.end());
+  rows.push_back(probe_map("queue", BPF_MAP_TYPE_QUEUE, 0, 4, 16, "map of free shadow ports"));
+  rows.push_back(probe_map("ringbuf", BPF_MAP_TYPE_RINGBUF, 0, 0, 1 << 16, "events to the keeper"));
+  rows.push_back(probe_map("lru_hash", BPF_MAP_TYPE_LRU_HASH, 4, 4, 4096, "half-open handshakes"));
+  rows.push_back(probe_helper("clone_redirect", BPF_FUNC_clone_redirect, "makes copies"));
+  rows.push_back(probe_helper("redirect_neigh", BPF_FUNC_redirect_neigh, "sends copies"));
+  rows.push_back(probe_helper("bpf_timer", BPF_FUNC_timer_init, "retransmission timeouts"));
+  rows.push_back(probe_helper("bpf_loop", BPF_FUNC_loop, "bounded loops"));
+  rows.push_back(probe_ports());
+  rows.push_back(probe_name());
+  return rows;
+}
+
+} // namespace doppel

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <linux/capability.h>
+#include <net/if.h>
+
+#include <algorithm>
+#include <set>
+
+#include "doppel/names.h"
+#include "userspace/kernel/hooks.h"
+#include "userspace/kernel/link.h"
+#include "userspace/kernel/rim.h"
+#include "userspace/kernel/tcx.h"
+#include "userspace/mirror/maps.h"
+#include "userspace/mirror/teardown.h"
+
+namespace doppel {
+
+namespace {
+
+constexpr char kWayOut[] = "; doppel detach, then attach again";
+
+std::string hook_name(const Attachment &a) {
+  return a.device + (a.hook == DP_DIR_INGRESS ? " ingress" : " egress");
+}
+
+Status describe_link(Rtnl &nl, StatusView *view) {
+  for (const char *name : {DP_LINK, DP_LINK_PEER}) {
+    auto d = find_device(nl, name);
+    if (!d)
+      return d.errors();
+    if (!*d) {
+      view->missing.push_back(std::string("device ") + name + " is gone: nothing is mirrored" +
+                              kWayOut);
+      return Unit{}; // the pair ends as one
+    }
+    if (!((*d)->flags & IFF_UP))
+      view->missing.push_back(std::string("device ") + name +
+                              " is down: copies are lost; ip link set " + name + " up");
+    else if ((*d)->mtu < kLinkMtu)
+      view->warnings.push_back(std::string("device ") + name + " has an MTU of " +
+                               std::to_string((*d)->mtu) +
+                               ": longer copies are lost and sent again in pieces");
+  }
+  return Unit{};
+}
+
+// Why a program of ours is not on its hook.
+std::string absence(Rtnl &nl, const AttachedProgram &p, const Pins &pins) {
+  std::string what = p.what.program + " does not run on " + hook_name(p.what) + ": ";
+  auto d = find_device(nl, p.what.device);
+  if (d && !*d)
+    return what + "the device is gone" + kWayOut;
+  if (d && (*d)->ifindex != p.what.ifindex)
+    return what + "the device was replaced by another of the same name" + kWayOut;
+  if (!p.link_id)
+    return what + "its filter was removed by someone else" + kWayOut;
+  Fd link = open_pin(pins.link(p.what.program, p.what.ifindex, p.what.hook == DP_DIR_INGRESS));
+  if (!link)
+    return what + "the pin of its link was removed" + kWayOut;
+  return what + "its link was detached by someone else" + kWayOut;
+}
+
+// Programs of ours that a neighbour may keep packets from, or that stand in the wrong order.
+void judge_order(const std::vector<HookEntry> &entries, const std::string &hook, StatusView *view) {
+  std::string before;
+  uint32_t return_at = 0, capture_at = 0;
+  for (const auto &e : entries) {
+    if (!e.row.ours) {
+      before +=
+          (before.empty() ? "" : ", ") +
+          (e.row.program == kNoName ? "program " + std::to_string(e.row.prog_id) : e.row.program);
+      continue;
+    }
+    if (!before.empty())
+      view->warnings.push_back(hook + ": " + before + " runs before " + e.row.program +
+                               " and may hide packets from it");
+    before.clear();
+    uint32_t &at = e.row.program == DP_PROG_RETURN ? return_at : capture_at;
+    at = e.row.position;
+  }
+  if (return_at && capture_at && capture_at < return_at)
+    view->warnings.push_back(hook + ": capture runs before return" + kWayOut);
+}
+
+Status describe_hooks(Rtnl &nl, const Meta &meta, const Pins &pins, StatusView *view) {
+  std::set<std::pair<uint32_t, dp_direction>> seen;
+  bool nameless = false;
+  for (const auto &p : meta.programs) {
+    if (!seen.insert({p.what.ifindex, p.what.hook}).second)
+      continue;
+    auto entries = list_hook(nl, {p.what.ifindex, p.what.device, p.what.hook});
+    std::vector<HookEntry> present = entries ? *entries : std::vector<HookEntry>{};
+    for (const auto &e : present)
+      view->hooks.push_back(e.row);
+    nameless |= std::any_of(present.begin(), present.end(),
+                            [](const HookEntry &e) { return e.row.program == kNoName; });
+    judge_order(present, hook_name(p.what), view);
+    for (const auto &q : meta.programs) {
+      if (q.what.ifindex != p.what.ifindex || q.what.hook != p.what.hook)
+        continue;
+      bool runs = std::any_of(present.begin(), present.end(),
+                              [&](const HookEntry &e) { return e.row.prog_id == q.prog_id; });
+      if (!runs)
+        view->missing.push_back(absence(nl, q, pins));
+    }
+  }
+  if (nameless && !has_capability(CAP_SYS_ADMIN))
+    view->warnings.push_back(std::string("the names of others' programs are shown as ") + kNoName +
+                             ": reading them takes CAP_SYS_ADMIN");
+  return Unit{};
+}
+
+} // namespace
+
+Result<StatusView> read_status() {
+  if (auto s = require_privileges("status"); !s)
+    return s.errors();
+  auto nl = Rtnl::open();
+  if (!nl)
+    return nl.errors();
+  auto pins = Pins::locate();
+  if (!pins)
+    return pins.errors();
+  StatusView view;
+  for (const std::string &version : pins->other_versions())
+    view.warnings.push_back(pins->top() + "/" + version +
+                            " belongs to another version of doppel: use that one to see it");
+  Meta meta;
+  if (pins->exist())
+    if (auto read = read_meta(*pins))
+      meta = *read;
+  if (!meta.complete) {
+    auto remains = find_remains(*nl, &*pins);
+    if (!remains)
+      return remains.errors();
+    if (remains->any())
+      view.warnings.push_back("nothing is attached, but there are remains: " + remains->text() +
+                              "; doppel detach removes them");
+    return view;
+  }
+  view.attached = true;
+  view.since = iso_time(meta.since);
+  view.config_source = meta.config_source;
+  view.mappings = meta.mappings;
+  NetnsId here = current_netns();
+  if (here.cookie != meta.netns.cookie || here.inode != meta.netns.inode) {
+    view.warnings.push_back("the mirror was attached in another network namespace: "
+                            "its hooks cannot be seen from here");
+    return view;
+  }
+  if (auto s = describe_link(*nl, &view); !s)
+    return s.errors();
+  if (auto s = describe_hooks(*nl, meta, *pins, &view); !s)
+    return s.errors();
+  return view;
+}
+
+} // namespace doppel

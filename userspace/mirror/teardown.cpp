@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/mirror/teardown.h"
+
+#include <bpf/bpf.h>
+#include <net/if.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "doppel/names.h"
+#include "userspace/kernel/clsact.h"
+#include "userspace/kernel/link.h"
+
+namespace doppel {
+
+namespace {
+
+template <typename T> void collect(const Result<T> &result, Errors *errors) {
+  if (!result)
+    errors->insert(errors->end(), result.errors().begin(), result.errors().end());
+}
+
+// A pinned link may be on no hook that find_ours() sees: its device is gone, or is in another
+// network namespace. Detaching makes the end immediate; the last close may come late.
+void end_pinned_links(const Pins &pins, Errors *errors) {
+  for (const std::string &path : pins.links()) {
+    if (Fd link = open_pin(path); link && bpf_link_detach(link.get()) && errno != ENOLINK)
+      errors->push_back(sys_error(path, "cannot be detached", errno));
+    if (::unlink(path.c_str()) && errno != ENOENT)
+      errors->push_back(sys_error(path, "cannot be removed", errno));
+  }
+}
+
+} // namespace
+
+std::string Remains::text() const {
+  std::string s;
+  auto add = [&](const std::string &what) { s += (s.empty() ? "" : ", ") + what; };
+  if (pins)
+    add("pins in bpffs");
+  if (link)
+    add("the device " DP_LINK);
+  for (const auto &e : programs)
+    add(e.row.program + " on " + e.row.device + " " + e.row.hook);
+  return s;
+}
+
+Result<Remains> find_remains(Rtnl &nl, const Pins *pins) {
+  Remains r;
+  r.pins = pins && pins->exist();
+  auto link = find_device(nl, DP_LINK);
+  if (!link)
+    return link.errors();
+  r.link = *link && is_our_link(nl, **link);
+  auto programs = find_ours(nl);
+  if (!programs)
+    return programs.errors();
+  r.programs = std::move(*programs);
+  return r;
+}
+
+void end_programs(Rtnl &nl, const std::vector<HookEntry> &programs,
+                  const std::function<bool(const HookEntry &)> &wanted,
+                  std::set<uint32_t> *made_qdisc, Errors *errors) {
+  for (const auto &e : programs) {
+    if (!wanted(e))
+      continue;
+    collect(remove_entry(nl, e), errors);
+    if (e.made_qdisc)
+      made_qdisc->insert(e.hook.ifindex);
+  }
+}
+
+void remove_everything(Rtnl &nl, const Pins *pins, std::set<uint32_t> made_qdisc, Errors *errors) {
+  auto programs = find_ours(nl);
+  collect(programs, errors);
+  if (programs)
+    end_programs(
+        nl, *programs, [](const HookEntry &) { return true; }, &made_qdisc, errors);
+  if (pins)
+    end_pinned_links(*pins, errors);
+  for (uint32_t ifindex : made_qdisc) {
+    char name[IF_NAMESIZE];
+    if (::if_indextoname(ifindex, name))
+      collect(remove_clsact_if_empty(nl, ifindex, name), errors);
+  }
+  collect(remove_link_pair(nl), errors);
+  if (pins)
+    collect(pins->remove(), errors);
+}
+
+} // namespace doppel

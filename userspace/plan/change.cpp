@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/plan/change.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <optional>
+
+namespace doppel {
+namespace {
+
+constexpr const char *kFixedHint =
+    "this is fixed while attached: doppel detach, then start again with the new configuration";
+
+bool same_identity(const NamedMapping &a, const dp_mapping &x, const NamedMapping &b,
+                   const dp_mapping &y) {
+  return a.name == b.name && a.device == b.device && a.direction == b.direction &&
+         a.protocol == b.protocol && a.ports == b.ports && a.targets == b.targets &&
+         x.application == y.application && x.flags == y.flags;
+}
+
+bool same_hook(const Attachment &a, const Attachment &b) {
+  return a.program == b.program && a.ifindex == b.ifindex && a.hook == b.hook;
+}
+
+bool contains(const std::vector<Attachment> &list, const Attachment &a) {
+  return std::any_of(list.begin(), list.end(),
+                     [&](const Attachment &b) { return same_hook(a, b); });
+}
+
+bool operator==(const dp_port_key &a, const dp_port_key &b) {
+  return std::memcmp(&a, &b, sizeof(a)) == 0;
+}
+
+const PortRow *find(const std::vector<PortRow> &rows, const dp_port_key &key) {
+  auto row = std::find_if(rows.begin(), rows.end(), [&](const PortRow &r) { return r.key == key; });
+  return row == rows.end() ? nullptr : &*row;
+}
+
+// What changes for a mapping that stays.
+std::string update_text(const std::string &name, const dp_mapping &was, const dp_mapping &is) {
+  std::string text;
+  for (unsigned t = 0; t < is.n_targets && t < DP_MAX_TARGETS; t++) {
+    const dp_target &a = was.target[t], &b = is.target[t];
+    if (std::memcmp(&a, &b, sizeof(a)) == 0)
+      continue;
+    text += (text.empty() ? "" : "; ") + ("target " + Address{b.address}.text()) + " is reached ";
+    if (a.oif != b.oif)
+      text += "through another device ";
+    else if (a.nexthop != b.nexthop)
+      text += "by another next hop ";
+    text += "from " + Address{b.shadow_addr}.text() + ", MTU " + std::to_string(b.mtu);
+  }
+  if (was.max_bps != is.max_bps)
+    text += (text.empty() ? "" : "; ") + std::string("the ceiling is ") +
+            (is.max_bps ? std::to_string(is.max_bps) + " bit/s" : "lifted");
+  return "mapping " + name + ": " + text;
+}
+
+class Differ {
+public:
+  Differ(const Live &live, const Plan &wanted, const std::set<std::string> &held)
+      : live_(live), wanted_(wanted), held_(held) {}
+
+  Result<Change> run() {
+    for (const Live::Mapping &m : live_.mappings)
+      used_.insert(m.name.row);
+    for (size_t i = 0; i < wanted_.mappings.size(); i++)
+      if (!place(i))
+        return Error{"doppel reload",
+                     "no row is free for mapping \"" + wanted_.names[i].name + "\": " +
+                         std::to_string(DP_MAX_MAPPINGS) + " is the limit, old and new together",
+                     "remove the old mappings first, then add the new ones"};
+    leave_the_rest();
+    compare_ports();
+    compare_programs();
+    return std::move(change_);
+  }
+
+private:
+  // Finds or takes the row of one wanted mapping.
+  bool place(size_t i) {
+    NamedMapping name = wanted_.names[i];
+    const dp_mapping &row = wanted_.mappings[i];
+    auto same = std::find_if(live_.mappings.begin(), live_.mappings.end(), [&](const auto &m) {
+      return same_identity(m.name, m.row, name, row);
+    });
+    if (same != live_.mappings.end()) {
+      name.row = same->name.row;
+      if (std::memcmp(&same->row, &row, sizeof(row)) != 0) {
+        change_.rows.emplace_back(name.row, row);
+        change_.updated.push_back(update_text(name.name, same->row, row));
+      }
+    } else {
+      const auto free = free_row();
+      if (!free)
+        return false;
+      name.row = *free;
+      change_.new_rows.emplace_back(name.row, row);
+      change_.added.push_back(name.name);
+    }
+    kept_.insert(name.row);
+    row_of_[static_cast<uint32_t>(i)] = name.row;
+    change_.names.push_back(std::move(name));
+    return true;
+  }
+
+  std::optional<uint32_t> free_row() {
+    for (uint32_t row = 0; row < DP_MAX_MAPPINGS; row++)
+      if (used_.insert(row).second)
+        return row;
+    return std::nullopt;
+  }
+
+  void leave_the_rest() {
+    for (const Live::Mapping &m : live_.mappings) {
+      if (kept_.count(m.name.row))
+        continue;
+      if (!m.name.name.empty() && held_.count(m.name.name)) {
+        change_.names.push_back(m.name);
+        kept_.insert(m.name.row);
+        held_rows_.insert(m.name.row);
+        continue;
+      }
+      change_.old_rows.push_back(m.name.row);
+      if (!m.name.name.empty())
+        change_.removed.push_back(m.name.name);
+    }
+  }
+
+  void compare_ports() {
+    std::vector<PortRow> all;
+    for (PortRow p : wanted_.ports) {
+      p.val.mapping = static_cast<__u16>(row_of_.at(p.val.mapping));
+      all.push_back(p);
+      const PortRow *now = find(live_.ports, p.key);
+      if (!now || std::memcmp(&now->val, &p.val, sizeof(p.val)) != 0)
+        change_.ports.push_back(p);
+    }
+    for (const PortRow &p : live_.ports)
+      if (!find(all, p.key) && !held_rows_.count(p.val.mapping))
+        change_.old_ports.push_back(p.key);
+  }
+
+  void compare_programs() {
+    for (const Attachment &a : wanted_.attachments)
+      if (!contains(live_.running, a))
+        change_.attach.push_back(a);
+    if (!held_.empty())
+      return;
+    for (const Attachment &a : live_.programs)
+      if (!contains(wanted_.attachments, a))
+        change_.detach.push_back(a);
+  }
+
+  const Live &live_;
+  const Plan &wanted_;
+  const std::set<std::string> &held_;
+  std::set<uint32_t> used_, kept_, held_rows_;
+  std::map<uint32_t, uint32_t> row_of_; // index in the plan to row
+  Change change_;
+};
+
+} // namespace
+
+bool Change::empty() const {
+  return new_rows.empty() && rows.empty() && old_rows.empty() && ports.empty() &&
+         old_ports.empty() && attach.empty() && detach.empty();
+}
+
+Errors fixed_differences(const Live &live, const Plan &wanted) {
+  Errors errors;
+  const auto differ = [&](const char *key, uint64_t is, uint64_t would_be) {
+    if (is != would_be)
+      errors.push_back({std::string("setting \"") + key + "\"",
+                        "is " + std::to_string(is) + " in the attached mirror, and would be " +
+                            std::to_string(would_be),
+                        kFixedHint});
+  };
+  const dp_config &a = live.config, &b = wanted.config;
+  if (a.port_first != b.port_first || a.slots != b.slots)
+    errors.push_back({"setting \"shadow_ports\"",
+                      "is " + std::to_string(a.port_first) + "-" +
+                          std::to_string(a.port_first + a.slots - 1) +
+                          " in the attached mirror, and would be " + std::to_string(b.port_first) +
+                          "-" + std::to_string(b.port_first + b.slots - 1),
+                      kFixedHint});
+  differ("flows", live.flows, wanted.flows);
+  differ("store", uint64_t{live.chunks} * DP_CHUNK, uint64_t{wanted.chunks} * DP_CHUNK);
+  differ("flow_cap", a.flow_cap, b.flow_cap);
+  differ("idle_timeout", a.idle_s, b.idle_s);
+  differ("rto_min_ms", a.rto_min_ms, b.rto_min_ms);
+  differ("rto_max_ms", a.rto_max_ms, b.rto_max_ms);
+  differ("tries", a.tries, b.tries);
+  differ("syn_tries", a.syn_tries, b.syn_tries);
+  differ("backoff_ms", a.backoff_ms, b.backoff_ms);
+  differ("embryonic", a.embryonic, b.embryonic);
+  if (live.tcx != wanted.tcx)
+    errors.push_back({"setting \"attach_mode\"",
+                      std::string("is ") + (live.tcx ? "tcx" : "clsact") +
+                          " in the attached mirror, and would be " +
+                          (wanted.tcx ? "tcx" : "clsact"),
+                      kFixedHint});
+  return errors;
+}
+
+Result<Change> plan_change(const Live &live, const Plan &wanted,
+                           const std::set<std::string> &held) {
+  return Differ(live, wanted, held).run();
+}
+
+std::string to_text(const Change &c) {
+  const auto in = [](const std::vector<std::string> &list, const std::string &name) {
+    return std::find(list.begin(), list.end(), name) != list.end();
+  };
+  std::vector<std::string> added, changed, removed;
+  for (const std::string &name : c.added)
+    (in(c.removed, name) ? changed : added).push_back(name);
+  for (const std::string &name : c.removed)
+    if (!in(c.added, name))
+      removed.push_back(name);
+  std::string text =
+      std::to_string(c.names.size()) + (c.names.size() == 1 ? " mapping" : " mappings");
+  const auto say = [&](const std::vector<std::string> &list, const char *what) {
+    for (size_t i = 0; i < list.size(); i++)
+      text += (i ? ", " : std::string("; ") + what + " ") + list[i];
+  };
+  say(added, "added");
+  say(changed, "changed");
+  say(removed, "removed");
+  for (const std::string &sentence : c.updated)
+    text += "; " + sentence;
+  if (c.added.empty() && c.removed.empty() && c.updated.empty())
+    text += ", none changed";
+  return text;
+}
+
+} // namespace doppel

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// What has to be done to an attached data plane so that it does what a plan says, and no more than
+// that. Pure, so that it is tested without root.
+#pragma once
+
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "userspace/plan/plan.h"
+
+namespace doppel {
+
+// What the maps hold and what runs on the hooks.
+struct Live {
+  struct Mapping {
+    NamedMapping name; // only `row` is set: nobody's, left behind by a change that was interrupted
+    dp_mapping row{};
+  };
+  dp_config config{}; // without link and cookie
+  uint32_t flows = 0, chunks = 0;
+  bool tcx = false;
+  std::vector<Mapping> mappings;
+  std::vector<PortRow> ports;
+  std::vector<Attachment> programs; // that were attached
+  std::vector<Attachment> running;  // those of them that are still on their hooks
+};
+
+struct Change {
+  std::vector<NamedMapping> names; // all mappings from now on, with their rows
+  std::vector<std::pair<uint32_t, dp_mapping>>
+      new_rows;                                      // to be written before any port leads there
+  std::vector<std::pair<uint32_t, dp_mapping>> rows; // of mappings that stay: to be overwritten
+  std::vector<uint32_t> old_rows;                    // to be drained and emptied
+  std::vector<PortRow> ports;         // to be written: new, or leading to another row from now on
+  std::vector<dp_port_key> old_ports; // to be deleted
+  std::vector<Attachment> attach;     // return before capture
+  std::vector<Attachment> detach;
+  // For people. The same name in both: the mapping changed, and got a row of its own.
+  std::vector<std::string> added, removed;
+  std::vector<std::string> updated; // stay, with another route or ceiling: a sentence each
+  bool empty() const;
+};
+
+// Every setting that differs and is fixed while attached; with what to do.
+Errors fixed_differences(const Live &live, const Plan &wanted);
+
+// Mappings are the same if name, device, direction, ports, targets, application, join and
+// promiscuous are: they keep row, shadows and ledger. `held`: names of mappings that are not in
+// `wanted` because of the state of the host; they stay as they are, and no program is taken away
+// while there are any. Fails if there are not enough free rows.
+Result<Change> plan_change(const Live &live, const Plan &wanted,
+                           const std::set<std::string> &held = {});
+
+// "2 mappings; added a; changed b; removed c, d"
+std::string to_text(const Change &change);
+
+} // namespace doppel

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/plan/feasible.h"
+
+namespace doppel {
+
+Result<Feasible> make_feasible(const Config &config, const HostView &host) {
+  Feasible f;
+  Config rest = config;
+  rest.mappings.clear();
+  for (const MappingConfig &m : config.mappings) {
+    Config one = config;
+    one.mappings = {m};
+    const auto plan = make_plan(one, host);
+    if (plan) {
+      rest.mappings.push_back(m);
+      continue;
+    }
+    f.held.insert(m.name);
+    f.why.insert(f.why.end(), plan.errors().begin(), plan.errors().end());
+  }
+  auto plan = make_plan(rest, host);
+  if (!plan)
+    return plan.errors();
+  f.plan = std::move(*plan);
+  return f;
+}
+
+} // namespace doppel

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plan for as much of a configuration as the host can carry at present: a device may be gone for
+// a while, or a target without a route. Pure.
+#pragma once
+
+#include <set>
+#include <string>
+
+#include "userspace/plan/plan.h"
+
+namespace doppel {
+
+struct Feasible {
+  Plan plan;
+  std::set<std::string> held; // names of the mappings that are not in the plan
+  Errors why;
+};
+
+// Fails only for what concerns all mappings together.
+Result<Feasible> make_feasible(const Config &config, const HostView &host);
+
+} // namespace doppel

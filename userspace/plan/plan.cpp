@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/plan/plan.h"
+
+#include <algorithm>
+
+#include "doppel/names.h"
+#include "userspace/plan/plan_checks.h"
+
+namespace doppel {
+namespace {
+
+// A route without an MTU of its own has its device's; 1500 where neither is known (RFC 894).
+uint16_t path_mtu(const Route &route, const HostView &host) {
+  const DeviceView *d = find_device(host, route.device);
+  uint32_t mtu = route.mtu;
+  if (mtu == 0 && d != nullptr)
+    mtu = d->mtu;
+  return static_cast<uint16_t>(mtu == 0 ? 1500 : std::min(mtu, 65535U));
+}
+
+dp_config config_row(const Limits &l) {
+  dp_config c{};
+  c.port_first = l.port_first;
+  c.slots = static_cast<uint32_t>(l.port_last - l.port_first + 1);
+  c.flow_cap = l.flow_cap;
+  c.rto_min_ms = l.rto_min_ms;
+  c.rto_max_ms = l.rto_max_ms;
+  c.tries = l.tries;
+  c.syn_tries = l.syn_tries;
+  c.idle_s = l.idle_s;
+  c.backoff_ms = l.backoff_ms;
+  c.embryonic = l.embryonic;
+  return c;
+}
+
+dp_mapping mapping_row(const MappingConfig &m, const HostView &host) {
+  dp_mapping row{};
+  row.application = static_cast<__u8>(m.application);
+  row.flags =
+      static_cast<__u16>((m.join ? 0 : DP_MAP_JOIN_NEVER) | (m.any_host ? DP_MAP_ANY_HOST : 0) |
+                         (m.direction == DP_DIR_EGRESS ? DP_MAP_EGRESS : 0));
+  row.ports = static_cast<__u16>(m.port_last - m.port_first);
+  row.max_bps = m.max_bps;
+  for (const TargetConfig &t : m.targets) {
+    const Route &route = host.routes.at(t.address.text());
+    dp_target &target = row.target[row.n_targets++];
+    target.address = t.address.raw;
+    target.shadow_addr = route.source.raw;
+    target.oif = route.oif;
+    // A gateway may be one of several, another by policy, or gone tomorrow: the kernel knows.
+    if (route.plain && !route.gateway.is_v4())
+      target.nexthop = t.address.raw.w[3];
+    target.port = t.port;
+    target.mtu = path_mtu(route, host);
+  }
+  return row;
+}
+
+NamedMapping name_row(const MappingConfig &m) {
+  NamedMapping n;
+  n.name = m.name;
+  n.device = m.device;
+  n.direction = m.direction == DP_DIR_INGRESS ? "ingress" : "egress";
+  n.protocol = "tcp";
+  n.ports = ports_text({m.port_first, m.port_last});
+  for (const TargetConfig &t : m.targets)
+    n.targets.push_back(endpoint_text(t.address, t.port));
+  return n;
+}
+
+void add_ports(const MappingConfig &m, uint16_t index, uint32_t ifindex,
+               std::vector<PortRow> &rows) {
+  for (unsigned port = m.port_first; port <= m.port_last; port++) {
+    PortRow row{};
+    row.key.ifindex = ifindex;
+    row.key.port = static_cast<__u16>(port);
+    row.key.proto = m.protocol;
+    row.key.direction = static_cast<__u8>(m.direction);
+    row.val.mapping = index;
+    row.val.offset = static_cast<__u16>(port - m.port_first);
+    rows.push_back(row);
+  }
+}
+
+void attach_once(std::vector<Attachment> &list, const Attachment &a) {
+  const bool there = std::any_of(list.begin(), list.end(), [&](const Attachment &b) {
+    return a.program == b.program && a.ifindex == b.ifindex && a.hook == b.hook;
+  });
+  if (!there)
+    list.push_back(a);
+}
+
+// All returns, then all captures: what a target answers must not be taken for a client's.
+std::vector<Attachment> attachments(const Config &config, const HostView &host) {
+  std::vector<Attachment> list;
+  for (const MappingConfig &m : config.mappings)
+    for (const TargetConfig &t : m.targets) {
+      const Route &route = host.routes.at(t.address.text());
+      attach_once(list, {DP_PROG_RETURN, route.device, route.oif, DP_DIR_INGRESS});
+    }
+  for (const MappingConfig &m : config.mappings) {
+    const char *program = m.direction == DP_DIR_INGRESS ? DP_PROG_INGRESS : DP_PROG_EGRESS;
+    attach_once(list, {program, m.device, find_device(host, m.device)->ifindex, m.direction});
+  }
+  return list;
+}
+
+} // namespace
+
+Result<Plan> make_plan(const Config &config, const HostView &host) {
+  Plan plan;
+  Errors errors = contradictions(config);
+  if (!errors.empty())
+    return errors;
+  check_devices(config, host, errors, plan.warnings);
+  check_targets(config, host, errors);
+  check_shadow_ports(config, host, errors);
+  check_attach_mode(config, host, errors);
+  if (!errors.empty())
+    return errors;
+
+  plan.config = config_row(config.limits);
+  plan.flows = config.limits.flows;
+  plan.chunks = static_cast<uint32_t>(config.limits.store_bytes / DP_CHUNK);
+  for (const MappingConfig &m : config.mappings) {
+    add_ports(m, static_cast<uint16_t>(plan.mappings.size()), find_device(host, m.device)->ifindex,
+              plan.ports);
+    plan.mappings.push_back(mapping_row(m, host));
+    plan.names.push_back(name_row(m));
+    plan.names.back().row = static_cast<uint32_t>(plan.names.size() - 1);
+  }
+  plan.attachments = attachments(config, host);
+  plan.tcx = config.attach_mode != AttachMode::clsact && host.has_tcx;
+  return plan;
+}
+
+} // namespace doppel

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// From configuration and a view of the host to what has to be done: which rows
+// go into which map, which program is attached where. Pure, so that it is tested without root.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "doppel/abi.h"
+#include "userspace/config/config.h"
+#include "userspace/util/error.h"
+#include "userspace/util/text.h"
+
+namespace doppel {
+
+struct Route {
+  uint32_t oif = 0;
+  std::string device;
+  Address source;     // what this host would use as its own address toward it
+  Address gateway;    // all zero: on link
+  bool plain = true;  // else an IPv6 gateway or an encapsulation, which the kernel alone can use
+  uint32_t mtu = 0;   // bytes of IP packet: route metric, else device
+  bool local = false; // the address is this host's own
+};
+
+struct DeviceView {
+  uint32_t ifindex = 0;
+  std::string name;
+  bool ethernet = false; // ARPHRD_ETHER or loopback
+  bool up = false;
+  uint32_t mtu = 0;
+  std::vector<Address> addresses;
+};
+
+// What plan() wants to know of the host, gathered by the rim (netlink.h) or made up by a test.
+struct HostView {
+  std::vector<DeviceView> devices;
+  std::map<std::string, Route> routes; // by text of the target's address; missing: no route
+  uint16_t local_port_first = 32768, local_port_last = 60999; // ip_local_port_range
+  std::vector<PortRange> local_reserved; // ip_local_reserved_ports: never chosen by this host
+  bool has_tcx = false;
+};
+
+struct PortRow {
+  dp_port_key key;
+  dp_port_val val;
+};
+struct NamedMapping {
+  std::string name, device, direction, protocol, ports;
+  std::vector<std::string> targets; // "192.168.2.184:11211", first port of the range
+  uint32_t row = 0;                 // index in the map `mappings`
+};
+
+// One program on one hook. Return comes before capture on the same hook.
+struct Attachment {
+  std::string program; // DP_PROG_*
+  std::string device;
+  uint32_t ifindex = 0;
+  dp_direction hook = DP_DIR_INGRESS;
+};
+
+struct Plan {
+  dp_config config{};  // link and cookie are filled in by attach
+  uint32_t flows = 0;  // max_entries of `flows`
+  uint32_t chunks = 0; // max_entries of `store`
+  std::vector<dp_mapping> mappings;
+  std::vector<NamedMapping> names; // same order
+  std::vector<PortRow> ports;
+  std::vector<Attachment> attachments; // without those on DP_LINK, which attach adds
+  bool tcx = false;
+  std::vector<std::string> warnings;
+};
+
+// Every reason at once why this host cannot do what the configuration wants; or what to do.
+// Exit::usage where the configuration is to blame, Exit::failure where the host is.
+Result<Plan> make_plan(const Config &config, const HostView &host);
+
+} // namespace doppel

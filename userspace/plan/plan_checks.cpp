@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/plan/plan_checks.h"
+
+#include <algorithm>
+#include <set>
+
+#include "doppel/names.h"
+
+namespace doppel {
+namespace {
+
+bool is_own_address(const HostView &host, const Address &a) {
+  return std::any_of(host.devices.begin(), host.devices.end(), [&](const DeviceView &d) {
+    return std::find(d.addresses.begin(), d.addresses.end(), a) != d.addresses.end();
+  });
+}
+
+// The target's ports that the mapping's range maps onto.
+PortRange target_ports(const MappingConfig &m, const TargetConfig &t) {
+  return {t.port, static_cast<uint16_t>(t.port + (m.port_last - m.port_first))};
+}
+
+bool overlap(PortRange a, PortRange b) { return a.first <= b.last && b.first <= a.last; }
+
+PortRange captured_ports(const MappingConfig &m) { return {m.port_first, m.port_last}; }
+
+void refuse_local(const Config &config, const MappingConfig &m, const TargetConfig &t,
+                  Errors &errors) {
+  for (const MappingConfig &other : config.mappings)
+    if (other.direction == DP_DIR_INGRESS && overlap(captured_ports(other), target_ports(m, t))) {
+      errors.push_back({t.where,
+                        "the target " + endpoint_text(t.address, t.port) +
+                            " is this host itself, at ports that mapping \"" + other.name +
+                            "\" captures",
+                        "every copy would be copied again; name another host", Exit::usage});
+      return;
+    }
+  errors.push_back({t.where, "the target " + t.address.text() + " is this host itself",
+                    "copies to this host are not supported: name another host", Exit::usage});
+}
+
+// Copies leave through the TC egress hook of the target's device. A mapping does not capture what
+// goes to its own targets, but it would capture another's copies.
+void refuse_chain(const Config &config, const MappingConfig &m, const TargetConfig &t,
+                  const Route &route, Errors &errors) {
+  for (const MappingConfig &other : config.mappings) {
+    const bool sees = other.direction == DP_DIR_EGRESS && other.device == route.device &&
+                      overlap(captured_ports(other), target_ports(m, t));
+    const bool own = std::any_of(other.targets.begin(), other.targets.end(),
+                                 [&](const TargetConfig &o) { return o.address == t.address; });
+    if (sees && !own)
+      errors.push_back(
+          {t.where,
+           "copies to " + endpoint_text(t.address, t.port) +
+               " would be captured again by mapping \"" + other.name + "\"",
+           "both use device " + route.device + " and the same port: give the target another port",
+           Exit::usage});
+  }
+}
+
+void check_target(const Config &config, const HostView &host, const MappingConfig &m,
+                  const TargetConfig &t, Errors &errors) {
+  const auto found = host.routes.find(t.address.text());
+  const bool local = found != host.routes.end() && found->second.local;
+  if (local || is_own_address(host, t.address)) {
+    refuse_local(config, m, t, errors);
+    return;
+  }
+  if (found == host.routes.end()) {
+    errors.push_back({t.where, "this host has no route to the target " + t.address.text(),
+                      "see `ip route get " + t.address.text() + "`", Exit::failure});
+    return;
+  }
+  const Route &route = found->second;
+  const DeviceView *via = find_device(host, route.device);
+  if (via != nullptr && !via->ethernet)
+    errors.push_back({t.where,
+                      "the route to the target " + t.address.text() + " leaves through device " +
+                          route.device + ", which has no Ethernet header",
+                      "only targets behind an Ethernet device can be reached", Exit::failure});
+  if (!route.source.is_v4())
+    errors.push_back({t.where,
+                      "this host has no address of its own toward the target " + t.address.text(),
+                      "give device " + route.device + " an IPv4 address", Exit::failure});
+  refuse_chain(config, m, t, route, errors);
+}
+
+bool is_reserved(const HostView &host, unsigned port) {
+  return std::any_of(host.local_reserved.begin(), host.local_reserved.end(),
+                     [&](PortRange r) { return r.first <= port && port <= r.last; });
+}
+
+bool host_may_take(const HostView &host, PortRange shadow) {
+  const unsigned first = std::max(shadow.first, host.local_port_first);
+  const unsigned last = std::min(shadow.last, host.local_port_last);
+  for (unsigned port = first; port <= last; port++)
+    if (!is_reserved(host, port))
+      return true;
+  return false;
+}
+
+} // namespace
+
+const DeviceView *find_device(const HostView &host, const std::string &name) {
+  const auto d = std::find_if(host.devices.begin(), host.devices.end(),
+                              [&](const DeviceView &v) { return v.name == name; });
+  return d == host.devices.end() ? nullptr : &*d;
+}
+
+void check_devices(const Config &config, const HostView &host, Errors &errors,
+                   std::vector<std::string> &warnings) {
+  std::set<std::string> down;
+  for (const MappingConfig &m : config.mappings) {
+    if (m.device == DP_LINK || m.device == DP_LINK_PEER) {
+      errors.push_back({m.where, "device " + m.device + " is doppel's own",
+                        "name the device that carries the clients' traffic", Exit::usage});
+      continue;
+    }
+    const DeviceView *d = find_device(host, m.device);
+    if (d == nullptr) {
+      std::vector<std::string> names;
+      for (const DeviceView &v : host.devices)
+        names.push_back(v.name);
+      const auto near = nearest(m.device, names);
+      errors.push_back({m.where, "there is no device " + in_quotes(m.device),
+                        near ? "did you mean \"" + *near + "\"?" : "`ip link` lists the devices",
+                        Exit::failure});
+    } else if (!d->ethernet) {
+      errors.push_back({m.where, "device " + m.device + " has no Ethernet header",
+                        "capture on the Ethernet device below it", Exit::failure});
+    } else if (!d->up && down.insert(m.device).second) {
+      warnings.push_back("device " + m.device + " is down: nothing is captured until it is up");
+    }
+  }
+}
+
+void check_targets(const Config &config, const HostView &host, Errors &errors) {
+  for (const MappingConfig &m : config.mappings)
+    for (const TargetConfig &t : m.targets)
+      check_target(config, host, m, t, errors);
+}
+
+void check_shadow_ports(const Config &config, const HostView &host, Errors &errors) {
+  const PortRange shadow{config.limits.port_first, config.limits.port_last};
+  const std::string where = config.source + ": shadow_ports", range = ports_text(shadow);
+  if (shadow.first < 1024 || shadow.first > shadow.last) {
+    errors.push_back({where, "the range " + range + " cannot be used",
+                      "give a range within 1024-65535", Exit::usage});
+    return;
+  }
+  if (host_may_take(host, shadow))
+    errors.push_back(
+        {where,
+         "the range " + range + " overlaps net.ipv4.ip_local_port_range (" +
+             std::to_string(host.local_port_first) + "-" + std::to_string(host.local_port_last) +
+             "): this host's own connections could take a shadow's port",
+         "set \"shadow_ports\" to a range outside of it, or keep this one free: sysctl -w "
+         "net.ipv4.ip_local_reserved_ports=" +
+             range,
+         Exit::failure});
+  for (const MappingConfig &m : config.mappings)
+    if (m.direction == DP_DIR_INGRESS && overlap(captured_ports(m), shadow))
+      errors.push_back(
+          {m.where,
+           "ports " + ports_text(captured_ports(m)) + " lie inside the shadow ports " + range,
+           "set \"shadow_ports\" to a range that holds no service of this host", Exit::usage});
+}
+
+void check_attach_mode(const Config &config, const HostView &host, Errors &errors) {
+  if (config.attach_mode == AttachMode::tcx && !host.has_tcx)
+    errors.push_back({"attach mode tcx", "this kernel has no TCX (it came with Linux 6.6)",
+                      "use --attach-mode clsact, or auto", Exit::failure});
+}
+
+} // namespace doppel

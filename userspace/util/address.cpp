@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/util/address.h"
+
+#include <arpa/inet.h>
+
+#include <cstring>
+
+namespace doppel {
+
+bool Address::is_v4() const { return raw.w[0] == 0 && raw.w[1] == 0 && raw.w[2] == htonl(0xffff); }
+
+std::string Address::text() const {
+  char buf[INET6_ADDRSTRLEN] = "";
+  if (is_v4())
+    inet_ntop(AF_INET, &raw.w[3], buf, sizeof buf);
+  else
+    inet_ntop(AF_INET6, raw.w, buf, sizeof buf);
+  return buf;
+}
+
+bool operator==(const Address &a, const Address &b) {
+  return std::memcmp(&a.raw, &b.raw, sizeof a.raw) == 0;
+}
+
+std::optional<Address> parse_address(const std::string &text) {
+  // inet_pton() stops at a NUL, so "10.0.0.1\0x" would pass.
+  if (text.find('\0') != std::string::npos)
+    return std::nullopt;
+  Address a;
+  if (inet_pton(AF_INET, text.c_str(), &a.raw.w[3]) == 1) {
+    a.raw.w[2] = htonl(0xffff);
+    return a;
+  }
+  if (inet_pton(AF_INET6, text.c_str(), a.raw.w) == 1)
+    return a;
+  return std::nullopt;
+}
+
+bool is_host_address(const Address &a) {
+  if (!a.is_v4()) {
+    const uint32_t first = ntohl(a.raw.w[0]);
+    return (a.raw.w[0] | a.raw.w[1] | a.raw.w[2] | a.raw.w[3]) != 0 && first >> 24 != 0xff;
+  }
+  const uint32_t v4 = ntohl(a.raw.w[3]);
+  return v4 >> 24 != 0 && v4 >> 28 < 0xe; // RFC 1122, 3.2.1.3; RFC 1112, 4
+}
+
+std::string endpoint_text(const Address &a, unsigned port) {
+  const std::string host = a.is_v4() ? a.text() : "[" + a.text() + "]";
+  return host + ":" + std::to_string(port);
+}
+
+} // namespace doppel

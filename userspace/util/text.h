@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Values that users write as text, and the words nearest to a misspelt one.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "userspace/util/error.h"
+
+namespace doppel {
+
+struct PortRange {
+  uint16_t first = 0, last = 0; // host order, inclusive
+};
+
+// Decimal digits only, up to `max`; nothing else, no sign, no blanks.
+std::optional<uint64_t> parse_number(std::string_view text, uint64_t max);
+
+// "11211" or "11211-11212", each 1..65535. Only Error.what and .hint are filled in.
+Result<PortRange> parse_ports(std::string_view text);
+
+// "11211" where both ends are the same, else "11211-11212".
+std::string ports_text(PortRange range);
+
+// "8080,9148-9150" as in net.ipv4.ip_local_reserved_ports; what is no port is passed over.
+std::vector<PortRange> parse_port_list(std::string_view text);
+
+// "65536", "64KiB", "64MiB", "1GiB" in bytes. Only Error.what and .hint are filled in.
+Result<uint64_t> parse_size(std::string_view text);
+
+// The candidate with the smallest edit distance (a swap of neighbours counts as one), if it is
+// close enough to be what was meant.
+std::optional<std::string> nearest(std::string_view word,
+                                   const std::vector<std::string> &candidates);
+
+// `a`, `b`, `c` as: "a", "b", "c"
+std::string quoted_list(const std::vector<std::string> &words);
+
+// For messages: control bytes as \xNN, at most 64 bytes, in double quotes.
+std::string in_quotes(std::string_view text);
+
+} // namespace doppel

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// What users see of a running data plane: text for people, JSON for programs. Pure.
+//
+// The names in the JSON are a contract: more may be added, none is renamed or left out. Byte and
+// packet numbers are exact there, and rounded down to human units in the text.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "userspace/kernel/rim.h"
+#include "userspace/util/error.h"
+#include "userspace/view/snapshot.h"
+
+namespace doppel {
+
+using Json = nlohmann::ordered_json; // keys in the order in which they are explained
+
+// Each reason, at the index that is its number.
+struct Reason {
+  unsigned number;
+  const char *name, *help;
+};
+extern const Reason lost_reasons[DP_LOST_N];
+extern const Reason excluded_reasons[DP_EXCLUDED_N];
+extern const Reason event_reasons[DP_EVENT_N];
+
+// Share of what should be delivered that is: delivered / (observed - excluded), in [0,1].
+// Nothing: there was nothing to deliver.
+std::optional<double> completeness(const dp_ledger &ledger);
+
+Json to_json(const Counters &counters);
+Json to_json(const std::vector<FlowRow> &flows); // {"flows": [...]}
+Json to_json(const StatusView &status);
+Json to_json(const std::vector<ProbeRow> &probe); // {"ok": ..., "features": [...]}
+Json to_json(const DetachReport &report);
+Json to_json(const std::vector<NamedMapping> &mappings);
+Json to_json(const Errors &errors); // {"errors": [{where, what, hint}]}
+
+std::string to_text(const Counters &counters);
+std::string to_text(const std::vector<FlowRow> &flows);
+std::string to_text(const StatusView &status);
+std::string to_text(const std::vector<ProbeRow> &probe);
+std::string to_text(const DetachReport &report);
+std::string to_text(const std::vector<NamedMapping> &mappings);
+std::string to_text(const Errors &errors); // "error: WHERE: WHAT" and "hint: ...", a line each
+
+// Attached and nothing missing.
+bool is_whole(const StatusView &status);
+// Nothing that is needed is absent.
+bool is_able(const std::vector<ProbeRow> &probe);
+
+// One line without line breaks, for a stream of documents; or indented. Invalid UTF-8 (a device
+// can be named so) is replaced, never thrown on.
+std::string dump(const Json &json, bool one_line = false);
+
+} // namespace doppel

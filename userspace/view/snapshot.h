@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a running data plane looks like, as plain data: read by the rim, shown by render.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "doppel/abi.h"
+#include "userspace/plan/plan.h"
+
+namespace doppel {
+
+// Sum of all per-CPU cells of one mapping and target; the identity holds to the byte.
+struct TargetCounters {
+  std::string target; // "192.168.2.184:11211"
+  dp_ledger sum{};
+};
+
+struct MappingCounters {
+  std::string name;
+  std::vector<TargetCounters> targets;
+};
+
+struct Counters {
+  std::vector<MappingCounters> mappings;
+  dp_ledger global{};                   // cell DP_LEDGER_GLOBAL
+  uint32_t ports_free = 0, ports = 0;   // shadow ports
+  uint32_t chunks_used = 0, chunks = 0; // store
+};
+
+struct FlowRow {
+  std::string mapping, client, server, target, shadow; // "ip:port"; shadow empty: none
+  std::string state;                                   // "WAITING" or the dp_state's RFC name
+  std::string reason;                                  // without a shadow: name of the exclusion
+  bool joined = false;
+  uint64_t observed = 0, delivered = 0;
+  uint32_t in_flight = 0, waiting_to_send = 0, window = 0, resent = 0, rto_ms = 0, srtt_us = 0;
+  uint64_t age_ms = 0, idle_ms = 0;
+};
+
+struct HookRow {
+  std::string device, hook; // "eth0", "ingress" or "egress"
+  std::string program;
+  std::string mechanism; // "tcx" or "clsact"
+  uint32_t prog_id = 0, link_id = 0;
+  uint32_t priority = 0, handle = 0; // clsact
+  uint32_t position = 0;             // 1 = runs first, among everything on this hook
+  bool ours = false;
+};
+
+struct StatusView {
+  bool attached = false;
+  std::string since; // local time, ISO 8601
+  std::string config_source;
+  uint32_t abi = DP_ABI;
+  std::vector<NamedMapping> mappings;
+  std::vector<HookRow> hooks;       // ours and the neighbours', in running order per hook
+  std::vector<std::string> missing; // what should be there and is not: a sentence each
+  std::vector<std::string> warnings;
+};
+
+struct ProbeRow {
+  std::string feature; // "tcx", "bpffs", "bpf_timer", ...
+  bool ok = false;
+  bool needed = true;
+  std::string detail; // what was found, or what to do
+};
+
+} // namespace doppel
