@@ -4,9 +4,9 @@
  * TC_ACT_UNSPEC to all. It reads the original and writes nothing of it; what a failure costs
  * is a copy, which is counted, and never the packet.
  */
-#include "birth.bpf.h"
-#include "checksum.bpf.h"
-#include "take.bpf.h"
+#include "flow/find.bpf.h"
+#include "packet/csum.bpf.h"
+#include "tcp/enqueue.bpf.h"
 
 /* One packet for one target. */
 static __always_inline void capture_target(struct __sk_buff *skb, const struct pkt *p,

@@ -4,8 +4,8 @@
  * rewritten freely; it leaves by route and neighbour (bpf_redirect_neigh, 5.10), so its source
  * MAC is always the sending device's. Anything else on doppel0 is dropped here.
  */
-#include "recovery.bpf.h"
-#include "segment.bpf.h"
+#include "tcp/recovery.bpf.h"
+#include "packet/build.bpf.h"
 
 /* Segments that one event may send: bounded work, and the ACK of any of them is the next event. */
 #define DP_BURST       16

@@ -8,7 +8,7 @@
  * DP_POKE_EXPIRE see there.
  * data_in: any Ethernet + IPv4 + TCP frame of 60 bytes. Returns 0, or 1 when nothing was done.
  */
-#include "order.bpf.h"
+#include "packet/txreq.bpf.h"
 
 SEC("tc")
 int doppel_poke(struct __sk_buff *skb)

@@ -6,9 +6,9 @@
  * Nobody reads the answers, so the highest byte seen is acknowledged, holes or not: an answer
  * that was lost on the way needs no repair.
  */
-#include "checksum.bpf.h"
-#include "recovery.bpf.h"
-#include "segment.bpf.h"
+#include "packet/csum.bpf.h"
+#include "tcp/recovery.bpf.h"
+#include "packet/build.bpf.h"
 
 #define DP_LINGER_NS                                                                               \
 	(60ull * 1000000000) /* FIN-WAIT-2 without a FIN: tcp_fin_timeout's default                \

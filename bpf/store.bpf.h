@@ -8,7 +8,7 @@
 #define DOPPEL_STORE_BPF_H
 
 #include "maps.bpf.h"
-#include "parse.bpf.h"
+#include "packet/parse.bpf.h"
 
 /* BIG TCP (kernel 5.19) may hand over up to 512 KB; what exceeds the pieces below is not taken.
  * Four pieces fill a chunk, at most.

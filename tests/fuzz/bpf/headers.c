@@ -3,7 +3,7 @@
  * parse.bpf.h and checksum.bpf.h on any bytes, against a reader that works on the frame itself and
  * takes the RFCs' tables one by one.
  */
-#include "checksum.bpf.h"
+#include "packet/csum.bpf.h"
 #include "check.h"
 
 struct told { /* by the options */

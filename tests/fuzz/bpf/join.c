@@ -3,7 +3,7 @@
  * join.bpf.h: which payload starts like a memcached command, against a table of doc/protocol.txt's
  * words; and that a join happens only where the stream goes on.
  */
-#include "join.bpf.h"
+#include "flow/join.bpf.h"
 #include "check.h"
 
 /* '*': any of _ a..z. '#': anything above a space. The payload is as if zeros followed it. */

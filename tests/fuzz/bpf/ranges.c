@@ -4,8 +4,8 @@
  * window of CELLS cells, each `unit` numbers wide, that begins anywhere in the sequence space. What
  * is taken is a bit per cell, and a position is a plain 64-bit number.
  */
-#include "take.bpf.h"
-#include "recovery.bpf.h"
+#include "tcp/enqueue.bpf.h"
+#include "tcp/recovery.bpf.h"
 #include "check.h"
 
 #define CELLS 240u

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copies a BPF source with its inline assembly turned into C, so that a host's compiler takes it.
 
-    translate.py OUTPUT_DIR FILE...
+    translate.py OUTPUT_DIR SOURCE_DIR FILE...
 
-Everything else stays byte for byte, and on its line. What the grammar below does not know is an
+A file keeps its place below SOURCE_DIR. Everything else stays byte for byte, and on its line. What the grammar below does not know is an
 error: nothing is silently left out.
 """
 
@@ -45,9 +45,10 @@ def statement(text, place):
 
 
 def main():
-    target, *files = sys.argv[1:]
-    os.makedirs(target, exist_ok=True)
+    target, root, *files = sys.argv[1:]
     for path in files:
+        output = os.path.join(target, os.path.relpath(path, root))
+        os.makedirs(os.path.dirname(output), exist_ok=True)
         with open(path, encoding="utf-8") as f:
             source = f.read()
 
@@ -55,7 +56,7 @@ def main():
             place = f"{path}:{source.count(chr(10), 0, m.start()) + 1}"
             return statement(m.group(1), place) or m.group(0)
 
-        with open(os.path.join(target, os.path.basename(path)), "w", encoding="utf-8") as f:
+        with open(output, "w", encoding="utf-8") as f:
             f.write(f'#line 1 "{path}"\n' + ASM.sub(replace, source))
 
 

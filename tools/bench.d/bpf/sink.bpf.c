@@ -7,7 +7,7 @@
  * It believes everything: what comes is taken as the next bytes, in order. Bytes that were lost on
  * the way would count as delivered. And it never waits, retransmits or shuts its window.
  */
-#include "parse.bpf.h"
+#include "packet/parse.bpf.h"
 
 #define SINK_ISN	1000000
 #define SINK_MSS	1460

@@ -3,8 +3,8 @@
 #ifndef DOPPEL_TAKE_BPF_H
 #define DOPPEL_TAKE_BPF_H
 
-#include "order.bpf.h"
-#include "shadow.bpf.h"
+#include "packet/txreq.bpf.h"
+#include "tcp/shadow.bpf.h"
 
 #define DP_HOLE_NS                                                                                 \
 	5000000000ull /* a hole this old will not be filled: the source had it otherwise */

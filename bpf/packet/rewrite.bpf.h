@@ -6,9 +6,9 @@
 #ifndef DOPPEL_REWRITE_BPF_H
 #define DOPPEL_REWRITE_BPF_H
 
-#include "order.bpf.h"
-#include "parse.bpf.h"
-#include "shadow.bpf.h"
+#include "packet/txreq.bpf.h"
+#include "packet/parse.bpf.h"
+#include "tcp/shadow.bpf.h"
 
 struct copy_headers {
 	struct dp_headers h;

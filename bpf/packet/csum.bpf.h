@@ -3,7 +3,7 @@
 #ifndef DOPPEL_CHECKSUM_BPF_H
 #define DOPPEL_CHECKSUM_BPF_H
 
-#include "parse.bpf.h"
+#include "packet/parse.bpf.h"
 
 struct sum {
 	struct __sk_buff *skb;

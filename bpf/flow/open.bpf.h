@@ -3,9 +3,9 @@
 #ifndef DOPPEL_FLOW_BPF_H
 #define DOPPEL_FLOW_BPF_H
 
-#include "order.bpf.h"
-#include "pace.bpf.h"
-#include "tick.bpf.h"
+#include "packet/txreq.bpf.h"
+#include "flow/limit.bpf.h"
+#include "tcp/timer.bpf.h"
 
 #define DP_PORT_TRIES 8
 

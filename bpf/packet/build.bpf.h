@@ -6,7 +6,7 @@
 #ifndef DOPPEL_SEGMENT_BPF_H
 #define DOPPEL_SEGMENT_BPF_H
 
-#include "rewrite.bpf.h"
+#include "packet/rewrite.bpf.h"
 
 #define SEG_MAX_PAYLOAD 1460u /* what one build carries at most, bytes */
 

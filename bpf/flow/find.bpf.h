@@ -6,9 +6,9 @@
 #ifndef DOPPEL_BIRTH_BPF_H
 #define DOPPEL_BIRTH_BPF_H
 
-#include "flow.bpf.h"
-#include "join.bpf.h"
-#include "leave.bpf.h"
+#include "flow/open.bpf.h"
+#include "flow/join.bpf.h"
+#include "flow/exclude.bpf.h"
 
 #define DP_JOIN_WSCALE 7 /* 8 MB, Linux' own choice for its default buffers */
 

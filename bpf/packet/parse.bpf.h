@@ -7,7 +7,7 @@
 #define DOPPEL_PARSE_BPF_H
 
 #include "maps.bpf.h"
-#include "seq.bpf.h"
+#include "tcp/seq.bpf.h"
 
 /* RFC 9293, 3.1: byte 13 of the TCP header. */
 #define TCP_FIN 0x01

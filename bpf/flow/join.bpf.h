@@ -12,7 +12,7 @@
 #define DOPPEL_JOIN_BPF_H
 
 #include "maps.bpf.h"
-#include "parse.bpf.h"
+#include "packet/parse.bpf.h"
 
 #define WORD4(a, b, c, d) ((__u32)(a) | (b) << 8 | (c) << 16 | (__u32)(d) << 24)
 

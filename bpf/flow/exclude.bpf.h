@@ -6,8 +6,8 @@
 #ifndef DOPPEL_LEAVE_BPF_H
 #define DOPPEL_LEAVE_BPF_H
 
-#include "order.bpf.h"
-#include "shadow.bpf.h"
+#include "packet/txreq.bpf.h"
+#include "tcp/shadow.bpf.h"
 
 /*
  * How many bytes of this segment, and of any hole before it, are new to a flow that is not

@@ -8,8 +8,8 @@
 
 #include "maps.bpf.h"
 #include "ledger.bpf.h"
-#include "pace.bpf.h"
-#include "parse.bpf.h"
+#include "flow/limit.bpf.h"
+#include "packet/parse.bpf.h"
 #include "store.bpf.h"
 
 #define NSEC_PER_MSEC	  1000000ull

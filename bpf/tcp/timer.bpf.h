@@ -3,7 +3,7 @@
 #ifndef DOPPEL_TICK_BPF_H
 #define DOPPEL_TICK_BPF_H
 
-#include "shadow.bpf.h"
+#include "tcp/shadow.bpf.h"
 
 /* One look at a shadow that was armed. True: there is still something to wait for. */
 static __always_inline bool shadow_timeout(__u32 slot)
