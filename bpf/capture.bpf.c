@@ -12,28 +12,28 @@
 static __always_inline void capture_target(struct __sk_buff *skb, const struct pkt *p,
 					   const struct dp_mapping *m, __u32 which)
 {
-	__s64 found = capture_find(skb, p, which);
+	__s64 found = flow_find(skb, p, which);
 	__u32 slot, gen;
 	int taken;
 
 	if (found == FIND_BIRTH || found == FIND_JOIN)
-		found = capture_birth(skb, p, which, found == FIND_JOIN);
+		found = flow_open(skb, p, which, found == FIND_JOIN);
 	if (found < 0)
 		return;
 	slot = found;
 	gen = found >> 32;
-	taken = capture_segment(skb, p, slot, gen);
+	taken = enqueue(skb, p, slot, gen);
 	if (taken == TAKEN)
 		return;
 	if (taken == TAKEN_FAR) {
 		/* Out of every window as well, it is not the stream's. */
-		if (!may_begin(skb, p, m))
+		if (!source_accepts(skb, p, m))
 			return;
 		taken = TAKEN_BREAK + DP_LOST_flow_cap;
 	}
 	if (taken != TAKEN_GONE)
-		leave_broken(skb, slot, gen, taken - TAKEN_BREAK);
-	leave_late(skb, p, which, DP_EXCLUDED_backoff);
+		flow_break_shadow(skb, slot, gen, taken - TAKEN_BREAK);
+	exclude_late(skb, p, which, DP_EXCLUDED_backoff);
 }
 
 static __always_inline bool port_wanted(__u32 port)

@@ -8,8 +8,8 @@
 #include "packet/build.bpf.h"
 
 /* Segments that one event may send: bounded work, and the ACK of any of them is the next event. */
-#define DP_BURST       16
-#define DP_LARGE_BURST 2
+#define TX_BURST       16
+#define TX_BURST_LARGE 2
 
 enum sent {
 	SENT_NEW = 0,
@@ -26,7 +26,7 @@ static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct seg
 
 	*kind = SENT_CONTROL;
 	g->len = 0;
-	if (!shadow_open(sh)) {
+	if (!shadow_is_open(sh)) {
 		if (!(sh->flags & DP_SH_RST_OWED))
 			return false;
 		sh->flags &= ~DP_SH_RST_OWED;
@@ -89,7 +89,7 @@ static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct seg
 	}
 	if (sh->flags & DP_SH_ACK_DUE) {
 		sh->flags &= ~DP_SH_ACK_DUE;
-		g->seq = shadow_ack_seq(sh);
+		g->seq = acceptable_seq(sh);
 		g->flags = TCP_ACK;
 		return true;
 	}
@@ -110,14 +110,14 @@ static long work_one(__u32 i, struct work *w)
 	struct dp_shadow *sh = w->sh;
 	struct segment g = {};
 	struct order o = {.kind = DP_ORDER_SEGMENT, .slot = w->slot, .gen = w->gen};
-	struct shadow_rest rest = {};
+	struct shadow_totals totals = {};
 	enum sent kind = SENT_CONTROL;
 	bool some;
 
 	bpf_spin_lock(&sh->lock);
 	some = sh->gen == w->gen && next_segment_locked(sh, &g, w->now, &kind);
 	if (some && (g.flags & TCP_RST))
-		shadow_end_locked(sh, &rest, true);
+		shadow_end_locked(sh, &totals, true);
 	bpf_spin_unlock(&sh->lock);
 	if (!some)
 		return 1;
@@ -133,8 +133,8 @@ static long work_one(__u32 i, struct work *w)
 		w->ledger->event[DP_EVENT_syn_retransmit]++;
 	else if (kind == SENT_NEW)
 		w->ledger->copied++;
-	if (rest.ended) /* after the RST: from here on the slot may be another flow's */
-		shadow_bury(w->slot, &rest, -1);
+	if (totals.ended) /* after the RST: from here on the slot may be another flow's */
+		shadow_finish(w->slot, &totals, -1);
 	return g.flags & TCP_RST ? 1 : 0;
 }
 
@@ -142,63 +142,63 @@ static __always_inline void do_work(struct __sk_buff *skb, struct dp_shadow *sh,
 {
 	struct work w = {.skb = skb, .sh = sh, .slot = slot, .gen = sh->gen};
 	/* Trimming makes it linear but does not shrink it, and every clone is charged for it. */
-	__u32 burst = skb->len > DP_LARGE ? DP_LARGE_BURST : DP_BURST;
-	bool arm;
+	__u32 burst = skb->len > TEMPLATE_LARGE ? TX_BURST_LARGE : TX_BURST;
+	bool watch;
 
 	w.ledger = ledger_cell(sh->key.mapping, sh->key.target);
 	w.now = bpf_ktime_get_coarse_ns();
-	/* One trim for all the segments that are cloned from this carrier. Where it fails, the
-	 * clock that do_poke() started must be watched all the same.
+	/* One trim for all the segments that are cloned from this template. Where it fails, the
+	 * clock that do_command() started must be watched all the same.
 	 */
-	if (skb->len <= DP_OPT_OFF || !bpf_skb_change_tail(skb, DP_OPT_OFF, 0))
+	if (skb->len <= OPT_OFF || !bpf_skb_change_tail(skb, OPT_OFF, 0))
 		bpf_loop(burst, work_one, &w, 0);
 	bpf_spin_lock(&sh->lock);
-	arm = shadow_open(sh) && shadow_arm_locked(sh);
+	watch = shadow_is_open(sh) && timer_wanted_locked(sh);
 	bpf_spin_unlock(&sh->lock);
-	if (arm)
-		shadow_arm(slot);
+	if (watch)
+		timer_watch(slot);
 }
 
-static __always_inline void do_poke(struct __sk_buff *skb, struct dp_shadow *sh, __u32 slot,
-				    __u32 op)
+static __always_inline void do_command(struct __sk_buff *skb, struct dp_shadow *sh, __u32 slot,
+				       __u32 op)
 {
 	__u32 lost = 0;
 	__u64 now = bpf_ktime_get_coarse_ns();
-	struct shadow_rest rest = {};
+	struct shadow_totals totals = {};
 
 	bpf_spin_lock(&sh->lock);
-	if ((op == DP_POKE_CLOSE || op == DP_POKE_EXPIRE) && shadow_open(sh)) {
-		/* A clock of its own, should this carrier be lost. */
+	if ((op == DP_CMD_CLOSE || op == DP_CMD_EXPIRE) && shadow_is_open(sh)) {
+		/* A clock of its own, should this template be lost. */
 		if (!sh->due_ns)
 			shadow_restart_rto_locked(sh, now);
 	}
-	if ((op == DP_POKE_CLOSE || op == DP_POKE_EXPIRE) && !shadow_fin_placed(sh)) {
+	if ((op == DP_CMD_CLOSE || op == DP_CMD_EXPIRE) && !shadow_fin_placed(sh)) {
 		/* What lies beyond a hole can never be sent. */
 		lost = shadow_pending_locked(sh);
 		shadow_forget_ooo_locked(sh);
 		lost -= shadow_pending_locked(sh);
 		sh->flags |= DP_SH_CLIENT_FIN;
 		sh->fin = sh->end;
-	} else if (op == DP_POKE_RESET) {
-		shadow_end_locked(sh, &rest, true);
+	} else if (op == DP_CMD_RESET) {
+		shadow_end_locked(sh, &totals, true);
 	}
 	bpf_spin_unlock(&sh->lock);
 	ledger_lose(ledger_cell(sh->key.mapping, sh->key.target),
-		    op == DP_POKE_EXPIRE ? DP_LOST_expired : DP_LOST_client_gap, lost);
-	if (rest.ended) {
-		struct order o = {.kind = DP_ORDER_SEGMENT, .slot = slot, .gen = rest.gen};
+		    op == DP_CMD_EXPIRE ? DP_LOST_expired : DP_LOST_client_gap, lost);
+	if (totals.ended) {
+		struct order o = {.kind = DP_ORDER_SEGMENT, .slot = slot, .gen = totals.gen};
 
 		o.a = sh->nxt;
 		o.b = (__u32)(TCP_RST | TCP_ACK) << 16;
 		order_clone(skb, &o, 0);
-		shadow_bury(slot, &rest, DP_LOST_detached);
+		shadow_finish(slot, &totals, DP_LOST_detached);
 		return;
 	}
 	do_work(skb, sh, slot);
 }
 
 /*
- * A flow that has been silent for so many seconds is forgotten; its key is in the carrier, behind
+ * A flow that has been silent for so many seconds is forgotten; its key is in the template, behind
  * the Ethernet header. Returns the slot of the shadow that is to close now, or DP_NO_SLOT.
  */
 static __noinline __u32 do_expire(struct __sk_buff *skb, __u32 seconds)
@@ -278,11 +278,11 @@ int doppel_deliver(struct __sk_buff *skb)
 		ledger_event(ledger_global(), DP_EVENT_foreign_on_doppel0);
 		return TC_ACT_SHOT;
 	}
-	if (kind == DP_ORDER_POKE && skb->cb[2] == DP_POKE_EXPIRE) {
+	if (kind == DP_ORDER_COMMAND && skb->cb[2] == DP_CMD_EXPIRE) {
 		slot = do_expire(skb, skb->cb[3]);
 		sh = shadow_at(slot);
 		if (sh)
-			do_poke(skb, sh, slot, DP_POKE_EXPIRE);
+			do_command(skb, sh, slot, DP_CMD_EXPIRE);
 		return TC_ACT_SHOT;
 	}
 	sh = shadow_at(slot);
@@ -298,9 +298,9 @@ int doppel_deliver(struct __sk_buff *skb)
 		g.flags = skb->cb[3] >> 16;
 		err = segment_build(skb, slot, &g);
 		break;
-	case DP_ORDER_POKE:
-		if (sh->oif) /* else its flow is just being entered: flow_open() */
-			do_poke(skb, sh, slot, skb->cb[2]);
+	case DP_ORDER_COMMAND:
+		if (sh->oif) /* else its flow is just being entered: flow_bind() */
+			do_command(skb, sh, slot, skb->cb[2]);
 		return TC_ACT_SHOT;
 	default:
 		do_work(skb, sh, slot);

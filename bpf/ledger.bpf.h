@@ -2,7 +2,7 @@
 /*
  * Counting. A transaction (ledger_open .. ledger_close) touches one per-CPU cell and keeps
  * the identity of dp_ledger in it. Callers run with bottom halves off: the TC hooks and the
- * timer do; the poke program does nothing but hand an order to doppel0, whose hook does.
+ * timer do; the command program only hands a request to doppel0, whose hook does.
  */
 #ifndef DOPPEL_LEDGER_BPF_H
 #define DOPPEL_LEDGER_BPF_H

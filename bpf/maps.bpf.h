@@ -7,11 +7,12 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
 #include "doppel/abi.h"
+#include "types.bpf.h"
 
-#ifdef DP_DEFINE_MAPS
-#define DP_MAP
+#ifdef DEFINE_MAPS
+#define MAP
 #else
-#define DP_MAP extern
+#define MAP extern
 #endif
 
 /*
@@ -19,18 +20,18 @@
  * (BTF-typed arguments, kernel 5.6). Its pointers are plain memory, so map values are looked up
  * again inside; array look-ups are inlined. Weak: several objects have it, the linker keeps one.
  */
-#define DP_GLOBAL __weak __noinline
+#define GLOBAL __weak __noinline
 
 /* Sizes marked 1 are set at load time, from the configuration. */
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, DP_PORT_WORDS);
 	__type(key, __u32);
 	__type(value, __u32); /* bits of dp_port_bit() */
 } ports SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__uint(map_flags, 1 /* BPF_F_NO_PREALLOC: a few rows, written by user space only */);
@@ -38,14 +39,14 @@ DP_MAP struct {
 	__type(value, struct dp_port_val);
 } port_map SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, DP_MAX_MAPPINGS);
 	__type(key, __u32);
 	__type(value, struct dp_mapping);
 } mappings SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
 	__type(key, struct dp_flow_key);
@@ -53,107 +54,107 @@ DP_MAP struct {
 } flows SEC(".maps");
 
 /* LRU: a SYN flood can only push out other half-open connections. */
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1);
 	__type(key, struct dp_flow_key);
-	__type(value, struct dp_syn);
+	__type(value, struct noted_syn);
 } syns SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct dp_shadow);
 } shadows SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
 	__uint(max_entries, 1);
 	__type(value, __u32);
 } free_slots SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
 	__type(key, struct dp_store_key);
 	__type(value, __u32); /* index into `chunks` */
 } store SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct dp_chunk);
 } chunks SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_STACK);
 	__uint(max_entries, 1);
 	__type(value, __u32);
 } free_chunks SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct dp_fresh);
 } fresh_chunks SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, DP_LEDGER_CELLS);
 	__type(key, __u32);
 	__type(value, struct dp_ledger);
 } ledger SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, DP_LEDGER_GLOBAL);
 	__type(key, __u32);
-	__type(value, struct dp_pace);
-} paces SEC(".maps");
+	__type(value, struct dp_limit);
+} limits SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
 	__uint(max_entries, 65536);
 	__type(value, __u32);
-} armed SEC(".maps");
+} timer_queue SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct dp_tick);
-} tick SEC(".maps");
+	__type(value, struct shadow_timer);
+} timer SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
 } events SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct dp_control);
 } control SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct dp_meta);
 } meta SEC(".maps");
 
-DP_MAP struct {
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct dp_scratch);
+	__type(value, struct scratch_space);
 } scratch SEC(".maps");
 
-#ifdef DP_DEFINE_MAPS
+#ifdef DEFINE_MAPS
 const volatile struct dp_config cfg = {};
 #else
 extern const volatile struct dp_config cfg;

@@ -10,19 +10,19 @@
 #include "tcp/recovery.bpf.h"
 #include "packet/build.bpf.h"
 
-#define DP_LINGER_NS                                                                               \
+#define LINGER_NS                                                                                  \
 	(60ull * 1000000000) /* FIN-WAIT-2 without a FIN: tcp_fin_timeout's default                \
 			      */
 
-#define DP_ACK_EVERY 8 /* answers; less than the ten segments of an initial window (RFC 6928) */
-#define DP_ACK_QUICK 32
+#define ACK_EVERY 8 /* answers; less than the ten segments of an initial window (RFC 6928) */
+#define ACK_QUICK 32
 
-#define DP_HALF_OPEN_TRIES 4 /* resets of what the target remembers, per shadow */
+#define HALF_OPEN_RESETS 4 /* resets of what the target remembers, per shadow */
 
 enum return_action {
 	RET_DROP = 0,
 	RET_ACK,       /* turn this packet around as an ACK */
-	RET_WORK,      /* there is something to send: deliver does it, with this as carrier */
+	RET_WORK,      /* there is something to send: deliver does it, with this as template */
 	RET_HALF_OPEN, /* reset what the target remembers, then SYN again */
 	RET_RST,       /* turn this packet around as a RST at its own ACK number */
 };
@@ -37,7 +37,7 @@ struct result {
 	__s32 why; /* enum dp_lost, -1: clean end, -2: no end */
 	__s32 event;
 	__u8 established;
-	struct shadow_rest rest;
+	struct shadow_totals totals;
 };
 
 /*
@@ -46,7 +46,7 @@ struct result {
  */
 static __always_inline bool acceptable(const struct dp_shadow *sh, const struct pkt *p)
 {
-	__u32 wnd = (__u32)DP_WINDOW << sh->rcv_wscale;
+	__u32 wnd = (__u32)RCV_WINDOW << sh->rcv_wscale;
 
 	return p->seq + p->payload - (sh->rcv_nxt - wnd) <= 2 * wnd + p->payload;
 }
@@ -62,7 +62,7 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 	if (p->ack != sh->isn + 1) {
 		/* RFC 9293, 3.10.7.3: an old connection of the target's on this port. */
 		r->event = DP_EVENT_unacceptable;
-		if (!(p->flags & TCP_RST) && sh->dupacks < DP_HALF_OPEN_TRIES) {
+		if (!(p->flags & TCP_RST) && sh->dupacks < HALF_OPEN_RESETS) {
 			sh->dupacks++;
 			r->act = RET_HALF_OPEN;
 			r->event = DP_EVENT_half_open_reset;
@@ -71,7 +71,7 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 	}
 	if (p->flags & TCP_RST) {
 		r->why = DP_LOST_target_refused;
-		shadow_end_locked(sh, &r->rest, false);
+		shadow_end_locked(sh, &r->totals, false);
 		return;
 	}
 	if (!(p->flags & TCP_SYN))
@@ -94,7 +94,7 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 	if (mss < 64)
 		mss = 64;
 	if (sh->flags & DP_SH_TS)
-		mss -= DP_TS_LEN;
+		mss -= TS_LEN;
 	sh->mss = mss;
 	sh->irs = p->seq;
 	sh->rcv_nxt = p->seq + 1;
@@ -118,13 +118,13 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p,
 				       const struct tcp_options *opt, __u64 now, struct result *r)
 {
-	__u32 before = shadow_una_byte(sh), wnd = (__u32)p->window << sh->snd_wscale;
+	__u32 before = snd_una_data(sh), wnd = (__u32)p->window << sh->snd_wscale;
 	bool news = false, dsack = false, moved = false;
 
 	if (seq_after(p->ack, sh->una)) {
 		sh->una = p->ack;
 		moved = true;
-		r->delivered = shadow_una_byte(sh) - before;
+		r->delivered = snd_una_data(sh) - before;
 		sh->delivered += r->delivered;
 		sh->breaks = 0;
 		if ((sh->flags & DP_SH_TIMED) && !seq_before(p->ack, sh->timed_seq)) {
@@ -133,10 +133,10 @@ static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p
 		}
 		recovery_ack_locked(sh);
 		/* Not under the hands of a capture that writes what came twice. */
-		if (!sh->writers) {
-			r->free_from = sh->floor;
-			r->free_to = shadow_una_byte(sh);
-			sh->floor = r->free_to;
+		if (!sh->refs) {
+			r->free_from = sh->store_start;
+			r->free_to = snd_una_data(sh);
+			sh->store_start = r->free_to;
 		}
 	}
 	if (opt->n_sack && (sh->flags & DP_SH_SACK)) {
@@ -179,7 +179,7 @@ static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p
 /*
  * Delayed acknowledgements (RFC 9293, 3.8.6.3) without a timer: while bytes of ours are on their
  * way, or wait for its window, the target has one more thing to say, and the ACK of this answer
- * goes with the one of that. Answered at once: a full segment, every DP_ACK_EVERY-th, and, as
+ * goes with the one of that. Answered at once: a full segment, every ACK_EVERY-th, and, as
  * Linux does (tcp_enter_quickack_mode), some more after one that came out of order, when the
  * target may have to open its congestion window anew.
  */
@@ -187,13 +187,13 @@ static __always_inline bool ack_may_wait_locked(struct dp_shadow *sh, const stru
 						__u32 expected)
 {
 	if (p->seq != expected) /* a tail loss probe (RFC 8985, 7) is no loss yet */
-		sh->quick = p->seq + p->payload == expected ? 1 : DP_ACK_QUICK;
+		sh->quick = p->seq + p->payload == expected ? 1 : ACK_QUICK;
 	if (sh->quick) {
 		sh->quick--;
 		return false;
 	}
 	return sh->una != sh->end && sh->state == DP_ESTABLISHED && p->payload < sh->mss &&
-	       (!p->payload || ++sh->unacked < DP_ACK_EVERY);
+	       (!p->payload || ++sh->unacked < ACK_EVERY);
 }
 
 static __always_inline void process_locked(struct dp_shadow *sh, const struct pkt *p,
@@ -202,7 +202,7 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 {
 	__u32 to = p->seq + p->payload, expected = sh->rcv_nxt;
 
-	if (sh->gen != r->gen || !shadow_open(sh))
+	if (sh->gen != r->gen || !shadow_is_open(sh))
 		return;
 	if (sh->state == DP_SYN_SENT) {
 		syn_sent_locked(sh, p, opt, now, r);
@@ -226,8 +226,8 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 		r->why = sh->state == DP_CLOSE_WAIT || sh->state == DP_LAST_ACK
 				 ? DP_LOST_target_closed
 				 : DP_LOST_target_reset;
-		shadow_end_locked(sh, &r->rest, false);
-		if (!r->rest.pending && (sh->flags & DP_SH_CLIENT_FIN))
+		shadow_end_locked(sh, &r->totals, false);
+		if (!r->totals.pending && (sh->flags & DP_SH_CLIENT_FIN))
 			r->why = -1; /* it was over on both sides */
 		return;
 	}
@@ -265,12 +265,12 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 	}
 	if (sh->state == DP_LAST_ACK && seq_after(sh->una, sh->fin)) {
 		r->why = -1;
-		shadow_end_locked(sh, &r->rest, false);
+		shadow_end_locked(sh, &r->totals, false);
 		r->act = sh->flags & DP_SH_ACK_DUE ? RET_ACK : RET_DROP;
 		return;
 	}
 	if (sh->state == DP_FIN_WAIT && seq_after(sh->una, sh->fin)) {
-		sh->due_ns = now + DP_LINGER_NS;
+		sh->due_ns = now + LINGER_NS;
 		sh->tries = 255;
 	}
 	if (recovery_pending_locked(sh) || shadow_may_send(sh) || (sh->flags & DP_SH_DUE))
@@ -286,7 +286,7 @@ static __noinline int answer(struct __sk_buff *skb, struct dp_shadow *sh, __u32 
 {
 	struct dp_ledger *l = ledger_cell(sh->key.mapping, sh->key.target);
 	struct order o = {.kind = DP_ORDER_WORK, .slot = slot, .gen = sh->gen};
-	struct segment g = {.seq = shadow_ack_seq(sh), .flags = TCP_ACK, .turn = 1};
+	struct segment g = {.seq = acceptable_seq(sh), .flags = TCP_ACK, .turn = 1};
 
 	switch (act) {
 	case RET_WORK:
@@ -322,14 +322,14 @@ static __noinline int answer(struct __sk_buff *skb, struct dp_shadow *sh, __u32 
 }
 
 /* Everything but the answer; returns enum return_action. */
-DP_GLOBAL int return_process(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen)
+GLOBAL int return_process(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen)
 {
 	struct result r = {.why = -2, .event = -1, .gen = gen};
 	struct tcp_options opt = {};
 	struct dp_shadow *sh = shadow_at(slot);
 	struct dp_ledger *l;
 	__u64 now;
-	bool arm;
+	bool watch;
 
 	if (!p || !sh)
 		return RET_DROP;
@@ -359,20 +359,20 @@ DP_GLOBAL int return_process(struct __sk_buff *skb, struct pkt *p, __u32 slot, _
 
 	bpf_spin_lock(&sh->lock);
 	process_locked(sh, p, &opt, now, &r);
-	arm = shadow_open(sh) && shadow_arm_locked(sh);
+	watch = shadow_is_open(sh) && timer_wanted_locked(sh);
 	bpf_spin_unlock(&sh->lock);
-	if (arm)
-		shadow_arm(slot);
+	if (watch)
+		timer_watch(slot);
 
 	ledger_deliver(l, r.delivered);
 	if (r.established)
-		pace_embryonic(sh->key.mapping, sh->key.target, -1);
+		limit_half_open(sh->key.mapping, sh->key.target, -1);
 	if (r.event >= 0 && r.event < DP_EVENT_N)
 		l->event[r.event]++;
 	if (r.free_to != r.free_from)
 		l->chunks -= store_free(slot, r.gen, r.free_from, r.free_to);
-	if (r.rest.ended)
-		shadow_bury(slot, &r.rest, r.why);
+	if (r.totals.ended)
+		shadow_finish(slot, &r.totals, r.why);
 	return r.act;
 }
 

@@ -48,14 +48,14 @@ static __always_inline __s64 chunk_alloc(void)
 
 /*
  * Where the bytes from w->seq on go. A stream grows at its end, so the chunk that was written last
- * is nearly always the one: dp_shadow.tail spares the look-up. It is not freed behind our back,
- * since writers write at `end` or beyond, and what is freed lies below una.
+ * is nearly always the one: dp_shadow.last_chunk spares the look-up. It is not freed behind our
+ * back, since refs write at `end` or beyond, and what is freed lies below una.
  */
 static __always_inline struct dp_chunk *store_chunk(struct store_write *w)
 {
 	struct dp_store_key key = {};
 	__u32 index, *known;
-	volatile __u64 *last = &w->sh->tail; /* index and chunk belong together: one access */
+	volatile __u64 *last = &w->sh->last_chunk; /* index and chunk belong together: one access */
 	__u64 tail = *last;
 	__s64 got;
 

@@ -17,8 +17,8 @@
  *
  * `base`: where the flow stands if this is the first such segment of it (known = true).
  */
-static __always_inline __u32 excluded_take(const struct pkt *p, struct dp_flow *flow, __u32 base,
-					   bool known)
+static __always_inline __u32 exclude_new_bytes(const struct pkt *p, struct dp_flow *flow,
+					       __u32 base, bool known)
 {
 	__u32 to = p->seq + p->payload, n = p->payload, gap;
 
@@ -39,7 +39,7 @@ static __always_inline __u32 excluded_take(const struct pkt *p, struct dp_flow *
 		flow->ack = p->ack;
 		flow->push = !!(p->flags & TCP_PSH);
 		flow->seen = 1;
-		flow->evidence = 1;
+		flow->ack_valid = 1;
 	}
 	bpf_spin_unlock(&flow->lock);
 	return n;
@@ -61,10 +61,10 @@ static __always_inline void flow_key(struct dp_flow_key *key, const struct pkt *
 }
 
 /* A segment of a flow without a shadow. */
-static __always_inline void leave_excluded(const struct pkt *p, const struct dp_flow_key *key,
-					   struct dp_ledger *l, struct dp_flow *flow)
+static __always_inline void exclude_segment(const struct pkt *p, const struct dp_flow_key *key,
+					    struct dp_ledger *l, struct dp_flow *flow)
 {
-	ledger_exclude(l, flow->excluded, excluded_take(p, flow, 0, false));
+	ledger_exclude(l, flow->excluded, exclude_new_bytes(p, flow, 0, false));
 	flow->seen_ns = bpf_ktime_get_coarse_ns();
 	if ((p->flags & (TCP_FIN | TCP_RST)) && flow_claim(flow, DP_NO_SLOT, 0, DP_SLOT_GONE)) {
 		bpf_map_delete_elem(&flows, key);
@@ -76,7 +76,7 @@ static __always_inline void leave_excluded(const struct pkt *p, const struct dp_
  * A segment that its flow's shadow cannot take any more: it has just ended, or (paused) takes
  * nothing. The flow may be bound to it still, or wait already.
  */
-DP_GLOBAL int leave_late(struct __sk_buff *skb, const struct pkt *p, __u32 which, __u32 why)
+GLOBAL int exclude_late(struct __sk_buff *skb, const struct pkt *p, __u32 which, __u32 why)
 {
 	struct dp_flow_key key = {};
 	struct dp_shadow *sh;
@@ -92,21 +92,21 @@ DP_GLOBAL int leave_late(struct __sk_buff *skb, const struct pkt *p, __u32 which
 	if (!flow || !l)
 		return 0;
 	if (flow->slot == DP_NO_SLOT) {
-		leave_excluded(p, &key, l, flow);
+		exclude_segment(p, &key, l, flow);
 		return 0;
 	}
 	sh = shadow_at(flow->slot);
 	if (!sh || sh->gen != flow->gen)
 		return 0;
 	bpf_spin_lock(&sh->lock);
-	base = shadow_open(sh) ? shadow_top_locked(sh) : sh->top;
+	base = shadow_is_open(sh) ? shadow_captured_end_locked(sh) : sh->captured_end;
 	bpf_spin_unlock(&sh->lock);
-	ledger_exclude(l, why, excluded_take(p, flow, base, true));
+	ledger_exclude(l, why, exclude_new_bytes(p, flow, base, true));
 	return 0;
 }
 
 /* The shadow ends, and the target is told. */
-DP_GLOBAL int leave_broken(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 why)
+GLOBAL int flow_break_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 why)
 {
 	struct order o = {.kind = DP_ORDER_SEGMENT, .slot = slot, .gen = gen};
 	struct dp_shadow *sh = shadow_at(slot);
@@ -127,12 +127,13 @@ DP_GLOBAL int leave_broken(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 w
  * The shadow's flow leaves it: what it has taken is still delivered, then it closes by itself.
  * What lies beyond a hole is lost, as `why`; what is missing in between was taken by the source
  * all the same, and is excluded as `missing`, unless that is DP_EXCLUDED_N. 1: done; the caller
- * rebinds the flow, from sh->top on, and then calls leave_work().
+ * rebinds the flow, from sh->captured_end on, and then calls flow_send_rest().
  */
-DP_GLOBAL int leave_drain(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 why, __u32 missing)
+GLOBAL int flow_detach_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 why,
+			      __u32 missing)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
-	bool arm;
+	bool watch;
 	struct dp_shadow *sh = shadow_at(slot);
 	struct dp_ledger *l;
 	__u32 lost, holes;
@@ -140,13 +141,13 @@ DP_GLOBAL int leave_drain(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 wh
 	if (!sh)
 		return 0;
 	bpf_spin_lock(&sh->lock);
-	if (sh->gen != gen || !shadow_open(sh)) {
+	if (sh->gen != gen || !shadow_is_open(sh)) {
 		bpf_spin_unlock(&sh->lock);
 		return 0;
 	}
 	lost = shadow_pending_locked(sh);
-	sh->top = shadow_top_locked(sh);
-	holes = sh->top - shadow_una_byte(sh) - lost;
+	sh->captured_end = shadow_captured_end_locked(sh);
+	holes = sh->captured_end - snd_una_data(sh) - lost;
 	shadow_forget_ooo_locked(sh);
 	lost -= shadow_pending_locked(sh);
 	if (!shadow_fin_placed(sh)) {
@@ -155,10 +156,10 @@ DP_GLOBAL int leave_drain(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 wh
 	}
 	if (!sh->due_ns)
 		shadow_restart_rto_locked(sh, now);
-	arm = shadow_arm_locked(sh);
+	watch = timer_wanted_locked(sh);
 	bpf_spin_unlock(&sh->lock);
-	if (arm)
-		shadow_arm(slot);
+	if (watch)
+		timer_watch(slot);
 	l = ledger_cell(sh->key.mapping, sh->key.target);
 	ledger_lose(l, why, lost);
 	if (missing < DP_EXCLUDED_N)
@@ -166,9 +167,9 @@ DP_GLOBAL int leave_drain(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 wh
 	return 1;
 }
 
-/* What leave_drain() left to send, once the flow is not bound to the slot any more. */
-static __always_inline void leave_work(struct __sk_buff *skb, __u32 slot, __u32 gen,
-				       struct dp_ledger *l)
+/* What flow_detach_shadow() left to send, once the flow is not bound to the slot any more. */
+static __always_inline void flow_send_rest(struct __sk_buff *skb, __u32 slot, __u32 gen,
+					   struct dp_ledger *l)
 {
 	struct order o = {.kind = DP_ORDER_WORK, .slot = slot, .gen = gen};
 
@@ -177,7 +178,7 @@ static __always_inline void leave_work(struct __sk_buff *skb, __u32 slot, __u32 
 }
 
 /* Over the ceiling: the whole flow leaves. It may join again when the pause is over. */
-DP_GLOBAL int leave_shed(struct __sk_buff *skb, const struct pkt *p, __u32 which)
+GLOBAL int flow_shed(struct __sk_buff *skb, const struct pkt *p, __u32 which)
 {
 	struct dp_flow_key key = {};
 	struct dp_shadow *sh;
@@ -200,23 +201,23 @@ DP_GLOBAL int leave_shed(struct __sk_buff *skb, const struct pkt *p, __u32 which
 		return 0;
 	ack = sh->ack_last;
 	push = sh->flags & DP_SH_PUSH;
-	if (!leave_drain(skb, slot, gen, DP_LOST_client_gap, DP_EXCLUDED_shed))
+	if (!flow_detach_shadow(skb, slot, gen, DP_LOST_client_gap, DP_EXCLUDED_shed))
 		return 0;
 	/* The shadow may have ended on another CPU since, and its flow with it. */
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (flow && flow->slot == slot && flow->gen == gen) {
 		flow->excluded = DP_EXCLUDED_shed;
-		flow->next = sh->top;
+		flow->next = sh->captured_end;
 		flow->ack = ack;
 		flow->seen = 1;
-		flow->evidence = 1;
+		flow->ack_valid = 1;
 		flow->push = push;
-		flow->turns = 0;
+		flow->answered_turns = 0;
 		flow_pause(flow, bpf_ktime_get_coarse_ns(), bpf_get_prandom_u32(), 1000, 1);
 		if (flow_claim(flow, slot, gen, DP_NO_SLOT))
 			l->waiting++;
 	}
-	leave_work(skb, slot, gen, l);
+	flow_send_rest(skb, slot, gen, l);
 	return 0;
 }
 

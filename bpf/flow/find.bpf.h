@@ -10,13 +10,13 @@
 #include "flow/join.bpf.h"
 #include "flow/exclude.bpf.h"
 
-#define DP_JOIN_WSCALE 7 /* 8 MB, Linux' own choice for its default buffers */
+#define JOIN_WSCALE 7 /* 8 MB, Linux' own choice for its default buffers */
 
 static __noinline int note_syn(struct __sk_buff *skb, const struct pkt *p,
 			       const struct dp_flow_key *key)
 {
 	struct tcp_options opt;
-	struct dp_syn syn = {};
+	struct noted_syn syn = {};
 
 	parse_options(skb, p, &opt);
 	syn.isn = p->seq;
@@ -36,8 +36,8 @@ static __noinline int note_syn(struct __sk_buff *skb, const struct pkt *p,
  * first time: TC comes before tcp_event_new_data_sent(). What is forwarded or seen on a mirror
  * port has no socket here, and needs no proof.
  */
-static __always_inline bool may_begin(struct __sk_buff *skb, const struct pkt *p,
-				      const struct dp_mapping *m)
+static __always_inline bool source_accepts(struct __sk_buff *skb, const struct pkt *p,
+					   const struct dp_mapping *m)
 {
 	struct bpf_tcp_sock *tp;
 	struct bpf_sock *sk;
@@ -45,7 +45,7 @@ static __always_inline bool may_begin(struct __sk_buff *skb, const struct pkt *p
 	if (m->flags & DP_MAP_ANY_HOST)
 		return true;
 	if (!(m->flags & DP_MAP_EGRESS))
-		return socket_takes(skb, p);
+		return socket_expects(skb, p);
 	sk = skb->sk;
 	if (!sk || !p->payload)
 		return true;
@@ -59,7 +59,7 @@ static __always_inline bool new_incarnation(const struct pkt *p, const struct dp
 					    const struct dp_flow *flow)
 {
 	struct dp_shadow *sh = NULL;
-	struct dp_syn *syn;
+	struct noted_syn *syn;
 
 	if (flow->slot == DP_NO_SLOT) {
 		if (flow->seen && p->seq == flow->next)
@@ -79,7 +79,7 @@ static __always_inline bool new_incarnation(const struct pkt *p, const struct dp
 	return !sh || syn->isn != sh->isn;
 }
 
-/* What capture_find and capture_birth return: slot | gen << 32, or one of these. */
+/* What flow_find and flow_open return: slot | gen << 32, or one of these. */
 #define FIND_DONE  (-1ll)
 #define FIND_BIRTH (-2ll)
 #define FIND_JOIN  (-3ll) /* it is known, and may join here */
@@ -105,7 +105,7 @@ static __always_inline bool flow_may_retry(const struct dp_flow *flow)
 }
 
 /* The flow of the packet. Done: it has no shadow and is accounted for. */
-DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 which)
+GLOBAL long flow_find(struct __sk_buff *skb, const struct pkt *p, __u32 which)
 {
 	__u32 t = which & 0xff, idx = (which >> 8) & 0xff;
 	struct dp_flow_key key = {};
@@ -138,10 +138,10 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 		flow = NULL;
 	}
 	if (flow && is_paused()) {
-		leave_late(skb, p, which, DP_EXCLUDED_paused);
+		exclude_late(skb, p, which, DP_EXCLUDED_paused);
 		return FIND_DONE;
 	}
-	if (flow && new_incarnation(p, &key, flow) && may_begin(skb, p, m)) {
+	if (flow && new_incarnation(p, &key, flow) && source_accepts(skb, p, m)) {
 		/* The former connection drains on its own; its flow's place is the new one's. */
 		__u32 slot = flow->slot, gen = flow->gen;
 
@@ -151,8 +151,8 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 				l->waiting--;
 		}
 		if (slot != DP_NO_SLOT &&
-		    leave_drain(skb, slot, gen, DP_LOST_superseded, DP_EXCLUDED_N))
-			leave_work(skb, slot, gen, l);
+		    flow_detach_shadow(skb, slot, gen, DP_LOST_superseded, DP_EXCLUDED_N))
+			flow_send_rest(skb, slot, gen, l);
 		flow = NULL;
 	}
 	if (!flow) {
@@ -166,23 +166,24 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 	}
 	if (flow->slot == DP_NO_SLOT) {
 		/* A stranger must not move where the flow stands. */
-		if (p->payload && flow->seen && p->seq != flow->next && !may_begin(skb, p, m)) {
+		if (p->payload && flow->seen && p->seq != flow->next &&
+		    !source_accepts(skb, p, m)) {
 			ledger_event(l, DP_EVENT_no_socket);
 			return FIND_DONE;
 		}
 		if (flow->excluded != DP_EXCLUDED_tcp_auth && !(m->flags & DP_MAP_JOIN_NEVER) &&
-		    p->ttl > 1 && join_boundary(skb, p, flow, m->application, pace_of(idx, t)) &&
+		    p->ttl > 1 && join_boundary(skb, p, flow, m->application, limit_of(idx, t)) &&
 		    flow_may_retry(flow))
 			return FIND_JOIN;
-		leave_excluded(p, &key, l, flow);
+		exclude_segment(p, &key, l, flow);
 		return FIND_DONE;
 	}
 	if (m->max_bps && p->payload) {
-		struct dp_pace *pace = pace_of(idx, t);
+		struct dp_limit *limit = limit_of(idx, t);
 
-		if (pace && pace_over(m, pace, bpf_ktime_get_coarse_ns(), p->payload)) {
-			leave_shed(skb, p, which);
-			leave_late(skb, p, which, DP_EXCLUDED_shed);
+		if (limit && limit_exceeded(m, limit, bpf_ktime_get_coarse_ns(), p->payload)) {
+			flow_shed(skb, p, which);
+			exclude_late(skb, p, which, DP_EXCLUDED_shed);
 			return FIND_DONE;
 		}
 	}
@@ -192,20 +193,20 @@ DP_GLOBAL long capture_find(struct __sk_buff *skb, const struct pkt *p, __u32 wh
 /* Slot and shadow for the flow, and a SYN on its way. Slot, or -1 - enum dp_excluded, or
  * -1 - OPEN_RACE.
  */
-static __always_inline int shadow_birth(struct __sk_buff *skb, const struct dp_flow_key *key,
-					struct flow_birth *b, struct dp_ledger *l)
+static __always_inline int flow_open_shadow(struct __sk_buff *skb, const struct dp_flow_key *key,
+					    struct flow_start *b, struct dp_ledger *l)
 {
 	struct order o = {.kind = DP_ORDER_SEGMENT, .a = b->isn, .b = TCP_SYN << 16};
 	struct dp_shadow *sh;
 	int slot, why;
 
-	if (!pace_may_open(key->mapping, key->target))
+	if (!limit_may_open(key->mapping, key->target))
 		return -1 - DP_EXCLUDED_embryonic;
 	slot = claim_port(skb, key->mapping * DP_MAX_TARGETS + key->target, b->target_port);
 	if (slot < 0)
 		return -1 - DP_EXCLUDED_ports_exhausted;
 	b->slot = slot;
-	why = flow_open(skb, key, b);
+	why = flow_bind(skb, key, b);
 	if (why)
 		return why == OPEN_RACE ? -1 - OPEN_RACE : -why;
 	sh = shadow_at(slot);
@@ -222,12 +223,12 @@ static __always_inline int shadow_birth(struct __sk_buff *skb, const struct dp_f
  * The first segment after a SYN with text: it begins behind what the source has taken of that,
  * which no shadow will get.
  */
-DP_GLOBAL int birth_syn_text(struct __sk_buff *skb, const struct pkt *p, __u32 which)
+GLOBAL int exclude_syn_data(struct __sk_buff *skb, const struct pkt *p, __u32 which)
 {
 	__u32 idx = (which >> 8) & 0xff, n;
 	struct dp_flow_key key = {};
 	struct dp_mapping *m;
-	struct dp_syn *syn;
+	struct noted_syn *syn;
 
 	m = bpf_map_lookup_elem(&mappings, &idx);
 	if (!p || !m)
@@ -237,7 +238,7 @@ DP_GLOBAL int birth_syn_text(struct __sk_buff *skb, const struct pkt *p, __u32 w
 	if (!syn)
 		return 0;
 	n = p->seq - (syn->isn + 1);
-	if (n && n <= 0xffff && may_begin(skb, p, m))
+	if (n && n <= 0xffff && source_accepts(skb, p, m))
 		ledger_exclude(ledger_cell(idx, key.target), DP_EXCLUDED_not_joined, n);
 	if (n || p->payload)
 		bpf_map_delete_elem(&syns, &key);
@@ -245,12 +246,12 @@ DP_GLOBAL int birth_syn_text(struct __sk_buff *skb, const struct pkt *p, __u32 w
 }
 
 /* A flow that has no shadow, for now or for good: it is remembered, with the reason. */
-DP_GLOBAL long birth_wait(struct __sk_buff *skb, const struct pkt *p, __u32 which, __u32 why)
+GLOBAL long flow_wait(struct __sk_buff *skb, const struct pkt *p, __u32 which, __u32 why)
 {
 	struct dp_flow flow = {.slot = DP_NO_SLOT, .excluded = why};
 	struct dp_flow_key key = {};
 	struct dp_ledger *l;
-	struct dp_syn *syn;
+	struct noted_syn *syn;
 	struct dp_flow *f;
 
 	if (!p)
@@ -281,21 +282,21 @@ DP_GLOBAL long birth_wait(struct __sk_buff *skb, const struct pkt *p, __u32 whic
 		}
 		bpf_spin_unlock(&f->lock);
 	}
-	leave_excluded(p, &key, l, f);
+	exclude_segment(p, &key, l, f);
 	bpf_map_delete_elem(&syns, &key); /* its first bytes are gone: it may only join */
 	return FIND_DONE;
 }
 
 /* A flow that is not known yet, starts anew, or may join. */
-DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 which, bool join)
+GLOBAL long flow_open(struct __sk_buff *skb, const struct pkt *p, __u32 which, bool join)
 {
 	__u32 t = which & 0xff, idx = (which >> 8) & 0xff, excluded = DP_EXCLUDED_not_joined;
 	struct dp_flow_key key = {};
-	struct flow_birth b = {};
+	struct flow_start b = {};
 	struct dp_mapping *m;
 	struct dp_ledger *l;
 	struct dp_flow *f;
-	struct dp_syn *syn;
+	struct noted_syn *syn;
 	bool open = false;
 	int slot;
 
@@ -324,25 +325,25 @@ DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 w
 		open = true;
 	} else if (m->flags & DP_MAP_JOIN_NEVER) {
 		excluded = DP_EXCLUDED_join_never;
-	} else if (f ? join : join_at_once(skb, p, m->application, pace_of(idx, t))) {
+	} else if (f ? join : join_at_once(skb, p, m->application, limit_of(idx, t))) {
 		/* Design, 4.9: a SYN of our own, right before the request. */
 		b.isn = p->seq - 1;
 		b.tsval = p->tsval;
 		b.flags = DP_SH_JOINED | DP_SH_SACK | DP_SH_WSCALE | (p->has_ts ? DP_SH_TS : 0);
-		b.wscale = DP_JOIN_WSCALE;
+		b.wscale = JOIN_WSCALE;
 		b.breaks = f ? f->breaks : 0;
 		open = true;
 	}
 	if (syn && syn->data)
-		birth_syn_text(skb, p, which);
+		exclude_syn_data(skb, p, which);
 	/* What the source does not take is not part of any stream, and is not observed. */
-	if ((open || (!f && p->payload)) && !may_begin(skb, p, m)) {
+	if ((open || (!f && p->payload)) && !source_accepts(skb, p, m)) {
 		if (p->payload)
 			ledger_event(l, DP_EVENT_no_socket);
 		return FIND_DONE;
 	}
 	if (open) {
-		slot = shadow_birth(skb, &key, &b, l);
+		slot = flow_open_shadow(skb, &key, &b, l);
 		if (slot >= 0 && !(b.flags & DP_SH_JOINED))
 			bpf_map_delete_elem(&syns, &key);
 		f = bpf_map_lookup_elem(&flows, &key);
@@ -354,7 +355,7 @@ DP_GLOBAL long capture_birth(struct __sk_buff *skb, const struct pkt *p, __u32 w
 				f->excluded = excluded;
 		}
 	}
-	return p->payload ? birth_wait(skb, p, which, excluded) : FIND_DONE;
+	return p->payload ? flow_wait(skb, p, which, excluded) : FIND_DONE;
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Joining in mid-stream: where does a request begin? Only at the first byte of a segment that
- * continues what was seen, and only on evidence (design, 4.9). Where in doubt, the flow waits.
+ * continues what was seen, and only on ack_valid (design, 4.9). Where in doubt, the flow waits.
  *
  *   answered  The client's last write was over (PSH), and since then it acknowledged bytes of an
  *             answer. PSH is what keeps an upload apart whose sender still gets answers to
@@ -88,60 +88,60 @@ static __always_inline bool starts_like_command(struct __sk_buff *skb, const str
 }
 
 static __always_inline bool command_seen(struct __sk_buff *skb, const struct pkt *p,
-					 struct dp_pace *pace)
+					 struct dp_limit *limit)
 {
 	bool command = starts_like_command(skb, p);
 
-	if (command && !pace->commands)
-		pace->commands = 1;
+	if (command && !limit->commands)
+		limit->commands = 1;
 	return command;
 }
 
 /* The same as below, for a flow of which this is the first segment that was seen. */
 static __always_inline bool join_at_once(struct __sk_buff *skb, const struct pkt *p,
-					 __u8 application, struct dp_pace *pace)
+					 __u8 application, struct dp_limit *limit)
 {
-	return p->payload && !(p->flags & TCP_RST) && pace && application != DP_APP_ANY &&
-	       command_seen(skb, p, pace);
+	return p->payload && !(p->flags & TCP_RST) && limit && application != DP_APP_ANY &&
+	       command_seen(skb, p, limit);
 }
 
-/* Answered turns, one after the other, that make a boundary. At the first, the answer may have been
- * to an earlier request, and this one have begun before the moment of attach.
+/* Answered answered_turns, one after the other, that make a boundary. At the first, the answer may
+ * have been to an earlier request, and this one have begun before the moment of attach.
  */
-#define DP_ANY_TURNS 2
+#define ANY_TURNS 2
 /* Of two answers to pipelined requests one may come before each of two pieces of a third. Where
  * nobody said that the requests cannot be read, and none was read yet, that is not enough.
  */
-#define DP_AUTO_TURNS 4
+#define AUTO_TURNS 4
 
 /*
  * May a shadow for this flow, which has none, begin with this segment?
  *
- * `auto` joins a flow of what looks like memcached at a command only, and any other by its turns,
- * as `any` does.
+ * `auto` joins a flow of what looks like memcached at a command only, and any other by its
+ * answered_turns, as `any` does.
  */
 static __always_inline bool join_boundary(struct __sk_buff *skb, const struct pkt *p,
 					  struct dp_flow *flow, __u8 application,
-					  struct dp_pace *pace)
+					  struct dp_limit *limit)
 {
 	bool answered, command;
 
-	if (!p->payload || (p->flags & (TCP_SYN | TCP_RST)) || !pace)
+	if (!p->payload || (p->flags & (TCP_SYN | TCP_RST)) || !limit)
 		return false;
 	if (flow->seen && p->seq != flow->next)
 		return false;
-	answered = flow->seen && flow->evidence && flow->push && seq_after(p->ack, flow->ack);
+	answered = flow->seen && flow->ack_valid && flow->push && seq_after(p->ack, flow->ack);
 	if (!answered)
-		flow->turns = 0;
-	else if (flow->turns < 255)
-		flow->turns++;
+		flow->answered_turns = 0;
+	else if (flow->answered_turns < 255)
+		flow->answered_turns++;
 	if (application == DP_APP_ANY)
-		return flow->turns >= DP_ANY_TURNS;
+		return flow->answered_turns >= ANY_TURNS;
 	if (flow->seen && !answered)
 		return false;
-	command = command_seen(skb, p, pace);
-	return command ||
-	       (application == DP_APP_AUTO && flow->turns >= DP_AUTO_TURNS && !pace->commands);
+	command = command_seen(skb, p, limit);
+	return command || (application == DP_APP_AUTO && flow->answered_turns >= AUTO_TURNS &&
+			   !limit->commands);
 }
 
 #endif

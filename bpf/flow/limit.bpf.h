@@ -14,24 +14,24 @@ static __always_inline struct dp_target *target_at(struct dp_mapping *m, __u32 t
 	return &m->target[i];
 }
 
-static __always_inline struct dp_pace *pace_of(__u32 mapping, __u32 target)
+static __always_inline struct dp_limit *limit_of(__u32 mapping, __u32 target)
 {
 	__u32 i = mapping * DP_MAX_TARGETS + target;
 
-	return bpf_map_lookup_elem(&paces, &i);
+	return bpf_map_lookup_elem(&limits, &i);
 }
 
-static __always_inline void pace_embryonic(__u32 mapping, __u32 target, __s64 n)
+static __always_inline void limit_half_open(__u32 mapping, __u32 target, __s64 n)
 {
-	struct dp_pace *p = pace_of(mapping, target);
+	struct dp_limit *p = limit_of(mapping, target);
 
 	if (p)
 		__sync_fetch_and_add(&p->embryonic, n);
 }
 
-static __always_inline bool pace_may_open(__u32 mapping, __u32 target)
+static __always_inline bool limit_may_open(__u32 mapping, __u32 target)
 {
-	struct dp_pace *p = pace_of(mapping, target);
+	struct dp_limit *p = limit_of(mapping, target);
 
 	return p && (!cfg.embryonic || p->embryonic < cfg.embryonic);
 }
@@ -41,8 +41,8 @@ static __always_inline bool pace_may_open(__u32 mapping, __u32 target)
  * Two CPUs may open the same window and forget a packet of each other's: the error is a packet
  * per window, on the side of mirroring it.
  */
-static __always_inline bool pace_over(const struct dp_mapping *m, struct dp_pace *p, __u64 now,
-				      __u32 bytes)
+static __always_inline bool limit_exceeded(const struct dp_mapping *m, struct dp_limit *p,
+					   __u64 now, __u32 bytes)
 {
 	__u64 limit = m->max_bps / (8 * (1000000000ull / DP_PACE_NS));
 

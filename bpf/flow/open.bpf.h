@@ -7,10 +7,10 @@
 #include "flow/limit.bpf.h"
 #include "tcp/timer.bpf.h"
 
-#define DP_PORT_TRIES 8
+#define PORT_TRIES 8
 
 /* What a shadow starts from: a client's SYN, or a segment in mid-stream. */
-struct flow_birth {
+struct flow_start {
 	__u32 isn;
 	__u32 tsval;
 	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE, and DP_SH_JOINED */
@@ -32,7 +32,7 @@ struct flow_birth {
  * shadow may begin only where a socket of this host takes the packet: it completes a handshake
  * that the socket answered, or continues its stream. 4 MB covers what is still in the backlog.
  */
-DP_GLOBAL int socket_takes(struct __sk_buff *skb, const struct pkt *p)
+GLOBAL int socket_expects(struct __sk_buff *skb, const struct pkt *p)
 {
 	struct tcp_request_sock *req;
 	struct bpf_sock_tuple t = {};
@@ -91,7 +91,7 @@ static long try_port(__u32 i, struct port_search *s)
  * Takes a shadow port out of the queue, toward port target_port of the target
  * (mapping * DP_MAX_TARGETS + target). The slot, or -1: none is free.
  */
-DP_GLOBAL int claim_port(struct __sk_buff *skb, __u32 which, __u32 target_port)
+GLOBAL int claim_port(struct __sk_buff *skb, __u32 which, __u32 target_port)
 {
 	struct port_search s = {.skb = skb, .slot = DP_NO_SLOT};
 	__u32 i = which / DP_MAX_TARGETS, t = which % DP_MAX_TARGETS;
@@ -103,7 +103,7 @@ DP_GLOBAL int claim_port(struct __sk_buff *skb, __u32 which, __u32 target_port)
 	s.tuple.ipv4.saddr = target_at(m, t)->address.w[3];
 	s.tuple.ipv4.daddr = target_at(m, t)->shadow_addr.w[3];
 	s.tuple.ipv4.sport = target_port;
-	bpf_loop(DP_PORT_TRIES, try_port, &s, 0);
+	bpf_loop(PORT_TRIES, try_port, &s, 0);
 	l->event[DP_EVENT_port_in_use] += s.skipped;
 	return s.slot == DP_NO_SLOT ? -1 : (int)s.slot;
 }
@@ -114,13 +114,13 @@ DP_GLOBAL int claim_port(struct __sk_buff *skb, __u32 which, __u32 target_port)
  */
 #define OPEN_RACE 0xff
 
-DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
-			const struct flow_birth *b)
+GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
+		     const struct flow_start *b)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
 	__u32 slot, mss, i, t, why;
 	struct dp_flow *old, flow = {};
-	bool arm;
+	bool watch;
 	const struct dp_target *target;
 	struct dp_flow_key key;
 	struct dp_mapping *m;
@@ -139,7 +139,7 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 	if (!m || !sh || !l || t >= DP_MAX_TARGETS)
 		return OPEN_RACE;
 	target = target_at(m, t);
-	mss = target->mtu > DP_HEADERS ? target->mtu - DP_HEADERS : 536;
+	mss = target->mtu > HEADERS_LEN ? target->mtu - HEADERS_LEN : 536;
 
 	/* Identity first: the slot is nobody's until its state says so. Its last part comes when
 	 * the flow is entered and counted: before that nothing of the target's can be for this
@@ -167,9 +167,9 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 	sh->una = b->isn;
 	sh->nxt = b->isn + 1;
 	sh->end = b->isn + 1;
-	sh->floor = b->isn + 1;
-	sh->high = b->isn + 1;
-	sh->tail = 0;
+	sh->store_start = b->isn + 1;
+	sh->store_end = b->isn + 1;
+	sh->last_chunk = 0;
 	sh->wnd = 0;
 	sh->rcv_nxt = 0;
 	sh->ts_recent = 0;
@@ -181,7 +181,7 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 	sh->mss_offer = mss;
 	sh->srtt_us = 0;
 	sh->rttvar_us = 0;
-	sh->rto_ms = DP_INITIAL_RTO_MS;
+	sh->rto_ms = INITIAL_RTO_MS;
 	sh->timed_seq = b->isn + 1;
 	sh->timed_ns = now;
 	sh->flags |= DP_SH_TIMED;
@@ -189,16 +189,16 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 	sh->seen_ns = now;
 	sh->observed = 0;
 	sh->ack_last = 0;
-	sh->writers = 0;
+	sh->refs = 0;
 	sh->delivered = 0;
 	sh->resent = 0;
 	shadow_restart_rto_locked(sh, now);
-	arm = shadow_arm_locked(sh);
+	watch = timer_wanted_locked(sh);
 	sh->state = DP_SYN_SENT;
 	bpf_spin_unlock(&sh->lock);
-	tick_prepare();
-	if (arm)
-		shadow_arm(slot);
+	timer_prepare();
+	if (watch)
+		timer_watch(slot);
 
 	flow.slot = slot;
 	flow.gen = sh->gen;
@@ -228,7 +228,7 @@ DP_GLOBAL int flow_open(struct __sk_buff *skb, const struct dp_flow_key *flow_ke
 		bpf_map_push_elem(&free_slots, &slot, 0);
 		return why;
 	}
-	pace_embryonic(i, t, 1);
+	limit_half_open(i, t, 1);
 	l->open++;
 	l->slots++;
 	if (b->flags & DP_SH_JOINED)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A segment of our own making: any packet is the carrier, its content is replaced. SYN, ACK,
+ * A segment of our own making: any packet is the template, its content is replaced. SYN, ACK,
  * FIN, RST, and payload from the store. The only place where headers are written from nothing.
  */
 #ifndef DOPPEL_SEGMENT_BPF_H
@@ -14,11 +14,11 @@ struct segment {
 	__u32 seq;
 	__u32 len; /* payload bytes, from the store */
 	__u8 flags;
-	__u8 turn; /* turn the carrier around: swap the Ethernet addresses */
+	__u8 turn; /* turn the template around: swap the Ethernet addresses */
 };
 
 struct segment_headers {
-	struct dp_headers h;
+	struct ipv4_tcp h;
 	__u8 opt[20];
 };
 
@@ -33,7 +33,7 @@ static __always_inline struct dp_chunk *stored(const struct dp_store_key *key)
 }
 
 /* Stream bytes [seq, seq + len) into the per-CPU scratch. Bottom halves are off here. */
-static __always_inline int read_store(struct dp_scratch *s, __u32 slot, __u32 gen, __u32 seq,
+static __always_inline int read_store(struct scratch_space *s, __u32 slot, __u32 gen, __u32 seq,
 				      __u32 len)
 {
 	struct dp_store_key key = {.slot = slot, .gen = gen, .chunk = seq >> DP_CHUNK_SHIFT};
@@ -62,18 +62,19 @@ static __always_inline int read_store(struct dp_scratch *s, __u32 slot, __u32 ge
 
 /*
  * Was it freed meanwhile, and may hold another flow's bytes? What frees a chunk ends the shadow, or
- * moves `floor`, before it does.
+ * moves `store_start`, before it does.
  */
 static __always_inline bool chunk_gone(const struct dp_shadow *sh, __u32 gen, __u32 seq)
 {
-	__u32 floor = sh->floor;
+	__u32 store_start = sh->store_start;
 
-	return sh->gen != gen || !shadow_open(sh) ||
-	       (seq_before(seq, floor) && floor >> DP_CHUNK_SHIFT != seq >> DP_CHUNK_SHIFT);
+	return sh->gen != gen || !shadow_is_open(sh) ||
+	       (seq_before(seq, store_start) &&
+		store_start >> DP_CHUNK_SHIFT != seq >> DP_CHUNK_SHIFT);
 }
 
 /* Sum of scratch[0, len). bpf_csum_diff takes at most 512 bytes before kernel 6.13. */
-static __always_inline __u64 scratch_sum(struct dp_scratch *s, __u32 len)
+static __always_inline __u64 scratch_sum(struct scratch_space *s, __u32 len)
 {
 	__u32 pos = len;
 	__u64 sum = 0;
@@ -110,9 +111,9 @@ static __always_inline int is_partial(struct __sk_buff *skb, bool *partial)
 {
 	__u16 a, b;
 
-	if (bpf_skb_load_bytes(skb, DP_CHECK_OFF, &a, 2) ||
-	    bpf_l4_csum_replace(skb, DP_CHECK_OFF, 0, 1, 2) ||
-	    bpf_skb_load_bytes(skb, DP_CHECK_OFF, &b, 2))
+	if (bpf_skb_load_bytes(skb, CHECK_OFF, &a, 2) ||
+	    bpf_l4_csum_replace(skb, CHECK_OFF, 0, 1, 2) ||
+	    bpf_skb_load_bytes(skb, CHECK_OFF, &b, 2))
 		return -1;
 	*partial = a == b;
 	return 0;
@@ -132,14 +133,14 @@ static __always_inline void put_ts(__u8 *o, __u32 val, __u32 ecr)
 	o[9] = ecr;
 }
 
-/* The carrier becomes the segment. The caller redirects it. */
-DP_GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segment *g)
+/* The template becomes the segment. The caller redirects it. */
+GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segment *g)
 {
 	struct dp_shadow *sh = shadow_at(slot);
 	struct segment_headers n = {};
 	__u32 optlen = 0, len, zero = 0, flags, gen;
 	__u8 mac[12], swapped[12];
-	struct dp_scratch *s;
+	struct scratch_space *s;
 	__u64 sum, pseudo;
 	bool partial;
 
@@ -175,15 +176,15 @@ DP_GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segm
 		n.opt[0] = TCPOPT_NOP;
 		n.opt[1] = TCPOPT_NOP;
 		put_ts(n.opt + 2, sh->ts_val, sh->ts_recent);
-		optlen = DP_TS_LEN;
+		optlen = TS_LEN;
 	}
 
-	if (bpf_skb_change_tail(skb, DP_OPT_OFF + optlen + len, 0) || is_partial(skb, &partial))
+	if (bpf_skb_change_tail(skb, OPT_OFF + optlen + len, 0) || is_partial(skb, &partial))
 		return -1;
 
 	n.h.ip.version = 4;
 	n.h.ip.ihl = 5;
-	n.h.ip.tot_len = bpf_htons(DP_HEADERS + optlen + len);
+	n.h.ip.tot_len = bpf_htons(HEADERS_LEN + optlen + len);
 	n.h.ip.frag_off = bpf_htons(IP_DF); /* and therefore id 0 (RFC 6864) */
 	n.h.ip.ttl = sh->ttl;
 	n.h.ip.protocol = IPPROTO_TCP;
@@ -196,7 +197,7 @@ DP_GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segm
 	n.h.tcp.ack = g->flags & TCP_ACK ? bpf_htonl(sh->rcv_nxt) : 0;
 	n.h.tcp.doff = (5 + (optlen >> 2)) << 4;
 	n.h.tcp.flags = g->flags;
-	n.h.tcp.window = bpf_htons(DP_WINDOW);
+	n.h.tcp.window = bpf_htons(RCV_WINDOW);
 
 	pseudo = pseudo_sum(n.h.ip.saddr, n.h.ip.daddr, 20 + optlen + len);
 	if (partial) {
@@ -208,20 +209,19 @@ DP_GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segm
 			sum += scratch_sum(s, len);
 		n.h.tcp.check = ~csum_fold(sum);
 	}
-	/* RECOMPUTE: a CHECKSUM_COMPLETE carrier keeps a true skb->csum. */
+	/* RECOMPUTE: a CHECKSUM_COMPLETE template keeps a true skb->csum. */
 	if (optlen == 20) {
-		if (bpf_skb_store_bytes(skb, DP_IP_OFF, &n, 60, BPF_F_RECOMPUTE_CSUM))
+		if (bpf_skb_store_bytes(skb, IP_OFF, &n, 60, BPF_F_RECOMPUTE_CSUM))
 			return -1;
-	} else if (optlen == DP_TS_LEN) {
-		if (bpf_skb_store_bytes(skb, DP_IP_OFF, &n, 52, BPF_F_RECOMPUTE_CSUM))
+	} else if (optlen == TS_LEN) {
+		if (bpf_skb_store_bytes(skb, IP_OFF, &n, 52, BPF_F_RECOMPUTE_CSUM))
 			return -1;
-	} else if (bpf_skb_store_bytes(skb, DP_IP_OFF, &n, 40, BPF_F_RECOMPUTE_CSUM)) {
+	} else if (bpf_skb_store_bytes(skb, IP_OFF, &n, 40, BPF_F_RECOMPUTE_CSUM)) {
 		return -1;
 	}
 	if (len) {
 		asm volatile("%[n] += -1\n\t%[n] &= 2047\n\t%[n] += 1" : [n] "+r"(len));
-		if (bpf_skb_store_bytes(skb, DP_OPT_OFF + optlen, s->data, len,
-					BPF_F_RECOMPUTE_CSUM))
+		if (bpf_skb_store_bytes(skb, OPT_OFF + optlen, s->data, len, BPF_F_RECOMPUTE_CSUM))
 			return -1;
 	}
 	if (!g->turn)

@@ -15,7 +15,7 @@ struct sum {
 static long sum_piece(__u32 i, struct sum *w)
 {
 	__u32 zero = 0, n = w->left > DP_PIECE ? DP_PIECE : w->left;
-	struct dp_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+	struct scratch_space *s = bpf_map_lookup_elem(&scratch, &zero);
 
 	if (!n || !s)
 		return 1;
@@ -36,15 +36,15 @@ static long sum_piece(__u32 i, struct sum *w)
  * (CHECKSUM_UNNECESSARY), those whose sum is still to be made (CHECKSUM_PARTIAL: the field holds
  * the bare pseudo-header sum), and GRO packets, which are one of the two.
  */
-DP_GLOBAL int checksum_ok(struct __sk_buff *skb, const struct pkt *p)
+GLOBAL int checksum_ok(struct __sk_buff *skb, const struct pkt *p)
 {
-	struct sum w = {.skb = skb, .offset = DP_TCP_OFF};
+	struct sum w = {.skb = skb, .offset = TCP_OFF};
 	__u64 pseudo;
 	__u32 len;
 
 	if (!p)
 		return false;
-	len = p->offset - DP_TCP_OFF + p->payload;
+	len = p->offset - TCP_OFF + p->payload;
 	pseudo = pseudo_sum(p->saddr, p->daddr, len);
 	if (p->check == csum_fold(pseudo) || skb->gso_size)
 		return true;

@@ -29,7 +29,7 @@
 
 #define TCP_MAX_WSCALE 14 /* RFC 7323, 2.3 */
 
-struct dp_tcp {
+struct tcp_header {
 	__be16 source;
 	__be16 dest;
 	__be32 seq;
@@ -41,15 +41,15 @@ struct dp_tcp {
 	__be16 urg;
 };
 
-struct dp_headers {
+struct ipv4_tcp {
 	struct iphdr ip;
-	struct dp_tcp tcp;
+	struct tcp_header tcp;
 };
 
-#define DP_IP_OFF    ETH_HLEN
-#define DP_TCP_OFF   (ETH_HLEN + 20)
-#define DP_OPT_OFF   (DP_TCP_OFF + 20)
-#define DP_CHECK_OFF (DP_TCP_OFF + 16)
+#define IP_OFF	  ETH_HLEN
+#define TCP_OFF	  (ETH_HLEN + 20)
+#define OPT_OFF	  (TCP_OFF + 20)
+#define CHECK_OFF (TCP_OFF + 16)
 
 /* "NOP NOP TS len=10": how every common stack lays out its timestamps (RFC 7323, app. A) */
 #define TS_PREFIX bpf_htonl(0x0101080a)
@@ -132,11 +132,11 @@ static __always_inline __s32 peek_port(struct __sk_buff *skb)
 
 	if (skb->protocol != bpf_htons(ETH_P_IP))
 		return PEEK_OTHER;
-	if (start + DP_TCP_OFF + 4 > end || data[DP_IP_OFF] != 0x45)
+	if (start + TCP_OFF + 4 > end || data[IP_OFF] != 0x45)
 		return PEEK_UNKNOWN;
-	if (data[DP_IP_OFF + 9] != IPPROTO_TCP)
+	if (data[IP_OFF + 9] != IPPROTO_TCP)
 		return PEEK_OTHER;
-	return data[DP_TCP_OFF + 2] << 8 | data[DP_TCP_OFF + 3];
+	return data[TCP_OFF + 2] << 8 | data[TCP_OFF + 3];
 }
 
 /* The cheap part: which ports is this for? Fills saddr .. dport and, for PKT_TCP, the rest
@@ -144,12 +144,12 @@ static __always_inline __s32 peek_port(struct __sk_buff *skb)
  */
 static __noinline enum pkt_verdict parse(struct __sk_buff *skb, struct pkt *p)
 {
-	struct dp_headers h;
+	struct ipv4_tcp h;
 	__u32 total, ihl, doff;
 
 	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
 		return PKT_NONE;
-	if (bpf_skb_load_bytes(skb, DP_IP_OFF, &h, sizeof(h)))
+	if (bpf_skb_load_bytes(skb, IP_OFF, &h, sizeof(h)))
 		return PKT_NONE;
 	if (h.ip.version != 4 || h.ip.protocol != IPPROTO_TCP)
 		return PKT_NONE;
@@ -164,7 +164,7 @@ static __noinline enum pkt_verdict parse(struct __sk_buff *skb, struct pkt *p)
 	p->flags = 0;
 	total = bpf_ntohs(h.ip.tot_len);
 	if (ihl != 20) {
-		if (bpf_skb_load_bytes(skb, DP_IP_OFF + ihl, &h.tcp, sizeof(h.tcp)))
+		if (bpf_skb_load_bytes(skb, IP_OFF + ihl, &h.tcp, sizeof(h.tcp)))
 			return PKT_NONE;
 		p->sport = h.tcp.source;
 		p->dport = h.tcp.dest;
@@ -184,7 +184,7 @@ static __noinline enum pkt_verdict parse(struct __sk_buff *skb, struct pkt *p)
 		return PKT_FRAGMENT;
 	if (doff < 20 || total < 20 + doff || total > skb->len - ETH_HLEN)
 		return PKT_MALFORMED;
-	p->offset = DP_TCP_OFF + doff;
+	p->offset = TCP_OFF + doff;
 	p->seq = bpf_ntohl(h.tcp.seq);
 	p->ack = bpf_ntohl(h.tcp.ack);
 	p->window = bpf_ntohs(h.tcp.window);
@@ -200,7 +200,7 @@ static __always_inline void parse_timestamp(struct __sk_buff *skb, struct pkt *p
 {
 	__be32 o[3];
 
-	if (p->optlen < 12 || bpf_skb_load_bytes(skb, DP_OPT_OFF, o, sizeof(o)))
+	if (p->optlen < 12 || bpf_skb_load_bytes(skb, OPT_OFF, o, sizeof(o)))
 		return;
 	if (o[0] != TS_PREFIX)
 		return;
@@ -284,7 +284,7 @@ static long parse_option(__u32 i, struct opt_ctx *c)
 }
 
 /* Every option, in any order: for SYNs, SACK and rare layouts. */
-DP_GLOBAL int parse_options(struct __sk_buff *skb, const struct pkt *p, struct tcp_options *o)
+GLOBAL int parse_options(struct __sk_buff *skb, const struct pkt *p, struct tcp_options *o)
 {
 	struct opt_ctx c;
 	__u32 len;
@@ -297,7 +297,7 @@ DP_GLOBAL int parse_options(struct __sk_buff *skb, const struct pkt *p, struct t
 	if (!len || len > 40)
 		return 0;
 	asm volatile("%[l] += -1\n\t%[l] &= 63\n\t%[l] += 1" : [l] "+r"(len));
-	if (bpf_skb_load_bytes(skb, DP_OPT_OFF, c.buf, len))
+	if (bpf_skb_load_bytes(skb, OPT_OFF, c.buf, len))
 		return 0;
 	c.o = o;
 	c.len = p->optlen;

@@ -11,7 +11,7 @@
 #include "tcp/shadow.bpf.h"
 
 struct copy_headers {
-	struct dp_headers h;
+	struct ipv4_tcp h;
 	__be32 ts[3];
 };
 
@@ -32,10 +32,10 @@ static __always_inline int rewrite_copy(struct __sk_buff *skb, const struct dp_s
 	__s64 addr, tcp;
 	bool ts;
 
-	if (bpf_skb_load_bytes(skb, DP_IP_OFF, &old.h, sizeof(old.h)))
+	if (bpf_skb_load_bytes(skb, IP_OFF, &old.h, sizeof(old.h)))
 		return -1;
 	ts = old.h.tcp.doff >> 4 == 8;
-	if (ts && bpf_skb_load_bytes(skb, DP_OPT_OFF, old.ts, sizeof(old.ts)))
+	if (ts && bpf_skb_load_bytes(skb, OPT_OFF, old.ts, sizeof(old.ts)))
 		return -1;
 	new = old;
 	new.h.ip.saddr = sh->shadow_addr.w[3];
@@ -46,7 +46,7 @@ static __always_inline int rewrite_copy(struct __sk_buff *skb, const struct dp_s
 	new.h.tcp.source = sh->shadow_port;
 	new.h.tcp.dest = sh->target_port;
 	new.h.tcp.ack = bpf_htonl(skb->cb[2]);
-	new.h.tcp.window = bpf_htons(DP_WINDOW);
+	new.h.tcp.window = bpf_htons(RCV_WINDOW);
 	if (ts) {
 		if (sh->flags & DP_SH_TS) {
 			new.ts[1] = bpf_htonl(skb->cb[4]);
@@ -60,15 +60,15 @@ static __always_inline int rewrite_copy(struct __sk_buff *skb, const struct dp_s
 	addr = bpf_csum_diff(&old.h.ip.saddr, 8, &new.h.ip.saddr, 8, 0);
 	if (ts) {
 		tcp = bpf_csum_diff((__be32 *)&old.h.tcp, 32, (__be32 *)&new.h.tcp, 32, 0);
-		if (bpf_skb_store_bytes(skb, DP_IP_OFF, &new, sizeof(new), 0))
+		if (bpf_skb_store_bytes(skb, IP_OFF, &new, sizeof(new), 0))
 			return -1;
 	} else {
 		tcp = bpf_csum_diff((__be32 *)&old.h.tcp, 20, (__be32 *)&new.h.tcp, 20, 0);
-		if (bpf_skb_store_bytes(skb, DP_IP_OFF, &new.h, sizeof(new.h), 0))
+		if (bpf_skb_store_bytes(skb, IP_OFF, &new.h, sizeof(new.h), 0))
 			return -1;
 	}
-	if (bpf_l4_csum_replace(skb, DP_CHECK_OFF, 0, addr, BPF_F_PSEUDO_HDR) ||
-	    bpf_l4_csum_replace(skb, DP_CHECK_OFF, 0, tcp, 0))
+	if (bpf_l4_csum_replace(skb, CHECK_OFF, 0, addr, BPF_F_PSEUDO_HDR) ||
+	    bpf_l4_csum_replace(skb, CHECK_OFF, 0, tcp, 0))
 		return -1;
 	return 0;
 }

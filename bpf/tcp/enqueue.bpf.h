@@ -6,8 +6,8 @@
 #include "packet/txreq.bpf.h"
 #include "tcp/shadow.bpf.h"
 
-#define DP_HOLE_NS                                                                                 \
-	5000000000ull /* a hole this old will not be filled: the source had it otherwise */
+#define HOLE_NS 5000000000ull /* a hole this old will not be filled: the source had it otherwise   \
+			       */
 
 enum capture_action {
 	ACT_NONE = 0,
@@ -45,7 +45,7 @@ static __always_inline bool copyable(struct __sk_buff *skb, const struct pkt *p,
 				     const struct dp_shadow *sh)
 {
 	__u32 size = (skb->gso_size ?: p->payload) + p->optlen;
-	__u32 room = sh->mss + (sh->flags & DP_SH_TS ? DP_TS_LEN : 0);
+	__u32 room = sh->mss + (sh->flags & DP_SH_TS ? TS_LEN : 0);
 
 	/* Bytes behind the packet, such as Ethernet's padding, would be in the checksum that a
 	 * device makes of a CHECKSUM_PARTIAL copy (skb_checksum_help, net/core/dev.c).
@@ -56,8 +56,8 @@ static __always_inline bool copyable(struct __sk_buff *skb, const struct pkt *p,
 }
 
 /* Stream bytes from `from` on into the store. Chunks taken; -1: the store is full. */
-DP_GLOBAL int capture_store(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32 gen,
-			    __u32 from)
+GLOBAL int enqueue_store(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32 gen,
+			 __u32 from)
 {
 	struct store_write w = {.skb = skb, .slot = slot, .gen = gen, .seq = from};
 	struct dp_shadow *sh = shadow_at(slot);
@@ -79,24 +79,25 @@ DP_GLOBAL int capture_store(struct __sk_buff *skb, const struct pkt *p, __u32 sl
 	return -1;
 }
 
-/* What capture_segment() returns: what is left to do. Its caller does it, because the stacks of
+/* What enqueue() returns: what is left to do. Its caller does it, because the stacks of
  * nested calls add up to 512 bytes at most.
  */
 enum taken {
 	TAKEN = 0,
-	TAKEN_BREAK = 1,  /* + enum dp_lost: the shadow cannot go on, leave_broken() is to end it */
+	TAKEN_BREAK =
+		1, /* + enum dp_lost: the shadow cannot go on, flow_break_shadow() is to end it */
 	TAKEN_GONE = 254, /* the shadow has ended meanwhile */
 	TAKEN_FAR = 255,  /* out of order, and beyond what the shadow may hold */
 };
 
-DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32 gen)
+GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32 gen)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
 	struct dp_shadow *sh = shadow_at(slot);
 	enum capture_action act = ACT_NONE;
-	bool ooo = false, waits = false, tidy = false, fresh;
-	bool arm;
-	__u32 from, to, floor, high, added = 0;
+	bool ooo = false, waits = false, last_ref = false, fresh;
+	bool watch;
+	__u32 from, to, store_start, store_end, added = 0;
 	struct dp_ledger *ledger;
 	struct order o = {};
 	int chunks = 0;
@@ -108,9 +109,9 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 		return TAKEN;
 	to = p->seq + p->payload;
 
-	/* As a writer, so that nobody gives away the chunks under our hands. */
+	/* With a reference, so that nobody gives away the chunks under our hands. */
 	bpf_spin_lock(&sh->lock);
-	if (sh->gen != gen || !shadow_open(sh)) {
+	if (sh->gen != gen || !shadow_is_open(sh)) {
 		bpf_spin_unlock(&sh->lock);
 		return TAKEN_GONE;
 	}
@@ -126,29 +127,29 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 			return TAKEN;
 		return far ? TAKEN_FAR : TAKEN_BREAK + DP_LOST_flow_cap;
 	}
-	/* Signed: another CPU may have set it a tick later. */
-	if (fresh && sh->n_ooo && (__s64)(now - sh->hole_ns) > (__s64)DP_HOLE_NS) {
+	/* Signed: another CPU may have set it a timer later. */
+	if (fresh && sh->n_ooo && (__s64)(now - sh->hole_ns) > (__s64)HOLE_NS) {
 		bpf_spin_unlock(&sh->lock);
 		return TAKEN_BREAK + DP_LOST_client_gap;
 	}
 	if (fresh) {
-		sh->writers++;
-		sh->high = seq_max(sh->high, to);
+		sh->refs++;
+		sh->store_end = seq_max(sh->store_end, to);
 	}
 	bpf_spin_unlock(&sh->lock);
 
 	if (fresh)
-		chunks = capture_store(skb, p, slot, gen, from);
+		chunks = enqueue_store(skb, p, slot, gen, from);
 
 	bpf_spin_lock(&sh->lock);
 	if (fresh)
-		tidy = shadow_writer_done_locked(sh);
-	if (!shadow_open(sh)) {
-		floor = sh->floor;
-		high = sh->high;
+		last_ref = shadow_put_locked(sh);
+	if (!shadow_is_open(sh)) {
+		store_start = sh->store_start;
+		store_end = sh->store_end;
 		bpf_spin_unlock(&sh->lock);
-		if (tidy)
-			shadow_release(ledger, slot, gen, floor, high);
+		if (last_ref)
+			shadow_release(ledger, slot, gen, store_start, store_end);
 		return TAKEN_GONE;
 	}
 	/* Its flow left it meanwhile: the stream has ended before this. */
@@ -218,10 +219,11 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 			o.b = sh->flags & DP_SH_TS ? sh->ts_recent : 0;
 			o.c = sh->ts_val;
 		} else if (shadow_may_send(sh) || (sh->flags & DP_SH_DUE)) {
-			/* A large carrier costs a copy of itself: the target's next
+			/* A large template costs a copy of itself: the target's next
 			 * acknowledgement, if one is to come, is a better one.
 			 */
-			if (skb->len <= DP_LARGE || sh->una == sh->nxt || (sh->flags & DP_SH_DUE))
+			if (skb->len <= TEMPLATE_LARGE || sh->una == sh->nxt ||
+			    (sh->flags & DP_SH_DUE))
 				act = ACT_WORK;
 			waits = added && (__s32)(shadow_window_end(sh) - to) < 0;
 		} else {
@@ -232,12 +234,12 @@ DP_GLOBAL int capture_segment(struct __sk_buff *skb, const struct pkt *p, __u32 
 	} else if (sh->flags & DP_SH_DUE) {
 		act = ACT_WORK;
 	}
-	arm = shadow_arm_locked(sh);
+	watch = timer_wanted_locked(sh);
 	bpf_spin_unlock(&sh->lock);
 
 	ledger_accept(ledger, added);
-	if (arm)
-		shadow_arm(slot);
+	if (watch)
+		timer_watch(slot);
 	if (ooo && added)
 		ledger->event[DP_EVENT_out_of_order]++;
 	if (p->payload && !added)

@@ -9,7 +9,7 @@
 
 #include "tcp/shadow.bpf.h"
 
-#define DP_DUP_THRESH 3 /* RFC 5681, 3.2; RFC 6675, 2 */
+#define DUP_THRESH 3 /* RFC 5681, 3.2; RFC 6675, 2 */
 
 /* Highest byte, exclusive, that the target reported beyond una; una if none. */
 static __always_inline __u32 sack_high(const struct dp_shadow *sh)
@@ -97,7 +97,7 @@ static __always_inline bool recovery_dupack_locked(struct dp_shadow *sh)
 		sh->dupacks++;
 	if (sh->flags & DP_SH_RECOVERY)
 		return false;
-	if (sh->dupacks < DP_DUP_THRESH && sack_bytes(sh) <= (DP_DUP_THRESH - 1) * (__u32)sh->mss)
+	if (sh->dupacks < DUP_THRESH && sack_bytes(sh) <= (DUP_THRESH - 1) * (__u32)sh->mss)
 		return false;
 	recovery_start_locked(sh, 0);
 	return true;

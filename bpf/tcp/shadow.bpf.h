@@ -12,24 +12,24 @@
 #include "packet/parse.bpf.h"
 #include "store.bpf.h"
 
-#define NSEC_PER_MSEC	  1000000ull
-#define DP_INITIAL_RTO_MS 1000	/* RFC 6298, 2.1 */
-#define DP_WINDOW	  65535 /* what we advertise, before scaling: nobody reads, so never less */
-#define DP_HEADERS	  40	/* IPv4 and TCP without options */
-#define DP_TS_LEN	  12	/* NOP NOP TS */
+#define NSEC_PER_MSEC  1000000ull
+#define INITIAL_RTO_MS 1000  /* RFC 6298, 2.1 */
+#define RCV_WINDOW     65535 /* what we advertise, before scaling: nobody reads, so never less */
+#define HEADERS_LEN    40    /* IPv4 and TCP without options */
+#define TS_LEN	       12    /* NOP NOP TS */
 
 static __always_inline struct dp_shadow *shadow_at(__u32 slot)
 {
 	return bpf_map_lookup_elem(&shadows, &slot);
 }
 
-static __always_inline bool shadow_open(const struct dp_shadow *sh)
+static __always_inline bool shadow_is_open(const struct dp_shadow *sh)
 {
 	return sh->state != DP_CLOSED && sh->state != DP_TIME_WAIT;
 }
 
 /* Stream bytes (no SYN, no FIN) below una, from the first byte of the stream. */
-static __always_inline __u32 shadow_una_byte(const struct dp_shadow *sh)
+static __always_inline __u32 snd_una_data(const struct dp_shadow *sh)
 {
 	__u32 una = sh->una;
 
@@ -43,7 +43,7 @@ static __always_inline __u32 shadow_una_byte(const struct dp_shadow *sh)
 /* Bytes that were accepted and are not acknowledged: this shadow's share of in_flight. */
 static __always_inline __u32 shadow_pending_locked(const struct dp_shadow *sh)
 {
-	__u32 n = sh->end - shadow_una_byte(sh);
+	__u32 n = sh->end - snd_una_data(sh);
 
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < DP_MAX_OOO; i++)
@@ -52,14 +52,15 @@ static __always_inline __u32 shadow_pending_locked(const struct dp_shadow *sh)
 }
 
 /* First sequence number behind everything that was taken, holes or not. */
-static __always_inline __u32 shadow_top_locked(const struct dp_shadow *sh)
+static __always_inline __u32 shadow_captured_end_locked(const struct dp_shadow *sh)
 {
-	__u32 top = sh->end;
+	__u32 captured_end = sh->end;
 
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < DP_MAX_OOO; i++)
-		top = mask_select(mask_empty(&sh->ooo[i]), top, mask_max(top, sh->ooo[i].end));
-	return top;
+		captured_end = mask_select(mask_empty(&sh->ooo[i]), captured_end,
+					   mask_max(captured_end, sh->ooo[i].end));
+	return captured_end;
 }
 
 static __always_inline void shadow_forget_ooo_locked(struct dp_shadow *sh)
@@ -88,7 +89,7 @@ static __always_inline __u32 shadow_window_end(const struct dp_shadow *sh)
  * short of memory (kernel 6.6, e2142825c120), and takes no acknowledgement from beyond it: with
  * SND.NXT there, it would wait for us to read while we wait for it (RFC 9293, 3.10.7.4 and 3.8.6).
  */
-static __always_inline __u32 shadow_ack_seq(const struct dp_shadow *sh)
+static __always_inline __u32 acceptable_seq(const struct dp_shadow *sh)
 {
 	return seq_min(sh->nxt, shadow_window_end(sh));
 }
@@ -152,8 +153,8 @@ static __always_inline void shadow_rtt_locked(struct dp_shadow *sh, __u32 r)
 	shadow_base_rto_locked(sh);
 }
 
-/* True: something is due and nobody watches; the caller calls shadow_arm() after unlocking. */
-static __always_inline bool shadow_arm_locked(struct dp_shadow *sh)
+/* True: something is due and nobody watches; the caller calls timer_watch() after unlocking. */
+static __always_inline bool timer_wanted_locked(struct dp_shadow *sh)
 {
 	if (!sh->due_ns || (sh->flags & DP_SH_TIMER))
 		return false;
@@ -162,29 +163,29 @@ static __always_inline bool shadow_arm_locked(struct dp_shadow *sh)
 }
 
 /* What an open shadow leaves behind when it ends. */
-struct shadow_rest {
+struct shadow_totals {
 	__u32 pending;
-	__u32 holes; /* bytes of the client's that never came, below `top` */
-	__u32 top;   /* behind all that was taken */
+	__u32 holes;	    /* bytes of the client's that never came, below `captured_end` */
+	__u32 captured_end; /* behind all that was taken */
 	__u32 gen;
 	__u8 ended; /* this call ended it */
 	__u8 embryonic;
 };
 
 /* The one way out of an open state. broken: the target shall be told, whenever it speaks. */
-static __always_inline void shadow_end_locked(struct dp_shadow *sh, struct shadow_rest *r,
+static __always_inline void shadow_end_locked(struct dp_shadow *sh, struct shadow_totals *r,
 					      bool broken)
 {
 	r->ended = 0;
-	if (!shadow_open(sh))
+	if (!shadow_is_open(sh))
 		return;
 	r->ended = 1;
 	r->embryonic = sh->state == DP_SYN_SENT;
 	r->gen = sh->gen;
 	r->pending = shadow_pending_locked(sh);
-	sh->top = shadow_top_locked(sh);
-	r->top = sh->top;
-	r->holes = sh->top - shadow_una_byte(sh) - r->pending;
+	sh->captured_end = shadow_captured_end_locked(sh);
+	r->captured_end = sh->captured_end;
+	r->holes = sh->captured_end - snd_una_data(sh) - r->pending;
 	shadow_forget_ooo_locked(sh);
 	shadow_forget_sack_locked(sh);
 	sh->due_ns = 0;
@@ -192,26 +193,27 @@ static __always_inline void shadow_end_locked(struct dp_shadow *sh, struct shado
 	sh->flags &= ~(DP_SH_DUE | DP_SH_RECOVERY | DP_SH_RTO);
 	if (broken)
 		sh->flags |= DP_SH_BROKEN;
-	sh->flags |= DP_SH_ORPHAN;
-	sh->writers++; /* shadow_bury() takes it back */
+	sh->flags |= DP_SH_RELEASE;
+	sh->refs++; /* shadow_finish() takes it back */
 }
 
-/* One writer less; the last one of a shadow that ended meanwhile tidies up. */
-static __always_inline bool shadow_writer_done_locked(struct dp_shadow *sh)
+/* One reference less. True: the last of a shadow that has ended, and the caller frees slot and
+ * chunks. */
+static __always_inline bool shadow_put_locked(struct dp_shadow *sh)
 {
-	sh->writers--;
-	if (sh->writers || !(sh->flags & DP_SH_ORPHAN))
+	sh->refs--;
+	if (sh->refs || !(sh->flags & DP_SH_RELEASE))
 		return false;
-	sh->flags &= ~DP_SH_ORPHAN;
+	sh->flags &= ~DP_SH_RELEASE;
 	return true;
 }
 
 /* The last that is done to a slot: its memory and its port are free for others after this. */
-static __always_inline void shadow_release(struct dp_ledger *l, __u32 slot, __u32 gen, __u32 floor,
-					   __u32 high)
+static __always_inline void shadow_release(struct dp_ledger *l, __u32 slot, __u32 gen,
+					   __u32 store_start, __u32 store_end)
 {
 	/* The chunk that holds the last byte, too. */
-	__u32 freed = store_free(slot, gen, floor, high + DP_CHUNK - 1);
+	__u32 freed = store_free(slot, gen, store_start, store_end + DP_CHUNK - 1);
 
 	if (l) {
 		l->chunks -= freed;
@@ -225,10 +227,10 @@ static __always_inline void shadow_release(struct dp_ledger *l, __u32 slot, __u3
  * not come back together. Rounded up to DP_RETRY_NS. Pure: helpers called in here would cost the
  * callers stack, of which doppel_return has none to spare on 6.1.
  */
-static __always_inline void flow_pause(struct dp_flow *flow, __u64 now, __u32 dice, __u32 ms,
+static __always_inline void flow_pause(struct dp_flow *flow, __u64 now, __u32 rand, __u32 ms,
 				       __u32 times)
 {
-	__u64 pause = ms + dice % (ms + 1);
+	__u64 pause = ms + rand % (ms + 1);
 	__u32 at = (now + pause * times * NSEC_PER_MSEC) >> DP_RETRY_SHIFT;
 
 	flow->retry = at + 1 ?: 1;
@@ -258,12 +260,12 @@ static __always_inline bool flow_claim(struct dp_flow *flow, __u32 slot, __u32 g
 }
 
 /* The flow of a shadow that ended is forgotten, or (1) waits for a chance to join again. */
-DP_GLOBAL int shadow_unbind(__u32 slot, const struct shadow_rest *r, __s32 why)
+GLOBAL int shadow_unbind(__u32 slot, const struct shadow_totals *r, __s32 why)
 {
 	struct dp_shadow *sh = shadow_at(slot);
 	struct dp_flow_key key;
 	struct dp_flow *flow;
-	__u32 dice;
+	__u32 rand;
 	__u64 now;
 	bool mine;
 
@@ -278,33 +280,33 @@ DP_GLOBAL int shadow_unbind(__u32 slot, const struct shadow_rest *r, __s32 why)
 			bpf_map_delete_elem(&flows, &key);
 		return 0;
 	}
-	dice = bpf_get_prandom_u32();
+	rand = bpf_get_prandom_u32();
 	now = bpf_ktime_get_coarse_ns();
 	flow->excluded = DP_EXCLUDED_backoff;
 	flow->breaks = sh->breaks + (sh->breaks < 255);
 	flow->seen_ns = now;
-	flow_pause(flow, now, dice, cfg.backoff_ms, 1u << (sh->breaks < 3 ? sh->breaks : 3));
+	flow_pause(flow, now, rand, cfg.backoff_ms, 1u << (sh->breaks < 3 ? sh->breaks : 3));
 	bpf_spin_lock(&flow->lock);
-	if (!flow->seen) { /* else leave_late() went on meanwhile */
-		flow->next = r->top;
+	if (!flow->seen) { /* else exclude_late() went on meanwhile */
+		flow->next = r->captured_end;
 		flow->ack = sh->ack_last;
 		flow->seen = 1;
-		flow->evidence = sh->observed != 0;
+		flow->ack_valid = sh->observed != 0;
 		flow->push = !!(sh->flags & DP_SH_PUSH);
 	}
-	flow->turns = 0;
+	flow->answered_turns = 0;
 	mine = flow_claim_locked(flow, slot, r->gen, DP_NO_SLOT);
 	bpf_spin_unlock(&flow->lock);
 	return mine;
 }
 
 /* After shadow_end_locked: counts, unbinds the flow, and releases. why < 0: a clean end. */
-DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
+GLOBAL int shadow_finish(__u32 slot, const struct shadow_totals *r, __s32 why)
 {
 	struct dp_shadow *sh = shadow_at(slot);
-	__u32 floor, high;
+	__u32 store_start, store_end;
 	struct dp_ledger *l;
-	bool tidy;
+	bool last_ref;
 
 	if (!sh || !r)
 		return 0;
@@ -317,7 +319,7 @@ DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
 			l->broken++;
 	}
 	if (r->embryonic)
-		pace_embryonic(sh->key.mapping, sh->key.target, -1);
+		limit_half_open(sh->key.mapping, sh->key.target, -1);
 	/* A clean end leaves only what lay beyond a hole. */
 	ledger_lose(l, why < 0 ? DP_LOST_client_gap : why, r->pending);
 	if (shadow_unbind(slot, r, why) && l) {
@@ -325,20 +327,20 @@ DP_GLOBAL int shadow_bury(__u32 slot, const struct shadow_rest *r, __s32 why)
 		l->waiting++;
 	}
 	bpf_spin_lock(&sh->lock);
-	tidy = shadow_writer_done_locked(sh);
-	floor = sh->floor;
-	high = sh->high;
+	last_ref = shadow_put_locked(sh);
+	store_start = sh->store_start;
+	store_end = sh->store_end;
 	bpf_spin_unlock(&sh->lock);
-	if (tidy)
-		shadow_release(l, slot, r->gen, floor, high);
+	if (last_ref)
+		shadow_release(l, slot, r->gen, store_start, store_end);
 	return 0;
 }
 
 /* Ends the shadow if it is still the one that the caller means. 1: this call did it. */
-DP_GLOBAL int shadow_break(__u32 slot, __u32 gen, __u32 why)
+GLOBAL int shadow_break(__u32 slot, __u32 gen, __u32 why)
 {
 	struct dp_shadow *sh = shadow_at(slot);
-	struct shadow_rest r = {};
+	struct shadow_totals r = {};
 
 	if (!sh)
 		return 0;
@@ -347,18 +349,18 @@ DP_GLOBAL int shadow_break(__u32 slot, __u32 gen, __u32 why)
 		shadow_end_locked(sh, &r, true);
 	bpf_spin_unlock(&sh->lock);
 	if (r.ended)
-		shadow_bury(slot, &r, why);
+		shadow_finish(slot, &r, why);
 	return r.ended;
 }
 
-/* Watches a shadow for which shadow_arm_locked() said so. */
-DP_GLOBAL int shadow_arm(__u32 slot)
+/* Watches a shadow for which timer_wanted_locked() said so. */
+GLOBAL int timer_watch(__u32 slot)
 {
 	__u32 zero = 0;
-	struct dp_tick *k = bpf_map_lookup_elem(&tick, &zero);
+	struct shadow_timer *k = bpf_map_lookup_elem(&timer, &zero);
 	bool start;
 
-	if (!k || bpf_map_push_elem(&armed, &slot, 0))
+	if (!k || bpf_map_push_elem(&timer_queue, &slot, 0))
 		return 0;
 	__sync_fetch_and_add(&k->count, 1);
 	bpf_spin_lock(&k->lock);
@@ -366,7 +368,7 @@ DP_GLOBAL int shadow_arm(__u32 slot)
 	k->running = 1;
 	bpf_spin_unlock(&k->lock);
 	if (start)
-		bpf_timer_start(&k->timer, DP_TICK_NS, 0);
+		bpf_timer_start(&k->timer, TIMER_NS, 0);
 	return 0;
 }
 

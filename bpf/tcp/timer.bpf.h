@@ -5,21 +5,21 @@
 
 #include "tcp/shadow.bpf.h"
 
-/* One look at a shadow that was armed. True: there is still something to wait for. */
+/* One look at a shadow that is in the queue. True: there is still something to wait for. */
 static __always_inline bool shadow_timeout(__u32 slot)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
 	struct dp_shadow *sh = shadow_at(slot);
 	__s32 why = DP_LOST_target_timeout;
 	bool wake = false, due = false;
-	struct shadow_rest r = {};
+	struct shadow_totals r = {};
 	__u32 gen = 0;
 
 	if (!sh)
 		return false;
 	bpf_spin_lock(&sh->lock);
 	gen = sh->gen;
-	if (!shadow_open(sh) || !sh->due_ns) {
+	if (!shadow_is_open(sh) || !sh->due_ns) {
 		sh->flags &= ~DP_SH_TIMER;
 		bpf_spin_unlock(&sh->lock);
 		return false;
@@ -58,9 +58,9 @@ static __always_inline bool shadow_timeout(__u32 slot)
 		ledger_event(ledger_cell(sh->key.mapping, sh->key.target),
 			     DP_EVENT_timeout_retransmit);
 	if (r.ended)
-		shadow_bury(slot, &r, why);
+		shadow_finish(slot, &r, why);
 	if (wake) {
-		struct dp_wake w = {.kind = DP_WAKE_DUE, .slot = slot, .gen = gen};
+		struct dp_retransmit w = {.kind = DP_RETRANSMIT_DUE, .slot = slot, .gen = gen};
 
 		bpf_ringbuf_output(&events, &w, sizeof(w), 0);
 	}
@@ -68,27 +68,27 @@ static __always_inline bool shadow_timeout(__u32 slot)
 }
 
 /* The next in the queue. 0: there is none; 1: it is done with; 2: it is back in the queue. */
-DP_GLOBAL int tick_one(void)
+GLOBAL int timer_one(void)
 {
 	__u32 slot;
 
-	if (bpf_map_pop_elem(&armed, &slot))
+	if (bpf_map_pop_elem(&timer_queue, &slot))
 		return 0;
-	if (!shadow_timeout(slot) || bpf_map_push_elem(&armed, &slot, 0))
+	if (!shadow_timeout(slot) || bpf_map_push_elem(&timer_queue, &slot, 0))
 		return 1;
 	return 2;
 }
 
-#define DP_TICK_LOOKS 256 /* bounded work: with more of them armed, a round takes several ticks */
+#define TIMER_LOOKS 256 /* bounded work: with more of them, a round takes several ticks */
 
 /*
- * Every DP_TICK_NS while a shadow is armed. It cannot transmit (bpf_timer, 5.15): it marks a
+ * Every TIMER_NS while a shadow is in the queue. It cannot transmit (bpf_timer, 5.15): it marks a
  * shadow as due, for the next packet of either side, and wakes the keeper.
  */
-static int tick_timeout(void *map, __u32 *key, struct dp_tick *value)
+static int timer_expired(void *map, __u32 *key, struct shadow_timer *value)
 {
 	__u32 zero = 0, any;
-	struct dp_tick *k = bpf_map_lookup_elem(&tick, &zero); /* 6.1 locks no other */
+	struct shadow_timer *k = bpf_map_lookup_elem(&timer, &zero); /* 6.1 locks no other */
 	__u32 armed_now;
 	bool again = true;
 	int done;
@@ -96,22 +96,23 @@ static int tick_timeout(void *map, __u32 *key, struct dp_tick *value)
 	if (!k)
 		return 0;
 	armed_now = k->count; /* each once: those put back come around behind them */
-	for (__u32 i = 0; i < DP_TICK_LOOKS; i++) {
+	for (__u32 i = 0; i < TIMER_LOOKS; i++) {
 		if (i >= armed_now)
 			break;
-		done = tick_one();
+		done = timer_one();
 		if (!done)
 			break;
 		if (done == 1)
 			__sync_fetch_and_add(&k->count, -1);
 	}
-	if (bpf_map_peek_elem(&armed, &any)) {
+	if (bpf_map_peek_elem(&timer_queue, &any)) {
 		bpf_spin_lock(&k->lock);
 		k->running = 0;
 		bpf_spin_unlock(&k->lock);
-		/* Who armed before this line saw `running` and left the start to us. */
+		/* Whoever queued a shadow before this line saw `running` and left the start to us.
+		 */
 		again = false;
-		if (!bpf_map_peek_elem(&armed, &any)) {
+		if (!bpf_map_peek_elem(&timer_queue, &any)) {
 			bpf_spin_lock(&k->lock);
 			again = !k->running;
 			k->running = 1;
@@ -119,23 +120,23 @@ static int tick_timeout(void *map, __u32 *key, struct dp_tick *value)
 		}
 	}
 	if (again)
-		bpf_timer_start(&k->timer, DP_TICK_NS, 0);
+		bpf_timer_start(&k->timer, TIMER_NS, 0);
 	return 0;
 }
 
 /*
- * Before the first arm. Called by capture alone, where all shadows are born: a timer's callback
- * must be a static function, and of those each linked object has its own.
+ * Before the first timer_watch(). Called by capture alone, where all shadows are born: a timer's
+ * callback must be a static function, and of those each linked object has its own.
  */
-static __always_inline void tick_prepare(void)
+static __always_inline void timer_prepare(void)
 {
 	__u32 zero = 0;
-	struct dp_tick *k = bpf_map_lookup_elem(&tick, &zero);
+	struct shadow_timer *k = bpf_map_lookup_elem(&timer, &zero);
 
 	if (!k || k->ready)
 		return;
-	bpf_timer_init(&k->timer, &tick, CLOCK_MONOTONIC); /* -EBUSY for all but the first */
-	if (!bpf_timer_set_callback(&k->timer, tick_timeout))
+	bpf_timer_init(&k->timer, &timer, CLOCK_MONOTONIC); /* -EBUSY for all but the first */
+	if (!bpf_timer_set_callback(&k->timer, timer_expired))
 		k->ready = 1;
 }
 

@@ -152,17 +152,17 @@ struct dp_flow_key {
 };
 
 struct dp_flow {
-	struct bpf_spin_lock lock; /* guards slot, next, ack, seen, evidence, push */
+	struct bpf_spin_lock lock; /* guards slot, next, ack, seen, ack_valid, push */
 	__u32 slot;		   /* into `shadows`; DP_NO_SLOT: waits; DP_SLOT_GONE: going */
 	__u32 gen;		   /* dp_shadow.gen that slot had when it was bound */
 	__u32 next;		   /* not mirrored: first sequence number not yet seen */
-	__u32 ack;     /* without a shadow: last ACK of the client at its last payload byte */
-	__u8 excluded; /* enum dp_excluded: why there is no shadow */
-	__u8 seen;     /* `next` is valid */
-	__u8 evidence; /* payload was seen, so `ack` is valid */
-	__u8 breaks;   /* consecutive breaks, for the backoff; saturates */
-	__u8 push;     /* the last payload seen ended with PSH: the client's write was over */
-	__u8 turns;    /* answered payload segments, one after the other; saturates */
+	__u32 ack;	     /* without a shadow: last ACK of the client at its last payload byte */
+	__u8 excluded;	     /* enum dp_excluded: why there is no shadow */
+	__u8 seen;	     /* `next` is valid */
+	__u8 ack_valid;	     /* payload was seen, so `ack` is valid */
+	__u8 breaks;	     /* consecutive breaks, for the backoff; saturates */
+	__u8 push;	     /* the last payload seen ended with PSH: the client's write was over */
+	__u8 answered_turns; /* answered payload segments, one after the other; saturates */
 	__u8 pad[2];
 	__u32 retry;   /* no join before this time, in DP_RETRY_NS of CLOCK_MONOTONIC; 0: at once */
 	__u64 seen_ns; /* last packet, coarse CLOCK_MONOTONIC */
@@ -189,16 +189,16 @@ enum dp_shadow_flags {
 	DP_SH_CLIENT_FIN = 1 << 3, /* `fin` is valid */
 	DP_SH_CLIENT_RST = 1 << 4, /* the FIN stands for a RST of the client */
 	DP_SH_JOINED = 1 << 5,	   /* opened in mid-stream, with a SYN of our own */
-	DP_SH_TIMER = 1 << 6,	   /* in the queue `armed` */
+	DP_SH_TIMER = 1 << 6,	   /* in the queue `timer_queue` */
 	DP_SH_DUE = 1 << 7,	   /* a retransmission is due: the next event sends it */
 	DP_SH_RECOVERY = 1 << 8,   /* resending up to `recover` */
 	DP_SH_TIMED = 1 << 9,	   /* `timed_seq` is being timed (RFC 6298, 3) */
 	DP_SH_ACK_DUE = 1 << 10,   /* the target's bytes up to rcv_nxt are not acknowledged yet */
 	DP_SH_RTO = 1 << 11,	   /* the recovery follows a timeout: all in flight may be lost */
 	DP_SH_BROKEN = 1 << 12,	   /* TIME_WAIT after a break: answer the target with a RST */
-	DP_SH_RST_OWED = 1 << 13,  /* the break could not send it: a poke does */
+	DP_SH_RST_OWED = 1 << 13,  /* the break could not send it: a command does */
 	DP_SH_PUSH = 1 << 14,	   /* the client's last payload ended with PSH */
-	DP_SH_ORPHAN = 1 << 15,	   /* ended: the last writer, or who buries it, tidies up */
+	DP_SH_RELEASE = 1 << 15,   /* ended: the last reference that is put frees slot and chunks */
 };
 
 struct dp_range {
@@ -219,7 +219,7 @@ struct dp_shadow {
 	__u8 state; /* enum dp_state */
 	__u8 n_ooo;
 	__u8 n_sacked;
-	__u8 writers;	 /* captures that are writing to the store right now, and who buries */
+	__u8 refs;	 /* captures that write to the store right now, and shadow_finish() */
 	__u16 flags;	 /* enum dp_shadow_flags */
 	__u16 mss;	 /* payload bytes per segment, after options */
 	__u8 ttl;	 /* of what we send: the client's, less one hop */
@@ -240,16 +240,16 @@ struct dp_shadow {
 	__u32 oif;
 
 	/* the client's stream, RFC 9293 3.3.1: SND.* toward the target */
-	__u32 una;   /* oldest unacknowledged */
-	__u32 nxt;   /* next to send for the first time */
-	__u32 end;   /* first byte not yet captured without a hole */
-	__u32 fin;   /* sequence number of the client's FIN */
-	__u32 wnd;   /* the target's window, bytes, unscaled */
-	__u32 wl1;   /* SEG.SEQ of the last window update */
-	__u32 wl2;   /* SEG.ACK of the last window update */
-	__u32 floor; /* first byte whose chunk may still be in the store */
-	__u32 high;  /* behind all that was ever written to the store */
-	__u64 tail;  /* chunk written last, + 1, << 32 | its index in `chunks`; 0: none */
+	__u32 una;	   /* oldest unacknowledged */
+	__u32 nxt;	   /* next to send for the first time */
+	__u32 end;	   /* first byte not yet captured without a hole */
+	__u32 fin;	   /* sequence number of the client's FIN */
+	__u32 wnd;	   /* the target's window, bytes, unscaled */
+	__u32 wl1;	   /* SEG.SEQ of the last window update */
+	__u32 wl2;	   /* SEG.ACK of the last window update */
+	__u32 store_start; /* first byte whose chunk may still be in the store */
+	__u32 store_end;   /* behind all that was ever written to the store */
+	__u64 last_chunk;  /* chunk written last, + 1, << 32 | its index in `chunks`; 0: none */
 
 	/* the target's stream */
 	__u32 rcv_nxt;
@@ -274,7 +274,7 @@ struct dp_shadow {
 	__u32 rtx;     /* next byte to look at for resending */
 	__u32 budget;  /* segments that may be resent without a SACK that shows them lost */
 	__u32 resent;
-	__u32 top; /* ended: behind all that was taken, holes or not */
+	__u32 captured_end; /* ended: behind all that was taken, holes or not */
 	struct dp_range sacked[DP_MAX_SACK];
 	struct dp_range ooo[DP_MAX_OOO];
 
@@ -310,11 +310,6 @@ struct dp_fresh {
 	struct bpf_spin_lock lock;
 	__u32 next;
 	__u32 limit; /* set by attach */
-};
-
-/* Map `scratch`: per-CPU array[1]; used only where bottom halves are off. */
-struct dp_scratch {
-	__u8 data[2 * DP_CHUNK]; /* payload of the segment that is being built */
 };
 
 /*
@@ -357,10 +352,10 @@ struct dp_ledger {
 #define DP_LEDGER_CELLS	 (DP_LEDGER_GLOBAL + 1)
 
 /*
- * Map `paces`: array[DP_LEDGER_GLOBAL], per mapping and target, shared by all CPUs; counted with
+ * Map `limits`: array[DP_LEDGER_GLOBAL], per mapping and target, shared by all CPUs; counted with
  * atomic adds and judged without a lock, so limits hold to within a packet per CPU.
  */
-struct dp_pace {
+struct dp_limit {
 	__s64 embryonic; /* shadows in SYN-SENT */
 	__u64 window_ns; /* start of the current window of DP_PACE_NS */
 	__u64 bytes;	 /* accepted in it */
@@ -368,27 +363,12 @@ struct dp_pace {
 };
 #define DP_PACE_NS 100000000ull
 
-/*
- * Map `syns`: LRU hash, what a client's SYN said, kept until its handshake is
- * complete. It may evict: the flow then counts as older than its shadow.
- */
-struct dp_syn {
-	__u32 isn;
-	__u32 tsval;
-	__u16 mss;
-	__u8 wscale;
-	__u8 ttl;
-	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE */
-	__u8 auth;   /* MD5 or AO option seen */
-	__u8 data;   /* payload in the SYN: TCP Fast Open */
-};
-
 /* Map `events`: ring buffer toward the keeper. */
-enum dp_wake_kind {
-	DP_WAKE_DUE = 1, /* a retransmission is due: poke DP_POKE_RESEND */
+enum dp_retransmit_kind {
+	DP_RETRANSMIT_DUE = 1, /* a retransmission is due: answer with DP_CMD_RESEND */
 };
 
-struct dp_wake {
+struct dp_retransmit {
 	__u32 kind;
 	__u32 slot;
 	__u32 gen;
@@ -407,20 +387,6 @@ struct dp_meta {
 };
 
 /*
- * Maps `armed` and `tick`: slots with something due, each at most once (DP_SH_TIMER), and the
- * one timer that looks at them every DP_TICK_NS while there are any. Not a timer per shadow:
- * kernel 6.18 allocates timers without locks and fails after some hundred of them.
- */
-struct dp_tick {
-	struct bpf_timer timer;
-	struct bpf_spin_lock lock;
-	__u32 running;
-	__u32 ready; /* the callback is set */
-	__u32 count; /* entries of `armed` */
-};
-#define DP_TICK_NS 25000000ull
-
-/*
  * Map `control`: array[1]. The one cell that user space may change at run time.
  */
 struct dp_control {
@@ -428,24 +394,16 @@ struct dp_control {
 	__u32 pad;
 };
 
-/* BPF_PROG_RUN on DP_PROG_POKE: __sk_buff.cb[0..2] of ctx_in. */
-enum dp_poke_op {
-	DP_POKE_RESEND = 1, /* send what is due on the shadow */
-	DP_POKE_CLOSE,	    /* send FIN after the last byte that is in the store */
-	DP_POKE_RESET, /* give up: count the rest as lost (detached), send RST, free the slot */
+/* BPF_PROG_RUN on DP_PROG_COMMAND: __sk_buff.cb[0..2] of ctx_in. */
+enum dp_command {
+	DP_CMD_RESEND = 1, /* send what is due on the shadow */
+	DP_CMD_CLOSE,	   /* send FIN after the last byte that is in the store */
+	DP_CMD_RESET,	   /* give up: count the rest as lost (detached), send RST, free the slot */
 	/* Forget the flow whose key (struct dp_flow_key) follows the Ethernet header of data_in, if
 	 * it was silent for cb[2] seconds; its shadow closes as after the client's FIN. cb[1] =
 	 * DP_NO_SLOT.
 	 */
-	DP_POKE_EXPIRE,
-};
-
-/* An order on doppel0, in skb->cb[0..4] (20 bytes, qdisc_skb_cb.data). */
-enum dp_order_kind {
-	DP_ORDER_COPY = 1, /* rewrite this clone of a captured packet and send it */
-	DP_ORDER_WORK,	   /* carrier: send what the shadow owes, at most `arg` segments */
-	DP_ORDER_SEGMENT,  /* carrier: become the one segment that seq and arg describe */
-	DP_ORDER_POKE,	   /* carrier: a poke; arg = enum dp_poke_op */
+	DP_CMD_EXPIRE,
 };
 
 #ifndef __bpf__

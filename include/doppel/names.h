@@ -13,7 +13,7 @@
 #define DP_PROG_EGRESS	"doppel_egress"	 /* capture on a client host: TC egress */
 #define DP_PROG_DELIVER "doppel_deliver" /* TC egress and ingress of doppel0 */
 #define DP_PROG_RETURN	"doppel_return"	 /* TC ingress of the device toward a target */
-#define DP_PROG_POKE	"doppel_poke"	 /* BPF_PROG_RUN only */
+#define DP_PROG_COMMAND "doppel_command" /* BPF_PROG_RUN only */
 
 /* The link on which copies are rewritten, and its unused veth peer. */
 #define DP_LINK	     "doppel0"

@@ -68,8 +68,8 @@ struct DataPlane::Ring {
   explicit Ring(int map_fd) : buffer(ring_buffer__new(map_fd, &Ring::take, this, nullptr)) {}
   ~Ring() { ring_buffer__free(buffer); }
   static int take(void *self, void *data, size_t size) {
-    if (size >= sizeof(dp_wake))
-      static_cast<Ring *>(self)->woken.insert(static_cast<dp_wake *>(data)->slot);
+    if (size >= sizeof(dp_retransmit))
+      static_cast<Ring *>(self)->woken.insert(static_cast<dp_retransmit *>(data)->slot);
     return 0;
   }
 };
@@ -153,7 +153,7 @@ void DataPlane::open_pins() {
     return fd;
   };
   for (const char *name :
-       {DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_POKE})
+       {DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_COMMAND})
     programs_[name] = open(std::string(kPins) + DP_PIN_PROGS "/" + name);
   for (const char *name :
        {"ledger", "shadows", "flows", "free_slots", "store", "control", "events"})
@@ -245,9 +245,9 @@ void DataPlane::pause(bool on) const {
     throw std::system_error(errno, std::generic_category(), "control");
 }
 
-void DataPlane::poke(unsigned slot, dp_poke_op op) const {
+void DataPlane::command(unsigned slot, dp_command op) const {
   ProgRun run;
-  run.fd = program(DP_PROG_POKE);
+  run.fd = program(DP_PROG_COMMAND);
   run.ifindex = link_index_;
   run.frame = packet::Packet().ip4("0.0.0.0", "0.0.0.0").tcp(0, 0).padding(6).build();
   run.cb[0] = op;
@@ -255,7 +255,7 @@ void DataPlane::poke(unsigned slot, dp_poke_op op) const {
   run.cb[2] = shadow(slot).gen;
   const RunResult r = run.go();
   if (r.error || r.verdict)
-    throw std::runtime_error("poke: error " + std::to_string(r.error) + ", returned " +
+    throw std::runtime_error("command: error " + std::to_string(r.error) + ", returned " +
                              std::to_string(r.verdict));
 }
 
@@ -268,11 +268,11 @@ void DataPlane::expire(const Client &client, uint32_t silent_s) const {
   key.server_port = htons(client.server_port);
   key.proto = IPPROTO_TCP;
   ProgRun run;
-  run.fd = program(DP_PROG_POKE);
+  run.fd = program(DP_PROG_COMMAND);
   run.ifindex = link_index_;
   run.frame = packet::Packet().ip4("0.0.0.0", "0.0.0.0").tcp(0, 0).padding(6).build();
   std::memcpy(run.frame.data() + ETH_HLEN, &key, sizeof key);
-  run.cb[0] = DP_POKE_EXPIRE;
+  run.cb[0] = DP_CMD_EXPIRE;
   run.cb[1] = DP_NO_SLOT;
   run.cb[2] = silent_s;
   if (const RunResult r = run.go(); r.error || r.verdict)

@@ -47,8 +47,8 @@ public:
   unsigned flow_entries() const;
   void pause(bool on) const;
 
-  // BPF_PROG_RUN of the poke program, as the keeper does it.
-  void poke(unsigned slot, dp_poke_op op) const;
+  // BPF_PROG_RUN of the command program, as the keeper does it.
+  void command(unsigned slot, dp_command op) const;
   // The same for the flow of this client, silent for so long or not.
   void expire(const Client &client, uint32_t silent_s) const;
   // Waits until a shadow asks for a resend; false at the deadline.

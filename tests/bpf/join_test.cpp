@@ -117,7 +117,7 @@ TEST_P(Join, WhatIsACommand) {
     ASSERT_EQ(sent.size(), 1u);
     EXPECT_EQ(sent[0].seq, seq - 1);
     EXPECT_EQ(moved()["joined"], 1);
-    plane().poke(sent[0].sport - kShadowPort, DP_POKE_RESET);
+    plane().command(sent[0].sport - kShadowPort, DP_CMD_RESET);
     collect();
   }
 }

@@ -25,7 +25,7 @@ TEST_P(Load, EveryProgram) {
     GTEST_SKIP() << World::why_not();
   DataPlane &plane = DataPlane::in(World::enter(GetParam()), GetParam(), default_config());
   for (const char *name :
-       {DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_POKE}) {
+       {DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_COMMAND}) {
     bpf_prog_info info{};
     __u32 size = sizeof info;
     ASSERT_EQ(bpf_obj_get_info_by_fd(plane.program(name), &info, &size), 0) << name;

@@ -142,14 +142,14 @@ protected:
   // What the shadow sends when its timer has expired.
   Frames wake() {
     EXPECT_TRUE(plane().wait_for_wake(slot(), 5000)) << "the timer did not ask for a resend";
-    plane().poke(slot(), DP_POKE_RESEND);
+    plane().command(slot(), DP_CMD_RESEND);
     return collect().sent;
   }
   // Waits until the shadow is given up.
   void wait_for_the_end() {
     for (int i = 0; i < 100 && !plane().open_slots().empty(); i++)
       if (plane().wait_for_wake(slot(), 50))
-        plane().poke(slot(), DP_POKE_RESEND);
+        plane().command(slot(), DP_CMD_RESEND);
     collect();
     EXPECT_TRUE(plane().open_slots().empty());
   }

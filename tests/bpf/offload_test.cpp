@@ -120,7 +120,7 @@ TEST_P(Offload, EgressWithoutOffloadsMakesWholeFrames) {
       EXPECT_TRUE(r.view.faults.empty()) << r.view.faults[0];
     }
   EXPECT_TRUE(target_.received == text + "get k\r\n");
-  // What is built from a carrier with its checksum still to be made, too.
+  // What is built from a template with its checksum still to be made, too.
   wire().far().send_offloaded(target_.response("STORED\r\n"), 0);
   collect().sent.are({expected().made(client_.next, 0)});
   sh("ethtool -K cap0 tx on tso on gso on");

@@ -85,7 +85,7 @@ void Session::TearDown() {
     return;
   plane_->pause(false);
   for (unsigned slot : plane_->open_slots())
-    plane_->poke(slot, DP_POKE_RESET);
+    plane_->command(slot, DP_CMD_RESET);
   collect();
   EXPECT_EQ(plane_->identity_broken(), "");
   EXPECT_TRUE(plane_->open_slots().empty());

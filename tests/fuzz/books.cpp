@@ -73,7 +73,7 @@ uint64_t check_shadow(uint32_t slot, bool bytes) {
           "nxt <= end, but for a FIN");
   require(span(first, sh.end) >= 0 && span(first, sh.end) <= HOST_FLOW_CAP,
           "una <= end <= una + flow_cap");
-  require(sh.writers == 0, "a writer forgot to leave");
+  require(sh.refs == 0, "a writer forgot to leave");
   stored(slot, first, sh.end, bytes);
   uint64_t pending = static_cast<uint32_t>(span(first, sh.end));
   unsigned used = 0;
@@ -189,7 +189,7 @@ void check_books(bool bytes, bool spoilt) {
     require(l.waiting == n_waiting[t], "the gauge `waiting`");
     require(l.opened + l.joined == l.closed + l.broken + static_cast<uint64_t>(l.open),
             "shadows opened and ended");
-    require(kernel().at<dp_pace>(&paces, t)->embryonic == n_embryonic[t], "half-open shadows");
+    require(kernel().at<dp_limit>(&limits, t)->embryonic == n_embryonic[t], "half-open shadows");
     taken += l.chunks;
     slots += l.slots;
   }

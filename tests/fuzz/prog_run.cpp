@@ -377,7 +377,7 @@ private:
       if (d_.one_in(3)) {
         for (unsigned slot : s_.plane.open_slots())
           if (d_.one_in(2))
-            s_.plane.poke(slot, d_.one_in(3) ? DP_POKE_CLOSE : DP_POKE_RESEND);
+            s_.plane.command(slot, d_.one_in(3) ? DP_CMD_CLOSE : DP_CMD_RESEND);
         break;
       }
       [[fallthrough]];
@@ -401,15 +401,15 @@ private:
   void end() {
     DataPlane &p = s_.plane;
     for (unsigned slot : p.open_slots())
-      p.poke(slot, DP_POKE_RESET);
+      p.command(slot, DP_CMD_RESET);
     dp_flow_key key;
     for (unsigned n = 0; n < 20000 && !bpf_map_get_next_key(p.map("flows"), nullptr, &key); n++) {
       ProgRun run;
-      run.fd = p.program(DP_PROG_POKE);
+      run.fd = p.program(DP_PROG_COMMAND);
       run.ifindex = p.link_index();
       run.frame = Packet().ip4("0.0.0.0", "0.0.0.0").tcp(0, 0).padding(6).build();
       std::memcpy(run.frame.data() + ETH_HLEN, &key, sizeof key);
-      run.cb[0] = DP_POKE_EXPIRE;
+      run.cb[0] = DP_CMD_EXPIRE;
       run.cb[1] = DP_NO_SLOT;
       run.cb[2] = 0;
       run.go();

@@ -376,7 +376,7 @@ private:
     }
   }
 
-  void poke(dp_poke_op op, uint32_t slot, uint32_t third, const dp_flow_key *key = nullptr) {
+  void command(dp_command op, uint32_t slot, uint32_t third, const dp_flow_key *key = nullptr) {
     Skb skb = frame(Segment{});
     skb.data.resize(60);
     if (key)
@@ -384,8 +384,8 @@ private:
     skb.ctx.cb[0] = op;
     skb.ctx.cb[1] = slot;
     skb.ctx.cb[2] = third;
-    tell("poke", std::to_string(op) + " slot " + std::to_string(slot));
-    k_.run(doppel_poke, skb);
+    tell("command", std::to_string(op) + " slot " + std::to_string(slot));
+    k_.run(doppel_command, skb);
   }
 
   void expire(uint32_t seconds) {
@@ -394,7 +394,7 @@ private:
       keys.push_back(*static_cast<const dp_flow_key *>(key));
     });
     for (const dp_flow_key &key : keys)
-      poke(DP_POKE_EXPIRE, DP_NO_SLOT, seconds, &key);
+      command(DP_CMD_EXPIRE, DP_NO_SLOT, seconds, &key);
   }
 
   void wait(uint64_t ms) {
@@ -419,8 +419,8 @@ private:
         std::fprintf(stderr,
                      "    slot %u gen %u state %u flags %04x una %08x nxt %08x end %08x fin %08x "
                      "floor %08x wnd %u ooo %u sacked %u rcv_nxt %08x\n",
-                     slot, sh.gen, sh.state, sh.flags, sh.una, sh.nxt, sh.end, sh.fin, sh.floor,
-                     sh.wnd, sh.n_ooo, sh.n_sacked, sh.rcv_nxt);
+                     slot, sh.gen, sh.state, sh.flags, sh.una, sh.nxt, sh.end, sh.fin,
+                     sh.store_start, sh.wnd, sh.n_ooo, sh.n_sacked, sh.rcv_nxt);
   }
 
   static std::string text(const Segment &s) {
@@ -512,10 +512,10 @@ private:
     case 26: {
       const uint32_t slot = in_.u8() % HOST_SLOTS;
       const unsigned op = in_.u8() % 4;
-      poke(op == 3   ? DP_POKE_RESET
-           : op == 2 ? DP_POKE_CLOSE
-                     : DP_POKE_RESEND,
-           slot, shadow_at(slot).gen);
+      command(op == 3   ? DP_CMD_RESET
+              : op == 2 ? DP_CMD_CLOSE
+                        : DP_CMD_RESEND,
+              slot, shadow_at(slot).gen);
       break;
     }
     case 27:
@@ -557,7 +557,7 @@ private:
     k_.clone_fails_at = k_.update_fails_at = k_.build_fails_at = k_.preempt_at = 0;
     for (uint32_t slot = 0; slot < HOST_SLOTS; slot++)
       if (is_open(shadow_at(slot)))
-        poke(DP_POKE_RESET, slot, shadow_at(slot).gen);
+        command(DP_CMD_RESET, slot, shadow_at(slot).gen);
     expire(0);
     wait(200);
     check_books(true, spoilt_);
@@ -565,7 +565,7 @@ private:
     require(k_.map(&flows).size() == 0, "flows are left");
     require(k_.map(&store).size() == 0, "chunks of the store are left");
     require(k_.map(&free_slots).size() == HOST_SLOTS, "slots are left");
-    require(k_.map(&armed).size() == 0, "slots are still watched");
+    require(k_.map(&timer_queue).size() == 0, "slots are still watched");
   }
 
   Kernel &k_ = kernel();

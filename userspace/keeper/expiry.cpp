@@ -14,9 +14,9 @@ constexpr uint32_t kBatch = 512; // rows per step
 } // namespace
 
 Result<Expiry> Expiry::open(const Pins &pins) {
-  auto poker = Poker::open(pins);
-  if (!poker)
-    return poker.errors();
+  auto program = CommandProgram::open(pins);
+  if (!program)
+    return program.errors();
   auto flows = open_table(pins, "flows", sizeof(dp_flow));
   if (!flows)
     return flows.errors();
@@ -26,7 +26,7 @@ Result<Expiry> Expiry::open(const Pins &pins) {
   auto ledger = open_table(pins, "ledger", sizeof(dp_ledger));
   if (!ledger)
     return ledger.errors();
-  return Expiry(std::move(*poker), std::move(*flows), std::move(*shadows), std::move(*ledger));
+  return Expiry(std::move(*program), std::move(*flows), std::move(*shadows), std::move(*ledger));
 }
 
 Result<int64_t> Expiry::known(const std::vector<NamedMapping> &mappings) const {
@@ -68,7 +68,7 @@ Result<bool> Expiry::step(uint32_t silent_s, bool shadows) {
       seen = shadow ? shadow->seen_ns : now;
     }
     if (seen + silence < now)
-      if (auto s = poker_.expire(keys_[i], silent_s); !s)
+      if (auto s = program_.expire(keys_[i], silent_s); !s)
         return s.errors();
   }
   token_ = more ? std::optional<uint32_t>(next) : std::nullopt;

@@ -7,8 +7,8 @@
 #include <optional>
 #include <vector>
 
+#include "userspace/mirror/command.h"
 #include "userspace/mirror/maps.h"
-#include "userspace/mirror/poke.h"
 
 namespace doppel {
 
@@ -24,10 +24,10 @@ public:
   Result<bool> step(uint32_t silent_s, bool shadows);
 
 private:
-  Expiry(Poker poker, MapTable flows, MapTable shadows, MapTable ledger)
-      : poker_(std::move(poker)), flows_(std::move(flows)), shadows_(std::move(shadows)),
+  Expiry(CommandProgram program, MapTable flows, MapTable shadows, MapTable ledger)
+      : program_(std::move(program)), flows_(std::move(flows)), shadows_(std::move(shadows)),
         ledger_(std::move(ledger)) {}
-  Poker poker_;
+  CommandProgram program_;
   MapTable flows_, shadows_, ledger_;
   std::optional<uint32_t> token_; // where the pass over the table has got to
   std::vector<dp_flow_key> keys_;

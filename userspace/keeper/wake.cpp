@@ -12,10 +12,10 @@ namespace doppel {
 void Wake::Closer::operator()(ring_buffer *ring) const { ring_buffer__free(ring); }
 
 Result<std::unique_ptr<Wake>> Wake::open(const Pins &pins) {
-  auto poker = Poker::open(pins);
-  if (!poker)
-    return poker.errors();
-  std::unique_ptr<Wake> wake(new Wake(std::move(*poker)));
+  auto program = CommandProgram::open(pins);
+  if (!program)
+    return program.errors();
+  std::unique_ptr<Wake> wake(new Wake(std::move(*program)));
   const std::string path = pins.map("events");
   Fd events = open_pin(path); // the ring has the map in its own mappings: this may be closed
   if (!events)
@@ -25,7 +25,7 @@ Result<std::unique_ptr<Wake>> Wake::open(const Pins &pins) {
     return sys_error(path, "cannot be read", errno);
   if (auto s = wake->serve(); !s)
     return s.errors();
-  if (auto s = wake->poke_what_is_due(pins); !s)
+  if (auto s = wake->resend_what_is_due(pins); !s)
     return s.errors();
   return wake;
 }
@@ -33,8 +33,8 @@ Result<std::unique_ptr<Wake>> Wake::open(const Pins &pins) {
 int Wake::fd() const { return ring_buffer__epoll_fd(ring_.get()); }
 
 int Wake::note(void *self, void *data, size_t size) {
-  const auto *wake = static_cast<const dp_wake *>(data);
-  if (size >= sizeof(*wake) && wake->kind == DP_WAKE_DUE)
+  const auto *wake = static_cast<const dp_retransmit *>(data);
+  if (size >= sizeof(*wake) && wake->kind == DP_RETRANSMIT_DUE)
     static_cast<Wake *>(self)->due_[wake->slot] = wake->gen;
   return 0;
 }
@@ -44,13 +44,13 @@ Status Wake::serve() {
   if (err < 0)
     return sys_error("map events", "cannot be read", -err);
   for (const auto &[slot, gen] : due_)
-    if (auto s = poker_.shadow(DP_POKE_RESEND, slot, gen); !s)
+    if (auto s = program_.shadow(DP_CMD_RESEND, slot, gen); !s)
       return s;
   due_.clear();
   return Unit{};
 }
 
-Status Wake::poke_what_is_due(const Pins &pins) {
+Status Wake::resend_what_is_due(const Pins &pins) {
   auto table = open_table(pins, "shadows", sizeof(dp_shadow));
   if (!table)
     return table.errors();
@@ -59,7 +59,7 @@ Status Wake::poke_what_is_due(const Pins &pins) {
     return shadows.errors();
   for (uint32_t slot = 0; slot < shadows->size(); slot++)
     if (const dp_shadow &s = (*shadows)[slot]; !is_over(s) && (s.flags & DP_SH_DUE))
-      if (auto done = poker_.shadow(DP_POKE_RESEND, slot, s.gen); !done)
+      if (auto done = program_.shadow(DP_CMD_RESEND, slot, s.gen); !done)
         return done;
   return Unit{};
 }

@@ -6,7 +6,7 @@
 #include <map>
 #include <memory>
 
-#include "userspace/mirror/poke.h"
+#include "userspace/mirror/command.h"
 
 struct ring_buffer;
 
@@ -14,24 +14,24 @@ namespace doppel {
 
 class Wake {
 public:
-  // Pokes at once what is due already: its call may have gone unheard.
+  // Resends at once what is due already: its event may have gone unheard.
   static Result<std::unique_ptr<Wake>> open(const Pins &pins);
   Wake(const Wake &) = delete;
   Wake &operator=(const Wake &) = delete;
 
   int fd() const; // readable: serve() has something to do
-  // Empties the ring, then pokes each shadow that it named, once.
+  // Empties the ring, then resends on each shadow that it named, once.
   Status serve();
 
 private:
-  explicit Wake(Poker poker) : poker_(std::move(poker)) {}
-  Status poke_what_is_due(const Pins &pins);
+  explicit Wake(CommandProgram program) : program_(std::move(program)) {}
+  Status resend_what_is_due(const Pins &pins);
   static int note(void *self, void *data, size_t size);
 
   struct Closer {
     void operator()(ring_buffer *ring) const;
   };
-  Poker poker_;
+  CommandProgram program_;
   std::unique_ptr<ring_buffer, Closer> ring_;
   std::map<uint32_t, uint32_t> due_; // slot to generation
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "userspace/mirror/poke.h"
+#include "userspace/mirror/command.h"
 
 #include <bpf/bpf.h>
 
@@ -18,15 +18,15 @@ static_assert(kEthernet + sizeof(dp_flow_key) <= kFrame);
 
 } // namespace
 
-Result<Poker> Poker::open(const Pins &pins) {
-  const std::string path = pins.prog(DP_PROG_POKE);
+Result<CommandProgram> CommandProgram::open(const Pins &pins) {
+  const std::string path = pins.prog(DP_PROG_COMMAND);
   Fd prog = open_pin(path);
   if (!prog)
     return sys_error(path, "cannot be opened", errno, "doppel status tells what is missing");
-  return Poker(std::move(prog));
+  return CommandProgram(std::move(prog));
 }
 
-Status Poker::run(const uint8_t *frame, uint32_t op, uint32_t a, uint32_t b) const {
+Status CommandProgram::run(const uint8_t *frame, uint32_t op, uint32_t a, uint32_t b) const {
   __sk_buff ctx{};
   ctx.cb[0] = op;
   ctx.cb[1] = a;
@@ -38,13 +38,13 @@ Status Poker::run(const uint8_t *frame, uint32_t op, uint32_t a, uint32_t b) con
   run.ctx_in = &ctx;
   run.ctx_size_in = sizeof(ctx);
   if (bpf_prog_test_run_opts(prog_.get(), &run))
-    return sys_error("program " DP_PROG_POKE, "cannot be run", errno);
+    return sys_error("program " DP_PROG_COMMAND, "cannot be run", errno);
   return Unit{};
 }
 
 // BPF_PROG_RUN wants a packet, and the program uses it as the material of what it sends: Ethernet,
 // IPv4 and TCP headers.
-Status Poker::shadow(dp_poke_op op, uint32_t slot, uint32_t gen) const {
+Status CommandProgram::shadow(dp_command op, uint32_t slot, uint32_t gen) const {
   uint8_t frame[kFrame] = {};
   frame[12] = 0x08; // ETH_P_IP
   frame[14] = 0x45; // IPv4, header of 5 words
@@ -55,11 +55,11 @@ Status Poker::shadow(dp_poke_op op, uint32_t slot, uint32_t gen) const {
   return run(frame, op, slot, gen);
 }
 
-Status Poker::expire(const dp_flow_key &flow, uint32_t silent_s) const {
+Status CommandProgram::expire(const dp_flow_key &flow, uint32_t silent_s) const {
   uint8_t frame[kFrame] = {};
   frame[12] = 0x08; // ETH_P_IP: the shadow's FIN is made of this frame
   std::memcpy(frame + kEthernet, &flow, sizeof(flow));
-  return run(frame, DP_POKE_EXPIRE, DP_NO_SLOT, silent_s);
+  return run(frame, DP_CMD_EXPIRE, DP_NO_SLOT, silent_s);
 }
 
 } // namespace doppel

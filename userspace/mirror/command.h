@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a process makes the data plane act: BPF_PROG_RUN of the pinned program DP_PROG_POKE.
+// How a process makes the data plane act: BPF_PROG_RUN of the pinned program DP_PROG_COMMAND.
 #pragma once
 
 #include <cstdint>
@@ -9,20 +9,20 @@
 
 namespace doppel {
 
-class Poker {
+class CommandProgram {
 public:
-  static Result<Poker> open(const Pins &pins);
+  static Result<CommandProgram> open(const Pins &pins);
 
-  // What dp_poke_op says, on the shadow in `slot` if it still has that generation. Must be called
+  // What dp_command says, on the shadow in `slot` if it still has that generation. Must be called
   // in the network namespace of DP_LINK.
-  Status shadow(dp_poke_op op, uint32_t slot, uint32_t gen) const;
+  Status shadow(dp_command op, uint32_t slot, uint32_t gen) const;
 
   // Forgets a flow that was silent for `silent_s` seconds and closes its shadow, if it has one; the
   // data plane looks again whether that is so.
   Status expire(const dp_flow_key &flow, uint32_t silent_s) const;
 
 private:
-  explicit Poker(Fd prog) : prog_(std::move(prog)) {}
+  explicit CommandProgram(Fd prog) : prog_(std::move(prog)) {}
   Status run(const uint8_t *frame, uint32_t op, uint32_t a, uint32_t b) const;
   Fd prog_;
 };

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "doppel/abi.h"
+#include "userspace/mirror/command.h"
 #include "userspace/mirror/maps.h"
-#include "userspace/mirror/poke.h"
 
 namespace doppel {
 
@@ -42,9 +42,9 @@ Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &p
   auto shadows = open_table(pins, "shadows", sizeof(dp_shadow));
   if (!shadows)
     return shadows.errors();
-  auto poker = Poker::open(pins);
-  if (!poker)
-    return poker.errors();
+  auto program = CommandProgram::open(pins);
+  if (!program)
+    return program.errors();
   auto all = read_shadows(*shadows);
   if (!all)
     return all.errors();
@@ -55,7 +55,7 @@ Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &p
 
   Drained drained;
   for (const Live &s : live)
-    if (auto done = poker->shadow(DP_POKE_CLOSE, s.slot, s.gen); !done)
+    if (auto done = program->shadow(DP_CMD_CLOSE, s.slot, s.gen); !done)
       return done.errors();
   // Over, or looked after: there may be no keeper to resend what the target has missed.
   auto finished = [&](const Live &s) {
@@ -63,7 +63,7 @@ Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &p
     if (!now || now->gen != s.gen || is_over(*now))
       return true;
     if (now->flags & DP_SH_DUE)
-      (void)poker->shadow(DP_POKE_RESEND, s.slot, s.gen);
+      (void)program->shadow(DP_CMD_RESEND, s.slot, s.gen);
     return false;
   };
   using Clock = std::chrono::steady_clock;
@@ -78,7 +78,7 @@ Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &p
       std::this_thread::sleep_for(wait);
   }
   for (const Live &s : live) {
-    if (auto done = poker->shadow(DP_POKE_RESET, s.slot, s.gen); !done)
+    if (auto done = program->shadow(DP_CMD_RESET, s.slot, s.gen); !done)
       return done.errors();
     drained.reset++;
   }

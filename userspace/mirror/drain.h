@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ends shadows in an orderly way, by pokes through BPF_PROG_RUN.
+// Ends shadows in an orderly way, by commands through BPF_PROG_RUN.
 #pragma once
 
 #include <cstdint>

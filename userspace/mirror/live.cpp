@@ -40,7 +40,7 @@ Result<Rows> Rows::open(const Pins &pins) {
              {"ports", sizeof(uint32_t), &rows.ports_},
              {"flows", sizeof(dp_flow), &rows.flows_},
              {"ledger", sizeof(dp_ledger), &rows.ledger_},
-             {"paces", sizeof(dp_pace), &rows.paces_}};
+             {"limits", sizeof(dp_limit), &rows.limits_}};
   for (const auto &one : all) {
     auto table = open_table(pins, one.name, one.value_size);
     if (!table)
@@ -132,11 +132,11 @@ Status Rows::forget(const std::set<uint32_t> &rows) const {
   for (const auto &[key, flow] : *flows)
     if (rows.count(key.mapping) && bpf_map_delete_elem(flows_.fd.get(), &key) && errno != ENOENT)
       return write_error("flows");
-  const dp_pace pace{};
+  const dp_limit limit{};
   for (uint32_t row : rows) {
     for (uint32_t cell = row * DP_MAX_TARGETS; cell < (row + 1) * DP_MAX_TARGETS; cell++) {
-      if (bpf_map_update_elem(paces_.fd.get(), &cell, &pace, BPF_ANY))
-        return write_error("paces");
+      if (bpf_map_update_elem(limits_.fd.get(), &cell, &limit, BPF_ANY))
+        return write_error("limits");
       if (auto s = clear_ledger(cell); !s)
         return s;
     }

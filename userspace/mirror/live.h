@@ -32,7 +32,7 @@ public:
 
 private:
   Status clear_ledger(uint32_t cell) const;
-  MapTable mappings_, port_map_, ports_, flows_, ledger_, paces_;
+  MapTable mappings_, port_map_, ports_, flows_, ledger_, limits_;
 };
 
 Result<Live> read_live(Rtnl &nl, const Pins &pins, const Meta &meta, const Rows &rows);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * parse.bpf.h and checksum.bpf.h on any bytes, against a reader that works on the frame itself and
+ * parse.bpf.h and csum.bpf.h on any bytes, against a reader that works on the frame itself and
  * takes the RFCs' tables one by one.
  */
 #include "packet/csum.bpf.h"

@@ -54,7 +54,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 {
 	struct input in = {data, size};
 	struct dp_flow flow = {}, before;
-	struct dp_pace pace = {};
+	struct dp_limit limit = {};
 	struct __sk_buff *skb;
 	struct pkt p = {};
 	bool command, joins;
@@ -63,10 +63,10 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 	p.flags = take8(&in);
 	application = take8(&in) % 3;
 	flow.seen = take8(&in) & 1;
-	flow.evidence = take8(&in) & 1;
+	flow.ack_valid = take8(&in) & 1;
 	flow.push = take8(&in) & 1;
-	flow.turns = take8(&in);
-	pace.commands = take8(&in) & 1;
+	flow.answered_turns = take8(&in);
+	limit.commands = take8(&in) & 1;
 	flow.next = take32(&in);
 	flow.ack = take32(&in);
 	p.seq = flow.next + (take8(&in) & 1 ? take32(&in) : 0);
@@ -82,12 +82,13 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 	CHECK(starts_like_command(skb, &p) == command);
 
 	before = flow;
-	joins = join_boundary(skb, &p, &flow, application, &pace);
+	joins = join_boundary(skb, &p, &flow, application, &limit);
 	if (joins) {
 		CHECK(p.payload && !(p.flags & (TCP_SYN | TCP_RST)));
 		CHECK(!before.seen || p.seq == before.next);
 		CHECK(application != DP_APP_MEMCACHED || command);
-		CHECK(application != DP_APP_ANY || (before.seen && before.evidence && before.push));
+		CHECK(application != DP_APP_ANY ||
+		      (before.seen && before.ack_valid && before.push));
 		CHECK(command || seq_after(p.ack, before.ack));
 	}
 	CHECK(flow.next == before.next && flow.ack == before.ack && flow.seen == before.seen);

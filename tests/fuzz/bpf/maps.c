@@ -30,9 +30,9 @@ DEFINE(chunks);
 DEFINE(free_chunks);
 DEFINE(fresh_chunks);
 DEFINE(ledger);
-DEFINE(paces);
-DEFINE(armed);
-DEFINE(tick);
+DEFINE(limits);
+DEFINE(timer_queue);
+DEFINE(timer);
 DEFINE(events);
 DEFINE(control);
 DEFINE(meta);
@@ -61,9 +61,9 @@ const struct host_map_row host_map_rows[] = {
 	QUEUE(free_chunks, HOST_CHUNKS),
 	KEYED(fresh_chunks, NUMBER(fresh_chunks.max_entries)),
 	KEYED(ledger, NUMBER(ledger.max_entries)),
-	KEYED(paces, NUMBER(paces.max_entries)),
-	QUEUE(armed, HOST_SLOTS),
-	KEYED(tick, NUMBER(tick.max_entries)),
+	KEYED(limits, NUMBER(limits.max_entries)),
+	QUEUE(timer_queue, HOST_SLOTS),
+	KEYED(timer, NUMBER(timer.max_entries)),
 	{"events", &events, NUMBER(events.type), 0, 0, 0},
 	KEYED(control, NUMBER(control.max_entries)),
 	KEYED(meta, NUMBER(meta.max_entries)),

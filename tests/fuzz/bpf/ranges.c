@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * seq.bpf.h, the holes of take.bpf.h and the scoreboard of recovery.bpf.h against a model: a
+ * seq.bpf.h, the holes of enqueue.bpf.h and the scoreboard of recovery.bpf.h against a model: a
  * window of CELLS cells, each `unit` numbers wide, that begins anywhere in the sequence space. What
  * is taken is a bit per cell, and a position is a plain 64-bit number.
  */
@@ -99,7 +99,7 @@ static void holes(struct input *in, struct model *m)
 		while (first < CELLS && m->has[first])
 			first++;
 		CHECK(sh.end == at(m, first));
-		CHECK(shadow_top_locked(&sh) - m->base <= CELLS * m->unit);
+		CHECK(shadow_captured_end_locked(&sh) - m->base <= CELLS * m->unit);
 		same(m, sh.ooo, DP_MAX_OOO, sh.n_ooo, first);
 	}
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The floor: what it costs to hand a clone of each packet to another device, and nothing else.
- * No mirror that sends copies from TC can be cheaper.
+ * The store_start: what it costs to hand a clone of each packet to another device, and nothing
+ * else. No mirror that sends copies from TC can be cheaper.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>

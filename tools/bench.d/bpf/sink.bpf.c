@@ -58,7 +58,7 @@ struct {
 } sink_counts SEC(".maps");
 
 struct reply {
-	struct dp_headers h;
+	struct ipv4_tcp h;
 	__u8 opt[20];
 };
 
@@ -116,7 +116,7 @@ static __always_inline void syn_options(struct reply *r, const struct tcp_option
 static __always_inline int turn_around(struct __sk_buff *skb, struct reply *r, __u32 optlen,
 				       __u32 answer, bool partial)
 {
-	__u32 len = DP_OPT_OFF + optlen;
+	__u32 len = OPT_OFF + optlen;
 	__u8 mac[12], swapped[12];
 	__u64 pseudo, sum;
 	__be32 address = r->h.ip.saddr;
@@ -131,7 +131,7 @@ static __always_inline int turn_around(struct __sk_buff *skb, struct reply *r, _
 	__builtin_memcpy(swapped + 6, mac, 6);
 	if (bpf_skb_store_bytes(skb, 0, swapped, 12, BPF_F_RECOMPUTE_CSUM))
 		return -1;
-	r->h.ip.tot_len = bpf_htons(sizeof(struct dp_headers) + optlen + answer);
+	r->h.ip.tot_len = bpf_htons(sizeof(struct ipv4_tcp) + optlen + answer);
 	r->h.ip.saddr = r->h.ip.daddr;
 	r->h.ip.daddr = address;
 	r->h.ip.check = 0;
@@ -147,10 +147,10 @@ static __always_inline int turn_around(struct __sk_buff *skb, struct reply *r, _
 	r->h.tcp.check = partial ? csum_fold(pseudo) : ~csum_fold(sum);
 	/* A full sum over opt[] is right for less of it, too: the rest is zero. */
 	if (optlen == 20)
-		return bpf_skb_store_bytes(skb, DP_IP_OFF, r, 60, BPF_F_RECOMPUTE_CSUM);
+		return bpf_skb_store_bytes(skb, IP_OFF, r, 60, BPF_F_RECOMPUTE_CSUM);
 	if (optlen == 12)
-		return bpf_skb_store_bytes(skb, DP_IP_OFF, r, 52, BPF_F_RECOMPUTE_CSUM);
-	return bpf_skb_store_bytes(skb, DP_IP_OFF, r, 40, BPF_F_RECOMPUTE_CSUM);
+		return bpf_skb_store_bytes(skb, IP_OFF, r, 52, BPF_F_RECOMPUTE_CSUM);
+	return bpf_skb_store_bytes(skb, IP_OFF, r, 40, BPF_F_RECOMPUTE_CSUM);
 }
 
 SEC("tc")
@@ -179,10 +179,10 @@ int bench_sink(struct __sk_buff *skb)
 		count(SINK_ACK, 1);
 		return TC_ACT_SHOT;
 	}
-	if (bpf_skb_load_bytes(skb, DP_IP_OFF, &r.h, sizeof(r.h)))
+	if (bpf_skb_load_bytes(skb, IP_OFF, &r.h, sizeof(r.h)))
 		return TC_ACT_SHOT;
-	partial = p.check ==
-		  csum_fold(pseudo_sum(p.saddr, p.daddr, p.offset - DP_TCP_OFF + p.payload));
+	partial =
+		p.check == csum_fold(pseudo_sum(p.saddr, p.daddr, p.offset - TCP_OFF + p.payload));
 	if (p.flags & TCP_SYN) {
 		count(SINK_SYN, 1);
 		parse_options(skb, &p, &offer);

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Rows of the maps that only the data plane reads and writes. What user space sees is in abi.h. */
+#ifndef DOPPEL_TYPES_BPF_H
+#define DOPPEL_TYPES_BPF_H
+
+#include "vmlinux.h"
+#include "doppel/abi.h"
+
+/* Map `scratch`: per-CPU array[1]; used only where bottom halves are off. */
+struct scratch_space {
+	__u8 data[2 * DP_CHUNK]; /* payload of the segment that is being built */
+};
+
+/*
+ * Map `syns`: LRU hash, what a client's SYN said, kept until its handshake is
+ * complete. It may evict: the flow then counts as older than its shadow.
+ */
+struct noted_syn {
+	__u32 isn;
+	__u32 tsval;
+	__u16 mss;
+	__u8 wscale;
+	__u8 ttl;
+	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE */
+	__u8 auth;   /* MD5 or AO option seen */
+	__u8 data;   /* payload in the SYN: TCP Fast Open */
+};
+
+/*
+ * Maps `timer_queue` and `timer`: slots with something due, each at most once (DP_SH_TIMER), and
+ * the one timer that looks at them every TIMER_NS while there are any. Not a timer per shadow:
+ * kernel 6.18 allocates timers without locks and fails after some hundred of them.
+ */
+struct shadow_timer {
+	struct bpf_timer timer;
+	struct bpf_spin_lock lock;
+	__u32 running;
+	__u32 ready; /* the callback is set */
+	__u32 count; /* entries of `timer_queue` */
+};
+#define TIMER_NS 25000000ull
+
+#endif
