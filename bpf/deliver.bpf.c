@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Deliver: TC hook of doppel0. What arrives with an order is a clone of ours and may be
+ * Deliver: TC hook of doppel0. What arrives with a request is a clone of ours and may be
  * rewritten freely; it leaves by route and neighbour (bpf_redirect_neigh, 5.10), so its source
  * MAC is always the sending device's. Anything else on doppel0 is dropped here.
  */
@@ -108,22 +108,19 @@ struct work {
 static long work_one(__u32 i, struct work *w)
 {
 	struct dp_shadow *sh = w->sh;
-	struct segment g = {};
-	struct order o = {.kind = DP_ORDER_SEGMENT, .slot = w->slot, .gen = w->gen};
+	struct txreq req = {.kind = TXREQ_SEGMENT, .slot = w->slot, .gen = w->gen};
 	struct shadow_totals totals = {};
 	enum sent kind = SENT_CONTROL;
 	bool some;
 
 	bpf_spin_lock(&sh->lock);
-	some = sh->gen == w->gen && next_segment_locked(sh, &g, w->now, &kind);
-	if (some && (g.flags & TCP_RST))
+	some = sh->gen == w->gen && next_segment_locked(sh, &req.segment, w->now, &kind);
+	if (some && (req.segment.flags & TCP_RST))
 		shadow_end_locked(sh, &totals, true);
 	bpf_spin_unlock(&sh->lock);
 	if (!some)
 		return 1;
-	o.a = g.seq;
-	o.b = g.len | (__u32)g.flags << 16;
-	if (order_clone(w->skb, &o, 0))
+	if (txreq_clone(w->skb, &req, 0))
 		ledger_event(w->ledger, DP_EVENT_clone_failed);
 	if (!w->ledger)
 		kind = SENT_CONTROL;
@@ -135,7 +132,7 @@ static long work_one(__u32 i, struct work *w)
 		w->ledger->copied++;
 	if (totals.ended) /* after the RST: from here on the slot may be another flow's */
 		shadow_finish(w->slot, &totals, -1);
-	return g.flags & TCP_RST ? 1 : 0;
+	return req.segment.flags & TCP_RST ? 1 : 0;
 }
 
 static __always_inline void do_work(struct __sk_buff *skb, struct dp_shadow *sh, __u32 slot)
@@ -186,11 +183,11 @@ static __always_inline void do_command(struct __sk_buff *skb, struct dp_shadow *
 	ledger_lose(ledger_cell(sh->key.mapping, sh->key.target),
 		    op == DP_CMD_EXPIRE ? DP_LOST_expired : DP_LOST_client_gap, lost);
 	if (totals.ended) {
-		struct order o = {.kind = DP_ORDER_SEGMENT, .slot = slot, .gen = totals.gen};
+		struct txreq rst = {.kind = TXREQ_SEGMENT, .slot = slot, .gen = totals.gen};
 
-		o.a = sh->nxt;
-		o.b = (__u32)(TCP_RST | TCP_ACK) << 16;
-		order_clone(skb, &o, 0);
+		rst.segment.seq = sh->nxt;
+		rst.segment.flags = TCP_RST | TCP_ACK;
+		txreq_clone(skb, &rst, 0);
 		shadow_finish(slot, &totals, DP_LOST_detached);
 		return;
 	}
@@ -266,42 +263,56 @@ static __always_inline long send_out(const struct dp_shadow *sh)
 	return bpf_redirect_neigh(target->oif, &hop, sizeof(hop), 0);
 }
 
+static __always_inline void deliver_command(struct __sk_buff *skb, __u32 slot)
+{
+	struct command command;
+	struct dp_shadow *sh;
+
+	txreq_read_command(skb, &command);
+	if (command.op == DP_CMD_EXPIRE) {
+		slot = do_expire(skb, command.seconds);
+		sh = shadow_at(slot);
+		if (!sh)
+			return;
+	} else {
+		sh = shadow_at(slot);
+		/* Without `oif` its flow is just being entered: flow_bind(). */
+		if (!sh || !txreq_is_for(skb, sh) || !sh->oif)
+			return;
+	}
+	do_command(skb, sh, slot, command.op);
+}
+
 SEC("tc")
 int doppel_deliver(struct __sk_buff *skb)
 {
-	__u32 kind = order_kind(skb), slot = skb->cb[1] & 0xffff;
+	enum txreq_kind kind = txreq_kind_of(skb);
+	__u32 slot = txreq_slot(skb);
 	struct dp_shadow *sh;
-	struct segment g = {};
+	struct segment g;
+	struct copy copy;
 	int err;
 
-	if (!kind) {
+	if (kind == TXREQ_NONE) {
 		ledger_event(ledger_global(), DP_EVENT_foreign_on_doppel0);
 		return TC_ACT_SHOT;
 	}
-	if (kind == DP_ORDER_COMMAND && skb->cb[2] == DP_CMD_EXPIRE) {
-		slot = do_expire(skb, skb->cb[3]);
-		sh = shadow_at(slot);
-		if (sh)
-			do_command(skb, sh, slot, DP_CMD_EXPIRE);
+	if (kind == TXREQ_COMMAND) {
+		deliver_command(skb, slot);
 		return TC_ACT_SHOT;
 	}
 	sh = shadow_at(slot);
-	if (!sh || !order_is_for(skb, sh))
+	if (!sh || !txreq_is_for(skb, sh))
 		return TC_ACT_SHOT;
 	switch (kind) {
-	case DP_ORDER_COPY:
-		err = rewrite_copy(skb, sh);
+	case TXREQ_COPY:
+		txreq_read_copy(skb, &copy);
+		err = rewrite_copy(skb, sh, &copy);
 		break;
-	case DP_ORDER_SEGMENT:
-		g.seq = skb->cb[2];
-		g.len = skb->cb[3] & 0xffff;
-		g.flags = skb->cb[3] >> 16;
+	case TXREQ_SEGMENT:
+		txreq_read_segment(skb, &g);
 		err = segment_build(skb, slot, &g);
 		break;
-	case DP_ORDER_COMMAND:
-		if (sh->oif) /* else its flow is just being entered: flow_bind() */
-			do_command(skb, sh, slot, skb->cb[2]);
-		return TC_ACT_SHOT;
 	default:
 		do_work(skb, sh, slot);
 		return TC_ACT_SHOT;

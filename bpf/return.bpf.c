@@ -285,22 +285,22 @@ static __noinline int answer(struct __sk_buff *skb, struct dp_shadow *sh, __u32 
 			     const struct pkt *p, enum return_action act)
 {
 	struct dp_ledger *l = ledger_cell(sh->key.mapping, sh->key.target);
-	struct order o = {.kind = DP_ORDER_WORK, .slot = slot, .gen = sh->gen};
+	struct txreq req = {.kind = TXREQ_WORK, .slot = slot, .gen = sh->gen};
 	struct segment g = {.seq = acceptable_seq(sh), .flags = TCP_ACK, .turn = 1};
 
 	switch (act) {
 	case RET_WORK:
-		order_write(skb, &o);
+		txreq_write(skb, &req);
 		return bpf_redirect(cfg.link, 0);
 	case RET_HALF_OPEN:
-		o.kind = DP_ORDER_SEGMENT;
-		o.a = p->ack;
-		o.b = TCP_RST << 16;
-		if (order_clone(skb, &o, 0))
+		req.kind = TXREQ_SEGMENT;
+		req.segment.seq = p->ack;
+		req.segment.flags = TCP_RST;
+		if (txreq_clone(skb, &req, 0))
 			ledger_event(l, DP_EVENT_clone_failed);
-		o.a = sh->isn;
-		o.b = TCP_SYN << 16;
-		if (order_clone(skb, &o, 0))
+		req.segment.seq = sh->isn;
+		req.segment.flags = TCP_SYN;
+		if (txreq_clone(skb, &req, 0))
 			ledger_event(l, DP_EVENT_clone_failed);
 		return TC_ACT_SHOT;
 	case RET_RST:

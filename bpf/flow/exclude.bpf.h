@@ -108,7 +108,7 @@ GLOBAL int exclude_late(struct __sk_buff *skb, const struct pkt *p, __u32 which,
 /* The shadow ends, and the target is told. */
 GLOBAL int flow_break_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 why)
 {
-	struct order o = {.kind = DP_ORDER_SEGMENT, .slot = slot, .gen = gen};
+	struct txreq rst = {.kind = TXREQ_SEGMENT, .slot = slot, .gen = gen};
 	struct dp_shadow *sh = shadow_at(slot);
 	struct dp_ledger *l;
 
@@ -116,9 +116,9 @@ GLOBAL int flow_break_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32
 		return 0;
 	/* Read before the break: after it the slot may be another flow's. */
 	l = ledger_cell(sh->key.mapping, sh->key.target);
-	o.a = sh->nxt;
-	o.b = (__u32)(TCP_RST | TCP_ACK) << 16;
-	if (shadow_break(slot, gen, why) && order_clone(skb, &o, 0))
+	rst.segment.seq = sh->nxt;
+	rst.segment.flags = TCP_RST | TCP_ACK;
+	if (shadow_break(slot, gen, why) && txreq_clone(skb, &rst, 0))
 		ledger_event(l, DP_EVENT_clone_failed);
 	return 0;
 }
@@ -171,9 +171,9 @@ GLOBAL int flow_detach_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u3
 static __always_inline void flow_send_rest(struct __sk_buff *skb, __u32 slot, __u32 gen,
 					   struct dp_ledger *l)
 {
-	struct order o = {.kind = DP_ORDER_WORK, .slot = slot, .gen = gen};
+	struct txreq work = {.kind = TXREQ_WORK, .slot = slot, .gen = gen};
 
-	if (order_clone(skb, &o, 0))
+	if (txreq_clone(skb, &work, 0))
 		ledger_event(l, DP_EVENT_clone_failed);
 }
 

@@ -196,7 +196,7 @@ GLOBAL long flow_find(struct __sk_buff *skb, const struct pkt *p, __u32 which)
 static __always_inline int flow_open_shadow(struct __sk_buff *skb, const struct dp_flow_key *key,
 					    struct flow_start *b, struct dp_ledger *l)
 {
-	struct order o = {.kind = DP_ORDER_SEGMENT, .a = b->isn, .b = TCP_SYN << 16};
+	struct txreq syn = {.kind = TXREQ_SEGMENT, .segment = {.seq = b->isn, .flags = TCP_SYN}};
 	struct dp_shadow *sh;
 	int slot, why;
 
@@ -212,9 +212,9 @@ static __always_inline int flow_open_shadow(struct __sk_buff *skb, const struct 
 	sh = shadow_at(slot);
 	if (!sh)
 		return -1 - OPEN_RACE;
-	o.slot = slot;
-	o.gen = sh->gen;
-	if (order_clone(skb, &o, 0))
+	syn.slot = slot;
+	syn.gen = sh->gen;
+	if (txreq_clone(skb, &syn, 0))
 		ledger_event(l, DP_EVENT_clone_failed);
 	return slot;
 }

@@ -10,13 +10,6 @@
 
 #define SEG_MAX_PAYLOAD 1460u /* what one build carries at most, bytes */
 
-struct segment {
-	__u32 seq;
-	__u32 len; /* payload bytes, from the store */
-	__u8 flags;
-	__u8 turn; /* turn the template around: swap the Ethernet addresses */
-};
-
 struct segment_headers {
 	struct ipv4_tcp h;
 	__u8 opt[20];

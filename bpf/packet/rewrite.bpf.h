@@ -26,7 +26,8 @@ static __always_inline __be16 ip_checksum(struct iphdr *ip)
  * and PSH only. All changes go through the checksum helpers: they know whether the sum in
  * the packet is complete or still to be made by the device (CHECKSUM_PARTIAL).
  */
-static __always_inline int rewrite_copy(struct __sk_buff *skb, const struct dp_shadow *sh)
+static __always_inline int rewrite_copy(struct __sk_buff *skb, const struct dp_shadow *sh,
+					const struct copy *c)
 {
 	struct copy_headers old = {}, new;
 	__s64 addr, tcp;
@@ -45,12 +46,12 @@ static __always_inline int rewrite_copy(struct __sk_buff *skb, const struct dp_s
 	new.h.ip.check = ip_checksum(&new.h.ip);
 	new.h.tcp.source = sh->shadow_port;
 	new.h.tcp.dest = sh->target_port;
-	new.h.tcp.ack = bpf_htonl(skb->cb[2]);
+	new.h.tcp.ack = bpf_htonl(c->ack);
 	new.h.tcp.window = bpf_htons(RCV_WINDOW);
 	if (ts) {
 		if (sh->flags & DP_SH_TS) {
-			new.ts[1] = bpf_htonl(skb->cb[4]);
-			new.ts[2] = bpf_htonl(skb->cb[3]);
+			new.ts[1] = bpf_htonl(c->tsval);
+			new.ts[2] = bpf_htonl(c->tsecr);
 		} else {
 			new.ts[0] = bpf_htonl(0x01010101);
 			new.ts[1] = bpf_htonl(0x01010101);

@@ -1,79 +1,150 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Orders: how capture, return and command tell deliver what a packet on doppel0 is. They ride in
- * skb->cb, which survives clone and redirect between TC hooks of one namespace and which no
- * program behind us may rely on; the original's cb is put back all the same.
- *
- *   cb[0]  cfg.cookie + enum dp_order_kind: a frame without it is not ours
- *   cb[1]  slot | (gen << 16), the low 16 bits of gen
- *   cb[2]  COPY: ACK number          SEGMENT: sequence number     COMMAND: enum dp_command
- *   cb[3]  COPY: TSecr               SEGMENT: length | flags << 16
- *   cb[4]  COPY: TSval
+ * Transmit requests: how capture, return and command tell deliver what a packet on doppel0 is.
+ * They ride in skb->cb, which survives clone and redirect between TC hooks of one namespace and
+ * which no program behind us may rely on; the original's cb is put back all the same.
  */
-#ifndef DOPPEL_ORDER_BPF_H
-#define DOPPEL_ORDER_BPF_H
+#ifndef DOPPEL_TXREQ_BPF_H
+#define DOPPEL_TXREQ_BPF_H
 
 #include "maps.bpf.h"
 
 #define TEMPLATE_LARGE 2048 /* bytes: a template that is not a single Ethernet frame */
 
-enum dp_order_kind {
-	DP_ORDER_COPY = 1, /* rewrite this clone of a captured packet and send it */
-	DP_ORDER_WORK,	   /* template: send what the shadow owes, at most `arg` segments */
-	DP_ORDER_SEGMENT,  /* template: become the one segment that seq and arg describe */
-	DP_ORDER_COMMAND,  /* template: a command; arg = enum dp_command */
+/* A template is a packet whose content is not used: deliver cuts and overwrites it. */
+enum txreq_kind {
+	TXREQ_NONE = 0, /* a frame that is not ours */
+	TXREQ_COPY,	/* this clone of a captured packet: rewrite and send it */
+	TXREQ_WORK,	/* template: send what the shadow owes, TX_BURST segments at most */
+	TXREQ_SEGMENT,	/* template: it becomes this one segment */
+	TXREQ_COMMAND,	/* template: carry out a command of a process */
 };
 
-struct order {
-	__u32 kind;
+/* Who uses which word of skb->cb (20 bytes, qdisc_skb_cb.data); from the third on by kind. */
+enum cb_slot {
+	CB_KIND = 0,   /* cfg.cookie + enum txreq_kind: a frame without it is not ours */
+	CB_SHADOW = 1, /* slot | gen << 16, the low 16 bits of gen */
+
+	CB_COPY_ACK = 2,
+	CB_COPY_TSECR = 3,
+	CB_COPY_TSVAL = 4,
+
+	CB_SEGMENT_SEQ = 2,
+	CB_SEGMENT_LEN_FLAGS = 3, /* len | flags << 16 */
+
+	CB_COMMAND_OP = 2,
+	CB_COMMAND_SECONDS = 3,
+};
+
+/* Host order, all of them. */
+struct copy {
+	__u32 ack;
+	__u32 tsecr;
+	__u32 tsval;
+};
+
+struct segment {
+	__u32 seq;
+	__u32 len;  /* payload bytes, from the store */
+	__u8 flags; /* of the TCP header */
+	__u8 turn;  /* swap the Ethernet addresses, to send the template back; not part of a request
+		     */
+};
+
+struct command {
+	__u32 op;      /* enum dp_command */
+	__u32 seconds; /* DP_CMD_EXPIRE */
+};
+
+struct txreq {
+	__u32 kind; /* enum txreq_kind */
 	__u32 slot;
 	__u32 gen;
-	__u32 a;
-	__u32 b;
-	__u32 c;
+	union {
+		struct copy copy;
+		struct segment segment;
+		struct command command;
+	};
 };
 
-static __always_inline void order_write(struct __sk_buff *skb, const struct order *o)
+static __always_inline void txreq_write(struct __sk_buff *skb, const struct txreq *r)
 {
-	skb->cb[0] = cfg.cookie + o->kind;
-	skb->cb[1] = (o->slot & 0xffff) | (o->gen << 16);
-	skb->cb[2] = o->a;
-	skb->cb[3] = o->b;
-	skb->cb[4] = o->c;
+	skb->cb[CB_KIND] = cfg.cookie + r->kind;
+	skb->cb[CB_SHADOW] = (r->slot & 0xffff) | (r->gen << 16);
+	switch (r->kind) {
+	case TXREQ_COPY:
+		skb->cb[CB_COPY_ACK] = r->copy.ack;
+		skb->cb[CB_COPY_TSECR] = r->copy.tsecr;
+		skb->cb[CB_COPY_TSVAL] = r->copy.tsval;
+		break;
+	case TXREQ_SEGMENT:
+		skb->cb[CB_SEGMENT_SEQ] = r->segment.seq;
+		skb->cb[CB_SEGMENT_LEN_FLAGS] = r->segment.len | (__u32)r->segment.flags << 16;
+		break;
+	case TXREQ_COMMAND:
+		skb->cb[CB_COMMAND_OP] = r->command.op;
+		skb->cb[CB_COMMAND_SECONDS] = r->command.seconds;
+		break;
+	}
 }
 
-/* 0 when it is none of ours. */
-static __always_inline __u32 order_kind(struct __sk_buff *skb)
+static __always_inline enum txreq_kind txreq_kind_of(struct __sk_buff *skb)
 {
-	__u32 kind = skb->cb[0] - cfg.cookie;
+	__u32 kind = skb->cb[CB_KIND] - cfg.cookie;
 
-	return kind >= DP_ORDER_COPY && kind <= DP_ORDER_COMMAND ? kind : 0;
+	return kind >= TXREQ_COPY && kind <= TXREQ_COMMAND ? kind : TXREQ_NONE;
 }
 
-static __always_inline bool order_is_for(struct __sk_buff *skb, const struct dp_shadow *sh)
+static __always_inline __u32 txreq_slot(struct __sk_buff *skb)
 {
-	return skb->cb[1] >> 16 == (sh->gen & 0xffff);
+	return skb->cb[CB_SHADOW] & 0xffff;
+}
+
+static __always_inline bool txreq_is_for(struct __sk_buff *skb, const struct dp_shadow *sh)
+{
+	return skb->cb[CB_SHADOW] >> 16 == (sh->gen & 0xffff);
+}
+
+static __always_inline void txreq_read_copy(struct __sk_buff *skb, struct copy *c)
+{
+	c->ack = skb->cb[CB_COPY_ACK];
+	c->tsecr = skb->cb[CB_COPY_TSECR];
+	c->tsval = skb->cb[CB_COPY_TSVAL];
+}
+
+static __always_inline void txreq_read_segment(struct __sk_buff *skb, struct segment *g)
+{
+	g->seq = skb->cb[CB_SEGMENT_SEQ];
+	g->len = skb->cb[CB_SEGMENT_LEN_FLAGS] & 0xffff;
+	g->flags = skb->cb[CB_SEGMENT_LEN_FLAGS] >> 16;
+	g->turn = 0;
+}
+
+static __always_inline void txreq_read_command(struct __sk_buff *skb, struct command *c)
+{
+	c->op = skb->cb[CB_COMMAND_OP];
+	c->seconds = skb->cb[CB_COMMAND_SECONDS];
 }
 
 /*
  * A clone goes to doppel0; the packet itself is left as it was. Not 0: it did not get there, or
- * deliver failed. A template of work is always dropped at its end, and TCX has no verdict for
- * that but TC_ACT_SHOT, which a sender sees as 1 (NET_XMIT_DROP).
+ * deliver failed. A template of work or of a command is always dropped at its end, and TCX has no
+ * verdict for that but TC_ACT_SHOT, which a sender sees as 1 (NET_XMIT_DROP).
  */
-static __always_inline long order_clone(struct __sk_buff *skb, const struct order *o, __u32 flags)
+static __always_inline long txreq_clone(struct __sk_buff *skb, const struct txreq *r, __u32 flags)
 {
 	__u32 cb0 = skb->cb[0], cb1 = skb->cb[1], cb2 = skb->cb[2], cb3 = skb->cb[3],
 	      cb4 = skb->cb[4];
 	long err;
 
-	order_write(skb, o);
+	txreq_write(skb, r);
 	err = bpf_clone_redirect(skb, cfg.link, flags);
 	skb->cb[0] = cb0;
 	skb->cb[1] = cb1;
 	skb->cb[2] = cb2;
 	skb->cb[3] = cb3;
 	skb->cb[4] = cb4;
-	if (err > 0 && (o->kind == DP_ORDER_WORK || o->kind == DP_ORDER_COMMAND))
+	if (err > 0 && (r->kind == TXREQ_WORK || r->kind == TXREQ_COMMAND))
 		return 0;
 	return err;
 }

@@ -6,8 +6,9 @@
 #include "packet/txreq.bpf.h"
 #include "tcp/shadow.bpf.h"
 
-#define HOLE_NS 5000000000ull /* a hole this old will not be filled: the source had it otherwise   \
-			       */
+#define HOLE_NS                                                                                    \
+	5000000000ull /* a hole this old will not be filled: the source had it otherwise           \
+		       */
 
 enum capture_action {
 	ACT_NONE = 0,
@@ -99,7 +100,7 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32
 	bool watch;
 	__u32 from, to, store_start, store_end, added = 0;
 	struct dp_ledger *ledger;
-	struct order o = {};
+	struct txreq req = {.slot = slot, .gen = gen};
 	int chunks = 0;
 
 	if (!p || !sh) /* the flow lost its shadow between two looks */
@@ -215,9 +216,9 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32
 				sh->timed_seq = to;
 				sh->timed_ns = now;
 			}
-			o.a = sh->rcv_nxt;
-			o.b = sh->flags & DP_SH_TS ? sh->ts_recent : 0;
-			o.c = sh->ts_val;
+			req.copy.ack = sh->rcv_nxt;
+			req.copy.tsecr = sh->flags & DP_SH_TS ? sh->ts_recent : 0;
+			req.copy.tsval = sh->ts_val;
 		} else if (shadow_may_send(sh) || (sh->flags & DP_SH_DUE)) {
 			/* A large template costs a copy of itself: the target's next
 			 * acknowledgement, if one is to come, is a better one.
@@ -248,10 +249,8 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32
 		ledger->event[DP_EVENT_window_full]++;
 	if (act == ACT_NONE)
 		return TAKEN;
-	o.kind = act == ACT_COPY ? DP_ORDER_COPY : DP_ORDER_WORK;
-	o.slot = slot;
-	o.gen = gen;
-	if (order_clone(skb, &o, act == ACT_COPY ? cfg.clone_flags : 0))
+	req.kind = act == ACT_COPY ? TXREQ_COPY : TXREQ_WORK;
+	if (txreq_clone(skb, &req, act == ACT_COPY ? cfg.clone_flags : 0))
 		ledger_event(ledger, DP_EVENT_clone_failed);
 	else if (act == ACT_COPY)
 		ledger->copied += skb->gso_segs ?: 1;

@@ -68,7 +68,7 @@ enum dp_event {
  * What may change while attached lives in the map `mappings`.
  */
 struct dp_config {
-	__u32 cookie;	   /* random per attach; marks orders in skb->cb */
+	__u32 cookie;	   /* random per attach; marks requests in skb->cb */
 	__u32 link;	   /* ifindex of DP_LINK */
 	__u32 clone_flags; /* of bpf_clone_redirect to DP_LINK: 0 or BPF_F_INGRESS */
 	__u32 port_first;  /* first shadow port, host order */
@@ -394,14 +394,20 @@ struct dp_control {
 	__u32 pad;
 };
 
-/* BPF_PROG_RUN on DP_PROG_COMMAND: __sk_buff.cb[0..2] of ctx_in. */
+/* BPF_PROG_RUN on DP_PROG_COMMAND: words of __sk_buff.cb in ctx_in. */
+enum dp_command_cb {
+	DP_CMD_CB_OP = 0,  /* enum dp_command */
+	DP_CMD_CB_SLOT,	   /* of the shadow; DP_CMD_EXPIRE: not used */
+	DP_CMD_CB_GEN,	   /* dp_shadow.gen: nothing is done to another one in that slot */
+	DP_CMD_CB_SECONDS, /* DP_CMD_EXPIRE: for how long the flow must have been silent */
+};
+
 enum dp_command {
 	DP_CMD_RESEND = 1, /* send what is due on the shadow */
 	DP_CMD_CLOSE,	   /* send FIN after the last byte that is in the store */
 	DP_CMD_RESET,	   /* give up: count the rest as lost (detached), send RST, free the slot */
 	/* Forget the flow whose key (struct dp_flow_key) follows the Ethernet header of data_in, if
-	 * it was silent for cb[2] seconds; its shadow closes as after the client's FIN. cb[1] =
-	 * DP_NO_SLOT.
+	 * it was silent for so long; its shadow closes as after the client's FIN.
 	 */
 	DP_CMD_EXPIRE,
 };

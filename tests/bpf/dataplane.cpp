@@ -250,9 +250,9 @@ void DataPlane::command(unsigned slot, dp_command op) const {
   run.fd = program(DP_PROG_COMMAND);
   run.ifindex = link_index_;
   run.frame = packet::Packet().ip4("0.0.0.0", "0.0.0.0").tcp(0, 0).padding(6).build();
-  run.cb[0] = op;
-  run.cb[1] = slot;
-  run.cb[2] = shadow(slot).gen;
+  run.cb[DP_CMD_CB_OP] = op;
+  run.cb[DP_CMD_CB_SLOT] = slot;
+  run.cb[DP_CMD_CB_GEN] = shadow(slot).gen;
   const RunResult r = run.go();
   if (r.error || r.verdict)
     throw std::runtime_error("command: error " + std::to_string(r.error) + ", returned " +
@@ -272,9 +272,9 @@ void DataPlane::expire(const Client &client, uint32_t silent_s) const {
   run.ifindex = link_index_;
   run.frame = packet::Packet().ip4("0.0.0.0", "0.0.0.0").tcp(0, 0).padding(6).build();
   std::memcpy(run.frame.data() + ETH_HLEN, &key, sizeof key);
-  run.cb[0] = DP_CMD_EXPIRE;
-  run.cb[1] = DP_NO_SLOT;
-  run.cb[2] = silent_s;
+  run.cb[DP_CMD_CB_OP] = DP_CMD_EXPIRE;
+  run.cb[DP_CMD_CB_SLOT] = DP_NO_SLOT;
+  run.cb[DP_CMD_CB_SECONDS] = silent_s;
   if (const RunResult r = run.go(); r.error || r.verdict)
     throw std::runtime_error("expire: error " + std::to_string(r.error));
 }

@@ -409,9 +409,9 @@ private:
       run.ifindex = p.link_index();
       run.frame = Packet().ip4("0.0.0.0", "0.0.0.0").tcp(0, 0).padding(6).build();
       std::memcpy(run.frame.data() + ETH_HLEN, &key, sizeof key);
-      run.cb[0] = DP_CMD_EXPIRE;
-      run.cb[1] = DP_NO_SLOT;
-      run.cb[2] = 0;
+      run.cb[DP_CMD_CB_OP] = DP_CMD_EXPIRE;
+      run.cb[DP_CMD_CB_SLOT] = DP_NO_SLOT;
+      run.cb[DP_CMD_CB_SECONDS] = 0;
       run.go();
     }
     collect();

@@ -376,14 +376,16 @@ private:
     }
   }
 
-  void command(dp_command op, uint32_t slot, uint32_t third, const dp_flow_key *key = nullptr) {
+  void command(dp_command op, uint32_t slot, uint32_t gen, uint32_t seconds = 0,
+               const dp_flow_key *key = nullptr) {
     Skb skb = frame(Segment{});
     skb.data.resize(60);
     if (key)
       std::memcpy(&skb.data[14], key, sizeof *key);
-    skb.ctx.cb[0] = op;
-    skb.ctx.cb[1] = slot;
-    skb.ctx.cb[2] = third;
+    skb.ctx.cb[DP_CMD_CB_OP] = op;
+    skb.ctx.cb[DP_CMD_CB_SLOT] = slot;
+    skb.ctx.cb[DP_CMD_CB_GEN] = gen;
+    skb.ctx.cb[DP_CMD_CB_SECONDS] = seconds;
     tell("command", std::to_string(op) + " slot " + std::to_string(slot));
     k_.run(doppel_command, skb);
   }
@@ -394,7 +396,7 @@ private:
       keys.push_back(*static_cast<const dp_flow_key *>(key));
     });
     for (const dp_flow_key &key : keys)
-      command(DP_CMD_EXPIRE, DP_NO_SLOT, seconds, &key);
+      command(DP_CMD_EXPIRE, DP_NO_SLOT, 0, seconds, &key);
   }
 
   void wait(uint64_t ms) {

@@ -26,11 +26,13 @@ Result<CommandProgram> CommandProgram::open(const Pins &pins) {
   return CommandProgram(std::move(prog));
 }
 
-Status CommandProgram::run(const uint8_t *frame, uint32_t op, uint32_t a, uint32_t b) const {
+Status CommandProgram::run(const uint8_t *frame, uint32_t op, uint32_t slot, uint32_t gen,
+                           uint32_t seconds) const {
   __sk_buff ctx{};
-  ctx.cb[0] = op;
-  ctx.cb[1] = a;
-  ctx.cb[2] = b;
+  ctx.cb[DP_CMD_CB_OP] = op;
+  ctx.cb[DP_CMD_CB_SLOT] = slot;
+  ctx.cb[DP_CMD_CB_GEN] = gen;
+  ctx.cb[DP_CMD_CB_SECONDS] = seconds;
   bpf_test_run_opts run{};
   run.sz = sizeof(run);
   run.data_in = frame;
@@ -52,14 +54,14 @@ Status CommandProgram::shadow(dp_command op, uint32_t slot, uint32_t gen) const 
   frame[22] = 64;   // time to live
   frame[23] = 6;    // IPPROTO_TCP
   frame[46] = 0x50; // TCP header of 5 words
-  return run(frame, op, slot, gen);
+  return run(frame, op, slot, gen, 0);
 }
 
 Status CommandProgram::expire(const dp_flow_key &flow, uint32_t silent_s) const {
   uint8_t frame[kFrame] = {};
   frame[12] = 0x08; // ETH_P_IP: the shadow's FIN is made of this frame
   std::memcpy(frame + kEthernet, &flow, sizeof(flow));
-  return run(frame, DP_CMD_EXPIRE, DP_NO_SLOT, silent_s);
+  return run(frame, DP_CMD_EXPIRE, DP_NO_SLOT, 0, silent_s);
 }
 
 } // namespace doppel

@@ -23,7 +23,8 @@ public:
 
 private:
   explicit CommandProgram(Fd prog) : prog_(std::move(prog)) {}
-  Status run(const uint8_t *frame, uint32_t op, uint32_t a, uint32_t b) const;
+  Status run(const uint8_t *frame, uint32_t op, uint32_t slot, uint32_t gen,
+             uint32_t seconds) const;
   Fd prog_;
 };
 
