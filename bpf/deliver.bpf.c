@@ -22,73 +22,73 @@ enum sent {
 static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct segment *g, __u64 now,
 						enum sent *kind)
 {
-	__u32 max = sh->mss < SEG_MAX_PAYLOAD ? sh->mss : SEG_MAX_PAYLOAD, left, room;
+	__u32 max = sh->tcp.mss < SEG_MAX_PAYLOAD ? sh->tcp.mss : SEG_MAX_PAYLOAD, left, room;
 
 	*kind = SENT_CONTROL;
 	g->len = 0;
 	if (!shadow_is_open(sh)) {
-		if (!(sh->flags & DP_SH_RST_OWED))
+		if (!(sh->tcp.flags & DP_SH_RST_OWED))
 			return false;
-		sh->flags &= ~DP_SH_RST_OWED;
-		g->seq = sh->nxt;
+		sh->tcp.flags &= ~DP_SH_RST_OWED;
+		g->seq = sh->tcp.nxt;
 		g->flags = TCP_RST | TCP_ACK;
 		return true;
 	}
-	if (sh->flags & DP_SH_DUE) {
-		sh->flags &= ~DP_SH_DUE;
-		if (sh->state == DP_SYN_SENT) {
-			g->seq = sh->isn;
+	if (sh->tcp.flags & DP_SH_DUE) {
+		sh->tcp.flags &= ~DP_SH_DUE;
+		if (sh->tcp.state == DP_SYN_SENT) {
+			g->seq = sh->tcp.isn;
 			g->flags = TCP_SYN;
 			*kind = SENT_SYN_AGAIN;
 			return true;
 		}
-		if (sh->una == sh->nxt) {
+		if (sh->tcp.una == sh->tcp.nxt) {
 			/* The window is shut: an old sequence number draws an ACK (RFC
 			 * 9293, 3.8.6.1, the way Linux probes).
 			 */
-			g->seq = sh->una - 1;
+			g->seq = sh->tcp.una - 1;
 			g->flags = TCP_ACK;
 			return true;
 		}
 	}
-	if (sh->state == DP_SYN_SENT)
+	if (sh->tcp.state == DP_SYN_SENT)
 		return false;
 	if (recovery_pending_locked(sh)) {
 		recovery_next_locked(sh, &g->seq, &g->len, max);
 		g->flags = g->len ? TCP_ACK | TCP_PSH : TCP_ACK | TCP_FIN;
-		sh->flags &= ~DP_SH_ACK_DUE;
-		sh->resent++;
+		sh->tcp.flags &= ~DP_SH_ACK_DUE;
+		sh->tcp.resent++;
 		*kind = SENT_AGAIN;
 		return true;
 	}
 	if (shadow_may_send(sh)) {
-		g->seq = sh->nxt;
-		if (sh->una == sh->nxt || !sh->due_ns)
+		g->seq = sh->tcp.nxt;
+		if (sh->tcp.una == sh->tcp.nxt || !sh->tcp.due_ns)
 			shadow_restart_rto_locked(sh, now);
-		sh->flags &= ~DP_SH_ACK_DUE;
-		left = sh->end - sh->nxt;
+		sh->tcp.flags &= ~DP_SH_ACK_DUE;
+		left = sh->tcp.end - sh->tcp.nxt;
 		if (left) {
-			room = shadow_window_end(sh) - sh->nxt;
+			room = shadow_window_end(sh) - sh->tcp.nxt;
 			g->len = left < room ? left : room;
 			if (g->len > max)
 				g->len = max;
 			g->flags = g->len == left ? TCP_ACK | TCP_PSH : TCP_ACK;
-			sh->nxt += g->len;
-			if (!(sh->flags & (DP_SH_TIMED | DP_SH_RECOVERY))) {
-				sh->flags |= DP_SH_TIMED;
-				sh->timed_seq = sh->nxt;
-				sh->timed_ns = now;
+			sh->tcp.nxt += g->len;
+			if (!(sh->tcp.flags & (DP_SH_TIMED | DP_SH_RECOVERY))) {
+				sh->tcp.flags |= DP_SH_TIMED;
+				sh->tcp.timed_seq = sh->tcp.nxt;
+				sh->tcp.timed_ns = now;
 			}
 			*kind = SENT_NEW;
 			return true;
 		}
 		g->flags = TCP_FIN | TCP_ACK;
-		sh->nxt = sh->fin + 1;
-		sh->state = sh->state == DP_CLOSE_WAIT ? DP_LAST_ACK : DP_FIN_WAIT;
+		sh->tcp.nxt = sh->tcp.fin + 1;
+		sh->tcp.state = sh->tcp.state == DP_CLOSE_WAIT ? DP_LAST_ACK : DP_FIN_WAIT;
 		return true;
 	}
-	if (sh->flags & DP_SH_ACK_DUE) {
-		sh->flags &= ~DP_SH_ACK_DUE;
+	if (sh->tcp.flags & DP_SH_ACK_DUE) {
+		sh->tcp.flags &= ~DP_SH_ACK_DUE;
 		g->seq = acceptable_seq(sh);
 		g->flags = TCP_ACK;
 		return true;
@@ -142,7 +142,7 @@ static __always_inline void do_work(struct __sk_buff *skb, struct dp_shadow *sh,
 	__u32 burst = skb->len > TEMPLATE_LARGE ? TX_BURST_LARGE : TX_BURST;
 	bool watch;
 
-	w.ledger = ledger_cell(sh->key.mapping, sh->key.target);
+	w.ledger = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
 	w.now = bpf_ktime_get_coarse_ns();
 	/* One trim for all the segments that are cloned from this template. Where it fails, the
 	 * clock that do_command() started must be watched all the same.
@@ -166,7 +166,7 @@ static __always_inline void do_command(struct __sk_buff *skb, struct dp_shadow *
 	bpf_spin_lock(&sh->lock);
 	if ((op == DP_CMD_CLOSE || op == DP_CMD_EXPIRE) && shadow_is_open(sh)) {
 		/* A clock of its own, should this template be lost. */
-		if (!sh->due_ns)
+		if (!sh->tcp.due_ns)
 			shadow_restart_rto_locked(sh, now);
 	}
 	if ((op == DP_CMD_CLOSE || op == DP_CMD_EXPIRE) && !shadow_fin_placed(sh)) {
@@ -174,18 +174,18 @@ static __always_inline void do_command(struct __sk_buff *skb, struct dp_shadow *
 		lost = shadow_pending_locked(sh);
 		shadow_forget_ooo_locked(sh);
 		lost -= shadow_pending_locked(sh);
-		sh->flags |= DP_SH_CLIENT_FIN;
-		sh->fin = sh->end;
+		sh->tcp.flags |= DP_SH_CLIENT_FIN;
+		sh->tcp.fin = sh->tcp.end;
 	} else if (op == DP_CMD_RESET) {
 		shadow_end_locked(sh, &totals, true);
 	}
 	bpf_spin_unlock(&sh->lock);
-	ledger_lose(ledger_cell(sh->key.mapping, sh->key.target),
+	ledger_lose(ledger_cell(sh->ep.key.mapping, sh->ep.key.target),
 		    op == DP_CMD_EXPIRE ? DP_LOST_expired : DP_LOST_client_gap, lost);
 	if (totals.ended) {
 		struct txreq rst = {.kind = TXREQ_SEGMENT, .slot = slot, .gen = totals.gen};
 
-		rst.segment.seq = sh->nxt;
+		rst.segment.seq = sh->tcp.nxt;
 		rst.segment.flags = TCP_RST | TCP_ACK;
 		txreq_clone(skb, &rst, 0);
 		shadow_finish(slot, &totals, DP_LOST_detached);
@@ -223,7 +223,7 @@ static __noinline __u32 do_expire(struct __sk_buff *skb, __u32 seconds)
 		sh = shadow_at(slot);
 		if (!sh)
 			return DP_NO_SLOT;
-		seen = sh->seen_ns;
+		seen = sh->tcp.seen_ns;
 		if (sh->gen != gen) { /* not its shadow any more: left over */
 			if (flow_claim(flow, slot, gen, DP_SLOT_GONE))
 				bpf_map_delete_elem(&flows, &key);
@@ -247,17 +247,17 @@ static __noinline __u32 do_expire(struct __sk_buff *skb, __u32 seconds)
  */
 static __always_inline long send_out(const struct dp_shadow *sh)
 {
-	__u32 i = sh->key.mapping, t = sh->key.target;
+	__u32 i = sh->ep.key.mapping, t = sh->ep.key.target;
 	struct dp_mapping *m = bpf_map_lookup_elem(&mappings, &i);
 	struct bpf_redir_neigh hop = {.nh_family = AF_INET};
 	struct dp_target *target;
 
 	if (!m || t >= m->n_targets)
-		return bpf_redirect_neigh(sh->oif, NULL, 0, 0);
+		return bpf_redirect_neigh(sh->ep.oif, NULL, 0, 0);
 	target = target_at(m, t);
-	if (target->address.w[3] != sh->address.w[3])
-		return bpf_redirect_neigh(sh->oif, NULL, 0, 0);
-	hop.ipv4_nh = target->nexthop;
+	if (target->address.w[3] != sh->ep.address.w[3])
+		return bpf_redirect_neigh(sh->ep.oif, NULL, 0, 0);
+	hop.ipv4_nh = target->nexthop.w[3];
 	if (!hop.ipv4_nh)
 		return bpf_redirect_neigh(target->oif, NULL, 0, 0);
 	return bpf_redirect_neigh(target->oif, &hop, sizeof(hop), 0);
@@ -277,7 +277,7 @@ static __always_inline void deliver_command(struct __sk_buff *skb, __u32 slot)
 	} else {
 		sh = shadow_at(slot);
 		/* Without `oif` its flow is just being entered: flow_bind(). */
-		if (!sh || !txreq_is_for(skb, sh) || !sh->oif)
+		if (!sh || !txreq_is_for(skb, sh) || !sh->ep.oif)
 			return;
 	}
 	do_command(skb, sh, slot, command.op);
@@ -318,7 +318,8 @@ int doppel_deliver(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	}
 	if (err) {
-		ledger_event(ledger_cell(sh->key.mapping, sh->key.target), DP_EVENT_build_failed);
+		ledger_event(ledger_cell(sh->ep.key.mapping, sh->ep.key.target),
+			     DP_EVENT_build_failed);
 		return TC_ACT_SHOT;
 	}
 	/* Marks and priorities are the original's, and would choose its routes and queues. */

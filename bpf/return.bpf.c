@@ -46,9 +46,9 @@ struct result {
  */
 static __always_inline bool acceptable(const struct dp_shadow *sh, const struct pkt *p)
 {
-	__u32 wnd = (__u32)RCV_WINDOW << sh->rcv_wscale;
+	__u32 wnd = (__u32)RCV_WINDOW << sh->tcp.rcv_wscale;
 
-	return p->seq + p->payload - (sh->rcv_nxt - wnd) <= 2 * wnd + p->payload;
+	return p->seq + p->payload - (sh->tcp.rcv_nxt - wnd) <= 2 * wnd + p->payload;
 }
 
 static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct pkt *p,
@@ -59,11 +59,11 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 
 	if (!(p->flags & TCP_ACK))
 		return; /* a SYN alone: nobody opens toward a shadow */
-	if (p->ack != sh->isn + 1) {
+	if (p->ack != sh->tcp.isn + 1) {
 		/* RFC 9293, 3.10.7.3: an old connection of the target's on this port. */
 		r->event = DP_EVENT_unacceptable;
-		if (!(p->flags & TCP_RST) && sh->dupacks < HALF_OPEN_RESETS) {
-			sh->dupacks++;
+		if (!(p->flags & TCP_RST) && sh->tcp.half_open_resets < HALF_OPEN_RESETS) {
+			sh->tcp.half_open_resets++;
 			r->act = RET_HALF_OPEN;
 			r->event = DP_EVENT_half_open_reset;
 		}
@@ -76,100 +76,100 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 	}
 	if (!(p->flags & TCP_SYN))
 		return;
-	if (sh->flags & DP_SH_TIMED) {
-		shadow_rtt_locked(sh, (now - sh->timed_ns) / 1000);
-		sh->flags &= ~DP_SH_TIMED;
+	if (sh->tcp.flags & DP_SH_TIMED) {
+		shadow_rtt_locked(sh, (now - sh->tcp.timed_ns) / 1000);
+		sh->tcp.flags &= ~DP_SH_TIMED;
 	} else {
-		sh->rto_ms = 3000; /* RFC 6298, 5.7: the SYN was lost */
+		sh->tcp.rto_ms = 3000; /* RFC 6298, 5.7: the SYN was lost */
 	}
-	sh->flags &= ~(DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE) | (opt->flags & sh->flags);
-	if (!(sh->flags & DP_SH_WSCALE))
-		sh->rcv_wscale = 0;
+	sh->tcp.flags &= ~(DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE) | (opt->flags & sh->tcp.flags);
+	if (!(sh->tcp.flags & DP_SH_WSCALE))
+		sh->tcp.rcv_wscale = 0;
 	else
-		sh->snd_wscale = opt->wscale;
+		sh->tcp.snd_wscale = opt->wscale;
 	/* RFC 9293, 3.7.1; RFC 6691: options come out of the MSS. */
 	mss = opt->mss ?: 536;
-	if (mss > sh->mss_offer)
-		mss = sh->mss_offer;
+	if (mss > sh->tcp.mss_offer)
+		mss = sh->tcp.mss_offer;
 	if (mss < 64)
 		mss = 64;
-	if (sh->flags & DP_SH_TS)
+	if (sh->tcp.flags & DP_SH_TS)
 		mss -= TS_LEN;
-	sh->mss = mss;
-	sh->irs = p->seq;
-	sh->rcv_nxt = p->seq + 1;
-	sh->ts_recent = opt->tsval;
-	sh->una = sh->isn + 1;
-	sh->wnd = p->window; /* never scaled in a SYN (RFC 7323, 2.2) */
-	sh->wl1 = p->seq;
-	sh->wl2 = p->ack;
-	sh->state = DP_ESTABLISHED;
+	sh->tcp.mss = mss;
+	sh->tcp.irs = p->seq;
+	sh->tcp.rcv_nxt = p->seq + 1;
+	sh->tcp.ts_recent = opt->tsval;
+	sh->tcp.una = sh->tcp.isn + 1;
+	sh->tcp.wnd = p->window; /* never scaled in a SYN (RFC 7323, 2.2) */
+	sh->tcp.wl1 = p->seq;
+	sh->tcp.wl2 = p->ack;
+	sh->tcp.state = DP_ESTABLISHED;
 	r->established = 1;
-	sh->dupacks = 0;
-	sh->tries = 0;
-	sh->due_ns = 0;
-	if (sh->end != sh->nxt || shadow_fin_placed(sh))
+	sh->tcp.tries = 0;
+	sh->tcp.due_ns = 0;
+	if (sh->tcp.end != sh->tcp.nxt || shadow_fin_placed(sh))
 		shadow_restart_rto_locked(sh, now); /* also if its window is shut */
-	sh->flags &= ~DP_SH_DUE;
-	sh->flags |= DP_SH_ACK_DUE;
+	sh->tcp.flags &= ~DP_SH_DUE;
+	sh->tcp.flags |= DP_SH_ACK_DUE;
 	r->act = RET_WORK;
 }
 
 static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p,
 				       const struct tcp_options *opt, __u64 now, struct result *r)
 {
-	__u32 before = snd_una_data(sh), wnd = (__u32)p->window << sh->snd_wscale;
+	__u32 before = snd_una_data(sh), wnd = (__u32)p->window << sh->tcp.snd_wscale;
 	bool news = false, dsack = false, moved = false;
 
-	if (seq_after(p->ack, sh->una)) {
-		sh->una = p->ack;
+	if (seq_after(p->ack, sh->tcp.una)) {
+		sh->tcp.una = p->ack;
 		moved = true;
 		r->delivered = snd_una_data(sh) - before;
-		sh->delivered += r->delivered;
-		sh->breaks = 0;
-		if ((sh->flags & DP_SH_TIMED) && !seq_before(p->ack, sh->timed_seq)) {
-			shadow_rtt_locked(sh, (now - sh->timed_ns) / 1000);
-			sh->flags &= ~DP_SH_TIMED;
+		sh->tcp.delivered += r->delivered;
+		sh->tcp.breaks = 0;
+		if ((sh->tcp.flags & DP_SH_TIMED) && !seq_before(p->ack, sh->tcp.timed_seq)) {
+			shadow_rtt_locked(sh, (now - sh->tcp.timed_ns) / 1000);
+			sh->tcp.flags &= ~DP_SH_TIMED;
 		}
 		recovery_ack_locked(sh);
 		/* Not under the hands of a capture that writes what came twice. */
-		if (!sh->refs) {
-			r->free_from = sh->store_start;
+		if (!sh->tcp.refs) {
+			r->free_from = sh->tcp.store_start;
 			r->free_to = snd_una_data(sh);
-			sh->store_start = r->free_to;
+			sh->tcp.store_start = r->free_to;
 		}
 	}
-	if (opt->n_sack && (sh->flags & DP_SH_SACK)) {
+	if (opt->n_sack && (sh->tcp.flags & DP_SH_SACK)) {
 		news = sack_locked(sh, opt, &dsack);
 		if (dsack)
 			r->event = DP_EVENT_dsack;
 	}
-	if (news || (p->ack == sh->una && !moved && sh->una != sh->nxt && !p->payload &&
-		     !(p->flags & TCP_FIN) && wnd == sh->wnd && !dsack)) {
+	if (news || (p->ack == sh->tcp.una && !moved && sh->tcp.una != sh->tcp.nxt && !p->payload &&
+		     !(p->flags & TCP_FIN) && wnd == sh->tcp.wnd && !dsack)) {
 		if (recovery_dupack_locked(sh))
 			r->event = DP_EVENT_fast_retransmit;
 	}
 	/* RFC 9293, 3.10.7.4 */
-	if (!seq_before(p->ack, sh->una) &&
-	    (seq_before(sh->wl1, p->seq) || (sh->wl1 == p->seq && !seq_before(p->ack, sh->wl2)))) {
-		sh->wnd = wnd;
-		sh->wl1 = p->seq;
-		sh->wl2 = p->ack;
+	if (!seq_before(p->ack, sh->tcp.una) &&
+	    (seq_before(sh->tcp.wl1, p->seq) ||
+	     (sh->tcp.wl1 == p->seq && !seq_before(p->ack, sh->tcp.wl2)))) {
+		sh->tcp.wnd = wnd;
+		sh->tcp.wl1 = p->seq;
+		sh->tcp.wl2 = p->ack;
 	}
 	/* RFC 6298, 5.2 and 5.3. Bytes that wait for a window want the persist timer (RFC 9293,
 	 * 3.8.6.1): the same one; while the target answers it is never a reason to give up.
 	 */
-	if (moved || sh->una == sh->nxt || !wnd) {
+	if (moved || sh->tcp.una == sh->tcp.nxt || !wnd) {
 		/* The path works: no further backing off from here (as Linux; RFC 6298, 5). */
-		if (sh->tries && sh->srtt_us)
+		if (sh->tcp.tries && sh->tcp.srtt_us)
 			shadow_base_rto_locked(sh);
-		sh->tries = 0;
+		sh->tcp.tries = 0;
 	}
-	if (sh->una == sh->nxt) {
-		sh->flags &= ~DP_SH_DUE;
-		if (sh->nxt == sh->end && !shadow_may_send(sh))
-			sh->due_ns = 0;
-		else if (moved || !sh->due_ns)
+	if (sh->tcp.una == sh->tcp.nxt) {
+		sh->tcp.flags &= ~DP_SH_DUE;
+		if (sh->tcp.nxt == sh->tcp.end && !shadow_may_send(sh))
+			sh->tcp.due_ns = 0;
+		else if (moved || !sh->tcp.due_ns)
 			shadow_restart_rto_locked(sh, now);
 	} else if (moved) {
 		shadow_restart_rto_locked(sh, now);
@@ -187,24 +187,24 @@ static __always_inline bool ack_may_wait_locked(struct dp_shadow *sh, const stru
 						__u32 expected)
 {
 	if (p->seq != expected) /* a tail loss probe (RFC 8985, 7) is no loss yet */
-		sh->quick = p->seq + p->payload == expected ? 1 : ACK_QUICK;
-	if (sh->quick) {
-		sh->quick--;
+		sh->tcp.quick = p->seq + p->payload == expected ? 1 : ACK_QUICK;
+	if (sh->tcp.quick) {
+		sh->tcp.quick--;
 		return false;
 	}
-	return sh->una != sh->end && sh->state == DP_ESTABLISHED && p->payload < sh->mss &&
-	       (!p->payload || ++sh->unacked < ACK_EVERY);
+	return sh->tcp.una != sh->tcp.end && sh->tcp.state == DP_ESTABLISHED &&
+	       p->payload < sh->tcp.mss && (!p->payload || ++sh->tcp.unacked < ACK_EVERY);
 }
 
 static __always_inline void process_locked(struct dp_shadow *sh, const struct pkt *p,
 					   const struct tcp_options *opt, __u64 now,
 					   struct result *r)
 {
-	__u32 to = p->seq + p->payload, expected = sh->rcv_nxt;
+	__u32 to = p->seq + p->payload, expected = sh->tcp.rcv_nxt;
 
 	if (sh->gen != r->gen || !shadow_is_open(sh))
 		return;
-	if (sh->state == DP_SYN_SENT) {
+	if (sh->tcp.state == DP_SYN_SENT) {
 		syn_sent_locked(sh, p, opt, now, r);
 		return;
 	}
@@ -218,16 +218,16 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 		return;
 	}
 	if (p->flags & TCP_RST) { /* RFC 5961, 3.2 */
-		if (p->seq != sh->rcv_nxt) {
+		if (p->seq != sh->tcp.rcv_nxt) {
 			r->event = DP_EVENT_unacceptable;
 			r->act = RET_ACK;
 			return;
 		}
-		r->why = sh->state == DP_CLOSE_WAIT || sh->state == DP_LAST_ACK
+		r->why = sh->tcp.state == DP_CLOSE_WAIT || sh->tcp.state == DP_LAST_ACK
 				 ? DP_LOST_target_closed
 				 : DP_LOST_target_reset;
 		shadow_end_locked(sh, &r->totals, false);
-		if (!r->totals.pending && (sh->flags & DP_SH_CLIENT_FIN))
+		if (!r->totals.pending && (sh->tcp.flags & DP_SH_CLIENT_FIN))
 			r->why = -1; /* it was over on both sides */
 		return;
 	}
@@ -235,56 +235,56 @@ static __always_inline void process_locked(struct dp_shadow *sh, const struct pk
 	 * sent, or lies far back, are forged.
 	 */
 	if (!(p->flags & TCP_ACK) ||
-	    p->ack - (sh->una - DP_MAX_CAP) > sh->nxt - sh->una + DP_MAX_CAP) {
+	    p->ack - (sh->tcp.una - DP_MAX_CAP) > sh->tcp.nxt - sh->tcp.una + DP_MAX_CAP) {
 		r->event = DP_EVENT_unacceptable;
 		r->act = p->flags & TCP_ACK ? RET_ACK : RET_DROP;
 		return;
 	}
-	if (p->has_ts && (__s32)(p->tsval - sh->ts_recent) > 0)
-		sh->ts_recent = p->tsval;
+	if (p->has_ts && (__s32)(p->tsval - sh->tcp.ts_recent) > 0)
+		sh->tcp.ts_recent = p->tsval;
 	ack_locked(sh, p, opt, now, r);
 
-	if (!(sh->flags & DP_SH_ACK_DUE))
-		sh->unacked = 0;
+	if (!(sh->tcp.flags & DP_SH_ACK_DUE))
+		sh->tcp.unacked = 0;
 	/* A keepalive, or any old segment (RFC 9293, 3.8.4 and 3.10.7.4) */
-	if (!p->payload && !(p->flags & TCP_FIN) && seq_before(p->seq, sh->rcv_nxt))
-		sh->flags |= DP_SH_ACK_DUE;
+	if (!p->payload && !(p->flags & TCP_FIN) && seq_before(p->seq, sh->tcp.rcv_nxt))
+		sh->tcp.flags |= DP_SH_ACK_DUE;
 	if (p->payload || (p->flags & TCP_FIN)) {
-		sh->flags |= DP_SH_ACK_DUE;
-		if (seq_after(to, sh->rcv_nxt))
-			sh->rcv_nxt = to;
-		if ((p->flags & TCP_FIN) && to == sh->rcv_nxt &&
-		    (sh->state == DP_ESTABLISHED || sh->state == DP_FIN_WAIT)) {
-			sh->rcv_nxt = to + 1;
-			if (sh->state == DP_ESTABLISHED)
-				sh->state = DP_CLOSE_WAIT;
-			else if (sh->state == DP_FIN_WAIT)
-				sh->state =
+		sh->tcp.flags |= DP_SH_ACK_DUE;
+		if (seq_after(to, sh->tcp.rcv_nxt))
+			sh->tcp.rcv_nxt = to;
+		if ((p->flags & TCP_FIN) && to == sh->tcp.rcv_nxt &&
+		    (sh->tcp.state == DP_ESTABLISHED || sh->tcp.state == DP_FIN_WAIT)) {
+			sh->tcp.rcv_nxt = to + 1;
+			if (sh->tcp.state == DP_ESTABLISHED)
+				sh->tcp.state = DP_CLOSE_WAIT;
+			else if (sh->tcp.state == DP_FIN_WAIT)
+				sh->tcp.state =
 					DP_LAST_ACK; /* CLOSING: only our FIN's ACK is missing */
 		}
 	}
-	if (sh->state == DP_LAST_ACK && seq_after(sh->una, sh->fin)) {
+	if (sh->tcp.state == DP_LAST_ACK && seq_after(sh->tcp.una, sh->tcp.fin)) {
 		r->why = -1;
 		shadow_end_locked(sh, &r->totals, false);
-		r->act = sh->flags & DP_SH_ACK_DUE ? RET_ACK : RET_DROP;
+		r->act = sh->tcp.flags & DP_SH_ACK_DUE ? RET_ACK : RET_DROP;
 		return;
 	}
-	if (sh->state == DP_FIN_WAIT && seq_after(sh->una, sh->fin)) {
-		sh->due_ns = now + LINGER_NS;
-		sh->tries = 255;
+	if (sh->tcp.state == DP_FIN_WAIT && seq_after(sh->tcp.una, sh->tcp.fin)) {
+		sh->tcp.due_ns = now + LINGER_NS;
+		sh->tcp.flags |= DP_SH_LINGER;
 	}
-	if (recovery_pending_locked(sh) || shadow_may_send(sh) || (sh->flags & DP_SH_DUE))
+	if (recovery_pending_locked(sh) || shadow_may_send(sh) || (sh->tcp.flags & DP_SH_DUE))
 		r->act = RET_WORK;
-	else if ((sh->flags & DP_SH_ACK_DUE) && !ack_may_wait_locked(sh, p, expected))
+	else if ((sh->tcp.flags & DP_SH_ACK_DUE) && !ack_may_wait_locked(sh, p, expected))
 		r->act = RET_ACK;
 	if (r->act == RET_ACK)
-		sh->flags &= ~DP_SH_ACK_DUE;
+		sh->tcp.flags &= ~DP_SH_ACK_DUE;
 }
 
 static __noinline int answer(struct __sk_buff *skb, struct dp_shadow *sh, __u32 slot,
 			     const struct pkt *p, enum return_action act)
 {
-	struct dp_ledger *l = ledger_cell(sh->key.mapping, sh->key.target);
+	struct dp_ledger *l = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
 	struct txreq req = {.kind = TXREQ_WORK, .slot = slot, .gen = sh->gen};
 	struct segment g = {.seq = acceptable_seq(sh), .flags = TCP_ACK, .turn = 1};
 
@@ -298,7 +298,7 @@ static __noinline int answer(struct __sk_buff *skb, struct dp_shadow *sh, __u32 
 		req.segment.flags = TCP_RST;
 		if (txreq_clone(skb, &req, 0))
 			ledger_event(l, DP_EVENT_clone_failed);
-		req.segment.seq = sh->isn;
+		req.segment.seq = sh->tcp.isn;
 		req.segment.flags = TCP_SYN;
 		if (txreq_clone(skb, &req, 0))
 			ledger_event(l, DP_EVENT_clone_failed);
@@ -333,18 +333,18 @@ GLOBAL int return_process(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u3
 
 	if (!p || !sh)
 		return RET_DROP;
-	l = ledger_cell(sh->key.mapping, sh->key.target);
+	l = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
 	if (!l)
 		return RET_DROP;
 	l->responses += skb->gso_segs ?: 1;
-	if (sh->state == DP_TIME_WAIT) {
+	if (sh->tcp.state == DP_TIME_WAIT) {
 		/* Remembered for this alone: a FIN that is sent again wants its ACK, and our stack
 		 * must not see it (RFC 9293, 3.10.7.4, TIME-WAIT).
 		 */
 		l->event[DP_EVENT_late_response]++;
 		if (p->flags & TCP_RST)
 			return RET_DROP;
-		if (sh->flags & DP_SH_BROKEN)
+		if (sh->tcp.flags & DP_SH_BROKEN)
 			return RET_RST;
 		return p->flags & TCP_FIN ? RET_ACK : RET_DROP;
 	}
@@ -366,7 +366,7 @@ GLOBAL int return_process(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u3
 
 	ledger_deliver(l, r.delivered);
 	if (r.established)
-		limit_half_open(sh->key.mapping, sh->key.target, -1);
+		limit_half_open(sh->ep.key.mapping, sh->ep.key.target, -1);
 	if (r.event >= 0 && r.event < DP_EVENT_N)
 		l->event[r.event]++;
 	if (r.free_to != r.free_from)
@@ -410,21 +410,22 @@ static __always_inline int consume(struct __sk_buff *skb)
 	if (slot >= cfg.slots)
 		return TC_ACT_UNSPEC;
 	sh = shadow_at(slot);
-	if (!sh || sh->state == DP_CLOSED || !sh->oif)
+	if (!sh || sh->tcp.state == DP_CLOSED || !sh->ep.oif)
 		return TC_ACT_UNSPEC;
 	gen = sh->gen; /* before the identity, which changes after it */
-	if (p.saddr != sh->address.w[3] || p.sport != sh->target_port ||
-	    p.daddr != sh->shadow_addr.w[3])
+	if (p.saddr != sh->ep.address.w[3] || p.sport != sh->ep.target_port ||
+	    p.daddr != sh->ep.shadow_addr.w[3])
 		return TC_ACT_UNSPEC;
 	/* For another host's address on this wire: TCP would not take it either. */
 	if (skb->pkt_type != PACKET_HOST)
 		return TC_ACT_UNSPEC;
-	if (sh->state == DP_TIME_WAIT && port_has_socket(skb, &p))
+	if (sh->tcp.state == DP_TIME_WAIT && port_has_socket(skb, &p))
 		return TC_ACT_UNSPEC;
 	if (v != PKT_TCP)
 		return TC_ACT_SHOT; /* nothing a shadow can use, and our stack would reset it */
 	if (!checksum_ok(skb, &p)) {
-		ledger_event(ledger_cell(sh->key.mapping, sh->key.target), DP_EVENT_bad_checksum);
+		ledger_event(ledger_cell(sh->ep.key.mapping, sh->ep.key.target),
+			     DP_EVENT_bad_checksum);
 		return TC_ACT_SHOT;
 	}
 	return answer(skb, sh, slot, &p, return_process(skb, &p, slot, gen));

@@ -55,7 +55,8 @@ static __always_inline struct dp_chunk *store_chunk(struct store_write *w)
 {
 	struct dp_store_key key = {};
 	__u32 index, *known;
-	volatile __u64 *last = &w->sh->last_chunk; /* index and chunk belong together: one access */
+	volatile __u64 *last =
+		&w->sh->tcp.last_chunk; /* index and chunk belong together: one access */
 	__u64 tail = *last;
 	__s64 got;
 

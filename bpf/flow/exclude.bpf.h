@@ -99,7 +99,7 @@ GLOBAL int exclude_late(struct __sk_buff *skb, const struct pkt *p, __u32 which,
 	if (!sh || sh->gen != flow->gen)
 		return 0;
 	bpf_spin_lock(&sh->lock);
-	base = shadow_is_open(sh) ? shadow_captured_end_locked(sh) : sh->captured_end;
+	base = shadow_is_open(sh) ? shadow_captured_end_locked(sh) : sh->tcp.captured_end;
 	bpf_spin_unlock(&sh->lock);
 	ledger_exclude(l, why, exclude_new_bytes(p, flow, base, true));
 	return 0;
@@ -115,8 +115,8 @@ GLOBAL int flow_break_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32
 	if (!sh)
 		return 0;
 	/* Read before the break: after it the slot may be another flow's. */
-	l = ledger_cell(sh->key.mapping, sh->key.target);
-	rst.segment.seq = sh->nxt;
+	l = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
+	rst.segment.seq = sh->tcp.nxt;
 	rst.segment.flags = TCP_RST | TCP_ACK;
 	if (shadow_break(slot, gen, why) && txreq_clone(skb, &rst, 0))
 		ledger_event(l, DP_EVENT_clone_failed);
@@ -127,7 +127,7 @@ GLOBAL int flow_break_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32
  * The shadow's flow leaves it: what it has taken is still delivered, then it closes by itself.
  * What lies beyond a hole is lost, as `why`; what is missing in between was taken by the source
  * all the same, and is excluded as `missing`, unless that is DP_EXCLUDED_N. 1: done; the caller
- * rebinds the flow, from sh->captured_end on, and then calls flow_send_rest().
+ * rebinds the flow, from sh->tcp.captured_end on, and then calls flow_send_rest().
  */
 GLOBAL int flow_detach_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 why,
 			      __u32 missing)
@@ -146,21 +146,21 @@ GLOBAL int flow_detach_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u3
 		return 0;
 	}
 	lost = shadow_pending_locked(sh);
-	sh->captured_end = shadow_captured_end_locked(sh);
-	holes = sh->captured_end - snd_una_data(sh) - lost;
+	sh->tcp.captured_end = shadow_captured_end_locked(sh);
+	holes = sh->tcp.captured_end - snd_una_data(sh) - lost;
 	shadow_forget_ooo_locked(sh);
 	lost -= shadow_pending_locked(sh);
 	if (!shadow_fin_placed(sh)) {
-		sh->flags |= DP_SH_CLIENT_FIN;
-		sh->fin = sh->end;
+		sh->tcp.flags |= DP_SH_CLIENT_FIN;
+		sh->tcp.fin = sh->tcp.end;
 	}
-	if (!sh->due_ns)
+	if (!sh->tcp.due_ns)
 		shadow_restart_rto_locked(sh, now);
 	watch = timer_wanted_locked(sh);
 	bpf_spin_unlock(&sh->lock);
 	if (watch)
 		timer_watch(slot);
-	l = ledger_cell(sh->key.mapping, sh->key.target);
+	l = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
 	ledger_lose(l, why, lost);
 	if (missing < DP_EXCLUDED_N)
 		ledger_exclude(l, missing, holes);
@@ -199,15 +199,15 @@ GLOBAL int flow_shed(struct __sk_buff *skb, const struct pkt *p, __u32 which)
 	sh = shadow_at(slot);
 	if (!sh)
 		return 0;
-	ack = sh->ack_last;
-	push = sh->flags & DP_SH_PUSH;
+	ack = sh->tcp.ack_last;
+	push = sh->tcp.flags & DP_SH_PUSH;
 	if (!flow_detach_shadow(skb, slot, gen, DP_LOST_client_gap, DP_EXCLUDED_shed))
 		return 0;
 	/* The shadow may have ended on another CPU since, and its flow with it. */
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (flow && flow->slot == slot && flow->gen == gen) {
 		flow->excluded = DP_EXCLUDED_shed;
-		flow->next = sh->captured_end;
+		flow->next = sh->tcp.captured_end;
 		flow->ack = ack;
 		flow->seen = 1;
 		flow->ack_valid = 1;

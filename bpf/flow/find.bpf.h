@@ -68,15 +68,15 @@ static __always_inline bool new_incarnation(const struct pkt *p, const struct dp
 		sh = shadow_at(flow->slot);
 		if (!sh)
 			return false;
-		if (p->seq == sh->end || (!(sh->flags & DP_SH_CLIENT_FIN) &&
-					  p->seq - sh->una <= cfg.flow_cap && p->payload))
+		if (p->seq == sh->tcp.end || (!(sh->tcp.flags & DP_SH_CLIENT_FIN) &&
+					      p->seq - sh->tcp.una <= cfg.flow_cap && p->payload))
 			return false;
 	}
 	syn = bpf_map_lookup_elem(&syns, key);
 	if (!syn || syn->isn + 1 != p->seq || (p->flags & TCP_RST))
 		return false;
 	/* A SYN that came twice is not a second connection. */
-	return !sh || syn->isn != sh->isn;
+	return !sh || syn->isn != sh->tcp.isn;
 }
 
 /* What flow_find and flow_open return: slot | gen << 32, or one of these. */

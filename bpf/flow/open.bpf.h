@@ -118,7 +118,7 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 		     const struct flow_start *b)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
-	__u32 slot, mss, i, t, why;
+	__u32 slot, mss, i, t, why, in_queue;
 	struct dp_flow *old, flow = {};
 	bool watch;
 	const struct dp_target *target;
@@ -145,56 +145,39 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	 * the flow is entered and counted: before that nothing of the target's can be for this
 	 * shadow.
 	 */
-	sh->oif = 0;
-	sh->key = key;
-	sh->address = target->address;
-	sh->shadow_addr = target->shadow_addr;
-	sh->target_port = b->target_port;
-	sh->shadow_port = bpf_htons(cfg.port_first + slot);
+	sh->ep.oif = 0;
+	sh->ep.key = key;
+	sh->ep.address = target->address;
+	sh->ep.shadow_addr = target->shadow_addr;
+	sh->ep.target_port = b->target_port;
+	sh->ep.shadow_port = bpf_htons(cfg.port_first + slot);
 
 	bpf_spin_lock(&sh->lock);
 	sh->gen = (sh->gen + 1) & 0x7fffffff; /* so that slot and gen fit a positive long */
-	sh->flags = (b->flags & (DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE | DP_SH_JOINED)) |
-		    (sh->flags & DP_SH_TIMER); /* it may still be in the queue */
-	shadow_forget_ooo_locked(sh);
-	shadow_forget_sack_locked(sh);
-	sh->dupacks = 0;
-	sh->tries = 0;
-	sh->unacked = 0;
-	sh->quick = 0;
-	sh->breaks = b->breaks;
-	sh->isn = b->isn;
-	sh->una = b->isn;
-	sh->nxt = b->isn + 1;
-	sh->end = b->isn + 1;
-	sh->store_start = b->isn + 1;
-	sh->store_end = b->isn + 1;
-	sh->last_chunk = 0;
-	sh->wnd = 0;
-	sh->rcv_nxt = 0;
-	sh->ts_recent = 0;
-	sh->ts_val = b->tsval;
-	sh->rcv_wscale = b->flags & DP_SH_WSCALE ? b->wscale : 0;
-	sh->snd_wscale = 0;
-	sh->ttl = b->ttl;
-	sh->mss = 536; /* until the target's SYN-ACK says otherwise (RFC 9293, 3.7.1) */
-	sh->mss_offer = mss;
-	sh->srtt_us = 0;
-	sh->rttvar_us = 0;
-	sh->rto_ms = INITIAL_RTO_MS;
-	sh->timed_seq = b->isn + 1;
-	sh->timed_ns = now;
-	sh->flags |= DP_SH_TIMED;
-	sh->opened_ns = now;
-	sh->seen_ns = now;
-	sh->observed = 0;
-	sh->ack_last = 0;
-	sh->refs = 0;
-	sh->delivered = 0;
-	sh->resent = 0;
+	in_queue = sh->tcp.flags & DP_SH_TIMER;
+	__builtin_memset(&sh->tcp, 0, sizeof(sh->tcp));
+	sh->tcp.flags = in_queue | DP_SH_TIMED |
+			(b->flags & (DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE | DP_SH_JOINED));
+	sh->tcp.breaks = b->breaks;
+	sh->tcp.isn = b->isn;
+	sh->tcp.una = b->isn;
+	sh->tcp.nxt = b->isn + 1;
+	sh->tcp.end = b->isn + 1;
+	sh->tcp.store_start = b->isn + 1;
+	sh->tcp.store_end = b->isn + 1;
+	sh->tcp.ts_val = b->tsval;
+	sh->tcp.rcv_wscale = b->flags & DP_SH_WSCALE ? b->wscale : 0;
+	sh->tcp.ttl = b->ttl;
+	sh->tcp.mss = 536; /* until the target's SYN-ACK says otherwise (RFC 9293, 3.7.1) */
+	sh->tcp.mss_offer = mss;
+	sh->tcp.rto_ms = INITIAL_RTO_MS;
+	sh->tcp.timed_seq = b->isn + 1;
+	sh->tcp.timed_ns = now;
+	sh->tcp.opened_ns = now;
+	sh->tcp.seen_ns = now;
 	shadow_restart_rto_locked(sh, now);
 	watch = timer_wanted_locked(sh);
-	sh->state = DP_SYN_SENT;
+	sh->tcp.state = DP_SYN_SENT;
 	bpf_spin_unlock(&sh->lock);
 	timer_prepare();
 	if (watch)
@@ -222,9 +205,9 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	}
 	if (why) {
 		bpf_spin_lock(&sh->lock);
-		sh->state = DP_TIME_WAIT; /* no flow leads here */
+		sh->tcp.state = DP_TIME_WAIT; /* no flow leads here */
 		bpf_spin_unlock(&sh->lock);
-		sh->oif = target->oif;
+		sh->ep.oif = target->oif;
 		bpf_map_push_elem(&free_slots, &slot, 0);
 		return why;
 	}
@@ -235,7 +218,7 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 		l->joined++;
 	else
 		l->opened++;
-	sh->oif = target->oif;
+	sh->ep.oif = target->oif;
 	return 0;
 }
 

@@ -59,7 +59,7 @@ static __always_inline int read_store(struct scratch_space *s, __u32 slot, __u32
  */
 static __always_inline bool chunk_gone(const struct dp_shadow *sh, __u32 gen, __u32 seq)
 {
-	__u32 store_start = sh->store_start;
+	__u32 store_start = sh->tcp.store_start;
 
 	return sh->gen != gen || !shadow_is_open(sh) ||
 	       (seq_before(seq, store_start) &&
@@ -141,7 +141,7 @@ GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segment
 	if (!s || !sh || !g || g->len > SEG_MAX_PAYLOAD)
 		return -1;
 	len = g->len;
-	flags = sh->flags;
+	flags = sh->tcp.flags;
 	gen = sh->gen;
 	if (len && (read_store(s, slot, gen, g->seq, len) || chunk_gone(sh, gen, g->seq)))
 		return -1;
@@ -149,18 +149,18 @@ GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segment
 		/* Any order will do; each only if the client offered it (design, 4.1). */
 		n.opt[0] = TCPOPT_MSS;
 		n.opt[1] = 4;
-		n.opt[2] = sh->mss_offer >> 8;
-		n.opt[3] = sh->mss_offer;
+		n.opt[2] = sh->tcp.mss_offer >> 8;
+		n.opt[3] = sh->tcp.mss_offer;
 		n.opt[4] = flags & DP_SH_SACK ? TCPOPT_SACK_PERM : TCPOPT_NOP;
 		n.opt[5] = flags & DP_SH_SACK ? 2 : TCPOPT_NOP;
 		if (flags & DP_SH_TS)
-			put_ts(n.opt + 6, sh->ts_val, 0);
+			put_ts(n.opt + 6, sh->tcp.ts_val, 0);
 		else
 			__builtin_memset(n.opt + 6, TCPOPT_NOP, 10);
 		n.opt[16] = TCPOPT_NOP;
 		n.opt[17] = flags & DP_SH_WSCALE ? TCPOPT_WSCALE : TCPOPT_NOP;
 		n.opt[18] = flags & DP_SH_WSCALE ? 3 : TCPOPT_NOP;
-		n.opt[19] = flags & DP_SH_WSCALE ? sh->rcv_wscale : TCPOPT_NOP;
+		n.opt[19] = flags & DP_SH_WSCALE ? sh->tcp.rcv_wscale : TCPOPT_NOP;
 		optlen = 20;
 	} else if ((flags & DP_SH_TS) && !(g->flags & TCP_RST)) {
 		/* A RST needs none (RFC 7323, 3.2), and with one that is lower than what a target
@@ -168,7 +168,7 @@ GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segment
 		 */
 		n.opt[0] = TCPOPT_NOP;
 		n.opt[1] = TCPOPT_NOP;
-		put_ts(n.opt + 2, sh->ts_val, sh->ts_recent);
+		put_ts(n.opt + 2, sh->tcp.ts_val, sh->tcp.ts_recent);
 		optlen = TS_LEN;
 	}
 
@@ -179,15 +179,15 @@ GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segment
 	n.h.ip.ihl = 5;
 	n.h.ip.tot_len = bpf_htons(HEADERS_LEN + optlen + len);
 	n.h.ip.frag_off = bpf_htons(IP_DF); /* and therefore id 0 (RFC 6864) */
-	n.h.ip.ttl = sh->ttl;
+	n.h.ip.ttl = sh->tcp.ttl;
 	n.h.ip.protocol = IPPROTO_TCP;
-	n.h.ip.saddr = sh->shadow_addr.w[3];
-	n.h.ip.daddr = sh->address.w[3];
+	n.h.ip.saddr = sh->ep.shadow_addr.w[3];
+	n.h.ip.daddr = sh->ep.address.w[3];
 	n.h.ip.check = ip_checksum(&n.h.ip);
-	n.h.tcp.source = sh->shadow_port;
-	n.h.tcp.dest = sh->target_port;
+	n.h.tcp.source = sh->ep.shadow_port;
+	n.h.tcp.dest = sh->ep.target_port;
 	n.h.tcp.seq = bpf_htonl(g->seq);
-	n.h.tcp.ack = g->flags & TCP_ACK ? bpf_htonl(sh->rcv_nxt) : 0;
+	n.h.tcp.ack = g->flags & TCP_ACK ? bpf_htonl(sh->tcp.rcv_nxt) : 0;
 	n.h.tcp.doff = (5 + (optlen >> 2)) << 4;
 	n.h.tcp.flags = g->flags;
 	n.h.tcp.window = bpf_htons(RCV_WINDOW);

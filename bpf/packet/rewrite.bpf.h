@@ -39,17 +39,17 @@ static __always_inline int rewrite_copy(struct __sk_buff *skb, const struct dp_s
 	if (ts && bpf_skb_load_bytes(skb, OPT_OFF, old.ts, sizeof(old.ts)))
 		return -1;
 	new = old;
-	new.h.ip.saddr = sh->shadow_addr.w[3];
-	new.h.ip.daddr = sh->address.w[3];
+	new.h.ip.saddr = sh->ep.shadow_addr.w[3];
+	new.h.ip.daddr = sh->ep.address.w[3];
 	new.h.ip.tos &= ~3; /* ECN belongs to the client's path (RFC 3168) */
-	new.h.ip.ttl = sh->ttl;
+	new.h.ip.ttl = sh->tcp.ttl;
 	new.h.ip.check = ip_checksum(&new.h.ip);
-	new.h.tcp.source = sh->shadow_port;
-	new.h.tcp.dest = sh->target_port;
+	new.h.tcp.source = sh->ep.shadow_port;
+	new.h.tcp.dest = sh->ep.target_port;
 	new.h.tcp.ack = bpf_htonl(c->ack);
 	new.h.tcp.window = bpf_htons(RCV_WINDOW);
 	if (ts) {
-		if (sh->flags & DP_SH_TS) {
+		if (sh->tcp.flags & DP_SH_TS) {
 			new.ts[1] = bpf_htonl(c->tsval);
 			new.ts[2] = bpf_htonl(c->tsecr);
 		} else {

@@ -21,22 +21,22 @@ enum capture_action {
  */
 static __always_inline __u32 extend_locked(struct dp_shadow *sh, __u32 from, __u32 to)
 {
-	bool in_order = !seq_after(from, sh->end);
+	bool in_order = !seq_after(from, sh->tcp.end);
 	__u32 added, start, end;
 
 	if (in_order) {
-		if (!seq_after(to, sh->end))
+		if (!seq_after(to, sh->tcp.end))
 			return 0;
-		from = sh->end;
-		if (!sh->n_ooo) {
-			sh->end = to;
+		from = sh->tcp.end;
+		if (!sh->tcp.n_ooo) {
+			sh->tcp.end = to;
 			return to - from;
 		}
 	}
-	added = range_take(sh->ooo, DP_MAX_OOO, &sh->n_ooo, from, to, &start, &end);
+	added = range_take(sh->tcp.ooo, DP_MAX_OOO, &sh->tcp.n_ooo, from, to, &start, &end);
 	if (in_order)
-		sh->end = end;
-	else if (!range_put(sh->ooo, DP_MAX_OOO, &sh->n_ooo, start, end))
+		sh->tcp.end = end;
+	else if (!range_put(sh->tcp.ooo, DP_MAX_OOO, &sh->tcp.n_ooo, start, end))
 		return 0xffffffff;
 	return added;
 }
@@ -46,13 +46,13 @@ static __always_inline bool copyable(struct __sk_buff *skb, const struct pkt *p,
 				     const struct dp_shadow *sh)
 {
 	__u32 size = (skb->gso_size ?: p->payload) + p->optlen;
-	__u32 room = sh->mss + (sh->flags & DP_SH_TS ? TS_LEN : 0);
+	__u32 room = sh->tcp.mss + (sh->tcp.flags & DP_SH_TS ? TS_LEN : 0);
 
 	/* Bytes behind the packet, such as Ethernet's padding, would be in the checksum that a
 	 * device makes of a CHECKSUM_PARTIAL copy (skb_checksum_help, net/core/dev.c).
 	 */
 	return p->plain && !(p->flags & ~(TCP_ACK | TCP_PSH)) && size <= room &&
-	       p->offset + p->payload == skb->len && (p->has_ts || !(sh->flags & DP_SH_TS)) &&
+	       p->offset + p->payload == skb->len && (p->has_ts || !(sh->tcp.flags & DP_SH_TS)) &&
 	       skb->gso_segs < 65535;
 }
 
@@ -67,7 +67,7 @@ GLOBAL int enqueue_store(struct __sk_buff *skb, const struct pkt *p, __u32 slot,
 	if (!p || !sh)
 		return -1;
 	w.sh = sh;
-	l = ledger_cell(sh->key.mapping, sh->key.target);
+	l = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
 	if (!l)
 		return -1;
 	w.offset = p->offset + (from - p->seq);
@@ -105,7 +105,7 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32
 
 	if (!p || !sh) /* the flow lost its shadow between two looks */
 		return TAKEN_GONE;
-	ledger = ledger_cell(sh->key.mapping, sh->key.target);
+	ledger = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
 	if (!ledger)
 		return TAKEN;
 	to = p->seq + p->payload;
@@ -116,12 +116,12 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32
 		bpf_spin_unlock(&sh->lock);
 		return TAKEN_GONE;
 	}
-	from = seq_max(p->seq, sh->end);
+	from = seq_max(p->seq, sh->tcp.end);
 	/* Nothing follows a FIN (RFC 9293, 3.10.4), once it is in its place. */
 	fresh = p->payload && seq_after(to, from) &&
-		!((sh->flags & DP_SH_CLIENT_FIN) && sh->fin == sh->end);
-	if (fresh && to - sh->una > cfg.flow_cap) {
-		bool far = seq_after(p->seq, sh->end), wild = to - sh->end > DP_MAX_CAP;
+		!((sh->tcp.flags & DP_SH_CLIENT_FIN) && sh->tcp.fin == sh->tcp.end);
+	if (fresh && to - sh->tcp.una > cfg.flow_cap) {
+		bool far = seq_after(p->seq, sh->tcp.end), wild = to - sh->tcp.end > DP_MAX_CAP;
 
 		bpf_spin_unlock(&sh->lock);
 		if (wild) /* no window is so wide: it is not the stream's */
@@ -129,13 +129,13 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32
 		return far ? TAKEN_FAR : TAKEN_BREAK + DP_LOST_flow_cap;
 	}
 	/* Signed: another CPU may have set it a timer later. */
-	if (fresh && sh->n_ooo && (__s64)(now - sh->hole_ns) > (__s64)HOLE_NS) {
+	if (fresh && sh->tcp.n_ooo && (__s64)(now - sh->tcp.hole_ns) > (__s64)HOLE_NS) {
 		bpf_spin_unlock(&sh->lock);
 		return TAKEN_BREAK + DP_LOST_client_gap;
 	}
 	if (fresh) {
-		sh->refs++;
-		sh->store_end = seq_max(sh->store_end, to);
+		sh->tcp.refs++;
+		sh->tcp.store_end = seq_max(sh->tcp.store_end, to);
 	}
 	bpf_spin_unlock(&sh->lock);
 
@@ -146,15 +146,15 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32
 	if (fresh)
 		last_ref = shadow_put_locked(sh);
 	if (!shadow_is_open(sh)) {
-		store_start = sh->store_start;
-		store_end = sh->store_end;
+		store_start = sh->tcp.store_start;
+		store_end = sh->tcp.store_end;
 		bpf_spin_unlock(&sh->lock);
 		if (last_ref)
 			shadow_release(ledger, slot, gen, store_start, store_end);
 		return TAKEN_GONE;
 	}
 	/* Its flow left it meanwhile: the stream has ended before this. */
-	if (fresh && (sh->flags & DP_SH_CLIENT_FIN) && sh->fin == sh->end) {
+	if (fresh && (sh->tcp.flags & DP_SH_CLIENT_FIN) && sh->tcp.fin == sh->tcp.end) {
 		bpf_spin_unlock(&sh->lock);
 		return TAKEN_GONE;
 	}
@@ -162,77 +162,78 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32
 		bpf_spin_unlock(&sh->lock);
 		return TAKEN_BREAK + DP_LOST_store_full;
 	}
-	sh->seen_ns = now;
-	if (p->has_ts && seq_after(p->tsval, sh->ts_val))
-		sh->ts_val = p->tsval;
+	sh->tcp.seen_ns = now;
+	if (p->has_ts && seq_after(p->tsval, sh->tcp.ts_val))
+		sh->tcp.ts_val = p->tsval;
 	if (fresh) {
-		bool hole = sh->n_ooo;
+		bool hole = sh->tcp.n_ooo;
 
-		ooo = seq_after(from, sh->end);
+		ooo = seq_after(from, sh->tcp.end);
 		added = extend_locked(sh, from, to);
 		if (added == 0xffffffff) {
 			bpf_spin_unlock(&sh->lock);
 			return TAKEN_BREAK + DP_LOST_client_gap;
 		}
-		sh->observed += added;
-		sh->ack_last = p->ack;
+		sh->tcp.observed += added;
+		sh->tcp.ack_last = p->ack;
 		if (!hole || !ooo)
-			sh->hole_ns = now;
+			sh->tcp.hole_ns = now;
 		if (p->flags & TCP_PSH)
-			sh->flags |= DP_SH_PUSH;
+			sh->tcp.flags |= DP_SH_PUSH;
 		else
-			sh->flags &= ~DP_SH_PUSH;
+			sh->tcp.flags &= ~DP_SH_PUSH;
 		/* A FIN that was seen ahead of bytes which go on behind it was not the client's. */
-		if ((sh->flags & DP_SH_CLIENT_FIN) && seq_after(sh->end, sh->fin))
-			sh->flags &= ~DP_SH_CLIENT_FIN;
+		if ((sh->tcp.flags & DP_SH_CLIENT_FIN) && seq_after(sh->tcp.end, sh->tcp.fin))
+			sh->tcp.flags &= ~DP_SH_CLIENT_FIN;
 	}
 	/* The FIN that continues the stream is the one; another may still turn out to be it. */
-	if ((p->flags & TCP_FIN) &&
-	    (to == sh->end || (!(sh->flags & DP_SH_CLIENT_FIN) && seq_after(to, sh->end) &&
-			       to - sh->end <= cfg.flow_cap))) {
-		sh->flags |= DP_SH_CLIENT_FIN;
-		sh->fin = to;
+	if ((p->flags & TCP_FIN) && (to == sh->tcp.end || (!(sh->tcp.flags & DP_SH_CLIENT_FIN) &&
+							   seq_after(to, sh->tcp.end) &&
+							   to - sh->tcp.end <= cfg.flow_cap))) {
+		sh->tcp.flags |= DP_SH_CLIENT_FIN;
+		sh->tcp.fin = to;
 	}
 	/*
 	 * A RST of the client becomes a FIN behind the last byte: a target that is reset while
 	 * it still works on what it acknowledged would drop it, and the source did not.
 	 */
-	if ((p->flags & TCP_RST) && p->seq == sh->end && !(sh->flags & DP_SH_CLIENT_FIN)) {
-		sh->flags |= DP_SH_CLIENT_FIN | DP_SH_CLIENT_RST;
-		sh->fin = sh->end;
+	if ((p->flags & TCP_RST) && p->seq == sh->tcp.end && !(sh->tcp.flags & DP_SH_CLIENT_FIN)) {
+		sh->tcp.flags |= DP_SH_CLIENT_FIN | DP_SH_CLIENT_RST;
+		sh->tcp.fin = sh->tcp.end;
 	}
 
-	if (sh->state == DP_ESTABLISHED || sh->state == DP_CLOSE_WAIT) {
-		if (added == p->payload && added && sh->nxt == p->seq && sh->end == to &&
+	if (sh->tcp.state == DP_ESTABLISHED || sh->tcp.state == DP_CLOSE_WAIT) {
+		if (added == p->payload && added && sh->tcp.nxt == p->seq && sh->tcp.end == to &&
 		    (__s32)(shadow_window_end(sh) - to) >= 0 &&
-		    !(sh->flags & (DP_SH_RECOVERY | DP_SH_DUE)) && copyable(skb, p, sh)) {
+		    !(sh->tcp.flags & (DP_SH_RECOVERY | DP_SH_DUE)) && copyable(skb, p, sh)) {
 			act = ACT_COPY;
-			if (sh->una == sh->nxt || !sh->due_ns)
+			if (sh->tcp.una == sh->tcp.nxt || !sh->tcp.due_ns)
 				shadow_restart_rto_locked(sh, now);
-			sh->nxt = to;
-			sh->flags &= ~DP_SH_ACK_DUE;
-			if (!(sh->flags & DP_SH_TIMED)) {
-				sh->flags |= DP_SH_TIMED;
-				sh->timed_seq = to;
-				sh->timed_ns = now;
+			sh->tcp.nxt = to;
+			sh->tcp.flags &= ~DP_SH_ACK_DUE;
+			if (!(sh->tcp.flags & DP_SH_TIMED)) {
+				sh->tcp.flags |= DP_SH_TIMED;
+				sh->tcp.timed_seq = to;
+				sh->tcp.timed_ns = now;
 			}
-			req.copy.ack = sh->rcv_nxt;
-			req.copy.tsecr = sh->flags & DP_SH_TS ? sh->ts_recent : 0;
-			req.copy.tsval = sh->ts_val;
-		} else if (shadow_may_send(sh) || (sh->flags & DP_SH_DUE)) {
+			req.copy.ack = sh->tcp.rcv_nxt;
+			req.copy.tsecr = sh->tcp.flags & DP_SH_TS ? sh->tcp.ts_recent : 0;
+			req.copy.tsval = sh->tcp.ts_val;
+		} else if (shadow_may_send(sh) || (sh->tcp.flags & DP_SH_DUE)) {
 			/* A large template costs a copy of itself: the target's next
 			 * acknowledgement, if one is to come, is a better one.
 			 */
-			if (skb->len <= TEMPLATE_LARGE || sh->una == sh->nxt ||
-			    (sh->flags & DP_SH_DUE))
+			if (skb->len <= TEMPLATE_LARGE || sh->tcp.una == sh->tcp.nxt ||
+			    (sh->tcp.flags & DP_SH_DUE))
 				act = ACT_WORK;
 			waits = added && (__s32)(shadow_window_end(sh) - to) < 0;
 		} else {
-			waits = added && sh->end != sh->nxt;
+			waits = added && sh->tcp.end != sh->tcp.nxt;
 		}
-		if (!sh->due_ns && (waits || act == ACT_WORK)) /* persist, or a clone that fails */
+		if (!sh->tcp.due_ns &&
+		    (waits || act == ACT_WORK)) /* persist, or a clone that fails */
 			shadow_restart_rto_locked(sh, now);
-	} else if (sh->flags & DP_SH_DUE) {
+	} else if (sh->tcp.flags & DP_SH_DUE) {
 		act = ACT_WORK;
 	}
 	watch = timer_wanted_locked(sh);

@@ -14,12 +14,12 @@
 /* Highest byte, exclusive, that the target reported beyond una; una if none. */
 static __always_inline __u32 sack_high(const struct dp_shadow *sh)
 {
-	__u32 high = sh->una;
+	__u32 high = sh->tcp.una;
 
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < DP_MAX_SACK; i++)
-		high = mask_select(mask_empty(&sh->sacked[i]), high,
-				   mask_max(high, sh->sacked[i].end));
+		high = mask_select(mask_empty(&sh->tcp.sacked[i]), high,
+				   mask_max(high, sh->tcp.sacked[i].end));
 	return high;
 }
 
@@ -29,7 +29,7 @@ static __always_inline __u32 sack_bytes(const struct dp_shadow *sh)
 
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < DP_MAX_SACK; i++)
-		n += sh->sacked[i].end - sh->sacked[i].start;
+		n += sh->tcp.sacked[i].end - sh->tcp.sacked[i].start;
 	return n;
 }
 
@@ -46,58 +46,59 @@ static __always_inline bool sack_locked(struct dp_shadow *sh, const struct tcp_o
 
 		if (i >= opt->n_sack)
 			break;
-		if (i == 0 && !seq_after(to, sh->una)) /* RFC 2883, 4 */
+		if (i == 0 && !seq_after(to, sh->tcp.una)) /* RFC 2883, 4 */
 			*dsack = true;
 		/* By distance: half the sequence space beyond nxt is before it (RFC 9293, 3.4). */
-		if (!seq_before(from, to) || seq_before(from, sh->una) ||
-		    to - sh->una > sh->nxt - sh->una)
+		if (!seq_before(from, to) || seq_before(from, sh->tcp.una) ||
+		    to - sh->tcp.una > sh->tcp.nxt - sh->tcp.una)
 			continue;
-		added |= range_take(sh->sacked, DP_MAX_SACK, &sh->n_sacked, from, to, &start, &end);
-		range_put(sh->sacked, DP_MAX_SACK, &sh->n_sacked, start, end);
+		added |= range_take(sh->tcp.sacked, DP_MAX_SACK, &sh->tcp.n_sacked, from, to,
+				    &start, &end);
+		range_put(sh->tcp.sacked, DP_MAX_SACK, &sh->tcp.n_sacked, start, end);
 	}
 	return added;
 }
 
 static __always_inline void recovery_start_locked(struct dp_shadow *sh, __u32 flags)
 {
-	sh->flags |= DP_SH_RECOVERY | flags;
-	sh->flags &= ~DP_SH_TIMED; /* Karn: what is resent tells no round-trip time */
-	sh->recover = sh->nxt;
-	sh->rtx = sh->una;
-	sh->budget = 1;
-	sh->dupacks = 0;
+	sh->tcp.flags |= DP_SH_RECOVERY | flags;
+	sh->tcp.flags &= ~DP_SH_TIMED; /* Karn: what is resent tells no round-trip time */
+	sh->tcp.recover = sh->tcp.nxt;
+	sh->tcp.rtx = sh->tcp.una;
+	sh->tcp.budget = 1;
+	sh->tcp.dupacks = 0;
 }
 
 /* After una moved. */
 static __always_inline void recovery_ack_locked(struct dp_shadow *sh)
 {
-	sh->dupacks = 0;
-	if (sh->n_sacked)
-		range_prune(sh->sacked, DP_MAX_SACK, &sh->n_sacked, sh->una);
-	if (!(sh->flags & DP_SH_RECOVERY))
+	sh->tcp.dupacks = 0;
+	if (sh->tcp.n_sacked)
+		range_prune(sh->tcp.sacked, DP_MAX_SACK, &sh->tcp.n_sacked, sh->tcp.una);
+	if (!(sh->tcp.flags & DP_SH_RECOVERY))
 		return;
-	if (!seq_before(sh->una, sh->recover)) {
-		sh->flags &= ~(DP_SH_RECOVERY | DP_SH_RTO);
+	if (!seq_before(sh->tcp.una, sh->tcp.recover)) {
+		sh->tcp.flags &= ~(DP_SH_RECOVERY | DP_SH_RTO);
 		return;
 	}
 	/* A partial acknowledgement: the next hole begins right here (RFC 6582, 3.2). After a
 	 * timeout two for one, as slow start would (RFC 5681, 3.1).
 	 */
-	if (seq_before(sh->rtx, sh->una))
-		sh->rtx = sh->una;
-	sh->budget = sh->flags & DP_SH_RTO ? 2 : 1;
-	if (!(sh->flags & (DP_SH_RTO | DP_SH_SACK)))
-		sh->rtx = sh->una;
+	if (seq_before(sh->tcp.rtx, sh->tcp.una))
+		sh->tcp.rtx = sh->tcp.una;
+	sh->tcp.budget = sh->tcp.flags & DP_SH_RTO ? 2 : 1;
+	if (!(sh->tcp.flags & (DP_SH_RTO | DP_SH_SACK)))
+		sh->tcp.rtx = sh->tcp.una;
 }
 
 /* A duplicate acknowledgement (RFC 5681, 2), or SACK news. True: a recovery begins. */
 static __always_inline bool recovery_dupack_locked(struct dp_shadow *sh)
 {
-	if (sh->dupacks < 255)
-		sh->dupacks++;
-	if (sh->flags & DP_SH_RECOVERY)
+	if (sh->tcp.dupacks < 255)
+		sh->tcp.dupacks++;
+	if (sh->tcp.flags & DP_SH_RECOVERY)
 		return false;
-	if (sh->dupacks < DUP_THRESH && sack_bytes(sh) <= (DUP_THRESH - 1) * (__u32)sh->mss)
+	if (sh->tcp.dupacks < DUP_THRESH && sack_bytes(sh) <= (DUP_THRESH - 1) * (__u32)sh->tcp.mss)
 		return false;
 	recovery_start_locked(sh, 0);
 	return true;
@@ -106,23 +107,23 @@ static __always_inline bool recovery_dupack_locked(struct dp_shadow *sh)
 /* Is there something to resend? Moves rtx past what the target has. */
 static __always_inline bool recovery_pending_locked(struct dp_shadow *sh)
 {
-	__u32 rtx = seq_max(sh->rtx, sh->una);
+	__u32 rtx = seq_max(sh->tcp.rtx, sh->tcp.una);
 
-	if (!(sh->flags & DP_SH_RECOVERY))
+	if (!(sh->tcp.flags & DP_SH_RECOVERY))
 		return false;
 		/* Ranges do not touch: passing one never lands in another. */
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < DP_MAX_SACK; i++) {
-		struct dp_range *r = &sh->sacked[i];
+		struct dp_range *r = &sh->tcp.sacked[i];
 		__u32 inside =
 			~mask_empty(r) & ~mask_before(rtx, r->start) & mask_before(rtx, r->end);
 
 		rtx = mask_select(inside, r->end, rtx);
 	}
-	sh->rtx = rtx;
-	if (!seq_before(rtx, sh->recover))
+	sh->tcp.rtx = rtx;
+	if (!seq_before(rtx, sh->tcp.recover))
 		return false;
-	return sh->budget || seq_before(rtx, sack_high(sh));
+	return sh->tcp.budget || seq_before(rtx, sack_high(sh));
 }
 
 /* [seq, seq + *len) of the stream, or the FIN (*len = 0) at rtx. recovery_pending_locked said yes.
@@ -130,28 +131,28 @@ static __always_inline bool recovery_pending_locked(struct dp_shadow *sh)
 static __always_inline void recovery_next_locked(struct dp_shadow *sh, __u32 *seq, __u32 *len,
 						 __u32 max)
 {
-	__u32 end = seq_min(sh->end, sh->recover);
+	__u32 end = seq_min(sh->tcp.end, sh->tcp.recover);
 
-	*seq = sh->rtx;
+	*seq = sh->tcp.rtx;
 	*len = 0;
-	if (seq_before(sh->rtx, sack_high(sh))) {
+	if (seq_before(sh->tcp.rtx, sack_high(sh))) {
 #pragma clang loop unroll(disable)
 		for (int i = 0; i < DP_MAX_SACK; i++) {
-			struct dp_range *r = &sh->sacked[i];
-			__u32 above = ~mask_empty(r) & mask_before(sh->rtx, r->start);
+			struct dp_range *r = &sh->tcp.sacked[i];
+			__u32 above = ~mask_empty(r) & mask_before(sh->tcp.rtx, r->start);
 
 			end = mask_select(above, mask_min(end, r->start), end);
 		}
-	} else if (sh->budget) {
-		sh->budget--;
+	} else if (sh->tcp.budget) {
+		sh->tcp.budget--;
 	}
-	if (seq_before(sh->rtx, end)) {
-		*len = end - sh->rtx;
+	if (seq_before(sh->tcp.rtx, end)) {
+		*len = end - sh->tcp.rtx;
 		if (*len > max)
 			*len = max;
-		sh->rtx += *len;
+		sh->tcp.rtx += *len;
 	} else {
-		sh->rtx++; /* the FIN */
+		sh->tcp.rtx++; /* the FIN */
 	}
 }
 

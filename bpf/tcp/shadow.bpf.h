@@ -25,63 +25,63 @@ static __always_inline struct dp_shadow *shadow_at(__u32 slot)
 
 static __always_inline bool shadow_is_open(const struct dp_shadow *sh)
 {
-	return sh->state != DP_CLOSED && sh->state != DP_TIME_WAIT;
+	return sh->tcp.state != DP_CLOSED && sh->tcp.state != DP_TIME_WAIT;
 }
 
 /* Stream bytes (no SYN, no FIN) below una, from the first byte of the stream. */
 static __always_inline __u32 snd_una_data(const struct dp_shadow *sh)
 {
-	__u32 una = sh->una;
+	__u32 una = sh->tcp.una;
 
-	if (sh->state == DP_SYN_SENT)
+	if (sh->tcp.state == DP_SYN_SENT)
 		return una + 1;
-	if ((sh->flags & DP_SH_CLIENT_FIN) && seq_after(una, sh->fin))
-		return sh->fin;
+	if ((sh->tcp.flags & DP_SH_CLIENT_FIN) && seq_after(una, sh->tcp.fin))
+		return sh->tcp.fin;
 	return una;
 }
 
 /* Bytes that were accepted and are not acknowledged: this shadow's share of in_flight. */
 static __always_inline __u32 shadow_pending_locked(const struct dp_shadow *sh)
 {
-	__u32 n = sh->end - snd_una_data(sh);
+	__u32 n = sh->tcp.end - snd_una_data(sh);
 
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < DP_MAX_OOO; i++)
-		n += sh->ooo[i].end - sh->ooo[i].start;
+		n += sh->tcp.ooo[i].end - sh->tcp.ooo[i].start;
 	return n;
 }
 
 /* First sequence number behind everything that was taken, holes or not. */
 static __always_inline __u32 shadow_captured_end_locked(const struct dp_shadow *sh)
 {
-	__u32 captured_end = sh->end;
+	__u32 captured_end = sh->tcp.end;
 
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < DP_MAX_OOO; i++)
-		captured_end = mask_select(mask_empty(&sh->ooo[i]), captured_end,
-					   mask_max(captured_end, sh->ooo[i].end));
+		captured_end = mask_select(mask_empty(&sh->tcp.ooo[i]), captured_end,
+					   mask_max(captured_end, sh->tcp.ooo[i].end));
 	return captured_end;
 }
 
 static __always_inline void shadow_forget_ooo_locked(struct dp_shadow *sh)
 {
-	range_clear(sh->ooo, DP_MAX_OOO, &sh->n_ooo);
+	range_clear(sh->tcp.ooo, DP_MAX_OOO, &sh->tcp.n_ooo);
 }
 
 static __always_inline void shadow_forget_sack_locked(struct dp_shadow *sh)
 {
-	range_clear(sh->sacked, DP_MAX_SACK, &sh->n_sacked);
+	range_clear(sh->tcp.sacked, DP_MAX_SACK, &sh->tcp.n_sacked);
 }
 
 /* The client's FIN is known, and nothing is missing before it. */
 static __always_inline bool shadow_fin_placed(const struct dp_shadow *sh)
 {
-	return (sh->flags & DP_SH_CLIENT_FIN) && !seq_after(sh->fin, sh->end);
+	return (sh->tcp.flags & DP_SH_CLIENT_FIN) && !seq_after(sh->tcp.fin, sh->tcp.end);
 }
 
 static __always_inline __u32 shadow_window_end(const struct dp_shadow *sh)
 {
-	return sh->una + sh->wnd;
+	return sh->tcp.una + sh->tcp.wnd;
 }
 
 /*
@@ -91,7 +91,7 @@ static __always_inline __u32 shadow_window_end(const struct dp_shadow *sh)
  */
 static __always_inline __u32 acceptable_seq(const struct dp_shadow *sh)
 {
-	return seq_min(sh->nxt, shadow_window_end(sh));
+	return seq_min(sh->tcp.nxt, shadow_window_end(sh));
 }
 
 /*
@@ -100,65 +100,65 @@ static __always_inline __u32 acceptable_seq(const struct dp_shadow *sh)
  */
 static __always_inline bool shadow_may_send(const struct dp_shadow *sh)
 {
-	__u32 waiting = sh->end - sh->nxt;
-	__s32 room = shadow_window_end(sh) - sh->nxt;
+	__u32 waiting = sh->tcp.end - sh->tcp.nxt;
+	__s32 room = shadow_window_end(sh) - sh->tcp.nxt;
 
-	if (sh->state != DP_ESTABLISHED && sh->state != DP_CLOSE_WAIT)
+	if (sh->tcp.state != DP_ESTABLISHED && sh->tcp.state != DP_CLOSE_WAIT)
 		return false;
 	/* All in flight may be lost: the path gets nothing new before that is repaired (RFC 5681,
 	 * 3.1, with a window of what the timeout's recovery sends).
 	 */
-	if (sh->flags & DP_SH_RTO)
+	if (sh->tcp.flags & DP_SH_RTO)
 		return false;
 	if ((__s32)waiting > 0)
-		return room > 0 &&
-		       ((__u32)room >= waiting || room >= sh->mss || sh->nxt == sh->una);
-	return (sh->flags & DP_SH_CLIENT_FIN) && sh->nxt == sh->fin;
+		return room > 0 && ((__u32)room >= waiting || room >= sh->tcp.mss ||
+				    sh->tcp.nxt == sh->tcp.una);
+	return (sh->tcp.flags & DP_SH_CLIENT_FIN) && sh->tcp.nxt == sh->tcp.fin;
 }
 
 /* RFC 6298, 5.1 and 5.3: (re)start when something is outstanding. */
 static __always_inline void shadow_restart_rto_locked(struct dp_shadow *sh, __u64 now)
 {
-	sh->due_ns = now + sh->rto_ms * NSEC_PER_MSEC;
+	sh->tcp.due_ns = now + sh->tcp.rto_ms * NSEC_PER_MSEC;
 }
 
 /* From the measured round-trip time, without backing off. */
 static __always_inline void shadow_base_rto_locked(struct dp_shadow *sh)
 {
-	__u32 rto = ((sh->srtt_us >> 3) + sh->rttvar_us) >> 10; /* ms, 2 % short */
+	__u32 rto = ((sh->tcp.srtt_us >> 3) + sh->tcp.rttvar_us) >> 10; /* ms, 2 % short */
 
 	if (rto < cfg.rto_min_ms)
 		rto = cfg.rto_min_ms;
 	if (rto > cfg.rto_max_ms)
 		rto = cfg.rto_max_ms;
-	sh->rto_ms = rto;
+	sh->tcp.rto_ms = rto;
 }
 
 /* RFC 6298, 2.2 and 2.3, with alpha 1/8 and beta 1/4; r in us. */
 static __always_inline void shadow_rtt_locked(struct dp_shadow *sh, __u32 r)
 {
-	if (!sh->srtt_us) {
-		sh->srtt_us = r << 3;
-		sh->rttvar_us = r << 1;
+	if (!sh->tcp.srtt_us) {
+		sh->tcp.srtt_us = r << 3;
+		sh->tcp.rttvar_us = r << 1;
 	} else {
-		__s32 err = (__s32)(r - (sh->srtt_us >> 3));
+		__s32 err = (__s32)(r - (sh->tcp.srtt_us >> 3));
 
-		sh->srtt_us += err;
+		sh->tcp.srtt_us += err;
 		if (err < 0)
 			err = -err;
-		sh->rttvar_us += err - (sh->rttvar_us >> 2);
+		sh->tcp.rttvar_us += err - (sh->tcp.rttvar_us >> 2);
 	}
-	if (!sh->srtt_us)
-		sh->srtt_us = 1;
+	if (!sh->tcp.srtt_us)
+		sh->tcp.srtt_us = 1;
 	shadow_base_rto_locked(sh);
 }
 
 /* True: something is due and nobody watches; the caller calls timer_watch() after unlocking. */
 static __always_inline bool timer_wanted_locked(struct dp_shadow *sh)
 {
-	if (!sh->due_ns || (sh->flags & DP_SH_TIMER))
+	if (!sh->tcp.due_ns || (sh->tcp.flags & DP_SH_TIMER))
 		return false;
-	sh->flags |= DP_SH_TIMER;
+	sh->tcp.flags |= DP_SH_TIMER;
 	return true;
 }
 
@@ -180,31 +180,31 @@ static __always_inline void shadow_end_locked(struct dp_shadow *sh, struct shado
 	if (!shadow_is_open(sh))
 		return;
 	r->ended = 1;
-	r->embryonic = sh->state == DP_SYN_SENT;
+	r->embryonic = sh->tcp.state == DP_SYN_SENT;
 	r->gen = sh->gen;
 	r->pending = shadow_pending_locked(sh);
-	sh->captured_end = shadow_captured_end_locked(sh);
-	r->captured_end = sh->captured_end;
-	r->holes = sh->captured_end - snd_una_data(sh) - r->pending;
+	sh->tcp.captured_end = shadow_captured_end_locked(sh);
+	r->captured_end = sh->tcp.captured_end;
+	r->holes = sh->tcp.captured_end - snd_una_data(sh) - r->pending;
 	shadow_forget_ooo_locked(sh);
 	shadow_forget_sack_locked(sh);
-	sh->due_ns = 0;
-	sh->state = DP_TIME_WAIT;
-	sh->flags &= ~(DP_SH_DUE | DP_SH_RECOVERY | DP_SH_RTO);
+	sh->tcp.due_ns = 0;
+	sh->tcp.state = DP_TIME_WAIT;
+	sh->tcp.flags &= ~(DP_SH_DUE | DP_SH_RECOVERY | DP_SH_RTO);
 	if (broken)
-		sh->flags |= DP_SH_BROKEN;
-	sh->flags |= DP_SH_RELEASE;
-	sh->refs++; /* shadow_finish() takes it back */
+		sh->tcp.flags |= DP_SH_BROKEN;
+	sh->tcp.flags |= DP_SH_RELEASE;
+	sh->tcp.refs++; /* shadow_finish() takes it back */
 }
 
 /* One reference less. True: the last of a shadow that has ended, and the caller frees slot and
  * chunks. */
 static __always_inline bool shadow_put_locked(struct dp_shadow *sh)
 {
-	sh->refs--;
-	if (sh->refs || !(sh->flags & DP_SH_RELEASE))
+	sh->tcp.refs--;
+	if (sh->tcp.refs || !(sh->tcp.flags & DP_SH_RELEASE))
 		return false;
-	sh->flags &= ~DP_SH_RELEASE;
+	sh->tcp.flags &= ~DP_SH_RELEASE;
 	return true;
 }
 
@@ -271,7 +271,7 @@ GLOBAL int shadow_unbind(__u32 slot, const struct shadow_totals *r, __s32 why)
 
 	if (!sh || !r)
 		return 0;
-	key = sh->key;
+	key = sh->ep.key;
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (!flow || flow->slot != slot || flow->gen != r->gen)
 		return 0;
@@ -283,16 +283,17 @@ GLOBAL int shadow_unbind(__u32 slot, const struct shadow_totals *r, __s32 why)
 	rand = bpf_get_prandom_u32();
 	now = bpf_ktime_get_coarse_ns();
 	flow->excluded = DP_EXCLUDED_backoff;
-	flow->breaks = sh->breaks + (sh->breaks < 255);
+	flow->breaks = sh->tcp.breaks + (sh->tcp.breaks < 255);
 	flow->seen_ns = now;
-	flow_pause(flow, now, rand, cfg.backoff_ms, 1u << (sh->breaks < 3 ? sh->breaks : 3));
+	flow_pause(flow, now, rand, cfg.backoff_ms,
+		   1u << (sh->tcp.breaks < 3 ? sh->tcp.breaks : 3));
 	bpf_spin_lock(&flow->lock);
 	if (!flow->seen) { /* else exclude_late() went on meanwhile */
 		flow->next = r->captured_end;
-		flow->ack = sh->ack_last;
+		flow->ack = sh->tcp.ack_last;
 		flow->seen = 1;
-		flow->ack_valid = sh->observed != 0;
-		flow->push = !!(sh->flags & DP_SH_PUSH);
+		flow->ack_valid = sh->tcp.observed != 0;
+		flow->push = !!(sh->tcp.flags & DP_SH_PUSH);
 	}
 	flow->answered_turns = 0;
 	mine = flow_claim_locked(flow, slot, r->gen, DP_NO_SLOT);
@@ -310,7 +311,7 @@ GLOBAL int shadow_finish(__u32 slot, const struct shadow_totals *r, __s32 why)
 
 	if (!sh || !r)
 		return 0;
-	l = ledger_cell(sh->key.mapping, sh->key.target);
+	l = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
 	if (l) {
 		l->open--;
 		if (why < 0)
@@ -319,7 +320,7 @@ GLOBAL int shadow_finish(__u32 slot, const struct shadow_totals *r, __s32 why)
 			l->broken++;
 	}
 	if (r->embryonic)
-		limit_half_open(sh->key.mapping, sh->key.target, -1);
+		limit_half_open(sh->ep.key.mapping, sh->ep.key.target, -1);
 	/* A clean end leaves only what lay beyond a hole. */
 	ledger_lose(l, why < 0 ? DP_LOST_client_gap : why, r->pending);
 	if (shadow_unbind(slot, r, why) && l) {
@@ -328,8 +329,8 @@ GLOBAL int shadow_finish(__u32 slot, const struct shadow_totals *r, __s32 why)
 	}
 	bpf_spin_lock(&sh->lock);
 	last_ref = shadow_put_locked(sh);
-	store_start = sh->store_start;
-	store_end = sh->store_end;
+	store_start = sh->tcp.store_start;
+	store_end = sh->tcp.store_end;
 	bpf_spin_unlock(&sh->lock);
 	if (last_ref)
 		shadow_release(l, slot, r->gen, store_start, store_end);

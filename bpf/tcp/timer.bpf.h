@@ -19,43 +19,45 @@ static __always_inline bool shadow_timeout(__u32 slot)
 		return false;
 	bpf_spin_lock(&sh->lock);
 	gen = sh->gen;
-	if (!shadow_is_open(sh) || !sh->due_ns) {
-		sh->flags &= ~DP_SH_TIMER;
+	if (!shadow_is_open(sh) || !sh->tcp.due_ns) {
+		sh->tcp.flags &= ~DP_SH_TIMER;
 		bpf_spin_unlock(&sh->lock);
 		return false;
 	}
-	if (now < sh->due_ns) {
+	if (now < sh->tcp.due_ns) {
 		bpf_spin_unlock(&sh->lock);
 		return true;
 	}
 	wake = true;
-	if (sh->tries >= (sh->state == DP_SYN_SENT ? cfg.syn_tries : cfg.tries)) {
-		if ((sh->flags & DP_SH_CLIENT_FIN) && seq_after(sh->una, sh->fin))
+	if ((sh->tcp.flags & DP_SH_LINGER) ||
+	    sh->tcp.tries >= (sh->tcp.state == DP_SYN_SENT ? cfg.syn_tries : cfg.tries)) {
+		if (sh->tcp.flags & DP_SH_LINGER)
 			why = -1; /* only the target's FIN is missing: nothing was lost */
 		shadow_end_locked(sh, &r, true);
-		sh->flags |= DP_SH_RST_OWED;
-		sh->flags &= ~DP_SH_TIMER;
+		sh->tcp.flags |= DP_SH_RST_OWED;
+		sh->tcp.flags &= ~DP_SH_TIMER;
 	} else {
-		sh->tries++;
+		sh->tcp.tries++;
 		/* RFC 6298, 5.4 to 5.6. SACK information may be reneged on (RFC 2018, 8). */
-		sh->flags |= DP_SH_DUE;
-		sh->flags &= ~DP_SH_TIMED; /* Karn */
+		sh->tcp.flags |= DP_SH_DUE;
+		sh->tcp.flags &= ~DP_SH_TIMED; /* Karn */
 		shadow_forget_sack_locked(sh);
-		if (sh->state != DP_SYN_SENT && sh->una != sh->nxt) {
-			sh->flags |= DP_SH_RECOVERY | DP_SH_RTO;
-			sh->recover = sh->nxt;
-			sh->rtx = sh->una;
-			sh->budget = 1;
-			sh->dupacks = 0;
+		if (sh->tcp.state != DP_SYN_SENT && sh->tcp.una != sh->tcp.nxt) {
+			sh->tcp.flags |= DP_SH_RECOVERY | DP_SH_RTO;
+			sh->tcp.recover = sh->tcp.nxt;
+			sh->tcp.rtx = sh->tcp.una;
+			sh->tcp.budget = 1;
+			sh->tcp.dupacks = 0;
 		}
-		sh->rto_ms = sh->rto_ms * 2 > cfg.rto_max_ms ? cfg.rto_max_ms : sh->rto_ms * 2;
+		sh->tcp.rto_ms =
+			sh->tcp.rto_ms * 2 > cfg.rto_max_ms ? cfg.rto_max_ms : sh->tcp.rto_ms * 2;
 		shadow_restart_rto_locked(sh, now);
 		due = true;
 	}
 	bpf_spin_unlock(&sh->lock);
 
 	if (due)
-		ledger_event(ledger_cell(sh->key.mapping, sh->key.target),
+		ledger_event(ledger_cell(sh->ep.key.mapping, sh->ep.key.target),
 			     DP_EVENT_timeout_retransmit);
 	if (r.ended)
 		shadow_finish(slot, &r, why);

@@ -117,7 +117,7 @@ struct dp_port_val {
 struct dp_target {
 	struct dp_addr address;
 	struct dp_addr shadow_addr; /* this host's address toward the target */
-	__be32 nexthop;		    /* the target itself where it is on link; 0: by route */
+	struct dp_addr nexthop;	    /* the target itself where it is on link; all zero: by route */
 	__u32 oif;		    /* device that routes to the target */
 	__u16 port;		    /* host order; + dp_port_val.offset */
 	__u16 mtu;		    /* of the path to the target, bytes of IP packet */
@@ -199,6 +199,7 @@ enum dp_shadow_flags {
 	DP_SH_RST_OWED = 1 << 13,  /* the break could not send it: a command does */
 	DP_SH_PUSH = 1 << 14,	   /* the client's last payload ended with PSH */
 	DP_SH_RELEASE = 1 << 15,   /* ended: the last reference that is put frees slot and chunks */
+	DP_SH_LINGER = 1 << 16,	   /* FIN-WAIT-2: when the timer runs out, it is over */
 };
 
 struct dp_range {
@@ -206,21 +207,27 @@ struct dp_range {
 	__u32 end; /* exclusive */
 };
 
-/*
- * Map `shadows`: array[slots]; slot = shadow port - dp_config.port_first.
- * All but the identity is guarded by `lock`. `gen` changes whenever the slot is
- * bound to another flow. What every packet needs comes first: with many flows a
- * packet costs the cache lines that it misses.
- */
-struct dp_shadow {
-	struct bpf_spin_lock lock;
-	__u32 gen;
+/* Whose shadow it is, and where it leads to. */
+struct dp_endpoint {
+	struct dp_flow_key key;
+	struct dp_addr address;	    /* of the target */
+	struct dp_addr shadow_addr; /* ours */
+	__be16 target_port;
+	__be16 shadow_port;
+	__u32 oif; /* device toward the target; 0: its flow is just being entered */
+};
 
+/*
+ * What the shadow's TCP knows: SND.* and RCV.* of RFC 9293, 3.3.1, toward the target, and the
+ * client's stream. Set to zero whenever the slot is bound to another flow. What every packet needs
+ * comes first: each cache line that a packet touches may be a miss when there are many flows.
+ */
+struct dp_tcp_state {
 	__u8 state; /* enum dp_state */
 	__u8 n_ooo;
 	__u8 n_sacked;
 	__u8 refs;	 /* captures that write to the store right now, and shadow_finish() */
-	__u16 flags;	 /* enum dp_shadow_flags */
+	__u32 flags;	 /* enum dp_shadow_flags */
 	__u16 mss;	 /* payload bytes per segment, after options */
 	__u8 ttl;	 /* of what we send: the client's, less one hop */
 	__u8 rcv_wscale; /* what our SYN offers */
@@ -230,16 +237,10 @@ struct dp_shadow {
 	__u8 breaks;  /* copied to dp_flow.breaks at a break */
 	__u8 unacked; /* answers since DP_SH_ACK_DUE was set */
 	__u8 quick;   /* so many answers are acknowledged at once */
+	__u8 half_open_resets;
+	__u8 pad;
 
-	/* identity: written while the slot is unbound */
-	struct dp_flow_key key;
-	struct dp_addr address;	    /* of the target */
-	struct dp_addr shadow_addr; /* ours */
-	__be16 target_port;
-	__be16 shadow_port;
-	__u32 oif;
-
-	/* the client's stream, RFC 9293 3.3.1: SND.* toward the target */
+	/* the client's stream */
 	__u32 una;	   /* oldest unacknowledged */
 	__u32 nxt;	   /* next to send for the first time */
 	__u32 end;	   /* first byte not yet captured without a hole */
@@ -282,7 +283,19 @@ struct dp_shadow {
 	__u32 isn;
 	__u32 irs;
 	__u16 mss_offer; /* what our SYN says */
-	__u8 pad[6];
+	__u8 pad2[6];
+};
+
+/*
+ * Map `shadows`: array[slots]; slot = shadow port - dp_config.port_first. `ep` is written while the
+ * slot is unbound; `tcp` is guarded by `lock`. `gen` changes whenever the slot is bound to another
+ * flow.
+ */
+struct dp_shadow {
+	struct bpf_spin_lock lock;
+	__u32 gen; /* 31 bits */
+	struct dp_endpoint ep;
+	struct dp_tcp_state tcp;
 };
 
 /*
@@ -412,13 +425,30 @@ enum dp_command {
 	DP_CMD_EXPIRE,
 };
 
-#ifndef __bpf__
-static_assert(sizeof(struct dp_flow_key) == 40, "hash key without holes");
-static_assert(sizeof(struct dp_port_key) == 8, "hash key without holes");
-static_assert(sizeof(struct dp_store_key) == 12, "hash key without holes");
-static_assert(sizeof(struct dp_target) == 44, "layout is ABI");
-static_assert(sizeof(struct dp_flow) == 40, "layout is ABI");
-static_assert(sizeof(struct dp_config) == 56, "layout is ABI");
+/* Both sides see the same layout; keys of hashes have no holes, whose content would count. */
+#ifdef __bpf__
+#define DP_ASSERT _Static_assert
+#else
+#define DP_ASSERT static_assert
 #endif
+DP_ASSERT(sizeof(struct dp_flow_key) == 40, "hash key without holes");
+DP_ASSERT(sizeof(struct dp_port_key) == 8, "hash key without holes");
+DP_ASSERT(sizeof(struct dp_store_key) == 12, "hash key without holes");
+DP_ASSERT(sizeof(struct dp_config) == 56, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_port_val) == 4, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_target) == 56, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_mapping) == 16 + DP_MAX_TARGETS * 56, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_flow) == 40, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_endpoint) == 80, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_tcp_state) == 384, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_shadow) == 472, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_chunk) == DP_CHUNK + DP_PIECE, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_fresh) == 12, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_ledger) == 8 * (17 + DP_LOST_N + DP_EXCLUDED_N + DP_EVENT_N),
+	  "layout is ABI");
+DP_ASSERT(sizeof(struct dp_limit) == 32, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_retransmit) == 16, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_meta) == DP_META_SIZE, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_control) == 8, "layout is ABI");
 
 #endif

@@ -118,7 +118,7 @@ TEST_P(Close, RepeatedFinIsSentOnce) {
 TEST_P(Close, TargetsFinFirst) {
   open_and_use();
   consumed(target_.fin()).are({expected().made(client_.next, 0)});
-  EXPECT_EQ(shadow().state, DP_CLOSE_WAIT);
+  EXPECT_EQ(shadow().tcp.state, DP_CLOSE_WAIT);
   // Half-closed, the target still takes requests.
   const Packet more = client_.data(kGet);
   const Frames sent = capture(more);
@@ -185,8 +185,8 @@ TEST_P(Close, ClientsRstOutOfPlaceIsIgnored) {
   open_and_use();
   capture(client_.segment(client_.next + 5, RST)).none();
   capture(client_.segment(client_.next - 5, RST)).none();
-  EXPECT_EQ(shadow().state, DP_ESTABLISHED);
-  EXPECT_FALSE(shadow().flags & DP_SH_CLIENT_RST);
+  EXPECT_EQ(shadow().tcp.state, DP_ESTABLISHED);
+  EXPECT_FALSE(shadow().tcp.flags & DP_SH_CLIENT_RST);
 }
 
 TEST_P(Close, TargetRefuses) {

@@ -205,7 +205,7 @@ dp_shadow DataPlane::shadow(unsigned slot) const {
 std::vector<unsigned> DataPlane::open_slots() const {
   std::vector<unsigned> out;
   for (unsigned slot = 0; slot < slots_; slot++) {
-    const __u8 state = shadow(slot).state;
+    const __u8 state = shadow(slot).tcp.state;
     if (state != DP_CLOSED && state != DP_TIME_WAIT)
       out.push_back(slot);
   }

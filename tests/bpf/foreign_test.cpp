@@ -55,8 +55,8 @@ protected:
   };
   Numbers numbers() {
     const dp_shadow s = shadow();
-    return {s.state, s.una,     s.nxt,       s.end,
-            s.wnd,   s.rcv_nxt, s.ts_recent, s.flags & ~unsigned{DP_SH_TIMER}};
+    return {s.tcp.state, s.tcp.una,     s.tcp.nxt,       s.tcp.end,
+            s.tcp.wnd,   s.tcp.rcv_nxt, s.tcp.ts_recent, s.tcp.flags & ~unsigned{DP_SH_TIMER}};
   }
 };
 DOPPEL_ALL_MODES(Foreign);

@@ -183,7 +183,7 @@ TEST_P(Handshake, SynAckIsAnsweredAtOnce) {
   knock();
   ASSERT_FALSE(HasFatalFailure());
   consumed(target_.syn_ack()).are({expected().made(client_.isn + 1, 0)});
-  EXPECT_EQ(shadow().state, DP_ESTABLISHED);
+  EXPECT_EQ(shadow().tcp.state, DP_ESTABLISHED);
   EXPECT_EQ(moved()["responses"], 1);
 }
 
@@ -225,7 +225,7 @@ TEST_P(Handshake, SynAckAgainIsAcknowledgedAgain) {
   open();
   ASSERT_FALSE(HasFatalFailure());
   consumed(target_.syn_ack()).are({expected().made(client_.isn + 1, 0)});
-  EXPECT_EQ(shadow().state, DP_ESTABLISHED);
+  EXPECT_EQ(shadow().tcp.state, DP_ESTABLISHED);
 }
 
 TEST_P(Handshake, OldConnectionOfTheTargetIsResetFirst) {

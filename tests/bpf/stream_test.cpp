@@ -126,8 +126,8 @@ TEST_P(Stream, SegmentsOutOfEveryWindowAreIgnored) {
     capture(client_.segment(seq, RST)).none();
   }
   EXPECT_EQ(moved()["observed"], 0);
-  EXPECT_EQ(shadow().end, before.end);
-  EXPECT_EQ(shadow().flags & (DP_SH_CLIENT_FIN | DP_SH_CLIENT_RST), 0);
+  EXPECT_EQ(shadow().tcp.end, before.tcp.end);
+  EXPECT_EQ(shadow().tcp.flags & (DP_SH_CLIENT_FIN | DP_SH_CLIENT_RST), 0);
   const Packet original = client_.data("get k\r\n");
   capture(original).are({expected().copy_of(original, "get k\r\n")});
 }

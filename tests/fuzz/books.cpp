@@ -11,7 +11,9 @@ namespace doppel::fuzz {
 
 dp_shadow &shadow_at(uint32_t slot) { return *kernel().at<dp_shadow>(&shadows, slot); }
 
-bool is_open(const dp_shadow &sh) { return sh.state != DP_CLOSED && sh.state != DP_TIME_WAIT; }
+bool is_open(const dp_shadow &sh) {
+  return sh.tcp.state != DP_CLOSED && sh.tcp.state != DP_TIME_WAIT;
+}
 
 namespace {
 
@@ -39,11 +41,11 @@ dp_ledger sum(uint32_t cell) {
 }
 
 uint32_t first_byte(const dp_shadow &sh) {
-  if (sh.state == DP_SYN_SENT)
-    return sh.una + 1;
-  if ((sh.flags & DP_SH_CLIENT_FIN) && static_cast<int32_t>(sh.una - sh.fin) > 0)
-    return sh.fin;
-  return sh.una;
+  if (sh.tcp.state == DP_SYN_SENT)
+    return sh.tcp.una + 1;
+  if ((sh.tcp.flags & DP_SH_CLIENT_FIN) && static_cast<int32_t>(sh.tcp.una - sh.tcp.fin) > 0)
+    return sh.tcp.fin;
+  return sh.tcp.una;
 }
 
 // The store holds [from, to) of the shadow's stream; bytes: and the right ones.
@@ -66,43 +68,44 @@ uint64_t check_shadow(uint32_t slot, bool bytes) {
   const dp_shadow &sh = shadow_at(slot);
   const auto span = [](uint32_t from, uint32_t to) { return static_cast<int32_t>(to - from); };
   const uint32_t first = first_byte(sh);
-  require(span(sh.una, sh.nxt) >= 0, "una <= nxt");
-  const bool fin_sent = sh.state == DP_FIN_WAIT || sh.state == DP_LAST_ACK;
-  require(span(sh.nxt, sh.end) >= (fin_sent ? -1 : 0) || sh.state == DP_CLOSE_WAIT ||
-              sh.nxt == sh.end + 1,
+  require(span(sh.tcp.una, sh.tcp.nxt) >= 0, "una <= nxt");
+  const bool fin_sent = sh.tcp.state == DP_FIN_WAIT || sh.tcp.state == DP_LAST_ACK;
+  require(span(sh.tcp.nxt, sh.tcp.end) >= (fin_sent ? -1 : 0) || sh.tcp.state == DP_CLOSE_WAIT ||
+              sh.tcp.nxt == sh.tcp.end + 1,
           "nxt <= end, but for a FIN");
-  require(span(first, sh.end) >= 0 && span(first, sh.end) <= HOST_FLOW_CAP,
+  require(span(first, sh.tcp.end) >= 0 && span(first, sh.tcp.end) <= HOST_FLOW_CAP,
           "una <= end <= una + flow_cap");
-  require(sh.refs == 0, "a writer forgot to leave");
-  stored(slot, first, sh.end, bytes);
-  uint64_t pending = static_cast<uint32_t>(span(first, sh.end));
+  require(sh.tcp.refs == 0, "a writer forgot to leave");
+  stored(slot, first, sh.tcp.end, bytes);
+  uint64_t pending = static_cast<uint32_t>(span(first, sh.tcp.end));
   unsigned used = 0;
-  for (const dp_range &r : sh.ooo) {
+  for (const dp_range &r : sh.tcp.ooo) {
     if (r.start == r.end)
       continue;
     used++;
-    require(span(sh.end, r.start) > 0 && span(r.start, r.end) > 0 &&
+    require(span(sh.tcp.end, r.start) > 0 && span(r.start, r.end) > 0 &&
                 span(first, r.end) <= HOST_FLOW_CAP,
             "a range beyond a hole lies behind the stream");
-    for (const dp_range &o : sh.ooo)
+    for (const dp_range &o : sh.tcp.ooo)
       require(&o == &r || o.start == o.end || span(o.end, r.start) > 0 || span(r.end, o.start) > 0,
               "ranges beyond a hole touch");
     stored(slot, r.start, r.end, bytes);
     pending += static_cast<uint32_t>(span(r.start, r.end));
   }
-  require(used == sh.n_ooo, "n_ooo is wrong");
+  require(used == sh.tcp.n_ooo, "n_ooo is wrong");
   used = 0;
-  for (const dp_range &r : sh.sacked) {
+  for (const dp_range &r : sh.tcp.sacked) {
     if (r.start == r.end)
       continue;
     used++;
-    require(span(sh.una, r.start) >= 0 && span(r.start, r.end) > 0 && span(r.end, sh.nxt) >= 0,
+    require(span(sh.tcp.una, r.start) >= 0 && span(r.start, r.end) > 0 &&
+                span(r.end, sh.tcp.nxt) >= 0,
             "a SACK range lies outside of what is in flight");
   }
-  require(used == sh.n_sacked, "n_sacked is wrong");
-  require(sh.mss >= 52 && sh.mss <= 1460, "mss");
-  require(sh.snd_wscale <= 14 && sh.rcv_wscale <= 14, "window scales");
-  require(!sh.due_ns || (sh.flags & DP_SH_TIMER), "something is due and nobody watches");
+  require(used == sh.tcp.n_sacked, "n_sacked is wrong");
+  require(sh.tcp.mss >= 52 && sh.tcp.mss <= 1460, "mss");
+  require(sh.tcp.snd_wscale <= 14 && sh.tcp.rcv_wscale <= 14, "window scales");
+  require(!sh.tcp.due_ns || (sh.tcp.flags & DP_SH_TIMER), "something is due and nobody watches");
   return pending;
 }
 
@@ -161,10 +164,10 @@ void check_books(bool bytes, bool spoilt) {
     if (!is_open(sh))
       continue;
     require(!free.count(slot), "the slot of an open shadow is free");
-    require(sh.key.target < 2, "key");
-    pending[sh.key.target] += check_shadow(slot, bytes && !spoilt);
-    n_open[sh.key.target]++;
-    n_embryonic[sh.key.target] += sh.state == DP_SYN_SENT;
+    require(sh.ep.key.target < 2, "key");
+    pending[sh.ep.key.target] += check_shadow(slot, bytes && !spoilt);
+    n_open[sh.ep.key.target]++;
+    n_embryonic[sh.ep.key.target] += sh.tcp.state == DP_SYN_SENT;
   }
   require(free.size() + static_cast<size_t>(n_open[0] + n_open[1]) == HOST_SLOTS,
           "a slot is neither free nor an open shadow's");

@@ -202,7 +202,7 @@ private:
     return Packet()
         .mac(cast().target_mac, cast().host_mac)
         .ip4(cast().target, cast().host)
-        .tcp(ntohs(sh.target_port), ntohs(sh.shadow_port))
+        .tcp(ntohs(sh.ep.target_port), ntohs(sh.ep.shadow_port))
         .seq(r.seq)
         .ack_number(r.ack)
         .flags(r.flags)
@@ -226,18 +226,18 @@ private:
       return;
     const dp_shadow sh = s_.plane.shadow(*slot);
     Response r;
-    r.seq = sh.rcv_nxt;
-    r.ack = sh.nxt;
-    if (sh.flags & DP_SH_TS)
-      r.options = opt::linux_data(sh.ts_recent + 1, sh.ts_val);
-    if (sh.state == DP_SYN_SENT) {
+    r.seq = sh.tcp.rcv_nxt;
+    r.ack = sh.tcp.nxt;
+    if (sh.tcp.flags & DP_SH_TS)
+      r.options = opt::linux_data(sh.tcp.ts_recent + 1, sh.tcp.ts_val);
+    if (sh.tcp.state == DP_SYN_SENT) {
       r.seq = d_.u32();
       r.flags = d_.one_in(10) ? RST | ACK : SYN | ACK;
       Offer offer;
       offer.sack = !d_.one_in(4);
       offer.wscale = !d_.one_in(4);
       offer.timestamps = !d_.one_in(4);
-      r.options = syn_options(offer, 9, sh.ts_val);
+      r.options = syn_options(offer, 9, sh.tcp.ts_val);
     } else {
       switch (d_.below(8)) {
       case 0:
@@ -250,8 +250,9 @@ private:
         r.flags |= d_.one_in(4) ? RST : 0;
         break;
       case 3:
-        r.ack = sh.una;
-        r.options = {opt::sack({{sh.una + d_.below(5000), sh.una + 5000 + d_.below(5000)}})};
+        r.ack = sh.tcp.una;
+        r.options = {
+            opt::sack({{sh.tcp.una + d_.below(5000), sh.tcp.una + 5000 + d_.below(5000)}})};
         break;
       case 4:
         r.window = static_cast<uint16_t>(d_.one_in(2) ? 0 : d_.u32());
@@ -269,17 +270,18 @@ private:
   // What may change nothing, by the packet's own numbers (RFC 9293, 3.10.7; RFC 5961).
   static bool must_ignore(const dp_shadow &sh, const Response &r) {
     const auto ahead = [](uint32_t a, uint32_t b) { return int64_t{static_cast<int32_t>(a - b)}; };
-    const int64_t wnd = int64_t{65535} << sh.rcv_wscale;
+    const int64_t wnd = int64_t{65535} << sh.tcp.rcv_wscale;
     const auto length = static_cast<uint32_t>(r.text.size());
-    if (sh.state == DP_SYN_SENT)
-      return !(r.flags & ACK) || r.ack != sh.isn + 1 || !(r.flags & (SYN | RST));
-    if ((r.flags & SYN) || ahead(r.seq, sh.rcv_nxt) > wnd ||
-        ahead(r.seq + length, sh.rcv_nxt) < -wnd)
+    if (sh.tcp.state == DP_SYN_SENT)
+      return !(r.flags & ACK) || r.ack != sh.tcp.isn + 1 || !(r.flags & (SYN | RST));
+    if ((r.flags & SYN) || ahead(r.seq, sh.tcp.rcv_nxt) > wnd ||
+        ahead(r.seq + length, sh.tcp.rcv_nxt) < -wnd)
       return true;
     if (r.flags & RST)
-      return r.seq != sh.rcv_nxt;
-    const int64_t acked = ahead(r.ack, sh.una);
-    return !(r.flags & ACK) || acked > int64_t{sh.nxt - sh.una} || acked < -int64_t{DP_MAX_CAP};
+      return r.seq != sh.tcp.rcv_nxt;
+    const int64_t acked = ahead(r.ack, sh.tcp.una);
+    return !(r.flags & ACK) || acked > int64_t{sh.tcp.nxt - sh.tcp.una} ||
+           acked < -int64_t{DP_MAX_CAP};
   }
 
   void forge() {
@@ -288,8 +290,8 @@ private:
       return;
     const dp_shadow before = s_.plane.shadow(*slot);
     Response r;
-    r.seq = before.rcv_nxt + wild(d_);
-    r.ack = d_.one_in(2) ? before.una : before.nxt + wild(d_);
+    r.seq = before.tcp.rcv_nxt + wild(d_);
+    r.ack = d_.one_in(2) ? before.tcp.una : before.tcp.nxt + wild(d_);
     r.flags = d_.one_in(3) ? d_.u8()
                            : d_.of({uint8_t{ACK}, uint8_t{RST}, uint8_t{RST | ACK},
                                     uint8_t{SYN | ACK}, uint8_t{FIN | ACK}});
@@ -322,21 +324,22 @@ private:
         moved += std::string(" ") + name + " " + std::to_string(was) + " -> " + std::to_string(is);
     };
     same("gen", before.gen, after.gen);
-    same("state", before.state, after.state);
-    same("una", before.una, after.una);
-    same("nxt", before.nxt, after.nxt);
-    same("end", before.end, after.end);
-    same("wnd", before.wnd, after.wnd);
-    same("rcv_nxt", before.rcv_nxt, after.rcv_nxt);
-    same("ts_recent", before.ts_recent, after.ts_recent);
-    same("delivered", before.delivered, after.delivered);
-    same("tries", before.tries, after.tries);
-    same("rto_ms", before.rto_ms, after.rto_ms);
-    same("srtt_us", before.srtt_us, after.srtt_us);
-    same("n_ooo", before.n_ooo, after.n_ooo);
-    same("n_sacked", before.n_sacked, after.n_sacked);
-    same("sacked", 0, std::memcmp(after.sacked, before.sacked, sizeof after.sacked) != 0);
-    same("ooo", 0, std::memcmp(after.ooo, before.ooo, sizeof after.ooo) != 0);
+    same("state", before.tcp.state, after.tcp.state);
+    same("una", before.tcp.una, after.tcp.una);
+    same("nxt", before.tcp.nxt, after.tcp.nxt);
+    same("end", before.tcp.end, after.tcp.end);
+    same("wnd", before.tcp.wnd, after.tcp.wnd);
+    same("rcv_nxt", before.tcp.rcv_nxt, after.tcp.rcv_nxt);
+    same("ts_recent", before.tcp.ts_recent, after.tcp.ts_recent);
+    same("delivered", before.tcp.delivered, after.tcp.delivered);
+    same("tries", before.tcp.tries, after.tcp.tries);
+    same("rto_ms", before.tcp.rto_ms, after.tcp.rto_ms);
+    same("srtt_us", before.tcp.srtt_us, after.tcp.srtt_us);
+    same("n_ooo", before.tcp.n_ooo, after.tcp.n_ooo);
+    same("n_sacked", before.tcp.n_sacked, after.tcp.n_sacked);
+    same("sacked", 0,
+         std::memcmp(after.tcp.sacked, before.tcp.sacked, sizeof after.tcp.sacked) != 0);
+    same("ooo", 0, std::memcmp(after.tcp.ooo, before.tcp.ooo, sizeof after.tcp.ooo) != 0);
     require(moved.empty(),
             "an unacceptable segment from the target changed its shadow (RFC 5961):" + moved);
   }

@@ -208,27 +208,28 @@ private:
 
   // What a shadow may not be moved by (RFC 9293, 3.10.7; RFC 5961), from the packet's own numbers.
   bool must_ignore(const dp_shadow &sh, const Segment &s) {
-    const int64_t wnd = int64_t{65535} << sh.rcv_wscale;
+    const int64_t wnd = int64_t{65535} << sh.tcp.rcv_wscale;
     const auto ahead = [](uint32_t a, uint32_t b) { return int64_t{static_cast<int32_t>(a - b)}; };
-    if (sh.state == DP_SYN_SENT)
-      return !(s.flags & kAck) || s.ack != sh.isn + 1 || !(s.flags & (kSyn | kRst));
+    if (sh.tcp.state == DP_SYN_SENT)
+      return !(s.flags & kAck) || s.ack != sh.tcp.isn + 1 || !(s.flags & (kSyn | kRst));
     if (s.flags & kSyn)
       return true;
-    if (ahead(s.seq, sh.rcv_nxt) > wnd || ahead(s.seq + s.length, sh.rcv_nxt) < -wnd)
+    if (ahead(s.seq, sh.tcp.rcv_nxt) > wnd || ahead(s.seq + s.length, sh.tcp.rcv_nxt) < -wnd)
       return true;
     if (s.flags & kRst)
-      return s.seq != sh.rcv_nxt;
-    const int64_t acked = ahead(s.ack, sh.una);
-    return !(s.flags & kAck) || acked > int64_t{sh.nxt - sh.una} || acked < -int64_t{DP_MAX_CAP};
+      return s.seq != sh.tcp.rcv_nxt;
+    const int64_t acked = ahead(s.ack, sh.tcp.una);
+    return !(s.flags & kAck) || acked > int64_t{sh.tcp.nxt - sh.tcp.una} ||
+           acked < -int64_t{DP_MAX_CAP};
   }
 
   void respond(const Segment &s, bool nested) {
     const uint32_t slot = s.dport - HOST_FIRST_PORT;
     Skb skb = frame(s);
     skb.data[0] = 2; // what the device does with it is another's matter
-    const bool ours = slot < HOST_SLOTS && shadow_at(slot).state != DP_CLOSED &&
-                      shadow_at(slot).oif && s.src == ntohl(shadow_at(slot).address.w[3]) &&
-                      s.dst == kHost && htons(s.sport) == shadow_at(slot).target_port;
+    const bool ours = slot < HOST_SLOTS && shadow_at(slot).tcp.state != DP_CLOSED &&
+                      shadow_at(slot).ep.oif && s.src == ntohl(shadow_at(slot).ep.address.w[3]) &&
+                      s.dst == kHost && htons(s.sport) == shadow_at(slot).ep.target_port;
     const dp_shadow before = ours ? shadow_at(slot) : dp_shadow{};
     const bool ignore = ours && is_open(before) && must_ignore(before, s);
     const std::vector<uint8_t> data = skb.data;
@@ -245,31 +246,33 @@ private:
       return;
     const dp_shadow &after = shadow_at(slot);
     // Something was sent, it may be, that was due anyhow; what the target has said is as before.
-    const bool may_send = (s.flags & kSyn) || (before.flags & DP_SH_DUE); // a FIN, too
-    require((after.state == before.state || may_send) && after.una == before.una &&
-                after.end == before.end && after.wnd == before.wnd &&
-                after.rcv_nxt == before.rcv_nxt && after.ts_recent == before.ts_recent &&
-                after.delivered == before.delivered && after.gen == before.gen &&
-                after.n_sacked == before.n_sacked &&
-                !std::memcmp(after.sacked, before.sacked, sizeof after.sacked) &&
-                after.rto_ms == before.rto_ms && after.srtt_us == before.srtt_us &&
-                after.tries == before.tries && after.wl1 == before.wl1 && after.wl2 == before.wl2,
+    const bool may_send = (s.flags & kSyn) || (before.tcp.flags & DP_SH_DUE); // a FIN, too
+    require((after.tcp.state == before.tcp.state || may_send) && after.tcp.una == before.tcp.una &&
+                after.tcp.end == before.tcp.end && after.tcp.wnd == before.tcp.wnd &&
+                after.tcp.rcv_nxt == before.tcp.rcv_nxt &&
+                after.tcp.ts_recent == before.tcp.ts_recent &&
+                after.tcp.delivered == before.tcp.delivered && after.gen == before.gen &&
+                after.tcp.n_sacked == before.tcp.n_sacked &&
+                !std::memcmp(after.tcp.sacked, before.tcp.sacked, sizeof after.tcp.sacked) &&
+                after.tcp.rto_ms == before.tcp.rto_ms && after.tcp.srtt_us == before.tcp.srtt_us &&
+                after.tcp.tries == before.tcp.tries && after.tcp.wl1 == before.tcp.wl1 &&
+                after.tcp.wl2 == before.tcp.wl2,
             "an unacceptable segment from the target changed its shadow (RFC 5961)");
-    require(after.nxt == before.nxt || may_send,
+    require(after.tcp.nxt == before.tcp.nxt || may_send,
             "an unacceptable segment from the target made the shadow send");
   }
 
   Segment from_target(uint32_t slot) {
     const dp_shadow &sh = shadow_at(slot);
     Segment s;
-    s.src = ntohl(sh.address.w[3]);
+    s.src = ntohl(sh.ep.address.w[3]);
     s.dst = kHost;
-    s.sport = ntohs(sh.target_port);
+    s.sport = ntohs(sh.ep.target_port);
     s.dport = static_cast<uint16_t>(HOST_FIRST_PORT + slot);
-    s.seq = sh.rcv_nxt;
-    s.ack = sh.nxt;
-    if (sh.flags & DP_SH_TS)
-      s.options = timestamp(sh.ts_recent + 1, sh.ts_val);
+    s.seq = sh.tcp.rcv_nxt;
+    s.ack = sh.tcp.nxt;
+    if (sh.tcp.flags & DP_SH_TS)
+      s.options = timestamp(sh.tcp.ts_recent + 1, sh.tcp.ts_val);
     return s;
   }
 
@@ -282,7 +285,7 @@ private:
       const unsigned form = in_.u8();
       s.flags = kSyn | kAck;
       s.seq = 0xfffffff0 + form;
-      s.ack = sh.isn + 1 + (form > 240 ? form : 0);
+      s.ack = sh.tcp.isn + 1 + (form > 240 ? form : 0);
       s.window = static_cast<uint16_t>(form & 1 ? 65535 : form * 16);
       s.options.clear();
       if (form & 2)
@@ -297,16 +300,16 @@ private:
     }
     case 1: { // an acknowledgement of all or a part, with any window
       const unsigned part = in_.u8();
-      s.ack = part & 1 ? sh.nxt : sh.una + (sh.nxt - sh.una) / 8 * (part >> 5);
+      s.ack = part & 1 ? sh.tcp.nxt : sh.tcp.una + (sh.tcp.nxt - sh.tcp.una) / 8 * (part >> 5);
       s.window = in_.u8() & 1 ? in_.u16() : 65535;
       break;
     }
     case 2: { // SACK
-      s.ack = sh.una;
+      s.ack = sh.tcp.una;
       const unsigned blocks = 1 + in_.u8() % 3;
       s.options.insert(s.options.end(), {1, 1, 5, static_cast<uint8_t>(2 + 8 * blocks)});
       for (unsigned i = 0; i < blocks; i++) {
-        const uint32_t start = sh.una + (in_.u8() % 64) * 500u, end = start + in_.u8() * 100u;
+        const uint32_t start = sh.tcp.una + (in_.u8() % 64) * 500u, end = start + in_.u8() * 100u;
         s.options.resize(s.options.size() + 8);
         put32(&s.options[s.options.size() - 8], start);
         put32(&s.options[s.options.size() - 4], end);
@@ -323,8 +326,8 @@ private:
       break;
     case 5: // RST in its place
       s.flags = static_cast<uint8_t>(kRst | (in_.u8() & kAck));
-      if (sh.state == DP_SYN_SENT)
-        s.ack = sh.isn + 1;
+      if (sh.tcp.state == DP_SYN_SENT)
+        s.ack = sh.tcp.isn + 1;
       break;
     default: // forged
       s.flags = in_.u8();
@@ -421,8 +424,9 @@ private:
         std::fprintf(stderr,
                      "    slot %u gen %u state %u flags %04x una %08x nxt %08x end %08x fin %08x "
                      "floor %08x wnd %u ooo %u sacked %u rcv_nxt %08x\n",
-                     slot, sh.gen, sh.state, sh.flags, sh.una, sh.nxt, sh.end, sh.fin,
-                     sh.store_start, sh.wnd, sh.n_ooo, sh.n_sacked, sh.rcv_nxt);
+                     slot, sh.gen, sh.tcp.state, sh.tcp.flags, sh.tcp.una, sh.tcp.nxt, sh.tcp.end,
+                     sh.tcp.fin, sh.tcp.store_start, sh.tcp.wnd, sh.tcp.n_ooo, sh.tcp.n_sacked,
+                     sh.tcp.rcv_nxt);
   }
 
   static std::string text(const Segment &s) {

@@ -83,17 +83,17 @@ TEST_F(Reading, FlowsJoinTheirShadows) {
   ASSERT_EQ(bpf_map_update_elem(map("flows"), &key, &flow, BPF_ANY), 0);
   dp_shadow s{};
   s.gen = 3;
-  s.key = key;
-  s.address = s.shadow_addr = key.server;
-  s.address.w[3] = htonl(0x0a090002);
-  s.target_port = htons(21211);
-  s.shadow_port = htons(20005);
-  s.state = DP_ESTABLISHED;
-  s.flags = DP_SH_JOINED;
-  s.isn = 0xfffffff0; // the stream wraps
-  s.una = 0xfffffff1, s.nxt = 4, s.end = 10;
-  s.n_ooo = 1, s.ooo[0] = {20, 25};
-  s.wnd = 1000, s.srtt_us = 800, s.observed = 30, s.delivered = 1;
+  s.ep.key = key;
+  s.ep.address = s.ep.shadow_addr = key.server;
+  s.ep.address.w[3] = htonl(0x0a090002);
+  s.ep.target_port = htons(21211);
+  s.ep.shadow_port = htons(20005);
+  s.tcp.state = DP_ESTABLISHED;
+  s.tcp.flags = DP_SH_JOINED;
+  s.tcp.isn = 0xfffffff0; // the stream wraps
+  s.tcp.una = 0xfffffff1, s.tcp.nxt = 4, s.tcp.end = 10;
+  s.tcp.n_ooo = 1, s.tcp.ooo[0] = {20, 25};
+  s.tcp.wnd = 1000, s.tcp.srtt_us = 800, s.tcp.observed = 30, s.tcp.delivered = 1;
   uint32_t slot = 5;
   ASSERT_EQ(bpf_map_update_elem(map("shadows"), &slot, &s, BPF_ANY), 0);
   key.client_port = htons(4712);
@@ -121,7 +121,7 @@ TEST_F(Reading, FlowsJoinTheirShadows) {
   EXPECT_TRUE(waiting.shadow.empty());
 
   // Not a shadow of the data plane's making: take it away before anything is drained.
-  s.state = DP_CLOSED;
+  s.tcp.state = DP_CLOSED;
   ASSERT_EQ(bpf_map_update_elem(map("shadows"), &slot, &s, BPF_ANY), 0);
 }
 

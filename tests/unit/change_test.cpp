@@ -106,15 +106,15 @@ TEST(Change, AGatewayIsLeftToTheKernel) {
   h.routes["10.0.0.2"].gateway = *parse_address("10.0.0.254");
   const Change d = change(live(now), *make_plan(config({"80-10.0.0.2:80"}), h));
   ASSERT_EQ(d.rows.size(), 1u);
-  EXPECT_EQ(now.mappings[0].target[0].nexthop, inet_addr("10.0.0.2")) << "on link";
-  EXPECT_EQ(d.rows[0].second.target[0].nexthop, 0u);
+  EXPECT_EQ(now.mappings[0].target[0].nexthop.w[3], inet_addr("10.0.0.2")) << "on link";
+  EXPECT_EQ(d.rows[0].second.target[0].nexthop.w[3], 0u);
   EXPECT_EQ(d.updated, Strings{"mapping 80: target 10.0.0.2 is reached by another next hop from "
                                "10.0.0.1, MTU 1500"});
   h = host();
   h.routes["10.0.0.2"].plain = false; // such as an IPv6 gateway
   const Change e = change(live(now), *make_plan(config({"80-10.0.0.2:80"}), h));
   ASSERT_EQ(e.rows.size(), 1u);
-  EXPECT_EQ(e.rows[0].second.target[0].nexthop, 0u);
+  EXPECT_EQ(e.rows[0].second.target[0].nexthop.w[3], 0u);
 }
 
 TEST(Change, AddsInAFreeRow) {

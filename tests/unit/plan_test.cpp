@@ -75,7 +75,7 @@ TEST(Plan, RowsOfARange) {
   EXPECT_EQ(row.target[0].address.w[3], inet_addr("10.0.0.2"));
   EXPECT_EQ(row.target[0].shadow_addr.w[3], inet_addr("10.0.0.1"));
   EXPECT_EQ(row.target[0].oif, 2u);
-  EXPECT_EQ(row.target[0].nexthop, inet_addr("10.0.0.2")) << "on link";
+  EXPECT_EQ(row.target[0].nexthop.w[3], inet_addr("10.0.0.2")) << "on link";
   EXPECT_EQ(row.target[0].port, 21211);
   EXPECT_EQ(row.target[0].mtu, 1500);
   EXPECT_EQ(row.target[1].shadow_addr.w[3], inet_addr("10.9.0.1"));

@@ -65,7 +65,7 @@ Result<bool> Expiry::step(uint32_t silent_s, bool shadows) {
     uint64_t seen = values_[i].seen_ns;
     if (values_[i].slot != DP_NO_SLOT && values_[i].slot != DP_SLOT_GONE) {
       const auto shadow = shadows ? read_shadow(shadows_, values_[i].slot) : std::nullopt;
-      seen = shadow ? shadow->seen_ns : now;
+      seen = shadow ? shadow->tcp.seen_ns : now;
     }
     if (seen + silence < now)
       if (auto s = program_.expire(keys_[i], silent_s); !s)

@@ -58,7 +58,7 @@ Status Wake::resend_what_is_due(const Pins &pins) {
   if (!shadows)
     return shadows.errors();
   for (uint32_t slot = 0; slot < shadows->size(); slot++)
-    if (const dp_shadow &s = (*shadows)[slot]; !is_over(s) && (s.flags & DP_SH_DUE))
+    if (const dp_shadow &s = (*shadows)[slot]; !is_over(s) && (s.tcp.flags & DP_SH_DUE))
       if (auto done = program_.shadow(DP_CMD_RESEND, slot, s.gen); !done)
         return done;
   return Unit{};

@@ -147,8 +147,9 @@ Status Applier::take_down(const ApplyOptions &options) {
   if (!change.old_rows.empty()) {
     wait_for_programs();
     const std::set<uint32_t> old(change.old_rows.begin(), change.old_rows.end());
-    auto drained = drain_shadows(pins_, options.drain_ms, options.pause,
-                                 [&](const dp_shadow &s) { return old.count(s.key.mapping) > 0; });
+    auto drained = drain_shadows(pins_, options.drain_ms, options.pause, [&](const dp_shadow &s) {
+      return old.count(s.ep.key.mapping) > 0;
+    });
     collect(drained, &errors);
     if (drained) {
       applied_.drained = *drained;

@@ -62,7 +62,7 @@ Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &p
     auto now = read_shadow(*shadows, s.slot);
     if (!now || now->gen != s.gen || is_over(*now))
       return true;
-    if (now->flags & DP_SH_DUE)
+    if (now->tcp.flags & DP_SH_DUE)
       (void)program->shadow(DP_CMD_RESEND, s.slot, s.gen);
     return false;
   };

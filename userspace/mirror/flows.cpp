@@ -45,27 +45,27 @@ uint64_t since_ms(uint64_t now_ns, uint64_t then_ns) {
 }
 
 void describe_shadow(const dp_shadow &s, uint64_t now_ns, FlowRow *row) {
-  row->shadow = endpoint_text(Address{s.shadow_addr}, ntohs(s.shadow_port));
-  row->target = endpoint_text(Address{s.address}, ntohs(s.target_port));
-  row->state = state_name(s.state);
-  row->joined = (s.flags & DP_SH_JOINED) != 0;
-  row->observed = s.observed;
-  row->delivered = s.delivered;
+  row->shadow = endpoint_text(Address{s.ep.shadow_addr}, ntohs(s.ep.shadow_port));
+  row->target = endpoint_text(Address{s.ep.address}, ntohs(s.ep.target_port));
+  row->state = state_name(s.tcp.state);
+  row->joined = (s.tcp.flags & DP_SH_JOINED) != 0;
+  row->observed = s.tcp.observed;
+  row->delivered = s.tcp.delivered;
   // The SYN takes one number of the sequence space and is no byte of payload; nor is the FIN,
   // which comes after `end`.
-  uint32_t first = s.isn + 1;
-  uint32_t una = distance(first, s.una) ? s.una : first;
-  uint32_t nxt = distance(first, s.nxt) ? s.nxt : first;
-  row->in_flight = distance(una, s.end);
-  for (uint8_t i = 0; i < std::min<uint8_t>(s.n_ooo, DP_MAX_OOO); i++)
-    row->in_flight += s.ooo[i].end - s.ooo[i].start;
-  row->waiting_to_send = distance(nxt, s.end);
-  row->window = s.wnd;
-  row->resent = s.resent;
-  row->rto_ms = s.rto_ms;
-  row->srtt_us = s.srtt_us / 8; // scaled, see dp_shadow
-  row->age_ms = since_ms(now_ns, s.opened_ns);
-  row->idle_ms = since_ms(now_ns, s.seen_ns);
+  uint32_t first = s.tcp.isn + 1;
+  uint32_t una = distance(first, s.tcp.una) ? s.tcp.una : first;
+  uint32_t nxt = distance(first, s.tcp.nxt) ? s.tcp.nxt : first;
+  row->in_flight = distance(una, s.tcp.end);
+  for (uint8_t i = 0; i < std::min<uint8_t>(s.tcp.n_ooo, DP_MAX_OOO); i++)
+    row->in_flight += s.tcp.ooo[i].end - s.tcp.ooo[i].start;
+  row->waiting_to_send = distance(nxt, s.tcp.end);
+  row->window = s.tcp.wnd;
+  row->resent = s.tcp.resent;
+  row->rto_ms = s.tcp.rto_ms;
+  row->srtt_us = s.tcp.srtt_us / 8; // scaled, see dp_shadow
+  row->age_ms = since_ms(now_ns, s.tcp.opened_ns);
+  row->idle_ms = since_ms(now_ns, s.tcp.seen_ns);
 }
 
 } // namespace

@@ -157,7 +157,7 @@ Result<dp_ledger> read_cell(const MapTable &ledger, uint32_t index) {
 }
 
 bool is_over(const dp_shadow &shadow) {
-  return shadow.state == DP_CLOSED || shadow.state == DP_TIME_WAIT;
+  return shadow.tcp.state == DP_CLOSED || shadow.tcp.state == DP_TIME_WAIT;
 }
 
 uint64_t monotonic_ns() {

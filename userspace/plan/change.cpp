@@ -47,7 +47,7 @@ std::string update_text(const std::string &name, const dp_mapping &was, const dp
     text += (text.empty() ? "" : "; ") + ("target " + Address{b.address}.text()) + " is reached ";
     if (a.oif != b.oif)
       text += "through another device ";
-    else if (a.nexthop != b.nexthop)
+    else if (std::memcmp(&a.nexthop, &b.nexthop, sizeof(a.nexthop)) != 0)
       text += "by another next hop ";
     text += "from " + Address{b.shadow_addr}.text() + ", MTU " + std::to_string(b.mtu);
   }

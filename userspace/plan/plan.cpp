@@ -49,7 +49,7 @@ dp_mapping mapping_row(const MappingConfig &m, const HostView &host) {
     target.oif = route.oif;
     // A gateway may be one of several, another by policy, or gone tomorrow: the kernel knows.
     if (route.plain && !route.gateway.is_v4())
-      target.nexthop = t.address.raw.w[3];
+      target.nexthop = t.address.raw;
     target.port = t.port;
     target.mtu = path_mtu(route, host);
   }

@@ -79,8 +79,8 @@ static void two(struct input *in, __u32 *from, __u32 *to, __u32 longest)
 
 static void holes(struct input *in, struct model *m)
 {
-	struct dp_shadow sh = {.end = m->base};
-	__u32 first = 0; /* cell of sh.end */
+	struct dp_shadow sh = {.tcp.end = m->base};
+	__u32 first = 0; /* cell of sh.tcp.end */
 
 	while (in->size) {
 		__u32 from, to, fresh, added;
@@ -98,9 +98,9 @@ static void holes(struct input *in, struct model *m)
 		set(m, from, to, 1);
 		while (first < CELLS && m->has[first])
 			first++;
-		CHECK(sh.end == at(m, first));
+		CHECK(sh.tcp.end == at(m, first));
 		CHECK(shadow_captured_end_locked(&sh) - m->base <= CELLS * m->unit);
-		same(m, sh.ooo, DP_MAX_OOO, sh.n_ooo, first);
+		same(m, sh.tcp.ooo, DP_MAX_OOO, sh.tcp.n_ooo, first);
 	}
 }
 
@@ -135,66 +135,69 @@ static void plain(struct input *in, struct model *m)
 /* SACK blocks of any kind, acknowledgements, and a recovery walked to its end. */
 static void scoreboard(struct input *in)
 {
-	struct dp_shadow sh = {.state = DP_ESTABLISHED, .mss = 64 + take8(in), .flags = DP_SH_SACK};
+	struct dp_shadow sh = {
+		.tcp = {.state = DP_ESTABLISHED, .mss = 64 + take8(in), .flags = DP_SH_SACK}};
 	__u32 fin = take8(in) & 1;
 
-	sh.una = take32(in);
-	sh.end = sh.una + take16(in) + 1;
-	sh.nxt = sh.end + fin;
-	sh.fin = sh.end;
-	sh.flags |= fin ? DP_SH_CLIENT_FIN : 0;
+	sh.tcp.una = take32(in);
+	sh.tcp.end = sh.tcp.una + take16(in) + 1;
+	sh.tcp.nxt = sh.tcp.end + fin;
+	sh.tcp.fin = sh.tcp.end;
+	sh.tcp.flags |= fin ? DP_SH_CLIENT_FIN : 0;
 	while (in->size) {
 		__u32 op = take8(in), used = 0, seq, len;
 		struct tcp_options opt = {};
 		bool dsack;
 
-		if (op % 4 == 0 && sh.una != sh.nxt) {
-			sh.una += take16(in) % (sh.nxt - sh.una + 1);
+		if (op % 4 == 0 && sh.tcp.una != sh.tcp.nxt) {
+			sh.tcp.una += take16(in) % (sh.tcp.nxt - sh.tcp.una + 1);
 			recovery_ack_locked(&sh);
 		} else if (op % 4 == 1) {
 			recovery_dupack_locked(&sh);
 		} else if (op % 4 == 2) {
-			for (__u32 i = 0; sh.flags & DP_SH_RECOVERY && i < op; i++) {
+			for (__u32 i = 0; sh.tcp.flags & DP_SH_RECOVERY && i < op; i++) {
 				if (!recovery_pending_locked(&sh))
 					break;
-				CHECK(!seq_before(sh.rtx, sh.una) &&
-				      seq_before(sh.rtx, sh.recover));
-				recovery_next_locked(&sh, &seq, &len, sh.mss);
-				CHECK(len <= sh.mss);
-				CHECK(!seq_before(seq, sh.una));
-				CHECK(len || (fin && seq == sh.fin));
-				CHECK(!seq_after(seq + len, sh.end));
+				CHECK(!seq_before(sh.tcp.rtx, sh.tcp.una) &&
+				      seq_before(sh.tcp.rtx, sh.tcp.recover));
+				recovery_next_locked(&sh, &seq, &len, sh.tcp.mss);
+				CHECK(len <= sh.tcp.mss);
+				CHECK(!seq_before(seq, sh.tcp.una));
+				CHECK(len || (fin && seq == sh.tcp.fin));
+				CHECK(!seq_after(seq + len, sh.tcp.end));
 				for (int r = 0; r < DP_MAX_SACK; r++)
-					CHECK(sh.sacked[r].start == sh.sacked[r].end ||
-					      !seq_before(seq, sh.sacked[r].end) ||
-					      !seq_before(sh.sacked[r].start, seq + (len ?: 1)));
+					CHECK(sh.tcp.sacked[r].start == sh.tcp.sacked[r].end ||
+					      !seq_before(seq, sh.tcp.sacked[r].end) ||
+					      !seq_before(sh.tcp.sacked[r].start,
+							  seq + (len ?: 1)));
 			}
 		} else {
 			opt.n_sack = 1 + op / 4 % 4;
 			for (int i = 0; i < opt.n_sack; i++) {
 				bool wild = take8(in) & 1;
 
-				opt.sack[i].start = sh.una + (wild ? take32(in) : take16(in));
+				opt.sack[i].start = sh.tcp.una + (wild ? take32(in) : take16(in));
 				opt.sack[i].end =
 					opt.sack[i].start + (wild ? take32(in) : take16(in) % 4096);
 			}
 			sack_locked(&sh, &opt, &dsack);
 		}
 		for (int i = 0; i < DP_MAX_SACK; i++) {
-			__u32 from = sh.sacked[i].start - sh.una, to = sh.sacked[i].end - sh.una;
+			__u32 from = sh.tcp.sacked[i].start - sh.tcp.una,
+			      to = sh.tcp.sacked[i].end - sh.tcp.una;
 
-			if (sh.sacked[i].start == sh.sacked[i].end)
+			if (sh.tcp.sacked[i].start == sh.tcp.sacked[i].end)
 				continue;
 			used++;
-			CHECK(from < to && to <= sh.nxt - sh.una);
+			CHECK(from < to && to <= sh.tcp.nxt - sh.tcp.una);
 			for (int j = 0; j < i; j++)
-				CHECK(sh.sacked[j].start == sh.sacked[j].end ||
-				      sh.sacked[j].end - sh.una < from ||
-				      sh.sacked[j].start - sh.una > to);
+				CHECK(sh.tcp.sacked[j].start == sh.tcp.sacked[j].end ||
+				      sh.tcp.sacked[j].end - sh.tcp.una < from ||
+				      sh.tcp.sacked[j].start - sh.tcp.una > to);
 		}
-		CHECK(used == sh.n_sacked);
-		CHECK(sack_bytes(&sh) <= sh.nxt - sh.una);
-		CHECK(sack_high(&sh) - sh.una <= sh.nxt - sh.una);
+		CHECK(used == sh.tcp.n_sacked);
+		CHECK(sack_bytes(&sh) <= sh.tcp.nxt - sh.tcp.una);
+		CHECK(sack_high(&sh) - sh.tcp.una <= sh.tcp.nxt - sh.tcp.una);
 	}
 }
 
