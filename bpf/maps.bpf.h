@@ -160,4 +160,18 @@ const volatile struct dp_config cfg = {};
 extern const volatile struct dp_config cfg;
 #endif
 
+static __always_inline struct dp_mapping *mapping_at(__u32 i)
+{
+	return bpf_map_lookup_elem(&mappings, &i);
+}
+
+/* The mask stands where the index is used: 6.1 loses bounds over a spill. */
+static __always_inline struct dp_target *target_at(struct dp_mapping *m, __u32 t)
+{
+	__u64 i = t;
+
+	asm volatile("%[i] &= %[mask]" : [i] "+r"(i) : [mask] "i"(DP_MAX_TARGETS - 1));
+	return &m->target[i];
+}
+
 #endif

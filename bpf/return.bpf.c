@@ -2,433 +2,54 @@
 /*
  * Return: what the target says to a shadow. Such a packet is consumed here: this host's stack
  * would reset it, and no client may see it. Everything else passes with TC_ACT_UNSPEC.
- *
- * Nobody reads the answers, so the highest byte seen is acknowledged, holes or not: an answer
- * that was lost on the way needs no repair.
  */
-#include "packet/csum.bpf.h"
-#include "tcp/recovery.bpf.h"
-#include "packet/build.bpf.h"
+#include "packet/csum_verify.bpf.h"
+#include "packet/parse.bpf.h"
+#include "socket.bpf.h"
+#include "tcp/answer.bpf.h"
+#include "tcp/input.bpf.h"
 
-#define LINGER_NS                                                                                  \
-	(60ull * 1000000000) /* FIN-WAIT-2 without a FIN: tcp_fin_timeout's default                \
-			      */
-
-#define ACK_EVERY 8 /* answers; less than the ten segments of an initial window (RFC 6928) */
-#define ACK_QUICK 32
-
-#define HALF_OPEN_RESETS 4 /* resets of what the target remembers, per shadow */
-
-enum return_action {
-	RET_DROP = 0,
-	RET_ACK,       /* turn this packet around as an ACK */
-	RET_WORK,      /* there is something to send: deliver does it, with this as template */
-	RET_HALF_OPEN, /* reset what the target remembers, then SYN again */
-	RET_RST,       /* turn this packet around as a RST at its own ACK number */
-};
-
-/* What process_locked() finds out, for the work to do without the lock. */
-struct result {
-	enum return_action act;
-	__u32 delivered; /* bytes */
-	__u32 free_from;
-	__u32 free_to;
-	__u32 gen;
-	__s32 why; /* enum dp_lost, -1: clean end, -2: no end */
-	__s32 event;
-	__u8 established;
-	struct shadow_totals totals;
-};
-
-/*
- * RFC 9293, 3.10.7.4: the segment's text lies in our window, or right below it. As one distance:
- * what is 2^31 away is neither before nor after.
- */
-static __always_inline bool acceptable(const struct dp_shadow *sh, const struct pkt *p)
+/* Does the packet come from the shadow's target, to the shadow? */
+static __always_inline bool is_for_shadow(const struct pkt *p, const struct dp_shadow *sh)
 {
-	__u32 wnd = (__u32)RCV_WINDOW << sh->tcp.rcv_wscale;
-
-	return p->seq + p->payload - (sh->tcp.rcv_nxt - wnd) <= 2 * wnd + p->payload;
-}
-
-static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct pkt *p,
-					    const struct tcp_options *opt, __u64 now,
-					    struct result *r)
-{
-	__u32 mss;
-
-	if (!(p->flags & TCP_ACK))
-		return; /* a SYN alone: nobody opens toward a shadow */
-	if (p->ack != sh->tcp.isn + 1) {
-		/* RFC 9293, 3.10.7.3: an old connection of the target's on this port. */
-		r->event = DP_EVENT_unacceptable;
-		if (!(p->flags & TCP_RST) && sh->tcp.half_open_resets < HALF_OPEN_RESETS) {
-			sh->tcp.half_open_resets++;
-			r->act = RET_HALF_OPEN;
-			r->event = DP_EVENT_half_open_reset;
-		}
-		return;
-	}
-	if (p->flags & TCP_RST) {
-		r->why = DP_LOST_target_refused;
-		shadow_end_locked(sh, &r->totals, false);
-		return;
-	}
-	if (!(p->flags & TCP_SYN))
-		return;
-	if (sh->tcp.flags & DP_SH_TIMED) {
-		shadow_rtt_locked(sh, (now - sh->tcp.timed_ns) / 1000);
-		sh->tcp.flags &= ~DP_SH_TIMED;
-	} else {
-		sh->tcp.rto_ms = 3000; /* RFC 6298, 5.7: the SYN was lost */
-	}
-	sh->tcp.flags &= ~(DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE) | (opt->flags & sh->tcp.flags);
-	if (!(sh->tcp.flags & DP_SH_WSCALE))
-		sh->tcp.rcv_wscale = 0;
-	else
-		sh->tcp.snd_wscale = opt->wscale;
-	/* RFC 9293, 3.7.1; RFC 6691: options come out of the MSS. */
-	mss = opt->mss ?: 536;
-	if (mss > sh->tcp.mss_offer)
-		mss = sh->tcp.mss_offer;
-	if (mss < 64)
-		mss = 64;
-	if (sh->tcp.flags & DP_SH_TS)
-		mss -= TS_LEN;
-	sh->tcp.mss = mss;
-	sh->tcp.irs = p->seq;
-	sh->tcp.rcv_nxt = p->seq + 1;
-	sh->tcp.ts_recent = opt->tsval;
-	sh->tcp.una = sh->tcp.isn + 1;
-	sh->tcp.wnd = p->window; /* never scaled in a SYN (RFC 7323, 2.2) */
-	sh->tcp.wl1 = p->seq;
-	sh->tcp.wl2 = p->ack;
-	sh->tcp.state = DP_ESTABLISHED;
-	r->established = 1;
-	sh->tcp.tries = 0;
-	sh->tcp.due_ns = 0;
-	if (sh->tcp.end != sh->tcp.nxt || shadow_fin_placed(sh))
-		shadow_restart_rto_locked(sh, now); /* also if its window is shut */
-	sh->tcp.flags &= ~DP_SH_DUE;
-	sh->tcp.flags |= DP_SH_ACK_DUE;
-	r->act = RET_WORK;
-}
-
-static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p,
-				       const struct tcp_options *opt, __u64 now, struct result *r)
-{
-	__u32 before = snd_una_data(sh), wnd = (__u32)p->window << sh->tcp.snd_wscale;
-	bool news = false, dsack = false, moved = false;
-
-	if (seq_after(p->ack, sh->tcp.una)) {
-		sh->tcp.una = p->ack;
-		moved = true;
-		r->delivered = snd_una_data(sh) - before;
-		sh->tcp.delivered += r->delivered;
-		sh->tcp.breaks = 0;
-		if ((sh->tcp.flags & DP_SH_TIMED) && !seq_before(p->ack, sh->tcp.timed_seq)) {
-			shadow_rtt_locked(sh, (now - sh->tcp.timed_ns) / 1000);
-			sh->tcp.flags &= ~DP_SH_TIMED;
-		}
-		recovery_ack_locked(sh);
-		/* Not under the hands of a capture that writes what came twice. */
-		if (!sh->tcp.refs) {
-			r->free_from = sh->tcp.store_start;
-			r->free_to = snd_una_data(sh);
-			sh->tcp.store_start = r->free_to;
-		}
-	}
-	if (opt->n_sack && (sh->tcp.flags & DP_SH_SACK)) {
-		news = sack_locked(sh, opt, &dsack);
-		if (dsack)
-			r->event = DP_EVENT_dsack;
-	}
-	if (news || (p->ack == sh->tcp.una && !moved && sh->tcp.una != sh->tcp.nxt && !p->payload &&
-		     !(p->flags & TCP_FIN) && wnd == sh->tcp.wnd && !dsack)) {
-		if (recovery_dupack_locked(sh))
-			r->event = DP_EVENT_fast_retransmit;
-	}
-	/* RFC 9293, 3.10.7.4 */
-	if (!seq_before(p->ack, sh->tcp.una) &&
-	    (seq_before(sh->tcp.wl1, p->seq) ||
-	     (sh->tcp.wl1 == p->seq && !seq_before(p->ack, sh->tcp.wl2)))) {
-		sh->tcp.wnd = wnd;
-		sh->tcp.wl1 = p->seq;
-		sh->tcp.wl2 = p->ack;
-	}
-	/* RFC 6298, 5.2 and 5.3. Bytes that wait for a window want the persist timer (RFC 9293,
-	 * 3.8.6.1): the same one; while the target answers it is never a reason to give up.
-	 */
-	if (moved || sh->tcp.una == sh->tcp.nxt || !wnd) {
-		/* The path works: no further backing off from here (as Linux; RFC 6298, 5). */
-		if (sh->tcp.tries && sh->tcp.srtt_us)
-			shadow_base_rto_locked(sh);
-		sh->tcp.tries = 0;
-	}
-	if (sh->tcp.una == sh->tcp.nxt) {
-		sh->tcp.flags &= ~DP_SH_DUE;
-		if (sh->tcp.nxt == sh->tcp.end && !shadow_may_send(sh))
-			sh->tcp.due_ns = 0;
-		else if (moved || !sh->tcp.due_ns)
-			shadow_restart_rto_locked(sh, now);
-	} else if (moved) {
-		shadow_restart_rto_locked(sh, now);
-	}
-}
-
-/*
- * Delayed acknowledgements (RFC 9293, 3.8.6.3) without a timer: while bytes of ours are on their
- * way, or wait for its window, the target has one more thing to say, and the ACK of this answer
- * goes with the one of that. Answered at once: a full segment, every ACK_EVERY-th, and, as
- * Linux does (tcp_enter_quickack_mode), some more after one that came out of order, when the
- * target may have to open its congestion window anew.
- */
-static __always_inline bool ack_may_wait_locked(struct dp_shadow *sh, const struct pkt *p,
-						__u32 expected)
-{
-	if (p->seq != expected) /* a tail loss probe (RFC 8985, 7) is no loss yet */
-		sh->tcp.quick = p->seq + p->payload == expected ? 1 : ACK_QUICK;
-	if (sh->tcp.quick) {
-		sh->tcp.quick--;
-		return false;
-	}
-	return sh->tcp.una != sh->tcp.end && sh->tcp.state == DP_ESTABLISHED &&
-	       p->payload < sh->tcp.mss && (!p->payload || ++sh->tcp.unacked < ACK_EVERY);
-}
-
-static __always_inline void process_locked(struct dp_shadow *sh, const struct pkt *p,
-					   const struct tcp_options *opt, __u64 now,
-					   struct result *r)
-{
-	__u32 to = p->seq + p->payload, expected = sh->tcp.rcv_nxt;
-
-	if (sh->gen != r->gen || !shadow_is_open(sh))
-		return;
-	if (sh->tcp.state == DP_SYN_SENT) {
-		syn_sent_locked(sh, p, opt, now, r);
-		return;
-	}
-	if (p->flags & TCP_SYN) { /* RFC 5961, 4; also our ACK of the SYN-ACK that got lost */
-		r->act = shadow_may_send(sh) ? RET_WORK : RET_ACK;
-		return;
-	}
-	if (!acceptable(sh, p)) {
-		r->event = DP_EVENT_unacceptable;
-		r->act = p->flags & TCP_RST ? RET_DROP : RET_ACK;
-		return;
-	}
-	if (p->flags & TCP_RST) { /* RFC 5961, 3.2 */
-		if (p->seq != sh->tcp.rcv_nxt) {
-			r->event = DP_EVENT_unacceptable;
-			r->act = RET_ACK;
-			return;
-		}
-		r->why = sh->tcp.state == DP_CLOSE_WAIT || sh->tcp.state == DP_LAST_ACK
-				 ? DP_LOST_target_closed
-				 : DP_LOST_target_reset;
-		shadow_end_locked(sh, &r->totals, false);
-		if (!r->totals.pending && (sh->tcp.flags & DP_SH_CLIENT_FIN))
-			r->why = -1; /* it was over on both sides */
-		return;
-	}
-	/* RFC 5961, 5.2, with our whole stream as MAX.SND.WND: acknowledgements of what was never
-	 * sent, or lies far back, are forged.
-	 */
-	if (!(p->flags & TCP_ACK) ||
-	    p->ack - (sh->tcp.una - DP_MAX_CAP) > sh->tcp.nxt - sh->tcp.una + DP_MAX_CAP) {
-		r->event = DP_EVENT_unacceptable;
-		r->act = p->flags & TCP_ACK ? RET_ACK : RET_DROP;
-		return;
-	}
-	if (p->has_ts && (__s32)(p->tsval - sh->tcp.ts_recent) > 0)
-		sh->tcp.ts_recent = p->tsval;
-	ack_locked(sh, p, opt, now, r);
-
-	if (!(sh->tcp.flags & DP_SH_ACK_DUE))
-		sh->tcp.unacked = 0;
-	/* A keepalive, or any old segment (RFC 9293, 3.8.4 and 3.10.7.4) */
-	if (!p->payload && !(p->flags & TCP_FIN) && seq_before(p->seq, sh->tcp.rcv_nxt))
-		sh->tcp.flags |= DP_SH_ACK_DUE;
-	if (p->payload || (p->flags & TCP_FIN)) {
-		sh->tcp.flags |= DP_SH_ACK_DUE;
-		if (seq_after(to, sh->tcp.rcv_nxt))
-			sh->tcp.rcv_nxt = to;
-		if ((p->flags & TCP_FIN) && to == sh->tcp.rcv_nxt &&
-		    (sh->tcp.state == DP_ESTABLISHED || sh->tcp.state == DP_FIN_WAIT)) {
-			sh->tcp.rcv_nxt = to + 1;
-			if (sh->tcp.state == DP_ESTABLISHED)
-				sh->tcp.state = DP_CLOSE_WAIT;
-			else if (sh->tcp.state == DP_FIN_WAIT)
-				sh->tcp.state =
-					DP_LAST_ACK; /* CLOSING: only our FIN's ACK is missing */
-		}
-	}
-	if (sh->tcp.state == DP_LAST_ACK && seq_after(sh->tcp.una, sh->tcp.fin)) {
-		r->why = -1;
-		shadow_end_locked(sh, &r->totals, false);
-		r->act = sh->tcp.flags & DP_SH_ACK_DUE ? RET_ACK : RET_DROP;
-		return;
-	}
-	if (sh->tcp.state == DP_FIN_WAIT && seq_after(sh->tcp.una, sh->tcp.fin)) {
-		sh->tcp.due_ns = now + LINGER_NS;
-		sh->tcp.flags |= DP_SH_LINGER;
-	}
-	if (recovery_pending_locked(sh) || shadow_may_send(sh) || (sh->tcp.flags & DP_SH_DUE))
-		r->act = RET_WORK;
-	else if ((sh->tcp.flags & DP_SH_ACK_DUE) && !ack_may_wait_locked(sh, p, expected))
-		r->act = RET_ACK;
-	if (r->act == RET_ACK)
-		sh->tcp.flags &= ~DP_SH_ACK_DUE;
-}
-
-static __noinline int answer(struct __sk_buff *skb, struct dp_shadow *sh, __u32 slot,
-			     const struct pkt *p, enum return_action act)
-{
-	struct dp_ledger *l = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
-	struct txreq req = {.kind = TXREQ_WORK, .slot = slot, .gen = sh->gen};
-	struct segment g = {.seq = acceptable_seq(sh), .flags = TCP_ACK, .turn = 1};
-
-	switch (act) {
-	case RET_WORK:
-		txreq_write(skb, &req);
-		return bpf_redirect(cfg.link, 0);
-	case RET_HALF_OPEN:
-		req.kind = TXREQ_SEGMENT;
-		req.segment.seq = p->ack;
-		req.segment.flags = TCP_RST;
-		if (txreq_clone(skb, &req, 0))
-			ledger_event(l, DP_EVENT_clone_failed);
-		req.segment.seq = sh->tcp.isn;
-		req.segment.flags = TCP_SYN;
-		if (txreq_clone(skb, &req, 0))
-			ledger_event(l, DP_EVENT_clone_failed);
-		return TC_ACT_SHOT;
-	case RET_RST:
-		g.seq = p->ack;
-		g.flags = TCP_RST;
-		break;
-	case RET_ACK:
-		break;
-	default:
-		return TC_ACT_SHOT;
-	}
-	if (segment_build(skb, slot, &g)) {
-		ledger_event(l, DP_EVENT_build_failed);
-		return TC_ACT_SHOT;
-	}
-	skb->mark = 0;
-	skb->priority = 0;
-	return bpf_redirect(skb->ifindex, 0);
-}
-
-/* Everything but the answer; returns enum return_action. */
-GLOBAL int return_process(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen)
-{
-	struct result r = {.why = -2, .event = -1, .gen = gen};
-	struct tcp_options opt = {};
-	struct dp_shadow *sh = shadow_at(slot);
-	struct dp_ledger *l;
-	__u64 now;
-	bool watch;
-
-	if (!p || !sh)
-		return RET_DROP;
-	l = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
-	if (!l)
-		return RET_DROP;
-	l->responses += skb->gso_segs ?: 1;
-	if (sh->tcp.state == DP_TIME_WAIT) {
-		/* Remembered for this alone: a FIN that is sent again wants its ACK, and our stack
-		 * must not see it (RFC 9293, 3.10.7.4, TIME-WAIT).
-		 */
-		l->event[DP_EVENT_late_response]++;
-		if (p->flags & TCP_RST)
-			return RET_DROP;
-		if (sh->tcp.flags & DP_SH_BROKEN)
-			return RET_RST;
-		return p->flags & TCP_FIN ? RET_ACK : RET_DROP;
-	}
-	if (!(p->flags & TCP_SYN))
-		parse_timestamp(skb, p);
-	if (!p->plain) {
-		parse_options(skb, p, &opt);
-		p->has_ts = !!(opt.flags & DP_SH_TS);
-		p->tsval = opt.tsval;
-	}
-	now = bpf_ktime_get_coarse_ns();
-
-	bpf_spin_lock(&sh->lock);
-	process_locked(sh, p, &opt, now, &r);
-	watch = shadow_is_open(sh) && timer_wanted_locked(sh);
-	bpf_spin_unlock(&sh->lock);
-	if (watch)
-		timer_watch(slot);
-
-	ledger_deliver(l, r.delivered);
-	if (r.established)
-		limit_half_open(sh->ep.key.mapping, sh->ep.key.target, -1);
-	if (r.event >= 0 && r.event < DP_EVENT_N)
-		l->event[r.event]++;
-	if (r.free_to != r.free_from)
-		l->chunks -= store_free(slot, r.gen, r.free_from, r.free_to);
-	if (r.totals.ended)
-		shadow_finish(slot, &r.totals, r.why);
-	return r.act;
-}
-
-/*
- * A remembered port is nobody's: a program of this host may take it meanwhile, by an explicit
- * bind, and then the packet is its own.
- */
-static __noinline bool port_has_socket(struct __sk_buff *skb, const struct pkt *p)
-{
-	struct bpf_sock_tuple t = {};
-	struct bpf_sock *sk;
-
-	t.ipv4.saddr = p->saddr;
-	t.ipv4.daddr = p->daddr;
-	t.ipv4.sport = p->sport;
-	t.ipv4.dport = p->dport;
-	sk = bpf_sk_lookup_tcp(skb, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
-	if (!sk)
-		return false;
-	bpf_sk_release(sk);
-	return true;
+	return addr_eq(&p->saddr, &sh->ep.address) && p->sport == sh->ep.target_port &&
+	       addr_eq(&p->daddr, &sh->ep.shadow_addr);
 }
 
 static __always_inline int consume(struct __sk_buff *skb)
 {
-	enum pkt_verdict v;
+	enum pkt_shape shape;
 	struct dp_shadow *sh;
 	struct pkt p = {};
 	__u32 slot, gen;
 
-	v = parse(skb, &p);
-	if (v == PKT_NONE)
+	shape = parse(skb, &p);
+	if (shape == PKT_NONE)
 		return TC_ACT_UNSPEC;
-	slot = bpf_ntohs(p.dport) - cfg.port_first;
+	slot = slot_of_port(bpf_ntohs(p.dport));
 	if (slot >= cfg.slots)
 		return TC_ACT_UNSPEC;
 	sh = shadow_at(slot);
 	if (!sh || sh->tcp.state == DP_CLOSED || !sh->ep.oif)
 		return TC_ACT_UNSPEC;
 	gen = sh->gen; /* before the identity, which changes after it */
-	if (p.saddr != sh->ep.address.w[3] || p.sport != sh->ep.target_port ||
-	    p.daddr != sh->ep.shadow_addr.w[3])
+	if (!is_for_shadow(&p, sh))
 		return TC_ACT_UNSPEC;
 	/* For another host's address on this wire: TCP would not take it either. */
 	if (skb->pkt_type != PACKET_HOST)
 		return TC_ACT_UNSPEC;
-	if (sh->tcp.state == DP_TIME_WAIT && port_has_socket(skb, &p))
+	/* A remembered port is nobody's: a program of this host may take it meanwhile, by an
+	 * explicit bind, and then the packet is its own.
+	 */
+	if (sh->tcp.state == DP_TIME_WAIT && socket_exists_for(skb, &p))
 		return TC_ACT_UNSPEC;
-	if (v != PKT_TCP)
+	if (shape != PKT_TCP)
 		return TC_ACT_SHOT; /* nothing a shadow can use, and our stack would reset it */
 	if (!checksum_ok(skb, &p)) {
-		ledger_event(ledger_cell(sh->ep.key.mapping, sh->ep.key.target),
-			     DP_EVENT_bad_checksum);
+		ledger_event(shadow_ledger(sh), DP_EVENT_bad_checksum);
 		return TC_ACT_SHOT;
 	}
-	return answer(skb, sh, slot, &p, return_process(skb, &p, slot, gen));
+	return tcp_answer(skb, sh, slot, &p, tcp_input(skb, &p, slot, gen));
 }
 
 SEC("tc")
@@ -436,7 +57,7 @@ int doppel_return(struct __sk_buff *skb)
 {
 	__s32 port = peek_port(skb);
 
-	if (port == PEEK_OTHER || (port >= 0 && port - cfg.port_first >= cfg.slots))
+	if (port == PEEK_OTHER || (port >= 0 && slot_of_port(port) >= cfg.slots))
 		return TC_ACT_UNSPEC;
 	return consume(skb);
 }

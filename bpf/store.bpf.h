@@ -8,7 +8,8 @@
 #define DOPPEL_STORE_BPF_H
 
 #include "maps.bpf.h"
-#include "packet/parse.bpf.h"
+#include "tcp/seq.bpf.h"
+#include "tcp/shadow.bpf.h"
 
 /* BIG TCP (kernel 5.19) may hand over up to 512 KB; what exceeds the pieces below is not taken.
  * Four pieces fill a chunk, at most.
@@ -186,6 +187,57 @@ static __always_inline __u32 store_free(__u32 slot, __u32 gen, __u32 from, __u32
 	d.key.chunk = from >> DP_CHUNK_SHIFT;
 	bpf_loop(n, store_drop_one, &d, 0);
 	return d.freed;
+}
+
+static __always_inline struct dp_chunk *store_find(const struct dp_store_key *key)
+{
+	__u32 *known = bpf_map_lookup_elem(&store, key), index;
+
+	if (!known)
+		return NULL;
+	index = *known;
+	return bpf_map_lookup_elem(&chunks, &index);
+}
+
+/* Stream bytes [seq, seq + len) into the per-CPU scratch. Bottom halves are off here. */
+static __always_inline int store_read(struct scratch_space *s, __u32 slot, __u32 gen, __u32 seq,
+				      __u32 len)
+{
+	struct dp_store_key key = {.slot = slot, .gen = gen, .chunk = seq >> DP_CHUNK_SHIFT};
+	__u32 pos = seq & (DP_CHUNK - 1), first = DP_CHUNK - pos, rest;
+	struct dp_chunk *c;
+
+	if (first > len)
+		first = len;
+	rest = len - first;
+	c = store_find(&key);
+	if (!c)
+		return -1;
+	asm volatile("%[n] += -1\n\t%[n] &= 2047\n\t%[n] += 1" : [n] "+r"(first));
+	if (bpf_probe_read_kernel(s->data, first, c->data + pos))
+		return -1;
+	if (!rest)
+		return 0;
+	key.chunk = (key.chunk + 1) & (0xffffffffu >> DP_CHUNK_SHIFT);
+	c = store_find(&key);
+	if (!c)
+		return -1;
+	asm volatile("%[n] += -1\n\t%[n] &= 2047\n\t%[n] += 1\n\t%[p] &= 2047"
+		     : [n] "+r"(rest), [p] "+r"(first));
+	return bpf_probe_read_kernel(s->data + first, rest, c->data) ? -1 : 0;
+}
+
+/*
+ * Was the chunk of byte `seq` freed meanwhile? It may hold another flow's bytes then. What frees a
+ * chunk ends the shadow, or moves `store_start`, before it does.
+ */
+static __always_inline bool store_is_gone(const struct dp_shadow *sh, __u32 gen, __u32 seq)
+{
+	__u32 store_start = sh->tcp.store_start;
+
+	return sh->gen != gen || !shadow_is_open(sh) ||
+	       (seq_before(seq, store_start) &&
+		store_start >> DP_CHUNK_SHIFT != seq >> DP_CHUNK_SHIFT);
 }
 
 #endif

@@ -6,6 +6,8 @@
 #include "vmlinux.h"
 #include "doppel/abi.h"
 
+#define NSEC_PER_MSEC 1000000ull
+
 /* Map `scratch`: per-CPU array[1]; used only where bottom halves are off. */
 struct scratch_space {
 	__u8 data[2 * DP_CHUNK]; /* payload of the segment that is being built */

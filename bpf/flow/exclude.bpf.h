@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Leaving: flows that lose their shadow, and flows that have none. What such a flow goes on to
- * say is observed, once for every byte, and excluded with the reason.
+ * Flows without a shadow: what such a flow says is observed, once for every byte, and excluded with
+ * the reason.
  */
-#ifndef DOPPEL_LEAVE_BPF_H
-#define DOPPEL_LEAVE_BPF_H
+#ifndef DOPPEL_EXCLUDE_BPF_H
+#define DOPPEL_EXCLUDE_BPF_H
 
-#include "packet/txreq.bpf.h"
+#include "flow/acceptable.bpf.h"
+#include "flow/flow.bpf.h"
 #include "tcp/shadow.bpf.h"
 
 /*
@@ -45,21 +46,6 @@ static __always_inline __u32 exclude_new_bytes(const struct pkt *p, struct dp_fl
 	return n;
 }
 
-/*
- * `which` tells mapping and target: index of the target | index of the mapping << 8 | offset of
- * the port in the mapping's range << 16.
- */
-static __always_inline void flow_key(struct dp_flow_key *key, const struct pkt *p, __u32 which)
-{
-	key->client = addr_v4(p->saddr);
-	key->server = addr_v4(p->daddr);
-	key->client_port = p->sport;
-	key->server_port = p->dport;
-	key->proto = IPPROTO_TCP;
-	key->mapping = (which >> 8) & 0xff;
-	key->target = which & 0xff;
-}
-
 /* A segment of a flow without a shadow. */
 static __always_inline void exclude_segment(const struct pkt *p, const struct dp_flow_key *key,
 					    struct dp_ledger *l, struct dp_flow *flow)
@@ -76,7 +62,7 @@ static __always_inline void exclude_segment(const struct pkt *p, const struct dp
  * A segment that its flow's shadow cannot take any more: it has just ended, or (paused) takes
  * nothing. The flow may be bound to it still, or wait already.
  */
-GLOBAL int exclude_late(struct __sk_buff *skb, const struct pkt *p, __u32 which, __u32 why)
+GLOBAL int exclude_late(struct __sk_buff *skb, const struct pkt *p, __u32 why)
 {
 	struct dp_flow_key key = {};
 	struct dp_shadow *sh;
@@ -86,7 +72,7 @@ GLOBAL int exclude_late(struct __sk_buff *skb, const struct pkt *p, __u32 which,
 
 	if (!p)
 		return 0;
-	flow_key(&key, p, which);
+	flow_key(&key, p);
 	l = ledger_cell(key.mapping, key.target);
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (!flow || !l)
@@ -105,119 +91,79 @@ GLOBAL int exclude_late(struct __sk_buff *skb, const struct pkt *p, __u32 which,
 	return 0;
 }
 
-/* The shadow ends, and the target is told. */
-GLOBAL int flow_break_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 why)
+/*
+ * The first segment after a SYN with payload (RFC 7413): it begins behind what the source has taken
+ * of that, which no shadow will get.
+ */
+GLOBAL int exclude_syn_data(struct __sk_buff *skb, const struct pkt *p)
 {
-	struct txreq rst = {.kind = TXREQ_SEGMENT, .slot = slot, .gen = gen};
-	struct dp_shadow *sh = shadow_at(slot);
-	struct dp_ledger *l;
+	struct dp_flow_key key = {};
+	struct noted_syn *syn;
+	struct dp_mapping *m;
+	__u32 n;
 
-	if (!sh)
+	if (!p)
 		return 0;
-	/* Read before the break: after it the slot may be another flow's. */
-	l = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
-	rst.segment.seq = sh->tcp.nxt;
-	rst.segment.flags = TCP_RST | TCP_ACK;
-	if (shadow_break(slot, gen, why) && txreq_clone(skb, &rst, 0))
-		ledger_event(l, DP_EVENT_clone_failed);
+	m = mapping_at(p->mapping);
+	if (!m)
+		return 0;
+	flow_key(&key, p);
+	syn = bpf_map_lookup_elem(&syns, &key);
+	if (!syn)
+		return 0;
+	n = p->seq - (syn->isn + 1);
+	if (n && n <= 0xffff && source_accepts(skb, p, m))
+		ledger_exclude(ledger_cell(key.mapping, key.target), DP_EXCLUDED_not_joined, n);
+	if (n || p->payload)
+		bpf_map_delete_elem(&syns, &key);
 	return 0;
 }
 
 /*
- * The shadow's flow leaves it: what it has taken is still delivered, then it closes by itself.
- * What lies beyond a hole is lost, as `why`; what is missing in between was taken by the source
- * all the same, and is excluded as `missing`, unless that is DP_EXCLUDED_N. 1: done; the caller
- * rebinds the flow, from sh->tcp.captured_end on, and then calls flow_send_rest().
+ * A flow that has no shadow, for now or for good, is remembered with the reason, and its segment
+ * excluded. `v`: VERDICT_SHADOW when another CPU has bound the flow meanwhile, else VERDICT_DONE.
  */
-GLOBAL int flow_detach_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 why,
-			      __u32 missing)
+GLOBAL int exclude_flow(struct __sk_buff *skb, const struct pkt *p, __u32 why, struct verdict *v)
 {
-	__u64 now = bpf_ktime_get_coarse_ns();
-	bool watch;
-	struct dp_shadow *sh = shadow_at(slot);
-	struct dp_ledger *l;
-	__u32 lost, holes;
-
-	if (!sh)
-		return 0;
-	bpf_spin_lock(&sh->lock);
-	if (sh->gen != gen || !shadow_is_open(sh)) {
-		bpf_spin_unlock(&sh->lock);
-		return 0;
-	}
-	lost = shadow_pending_locked(sh);
-	sh->tcp.captured_end = shadow_captured_end_locked(sh);
-	holes = sh->tcp.captured_end - snd_una_data(sh) - lost;
-	shadow_forget_ooo_locked(sh);
-	lost -= shadow_pending_locked(sh);
-	if (!shadow_fin_placed(sh)) {
-		sh->tcp.flags |= DP_SH_CLIENT_FIN;
-		sh->tcp.fin = sh->tcp.end;
-	}
-	if (!sh->tcp.due_ns)
-		shadow_restart_rto_locked(sh, now);
-	watch = timer_wanted_locked(sh);
-	bpf_spin_unlock(&sh->lock);
-	if (watch)
-		timer_watch(slot);
-	l = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
-	ledger_lose(l, why, lost);
-	if (missing < DP_EXCLUDED_N)
-		ledger_exclude(l, missing, holes);
-	return 1;
-}
-
-/* What flow_detach_shadow() left to send, once the flow is not bound to the slot any more. */
-static __always_inline void flow_send_rest(struct __sk_buff *skb, __u32 slot, __u32 gen,
-					   struct dp_ledger *l)
-{
-	struct txreq work = {.kind = TXREQ_WORK, .slot = slot, .gen = gen};
-
-	if (txreq_clone(skb, &work, 0))
-		ledger_event(l, DP_EVENT_clone_failed);
-}
-
-/* Over the ceiling: the whole flow leaves. It may join again when the pause is over. */
-GLOBAL int flow_shed(struct __sk_buff *skb, const struct pkt *p, __u32 which)
-{
+	struct dp_flow flow = {.slot = DP_NO_SLOT, .excluded = why};
 	struct dp_flow_key key = {};
-	struct dp_shadow *sh;
-	__u32 slot, gen, ack;
+	struct noted_syn *syn;
 	struct dp_ledger *l;
-	struct dp_flow *flow;
-	bool push;
+	struct dp_flow *f;
 
-	if (!p)
+	if (!p || !v)
 		return 0;
-	flow_key(&key, p, which);
+	v->kind = VERDICT_DONE;
+	flow_key(&key, p);
 	l = ledger_cell(key.mapping, key.target);
-	flow = bpf_map_lookup_elem(&flows, &key);
-	if (!flow || !l || flow->slot == DP_NO_SLOT)
+	if (!l)
 		return 0;
-	slot = flow->slot;
-	gen = flow->gen;
-	sh = shadow_at(slot);
-	if (!sh)
+	if (!bpf_map_update_elem(&flows, &key, &flow, BPF_NOEXIST))
+		l->waiting++;
+	f = bpf_map_lookup_elem(&flows, &key);
+	if (!f) {
+		ledger_exclude(l, DP_EXCLUDED_table_full, p->payload);
+		bpf_map_delete_elem(&syns, &key); /* its first bytes are gone: it may only join */
 		return 0;
-	ack = sh->tcp.ack_last;
-	push = sh->tcp.flags & DP_SH_PUSH;
-	if (!flow_detach_shadow(skb, slot, gen, DP_LOST_client_gap, DP_EXCLUDED_shed))
-		return 0;
-	/* The shadow may have ended on another CPU since, and its flow with it. */
-	flow = bpf_map_lookup_elem(&flows, &key);
-	if (flow && flow->slot == slot && flow->gen == gen) {
-		flow->excluded = DP_EXCLUDED_shed;
-		flow->next = sh->tcp.captured_end;
-		flow->ack = ack;
-		flow->seen = 1;
-		flow->ack_valid = 1;
-		flow->push = push;
-		flow->answered_turns = 0;
-		flow_pause(flow, bpf_ktime_get_coarse_ns(), bpf_get_prandom_u32(), 1000, 1);
-		if (flow_claim(flow, slot, gen, DP_NO_SLOT))
-			l->waiting++;
 	}
-	flow_send_rest(skb, slot, gen, l);
+	if (f->slot != DP_NO_SLOT) {
+		flow_found(f, v);
+		return 0;
+	}
+	/* Where its stream begins is known: also what comes before this is counted. */
+	syn = bpf_map_lookup_elem(&syns, &key);
+	if (syn && !syn->data) {
+		__u32 isn = syn->isn;
+
+		bpf_spin_lock(&f->lock);
+		if (!f->seen) {
+			f->next = isn + 1;
+			f->seen = 1;
+		}
+		bpf_spin_unlock(&f->lock);
+	}
+	exclude_segment(p, &key, l, f);
+	bpf_map_delete_elem(&syns, &key); /* its first bytes are gone: it may only join */
 	return 0;
 }
 

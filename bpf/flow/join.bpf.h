@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Joining in mid-stream: where does a request begin? Only at the first byte of a segment that
- * continues what was seen, and only on ack_valid (design, 4.9). Where in doubt, the flow waits.
+ * continues what was seen, and only by one of two proofs ("Decisions that differ from the first
+ * design" in docs/design.md). Where in doubt, the flow waits.
  *
  *   answered  The client's last write was over (PSH), and since then it acknowledged bytes of an
  *             answer. PSH is what keeps an upload apart whose sender still gets answers to
@@ -82,7 +83,7 @@ static __always_inline bool starts_like_command(struct __sk_buff *skb, const str
 	if (!len)
 		return false;
 	asm volatile("%[n] += -1\n\t%[n] &= 31\n\t%[n] += 1" : [n] "+r"(len));
-	if (bpf_skb_load_bytes(skb, p->offset, b, len))
+	if (bpf_skb_load_bytes(skb, p->data_off, b, len))
 		return false;
 	return text_command(b) || binary_command(b, len);
 }

@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Limits per mapping and target: half-open shadows, and the mirrored bit rate. */
+/*
+ * What keeps a flow from its shadow: limits per mapping and target (half-open shadows, the mirrored
+ * bit rate), and the operator's pause.
+ */
 #ifndef DOPPEL_PACE_BPF_H
 #define DOPPEL_PACE_BPF_H
 
 #include "maps.bpf.h"
-
-/* The mask stands where the index is used: 6.1 loses bounds over a spill. */
-static __always_inline struct dp_target *target_at(struct dp_mapping *m, __u32 t)
-{
-	__u64 i = t;
-
-	asm volatile("%[i] &= %[mask]" : [i] "+r"(i) : [mask] "i"(DP_MAX_TARGETS - 1));
-	return &m->target[i];
-}
 
 static __always_inline struct dp_limit *limit_of(__u32 mapping, __u32 target)
 {
@@ -54,6 +48,15 @@ static __always_inline bool limit_exceeded(const struct dp_mapping *m, struct dp
 		return true;
 	__sync_fetch_and_add(&p->bytes, bytes);
 	return false;
+}
+
+/* No new flow is opened, and bytes of open ones are excluded: an operator's wish. */
+static __always_inline bool is_paused(void)
+{
+	__u32 zero = 0;
+	struct dp_control *c = bpf_map_lookup_elem(&control, &zero);
+
+	return c && c->paused;
 }
 
 #endif

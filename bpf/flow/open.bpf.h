@@ -1,13 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Flows: which conversation a captured packet belongs to, and the birth of its shadow. */
-#ifndef DOPPEL_FLOW_BPF_H
-#define DOPPEL_FLOW_BPF_H
+/*
+ * How a flow gets a shadow: with the client's handshake, or by joining in mid-stream. A port for
+ * it, its record in `flows`, and a SYN on its way.
+ */
+#ifndef DOPPEL_OPEN_BPF_H
+#define DOPPEL_OPEN_BPF_H
 
-#include "packet/txreq.bpf.h"
+#include "flow/acceptable.bpf.h"
+#include "flow/exclude.bpf.h"
+#include "flow/flow.bpf.h"
+#include "flow/join.bpf.h"
 #include "flow/limit.bpf.h"
+#include "packet/txreq.bpf.h"
 #include "tcp/timer.bpf.h"
 
-#define PORT_TRIES 8
+#define PORT_TRIES  8
+#define JOIN_WSCALE 7 /* 8 MB, Linux' own choice for its default buffers */
 
 /* What a shadow starts from: a client's SYN, or a segment in mid-stream. */
 struct flow_start {
@@ -22,44 +30,6 @@ struct flow_start {
 	__u32 slot; /* from claim_port() */
 };
 
-/* include/net/tcp_states.h */
-#define TCP_ESTABLISHED	 1
-#define TCP_CLOSE_WAIT	 8
-#define TCP_NEW_SYN_RECV 12
-
-/*
- * TC ingress comes before netfilter and before TCP: whatever a stranger sends is seen here. A
- * shadow may begin only where a socket of this host takes the packet: it completes a handshake
- * that the socket answered, or continues its stream. 4 MB covers what is still in the backlog.
- */
-GLOBAL int socket_expects(struct __sk_buff *skb, const struct pkt *p)
-{
-	struct tcp_request_sock *req;
-	struct bpf_sock_tuple t = {};
-	struct bpf_tcp_sock *tp;
-	struct bpf_sock *sk;
-	int yes = 0;
-
-	if (!p)
-		return 0;
-	t.ipv4.saddr = p->saddr;
-	t.ipv4.daddr = p->daddr;
-	t.ipv4.sport = p->sport;
-	t.ipv4.dport = p->dport;
-	sk = bpf_skc_lookup_tcp(skb, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
-	if (!sk)
-		return 0;
-	if (sk->state == TCP_NEW_SYN_RECV) {
-		req = bpf_skc_to_tcp_request_sock(sk);
-		yes = req && req->snt_isn + 1 == p->ack;
-	} else if (sk->state >= TCP_ESTABLISHED && sk->state <= TCP_CLOSE_WAIT) {
-		tp = bpf_tcp_sock(sk);
-		yes = tp && p->seq + p->payload - tp->rcv_nxt <= (4u << 20);
-	}
-	bpf_sk_release(sk);
-	return yes;
-}
-
 struct port_search {
 	struct __sk_buff *skb;
 	struct bpf_sock_tuple tuple;
@@ -70,93 +40,63 @@ struct port_search {
 /* A port is taken only if no socket of this host answers for it toward the target. */
 static long try_port(__u32 i, struct port_search *s)
 {
-	struct bpf_sock *sk;
 	__u32 slot;
 
 	if (bpf_map_pop_elem(&free_slots, &slot))
 		return 1;
-	s->tuple.ipv4.dport = bpf_htons(cfg.port_first + slot);
-	sk = bpf_sk_lookup_tcp(s->skb, &s->tuple, sizeof(s->tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
-	if (!sk) {
+	s->tuple.ipv4.dport = port_of_slot(slot);
+	if (!socket_exists(s->skb, &s->tuple)) {
 		s->slot = slot;
 		return 1;
 	}
-	bpf_sk_release(sk);
 	bpf_map_push_elem(&free_slots, &slot, 0);
 	s->skipped++;
 	return 0;
 }
 
-/*
- * Takes a shadow port out of the queue, toward port target_port of the target
- * (mapping * DP_MAX_TARGETS + target). The slot, or -1: none is free.
+/* Takes a shadow port out of the queue, toward that port of the target. DP_NO_SLOT: none is free.
  */
-GLOBAL int claim_port(struct __sk_buff *skb, __u32 which, __u32 target_port)
+GLOBAL __u32 claim_port(struct __sk_buff *skb, __u32 mapping, __u32 target, __u32 target_port)
 {
 	struct port_search s = {.skb = skb, .slot = DP_NO_SLOT};
-	__u32 i = which / DP_MAX_TARGETS, t = which % DP_MAX_TARGETS;
-	struct dp_mapping *m = bpf_map_lookup_elem(&mappings, &i);
-	struct dp_ledger *l = ledger_cell(i, t);
+	struct dp_mapping *m = mapping_at(mapping);
+	struct dp_ledger *l = ledger_cell(mapping, target);
+	struct dp_target *to;
 
 	if (!m || !l)
-		return -1;
-	s.tuple.ipv4.saddr = target_at(m, t)->address.w[3];
-	s.tuple.ipv4.daddr = target_at(m, t)->shadow_addr.w[3];
-	s.tuple.ipv4.sport = target_port;
+		return DP_NO_SLOT;
+	to = target_at(m, target);
+	sock_tuple(&s.tuple, &to->address, target_port, &to->shadow_addr, 0);
 	bpf_loop(PORT_TRIES, try_port, &s, 0);
 	l->event[DP_EVENT_port_in_use] += s.skipped;
-	return s.slot == DP_NO_SLOT ? -1 : (int)s.slot;
+	return s.slot;
 }
 
 /*
- * Binds the slot and a shadow in SYN-SENT to the flow; the SYN itself is the caller's to send.
- * 0; or 1 + enum dp_excluded, or OPEN_RACE: another CPU was first. The slot is then free again.
+ * Identity first: the slot is nobody's until its state says so. Its last part, `oif`, comes when
+ * the flow is entered and counted: before that nothing of the target's can be for this shadow.
  */
-#define OPEN_RACE 0xff
-
-GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
-		     const struct flow_start *b)
+static __always_inline void shadow_name(struct dp_shadow *sh, const struct dp_flow_key *key,
+					const struct dp_target *target, const struct flow_start *b)
 {
-	__u64 now = bpf_ktime_get_coarse_ns();
-	__u32 slot, mss, i, t, why, in_queue;
-	struct dp_flow *old, flow = {};
-	bool watch;
-	const struct dp_target *target;
-	struct dp_flow_key key;
-	struct dp_mapping *m;
-	struct dp_shadow *sh;
-	struct dp_ledger *l;
-
-	if (!flow_key || !b)
-		return OPEN_RACE;
-	key = *flow_key; /* kernel 6.1 takes a map's key from the stack, not from an argument */
-	i = key.mapping;
-	t = key.target;
-	slot = b->slot;
-	m = bpf_map_lookup_elem(&mappings, &i);
-	l = ledger_cell(i, t);
-	sh = shadow_at(slot);
-	if (!m || !sh || !l || t >= DP_MAX_TARGETS)
-		return OPEN_RACE;
-	target = target_at(m, t);
-	mss = target->mtu > HEADERS_LEN ? target->mtu - HEADERS_LEN : 536;
-
-	/* Identity first: the slot is nobody's until its state says so. Its last part comes when
-	 * the flow is entered and counted: before that nothing of the target's can be for this
-	 * shadow.
-	 */
 	sh->ep.oif = 0;
-	sh->ep.key = key;
+	sh->ep.key = *key;
 	sh->ep.address = target->address;
 	sh->ep.shadow_addr = target->shadow_addr;
 	sh->ep.target_port = b->target_port;
-	sh->ep.shadow_port = bpf_htons(cfg.port_first + slot);
+	sh->ep.shadow_port = port_of_slot(b->slot);
+}
 
-	bpf_spin_lock(&sh->lock);
-	sh->gen = (sh->gen + 1) & 0x7fffffff; /* so that slot and gen fit a positive long */
-	in_queue = sh->tcp.flags & DP_SH_TIMER;
+/* A new generation in SYN-SENT, of which the other fields are 0. */
+static __always_inline void shadow_start_locked(struct dp_shadow *sh, const struct flow_start *b,
+						__u32 mss_offer, __u64 now)
+{
+	/* It may still be in the timer's queue. */
+	__u32 flags = sh->tcp.flags & DP_SH_TIMER;
+
+	sh->gen = (sh->gen + 1) & 0x7fffffff;
 	__builtin_memset(&sh->tcp, 0, sizeof(sh->tcp));
-	sh->tcp.flags = in_queue | DP_SH_TIMED |
+	sh->tcp.flags = flags | DP_SH_TIMED |
 			(b->flags & (DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE | DP_SH_JOINED));
 	sh->tcp.breaks = b->breaks;
 	sh->tcp.isn = b->isn;
@@ -169,15 +109,74 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	sh->tcp.rcv_wscale = b->flags & DP_SH_WSCALE ? b->wscale : 0;
 	sh->tcp.ttl = b->ttl;
 	sh->tcp.mss = 536; /* until the target's SYN-ACK says otherwise (RFC 9293, 3.7.1) */
-	sh->tcp.mss_offer = mss;
+	sh->tcp.mss_offer = mss_offer;
 	sh->tcp.rto_ms = INITIAL_RTO_MS;
 	sh->tcp.timed_seq = b->isn + 1;
 	sh->tcp.timed_ns = now;
 	sh->tcp.opened_ns = now;
 	sh->tcp.seen_ns = now;
 	shadow_restart_rto_locked(sh, now);
-	watch = timer_wanted_locked(sh);
 	sh->tcp.state = DP_SYN_SENT;
+}
+
+/*
+ * Enters the flow. Of two CPUs that open the same one, the one whose claim or insert succeeds wins.
+ * Pointers to the old entry are void from here on.
+ */
+static __always_inline void flow_enter(const struct dp_flow_key *key, const struct dp_flow *flow,
+				       struct dp_ledger *l, struct verdict *v)
+{
+	struct dp_flow *old = bpf_map_lookup_elem(&flows, key);
+
+	v->kind = VERDICT_GONE;
+	if (old && !flow_claim(old, DP_NO_SLOT, 0, DP_SLOT_GONE))
+		return;
+	if (old) {
+		bpf_map_delete_elem(&flows, key);
+		l->waiting--;
+	}
+	if (!bpf_map_update_elem(&flows, key, flow, BPF_NOEXIST)) {
+		flow_found(flow, v);
+	} else if (!bpf_map_lookup_elem(&flows, key)) {
+		v->kind = VERDICT_EXCLUDE;
+		v->reason = DP_EXCLUDED_table_full;
+	}
+}
+
+/*
+ * Binds the slot and a shadow in SYN-SENT to the flow; the SYN itself is the caller's to send. `v`:
+ * SHADOW; or EXCLUDE, or GONE, and the slot is free again.
+ */
+GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
+		     const struct flow_start *b, struct verdict *v)
+{
+	__u64 now = bpf_ktime_get_coarse_ns();
+	const struct dp_target *target;
+	struct dp_flow flow = {};
+	struct dp_flow_key key;
+	struct dp_mapping *m;
+	struct dp_shadow *sh;
+	struct dp_ledger *l;
+	__u32 slot, mss;
+	bool watch;
+
+	if (!flow_key || !b || !v)
+		return 0;
+	v->kind = VERDICT_GONE;
+	key = *flow_key; /* kernel 6.1 takes a map's key from the stack, not from an argument */
+	slot = b->slot;
+	m = mapping_at(key.mapping);
+	l = ledger_cell(key.mapping, key.target);
+	sh = shadow_at(slot);
+	if (!m || !sh || !l)
+		return 0;
+	target = target_at(m, key.target);
+	mss = target->mtu > HEADERS_LEN ? target->mtu - HEADERS_LEN : 536;
+	shadow_name(sh, &key, target, b);
+
+	bpf_spin_lock(&sh->lock);
+	shadow_start_locked(sh, b, mss, now);
+	watch = timer_wanted_locked(sh);
 	bpf_spin_unlock(&sh->lock);
 	timer_prepare();
 	if (watch)
@@ -187,31 +186,16 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	flow.gen = sh->gen;
 	flow.seen_ns = now;
 	flow.breaks = b->breaks;
-	/* Of two CPUs that open the same flow, the one whose claim or insert succeeds wins. The
-	 * caller's pointer to the old entry is void from here on.
-	 */
-	old = bpf_map_lookup_elem(&flows, &key);
-	if (old && !flow_claim(old, DP_NO_SLOT, 0, DP_SLOT_GONE)) {
-		why = OPEN_RACE;
-	} else {
-		if (old) {
-			bpf_map_delete_elem(&flows, &key);
-			l->waiting--;
-		}
-		why = 0;
-		if (bpf_map_update_elem(&flows, &key, &flow, BPF_NOEXIST))
-			why = bpf_map_lookup_elem(&flows, &key) ? OPEN_RACE
-								: 1 + DP_EXCLUDED_table_full;
-	}
-	if (why) {
+	flow_enter(&key, &flow, l, v);
+	if (v->kind != VERDICT_SHADOW) {
 		bpf_spin_lock(&sh->lock);
 		sh->tcp.state = DP_TIME_WAIT; /* no flow leads here */
 		bpf_spin_unlock(&sh->lock);
 		sh->ep.oif = target->oif;
 		bpf_map_push_elem(&free_slots, &slot, 0);
-		return why;
+		return 0;
 	}
-	limit_half_open(i, t, 1);
+	limit_half_open(key.mapping, key.target, 1);
 	l->open++;
 	l->slots++;
 	if (b->flags & DP_SH_JOINED)
@@ -219,6 +203,149 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	else
 		l->opened++;
 	sh->ep.oif = target->oif;
+	return 0;
+}
+
+/* Slot and shadow for the flow, and a SYN on its way. `v`: SHADOW, EXCLUDE or GONE. */
+static __always_inline void flow_open_shadow(struct __sk_buff *skb, const struct dp_flow_key *key,
+					     struct flow_start *b, struct dp_ledger *l,
+					     struct verdict *v)
+{
+	struct txreq syn = {.kind = TXREQ_SEGMENT, .segment = {.seq = b->isn, .flags = TCP_SYN}};
+
+	v->kind = VERDICT_EXCLUDE;
+	v->reason = DP_EXCLUDED_embryonic;
+	if (!limit_may_open(key->mapping, key->target))
+		return;
+	b->slot = claim_port(skb, key->mapping, key->target, b->target_port);
+	v->reason = DP_EXCLUDED_ports_exhausted;
+	if (b->slot == DP_NO_SLOT)
+		return;
+	flow_bind(skb, key, b, v);
+	if (v->kind != VERDICT_SHADOW)
+		return;
+	syn.slot = v->slot;
+	syn.gen = v->gen;
+	if (txreq_clone(skb, &syn, 0))
+		ledger_event(l, DP_EVENT_clone_failed);
+}
+
+/*
+ * The client's SYN was seen, and the packet continues it. Also when the first segment comes second:
+ * it will fill the hole. Payload in the SYN (RFC 7413) is not kept; the stream is whole only if it
+ * comes again.
+ */
+static __always_inline bool continues_syn(const struct noted_syn *syn, const struct pkt *p)
+{
+	return !(p->flags & TCP_RST) && p->seq - (syn->isn + 1) <= cfg.flow_cap &&
+	       (!syn->data || (p->payload && p->seq == syn->isn + 1));
+}
+
+static __always_inline void start_from_syn(struct flow_start *b, const struct noted_syn *syn)
+{
+	b->isn = syn->isn;
+	b->tsval = syn->tsval;
+	b->flags = syn->flags;
+	b->wscale = syn->wscale;
+}
+
+/* A SYN of our own, right before the request. */
+static __always_inline void start_in_stream(struct flow_start *b, const struct pkt *p,
+					    const struct dp_flow *f)
+{
+	b->isn = p->seq - 1;
+	b->tsval = p->tsval;
+	b->flags = DP_SH_JOINED | DP_SH_SACK | DP_SH_WSCALE | (p->has_ts ? DP_SH_TS : 0);
+	b->wscale = JOIN_WSCALE;
+	b->breaks = f ? f->breaks : 0;
+}
+
+/*
+ * Does the flow get a shadow, and from where on? Else *excluded says why not; it stays as it is
+ * where only the boundary of a request is missing.
+ */
+static __always_inline bool choose_start(struct __sk_buff *skb, const struct pkt *p,
+					 const struct dp_mapping *m, const struct dp_flow *f,
+					 const struct noted_syn *syn, bool join,
+					 struct flow_start *b, __u32 *excluded)
+{
+	if (syn && syn->auth) {
+		*excluded = DP_EXCLUDED_tcp_auth;
+		return false;
+	}
+	if (is_paused()) {
+		*excluded = DP_EXCLUDED_paused;
+		return false;
+	}
+	if (syn && continues_syn(syn, p)) {
+		start_from_syn(b, syn);
+		return true;
+	}
+	if (m->flags & DP_MAP_JOIN_NEVER) {
+		*excluded = DP_EXCLUDED_join_never;
+		return false;
+	}
+	if (!(f ? join : join_at_once(skb, p, m->application, limit_of(p->mapping, p->target))))
+		return false;
+	start_in_stream(b, p, f);
+	return true;
+}
+
+/*
+ * A flow that is not known yet, starts anew, or may join (VERDICT_BEGIN and VERDICT_JOIN). `v`:
+ * SHADOW or DONE.
+ */
+GLOBAL int flow_open(struct __sk_buff *skb, const struct pkt *p, struct verdict *v)
+{
+	__u32 excluded = DP_EXCLUDED_not_joined;
+	struct dp_flow_key key = {};
+	struct flow_start b = {};
+	struct noted_syn *syn;
+	struct dp_mapping *m;
+	struct dp_ledger *l;
+	struct dp_flow *f;
+	bool open, join;
+
+	if (!p || !v)
+		return 0;
+	join = v->kind == VERDICT_JOIN;
+	v->kind = VERDICT_DONE;
+	m = mapping_at(p->mapping);
+	l = ledger_cell(p->mapping, p->target);
+	if (!m || !l)
+		return 0;
+	flow_key(&key, p);
+	b.ttl = p->ttl - 1;
+	b.target_port = bpf_htons(target_at(m, p->target)->port + p->port_offset);
+	f = bpf_map_lookup_elem(&flows, &key);
+	syn = f ? NULL : bpf_map_lookup_elem(&syns, &key);
+	open = choose_start(skb, p, m, f, syn, join, &b, &excluded);
+	if (syn && syn->data)
+		exclude_syn_data(skb, p);
+	/* What the source does not take is not part of any stream, and is not observed. */
+	if ((open || (!f && p->payload)) && !source_accepts(skb, p, m)) {
+		if (p->payload)
+			ledger_event(l, DP_EVENT_no_socket);
+		return 0;
+	}
+	if (open) {
+		flow_open_shadow(skb, &key, &b, l, v);
+		if (v->kind == VERDICT_SHADOW && !(b.flags & DP_SH_JOINED))
+			bpf_map_delete_elem(&syns, &key);
+		f = bpf_map_lookup_elem(&flows, &key);
+		if (f && f->slot != DP_NO_SLOT) {
+			flow_found(f, v);
+			return 0;
+		}
+		if (v->kind == VERDICT_EXCLUDE) {
+			excluded = v->reason;
+			if (f)
+				f->excluded = excluded;
+		}
+		v->kind = VERDICT_DONE;
+	}
+	if (p->payload)
+		exclude_flow(skb, p, excluded, v);
 	return 0;
 }
 

@@ -1,58 +1,77 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* TCP checksums, where neither the device nor GRO vouches for them. */
-#ifndef DOPPEL_CHECKSUM_BPF_H
-#define DOPPEL_CHECKSUM_BPF_H
+/* Internet checksums (RFC 1071), of headers, pseudo-headers and payload that we write. */
+#ifndef DOPPEL_CSUM_BPF_H
+#define DOPPEL_CSUM_BPF_H
 
-#include "packet/parse.bpf.h"
+#include "types.bpf.h"
+#include "packet/addr.bpf.h"
 
-struct sum {
-	struct __sk_buff *skb;
-	__u32 offset;
-	__u32 left; /* bytes */
-	__u32 sum;
-};
-
-static long sum_piece(__u32 i, struct sum *w)
+/* Ones' complement sum to 16 bits. */
+static __always_inline __u16 csum_fold(__u64 sum)
 {
-	__u32 zero = 0, n = w->left > DP_PIECE ? DP_PIECE : w->left;
-	struct scratch_space *s = bpf_map_lookup_elem(&scratch, &zero);
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
 
-	if (!n || !s)
-		return 1;
-	__builtin_memset(s->data, 0, DP_PIECE);
-	asm volatile("%[n] += -1\n\t%[n] &= 255\n\t%[n] += 1" : [n] "+r"(n));
-	if (bpf_skb_load_bytes(w->skb, w->offset, s->data, n))
-		return 1;
-	w->sum = bpf_csum_diff(0, 0, (__be32 *)s->data, DP_PIECE, w->sum);
-	w->offset += n;
-	w->left -= n;
-	return 0;
+/* Sum of the TCP pseudo-header (RFC 9293, 3.1), not folded. len: TCP header and payload. */
+static __always_inline __u64 pseudo_sum(const struct dp_addr *saddr, const struct dp_addr *daddr,
+					__u32 len)
+{
+	return (__u64)addr_v4(saddr) + addr_v4(daddr) + bpf_htonl(IPPROTO_TCP) + bpf_htonl(len);
+}
+
+static __always_inline __be16 ip_checksum(struct iphdr *ip)
+{
+	ip->check = 0;
+	return ~csum_fold((__u32)bpf_csum_diff(0, 0, (__be32 *)ip, sizeof(*ip), 0));
+}
+
+/* Sum of scratch[0, len). bpf_csum_diff takes at most 512 bytes before kernel 6.13. */
+static __always_inline __u64 scratch_sum(struct scratch_space *s, __u32 len)
+{
+	__u32 pos = len;
+	__u64 sum = 0;
+
+	asm volatile("%[p] &= 2047" : [p] "+r"(pos));
+	s->data[pos] = 0;
+	s->data[pos + 1] = 0;
+	s->data[pos + 2] = 0;
+#pragma unroll
+	for (__u32 i = 0; i < 3; i++) {
+		__u32 n;
+
+		if (len <= i * 512)
+			break;
+		n = len - i * 512;
+		if (n >= 512) {
+			sum += (__u32)bpf_csum_diff(0, 0, (__be32 *)(s->data + i * 512), 512, 0);
+		} else {
+			n = (n + 3) & ~3;
+			asm volatile("%[n] &= 0x3fc" : [n] "+r"(n));
+			if (n > 512)
+				n = 512;
+			sum += (__u32)bpf_csum_diff(0, 0, (__be32 *)(s->data + i * 512), n, 0);
+		}
+	}
+	return sum;
 }
 
 /*
- * TC ingress comes before TCP verifies: a segment that the wire damaged would get a good
- * checksum from us when it is sent from the store, and a damaged answer of the target would pass
- * for proof of delivery. Three kinds of skb need no sum: those the device vouches for
- * (CHECKSUM_UNNECESSARY), those whose sum is still to be made (CHECKSUM_PARTIAL: the field holds
- * the bare pseudo-header sum), and GRO packets, which are one of the two.
+ * CHECKSUM_PARTIAL cannot be asked for, but tried: a change that is not of the pseudo-header
+ * leaves the field at `offset` alone exactly then (inet_proto_csum_replace4, net/core/utils.c).
  */
-GLOBAL int checksum_ok(struct __sk_buff *skb, const struct pkt *p)
+static __always_inline int is_partial(struct __sk_buff *skb, __u32 offset, bool *partial)
 {
-	struct sum w = {.skb = skb, .offset = TCP_OFF};
-	__u64 pseudo;
-	__u32 len;
+	__u16 a, b;
 
-	if (!p)
-		return false;
-	len = p->offset - TCP_OFF + p->payload;
-	pseudo = pseudo_sum(p->saddr, p->daddr, len);
-	if (p->check == csum_fold(pseudo) || skb->gso_size)
-		return true;
-	if (bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0)
-		return true;
-	w.left = len;
-	bpf_loop((64u << 10) / DP_PIECE + 1, sum_piece, &w, 0);
-	return !w.left && csum_fold(pseudo + w.sum) == 0xffff;
+	if (bpf_skb_load_bytes(skb, offset, &a, 2) || bpf_l4_csum_replace(skb, offset, 0, 1, 2) ||
+	    bpf_skb_load_bytes(skb, offset, &b, 2))
+		return -1;
+	*partial = a == b;
+	return 0;
 }
 
 #endif

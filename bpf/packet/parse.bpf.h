@@ -7,54 +7,11 @@
 #define DOPPEL_PARSE_BPF_H
 
 #include "maps.bpf.h"
+#include "packet/addr.bpf.h"
+#include "packet/headers.bpf.h"
 #include "tcp/seq.bpf.h"
 
-/* RFC 9293, 3.1: byte 13 of the TCP header. */
-#define TCP_FIN 0x01
-#define TCP_SYN 0x02
-#define TCP_RST 0x04
-#define TCP_PSH 0x08
-#define TCP_ACK 0x10
-#define TCP_URG 0x20
-
-#define TCPOPT_EOL	 0
-#define TCPOPT_NOP	 1
-#define TCPOPT_MSS	 2
-#define TCPOPT_WSCALE	 3
-#define TCPOPT_SACK_PERM 4
-#define TCPOPT_SACK	 5
-#define TCPOPT_TIMESTAMP 8
-#define TCPOPT_MD5SIG	 19 /* RFC 2385 */
-#define TCPOPT_AO	 29 /* RFC 5925 */
-
-#define TCP_MAX_WSCALE 14 /* RFC 7323, 2.3 */
-
-struct tcp_header {
-	__be16 source;
-	__be16 dest;
-	__be32 seq;
-	__be32 ack;
-	__u8 doff; /* upper four bits */
-	__u8 flags;
-	__be16 window;
-	__be16 check;
-	__be16 urg;
-};
-
-struct ipv4_tcp {
-	struct iphdr ip;
-	struct tcp_header tcp;
-};
-
-#define IP_OFF	  ETH_HLEN
-#define TCP_OFF	  (ETH_HLEN + 20)
-#define OPT_OFF	  (TCP_OFF + 20)
-#define CHECK_OFF (TCP_OFF + 16)
-
-/* "NOP NOP TS len=10": how every common stack lays out its timestamps (RFC 7323, app. A) */
-#define TS_PREFIX bpf_htonl(0x0101080a)
-
-enum pkt_verdict {
+enum pkt_shape {
 	PKT_NONE = 0, /* not IPv4 TCP, or cut off: nothing to do with us */
 	PKT_TCP,
 	PKT_FRAGMENT,  /* ports are valid, nothing else */
@@ -62,25 +19,31 @@ enum pkt_verdict {
 	PKT_MALFORMED, /* ports are valid; lengths lie */
 };
 
+/* A packet on its way: what was read of it, and what was looked up for it, once. */
 struct pkt {
-	__be32 saddr;
-	__be32 daddr;
+	struct dp_addr saddr;
+	struct dp_addr daddr;
 	__be16 sport;
 	__be16 dport;
 	__u32 seq;
 	__u32 ack;
 	__u32 payload; /* bytes */
-	__u32 offset;  /* of the payload, from the Ethernet header */
 	__u32 tsval;
 	__u32 tsecr;
 	__u16 window; /* as in the header */
+	__be16 check;
+	__u8 l4_off;   /* of the TCP header, from the Ethernet header */
+	__u8 data_off; /* of the payload */
 	__u8 flags;
 	__u8 ttl;
-	__u8 optlen;	    /* bytes of TCP options */
-	__u8 has_ts;	    /* tsval and tsecr are valid */
-	__u8 plain;	    /* options are none, or exactly a timestamp in its common layout */
-	__u8 check_partial; /* the checksum field holds the bare pseudo-header sum */
-	__be16 check;
+	__u8 optlen; /* bytes of TCP options */
+	__u8 has_ts; /* tsval and tsecr are valid */
+	__u8 plain;  /* options are none, or exactly a timestamp in its common layout */
+
+	/* Capture alone: whose packet it is. */
+	__u8 target;	   /* index into dp_mapping.target */
+	__u16 mapping;	   /* index into `mappings` */
+	__u16 port_offset; /* dp_port_val.offset */
 };
 
 struct tcp_options {
@@ -95,35 +58,12 @@ struct tcp_options {
 	struct dp_range sack[4]; /* as many as fit into 40 bytes (RFC 2018, 3) */
 };
 
-static __always_inline struct dp_addr addr_v4(__be32 a)
-{
-	struct dp_addr r = {.w = {0, 0, bpf_htonl(0xffff), a}};
-
-	return r;
-}
-
-/* Ones' complement sum to 16 bits. */
-static __always_inline __u16 csum_fold(__u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return sum;
-}
-
-/* Sum of the TCP pseudo-header (RFC 9293, 3.1), not folded. len: TCP header and payload. */
-static __always_inline __u64 pseudo_sum(__be32 saddr, __be32 daddr, __u32 len)
-{
-	return (__u64)saddr + daddr + bpf_htonl(IPPROTO_TCP) + bpf_htonl(len);
-}
-
 #define PEEK_OTHER   (-1) /* certainly not IPv4 TCP */
-#define PEEK_UNKNOWN (-2) /* not to be told at a glance: parse() decides */
+#define PEEK_UNKNOWN (-2) /* only parse() can tell */
 
 /*
- * The destination port, host order, of a packet with nothing unusual about it. Where it stands
- * there is noise when the packet is a fragment: what goes by this alone may only let it pass.
+ * The destination port, host order, of a packet with nothing unusual about it. In a fragment
+ * these bytes are payload, so the result may be used to skip a packet, never to accept one.
  */
 static __always_inline __s32 peek_port(struct __sk_buff *skb)
 {
@@ -142,7 +82,7 @@ static __always_inline __s32 peek_port(struct __sk_buff *skb)
 /* The cheap part: which ports is this for? Fills saddr .. dport and, for PKT_TCP, the rest
  * except options and timestamps.
  */
-static __noinline enum pkt_verdict parse(struct __sk_buff *skb, struct pkt *p)
+static __noinline enum pkt_shape parse(struct __sk_buff *skb, struct pkt *p)
 {
 	struct ipv4_tcp h;
 	__u32 total, ihl, doff;
@@ -158,13 +98,14 @@ static __noinline enum pkt_verdict parse(struct __sk_buff *skb, struct pkt *p)
 		return PKT_NONE;
 	if (h.ip.frag_off & bpf_htons(IP_OFFSET))
 		return PKT_NONE; /* no ports in here */
-	p->saddr = h.ip.saddr;
-	p->daddr = h.ip.daddr;
+	p->saddr = addr_of_v4(h.ip.saddr);
+	p->daddr = addr_of_v4(h.ip.daddr);
+	p->l4_off = IP_OFF + ihl;
 	p->ttl = h.ip.ttl;
 	p->flags = 0;
 	total = bpf_ntohs(h.ip.tot_len);
 	if (ihl != 20) {
-		if (bpf_skb_load_bytes(skb, IP_OFF + ihl, &h.tcp, sizeof(h.tcp)))
+		if (bpf_skb_load_bytes(skb, p->l4_off, &h.tcp, sizeof(h.tcp)))
 			return PKT_NONE;
 		p->sport = h.tcp.source;
 		p->dport = h.tcp.dest;
@@ -184,7 +125,7 @@ static __noinline enum pkt_verdict parse(struct __sk_buff *skb, struct pkt *p)
 		return PKT_FRAGMENT;
 	if (doff < 20 || total < 20 + doff || total > skb->len - ETH_HLEN)
 		return PKT_MALFORMED;
-	p->offset = TCP_OFF + doff;
+	p->data_off = TCP_OFF + doff;
 	p->seq = bpf_ntohl(h.tcp.seq);
 	p->ack = bpf_ntohl(h.tcp.ack);
 	p->window = bpf_ntohs(h.tcp.window);
@@ -200,7 +141,8 @@ static __always_inline void parse_timestamp(struct __sk_buff *skb, struct pkt *p
 {
 	__be32 o[3];
 
-	if (p->optlen < 12 || bpf_skb_load_bytes(skb, OPT_OFF, o, sizeof(o)))
+	if (p->optlen < 12 ||
+	    bpf_skb_load_bytes(skb, p->l4_off + sizeof(struct tcp_header), o, sizeof(o)))
 		return;
 	if (o[0] != TS_PREFIX)
 		return;
@@ -297,7 +239,7 @@ GLOBAL int parse_options(struct __sk_buff *skb, const struct pkt *p, struct tcp_
 	if (!len || len > 40)
 		return 0;
 	asm volatile("%[l] += -1\n\t%[l] &= 63\n\t%[l] += 1" : [l] "+r"(len));
-	if (bpf_skb_load_bytes(skb, OPT_OFF, c.buf, len))
+	if (bpf_skb_load_bytes(skb, p->l4_off + sizeof(struct tcp_header), c.buf, len))
 		return 0;
 	c.o = o;
 	c.len = p->optlen;

@@ -6,8 +6,9 @@
 #ifndef DOPPEL_REWRITE_BPF_H
 #define DOPPEL_REWRITE_BPF_H
 
-#include "packet/txreq.bpf.h"
+#include "packet/csum.bpf.h"
 #include "packet/parse.bpf.h"
+#include "packet/txreq.bpf.h"
 #include "tcp/shadow.bpf.h"
 
 struct copy_headers {
@@ -15,16 +16,11 @@ struct copy_headers {
 	__be32 ts[3];
 };
 
-static __always_inline __be16 ip_checksum(struct iphdr *ip)
-{
-	ip->check = 0;
-	return ~csum_fold((__u32)bpf_csum_diff(0, 0, (__be32 *)ip, sizeof(*ip), 0));
-}
-
 /*
  * Capture has checked: IPv4 without options, TCP options none or a plain timestamp, flags ACK
- * and PSH only. All changes go through the checksum helpers: they know whether the sum in
- * the packet is complete or still to be made by the device (CHECKSUM_PARTIAL).
+ * and PSH only; so the offsets are constants here. All changes go through the checksum helpers:
+ * they know whether the sum in the packet is complete or still to be made by the device
+ * (CHECKSUM_PARTIAL).
  */
 static __always_inline int rewrite_copy(struct __sk_buff *skb, const struct dp_shadow *sh,
 					const struct copy *c)
@@ -39,8 +35,8 @@ static __always_inline int rewrite_copy(struct __sk_buff *skb, const struct dp_s
 	if (ts && bpf_skb_load_bytes(skb, OPT_OFF, old.ts, sizeof(old.ts)))
 		return -1;
 	new = old;
-	new.h.ip.saddr = sh->ep.shadow_addr.w[3];
-	new.h.ip.daddr = sh->ep.address.w[3];
+	new.h.ip.saddr = addr_v4(&sh->ep.shadow_addr);
+	new.h.ip.daddr = addr_v4(&sh->ep.address);
 	new.h.ip.tos &= ~3; /* ECN belongs to the client's path (RFC 3168) */
 	new.h.ip.ttl = sh->tcp.ttl;
 	new.h.ip.check = ip_checksum(&new.h.ip);

@@ -1,24 +1,44 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Taking: a captured segment becomes part of the shadow's stream, and a copy if it may be one. */
-#ifndef DOPPEL_TAKE_BPF_H
-#define DOPPEL_TAKE_BPF_H
+/*
+ * A captured segment becomes part of the shadow's stream, and a copy if it may be one. Three steps
+ * under the lock: claim (is it of this stream, and is there room?), account (it is part of the
+ * stream now), decide (what is sent at once?). Its payload is stored between the first two, without
+ * the lock, at its own place in the store.
+ */
+#ifndef DOPPEL_ENQUEUE_BPF_H
+#define DOPPEL_ENQUEUE_BPF_H
 
+#include "flow/flow.bpf.h"
 #include "packet/txreq.bpf.h"
-#include "tcp/shadow.bpf.h"
+#include "store.bpf.h"
+#include "tcp/finish.bpf.h"
+#include "tcp/timer.bpf.h"
 
-#define HOLE_NS                                                                                    \
-	5000000000ull /* a hole this old will not be filled: the source had it otherwise           \
-		       */
+/* A hole this old will not be filled: the source had it otherwise. */
+#define HOLE_NS 5000000000ull
 
-enum capture_action {
-	ACT_NONE = 0,
-	ACT_COPY,
-	ACT_WORK,
+#define OOO_FULL 0xffffffff /* extend_locked(): more holes than can be remembered */
+
+/* A segment on its way through the three steps. */
+struct arrival {
+	__u64 now;
+	__u32 gen;
+	__u32 from; /* [from, to): what may be new of it */
+	__u32 to;
+	__u32 added;  /* bytes that were new */
+	__u32 reason; /* VERDICT_BREAK: enum dp_lost */
+	int chunks;   /* taken from the store; -1: it is full */
+	bool fresh;   /* [from, to) is wanted */
+	bool ooo;     /* it came out of order */
+	bool waits;   /* for the target's window, or for bytes before it */
+	bool last_ref;
+	bool watch;
+	__u32 store_start;
+	__u32 store_end;
+	struct txreq req; /* TXREQ_NONE: nothing is sent now */
 };
 
-/* Extends the captured stream by [from, to). Returns how many bytes are new; 0xffffffff: there
- * are more holes than can be remembered.
- */
+/* Extends the captured stream by [from, to). Returns how many bytes are new, or OOO_FULL. */
 static __always_inline __u32 extend_locked(struct dp_shadow *sh, __u32 from, __u32 to)
 {
 	bool in_order = !seq_after(from, sh->tcp.end);
@@ -37,7 +57,7 @@ static __always_inline __u32 extend_locked(struct dp_shadow *sh, __u32 from, __u
 	if (in_order)
 		sh->tcp.end = end;
 	else if (!range_put(sh->tcp.ooo, DP_MAX_OOO, &sh->tcp.n_ooo, start, end))
-		return 0xffffffff;
+		return OOO_FULL;
 	return added;
 }
 
@@ -52,7 +72,7 @@ static __always_inline bool copyable(struct __sk_buff *skb, const struct pkt *p,
 	 * device makes of a CHECKSUM_PARTIAL copy (skb_checksum_help, net/core/dev.c).
 	 */
 	return p->plain && !(p->flags & ~(TCP_ACK | TCP_PSH)) && size <= room &&
-	       p->offset + p->payload == skb->len && (p->has_ts || !(sh->tcp.flags & DP_SH_TS)) &&
+	       p->data_off + p->payload == skb->len && (p->has_ts || !(sh->tcp.flags & DP_SH_TS)) &&
 	       skb->gso_segs < 65535;
 }
 
@@ -67,125 +87,54 @@ GLOBAL int enqueue_store(struct __sk_buff *skb, const struct pkt *p, __u32 slot,
 	if (!p || !sh)
 		return -1;
 	w.sh = sh;
-	l = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
+	l = shadow_ledger(sh);
 	if (!l)
 		return -1;
-	w.offset = p->offset + (from - p->seq);
+	w.offset = p->data_off + (from - p->seq);
 	w.left = p->seq + p->payload - from;
 	if (!store_put(&w)) {
 		l->chunks += w.chunks;
 		return w.chunks;
 	}
-	l->chunks += w.chunks; /* freed with the shadow, which ends for this */
+	l->chunks += w.chunks; /* the caller ends the shadow, which frees them */
 	return -1;
 }
 
-/* What enqueue() returns: what is left to do. Its caller does it, because the stacks of
- * nested calls add up to 512 bytes at most.
+/*
+ * Is the segment of this stream, and is there room for it? VERDICT_SHADOW: go on; what is fresh
+ * holds a reference then, so that nobody frees the chunks that it is written to.
  */
-enum taken {
-	TAKEN = 0,
-	TAKEN_BREAK =
-		1, /* + enum dp_lost: the shadow cannot go on, flow_break_shadow() is to end it */
-	TAKEN_GONE = 254, /* the shadow has ended meanwhile */
-	TAKEN_FAR = 255,  /* out of order, and beyond what the shadow may hold */
-};
-
-GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32 gen)
+static __always_inline enum verdict_kind claim_locked(struct dp_shadow *sh, const struct pkt *p,
+						      struct arrival *a)
 {
-	__u64 now = bpf_ktime_get_coarse_ns();
-	struct dp_shadow *sh = shadow_at(slot);
-	enum capture_action act = ACT_NONE;
-	bool ooo = false, waits = false, last_ref = false, fresh;
-	bool watch;
-	__u32 from, to, store_start, store_end, added = 0;
-	struct dp_ledger *ledger;
-	struct txreq req = {.slot = slot, .gen = gen};
-	int chunks = 0;
-
-	if (!p || !sh) /* the flow lost its shadow between two looks */
-		return TAKEN_GONE;
-	ledger = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
-	if (!ledger)
-		return TAKEN;
-	to = p->seq + p->payload;
-
-	/* With a reference, so that nobody gives away the chunks under our hands. */
-	bpf_spin_lock(&sh->lock);
-	if (sh->gen != gen || !shadow_is_open(sh)) {
-		bpf_spin_unlock(&sh->lock);
-		return TAKEN_GONE;
-	}
-	from = seq_max(p->seq, sh->tcp.end);
+	if (sh->gen != a->gen || !shadow_is_open(sh))
+		return VERDICT_GONE;
+	a->from = seq_max(p->seq, sh->tcp.end);
 	/* Nothing follows a FIN (RFC 9293, 3.10.4), once it is in its place. */
-	fresh = p->payload && seq_after(to, from) &&
-		!((sh->tcp.flags & DP_SH_CLIENT_FIN) && sh->tcp.fin == sh->tcp.end);
-	if (fresh && to - sh->tcp.una > cfg.flow_cap) {
-		bool far = seq_after(p->seq, sh->tcp.end), wild = to - sh->tcp.end > DP_MAX_CAP;
+	a->fresh = p->payload && seq_after(a->to, a->from) &&
+		   !((sh->tcp.flags & DP_SH_CLIENT_FIN) && sh->tcp.fin == sh->tcp.end);
+	if (!a->fresh)
+		return VERDICT_SHADOW;
+	if (a->to - sh->tcp.una > cfg.flow_cap) {
+		if (a->to - sh->tcp.end > DP_MAX_CAP) /* no window is so wide: not the stream's */
+			return VERDICT_DONE;
+		a->reason = DP_LOST_flow_cap;
+		return seq_after(p->seq, sh->tcp.end) ? VERDICT_FAR : VERDICT_BREAK;
+	}
+	/* Signed: another CPU may have set it a tick later. */
+	if (sh->tcp.n_ooo && (__s64)(a->now - sh->tcp.hole_ns) > (__s64)HOLE_NS) {
+		a->reason = DP_LOST_client_gap;
+		return VERDICT_BREAK;
+	}
+	sh->tcp.refs++;
+	sh->tcp.store_end = seq_max(sh->tcp.store_end, a->to);
+	return VERDICT_SHADOW;
+}
 
-		bpf_spin_unlock(&sh->lock);
-		if (wild) /* no window is so wide: it is not the stream's */
-			return TAKEN;
-		return far ? TAKEN_FAR : TAKEN_BREAK + DP_LOST_flow_cap;
-	}
-	/* Signed: another CPU may have set it a timer later. */
-	if (fresh && sh->tcp.n_ooo && (__s64)(now - sh->tcp.hole_ns) > (__s64)HOLE_NS) {
-		bpf_spin_unlock(&sh->lock);
-		return TAKEN_BREAK + DP_LOST_client_gap;
-	}
-	if (fresh) {
-		sh->tcp.refs++;
-		sh->tcp.store_end = seq_max(sh->tcp.store_end, to);
-	}
-	bpf_spin_unlock(&sh->lock);
-
-	if (fresh)
-		chunks = enqueue_store(skb, p, slot, gen, from);
-
-	bpf_spin_lock(&sh->lock);
-	if (fresh)
-		last_ref = shadow_put_locked(sh);
-	if (!shadow_is_open(sh)) {
-		store_start = sh->tcp.store_start;
-		store_end = sh->tcp.store_end;
-		bpf_spin_unlock(&sh->lock);
-		if (last_ref)
-			shadow_release(ledger, slot, gen, store_start, store_end);
-		return TAKEN_GONE;
-	}
-	/* Its flow left it meanwhile: the stream has ended before this. */
-	if (fresh && (sh->tcp.flags & DP_SH_CLIENT_FIN) && sh->tcp.fin == sh->tcp.end) {
-		bpf_spin_unlock(&sh->lock);
-		return TAKEN_GONE;
-	}
-	if (chunks < 0) {
-		bpf_spin_unlock(&sh->lock);
-		return TAKEN_BREAK + DP_LOST_store_full;
-	}
-	sh->tcp.seen_ns = now;
-	if (p->has_ts && seq_after(p->tsval, sh->tcp.ts_val))
-		sh->tcp.ts_val = p->tsval;
-	if (fresh) {
-		bool hole = sh->tcp.n_ooo;
-
-		ooo = seq_after(from, sh->tcp.end);
-		added = extend_locked(sh, from, to);
-		if (added == 0xffffffff) {
-			bpf_spin_unlock(&sh->lock);
-			return TAKEN_BREAK + DP_LOST_client_gap;
-		}
-		sh->tcp.observed += added;
-		sh->tcp.ack_last = p->ack;
-		if (!hole || !ooo)
-			sh->tcp.hole_ns = now;
-		if (p->flags & TCP_PSH)
-			sh->tcp.flags |= DP_SH_PUSH;
-		else
-			sh->tcp.flags &= ~DP_SH_PUSH;
-		/* A FIN that was seen ahead of bytes which go on behind it was not the client's. */
-		if ((sh->tcp.flags & DP_SH_CLIENT_FIN) && seq_after(sh->tcp.end, sh->tcp.fin))
-			sh->tcp.flags &= ~DP_SH_CLIENT_FIN;
-	}
+/* The client's FIN, or its RST. */
+static __always_inline void client_closes_locked(struct dp_shadow *sh, const struct pkt *p,
+						 __u32 to)
+{
 	/* The FIN that continues the stream is the one; another may still turn out to be it. */
 	if ((p->flags & TCP_FIN) && (to == sh->tcp.end || (!(sh->tcp.flags & DP_SH_CLIENT_FIN) &&
 							   seq_after(to, sh->tcp.end) &&
@@ -201,61 +150,194 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32
 		sh->tcp.flags |= DP_SH_CLIENT_FIN | DP_SH_CLIENT_RST;
 		sh->tcp.fin = sh->tcp.end;
 	}
+}
 
-	if (sh->tcp.state == DP_ESTABLISHED || sh->tcp.state == DP_CLOSE_WAIT) {
-		if (added == p->payload && added && sh->tcp.nxt == p->seq && sh->tcp.end == to &&
-		    (__s32)(shadow_window_end(sh) - to) >= 0 &&
-		    !(sh->tcp.flags & (DP_SH_RECOVERY | DP_SH_DUE)) && copyable(skb, p, sh)) {
-			act = ACT_COPY;
-			if (sh->tcp.una == sh->tcp.nxt || !sh->tcp.due_ns)
-				shadow_restart_rto_locked(sh, now);
-			sh->tcp.nxt = to;
-			sh->tcp.flags &= ~DP_SH_ACK_DUE;
-			if (!(sh->tcp.flags & DP_SH_TIMED)) {
-				sh->tcp.flags |= DP_SH_TIMED;
-				sh->tcp.timed_seq = to;
-				sh->tcp.timed_ns = now;
-			}
-			req.copy.ack = sh->tcp.rcv_nxt;
-			req.copy.tsecr = sh->tcp.flags & DP_SH_TS ? sh->tcp.ts_recent : 0;
-			req.copy.tsval = sh->tcp.ts_val;
-		} else if (shadow_may_send(sh) || (sh->tcp.flags & DP_SH_DUE)) {
-			/* A large template costs a copy of itself: the target's next
-			 * acknowledgement, if one is to come, is a better one.
-			 */
-			if (skb->len <= TEMPLATE_LARGE || sh->tcp.una == sh->tcp.nxt ||
-			    (sh->tcp.flags & DP_SH_DUE))
-				act = ACT_WORK;
-			waits = added && (__s32)(shadow_window_end(sh) - to) < 0;
-		} else {
-			waits = added && sh->tcp.end != sh->tcp.nxt;
-		}
-		if (!sh->tcp.due_ns &&
-		    (waits || act == ACT_WORK)) /* persist, or a clone that fails */
-			shadow_restart_rto_locked(sh, now);
-	} else if (sh->tcp.flags & DP_SH_DUE) {
-		act = ACT_WORK;
+/* The segment becomes part of the stream. VERDICT_SHADOW: go on. */
+static __always_inline enum verdict_kind account_locked(struct dp_shadow *sh, const struct pkt *p,
+							struct arrival *a)
+{
+	__u32 end;
+	__u8 holes;
+
+	if (!shadow_is_open(sh))
+		return VERDICT_GONE;
+	/* Its flow left it meanwhile: the stream has ended before this. */
+	if (a->fresh && (sh->tcp.flags & DP_SH_CLIENT_FIN) && sh->tcp.fin == sh->tcp.end)
+		return VERDICT_GONE;
+	if (a->chunks < 0) {
+		a->reason = DP_LOST_store_full;
+		return VERDICT_BREAK;
 	}
-	watch = timer_wanted_locked(sh);
-	bpf_spin_unlock(&sh->lock);
+	sh->tcp.seen_ns = a->now;
+	if (p->has_ts && seq_after(p->tsval, sh->tcp.ts_val))
+		sh->tcp.ts_val = p->tsval;
+	if (a->fresh) {
+		holes = sh->tcp.n_ooo;
+		end = sh->tcp.end;
+		a->added = extend_locked(sh, a->from, a->to);
+		if (a->added == OOO_FULL) {
+			a->reason = DP_LOST_client_gap;
+			return VERDICT_BREAK;
+		}
+		a->ooo = seq_after(a->from, end);
+		sh->tcp.observed += a->added;
+		sh->tcp.ack_last = p->ack;
+		if (!holes || !a->ooo)
+			sh->tcp.hole_ns = a->now;
+		if (p->flags & TCP_PSH)
+			sh->tcp.flags |= DP_SH_PUSH;
+		else
+			sh->tcp.flags &= ~DP_SH_PUSH;
+		/* Data beyond an out-of-order FIN proves the FIN forged: forget it. */
+		if ((sh->tcp.flags & DP_SH_CLIENT_FIN) && seq_after(sh->tcp.end, sh->tcp.fin))
+			sh->tcp.flags &= ~DP_SH_CLIENT_FIN;
+	}
+	client_closes_locked(sh, p, a->to);
+	return VERDICT_SHADOW;
+}
 
-	ledger_accept(ledger, added);
-	if (watch)
-		timer_watch(slot);
-	if (ooo && added)
-		ledger->event[DP_EVENT_out_of_order]++;
-	if (p->payload && !added)
-		ledger->event[DP_EVENT_client_retransmit]++;
-	if (waits)
-		ledger->event[DP_EVENT_window_full]++;
-	if (act == ACT_NONE)
-		return TAKEN;
-	req.kind = act == ACT_COPY ? TXREQ_COPY : TXREQ_WORK;
-	if (txreq_clone(skb, &req, act == ACT_COPY ? cfg.clone_flags : 0))
-		ledger_event(ledger, DP_EVENT_clone_failed);
-	else if (act == ACT_COPY)
-		ledger->copied += skb->gso_segs ?: 1;
-	return TAKEN;
+/* The packet itself is what is sent next: after this call it counts as sent. */
+static __always_inline void send_copy_locked(struct dp_shadow *sh, struct arrival *a)
+{
+	if (sh->tcp.una == sh->tcp.nxt || !sh->tcp.due_ns)
+		shadow_restart_rto_locked(sh, a->now);
+	sh->tcp.nxt = a->to;
+	sh->tcp.flags &= ~DP_SH_ACK_DUE;
+	if (!(sh->tcp.flags & DP_SH_TIMED)) {
+		sh->tcp.flags |= DP_SH_TIMED;
+		sh->tcp.timed_seq = a->to;
+		sh->tcp.timed_ns = a->now;
+	}
+	a->req.kind = TXREQ_COPY;
+	a->req.copy.ack = sh->tcp.rcv_nxt;
+	a->req.copy.tsecr = sh->tcp.flags & DP_SH_TS ? sh->tcp.ts_recent : 0;
+	a->req.copy.tsval = sh->tcp.ts_val;
+}
+
+/* What is sent at once: this packet, what deliver finds to send, or nothing yet. */
+static __always_inline void decide_locked(struct __sk_buff *skb, struct dp_shadow *sh,
+					  const struct pkt *p, struct arrival *a)
+{
+	if (sh->tcp.state != DP_ESTABLISHED && sh->tcp.state != DP_CLOSE_WAIT) {
+		if (sh->tcp.flags & DP_SH_DUE)
+			a->req.kind = TXREQ_WORK;
+		return;
+	}
+	if (a->added == p->payload && a->added && sh->tcp.nxt == p->seq && sh->tcp.end == a->to &&
+	    (__s32)(shadow_window_end(sh) - a->to) >= 0 &&
+	    !(sh->tcp.flags & (DP_SH_RECOVERY | DP_SH_DUE)) && copyable(skb, p, sh)) {
+		send_copy_locked(sh, a);
+	} else if (shadow_may_send(sh) || (sh->tcp.flags & DP_SH_DUE)) {
+		/* A large template costs a copy of itself: the target's next acknowledgement, if
+		 * one is to come, is a better one.
+		 */
+		if (skb->len <= TEMPLATE_LARGE || sh->tcp.una == sh->tcp.nxt ||
+		    (sh->tcp.flags & DP_SH_DUE))
+			a->req.kind = TXREQ_WORK;
+		a->waits = a->added && (__s32)(shadow_window_end(sh) - a->to) < 0;
+	} else {
+		a->waits = a->added && sh->tcp.end != sh->tcp.nxt;
+	}
+	/* Persist, or a clone that fails. */
+	if (!sh->tcp.due_ns && (a->waits || a->req.kind == TXREQ_WORK))
+		shadow_restart_rto_locked(sh, a->now);
+}
+
+static __always_inline enum verdict_kind enqueue_claim(struct dp_shadow *sh, const struct pkt *p,
+						       struct arrival *a)
+{
+	enum verdict_kind kind;
+
+	bpf_spin_lock(&sh->lock);
+	kind = claim_locked(sh, p, a);
+	bpf_spin_unlock(&sh->lock);
+	return kind;
+}
+
+static __always_inline enum verdict_kind enqueue_commit(struct __sk_buff *skb, struct dp_shadow *sh,
+							const struct pkt *p, struct arrival *a)
+{
+	enum verdict_kind kind;
+
+	bpf_spin_lock(&sh->lock);
+	if (a->fresh)
+		a->last_ref = shadow_put_locked(sh);
+	kind = account_locked(sh, p, a);
+	if (kind == VERDICT_SHADOW) {
+		decide_locked(skb, sh, p, a);
+		a->watch = timer_wanted_locked(sh);
+	}
+	a->store_start = sh->tcp.store_start;
+	a->store_end = sh->tcp.store_end;
+	bpf_spin_unlock(&sh->lock);
+	return kind;
+}
+
+static __always_inline void enqueue_count(struct dp_ledger *l, const struct pkt *p,
+					  const struct arrival *a)
+{
+	ledger_accept(l, a->added);
+	if (a->ooo && a->added)
+		l->event[DP_EVENT_out_of_order]++;
+	if (p->payload && !a->added)
+		l->event[DP_EVENT_client_retransmit]++;
+	if (a->waits)
+		l->event[DP_EVENT_window_full]++;
+}
+
+/*
+ * The segment for the shadow that *v names. v->kind then: DONE; or what is left to do, which the
+ * caller does, because the stacks of nested calls add up to 512 bytes at most: GONE, FAR, or BREAK
+ * with its reason.
+ */
+GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v)
+{
+	enum verdict_kind kind;
+	struct arrival a = {};
+	struct dp_shadow *sh;
+	struct dp_ledger *l;
+
+	if (!p || !v)
+		return 0;
+	v->kind = VERDICT_GONE; /* the flow lost its shadow between two looks */
+	sh = shadow_at(v->slot);
+	if (!sh)
+		return 0;
+	v->kind = VERDICT_DONE;
+	l = shadow_ledger(sh);
+	if (!l)
+		return 0;
+	a.now = bpf_ktime_get_coarse_ns();
+	a.gen = v->gen;
+	a.to = p->seq + p->payload;
+	kind = enqueue_claim(sh, p, &a);
+	if (kind != VERDICT_SHADOW) {
+		v->kind = kind;
+		v->reason = a.reason;
+		return 0;
+	}
+	if (a.fresh)
+		a.chunks = enqueue_store(skb, p, v->slot, a.gen, a.from);
+	kind = enqueue_commit(skb, sh, p, &a);
+	if (kind != VERDICT_SHADOW) {
+		if (kind == VERDICT_GONE && a.last_ref)
+			shadow_release(l, v->slot, a.gen, a.store_start, a.store_end);
+		v->kind = kind;
+		v->reason = a.reason;
+		return 0;
+	}
+	enqueue_count(l, p, &a);
+	if (a.watch)
+		timer_watch(v->slot);
+	if (a.req.kind == TXREQ_NONE)
+		return 0;
+	a.req.slot = v->slot;
+	a.req.gen = a.gen;
+	if (txreq_clone(skb, &a.req, a.req.kind == TXREQ_COPY ? cfg.clone_flags : 0))
+		ledger_event(l, DP_EVENT_clone_failed);
+	else if (a.req.kind == TXREQ_COPY)
+		l->copied += skb->gso_segs ?: 1;
+	return 0;
 }
 
 #endif

@@ -7,6 +7,7 @@
 #ifndef DOPPEL_RECOVERY_BPF_H
 #define DOPPEL_RECOVERY_BPF_H
 
+#include "packet/parse.bpf.h"
 #include "tcp/shadow.bpf.h"
 
 #define DUP_THRESH 3 /* RFC 5681, 3.2; RFC 6675, 2 */

@@ -4,6 +4,7 @@
 #define DOPPEL_SEQ_BPF_H
 
 #include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
 #include "doppel/abi.h"
 
 static __always_inline bool seq_before(__u32 a, __u32 b)

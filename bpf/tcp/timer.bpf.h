@@ -1,9 +1,60 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The clock of the data plane: one timer for all shadows that have something due. */
-#ifndef DOPPEL_TICK_BPF_H
-#define DOPPEL_TICK_BPF_H
+/*
+ * The clock of the data plane: one timer for all shadows that have something due, and the queue of
+ * those.
+ */
+#ifndef DOPPEL_TIMER_BPF_H
+#define DOPPEL_TIMER_BPF_H
 
+#include "tcp/finish.bpf.h"
 #include "tcp/shadow.bpf.h"
+
+/* True: something is due and nobody watches; the caller calls timer_watch() after unlocking. */
+static __always_inline bool timer_wanted_locked(struct dp_shadow *sh)
+{
+	if (!sh->tcp.due_ns || (sh->tcp.flags & DP_SH_TIMER))
+		return false;
+	sh->tcp.flags |= DP_SH_TIMER;
+	return true;
+}
+
+/* Watches a shadow for which timer_wanted_locked() said so. */
+GLOBAL int timer_watch(__u32 slot)
+{
+	__u32 zero = 0;
+	struct shadow_timer *k = bpf_map_lookup_elem(&timer, &zero);
+	bool start;
+
+	if (!k || bpf_map_push_elem(&timer_queue, &slot, 0))
+		return 0;
+	__sync_fetch_and_add(&k->count, 1);
+	bpf_spin_lock(&k->lock);
+	start = !k->running;
+	k->running = 1;
+	bpf_spin_unlock(&k->lock);
+	if (start)
+		bpf_timer_start(&k->timer, TIMER_NS, 0);
+	return 0;
+}
+
+/* RFC 6298, 5.4 to 5.6: what is unacknowledged is due again, and the next timeout is later. */
+static __always_inline void retransmit_later_locked(struct dp_shadow *sh, __u64 now)
+{
+	sh->tcp.tries++;
+	/* SACK information may be reneged on (RFC 2018, 8). */
+	sh->tcp.flags |= DP_SH_DUE;
+	sh->tcp.flags &= ~DP_SH_TIMED; /* Karn */
+	shadow_forget_sack_locked(sh);
+	if (sh->tcp.state != DP_SYN_SENT && sh->tcp.una != sh->tcp.nxt) {
+		sh->tcp.flags |= DP_SH_RECOVERY | DP_SH_RTO;
+		sh->tcp.recover = sh->tcp.nxt;
+		sh->tcp.rtx = sh->tcp.una;
+		sh->tcp.budget = 1;
+		sh->tcp.dupacks = 0;
+	}
+	sh->tcp.rto_ms = sh->tcp.rto_ms * 2 > cfg.rto_max_ms ? cfg.rto_max_ms : sh->tcp.rto_ms * 2;
+	shadow_restart_rto_locked(sh, now);
+}
 
 /* One look at a shadow that is in the queue. True: there is still something to wait for. */
 static __always_inline bool shadow_timeout(__u32 slot)
@@ -11,14 +62,14 @@ static __always_inline bool shadow_timeout(__u32 slot)
 	__u64 now = bpf_ktime_get_coarse_ns();
 	struct dp_shadow *sh = shadow_at(slot);
 	__s32 why = DP_LOST_target_timeout;
-	bool wake = false, due = false;
+	bool due = false;
+	struct dp_retransmit e = {.kind = DP_RETRANSMIT_DUE};
 	struct shadow_totals r = {};
-	__u32 gen = 0;
 
 	if (!sh)
 		return false;
 	bpf_spin_lock(&sh->lock);
-	gen = sh->gen;
+	e.gen = sh->gen;
 	if (!shadow_is_open(sh) || !sh->tcp.due_ns) {
 		sh->tcp.flags &= ~DP_SH_TIMER;
 		bpf_spin_unlock(&sh->lock);
@@ -28,57 +79,45 @@ static __always_inline bool shadow_timeout(__u32 slot)
 		bpf_spin_unlock(&sh->lock);
 		return true;
 	}
-	wake = true;
 	if ((sh->tcp.flags & DP_SH_LINGER) ||
 	    sh->tcp.tries >= (sh->tcp.state == DP_SYN_SENT ? cfg.syn_tries : cfg.tries)) {
 		if (sh->tcp.flags & DP_SH_LINGER)
-			why = -1; /* only the target's FIN is missing: nothing was lost */
+			why = END_CLEAN; /* only the target's FIN is missing: nothing was lost */
 		shadow_end_locked(sh, &r, true);
 		sh->tcp.flags |= DP_SH_RST_OWED;
 		sh->tcp.flags &= ~DP_SH_TIMER;
 	} else {
-		sh->tcp.tries++;
-		/* RFC 6298, 5.4 to 5.6. SACK information may be reneged on (RFC 2018, 8). */
-		sh->tcp.flags |= DP_SH_DUE;
-		sh->tcp.flags &= ~DP_SH_TIMED; /* Karn */
-		shadow_forget_sack_locked(sh);
-		if (sh->tcp.state != DP_SYN_SENT && sh->tcp.una != sh->tcp.nxt) {
-			sh->tcp.flags |= DP_SH_RECOVERY | DP_SH_RTO;
-			sh->tcp.recover = sh->tcp.nxt;
-			sh->tcp.rtx = sh->tcp.una;
-			sh->tcp.budget = 1;
-			sh->tcp.dupacks = 0;
-		}
-		sh->tcp.rto_ms =
-			sh->tcp.rto_ms * 2 > cfg.rto_max_ms ? cfg.rto_max_ms : sh->tcp.rto_ms * 2;
-		shadow_restart_rto_locked(sh, now);
+		retransmit_later_locked(sh, now);
 		due = true;
 	}
 	bpf_spin_unlock(&sh->lock);
 
 	if (due)
-		ledger_event(ledger_cell(sh->ep.key.mapping, sh->ep.key.target),
-			     DP_EVENT_timeout_retransmit);
+		ledger_event(shadow_ledger(sh), DP_EVENT_timeout_retransmit);
 	if (r.ended)
 		shadow_finish(slot, &r, why);
-	if (wake) {
-		struct dp_retransmit w = {.kind = DP_RETRANSMIT_DUE, .slot = slot, .gen = gen};
-
-		bpf_ringbuf_output(&events, &w, sizeof(w), 0);
-	}
+	e.slot = slot;
+	bpf_ringbuf_output(&events, &e, sizeof(e), 0);
 	return due;
 }
 
-/* The next in the queue. 0: there is none; 1: it is done with; 2: it is back in the queue. */
+/* What became of the next slot in the queue. */
+enum timer_step {
+	TIMER_EMPTY = 0, /* there is none */
+	TIMER_LEFT,	 /* it left the queue: nothing is due on it */
+	TIMER_BACK,	 /* it is back in the queue */
+};
+
+/* Looks at the next slot in the queue; returns enum timer_step. */
 GLOBAL int timer_one(void)
 {
 	__u32 slot;
 
 	if (bpf_map_pop_elem(&timer_queue, &slot))
-		return 0;
+		return TIMER_EMPTY;
 	if (!shadow_timeout(slot) || bpf_map_push_elem(&timer_queue, &slot, 0))
-		return 1;
-	return 2;
+		return TIMER_LEFT;
+	return TIMER_BACK;
 }
 
 #define TIMER_LOOKS 256 /* bounded work: with more of them, a round takes several ticks */
@@ -91,20 +130,20 @@ static int timer_expired(void *map, __u32 *key, struct shadow_timer *value)
 {
 	__u32 zero = 0, any;
 	struct shadow_timer *k = bpf_map_lookup_elem(&timer, &zero); /* 6.1 locks no other */
-	__u32 armed_now;
+	__u32 queued;
 	bool again = true;
-	int done;
+	int step;
 
 	if (!k)
 		return 0;
-	armed_now = k->count; /* each once: those put back come around behind them */
+	queued = k->count; /* each once: those put back come around behind them */
 	for (__u32 i = 0; i < TIMER_LOOKS; i++) {
-		if (i >= armed_now)
+		if (i >= queued)
 			break;
-		done = timer_one();
-		if (!done)
+		step = timer_one();
+		if (step == TIMER_EMPTY)
 			break;
-		if (done == 1)
+		if (step == TIMER_LEFT)
 			__sync_fetch_and_add(&k->count, -1);
 	}
 	if (bpf_map_peek_elem(&timer_queue, &any)) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a shadow ends (design, 4.7 and 4.8; RFC 9293, 3.10).
+// How a shadow ends (docs/design.md, The shadow; RFC 9293, 3.10).
 #include "tests/bpf/session.h"
 
 namespace doppel::bpftest {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Payload on its way to the target, and the target's answers (design, 4.2 to 4.5).
+// Payload on its way to the target, and the target's answers (docs/design.md, The shadow).
 #include "tests/bpf/session.h"
 
 namespace doppel::bpftest {

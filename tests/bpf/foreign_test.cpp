@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The return hook: what belongs to no shadow passes untouched; what pretends to belong to one is
-// consumed and changes nothing (design, 3 and 4.5; RFC 5961).
+// consumed and changes nothing (docs/design.md, The shadow; RFC 5961).
 #include <cstring>
 
 #include <linux/pkt_cls.h>

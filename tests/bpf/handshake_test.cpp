@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a shadow opens (design, 4.1 to 4.3).
+// How a shadow opens (docs/design.md, Decisions that differ from the first design).
 #include "tests/bpf/session.h"
 
 namespace doppel::bpftest {

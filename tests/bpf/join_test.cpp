@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Joining in mid-stream, at a request boundary and nowhere else (design, 4.9).
+// Joining in mid-stream, at a request boundary and nowhere else (docs/design.md, Decisions that
+// differ from the first design).
 #include <chrono>
 
 #include "tests/bpf/session.h"

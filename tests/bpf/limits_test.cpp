@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What happens when something is full: each limit has its reason, and no original notices
-// (design, 5 and 6).
+// (docs/design.md, Accounting).
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>

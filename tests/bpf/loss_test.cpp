@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Losses on the way to the target (design, 4.6; RFC 5681, 6298, 6675).
+// Losses on the way to the target (docs/design.md, The shadow; RFC 5681, 6298, 6675).
 #include "tests/bpf/session.h"
 
 namespace doppel::bpftest {

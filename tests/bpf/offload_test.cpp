@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Packets as devices hand them over: GRO super-packets, checksums still to be made, tags. Only a
-// device can play these (design, 7).
+// device can play these (docs/design.md, Why copies are rewritten and other segments built).
 #include "tests/bpf/session.h"
 
 #include "doppel/names.h"

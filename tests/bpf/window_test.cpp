@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The target's window decides when a byte leaves (design, 4.4; RFC 9293, 3.8.6).
+// The target's window decides when a byte leaves (docs/design.md, The shadow; RFC 9293,
+// 3.8.6).
 #include "tests/bpf/session.h"
 
 namespace doppel::bpftest {

@@ -389,7 +389,7 @@ private:
     }
   }
 
-  // No frame may leave with an address that is not ours (design, 6.5).
+  // No frame may leave with an address that is not ours (bpf/deliver.bpf.c).
   void collect() {
     for (const Received &r : s_.world.wire().collect()) {
       const View &v = r.view;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * parse.bpf.h and csum.bpf.h on any bytes, against a reader that works on the frame itself and
+ * parse.bpf.h and csum_verify.bpf.h on any bytes, against a reader that works on the frame itself and
  * takes the RFCs' tables one by one.
  */
-#include "packet/csum.bpf.h"
+#include "packet/csum_verify.bpf.h"
 #include "check.h"
 
 struct told { /* by the options */
@@ -97,7 +97,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 	struct input in = {data, size};
 	__u32 gso_segs = take8(&in) & 3, gso_size = 0, total, doff, pseudo, whole;
 	struct __sk_buff *skb;
-	enum pkt_verdict v;
+	enum pkt_shape v;
 	struct pkt p = {};
 	const __u8 *f = in.data;
 
@@ -110,7 +110,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 		return 0;
 	CHECK(in.size >= 54 && be(f + 12, 2) == 0x0800 && f[14] >> 4 == 4 && f[23] == 6);
 	CHECK((f[14] & 15) >= 5 && !(be(f + 20, 2) & 0x1fff));
-	CHECK(p.saddr == *(__u32 *)__builtin_memcpy(&(__u32){0}, f + 26, 4));
+	CHECK(addr_v4(&p.saddr) == *(__u32 *)__builtin_memcpy(&(__u32){0}, f + 26, 4));
 	CHECK(p.payload <= 0xffff + (gso_segs ? in.size : 0));
 	if (v == PKT_IPOPTIONS) {
 		CHECK((f[14] & 15) > 5);
@@ -128,8 +128,8 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 		return 0;
 	}
 	CHECK(v == PKT_TCP);
-	CHECK(p.offset == 34 + doff * 4 && p.offset + p.payload <= in.size);
-	CHECK(total ? p.offset + p.payload == total + 14 : p.offset + p.payload == in.size);
+	CHECK(p.data_off == 34 + doff * 4 && p.data_off + p.payload <= in.size);
+	CHECK(total ? p.data_off + p.payload == total + 14 : p.data_off + p.payload == in.size);
 	CHECK(p.seq == be(f + 38, 4) && p.ack == be(f + 42, 4) && p.flags == f[47]);
 	CHECK(p.optlen == doff * 4 - 20);
 	if (!(p.flags & TCP_SYN))

@@ -71,12 +71,12 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 	flow.ack = take32(&in);
 	p.seq = flow.next + (take8(&in) & 1 ? take32(&in) : 0);
 	p.ack = flow.ack + take8(&in);
-	p.offset = take8(&in) % 8;
-	if (p.offset > in.size)
-		p.offset = in.size;
-	p.payload = in.size - p.offset;
+	p.data_off = take8(&in) % 8;
+	if (p.data_off > in.size)
+		p.data_off = in.size;
+	p.payload = in.size - p.data_off;
 	skb = host_packet(in.data, in.size, 0, 0);
-	command = text(in.data + p.offset, p.payload) || binary(in.data + p.offset, p.payload);
+	command = text(in.data + p.data_off, p.payload) || binary(in.data + p.data_off, p.payload);
 	if (!p.payload)
 		command = false;
 	CHECK(starts_like_command(skb, &p) == command);

@@ -88,7 +88,7 @@ static void holes(struct input *in, struct model *m)
 		two(in, &from, &to, 12);
 		fresh = to - from - count(m, from, to);
 		added = extend_locked(&sh, at(m, from), at(m, to));
-		if (added == 0xffffffff) {
+		if (added == OOO_FULL) {
 			/* More runs than places: the shadow breaks, so that is the end. */
 			set(m, from, to, 1);
 			CHECK(runs(m, first) > DP_MAX_OOO);

@@ -7,6 +7,7 @@
  * It believes everything: what comes is taken as the next bytes, in order. Bytes that were lost on
  * the way would count as delivered. And it never waits, retransmits or shuts its window.
  */
+#include "packet/csum.bpf.h"
 #include "packet/parse.bpf.h"
 
 #define SINK_ISN	1000000
@@ -118,6 +119,7 @@ static __always_inline int turn_around(struct __sk_buff *skb, struct reply *r, _
 {
 	__u32 len = OPT_OFF + optlen;
 	__u8 mac[12], swapped[12];
+	struct dp_addr from, to;
 	__u64 pseudo, sum;
 	__be32 address = r->h.ip.saddr;
 	__be16 port = r->h.tcp.source;
@@ -142,7 +144,9 @@ static __always_inline int turn_around(struct __sk_buff *skb, struct reply *r, _
 	r->h.tcp.window = 0xffff;
 	r->h.tcp.urg = 0;
 	r->h.tcp.check = 0;
-	pseudo = pseudo_sum(r->h.ip.saddr, r->h.ip.daddr, 20 + optlen + answer);
+	from = addr_of_v4(r->h.ip.saddr);
+	to = addr_of_v4(r->h.ip.daddr);
+	pseudo = pseudo_sum(&from, &to, 20 + optlen + answer);
 	sum = pseudo + (__u32)bpf_csum_diff(0, 0, (__be32 *)&r->h.tcp, 40, 0);
 	r->h.tcp.check = partial ? csum_fold(pseudo) : ~csum_fold(sum);
 	/* A full sum over opt[] is right for less of it, too: the rest is zero. */
@@ -165,7 +169,7 @@ int bench_sink(struct __sk_buff *skb)
 	bool partial;
 
 	config = bpf_map_lookup_elem(&sink_config, &zero);
-	if (!config || parse(skb, &p) != PKT_TCP || p.daddr != config->address)
+	if (!config || parse(skb, &p) != PKT_TCP || addr_v4(&p.daddr) != config->address)
 		return TC_ACT_UNSPEC;
 	port = bpf_ntohs(p.sport);
 	talk = bpf_map_lookup_elem(&sink_talks, &port);
@@ -181,8 +185,8 @@ int bench_sink(struct __sk_buff *skb)
 	}
 	if (bpf_skb_load_bytes(skb, IP_OFF, &r.h, sizeof(r.h)))
 		return TC_ACT_SHOT;
-	partial =
-		p.check == csum_fold(pseudo_sum(p.saddr, p.daddr, p.offset - TCP_OFF + p.payload));
+	partial = p.check ==
+		  csum_fold(pseudo_sum(&p.saddr, &p.daddr, p.data_off - p.l4_off + p.payload));
 	if (p.flags & TCP_SYN) {
 		count(SINK_SYN, 1);
 		parse_options(skb, &p, &offer);

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Flows that lose their shadow while both go on: superseded, over the ceiling, or broken. */
+#ifndef DOPPEL_DETACH_BPF_H
+#define DOPPEL_DETACH_BPF_H
+
+#include "flow/flow.bpf.h"
+#include "packet/txreq.bpf.h"
+#include "tcp/finish.bpf.h"
+#include "tcp/timer.bpf.h"
+
+/* The shadow ends, and the target is told. */
+GLOBAL int flow_break_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 why)
+{
+	struct txreq rst = {.kind = TXREQ_SEGMENT, .slot = slot, .gen = gen};
+	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_ledger *l;
+
+	if (!sh)
+		return 0;
+	/* Read before the break: after it the slot may be another flow's. */
+	l = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
+	rst.segment.seq = sh->tcp.nxt;
+	rst.segment.flags = TCP_RST | TCP_ACK;
+	if (shadow_break(slot, gen, why) && txreq_clone(skb, &rst, 0))
+		ledger_event(l, DP_EVENT_clone_failed);
+	return 0;
+}
+
+#define EXCLUDE_NONE DP_EXCLUDED_N /* no reason: the bytes are counted elsewhere */
+
+/*
+ * The shadow's flow leaves it: what it has taken is still delivered, then it closes by itself.
+ * What lies beyond a hole is lost, as `why`; what is missing in between was taken by the source
+ * all the same, and is excluded as `missing`, unless that is EXCLUDE_NONE. 1: done; the caller
+ * rebinds the flow, from sh->tcp.captured_end on, and then calls flow_send_rest().
+ */
+GLOBAL int flow_detach_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 why,
+			      __u32 missing)
+{
+	__u64 now = bpf_ktime_get_coarse_ns();
+	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_ledger *l;
+	__u32 lost, holes;
+	bool watch;
+
+	if (!sh)
+		return 0;
+	bpf_spin_lock(&sh->lock);
+	if (sh->gen != gen || !shadow_is_open(sh)) {
+		bpf_spin_unlock(&sh->lock);
+		return 0;
+	}
+	lost = shadow_pending_locked(sh);
+	sh->tcp.captured_end = shadow_captured_end_locked(sh);
+	holes = sh->tcp.captured_end - snd_una_data(sh) - lost;
+	shadow_forget_ooo_locked(sh);
+	lost -= shadow_pending_locked(sh);
+	if (!shadow_fin_placed(sh)) {
+		sh->tcp.flags |= DP_SH_CLIENT_FIN;
+		sh->tcp.fin = sh->tcp.end;
+	}
+	if (!sh->tcp.due_ns)
+		shadow_restart_rto_locked(sh, now);
+	watch = timer_wanted_locked(sh);
+	bpf_spin_unlock(&sh->lock);
+	if (watch)
+		timer_watch(slot);
+	l = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
+	ledger_lose(l, why, lost);
+	if (missing != EXCLUDE_NONE)
+		ledger_exclude(l, missing, holes);
+	return 1;
+}
+
+/* What flow_detach_shadow() left to send, once the flow is not bound to the slot any more. */
+static __always_inline void flow_send_rest(struct __sk_buff *skb, __u32 slot, __u32 gen,
+					   struct dp_ledger *l)
+{
+	struct txreq work = {.kind = TXREQ_WORK, .slot = slot, .gen = gen};
+
+	if (txreq_clone(skb, &work, 0))
+		ledger_event(l, DP_EVENT_clone_failed);
+}
+
+/* Over the ceiling: the whole flow leaves. It may join again when the pause is over. */
+GLOBAL int flow_shed(struct __sk_buff *skb, const struct pkt *p)
+{
+	struct dp_flow_key key = {};
+	struct dp_shadow *sh;
+	__u32 slot, gen, ack;
+	struct dp_ledger *l;
+	struct dp_flow *flow;
+	bool push;
+
+	if (!p)
+		return 0;
+	flow_key(&key, p);
+	l = ledger_cell(key.mapping, key.target);
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (!flow || !l || flow->slot == DP_NO_SLOT)
+		return 0;
+	slot = flow->slot;
+	gen = flow->gen;
+	sh = shadow_at(slot);
+	if (!sh)
+		return 0;
+	ack = sh->tcp.ack_last;
+	push = sh->tcp.flags & DP_SH_PUSH;
+	if (!flow_detach_shadow(skb, slot, gen, DP_LOST_client_gap, DP_EXCLUDED_shed))
+		return 0;
+	/* The shadow may have ended on another CPU since, and its flow with it. */
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (flow && flow->slot == slot && flow->gen == gen) {
+		flow->excluded = DP_EXCLUDED_shed;
+		flow->next = sh->tcp.captured_end;
+		flow->ack = ack;
+		flow->seen = 1;
+		flow->ack_valid = 1;
+		flow->push = push;
+		flow->answered_turns = 0;
+		flow_pause(flow, bpf_ktime_get_coarse_ns(), bpf_get_prandom_u32(), 1000, 1);
+		if (flow_claim(flow, slot, gen, DP_NO_SLOT))
+			l->waiting++;
+	}
+	flow_send_rest(skb, slot, gen, l);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Flows that have been silent for long. */
+#ifndef DOPPEL_EXPIRE_BPF_H
+#define DOPPEL_EXPIRE_BPF_H
+
+#include "flow/flow.bpf.h"
+#include "ledger.bpf.h"
+#include "tcp/shadow.bpf.h"
+
+/*
+ * A flow that has been silent for so many seconds is forgotten; its key is in the template, behind
+ * the Ethernet header. Returns the slot of the shadow that is to close now, or DP_NO_SLOT.
+ */
+static __noinline __u32 flow_expire(struct __sk_buff *skb, __u32 seconds)
+{
+	struct dp_flow_key key = {};
+	struct dp_shadow *sh = NULL;
+	struct dp_ledger *l;
+	struct dp_flow *flow;
+	__u64 seen;
+	__u32 slot, gen;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &key, sizeof(key)))
+		return DP_NO_SLOT;
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (!flow)
+		return DP_NO_SLOT;
+	slot = flow->slot;
+	gen = flow->gen;
+	seen = flow->seen_ns;
+	if (slot == DP_SLOT_GONE) { /* its deletion failed */
+		bpf_map_delete_elem(&flows, &key);
+		return DP_NO_SLOT;
+	}
+	if (slot != DP_NO_SLOT) {
+		sh = shadow_at(slot);
+		if (!sh)
+			return DP_NO_SLOT;
+		seen = sh->tcp.seen_ns;
+		if (sh->gen != gen) { /* not its shadow any more: left over */
+			if (flow_claim(flow, slot, gen, DP_SLOT_GONE))
+				bpf_map_delete_elem(&flows, &key);
+			return DP_NO_SLOT;
+		}
+	}
+	if (bpf_ktime_get_coarse_ns() - seen < seconds * 1000000000ull ||
+	    !flow_claim(flow, slot, gen, DP_SLOT_GONE))
+		return DP_NO_SLOT;
+	bpf_map_delete_elem(&flows, &key);
+	l = ledger_cell(key.mapping, key.target);
+	if (l && slot == DP_NO_SLOT)
+		l->waiting--;
+	ledger_event(l, DP_EVENT_idle);
+	return slot;
+}
+
+#endif

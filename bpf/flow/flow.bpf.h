@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The record of a flow: its key, who may change what it is bound to, and when it may join again.
+ */
+#ifndef DOPPEL_FLOW_BPF_H
+#define DOPPEL_FLOW_BPF_H
+
+#include "maps.bpf.h"
+#include "packet/parse.bpf.h"
+
+/* What is to become of a captured packet, for one target. */
+enum verdict_kind {
+	VERDICT_DONE = 0, /* it is accounted for: nothing is left to do */
+	VERDICT_BEGIN,	  /* its flow is not known: one may begin here */
+	VERDICT_JOIN,	  /* its flow has no shadow, and may join here */
+	VERDICT_SHADOW,	  /* its flow is bound to the shadow `slot`, `gen` */
+	VERDICT_EXCLUDE,  /* its flow gets no shadow: reason is enum dp_excluded */
+	VERDICT_BREAK,	  /* the shadow cannot go on: reason is enum dp_lost */
+	VERDICT_FAR,	  /* out of order, and beyond what the shadow may hold */
+	VERDICT_GONE,	  /* another CPU was first: the shadow ended, or the flow was bound */
+};
+
+struct verdict {
+	__u32 kind; /* enum verdict_kind */
+	__u32 reason;
+	__u32 slot;
+	__u32 gen;
+};
+
+static __always_inline void flow_key(struct dp_flow_key *key, const struct pkt *p)
+{
+	key->client = p->saddr;
+	key->server = p->daddr;
+	key->client_port = p->sport;
+	key->server_port = p->dport;
+	key->proto = IPPROTO_TCP;
+	key->mapping = p->mapping;
+	key->target = p->target;
+}
+
+static __always_inline void flow_found(const struct dp_flow *flow, struct verdict *v)
+{
+	v->slot = flow->slot;
+	v->gen = flow->gen;
+	v->kind = VERDICT_SHADOW;
+}
+
+/*
+ * Takes the flow from its shadow, or from those that wait (slot == DP_NO_SLOT), to be deleted or to
+ * wait. The end of the shadow and captures of the same flow may all want that at the same moment:
+ * true is returned to exactly one caller, which must then delete the entry or count it as waiting.
+ * An entry that was claimed to be deleted stays so.
+ */
+static __always_inline bool flow_claim_locked(struct dp_flow *flow, __u32 slot, __u32 gen, __u32 to)
+{
+	if (flow->slot != slot || (slot != DP_NO_SLOT && flow->gen != gen))
+		return false;
+	flow->slot = to;
+	return true;
+}
+
+static __always_inline bool flow_claim(struct dp_flow *flow, __u32 slot, __u32 gen, __u32 to)
+{
+	bool mine;
+
+	bpf_spin_lock(&flow->lock);
+	mine = flow_claim_locked(flow, slot, gen, to);
+	bpf_spin_unlock(&flow->lock);
+	return mine;
+}
+
+/*
+ * No join for `times` pauses of so many ms, and up to twice as long: flows that broke together do
+ * not come back together. Rounded up to DP_RETRY_NS. Pure: helpers called in here would cost the
+ * callers stack, of which doppel_return has none to spare on 6.1.
+ */
+static __always_inline void flow_pause(struct dp_flow *flow, __u64 now, __u32 rand, __u32 ms,
+				       __u32 times)
+{
+	__u64 pause = ms + rand % (ms + 1);
+	__u32 at = (now + pause * times * NSEC_PER_MSEC) >> DP_RETRY_SHIFT;
+
+	flow->retry = at + 1 ?: 1;
+}
+
+static __always_inline bool flow_may_retry(const struct dp_flow *flow)
+{
+	__u32 now = bpf_ktime_get_coarse_ns() >> DP_RETRY_SHIFT;
+
+	return !flow->retry || (__s32)(now - flow->retry) >= 0;
+}
+
+#endif

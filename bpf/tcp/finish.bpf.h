@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The end of a shadow: who ends it, counts it and unbinds its flow, and who holds its slot and
+ * chunks until then. Functions named *_locked run under dp_shadow.lock.
+ */
+#ifndef DOPPEL_FINISH_BPF_H
+#define DOPPEL_FINISH_BPF_H
+
+#include "flow/flow.bpf.h"
+#include "flow/limit.bpf.h"
+#include "ledger.bpf.h"
+#include "store.bpf.h"
+#include "tcp/shadow.bpf.h"
+
+/* Why a shadow ended; from 0 on it broke, and the reason is enum dp_lost. */
+enum end_reason {
+	END_NONE = -2, /* it did not end */
+	END_CLEAN = -1,
+};
+
+/* What an open shadow leaves behind when it ends. */
+struct shadow_totals {
+	__u32 pending;
+	__u32 holes;	    /* bytes of the client's that never came, below `captured_end` */
+	__u32 captured_end; /* behind all that was taken */
+	__u32 gen;
+	__u8 ended; /* this call ended it */
+	__u8 embryonic;
+};
+
+/* The one way out of an open state. broken: the target shall be told, whenever it speaks. */
+static __always_inline void shadow_end_locked(struct dp_shadow *sh, struct shadow_totals *r,
+					      bool broken)
+{
+	r->ended = 0;
+	if (!shadow_is_open(sh))
+		return;
+	r->ended = 1;
+	r->embryonic = sh->tcp.state == DP_SYN_SENT;
+	r->gen = sh->gen;
+	r->pending = shadow_pending_locked(sh);
+	sh->tcp.captured_end = shadow_captured_end_locked(sh);
+	r->captured_end = sh->tcp.captured_end;
+	r->holes = sh->tcp.captured_end - snd_una_data(sh) - r->pending;
+	shadow_forget_ooo_locked(sh);
+	shadow_forget_sack_locked(sh);
+	sh->tcp.due_ns = 0;
+	sh->tcp.state = DP_TIME_WAIT;
+	sh->tcp.flags &= ~(DP_SH_DUE | DP_SH_RECOVERY | DP_SH_RTO);
+	if (broken)
+		sh->tcp.flags |= DP_SH_BROKEN;
+	sh->tcp.flags |= DP_SH_RELEASE;
+	sh->tcp.refs++; /* shadow_finish() puts it */
+}
+
+/*
+ * One reference less. True: the last of a shadow that has ended, and the caller frees slot and
+ * chunks: shadow_release().
+ */
+static __always_inline bool shadow_put_locked(struct dp_shadow *sh)
+{
+	sh->tcp.refs--;
+	if (sh->tcp.refs || !(sh->tcp.flags & DP_SH_RELEASE))
+		return false;
+	sh->tcp.flags &= ~DP_SH_RELEASE;
+	return true;
+}
+
+/* The last that is done to a slot: its memory and its port are free for others after this. */
+static __always_inline void shadow_release(struct dp_ledger *l, __u32 slot, __u32 gen,
+					   __u32 store_start, __u32 store_end)
+{
+	/* The chunk that holds the last byte, too. */
+	__u32 freed = store_free(slot, gen, store_start, store_end + DP_CHUNK - 1);
+
+	if (l) {
+		l->chunks -= freed;
+		l->slots--;
+	}
+	bpf_map_push_elem(&free_slots, &slot, 0);
+}
+
+/* The flow of a shadow that ended is forgotten, or (1) waits for a chance to join again. */
+GLOBAL int shadow_unbind(__u32 slot, const struct shadow_totals *r, __s32 why)
+{
+	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_flow_key key;
+	struct dp_flow *flow;
+	__u32 rand;
+	__u64 now;
+	bool mine;
+
+	if (!sh || !r)
+		return 0;
+	key = sh->ep.key;
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (!flow || flow->slot != slot || flow->gen != r->gen)
+		return 0;
+	if (why == END_CLEAN || shadow_fin_placed(sh)) {
+		if (flow_claim(flow, slot, r->gen, DP_SLOT_GONE))
+			bpf_map_delete_elem(&flows, &key);
+		return 0;
+	}
+	rand = bpf_get_prandom_u32();
+	now = bpf_ktime_get_coarse_ns();
+	flow->excluded = DP_EXCLUDED_backoff;
+	flow->breaks = sh->tcp.breaks + (sh->tcp.breaks < 255);
+	flow->seen_ns = now;
+	flow_pause(flow, now, rand, cfg.backoff_ms,
+		   1u << (sh->tcp.breaks < 3 ? sh->tcp.breaks : 3));
+	bpf_spin_lock(&flow->lock);
+	if (!flow->seen) { /* else exclude_late() went on meanwhile */
+		flow->next = r->captured_end;
+		flow->ack = sh->tcp.ack_last;
+		flow->seen = 1;
+		flow->ack_valid = sh->tcp.observed != 0;
+		flow->push = !!(sh->tcp.flags & DP_SH_PUSH);
+	}
+	flow->answered_turns = 0;
+	mine = flow_claim_locked(flow, slot, r->gen, DP_NO_SLOT);
+	bpf_spin_unlock(&flow->lock);
+	return mine;
+}
+
+/* After shadow_end_locked: counts, unbinds the flow, and releases. why: enum end_reason. */
+GLOBAL int shadow_finish(__u32 slot, const struct shadow_totals *r, __s32 why)
+{
+	struct dp_shadow *sh = shadow_at(slot);
+	__u32 store_start, store_end;
+	struct dp_ledger *l;
+	bool last_ref;
+
+	if (!sh || !r)
+		return 0;
+	l = shadow_ledger(sh);
+	if (l) {
+		l->open--;
+		if (why == END_CLEAN)
+			l->closed++;
+		else
+			l->broken++;
+	}
+	if (r->embryonic)
+		limit_half_open(sh->ep.key.mapping, sh->ep.key.target, -1);
+	/* A clean end leaves only what lay beyond a hole. */
+	ledger_lose(l, why == END_CLEAN ? DP_LOST_client_gap : why, r->pending);
+	if (shadow_unbind(slot, r, why) && l) {
+		ledger_exclude(l, DP_EXCLUDED_backoff, r->holes);
+		l->waiting++;
+	}
+	bpf_spin_lock(&sh->lock);
+	last_ref = shadow_put_locked(sh);
+	store_start = sh->tcp.store_start;
+	store_end = sh->tcp.store_end;
+	bpf_spin_unlock(&sh->lock);
+	if (last_ref)
+		shadow_release(l, slot, r->gen, store_start, store_end);
+	return 0;
+}
+
+/* Ends the shadow if it is still the one that the caller means. 1: this call did it. */
+GLOBAL int shadow_break(__u32 slot, __u32 gen, __u32 why)
+{
+	struct dp_shadow *sh = shadow_at(slot);
+	struct shadow_totals r = {};
+
+	if (!sh)
+		return 0;
+	bpf_spin_lock(&sh->lock);
+	if (sh->gen == gen)
+		shadow_end_locked(sh, &r, true);
+	bpf_spin_unlock(&sh->lock);
+	if (r.ended)
+		shadow_finish(slot, &r, why);
+	return r.ended;
+}
+
+#endif

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * TCP input: what the target's segments do to a shadow.
+ *
+ * Nobody reads the answers, so the highest byte seen is acknowledged, holes or not: an answer
+ * that was lost on the way needs no repair.
+ */
+#ifndef DOPPEL_INPUT_BPF_H
+#define DOPPEL_INPUT_BPF_H
+
+#include "flow/limit.bpf.h"
+#include "ledger.bpf.h"
+#include "packet/parse.bpf.h"
+#include "store.bpf.h"
+#include "tcp/finish.bpf.h"
+#include "tcp/recovery.bpf.h"
+#include "tcp/timer.bpf.h"
+
+/* FIN-WAIT-2 without a FIN: tcp_fin_timeout's default. */
+#define LINGER_NS (60ull * 1000000000)
+
+#define ACK_EVERY 8 /* answers; less than the ten segments of an initial window (RFC 6928) */
+#define ACK_QUICK 32
+
+#define HALF_OPEN_RESETS 4 /* resets of what the target remembers, per shadow */
+
+/* What is left to do with the packet. */
+enum input_action {
+	INPUT_DROP = 0,
+	INPUT_ACK,	 /* turn this packet around as an ACK */
+	INPUT_WORK,	 /* there is something to send: deliver does it, with this as template */
+	INPUT_HALF_OPEN, /* reset what the target remembers, then SYN again */
+	INPUT_RST,	 /* turn this packet around as a RST at its own ACK number */
+};
+
+#define EVENT_NONE (-1)
+
+/* What input_locked() finds out, for the work to do without the lock. */
+struct input_result {
+	enum input_action act;
+	__u32 delivered; /* bytes */
+	__u32 free_from;
+	__u32 free_to;
+	__u32 gen;
+	__s32 why;   /* enum end_reason */
+	__s32 event; /* enum dp_event, or EVENT_NONE */
+	__u8 established;
+	struct shadow_totals totals;
+};
+
+/*
+ * RFC 9293, 3.10.7.4: the segment's text lies in our window, or right below it. Compared as one
+ * distance, since a difference of 2^31 has no sign.
+ */
+static __always_inline bool acceptable(const struct dp_shadow *sh, const struct pkt *p)
+{
+	__u32 wnd = (__u32)RCV_WINDOW << sh->tcp.rcv_wscale;
+
+	return p->seq + p->payload - (sh->tcp.rcv_nxt - wnd) <= 2 * wnd + p->payload;
+}
+
+/* Options that both SYNs had are in use from here on. */
+static __always_inline void negotiate_locked(struct dp_shadow *sh, const struct tcp_options *opt)
+{
+	__u32 mss;
+
+	sh->tcp.flags &= ~(DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE) | (opt->flags & sh->tcp.flags);
+	if (!(sh->tcp.flags & DP_SH_WSCALE))
+		sh->tcp.rcv_wscale = 0;
+	else
+		sh->tcp.snd_wscale = opt->wscale;
+	/* RFC 9293, 3.7.1; RFC 6691: options come out of the MSS. */
+	mss = opt->mss ?: 536;
+	if (mss > sh->tcp.mss_offer)
+		mss = sh->tcp.mss_offer;
+	if (mss < 64)
+		mss = 64;
+	if (sh->tcp.flags & DP_SH_TS)
+		mss -= TS_LEN;
+	sh->tcp.mss = mss;
+}
+
+static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct pkt *p,
+					    const struct tcp_options *opt, __u64 now,
+					    struct input_result *r)
+{
+	if (!(p->flags & TCP_ACK))
+		return; /* a SYN alone: nobody opens toward a shadow */
+	if (p->ack != sh->tcp.isn + 1) {
+		/* RFC 9293, 3.10.7.3: an old connection of the target's on this port. */
+		r->event = DP_EVENT_unacceptable;
+		if (!(p->flags & TCP_RST) && sh->tcp.half_open_resets < HALF_OPEN_RESETS) {
+			sh->tcp.half_open_resets++;
+			r->act = INPUT_HALF_OPEN;
+			r->event = DP_EVENT_half_open_reset;
+		}
+		return;
+	}
+	if (p->flags & TCP_RST) {
+		r->why = DP_LOST_target_refused;
+		shadow_end_locked(sh, &r->totals, false);
+		return;
+	}
+	if (!(p->flags & TCP_SYN))
+		return;
+	if (sh->tcp.flags & DP_SH_TIMED) {
+		shadow_rtt_locked(sh, (now - sh->tcp.timed_ns) / 1000);
+		sh->tcp.flags &= ~DP_SH_TIMED;
+	} else {
+		sh->tcp.rto_ms = 3000; /* RFC 6298, 5.7: the SYN was lost */
+	}
+	negotiate_locked(sh, opt);
+	sh->tcp.irs = p->seq;
+	sh->tcp.rcv_nxt = p->seq + 1;
+	sh->tcp.ts_recent = opt->tsval;
+	sh->tcp.una = sh->tcp.isn + 1;
+	sh->tcp.wnd = p->window; /* never scaled in a SYN (RFC 7323, 2.2) */
+	sh->tcp.wl1 = p->seq;
+	sh->tcp.wl2 = p->ack;
+	sh->tcp.state = DP_ESTABLISHED;
+	r->established = 1;
+	sh->tcp.tries = 0;
+	sh->tcp.due_ns = 0;
+	if (sh->tcp.end != sh->tcp.nxt || shadow_fin_placed(sh))
+		shadow_restart_rto_locked(sh, now); /* also if its window is shut */
+	sh->tcp.flags &= ~DP_SH_DUE;
+	sh->tcp.flags |= DP_SH_ACK_DUE;
+	r->act = INPUT_WORK;
+}
+
+/* RFC 9293, 3.10.7.4: which segments update the window. */
+static __always_inline void window_locked(struct dp_shadow *sh, const struct pkt *p, __u32 wnd)
+{
+	if (!seq_before(p->ack, sh->tcp.una) &&
+	    (seq_before(sh->tcp.wl1, p->seq) ||
+	     (sh->tcp.wl1 == p->seq && !seq_before(p->ack, sh->tcp.wl2)))) {
+		sh->tcp.wnd = wnd;
+		sh->tcp.wl1 = p->seq;
+		sh->tcp.wl2 = p->ack;
+	}
+}
+
+/*
+ * RFC 6298, 5.2 and 5.3. Bytes that wait for a window want the persist timer (RFC 9293, 3.8.6.1):
+ * the same one; while the target answers it is never a reason to give up.
+ */
+static __always_inline void ack_timers_locked(struct dp_shadow *sh, bool moved, __u32 wnd,
+					      __u64 now)
+{
+	if (moved || sh->tcp.una == sh->tcp.nxt || !wnd) {
+		/* The path works: no further backing off from here (as Linux; RFC 6298, 5). */
+		if (sh->tcp.tries && sh->tcp.srtt_us)
+			shadow_base_rto_locked(sh);
+		sh->tcp.tries = 0;
+	}
+	if (sh->tcp.una == sh->tcp.nxt) {
+		sh->tcp.flags &= ~DP_SH_DUE;
+		if (sh->tcp.nxt == sh->tcp.end && !shadow_may_send(sh))
+			sh->tcp.due_ns = 0;
+		else if (moved || !sh->tcp.due_ns)
+			shadow_restart_rto_locked(sh, now);
+	} else if (moved) {
+		shadow_restart_rto_locked(sh, now);
+	}
+}
+
+static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p,
+				       const struct tcp_options *opt, __u64 now,
+				       struct input_result *r)
+{
+	__u32 before = snd_una_data(sh), wnd = (__u32)p->window << sh->tcp.snd_wscale;
+	bool news = false, dsack = false, moved = false;
+
+	if (seq_after(p->ack, sh->tcp.una)) {
+		sh->tcp.una = p->ack;
+		moved = true;
+		r->delivered = snd_una_data(sh) - before;
+		sh->tcp.delivered += r->delivered;
+		sh->tcp.breaks = 0;
+		if ((sh->tcp.flags & DP_SH_TIMED) && !seq_before(p->ack, sh->tcp.timed_seq)) {
+			shadow_rtt_locked(sh, (now - sh->tcp.timed_ns) / 1000);
+			sh->tcp.flags &= ~DP_SH_TIMED;
+		}
+		recovery_ack_locked(sh);
+		/* Not under the hands of a capture that writes what came twice. */
+		if (!sh->tcp.refs) {
+			r->free_from = sh->tcp.store_start;
+			r->free_to = snd_una_data(sh);
+			sh->tcp.store_start = r->free_to;
+		}
+	}
+	if (opt->n_sack && (sh->tcp.flags & DP_SH_SACK)) {
+		news = sack_locked(sh, opt, &dsack);
+		if (dsack)
+			r->event = DP_EVENT_dsack;
+	}
+	if (news || (p->ack == sh->tcp.una && !moved && sh->tcp.una != sh->tcp.nxt && !p->payload &&
+		     !(p->flags & TCP_FIN) && wnd == sh->tcp.wnd && !dsack)) {
+		if (recovery_dupack_locked(sh))
+			r->event = DP_EVENT_fast_retransmit;
+	}
+	window_locked(sh, p, wnd);
+	ack_timers_locked(sh, moved, wnd, now);
+}
+
+/*
+ * Delayed acknowledgements (RFC 9293, 3.8.6.3) without a timer: while bytes of ours are on their
+ * way, or wait for its window, the target has one more thing to say, and the ACK of this answer
+ * goes with the one of that. Answered at once: a full segment, every ACK_EVERY-th, and, as
+ * Linux does (tcp_enter_quickack_mode), some more after one that came out of order, when the
+ * target may have to open its congestion window anew.
+ */
+static __always_inline bool ack_may_wait_locked(struct dp_shadow *sh, const struct pkt *p,
+						__u32 expected)
+{
+	if (p->seq != expected) /* a tail loss probe (RFC 8985, 7) is no loss yet */
+		sh->tcp.quick = p->seq + p->payload == expected ? 1 : ACK_QUICK;
+	if (sh->tcp.quick) {
+		sh->tcp.quick--;
+		return false;
+	}
+	return sh->tcp.una != sh->tcp.end && sh->tcp.state == DP_ESTABLISHED &&
+	       p->payload < sh->tcp.mss && (!p->payload || ++sh->tcp.unacked < ACK_EVERY);
+}
+
+/* RFC 5961, 3.2 */
+static __always_inline void reset_locked(struct dp_shadow *sh, const struct pkt *p,
+					 struct input_result *r)
+{
+	if (p->seq != sh->tcp.rcv_nxt) {
+		r->event = DP_EVENT_unacceptable;
+		r->act = INPUT_ACK;
+		return;
+	}
+	r->why = sh->tcp.state == DP_CLOSE_WAIT || sh->tcp.state == DP_LAST_ACK
+			 ? DP_LOST_target_closed
+			 : DP_LOST_target_reset;
+	shadow_end_locked(sh, &r->totals, false);
+	if (!r->totals.pending && (sh->tcp.flags & DP_SH_CLIENT_FIN))
+		r->why = END_CLEAN; /* it was over on both sides */
+}
+
+/* The target's payload and its FIN. */
+static __always_inline void answer_locked(struct dp_shadow *sh, const struct pkt *p)
+{
+	__u32 to = p->seq + p->payload;
+
+	/* A keepalive, or any old segment (RFC 9293, 3.8.4 and 3.10.7.4) */
+	if (!p->payload && !(p->flags & TCP_FIN) && seq_before(p->seq, sh->tcp.rcv_nxt))
+		sh->tcp.flags |= DP_SH_ACK_DUE;
+	if (p->payload || (p->flags & TCP_FIN)) {
+		sh->tcp.flags |= DP_SH_ACK_DUE;
+		if (seq_after(to, sh->tcp.rcv_nxt))
+			sh->tcp.rcv_nxt = to;
+		if ((p->flags & TCP_FIN) && to == sh->tcp.rcv_nxt &&
+		    (sh->tcp.state == DP_ESTABLISHED || sh->tcp.state == DP_FIN_WAIT)) {
+			sh->tcp.rcv_nxt = to + 1;
+			if (sh->tcp.state == DP_ESTABLISHED)
+				sh->tcp.state = DP_CLOSE_WAIT;
+			else if (sh->tcp.state == DP_FIN_WAIT)
+				sh->tcp.state =
+					DP_LAST_ACK; /* CLOSING: only our FIN's ACK is missing */
+		}
+	}
+}
+
+static __always_inline void input_locked(struct dp_shadow *sh, const struct pkt *p,
+					 const struct tcp_options *opt, __u64 now,
+					 struct input_result *r)
+{
+	__u32 expected = sh->tcp.rcv_nxt;
+
+	if (sh->gen != r->gen || !shadow_is_open(sh))
+		return;
+	if (sh->tcp.state == DP_SYN_SENT) {
+		syn_sent_locked(sh, p, opt, now, r);
+		return;
+	}
+	if (p->flags & TCP_SYN) { /* RFC 5961, 4; also our ACK of the SYN-ACK that got lost */
+		r->act = shadow_may_send(sh) ? INPUT_WORK : INPUT_ACK;
+		return;
+	}
+	if (!acceptable(sh, p)) {
+		r->event = DP_EVENT_unacceptable;
+		r->act = p->flags & TCP_RST ? INPUT_DROP : INPUT_ACK;
+		return;
+	}
+	if (p->flags & TCP_RST) {
+		reset_locked(sh, p, r);
+		return;
+	}
+	/* RFC 5961, 5.2, with our whole stream as MAX.SND.WND: acknowledgements of what was never
+	 * sent, or lies far back, are forged.
+	 */
+	if (!(p->flags & TCP_ACK) ||
+	    p->ack - (sh->tcp.una - DP_MAX_CAP) > sh->tcp.nxt - sh->tcp.una + DP_MAX_CAP) {
+		r->event = DP_EVENT_unacceptable;
+		r->act = p->flags & TCP_ACK ? INPUT_ACK : INPUT_DROP;
+		return;
+	}
+	if (p->has_ts && (__s32)(p->tsval - sh->tcp.ts_recent) > 0)
+		sh->tcp.ts_recent = p->tsval;
+	ack_locked(sh, p, opt, now, r);
+
+	if (!(sh->tcp.flags & DP_SH_ACK_DUE))
+		sh->tcp.unacked = 0;
+	answer_locked(sh, p);
+	if (sh->tcp.state == DP_LAST_ACK && seq_after(sh->tcp.una, sh->tcp.fin)) {
+		r->why = END_CLEAN;
+		shadow_end_locked(sh, &r->totals, false);
+		r->act = sh->tcp.flags & DP_SH_ACK_DUE ? INPUT_ACK : INPUT_DROP;
+		return;
+	}
+	if (sh->tcp.state == DP_FIN_WAIT && seq_after(sh->tcp.una, sh->tcp.fin)) {
+		sh->tcp.due_ns = now + LINGER_NS;
+		sh->tcp.flags |= DP_SH_LINGER;
+	}
+	if (recovery_pending_locked(sh) || shadow_may_send(sh) || (sh->tcp.flags & DP_SH_DUE))
+		r->act = INPUT_WORK;
+	else if ((sh->tcp.flags & DP_SH_ACK_DUE) && !ack_may_wait_locked(sh, p, expected))
+		r->act = INPUT_ACK;
+	if (r->act == INPUT_ACK)
+		sh->tcp.flags &= ~DP_SH_ACK_DUE;
+}
+
+/* Everything but the answer; returns enum input_action. */
+GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen)
+{
+	struct input_result r = {.why = END_NONE, .event = EVENT_NONE, .gen = gen};
+	struct tcp_options opt = {};
+	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_ledger *l;
+	__u64 now;
+	bool watch;
+
+	if (!p || !sh)
+		return INPUT_DROP;
+	l = shadow_ledger(sh);
+	if (!l)
+		return INPUT_DROP;
+	l->responses += skb->gso_segs ?: 1;
+	if (sh->tcp.state == DP_TIME_WAIT) {
+		/* Remembered for this alone: a FIN that is sent again wants its ACK, and our stack
+		 * must not see it (RFC 9293, 3.10.7.4, TIME-WAIT).
+		 */
+		l->event[DP_EVENT_late_response]++;
+		if (p->flags & TCP_RST)
+			return INPUT_DROP;
+		if (sh->tcp.flags & DP_SH_BROKEN)
+			return INPUT_RST;
+		return p->flags & TCP_FIN ? INPUT_ACK : INPUT_DROP;
+	}
+	if (!(p->flags & TCP_SYN))
+		parse_timestamp(skb, p);
+	if (!p->plain) {
+		parse_options(skb, p, &opt);
+		p->has_ts = !!(opt.flags & DP_SH_TS);
+		p->tsval = opt.tsval;
+	}
+	now = bpf_ktime_get_coarse_ns();
+
+	bpf_spin_lock(&sh->lock);
+	input_locked(sh, p, &opt, now, &r);
+	watch = shadow_is_open(sh) && timer_wanted_locked(sh);
+	bpf_spin_unlock(&sh->lock);
+	if (watch)
+		timer_watch(slot);
+
+	ledger_deliver(l, r.delivered);
+	if (r.established)
+		limit_half_open(sh->ep.key.mapping, sh->ep.key.target, -1);
+	if (r.event >= 0 && r.event < DP_EVENT_N)
+		l->event[r.event]++;
+	if (r.free_to != r.free_from)
+		l->chunks -= store_free(slot, r.gen, r.free_from, r.free_to);
+	if (r.totals.ended)
+		shadow_finish(slot, &r.totals, r.why);
+	return r.act;
+}
+
+#endif
