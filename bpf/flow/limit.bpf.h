@@ -38,9 +38,9 @@ static __always_inline bool limit_may_open(__u32 mapping, __u32 target)
 static __always_inline bool limit_exceeded(const struct dp_mapping *m, struct dp_limit *p,
 					   __u64 now, __u32 bytes)
 {
-	__u64 limit = m->max_bps / (8 * (1000000000ull / DP_PACE_NS));
+	__u64 limit = m->max_bps / (8 * (1000000000ull / DP_LIMIT_NS));
 
-	if (now - p->window_ns >= DP_PACE_NS) {
+	if (now - p->window_ns >= DP_LIMIT_NS) {
 		p->window_ns = now;
 		p->bytes = 0;
 	}

@@ -20,7 +20,8 @@ enum txreq_kind {
 	TXREQ_COMMAND,	/* template: carry out a command of a process */
 };
 
-/* Who uses which word of skb->cb (20 bytes, qdisc_skb_cb.data); from the third on by kind. */
+/* The words of skb->cb (20 bytes, qdisc_skb_cb.data); from the third on their use depends on the
+ * kind. */
 enum cb_slot {
 	CB_KIND = 0,   /* cfg.cookie + enum txreq_kind: a frame without it is not ours */
 	CB_SHADOW = 1, /* slot | gen << 16, the low 16 bits of gen */

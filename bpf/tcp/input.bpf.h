@@ -52,7 +52,7 @@ struct input_result {
  * RFC 9293, 3.10.7.4: the segment's text lies in our window, or right below it. Compared as one
  * distance, since a difference of 2^31 has no sign.
  */
-static __always_inline bool acceptable(const struct dp_shadow *sh, const struct pkt *p)
+static __always_inline bool segment_acceptable(const struct dp_shadow *sh, const struct pkt *p)
 {
 	__u32 wnd = (__u32)RCV_WINDOW << sh->tcp.rcv_wscale;
 
@@ -241,7 +241,7 @@ static __always_inline void reset_locked(struct dp_shadow *sh, const struct pkt 
 }
 
 /* The target's payload and its FIN. */
-static __always_inline void answer_locked(struct dp_shadow *sh, const struct pkt *p)
+static __always_inline void target_data_locked(struct dp_shadow *sh, const struct pkt *p)
 {
 	__u32 to = p->seq + p->payload;
 
@@ -280,7 +280,7 @@ static __always_inline void input_locked(struct dp_shadow *sh, const struct pkt 
 		r->act = shadow_may_send(sh) ? INPUT_WORK : INPUT_ACK;
 		return;
 	}
-	if (!acceptable(sh, p)) {
+	if (!segment_acceptable(sh, p)) {
 		r->event = DP_EVENT_unacceptable;
 		r->act = p->flags & TCP_RST ? INPUT_DROP : INPUT_ACK;
 		return;
@@ -304,7 +304,7 @@ static __always_inline void input_locked(struct dp_shadow *sh, const struct pkt 
 
 	if (!(sh->tcp.flags & DP_SH_ACK_DUE))
 		sh->tcp.unacked = 0;
-	answer_locked(sh, p);
+	target_data_locked(sh, p);
 	if (sh->tcp.state == DP_LAST_ACK && seq_after(sh->tcp.una, sh->tcp.fin)) {
 		r->why = END_CLEAN;
 		shadow_end_locked(sh, &r->totals, false);

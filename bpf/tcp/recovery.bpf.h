@@ -60,6 +60,7 @@ static __always_inline bool sack_locked(struct dp_shadow *sh, const struct tcp_o
 	return added;
 }
 
+/* All up to nxt is looked at again. flags: DP_SH_RTO, or 0. */
 static __always_inline void recovery_start_locked(struct dp_shadow *sh, __u32 flags)
 {
 	sh->tcp.flags |= DP_SH_RECOVERY | flags;

@@ -7,6 +7,7 @@
 #define DOPPEL_TIMER_BPF_H
 
 #include "tcp/finish.bpf.h"
+#include "tcp/recovery.bpf.h"
 #include "tcp/shadow.bpf.h"
 
 /* True: something is due and nobody watches; the caller calls timer_watch() after unlocking. */
@@ -45,13 +46,8 @@ static __always_inline void retransmit_later_locked(struct dp_shadow *sh, __u64 
 	sh->tcp.flags |= DP_SH_DUE;
 	sh->tcp.flags &= ~DP_SH_TIMED; /* Karn */
 	shadow_forget_sack_locked(sh);
-	if (sh->tcp.state != DP_SYN_SENT && sh->tcp.una != sh->tcp.nxt) {
-		sh->tcp.flags |= DP_SH_RECOVERY | DP_SH_RTO;
-		sh->tcp.recover = sh->tcp.nxt;
-		sh->tcp.rtx = sh->tcp.una;
-		sh->tcp.budget = 1;
-		sh->tcp.dupacks = 0;
-	}
+	if (sh->tcp.state != DP_SYN_SENT && sh->tcp.una != sh->tcp.nxt)
+		recovery_start_locked(sh, DP_SH_RTO);
 	sh->tcp.rto_ms = sh->tcp.rto_ms * 2 > cfg.rto_max_ms ? cfg.rto_max_ms : sh->tcp.rto_ms * 2;
 	shadow_restart_rto_locked(sh, now);
 }
@@ -166,7 +162,7 @@ static int timer_expired(void *map, __u32 *key, struct shadow_timer *value)
 }
 
 /*
- * Before the first timer_watch(). Called by capture alone, where all shadows are born: a timer's
+ * Before the first timer_watch(). Called by capture alone, where all shadows are opened: a timer's
  * callback must be a static function, and of those each linked object has its own.
  */
 static __always_inline void timer_prepare(void)

@@ -370,11 +370,11 @@ struct dp_ledger {
  */
 struct dp_limit {
 	__s64 embryonic; /* shadows in SYN-SENT */
-	__u64 window_ns; /* start of the current window of DP_PACE_NS */
+	__u64 window_ns; /* start of the current window of DP_LIMIT_NS */
 	__u64 bytes;	 /* accepted in it */
 	__u64 commands;	 /* not 0: a flow here was seen to speak memcached */
 };
-#define DP_PACE_NS 100000000ull
+#define DP_LIMIT_NS 100000000ull
 
 /* Map `events`: ring buffer toward the keeper. */
 enum dp_retransmit_kind {
