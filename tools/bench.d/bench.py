@@ -16,7 +16,7 @@ import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(HERE, "..", "..", "tests", "net")]
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "..", "tests")]
 
 import cpu  # noqa: E402
 import growth  # noqa: E402

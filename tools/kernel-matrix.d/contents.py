@@ -60,11 +60,13 @@ class Contents:
         stripped.unlink()
 
     def add_lab(self):
-        """tests/net as it lies in the tree, and Python."""
+        """The lab and tests/net as they lie in the tree, and Python."""
         # memcached -u root looks it up
         self.root.write("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
         self.root.write("etc/group", b"root:x:0:\n")
-        files = [TREE / "tools/doppel.service", *(TREE / "tests/net").rglob("*.py"), TREE / "tests/net/run"]
+        files = [TREE / "tools/doppel.service", TREE / "tests/net/run"]
+        for part in ("tests/lab", "tests/net"):
+            files += (TREE / part).glob("*.py")
         for file in files:
             self.root.copy(file, f"km/tree/{file.relative_to(TREE)}")
         self.root.copy(GUEST / "report.py", "km/report.py")

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-sys.path[:0] = ["/km", "/km/tree/tests/net"]
+sys.path[:0] = ["/km", "/km/tree/tests"]
 
 from lab import health, memcached, snapshot, wait  # noqa: E402
 from lab.network import Lab  # noqa: E402

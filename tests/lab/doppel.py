@@ -7,8 +7,7 @@ import time
 
 from . import wait
 
-REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(
-    os.path.abspath(__file__)))))
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARY = os.path.join(REPOSITORY, "build", "doppel")
 
 
