@@ -2,13 +2,10 @@
 """Loads that run in the client host, as seen by a test."""
 
 import json
-import os
 import subprocess
 import sys
 
 from .wait import patience
-
-CLIENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "load_client.py")
 
 
 class Load:
@@ -26,7 +23,7 @@ class Load:
                 for shared in ("connections", "count", "at_once", "rate"):
                     if shared in mine:
                         mine[shared] = mine[shared] // processes
-            argv = [sys.executable, CLIENT, kind]
+            argv = [sys.executable, "-m", "lab.load_client", kind]
             for name, value in mine.items():
                 argv += [f"--{name.replace('_', '-')}", str(value)]
             self.children.append(lab.client.popen(

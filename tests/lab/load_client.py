@@ -6,14 +6,12 @@ With --wait it opens its connections first, prints "ready" and goes on when it g
 
 import argparse
 import json
-import os
 import random
 import sys
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from lab import traffic  # noqa: E402
-from lab.engine import Connection, Engine  # noqa: E402
+from lab import traffic
+from lab.engine import Connection, Engine
 
 
 def arguments():

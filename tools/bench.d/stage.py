@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import socket
-import struct
 import subprocess
 from typing import NamedTuple
 

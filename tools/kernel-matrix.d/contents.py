@@ -64,7 +64,7 @@ class Contents:
         # memcached -u root looks it up
         self.root.write("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
         self.root.write("etc/group", b"root:x:0:\n")
-        files = [TREE / "tools/doppel.service", TREE / "tests/net/run"]
+        files = [TREE / "tools/doppel.service", TREE / "tests/net/run", TREE / "tests/lab/python"]
         for part in ("tests/lab", "tests/net"):
             files += (TREE / part).glob("*.py")
         for file in files:

@@ -40,7 +40,7 @@ wait_for() {
 suite() {
 	suite_begin=$(cut -d. -f1 /proc/uptime)
 	if [ -e "/km/suites/$1.py" ]; then
-		python3 -B "/km/suites/$1.py"
+		PYTHONPATH=/km:/km/tree/tests python3 -B "/km/suites/$1.py"
 	else
 		(
 			# shellcheck source=/dev/null

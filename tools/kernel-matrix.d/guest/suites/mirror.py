@@ -5,13 +5,10 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 
-sys.path[:0] = ["/km", "/km/tree/tests"]
-
-from lab import health, memcached, snapshot, wait  # noqa: E402
-from lab.network import Lab  # noqa: E402
-from report import check, no, note, raw  # noqa: E402
+from lab import health, memcached, snapshot, wait
+from lab.network import Lab
+from report import check, no, note, raw
 
 DOPPEL = "/km/tree/build/doppel"
 PORT = 11211

@@ -6,11 +6,8 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 
-sys.path[:0] = ["/km"]
-
-from report import failed, passed  # noqa: E402
+from report import failed, passed
 
 RUN = "/km/tree/tests/net/run"
 MODES = os.environ["KM_MODES"].split()
@@ -18,7 +15,7 @@ VERDICT = re.compile(r"(PASS|FAIL|SKIP)  (\S+?)(?: \(([\d.]+) s\)|: (.*))?$")
 
 
 def main():
-    argv = [sys.executable, RUN, *(["--mode", MODES[0]] if len(MODES) == 1 else []),
+    argv = [RUN, *(["--mode", MODES[0]] if len(MODES) == 1 else []),
             *shlex.split(os.environ["KM_NET"])]
     name = None  # of the failed test that is being described
     told = []

@@ -14,15 +14,11 @@ import signal
 import sys
 import time
 
-sys.dont_write_bytecode = True
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(HERE, "..", "..", "tests")]
-
-import cpu  # noqa: E402
-import growth  # noqa: E402
-import packets  # noqa: E402
-import source  # noqa: E402
-from stage import Stage  # noqa: E402
+import cpu
+import growth
+import packets
+import source
+from stage import Stage
 
 PARTS = {"packets": packets.measure, "source": source.measure, "growth": growth.measure}
 

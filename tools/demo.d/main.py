@@ -2,17 +2,13 @@
 """The demo: a move of two memcached instances to a new machine, in small. Called by tools/demo."""
 
 import argparse
-import os
 import signal
 import sys
 import time
 
-sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests"))
-
-from lab import doppel, memcached, snapshot  # noqa: E402
-from lab.load import Load  # noqa: E402
-from lab.scene import Scene  # noqa: E402
+from lab import doppel, memcached, snapshot
+from lab.load import Load
+from lab.scene import Scene
 
 PORTS = (11211, 11212)
 

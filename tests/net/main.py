@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the network tests, or those whose name contains one of the words given.
+
+    tests/net/run --list
+    tests/net/run load. 'detach.leaves_nothing[tcx]'
+
+Exit code 0: all passed; 1: failures; 77: everything was skipped.
+"""
+
+import argparse
+import glob
+import importlib
+import os
+import signal
+import sys
+
+import harness
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def interrupted(number, _):
+    sys.exit(128 + number)  # unwinds, so that labs are removed
+
+
+def main():
+    p = argparse.ArgumentParser(prog="tests/net/run", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    p.add_argument("words", nargs="*", help="names of tests, or parts of them; default: all")
+    p.add_argument("--list", action="store_true", help="only print the names")
+    p.add_argument("--doppel", metavar="PATH", help="the program under test")
+    p.add_argument("--mode", choices=harness.MODES, help="leave out what is about another way to attach")
+    args = p.parse_args()
+    if args.doppel:
+        os.environ["DOPPEL"] = args.doppel
+    signal.signal(signal.SIGTERM, interrupted)
+    for path in sorted(glob.glob(os.path.join(HERE, "test_*.py"))):
+        importlib.import_module(os.path.basename(path).removesuffix(".py"))
+    return harness.main(args.words, args.list, args.mode)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
