@@ -2,6 +2,7 @@
 // The data plane as `doppel attach` makes it, reached through its pins.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>

@@ -3,6 +3,7 @@
 // wrong.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <utility>

@@ -2,6 +2,7 @@
 // What runs on a TC hook, in which order, by which mechanism; and putting ours there.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 

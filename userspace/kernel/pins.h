@@ -2,6 +2,7 @@
 // The pins of one data plane: <bpffs>/doppel/v<ABI>/{maps,progs,links}/, and the lock on them.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 

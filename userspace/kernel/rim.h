@@ -3,6 +3,7 @@
 // Mutating functions hold an exclusive flock on the pin directory of bpffs while they work.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 

@@ -3,6 +3,7 @@
 // The same function serves reload, adoption, and repair after devices or routes changed.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 

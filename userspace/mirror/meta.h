@@ -3,6 +3,7 @@
 // next version can still read it.
 #pragma once
 
+#include <cstdint>
 #include <ctime>
 #include <string>
 #include <vector>

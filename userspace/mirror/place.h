@@ -2,6 +2,7 @@
 // Puts programs of ours on their hooks, in the right order among themselves, and pins their links.
 #pragma once
 
+#include <cstdint>
 #include <set>
 #include <string>
 #include <vector>

@@ -3,6 +3,7 @@
 // it fails. Errors are collected, not thrown at the first: as much as possible goes.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <set>
 #include <vector>

@@ -3,6 +3,7 @@
 // that. Pure, so that it is tested without root.
 #pragma once
 
+#include <cstdint>
 #include <set>
 #include <string>
 #include <utility>
