@@ -35,8 +35,8 @@ EXECUTED = re.compile(r"^stat::number_of_executed_units: (\d+)$", re.MULTILINE)
 def build(args, targets):
     jobs = ["--parallel", str(os.cpu_count())]
     names = [name if name == "prog_run" else f"build_fuzz_{name}" for name in targets]
-    for command in ([os.path.join(TOP, "tools", "install-deps")],
-                    ["cmake", "-S", TOP, "-B", args.build],
+    for command in ([os.path.join(TOP, "tools", "install-deps"), "build", "tests"],
+                    ["cmake", "-S", TOP, "-B", args.build, "-DBUILD_TESTING=ON"],
                     ["cmake", "--build", args.build, *jobs, "--target", *names]):
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 

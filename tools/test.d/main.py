@@ -15,8 +15,9 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 CTEST_SUITES = ("unit", "cli", "bpf", "fuzz", "net")  # labels, in this order: what fails fast comes first
-SLOW = ("tidy", "kernels")  # only if asked for
+SLOW = ("tidy", "builds", "kernels")  # only if asked for
 MUST_NOT_SKIP = ("bpf", "fuzz", "sanitize", "net", "kernels")
+STRICT = ("-DDOPPEL_WERROR=ON", "-DBUILD_TESTING=ON")
 # What the suite "sanitize" builds, and the tests of it that it runs: user space without the network.
 SANITIZED_TARGETS = ("doppel", "unit_tests", "packet_test", "rim_tests")
 CLOSING = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.MULTILINE)
@@ -58,7 +59,7 @@ def sources():
 
 
 def build(suite, args):
-    configure = ["cmake", "-S", ".", "-B", args.build, f"-DCMAKE_BUILD_TYPE={args.build_type}"]
+    configure = ["cmake", "-S", ".", "-B", args.build, f"-DCMAKE_BUILD_TYPE={args.build_type}", *STRICT]
     return (command(suite, configure, stdout=subprocess.DEVNULL)
             and command(suite, ["cmake", "--build", args.build, "--parallel", str(args.jobs)]))
 
@@ -156,7 +157,7 @@ def sanitize(suite, args):
     """
     where = f"{args.build}-sanitize"
     configure = ["cmake", "-S", ".", "-B", where, "-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_BUILD_TYPE=None",
-                 "-DCMAKE_CXX_FLAGS=-O0 -g1", "-DDOPPEL_SANITIZE=ON"]
+                 "-DCMAKE_CXX_FLAGS=-O0 -g1", "-DDOPPEL_SANITIZE=ON", *STRICT]
     if not (command(suite, configure, stdout=subprocess.DEVNULL)
             and command(suite, ["cmake", "--build", where, "--parallel", str(args.jobs),
                                 "--target", *SANITIZED_TARGETS])):
@@ -167,6 +168,16 @@ def sanitize(suite, args):
         report(suite, name, [os.path.join(tests, directory, name), "--gtest_brief=1"])
     cases = sorted(path for path in sources() if path.endswith(".case"))
     report(suite, "cli", ["tests/cli/run", "--doppel", os.path.join(where, "doppel"), *cases])
+
+
+def builds(suite, args):
+    """The product as others build it: by Ninja, optimized, and installed. clang++ has the suite "sanitize"."""
+    where = f"{args.build}-release"
+    configure = ["cmake", "-G", "Ninja", "-S", ".", "-B", where, "-DCMAKE_BUILD_TYPE=Release", *STRICT]
+    if (command(suite, configure, stdout=subprocess.DEVNULL)
+            and command(suite, ["cmake", "--build", where, "--parallel", str(args.jobs), "--target", "doppel"],
+                        stdout=subprocess.DEVNULL)):
+        command(suite, ["tests/install/run", "cmake", os.path.abspath(where)], stdout=subprocess.DEVNULL)
 
 
 def report(suite, name, argv):
@@ -201,8 +212,8 @@ def kernels(suite, args):
 def arguments():
     p = argparse.ArgumentParser(prog="tools/test", description=__doc__.splitlines()[0])
     p.add_argument("suites", nargs="*", metavar="SUITE",
-                   help="build, format, scripts, tidy, unit, cli, bpf, fuzz, net, sanitize, kernels; "
-                        "default: all but tidy and kernels")
+                   help="build, format, scripts, tidy, unit, cli, bpf, fuzz, net, sanitize, builds, kernels; "
+                        "default: all but tidy, builds and kernels")
     p.add_argument("--all", action="store_true", help="all of them (as when CI is set)")
     p.add_argument("--build", default="build", metavar="DIR", help="default: build")
     p.add_argument("--build-type", default="RelWithDebInfo", metavar="TYPE")
@@ -215,7 +226,8 @@ def main():
     steps = {"build": lambda s: build(s, args), "format": check_format, "scripts": check_scripts,
              "tidy": lambda s: check_tidy(s, args),
              **{name: lambda s: ctest(s, args) for name in CTEST_SUITES},
-             "sanitize": lambda s: sanitize(s, args), "kernels": lambda s: kernels(s, args)}
+             "sanitize": lambda s: sanitize(s, args), "builds": lambda s: builds(s, args),
+             "kernels": lambda s: kernels(s, args)}
     chosen = args.suites or [n for n in steps if n not in SLOW or args.all or os.environ.get("CI")]
     unknown = [name for name in chosen if name not in steps]
     if unknown:
@@ -224,7 +236,7 @@ def main():
     suites = []
     for name in steps:
         # Nothing can be tested that is not built, or not built from this state of the sources.
-        if name not in chosen and not (name == "build" and set(chosen) - {"format", "scripts"}):
+        if name not in chosen and not (name == "build" and set(chosen) - {"format", "scripts", "builds", "sanitize"}):
             continue
         suite = Suite(name)
         suites.append(suite)
