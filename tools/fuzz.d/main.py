@@ -8,6 +8,9 @@
     tools/fuzz --replay FILE session    one input, told act by act
     tools/fuzz --merge                  what long runs found goes into tests/fuzz/corpus
 
+tests/fuzz/corpus/TARGET holds inputs under their hashes, which --merge replaces, and in found/ those with
+a name: what once broke an invariant, and what the fuzzer would not find by itself.
+
 What is found new stays in BUILD/tests/fuzz/corpus/TARGET. An input that breaks an invariant is
 kept as BUILD/tests/fuzz/TARGET-crash-*, and its path printed; prog_run prints its seed.
 
@@ -52,7 +55,7 @@ def fuzzer(name, args, inputs):
     """Returns exit code and number of inputs."""
     _, longest, seconds = TARGETS[name]
     binary = os.path.join(args.where, f"fuzz_{name}")
-    kept = os.path.join(HERE, "corpus", name)
+    kept = os.path.join(HERE, "corpus", name)  # read with all folders in it
     os.makedirs(kept, exist_ok=True)
     # A finding's exit code is 77 by default, which means 'skipped' here.
     command = [binary, f"-max_len={longest}", "-timeout=20", "-error_exitcode=1",
@@ -75,14 +78,14 @@ def fuzzer(name, args, inputs):
 
 
 def merge(command, kept, found):
-    """The smallest set of inputs that covers what both cover. Those with a name stay in any case."""
+    """The smallest set of inputs that covers what both cover. Those in found/ stay in any case."""
     os.makedirs(found, exist_ok=True)
     with tempfile.TemporaryDirectory() as out:
         argv = command + ["-set_cover_merge=1", "-use_counters=0", out, kept, found]
         done = subprocess.run(argv, check=False, stderr=subprocess.DEVNULL)
         if done.returncode == 0:
             for old in os.listdir(kept):
-                if re.fullmatch("[0-9a-f]{40}", old):
+                if old != "found":
                     os.unlink(os.path.join(kept, old))
             for new in os.listdir(out):
                 shutil.move(os.path.join(out, new), os.path.join(kept, new))
@@ -99,7 +102,7 @@ def told(command):
 
 def prog_run(args, inputs):
     command = [os.path.join(args.where, "prog_run"),
-               "--corpus", os.path.join(HERE, "corpus", "prog_run")]
+               "--corpus", os.path.join(HERE, "corpus", "prog_run", "found")]
     if args.replay:
         command += ["--replay", args.replay]
     elif inputs is None:
