@@ -12,7 +12,7 @@ Suites:
             tests/kernels/verifier-budget allows are a failure
     mirror  100 sets from one memcached to another, with each way of attaching that the kernel has
     bpf     build/tests/bpf/bpf_test; a selection is a filter of GoogleTest
-    rim     build/tests/rim/rim_tests, in the same way
+    host    build/tests/host/host_tests, in the same way
     net     tests/net/run; a selection is a part of a test's name
 
 Exit code: 0 if nothing failed, 1 if something did, 2 for a wrong command line. A kernel which the
@@ -71,7 +71,7 @@ def parse_arguments():
         parser.error(str(reason))
     if options.timeout is None:
         options.timeout = 7200 if options.all or options.suites else 300
-    built = {"load": [], "bpf": ["tests/bpf/bpf_test"], "rim": ["tests/rim/rim_tests"],
+    built = {"load": [], "bpf": ["tests/bpf/bpf_test"], "host": ["tests/host/host_tests"],
              "mirror": ["doppel"], "net": ["doppel"]}
     options.objects = options.load_only or [options.build / "bpf/doppel.bpf.o"]
     needed = options.objects + [options.build / name for suite in options.chosen for name in built[suite]]
@@ -97,8 +97,8 @@ def fill(options, kernel, work):
         contents.add_object(file)
     if "bpf" in options.chosen:
         contents.add_program(options.build / "tests/bpf/bpf_test", "km/bpf_test")
-    if "rim" in options.chosen:
-        contents.add_program(options.build / "tests/rim/rim_tests", "km/rim_tests")
+    if "host" in options.chosen:
+        contents.add_program(options.build / "tests/host/host_tests", "km/host_tests")
     if {"mirror", "net"} & options.chosen.keys():
         contents.add_lab()
         contents.add_program(options.build / "doppel", "km/tree/build/doppel")

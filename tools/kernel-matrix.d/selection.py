@@ -3,7 +3,7 @@
 
 import shlex
 
-SUITES = ("load", "mirror", "bpf", "rim", "net")
+SUITES = ("load", "mirror", "bpf", "host", "net")
 WHOLE_ONLY = ("load", "mirror")
 
 # What CI runs, in about a minute for each kernel: what packets do to the data plane, but for
@@ -12,7 +12,7 @@ QUICK = {
     "load": [],
     "bpf": [f"Modes/{name}.*" for name in
             "Handshake Data Stream Close Join Loss Window Wrap Offload Untouched".split()],
-    "rim": ["Mode/BothModes.DetachRestoresTheHost/*"],
+    "host": ["Mode/BothModes.DetachRestoresTheHost/*"],
     "net": ["netem.netem[{mode},source-target,all]"],
 }
 
@@ -58,6 +58,6 @@ def for_guest(kernel, chosen):
         "KM_SUITES": " ".join(chosen),
         "KM_MODES": " ".join(modes),
         "KM_BPF": gtest("bpf"),
-        "KM_RIM": gtest("rim"),
+        "KM_HOST": gtest("host"),
         "KM_NET": shlex.join(word.replace("{mode}", modes[0]) for word in chosen.get("net", [])),
     }

@@ -19,7 +19,7 @@ SLOW = ("tidy", "builds", "kernels")  # only if asked for
 MUST_NOT_SKIP = ("bpf", "fuzz", "sanitize", "net", "kernels")
 STRICT = ("-DDOPPEL_WERROR=ON", "-DBUILD_TESTING=ON")
 # What the suite "sanitize" builds, and the tests of it that it runs: user space without the network.
-SANITIZED_TARGETS = ("doppel", "unit_tests", "packet_test", "rim_tests")
+SANITIZED_TARGETS = ("doppel", "unit_tests", "packet_test", "host_tests")
 CLOSING = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.MULTILINE)
 GTEST = {name: re.compile(rf"^\[  {name}\s*\] (\d+) tests?", re.MULTILINE)
          for name in ("PASSED", "FAILED", "SKIPPED")}
@@ -163,8 +163,8 @@ def sanitize(suite, args):
                                 "--target", *SANITIZED_TARGETS])):
         return
     tests = os.path.join(where, "tests")
-    for name in ("unit_tests", "packet_test", "rim_tests"):
-        directory = {"packet_test": "packet", "unit_tests": "unit", "rim_tests": "rim"}[name]
+    for name in ("unit_tests", "packet_test", "host_tests"):
+        directory = {"packet_test": "packet", "unit_tests": "unit", "host_tests": "host"}[name]
         report(suite, name, [os.path.join(tests, directory, name), "--gtest_brief=1"])
     cases = sorted(path for path in sources() if path.endswith(".case"))
     report(suite, "cli", ["tests/cli/run", "--doppel", os.path.join(where, "doppel"), *cases])

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/rim/host.h"
+#include "tests/host/host.h"
 
 #include <bpf/bpf.h>
 #include <net/if.h>
@@ -19,7 +19,7 @@
 #include "userspace/kernel/rtnl.h"
 #include "userspace/kernel/tcx.h"
 
-namespace doppel::rimtest {
+namespace doppel::hosttest {
 
 std::string why_not() {
   if (::geteuid() != 0)
@@ -50,7 +50,7 @@ std::string text(const Errors &errors) {
 
 void Host::SetUp() {
   ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << std::strerror(errno);
-  char dir[] = "/tmp/doppel-rim-XXXXXX";
+  char dir[] = "/tmp/doppel-host-XXXXXX";
   ASSERT_NE(::mkdtemp(dir), nullptr);
   bpffs = dir;
   ASSERT_EQ(::mount("bpf", dir, "bpf", 0, nullptr), 0) << std::strerror(errno);
@@ -148,4 +148,4 @@ void BothModes::SetUp() {
     GTEST_SKIP() << "this kernel has no TCX (Linux 6.6 has it)";
 }
 
-} // namespace doppel::rimtest
+} // namespace doppel::hosttest

@@ -13,7 +13,7 @@
 #include "userspace/kernel/rim.h"
 #include "userspace/util/fd.h"
 
-namespace doppel::rimtest {
+namespace doppel::hosttest {
 
 // Empty: these tests can run here. Else the reason why they cannot.
 std::string why_not();
@@ -53,4 +53,4 @@ protected:
   void SetUp() override;
 };
 
-} // namespace doppel::rimtest
+} // namespace doppel::hosttest

@@ -3,9 +3,9 @@
 #include <net/if.h>
 #include <unistd.h>
 
-#include "tests/rim/host.h"
+#include "tests/host/host.h"
 
-namespace doppel::rimtest {
+namespace doppel::hosttest {
 
 class Damaged : public BothModes {
 protected:
@@ -127,4 +127,4 @@ TEST_P(Damaged, QdiscFlushedByANeighbour) {
   EXPECT_NE(sh("tc filter show dev svc0 ingress").find("neighbour"), std::string::npos);
 }
 
-} // namespace doppel::rimtest
+} // namespace doppel::hosttest

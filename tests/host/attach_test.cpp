@@ -4,10 +4,10 @@
 
 #include <algorithm>
 
-#include "tests/rim/host.h"
+#include "tests/host/host.h"
 #include "userspace/kernel/tcx.h"
 
-namespace doppel::rimtest {
+namespace doppel::hosttest {
 
 using testing::Values;
 
@@ -153,4 +153,4 @@ TEST_P(BothModes, LinkIsQuietAndTakesTheLargestClone) {
   }
 }
 
-} // namespace doppel::rimtest
+} // namespace doppel::hosttest

@@ -5,9 +5,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/rim/host.h"
+#include "tests/host/host.h"
 
-namespace doppel::rimtest {
+namespace doppel::hosttest {
 
 class Refusal : public Host {
 protected:
@@ -135,4 +135,4 @@ TEST_F(Refusal, NoPrivileges) {
   EXPECT_EQ(footprint(), before_);
 }
 
-} // namespace doppel::rimtest
+} // namespace doppel::hosttest

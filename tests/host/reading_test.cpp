@@ -6,11 +6,11 @@
 
 #include <algorithm>
 
-#include "tests/rim/host.h"
+#include "tests/host/host.h"
 #include "userspace/kernel/netlink.h"
 #include "userspace/mirror/maps.h"
 
-namespace doppel::rimtest {
+namespace doppel::hosttest {
 
 class Reading : public Host {
 protected:
@@ -214,4 +214,4 @@ TEST_F(Host, ProbeFindsThisKernelAble) {
   EXPECT_EQ(footprint(), before);
 }
 
-} // namespace doppel::rimtest
+} // namespace doppel::hosttest
