@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "tests/host/host.h"
-#include "userspace/kernel/netlink.h"
+#include "userspace/kernel/host_net.h"
 #include "userspace/mirror/maps.h"
 
 namespace doppel::hosttest {

@@ -6,7 +6,7 @@
 
 #include "doppel/names.h"
 #include "tests/unit/show_errors.h"
-#include "userspace/plan/feasible.h"
+#include "userspace/plan/partial_plan.h"
 
 namespace doppel {
 namespace {

@@ -15,7 +15,7 @@
 #include "userspace/keeper/expiry.h"
 #include "userspace/keeper/keeper_lock.h"
 #include "userspace/keeper/netwatch.h"
-#include "userspace/keeper/wake.h"
+#include "userspace/keeper/retransmit_events.h"
 #include "userspace/mirror/apply.h"
 
 namespace doppel {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "userspace/kernel/netlink.h"
+#include "userspace/kernel/host_net.h"
 #include "userspace/kernel/rtnl.h"
 #include "userspace/util/fd.h"
 #include "userspace/view/snapshot.h"

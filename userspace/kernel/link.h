@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "userspace/kernel/netlink.h"
+#include "userspace/kernel/host_net.h"
 #include "userspace/kernel/rtnl.h"
 
 namespace doppel {

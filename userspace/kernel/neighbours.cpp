@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "userspace/kernel/netlink.h"
+#include "userspace/kernel/host_net.h"
 
 namespace doppel {
 

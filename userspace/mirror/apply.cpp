@@ -13,9 +13,9 @@
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/neighbours.h"
 #include "userspace/kernel/rim.h"
-#include "userspace/mirror/live.h"
-#include "userspace/mirror/place.h"
-#include "userspace/plan/feasible.h"
+#include "userspace/mirror/map_rows.h"
+#include "userspace/mirror/programs.h"
+#include "userspace/plan/partial_plan.h"
 
 namespace doppel {
 

@@ -11,7 +11,7 @@
 #include "userspace/kernel/rim.h"
 #include "userspace/mirror/meta.h"
 #include "userspace/mirror/object.h"
-#include "userspace/mirror/place.h"
+#include "userspace/mirror/programs.h"
 #include "userspace/mirror/teardown.h"
 
 namespace doppel {

@@ -15,9 +15,9 @@
 
 #include "doppel/names.h"
 #include "userspace/kernel/clsact.h"
+#include "userspace/kernel/host_net.h"
 #include "userspace/kernel/libbpf_log.h"
 #include "userspace/kernel/link.h"
-#include "userspace/kernel/netlink.h"
 #include "userspace/kernel/pins.h"
 #include "userspace/kernel/rim.h"
 #include "userspace/kernel/tcx.h"

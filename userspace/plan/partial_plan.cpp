@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "userspace/plan/feasible.h"
+#include "userspace/plan/partial_plan.h"
 
 namespace doppel {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "userspace/mirror/place.h"
+#include "userspace/mirror/programs.h"
 
 #include <bpf/bpf.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "userspace/keeper/wake.h"
+#include "userspace/keeper/retransmit_events.h"
 
 #include <bpf/libbpf.h>
 

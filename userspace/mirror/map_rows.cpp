@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "userspace/mirror/live.h"
+#include "userspace/mirror/map_rows.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "userspace/mirror/place.h"
+#include "userspace/mirror/programs.h"
 
 namespace doppel {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "userspace/kernel/netlink.h"
+#include "userspace/kernel/host_net.h"
 
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
