@@ -19,7 +19,10 @@
 #include "tests/bpf/players.h"
 #include "tests/bpf/run.h"
 #include "tests/packet/packet.h"
-#include "userspace/kernel/rim.h"
+#include "userspace/kernel/host_view.h"
+#include "userspace/kernel/pins.h"
+#include "userspace/mirror/attach.h"
+#include "userspace/mirror/detach.h"
 
 namespace doppel::bpftest {
 

@@ -54,7 +54,7 @@ void Host::SetUp() {
   ASSERT_NE(::mkdtemp(dir), nullptr);
   bpffs = dir;
   ASSERT_EQ(::mount("bpf", dir, "bpf", 0, nullptr), 0) << std::strerror(errno);
-  rim_options().bpffs = bpffs;
+  use_bpffs(bpffs);
   sh("ip link set lo up");
   sh("ip link add svc0 type veth peer name wire0");
   sh("ip link add aux0 type veth peer name aux1");
@@ -66,7 +66,7 @@ void Host::SetUp() {
 }
 
 void Host::TearDown() {
-  rim_options().bpffs = bpffs;
+  use_bpffs(bpffs);
   (void)detach(0);
   ::umount2(bpffs.c_str(), MNT_DETACH);
   std::error_code ec;

@@ -10,7 +10,14 @@
 #include <string>
 #include <vector>
 
-#include "userspace/kernel/rim.h"
+#include "userspace/kernel/host_view.h"
+#include "userspace/kernel/pins.h"
+#include "userspace/mirror/attach.h"
+#include "userspace/mirror/counters.h"
+#include "userspace/mirror/detach.h"
+#include "userspace/mirror/flows.h"
+#include "userspace/mirror/probe.h"
+#include "userspace/mirror/status.h"
 #include "userspace/util/fd.h"
 
 namespace doppel::hosttest {

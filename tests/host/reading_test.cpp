@@ -8,6 +8,8 @@
 
 #include "tests/host/host.h"
 #include "userspace/kernel/host_net.h"
+#include "userspace/kernel/neighbours.h"
+#include "userspace/kernel/netns.h"
 #include "userspace/mirror/maps.h"
 
 namespace doppel::hosttest {

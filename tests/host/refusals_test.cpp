@@ -45,9 +45,9 @@ TEST_F(Refusal, SecondAttach) {
 }
 
 TEST_F(Refusal, NoBpffs) {
-  rim_options().bpffs = "/tmp";
+  use_bpffs("/tmp");
   auto done = attach(plan_, config_);
-  rim_options().bpffs = bpffs;
+  use_bpffs(bpffs);
   ASSERT_FALSE(done);
   EXPECT_NE(text(done.errors()).find("mount -t bpf bpf /tmp"), std::string::npos);
   EXPECT_EQ(footprint(), before_);

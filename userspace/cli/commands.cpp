@@ -9,8 +9,15 @@
 #include <iostream>
 
 #include "userspace/cli/commands.h"
+#include "userspace/kernel/host_view.h"
 #include "userspace/kernel/pins.h"
-#include "userspace/kernel/rim.h"
+#include "userspace/kernel/privileges.h"
+#include "userspace/mirror/attach.h"
+#include "userspace/mirror/counters.h"
+#include "userspace/mirror/detach.h"
+#include "userspace/mirror/flows.h"
+#include "userspace/mirror/probe.h"
+#include "userspace/mirror/status.h"
 #include "userspace/plan/plan.h"
 #include "userspace/view/render.h"
 

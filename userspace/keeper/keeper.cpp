@@ -13,6 +13,7 @@
 
 #include "userspace/keeper/notify.h"
 #include "userspace/kernel/link.h"
+#include "userspace/kernel/rtnl.h"
 #include "userspace/util/log.h"
 
 namespace doppel {

@@ -7,7 +7,10 @@
 
 #include "userspace/keeper/keeper.h"
 #include "userspace/keeper/notify.h"
-#include "userspace/kernel/rim.h"
+#include "userspace/kernel/host_view.h"
+#include "userspace/kernel/privileges.h"
+#include "userspace/mirror/attach.h"
+#include "userspace/mirror/detach.h"
 #include "userspace/util/log.h"
 
 namespace doppel {

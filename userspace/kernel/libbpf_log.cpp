@@ -10,7 +10,6 @@
 #include <map>
 #include <vector>
 
-#include "userspace/kernel/rim.h"
 #include "userspace/util/fd.h"
 
 namespace doppel {
@@ -22,6 +21,7 @@ constexpr char kEnd[] = "-- END PROG LOAD LOG --";
 constexpr size_t kTailLines = 6;
 
 std::string *collected = nullptr;
+int verbosity = 0;
 
 int print(libbpf_print_level level, const char *format, va_list args) {
   va_list again;
@@ -31,7 +31,6 @@ int print(libbpf_print_level level, const char *format, va_list args) {
   std::vsnprintf(text.data(), text.size(), format, again);
   va_end(again);
   text.pop_back();
-  int verbosity = rim_options().verbosity;
   if (verbosity > 1 || (verbosity > 0 && level == LIBBPF_WARN))
     std::fputs(text.c_str(), stderr);
   if (collected && level == LIBBPF_WARN)
@@ -88,6 +87,8 @@ LibbpfLog::~LibbpfLog() {
   delete collected;
   collected = nullptr;
 }
+
+void show_libbpf(int level) { verbosity = level; }
 
 void quiet_libbpf() { libbpf_set_print(print); }
 

@@ -9,7 +9,7 @@
 namespace doppel {
 
 // While one exists, libbpf's warnings go to it; they are printed too if
-// rim_options().verbosity > 0 (debugging output from 2 on). One at a time per process.
+// show_libbpf() says so. One at a time per process.
 class LibbpfLog {
 public:
   LibbpfLog();
@@ -24,7 +24,11 @@ private:
   Error verifier_error(const std::string &program, int err) const;
 };
 
-// No output of libbpf at all for the rest of the process, unless verbosity asks for it.
+// How much of libbpf's output goes to standard error from now on. 0: nothing, 1: its warnings, 2:
+// its debugging output too.
+void show_libbpf(int verbosity);
+
+// No output of libbpf but what show_libbpf() asks for, for the rest of the process.
 void quiet_libbpf();
 
 } // namespace doppel

@@ -3,7 +3,6 @@
 
 #include <bpf/bpf.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -20,7 +19,6 @@
 
 #include "doppel/abi.h"
 #include "doppel/names.h"
-#include "userspace/kernel/rim.h"
 
 namespace doppel {
 
@@ -30,6 +28,8 @@ namespace {
 
 constexpr char kDefaultBpffs[] = "/sys/fs/bpf";
 constexpr auto kLockPatience = std::chrono::seconds(5);
+
+std::string chosen_bpffs;
 
 bool is_bpffs(const std::string &path) {
   struct statfs st;
@@ -64,45 +64,10 @@ bool still_there(int fd, const std::string &path) {
 
 } // namespace
 
-RimOptions &rim_options() {
-  static RimOptions options;
-  return options;
-}
-
-bool has_capability(unsigned number) {
-  std::ifstream status("/proc/thread-self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.rfind("CapEff:", 0) == 0)
-      return std::strtoull(line.c_str() + 7, nullptr, 16) >> number & 1;
-  return false;
-}
-
-Status require_privileges(const std::string &command, bool loads) {
-  // CAP_SYS_ADMIN includes what CAP_BPF and CAP_PERFMON were split off from it (bpf_capable(),
-  // perfmon_capable()). CAP_PERFMON: the verifier lets no other program keep pointers in maps.
-  const struct {
-    unsigned number;
-    const char *name;
-    bool in_sys_admin, wanted;
-  } all[] = {{CAP_NET_ADMIN, "CAP_NET_ADMIN", false, true},
-             {CAP_BPF, "CAP_BPF", true, true},
-             {CAP_PERFMON, "CAP_PERFMON", true, loads}};
-  std::vector<std::string> missing;
-  for (const auto &one : all)
-    if (one.wanted && !has_capability(one.number) &&
-        !(one.in_sys_admin && has_capability(CAP_SYS_ADMIN)))
-      missing.push_back(one.name);
-  if (missing.empty())
-    return Unit{};
-  std::string list = missing.front();
-  for (size_t i = 1; i < missing.size(); i++)
-    list += (i + 1 < missing.size() ? ", " : " and ") + missing[i];
-  return Error{"doppel " + command, "not permitted: this process lacks " + list,
-               "run it as root: sudo doppel " + command};
-}
+void use_bpffs(std::string dir) { chosen_bpffs = std::move(dir); }
 
 Result<std::string> find_bpffs() {
-  std::string wish = rim_options().bpffs;
+  std::string wish = chosen_bpffs;
   if (const char *env = std::getenv("DOPPEL_BPFFS"); wish.empty() && env)
     wish = env;
   std::string path = wish.empty() ? kDefaultBpffs : wish;

@@ -12,15 +12,11 @@
 
 namespace doppel {
 
-// Root, or the capabilities that bpf(2) and rtnetlink want. Names what is missing. `loads`: the
-// command gives programs to the verifier.
-Status require_privileges(const std::string &command, bool loads = false);
+// The mount point of bpffs to use in this process from now on; empty: none is chosen.
+void use_bpffs(std::string dir);
 
-// Whether this process has it in effect; the numbers are those of linux/capability.h.
-bool has_capability(unsigned number);
-
-// Mount point of bpffs: rim_options().bpffs, else $DOPPEL_BPFFS, else /sys/fs/bpf, else the first
-// one in /proc/self/mounts. An error tells how to mount one.
+// Mount point of bpffs: the chosen one, else $DOPPEL_BPFFS, else /sys/fs/bpf, else the first one in
+// /proc/self/mounts. An error tells how to mount one.
 Result<std::string> find_bpffs();
 
 class Pins {

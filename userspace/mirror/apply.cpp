@@ -10,9 +10,9 @@
 
 #include "doppel/names.h"
 #include "userspace/kernel/clsact.h"
+#include "userspace/kernel/host_view.h"
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/neighbours.h"
-#include "userspace/kernel/rim.h"
 #include "userspace/mirror/map_rows.h"
 #include "userspace/mirror/programs.h"
 #include "userspace/plan/partial_plan.h"

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Order matters: copies must find their way before the first packet is captured. So the link
 // pair, the programs and the pins come first, then deliver, then return, and capture last.
+#include "userspace/mirror/attach.h"
+
 #include <algorithm>
 #include <functional>
 #include <iterator>
@@ -8,7 +10,7 @@
 #include "doppel/names.h"
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/neighbours.h"
-#include "userspace/kernel/rim.h"
+#include "userspace/kernel/privileges.h"
 #include "userspace/mirror/meta.h"
 #include "userspace/mirror/object.h"
 #include "userspace/mirror/programs.h"

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-
-#include "userspace/kernel/rim.h"
 #include "userspace/mirror/counters.h"
+
+#include <algorithm>
 
 namespace doppel {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ledger of a data plane that was found already.
+// The ledger.
 #pragma once
 
 #include "userspace/mirror/maps.h"
@@ -7,6 +7,9 @@
 
 namespace doppel {
 
+Result<Counters> read_counters();
+
+// Of a data plane that was found already.
 Result<Counters> read_counters_of(const Attached &attached);
 
 } // namespace doppel

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Order: capture ends first, so that nothing new comes; the shadows drain while return still
 // hears the target; then everything goes. Each step works without the ones before.
+#include "userspace/mirror/detach.h"
+
 #include <linux/capability.h>
 #include <sys/stat.h>
 
@@ -10,7 +12,7 @@
 
 #include "doppel/names.h"
 #include "userspace/kernel/pins.h"
-#include "userspace/kernel/rim.h"
+#include "userspace/kernel/privileges.h"
 #include "userspace/mirror/counters.h"
 #include "userspace/mirror/drain.h"
 #include "userspace/mirror/teardown.h"

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The flow table joined with the shadows.
+#include "userspace/mirror/flows.h"
+
 #include <arpa/inet.h>
 
 #include <algorithm>
 
-#include "userspace/kernel/rim.h"
 #include "userspace/mirror/maps.h"
 #include "userspace/util/address.h"
 #include "userspace/view/render.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/mirror/maps.h"
+#include "userspace/kernel/privileges.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>

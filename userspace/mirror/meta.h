@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "userspace/kernel/host_net.h"
+#include "userspace/kernel/netns.h"
 #include "userspace/kernel/pins.h"
 #include "userspace/plan/plan.h"
 

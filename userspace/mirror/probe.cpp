@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What this kernel and host can do, found by trying. Nothing here changes the host: what must be
-// created to be tried is created in a network namespace of a thread that ends with the probe.
+#include "userspace/mirror/probe.h"
+
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
@@ -16,12 +16,12 @@
 #include "doppel/names.h"
 #include "userspace/kernel/clsact.h"
 #include "userspace/kernel/host_net.h"
+#include "userspace/kernel/host_view.h"
 #include "userspace/kernel/libbpf_log.h"
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/pins.h"
-#include "userspace/kernel/rim.h"
+#include "userspace/kernel/privileges.h"
 #include "userspace/kernel/tcx.h"
-#include "userspace/mirror/teardown.h"
 
 namespace doppel {
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "userspace/mirror/status.h"
+
 #include <linux/capability.h>
 #include <net/if.h>
 
@@ -7,8 +9,9 @@
 
 #include "doppel/names.h"
 #include "userspace/kernel/hooks.h"
+#include "userspace/kernel/host_net.h"
 #include "userspace/kernel/link.h"
-#include "userspace/kernel/rim.h"
+#include "userspace/kernel/privileges.h"
 #include "userspace/kernel/tcx.h"
 #include "userspace/mirror/maps.h"
 #include "userspace/mirror/teardown.h"

@@ -34,7 +34,7 @@ struct DeviceView {
   std::vector<Address> addresses;
 };
 
-// What plan() wants to know of the host, gathered by the rim (netlink.h) or made up by a test.
+// What plan() wants to know of the host, gathered by view_host() or made up by a test.
 struct HostView {
   std::vector<DeviceView> devices;
   std::map<std::string, Route> routes; // by text of the target's address; missing: no route

@@ -7,6 +7,8 @@
 
 namespace doppel {
 
+bool Address::is_set() const { return (raw.w[0] | raw.w[1] | raw.w[2] | raw.w[3]) != 0; }
+
 bool Address::is_v4() const { return raw.w[0] == 0 && raw.w[1] == 0 && raw.w[2] == htonl(0xffff); }
 
 std::string Address::text() const {
@@ -39,7 +41,7 @@ std::optional<Address> parse_address(const std::string &text) {
 bool is_host_address(const Address &a) {
   if (!a.is_v4()) {
     const uint32_t first = ntohl(a.raw.w[0]);
-    return (a.raw.w[0] | a.raw.w[1] | a.raw.w[2] | a.raw.w[3]) != 0 && first >> 24 != 0xff;
+    return a.is_set() && first >> 24 != 0xff;
   }
   const uint32_t v4 = ntohl(a.raw.w[3]);
   return v4 >> 24 != 0 && v4 >> 28 < 0xe; // RFC 1122, 3.2.1.3; RFC 1112, 4

@@ -12,6 +12,7 @@ namespace doppel {
 // Network order, as in dp_addr. All zero: none.
 struct Address {
   dp_addr raw{};
+  bool is_set() const;      // not all zero
   bool is_v4() const;       // ::ffff:a.b.c.d (RFC 4291, 2.5.5.2)
   std::string text() const; // "192.168.2.184", IPv6 without brackets
   friend bool operator==(const Address &a, const Address &b);

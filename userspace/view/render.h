@@ -10,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "userspace/kernel/rim.h"
 #include "userspace/util/error.h"
 #include "userspace/view/snapshot.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a running data plane looks like, as plain data: read by the rim, shown by render.
+// What a running data plane looks like, as plain data: read by mirror/, shown by render.
 #pragma once
 
 #include <cstdint>
@@ -58,6 +58,13 @@ struct StatusView {
   std::vector<HookRow> hooks;       // ours and the neighbours', in running order per hook
   std::vector<std::string> missing; // what should be there and is not: a sentence each
   std::vector<std::string> warnings;
+};
+
+// What detach did.
+struct DetachReport {
+  bool was_attached = false;
+  uint32_t closed = 0, reset = 0; // shadows
+  Counters last;                  // final ledger
 };
 
 struct ProbeRow {

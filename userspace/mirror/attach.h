@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Starts a mirror on this host.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "userspace/plan/plan.h"
+#include "userspace/util/error.h"
+
+namespace doppel {
+
+// All or nothing: on an error everything that was made is removed again. Fails if a data plane of
+// ours is attached already, or remains of one are there. Holds the lock on the pins.
+// Returns its own warnings; those of the plan are not repeated.
+Result<std::vector<std::string>> attach(const Plan &plan, const Config &config);
+
+} // namespace doppel

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ends a mirror.
+#pragma once
+
+#include <cstdint>
+
+#include "userspace/util/error.h"
+#include "userspace/util/pause.h"
+#include "userspace/view/snapshot.h"
+
+namespace doppel {
+
+// Removes everything of ours, also what only half exists; needs no state file. Drains first: FIN
+// after the last byte of each shadow, then waits, at most drain_ms. Holds the lock on the pins.
+Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause = {});
+
+} // namespace doppel
