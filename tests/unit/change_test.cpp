@@ -56,8 +56,8 @@ Plan plan(const std::vector<std::string> &x, const HostView &h = host()) {
 }
 
 // What is there after the plan was attached.
-Live live(const Plan &p) {
-  Live l;
+MirrorState state(const Plan &p) {
+  MirrorState l;
   l.config = p.config;
   l.flows = p.flows;
   l.chunks = p.chunks;
@@ -69,8 +69,8 @@ Live live(const Plan &p) {
   return l;
 }
 
-Change change(const Live &l, const Plan &p, const std::set<std::string> &held = {}) {
-  auto c = plan_change(l, p, held);
+Change change(const MirrorState &l, const Plan &p, const std::set<std::string> &deferred = {}) {
+  auto c = plan_change(l, p, deferred);
   EXPECT_TRUE(c) << show_errors(c.errors());
   return *c;
 }
@@ -86,13 +86,13 @@ using Strings = std::vector<std::string>;
 
 TEST(Change, NothingForTheSame) {
   const Plan p = plan({"80-10.0.0.2:80", "81-10.9.0.2:81"});
-  const Change c = change(live(p), p);
+  const Change c = change(state(p), p);
   EXPECT_TRUE(c.empty());
   EXPECT_EQ(to_text(c), "2 mappings, none changed");
 }
 
 TEST(Change, OrderOfMappingsIsNoChange) {
-  const Change c = change(live(plan({"80-10.0.0.2:80", "81-10.0.0.3:81"})),
+  const Change c = change(state(plan({"80-10.0.0.2:80", "81-10.0.0.3:81"})),
                           plan({"81-10.0.0.3:81", "80-10.0.0.2:80"}));
   EXPECT_TRUE(c.empty());
   ASSERT_EQ(c.names.size(), 2u);
@@ -104,7 +104,7 @@ TEST(Change, AGatewayIsLeftToTheKernel) {
   const Plan now = plan({"80-10.0.0.2:80"});
   HostView h = host();
   h.routes["10.0.0.2"].gateway = *parse_address("10.0.0.254");
-  const Change d = change(live(now), *make_plan(config({"80-10.0.0.2:80"}), h));
+  const Change d = change(state(now), *make_plan(config({"80-10.0.0.2:80"}), h));
   ASSERT_EQ(d.rows.size(), 1u);
   EXPECT_EQ(now.mappings[0].target[0].nexthop.w[3], inet_addr("10.0.0.2")) << "on link";
   EXPECT_EQ(d.rows[0].second.target[0].nexthop.w[3], 0u);
@@ -112,14 +112,14 @@ TEST(Change, AGatewayIsLeftToTheKernel) {
                                "10.0.0.1, MTU 1500"});
   h = host();
   h.routes["10.0.0.2"].plain = false; // such as an IPv6 gateway
-  const Change e = change(live(now), *make_plan(config({"80-10.0.0.2:80"}), h));
+  const Change e = change(state(now), *make_plan(config({"80-10.0.0.2:80"}), h));
   ASSERT_EQ(e.rows.size(), 1u);
   EXPECT_EQ(e.rows[0].second.target[0].nexthop.w[3], 0u);
 }
 
 TEST(Change, AddsInAFreeRow) {
   const Plan now = plan({"80-10.0.0.2:80"});
-  const Change c = change(live(now), plan({"81-10.9.0.2:81", "80-10.0.0.2:80"}));
+  const Change c = change(state(now), plan({"81-10.9.0.2:81", "80-10.0.0.2:80"}));
   ASSERT_EQ(c.new_rows.size(), 1u);
   EXPECT_EQ(c.new_rows[0].first, 1u);
   EXPECT_EQ(c.new_rows[0].second.target[0].oif, 3u);
@@ -133,7 +133,7 @@ TEST(Change, AddsInAFreeRow) {
 
 TEST(Change, RemovesAndTakesProgramsAway) {
   const Change c =
-      change(live(plan({"80-10.0.0.2:80", "81-10.9.0.2:81"})), plan({"80-10.0.0.2:80"}));
+      change(state(plan({"80-10.0.0.2:80", "81-10.9.0.2:81"})), plan({"80-10.0.0.2:80"}));
   EXPECT_EQ(c.old_rows, std::vector<uint32_t>{1});
   ASSERT_EQ(c.old_ports.size(), 1u);
   EXPECT_EQ(c.old_ports[0].port, 81);
@@ -144,7 +144,7 @@ TEST(Change, RemovesAndTakesProgramsAway) {
 
 // The port's row is overwritten, never deleted: there is no moment without.
 TEST(Change, AnotherTargetIsAnotherRow) {
-  const Change c = change(live(plan({"80-10.0.0.2:80"})), plan({"80-10.0.0.3:80"}));
+  const Change c = change(state(plan({"80-10.0.0.2:80"})), plan({"80-10.0.0.3:80"}));
   EXPECT_EQ(c.old_rows, std::vector<uint32_t>{0});
   ASSERT_EQ(c.new_rows.size(), 1u);
   EXPECT_EQ(c.new_rows[0].first, 1u);
@@ -165,7 +165,7 @@ TEST(Change, ApplicationJoinAndPromiscuousMakeAnotherMapping) {
       m.join = false;
     else
       m.any_host = true;
-    EXPECT_EQ(change(live(now), *make_plan(c, host())).old_rows, std::vector<uint32_t>{0}) << what;
+    EXPECT_EQ(change(state(now), *make_plan(c, host())).old_rows, std::vector<uint32_t>{0}) << what;
   }
 }
 
@@ -176,7 +176,7 @@ TEST(Change, CeilingAndRouteChangeInPlace) {
   HostView h = host();
   h.routes["10.0.0.2"] = route(3, "eth1", "10.9.0.1");
   h.routes["10.0.0.2"].mtu = 1400;
-  const Change d = change(live(now), *make_plan(c, h));
+  const Change d = change(state(now), *make_plan(c, h));
   EXPECT_TRUE(d.new_rows.empty() && d.old_rows.empty() && d.ports.empty());
   ASSERT_EQ(d.rows.size(), 1u);
   EXPECT_EQ(d.rows[0].second.max_bps, 1000u);
@@ -188,7 +188,7 @@ TEST(Change, CeilingAndRouteChangeInPlace) {
 }
 
 TEST(Change, DeviceThatCameBackUnderAnotherNumber) {
-  const Live before = live(plan({"80-10.9.0.2:80"}));
+  const MirrorState before = state(plan({"80-10.9.0.2:80"}));
   HostView h = host();
   h.devices[0].ifindex = 9;
   const Change c = change(before, plan({"80-10.9.0.2:80"}, h));
@@ -203,7 +203,7 @@ TEST(Change, DeviceThatCameBackUnderAnotherNumber) {
 
 TEST(Change, ProgramsThatOthersRemovedComeBack) {
   const Plan p = plan({"80-10.0.0.2:80"});
-  Live l = live(p);
+  MirrorState l = state(p);
   l.running.clear();
   const Change c = change(l, p);
   EXPECT_EQ(hooks(c.attach), (Strings{DP_PROG_RETURN "@2", DP_PROG_INGRESS "@2"}));
@@ -211,7 +211,7 @@ TEST(Change, ProgramsThatOthersRemovedComeBack) {
 }
 
 TEST(Change, WhatIsHeldStays) {
-  const Live l = live(plan({"80-10.0.0.2:80", "81-10.9.0.2:81"}));
+  const MirrorState l = state(plan({"80-10.0.0.2:80", "81-10.9.0.2:81"}));
   const Change c = change(l, plan({"80-10.0.0.2:80"}), {"81"});
   EXPECT_TRUE(c.empty());
   ASSERT_EQ(c.names.size(), 2u);
@@ -221,7 +221,7 @@ TEST(Change, WhatIsHeldStays) {
 
 TEST(Change, RemainsOfAnInterruptedChangeGo) {
   const Plan p = plan({"80-10.0.0.2:80"});
-  Live l = live(p);
+  MirrorState l = state(p);
   NamedMapping nobody;
   nobody.row = 5;
   l.mappings.push_back({nobody, p.mappings[0]});
@@ -242,7 +242,7 @@ TEST(Change, TooManyRowsForOldAndNewTogether) {
     x.push_back(std::to_string(100 + i) + "-10.0.0.2:80");
     y.push_back(std::to_string(100 + i) + "-10.0.0.2:81");
   }
-  const Live l = live(plan(x));
+  const MirrorState l = state(plan(x));
   EXPECT_TRUE(change(l, plan(x)).empty());
   const auto c = plan_change(l, plan(y));
   ASSERT_FALSE(c);
@@ -251,7 +251,7 @@ TEST(Change, TooManyRowsForOldAndNewTogether) {
 
 TEST(Change, FixedSettingsAreNamed) {
   const Plan now = plan({"80-10.0.0.2:80"});
-  EXPECT_TRUE(fixed_differences(live(now), now).empty());
+  EXPECT_TRUE(fixed_differences(state(now), now).empty());
   Config c = config({"80-10.0.0.2:80"});
   Limits &l = c.limits;
   l.flows++;
@@ -266,32 +266,32 @@ TEST(Change, FixedSettingsAreNamed) {
   l.backoff_ms++;
   l.embryonic++;
   c.attach_mode = AttachMode::clsact;
-  const Errors errors = fixed_differences(live(now), *make_plan(c, host()));
+  const Errors errors = fixed_differences(state(now), *make_plan(c, host()));
   EXPECT_EQ(errors.size(), 12u) << show_errors(errors);
   for (const Error &e : errors)
     EXPECT_NE(e.hint.find("doppel detach"), std::string::npos) << e.where;
 }
 
-TEST(Feasible, LeavesOutWhatTheHostCannotCarry) {
+TEST(PartialPlan, LeavesOutWhatTheHostCannotCarry) {
   Config c = config({"80-10.0.0.2:80", "81-10.9.0.2:81", "82-10.0.0.3:82"});
   c.mappings[2].device = "gone0";
   HostView h = host();
   h.routes.erase("10.9.0.2");
-  const auto f = make_feasible(c, h);
+  const auto f = make_partial_plan(c, h);
   ASSERT_TRUE(f) << show_errors(f.errors());
-  EXPECT_EQ(f->held, (std::set<std::string>{"81", "82"}));
+  EXPECT_EQ(f->deferred, (std::set<std::string>{"81", "82"}));
   EXPECT_EQ(f->why.size(), 2u);
   ASSERT_EQ(f->plan.names.size(), 1u);
   EXPECT_EQ(f->plan.names[0].name, "80");
 }
 
-TEST(Feasible, NothingIsLeft) {
+TEST(PartialPlan, NothingIsLeft) {
   HostView h = host();
   h.devices.clear();
-  const auto f = make_feasible(config({"80-10.0.0.2:80"}), h);
+  const auto f = make_partial_plan(config({"80-10.0.0.2:80"}), h);
   ASSERT_TRUE(f);
   EXPECT_TRUE(f->plan.mappings.empty());
-  EXPECT_EQ(f->held.size(), 1u);
+  EXPECT_EQ(f->deferred.size(), 1u);
 }
 
 } // namespace

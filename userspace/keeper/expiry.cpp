@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/keeper/expiry.h"
+#include "userspace/util/clock.h"
 
 #include <bpf/bpf.h>
 

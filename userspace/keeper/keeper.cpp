@@ -43,17 +43,17 @@ Status Keeper::listen() {
   auto pins = Pins::locate();
   if (!pins)
     return pins.errors();
-  auto wake = Wake::open(*pins);
-  if (!wake)
-    return wake.errors();
-  wake_ = std::move(*wake);
+  auto events = RetransmitEvents::open(*pins);
+  if (!events)
+    return events.errors();
+  events_ = std::move(*events);
   auto expiry = Expiry::open(*pins);
   if (!expiry)
     return expiry.errors();
   expiry_ = std::make_unique<Expiry>(std::move(*expiry));
   net_->watch(config_, meta_);
   epoll_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
-  if (!epoll_ || !add_to(epoll_, signals_.get()) || !add_to(epoll_, wake_->fd()) ||
+  if (!epoll_ || !add_to(epoll_, signals_.get()) || !add_to(epoll_, events_->fd()) ||
       !add_to(epoll_, net_->fd()))
     return sys_error("epoll", "cannot be set up", errno);
   return Unit{};
@@ -63,14 +63,14 @@ Pause Keeper::pause() {
   return [this](std::chrono::milliseconds time) {
     if (watchdog_ms_)
       notify_alive();
-    if (!wake_)
+    if (!events_)
       return;
     const auto until = Clock::now() + time;
     for (auto left = time; left.count() > 0;
          left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now())) {
-      pollfd p{wake_->fd(), POLLIN, 0};
+      pollfd p{events_->fd(), POLLIN, 0};
       if (::poll(&p, 1, static_cast<int>(left.count())) > 0)
-        (void)wake_->serve(); // a failure shows again in the loop
+        (void)events_->serve(); // a failure shows again in the loop
     }
   };
 }
@@ -103,8 +103,8 @@ Status Keeper::wait(int timeout_ms) {
     Status s = Unit{};
     if (events[i].data.fd == signals_.get())
       s = read_signals();
-    else if (events[i].data.fd == wake_->fd())
-      s = wake_->serve();
+    else if (events[i].data.fd == events_->fd())
+      s = events_->serve();
     else if (net_->changed())
       review_soon();
     if (!s)
@@ -156,23 +156,23 @@ Status Keeper::expire() {
 
 // Compares the data plane with what the host is like now, and puts right what differs.
 Status Keeper::review() {
-  auto standing = find_standing();
-  if (standing && (!standing->pins || !standing->complete || !standing->link)) {
+  auto health = read_health();
+  if (health && (!health->pins || !health->complete || !health->link)) {
     // Others may be just about to detach: then all of it is gone once they are done.
-    standing = settled_standing();
-    if (standing && !standing->pins) {
+    health = settled_health();
+    if (health && !health->pins) {
       detached_ = true;
       return Unit{};
     }
-    if (standing && (!standing->complete || !standing->link))
+    if (health && (!health->complete || !health->link))
       return attach_anew("the data plane was damaged (device doppel0 was removed?): detaching what "
                          "is left, and attaching anew");
   }
-  if (!standing) {
-    hold(standing.errors(), {});
+  if (!health) {
+    hold(health.errors(), {});
     return Unit{};
   }
-  if (!standing->link_up) {
+  if (!health->link_up) {
     auto nl = Rtnl::open();
     if (nl && start_link_pair(*nl))
       log_line(Priority::warning, "device doppel0 was down: it is up again");
@@ -184,11 +184,11 @@ Status Keeper::review() {
   auto applied = apply(config_, options);
   if (applied) {
     tell(*applied);
-    hold(applied->held, applied->warnings);
+    hold(applied->deferred, applied->warnings);
     return Unit{};
   }
   hold(applied.errors(), {});
-  if (auto again = find_standing(); again && !again->pins)
+  if (auto again = read_health(); again && !again->pins)
     detached_ = true;
   return Unit{};
 }

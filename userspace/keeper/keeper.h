@@ -42,7 +42,7 @@ private:
   Status adopt();
   Status attach_fresh();
   Status attach_anew(const std::string &why);
-  Result<Standing> settled_standing() const;
+  Result<MirrorHealth> settled_health() const;
   std::string status() const;
   Status stop();
 
@@ -66,7 +66,7 @@ private:
   Config config_; // in force
   Meta meta_;     // as of the last look
   std::unique_ptr<KeeperLock> lock_;
-  std::unique_ptr<Wake> wake_;
+  std::unique_ptr<RetransmitEvents> events_;
   std::unique_ptr<NetWatch> net_;
   std::unique_ptr<Expiry> expiry_;
   Fd epoll_, signals_;

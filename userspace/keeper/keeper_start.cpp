@@ -37,17 +37,17 @@ std::string report_text(const DetachReport &report) {
 } // namespace
 
 // As it is once whoever is changing the data plane at this moment is done.
-Result<Standing> Keeper::settled_standing() const {
+Result<MirrorHealth> Keeper::settled_health() const {
   auto pins = Pins::locate();
   if (!pins)
     return pins.errors();
   auto lock = pins->lock();
   if (!lock)
     return lock.errors();
-  auto standing = find_standing();
-  if (standing && !standing->pins)
+  auto health = read_health();
+  if (health && !health->pins)
     pins->remove_top_if_empty();
-  return standing;
+  return health;
 }
 
 std::string Keeper::status() const {
@@ -87,7 +87,7 @@ Status Keeper::attach_fresh() {
 
 Status Keeper::attach_anew(const std::string &why) {
   log_line(Priority::warning, why);
-  wake_.reset();
+  events_.reset();
   expiry_.reset();
   if (auto report = detach(0); !report)
     return report.errors();
@@ -104,7 +104,7 @@ Status Keeper::adopt() {
   meta_ = applied->meta;
   log_line(Priority::notice, "adopted the mirror that is attached since " + iso_time(meta_.since) +
                                  ": " + to_text(*applied));
-  hold(applied->held, applied->warnings);
+  hold(applied->deferred, applied->warnings);
   return listen();
 }
 
@@ -135,14 +135,14 @@ Status Keeper::start() {
   if (!net)
     return net.errors();
   net_ = std::make_unique<NetWatch>(std::move(*net));
-  auto standing = settled_standing();
-  if (!standing)
-    return standing.errors();
-  if (!standing->pins)
+  auto health = settled_health();
+  if (!health)
+    return health.errors();
+  if (!health->pins)
     return attach_fresh();
-  if (!standing->complete)
+  if (!health->complete)
     return attach_anew("an attach that was interrupted left remains: removing them");
-  if (!standing->link)
+  if (!health->link)
     return attach_anew("device doppel0 of the mirror is gone: attaching anew");
   return adopt();
 }

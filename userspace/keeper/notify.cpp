@@ -3,7 +3,7 @@
 
 #include <systemd/sd-daemon.h>
 
-#include "userspace/mirror/maps.h"
+#include "userspace/util/clock.h"
 
 namespace doppel {
 

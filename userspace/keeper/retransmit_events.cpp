@@ -9,37 +9,37 @@
 
 namespace doppel {
 
-void Wake::Closer::operator()(ring_buffer *ring) const { ring_buffer__free(ring); }
+void RetransmitEvents::Closer::operator()(ring_buffer *ring) const { ring_buffer__free(ring); }
 
-Result<std::unique_ptr<Wake>> Wake::open(const Pins &pins) {
+Result<std::unique_ptr<RetransmitEvents>> RetransmitEvents::open(const Pins &pins) {
   auto program = CommandProgram::open(pins);
   if (!program)
     return program.errors();
-  std::unique_ptr<Wake> wake(new Wake(std::move(*program)));
+  std::unique_ptr<RetransmitEvents> events(new RetransmitEvents(std::move(*program)));
   const std::string path = pins.map("events");
-  Fd events = open_pin(path); // the ring has the map in its own mappings: this may be closed
-  if (!events)
+  Fd map = open_pin(path); // the ring has the map in its own mappings: this may be closed
+  if (!map)
     return sys_error(path, "cannot be opened", errno);
-  wake->ring_.reset(ring_buffer__new(events.get(), note, wake.get(), nullptr));
-  if (!wake->ring_)
+  events->ring_.reset(ring_buffer__new(map.get(), note, events.get(), nullptr));
+  if (!events->ring_)
     return sys_error(path, "cannot be read", errno);
-  if (auto s = wake->serve(); !s)
+  if (auto s = events->serve(); !s)
     return s.errors();
-  if (auto s = wake->resend_what_is_due(pins); !s)
+  if (auto s = events->resend_what_is_due(pins); !s)
     return s.errors();
-  return wake;
+  return events;
 }
 
-int Wake::fd() const { return ring_buffer__epoll_fd(ring_.get()); }
+int RetransmitEvents::fd() const { return ring_buffer__epoll_fd(ring_.get()); }
 
-int Wake::note(void *self, void *data, size_t size) {
-  const auto *wake = static_cast<const dp_retransmit *>(data);
-  if (size >= sizeof(*wake) && wake->kind == DP_RETRANSMIT_DUE)
-    static_cast<Wake *>(self)->due_[wake->slot] = wake->gen;
+int RetransmitEvents::note(void *self, void *data, size_t size) {
+  const auto *event = static_cast<const dp_retransmit *>(data);
+  if (size >= sizeof(*event) && event->kind == DP_RETRANSMIT_DUE)
+    static_cast<RetransmitEvents *>(self)->due_[event->slot] = event->gen;
   return 0;
 }
 
-Status Wake::serve() {
+Status RetransmitEvents::serve() {
   const int err = ring_buffer__consume(ring_.get());
   if (err < 0)
     return sys_error("map events", "cannot be read", -err);
@@ -50,7 +50,7 @@ Status Wake::serve() {
   return Unit{};
 }
 
-Status Wake::resend_what_is_due(const Pins &pins) {
+Status RetransmitEvents::resend_what_is_due(const Pins &pins) {
   auto table = open_table(pins, "shadows", sizeof(dp_shadow));
   if (!table)
     return table.errors();

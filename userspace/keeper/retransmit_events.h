@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The data plane's calls for the keeper: shadows on which a retransmission is due.
+// What the data plane tells the keeper: shadows on which a retransmission is due.
 #pragma once
 
 #include <cstdint>
@@ -12,19 +12,19 @@ struct ring_buffer;
 
 namespace doppel {
 
-class Wake {
+class RetransmitEvents {
 public:
   // Resends at once what is due already: its event may have gone unheard.
-  static Result<std::unique_ptr<Wake>> open(const Pins &pins);
-  Wake(const Wake &) = delete;
-  Wake &operator=(const Wake &) = delete;
+  static Result<std::unique_ptr<RetransmitEvents>> open(const Pins &pins);
+  RetransmitEvents(const RetransmitEvents &) = delete;
+  RetransmitEvents &operator=(const RetransmitEvents &) = delete;
 
   int fd() const; // readable: serve() has something to do
-  // Empties the ring, then resends on each shadow that it named, once.
+  // Empties the ring, then has each shadow that it named resend, once.
   Status serve();
 
 private:
-  explicit Wake(CommandProgram program) : program_(std::move(program)) {}
+  explicit RetransmitEvents(CommandProgram program) : program_(std::move(program)) {}
   Status resend_what_is_due(const Pins &pins);
   static int note(void *self, void *data, size_t size);
 

@@ -61,7 +61,7 @@ std::vector<NextHop> resolve_neighbours(Rtnl &nl, const std::vector<NextHop> &ho
   }
 }
 
-std::vector<std::string> wake_neighbours(Rtnl &nl, const Config &config) {
+std::vector<std::string> resolve_neighbours(Rtnl &nl, const Config &config) {
   std::vector<NextHop> hops;
   for (const auto &m : config.mappings) {
     for (const auto &t : m.targets) {

@@ -24,6 +24,6 @@ std::vector<NextHop> resolve_neighbours(Rtnl &nl, const std::vector<NextHop> &ho
 
 // Has the kernel resolve the next hop of each target, and waits at most a second. Returns a
 // warning for each that does not answer.
-std::vector<std::string> wake_neighbours(Rtnl &nl, const Config &config);
+std::vector<std::string> resolve_neighbours(Rtnl &nl, const Config &config);
 
 } // namespace doppel

@@ -21,11 +21,6 @@ namespace doppel {
 
 namespace {
 
-template <typename T> void collect(const Result<T> &result, Errors *errors) {
-  if (!result)
-    errors->insert(errors->end(), result.errors().begin(), result.errors().end());
-}
-
 // ifindex of the link that the programs send to.
 uint32_t link_of(const Meta &meta) {
   for (const AttachedProgram &p : meta.programs)
@@ -36,25 +31,25 @@ uint32_t link_of(const Meta &meta) {
 
 class Applier {
 public:
-  Applier(Rtnl &nl, const Pins &pins, Rows rows, Meta meta, const Config &config)
+  Applier(Rtnl &nl, const Pins &pins, MapRows rows, Meta meta, const Config &config)
       : nl_(nl), pins_(pins), rows_(std::move(rows)), config_(config), before_(meta),
         placer_(nl, pins, meta.mechanism == "tcx",
                 {meta.made_qdisc.begin(), meta.made_qdisc.end()}) {
     applied_.meta = std::move(meta);
   }
 
-  Result<Applied> run(const Feasible &feasible, const ApplyOptions &options);
+  Result<Applied> run(const PartialPlan &partial, const ApplyOptions &options);
 
 private:
   Status build_up();
-  void undo(const Live &live, Errors *errors);
+  void undo(const MirrorState &state, Errors &errors);
   Status take_down(const ApplyOptions &options);
   Status attach(const Attachment &what);
   Status finish_meta(const std::vector<Attachment> &wanted);
 
   Rtnl &nl_;
   const Pins &pins_;
-  Rows rows_;
+  MapRows rows_;
   const Config &config_;
   const Meta before_;
   Placer placer_;
@@ -115,16 +110,16 @@ Status Applier::build_up() {
   return Unit{};
 }
 
-void Applier::undo(const Live &live, Errors *errors) {
+void Applier::undo(const MirrorState &state, Errors &errors) {
   for (const PortRow &port : applied_.change.ports) {
-    auto was = std::find_if(live.ports.begin(), live.ports.end(), [&](const PortRow &p) {
+    auto was = std::find_if(state.ports.begin(), state.ports.end(), [&](const PortRow &p) {
       return std::equal(reinterpret_cast<const char *>(&p.key),
                         reinterpret_cast<const char *>(&p.key + 1),
                         reinterpret_cast<const char *>(&port.key));
     });
-    collect(was != live.ports.end() ? rows_.put(*was) : rows_.drop(port.key), errors);
+    collect(was != state.ports.end() ? rows_.put(*was) : rows_.drop(port.key), errors);
   }
-  for (const Live::Mapping &m : live.mappings)
+  for (const MirrorState::Mapping &m : state.mappings)
     collect(rows_.put(m.name.row, m.row), errors);
   for (const auto &[row, mapping] : applied_.change.new_rows)
     collect(rows_.put(row, dp_mapping{}), errors);
@@ -143,23 +138,23 @@ Status Applier::take_down(const ApplyOptions &options) {
   const Change &change = applied_.change;
   Errors errors;
   for (const dp_port_key &key : change.old_ports)
-    collect(rows_.drop(key), &errors);
+    collect(rows_.drop(key), errors);
   if (!change.old_rows.empty()) {
     wait_for_programs();
     const std::set<uint32_t> old(change.old_rows.begin(), change.old_rows.end());
     auto drained = drain_shadows(pins_, options.drain_ms, options.pause, [&](const dp_shadow &s) {
       return old.count(s.ep.key.mapping) > 0;
     });
-    collect(drained, &errors);
+    collect(drained, errors);
     if (drained) {
       applied_.drained = *drained;
-      collect(rows_.forget(old), &errors);
+      collect(rows_.forget(old), errors);
       for (uint32_t row : old)
-        collect(rows_.put(row, dp_mapping{}), &errors);
+        collect(rows_.put(row, dp_mapping{}), errors);
     }
   }
   for (const Attachment &a : change.detach)
-    collect(end_attachment(nl_, pins_, a), &errors);
+    collect(end_attachment(nl_, pins_, a), errors);
   if (!errors.empty())
     return errors;
   return Unit{};
@@ -193,48 +188,48 @@ Status Applier::finish_meta(const std::vector<Attachment> &wanted) {
       return false;
     char name[IF_NAMESIZE];
     if (::if_indextoname(ifindex, name))
-      collect(remove_clsact_if_empty(nl_, ifindex, name), &errors);
+      collect(remove_clsact_if_empty(nl_, ifindex, name), errors);
     return true;
   });
-  collect(write_meta(pins_, meta), &errors);
+  collect(write_meta(pins_, meta), errors);
   if (!errors.empty())
     return errors;
   return Unit{};
 }
 
-Result<Applied> Applier::run(const Feasible &feasible, const ApplyOptions &options) {
-  auto live = read_live(nl_, pins_, before_, rows_);
-  if (!live)
-    return live.errors();
-  if (Errors fixed = fixed_differences(*live, feasible.plan); !fixed.empty())
+Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &options) {
+  auto state = read_mirror_state(nl_, pins_, before_, rows_);
+  if (!state)
+    return state.errors();
+  if (Errors fixed = fixed_differences(*state, partial.plan); !fixed.empty())
     return fixed;
-  auto change = plan_change(*live, feasible.plan, feasible.held);
+  auto change = plan_change(*state, partial.plan, partial.deferred);
   if (!change)
     return change.errors();
   applied_.change = std::move(*change);
-  applied_.held = feasible.why;
-  applied_.warnings = feasible.plan.warnings;
+  applied_.deferred = partial.why;
+  applied_.warnings = partial.plan.warnings;
   const bool renamed = applied_.meta.config_source != source_name(config_.source);
   if (applied_.change.empty() && !renamed)
     return std::move(applied_);
   if (!applied_.change.new_rows.empty())
-    for (const std::string &w : wake_neighbours(nl_, config_))
+    for (const std::string &w : resolve_neighbours(nl_, config_))
       applied_.warnings.push_back(w);
   if (auto s = build_up(); !s) {
     Errors errors = s.errors();
-    undo(*live, &errors);
+    undo(*state, errors);
     return errors;
   }
-  std::vector<Attachment> wanted = feasible.plan.attachments;
-  if (!feasible.held.empty())
-    for (const Attachment &a : live->programs)
+  std::vector<Attachment> wanted = partial.plan.attachments;
+  if (!partial.deferred.empty())
+    for (const Attachment &a : state->programs)
       if (std::none_of(wanted.begin(), wanted.end(), [&](const Attachment &b) {
             return a.program == b.program && a.ifindex == b.ifindex && a.hook == b.hook;
           }))
         wanted.push_back(a);
   Errors errors;
-  collect(take_down(options), &errors);
-  collect(finish_meta(wanted), &errors);
+  collect(take_down(options), errors);
+  collect(finish_meta(wanted), errors);
   if (!errors.empty()) {
     errors.insert(errors.begin(), Error{"doppel reload",
                                         "the new configuration is in force, but not all of the "
@@ -249,44 +244,44 @@ Result<Applied> Applier::run(const Feasible &feasible, const ApplyOptions &optio
 
 } // namespace
 
-Result<Standing> find_standing() {
+Result<MirrorHealth> read_health() {
   auto nl = Rtnl::open();
   if (!nl)
     return nl.errors();
   auto pins = Pins::locate();
   if (!pins)
     return pins.errors();
-  Standing standing;
-  standing.pins = pins->exist();
-  if (!standing.pins)
-    return standing;
+  MirrorHealth health;
+  health.pins = pins->exist();
+  if (!health.pins)
+    return health;
   auto meta = read_meta(*pins);
   if (!meta)
-    return standing;
-  standing.complete = meta->complete;
+    return health;
+  health.complete = meta->complete;
   auto link = find_device(*nl, DP_LINK), peer = find_device(*nl, DP_LINK_PEER);
   if (!link || !peer)
     return link ? peer.errors() : link.errors();
-  standing.link = *link && *peer && (*link)->ifindex == link_of(*meta);
-  standing.link_up = standing.link && (*link)->flags & (*peer)->flags & IFF_UP;
-  return standing;
+  health.link = *link && *peer && (*link)->ifindex == link_of(*meta);
+  health.link_up = health.link && (*link)->flags & (*peer)->flags & IFF_UP;
+  return health;
 }
 
 Result<Applied> apply(const Config &config, const ApplyOptions &options) {
   auto host = view_host(config);
   if (!host)
     return host.errors();
-  Feasible feasible;
+  PartialPlan partial;
   if (options.tolerant) {
-    auto f = make_feasible(config, *host);
+    auto f = make_partial_plan(config, *host);
     if (!f)
       return f.errors();
-    feasible = std::move(*f);
+    partial = std::move(*f);
   } else {
     auto plan = make_plan(config, *host);
     if (!plan)
       return plan.errors();
-    feasible.plan = std::move(*plan);
+    partial.plan = std::move(*plan);
   }
   auto nl = Rtnl::open();
   if (!nl)
@@ -315,14 +310,14 @@ Result<Applied> apply(const Config &config, const ApplyOptions &options) {
     return Error{"doppel reload", "the data plane is incomplete",
                  "doppel detach, then attach again"};
   for (dp_direction hook : {DP_DIR_INGRESS, DP_DIR_EGRESS})
-    feasible.plan.attachments.insert(feasible.plan.attachments.begin(),
-                                     {DP_PROG_DELIVER, DP_LINK, (*link)->ifindex, hook});
+    partial.plan.attachments.insert(partial.plan.attachments.begin(),
+                                    {DP_PROG_DELIVER, DP_LINK, (*link)->ifindex, hook});
   if (config.attach_mode == AttachMode::automatic) // what attach chose is as good as ever
-    feasible.plan.tcx = meta->mechanism == "tcx";
-  auto rows = Rows::open(*pins);
+    partial.plan.tcx = meta->mechanism == "tcx";
+  auto rows = MapRows::open(*pins);
   if (!rows)
     return rows.errors();
-  return Applier(*nl, *pins, std::move(*rows), *meta, config).run(feasible, options);
+  return Applier(*nl, *pins, std::move(*rows), *meta, config).run(partial, options);
 }
 
 std::string to_text(const Applied &applied) {

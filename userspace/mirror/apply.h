@@ -26,18 +26,18 @@ struct ApplyOptions {
 struct Applied {
   Change change; // empty: all was as it should be
   Drained drained;
-  Errors held; // tolerant: why mappings were left as they were
+  Errors deferred; // tolerant: why mappings were left as they were
   std::vector<std::string> warnings;
   Meta meta; // as it is now
 };
 
 // Whether there is something to apply to. `complete`: attach came to its end.
-struct Standing {
+struct MirrorHealth {
   bool pins = false, complete = false;
   bool link = false;    // DP_LINK exists, and is the one that the programs send to
   bool link_up = false; // it and its peer are up
 };
-Result<Standing> find_standing();
+Result<MirrorHealth> read_health();
 
 // Takes the lock. On an error nothing has changed, unless the error says so.
 Result<Applied> apply(const Config &config, const ApplyOptions &options = {});

@@ -26,7 +26,7 @@ public:
       : plan_(plan), config_(config), nl_(nl), pins_(pins), placer_(nl, pins, plan.tcx) {}
 
   Status run();
-  void roll_back(Errors *errors) { remove_everything(nl_, &pins_, placer_.made_qdisc, errors); }
+  void roll_back(Errors &errors) { remove_everything(nl_, &pins_, placer_.made_qdisc, errors); }
   std::vector<std::string> take_warnings() { return std::move(placer_.warnings); }
 
 private:
@@ -100,7 +100,7 @@ Status Attacher::run() {
   meta_.chunks = plan_.chunks;
   if (auto s = write_meta(object->meta_fd(), meta_); !s)
     return s;
-  placer_.warnings = wake_neighbours(nl_, config_);
+  placer_.warnings = resolve_neighbours(nl_, config_);
   if (auto s = place_all(*object, *link); !s)
     return s;
   meta_.made_qdisc.assign(placer_.made_qdisc.begin(), placer_.made_qdisc.end());
@@ -148,7 +148,7 @@ Result<std::vector<std::string>> attach(const Plan &plan, const Config &config) 
   auto done = attacher.run();
   if (!done) {
     Errors errors = done.errors();
-    attacher.roll_back(&errors);
+    attacher.roll_back(errors);
     return errors;
   }
   return attacher.take_warnings();

@@ -64,15 +64,10 @@ Status check_netns(const Meta &meta) {
                "nsenter --net=" + path + " doppel detach"};
 }
 
-template <typename T> void collect(const Result<T> &result, Errors *errors) {
-  if (!result)
-    errors->insert(errors->end(), result.errors().begin(), result.errors().end());
-}
-
 // Best effort: an incomplete data plane cannot be drained, but it can be removed.
 void close_down(Rtnl &nl, const Pins &pins, const Meta &meta, const Remains &remains,
                 uint32_t drain_ms, const Pause &pause, std::set<uint32_t> *made_qdisc,
-                DetachReport *report, Errors *errors) {
+                DetachReport *report, Errors &errors) {
   if (meta.complete)
     collect(pause_mirror(pins), errors);
   end_programs(nl, remains.programs, is_capture, made_qdisc, errors);
@@ -128,9 +123,9 @@ Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause) {
     if (auto s = check_netns(meta); !s)
       return s.errors();
     made_qdisc.insert(meta.made_qdisc.begin(), meta.made_qdisc.end());
-    close_down(*nl, *p, meta, *remains, drain_ms, pause, &made_qdisc, &report, &errors);
+    close_down(*nl, *p, meta, *remains, drain_ms, pause, &made_qdisc, &report, errors);
   }
-  remove_everything(*nl, p, made_qdisc, &errors);
+  remove_everything(*nl, p, made_qdisc, errors);
   if (!errors.empty())
     return errors;
   return report;

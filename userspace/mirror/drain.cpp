@@ -19,7 +19,8 @@ namespace {
 constexpr auto kFirstPause = std::chrono::milliseconds(2);
 constexpr auto kLongestPause = std::chrono::milliseconds(50);
 
-struct Live {
+// A shadow that is to end.
+struct OpenShadow {
   uint32_t slot, gen;
 };
 
@@ -48,17 +49,17 @@ Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &p
   auto all = read_shadows(*shadows);
   if (!all)
     return all.errors();
-  std::vector<Live> live;
+  std::vector<OpenShadow> open;
   for (uint32_t slot = 0; slot < all->size(); slot++)
     if (const dp_shadow &s = (*all)[slot]; !is_over(s) && (!wanted || wanted(s)))
-      live.push_back({slot, s.gen});
+      open.push_back({slot, s.gen});
 
   Drained drained;
-  for (const Live &s : live)
+  for (const OpenShadow &s : open)
     if (auto done = program->shadow(DP_CMD_CLOSE, s.slot, s.gen); !done)
       return done.errors();
   // Over, or looked after: there may be no keeper to resend what the target has missed.
-  auto finished = [&](const Live &s) {
+  auto finished = [&](const OpenShadow &s) {
     auto now = read_shadow(*shadows, s.slot);
     if (!now || now->gen != s.gen || is_over(*now))
       return true;
@@ -69,15 +70,15 @@ Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &p
   using Clock = std::chrono::steady_clock;
   auto until = Clock::now() + std::chrono::milliseconds(wait_ms);
   for (auto wait = kFirstPause;; wait = std::min(2 * wait, kLongestPause)) {
-    drained.closed += static_cast<uint32_t>(std::erase_if(live, finished));
-    if (live.empty() || Clock::now() >= until)
+    drained.closed += static_cast<uint32_t>(std::erase_if(open, finished));
+    if (open.empty() || Clock::now() >= until)
       break;
     if (pause)
       pause(wait);
     else
       std::this_thread::sleep_for(wait);
   }
-  for (const Live &s : live) {
+  for (const OpenShadow &s : open) {
     if (auto done = program->shadow(DP_CMD_RESET, s.slot, s.gen); !done)
       return done.errors();
     drained.reset++;

@@ -8,6 +8,7 @@
 
 #include "userspace/mirror/maps.h"
 #include "userspace/util/address.h"
+#include "userspace/util/clock.h"
 #include "userspace/view/render.h"
 
 namespace doppel {

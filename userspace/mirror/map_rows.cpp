@@ -29,8 +29,8 @@ uint32_t word_of(const dp_port_key &key) {
 
 } // namespace
 
-Result<Rows> Rows::open(const Pins &pins) {
-  Rows rows;
+Result<MapRows> MapRows::open(const Pins &pins) {
+  MapRows rows;
   const struct {
     const char *name;
     size_t value_size;
@@ -50,7 +50,7 @@ Result<Rows> Rows::open(const Pins &pins) {
   return rows;
 }
 
-Result<std::vector<PortRow>> Rows::ports() const {
+Result<std::vector<PortRow>> MapRows::ports() const {
   std::vector<PortRow> all;
   PortRow row{};
   const dp_port_key *last = nullptr;
@@ -66,20 +66,20 @@ Result<std::vector<PortRow>> Rows::ports() const {
   return all;
 }
 
-Result<dp_mapping> Rows::mapping(uint32_t row) const {
+Result<dp_mapping> MapRows::mapping(uint32_t row) const {
   dp_mapping m{};
   if (bpf_map_lookup_elem(mappings_.fd.get(), &row, &m))
     return sys_error("map mappings", "cannot be read", errno);
   return m;
 }
 
-Status Rows::put(uint32_t row, const dp_mapping &mapping) const {
+Status MapRows::put(uint32_t row, const dp_mapping &mapping) const {
   if (bpf_map_update_elem(mappings_.fd.get(), &row, &mapping, BPF_ANY))
     return write_error("mappings");
   return Unit{};
 }
 
-Status Rows::put(const PortRow &row) const {
+Status MapRows::put(const PortRow &row) const {
   const uint32_t word = word_of(row.key);
   uint32_t bits = 0;
   if (bpf_map_lookup_elem(ports_.fd.get(), &word, &bits))
@@ -92,7 +92,7 @@ Status Rows::put(const PortRow &row) const {
   return Unit{};
 }
 
-Status Rows::drop(const dp_port_key &key) const {
+Status MapRows::drop(const dp_port_key &key) const {
   if (bpf_map_delete_elem(port_map_.fd.get(), &key) && errno != ENOENT)
     return write_error("port_map");
   auto left = ports();
@@ -110,7 +110,7 @@ Status Rows::drop(const dp_port_key &key) const {
 
 // A late packet of the target's may be counted in the cell at the very moment: what it leaves
 // behind is then half a transaction, which shows, and is cleared once more.
-Status Rows::clear_ledger(uint32_t cell) const {
+Status MapRows::clear_ledger(uint32_t cell) const {
   const std::vector<dp_ledger> zero(static_cast<size_t>(libbpf_num_possible_cpus()));
   std::vector<dp_ledger> now(zero.size());
   for (int i = 0; i < kClearTries; i++) {
@@ -125,7 +125,7 @@ Status Rows::clear_ledger(uint32_t cell) const {
   return Error{"map ledger", "cell " + std::to_string(cell) + " never came to rest", {}};
 }
 
-Status Rows::forget(const std::set<uint32_t> &rows) const {
+Status MapRows::forget(const std::set<uint32_t> &rows) const {
   auto flows = read_flow_table(flows_);
   if (!flows)
     return flows.errors();
@@ -144,16 +144,17 @@ Status Rows::forget(const std::set<uint32_t> &rows) const {
   return Unit{};
 }
 
-Result<Live> read_live(Rtnl &nl, const Pins &pins, const Meta &meta, const Rows &rows) {
-  Live live;
-  live.config = meta.limits;
-  live.flows = meta.flows;
-  live.chunks = meta.chunks;
-  live.tcx = meta.mechanism == "tcx";
+Result<MirrorState> read_mirror_state(Rtnl &nl, const Pins &pins, const Meta &meta,
+                                      const MapRows &rows) {
+  MirrorState state;
+  state.config = meta.limits;
+  state.flows = meta.flows;
+  state.chunks = meta.chunks;
+  state.tcx = meta.mechanism == "tcx";
   auto ports = rows.ports();
   if (!ports)
     return ports.errors();
-  live.ports = std::move(*ports);
+  state.ports = std::move(*ports);
   for (uint32_t row = 0; row < DP_MAX_MAPPINGS; row++) {
     auto mapping = rows.mapping(row);
     if (!mapping)
@@ -162,15 +163,15 @@ Result<Live> read_live(Rtnl &nl, const Pins &pins, const Meta &meta, const Rows 
                              [&](const NamedMapping &n) { return n.row == row; });
     if (name == meta.mappings.end() && mapping->n_targets == 0)
       continue;
-    Live::Mapping m{name == meta.mappings.end() ? NamedMapping{} : *name, *mapping};
+    MirrorState::Mapping m{name == meta.mappings.end() ? NamedMapping{} : *name, *mapping};
     m.name.row = row;
-    live.mappings.push_back(std::move(m));
+    state.mappings.push_back(std::move(m));
   }
   for (const AttachedProgram &p : meta.programs)
-    live.programs.push_back(p.what);
-  for (const AttachedProgram &p : find_running(nl, pins, live.programs))
-    live.running.push_back(p.what);
-  return live;
+    state.programs.push_back(p.what);
+  for (const AttachedProgram &p : find_running(nl, pins, state.programs))
+    state.running.push_back(p.what);
+  return state;
 }
 
 // MEMBARRIER_CMD_GLOBAL is a wait for RCU, under which all programs run. Where the kernel refuses

@@ -15,9 +15,9 @@ namespace doppel {
 
 // The maps that a change touches. Each writer is atomic for the packets under way: they see the
 // row before or the row after.
-class Rows {
+class MapRows {
 public:
-  static Result<Rows> open(const Pins &pins);
+  static Result<MapRows> open(const Pins &pins);
 
   Result<std::vector<PortRow>> ports() const;
   Result<dp_mapping> mapping(uint32_t row) const;
@@ -35,7 +35,8 @@ private:
   MapTable mappings_, port_map_, ports_, flows_, ledger_, limits_;
 };
 
-Result<Live> read_live(Rtnl &nl, const Pins &pins, const Meta &meta, const Rows &rows);
+Result<MirrorState> read_mirror_state(Rtnl &nl, const Pins &pins, const Meta &meta,
+                                      const MapRows &rows);
 
 // Waits until no program that runs now can still be working with a row as it was.
 void wait_for_programs();

@@ -4,7 +4,6 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -159,12 +158,6 @@ Result<dp_ledger> read_cell(const MapTable &ledger, uint32_t index) {
 
 bool is_over(const dp_shadow &shadow) {
   return shadow.tcp.state == DP_CLOSED || shadow.tcp.state == DP_TIME_WAIT;
-}
-
-uint64_t monotonic_ns() {
-  timespec t{};
-  ::clock_gettime(CLOCK_MONOTONIC, &t);
-  return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
 }
 
 } // namespace doppel

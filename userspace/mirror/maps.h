@@ -40,6 +40,4 @@ Result<dp_ledger> read_cell(const MapTable &ledger, uint32_t index);
 // No shadow of that state waits for anything.
 bool is_over(const dp_shadow &shadow);
 
-uint64_t monotonic_ns(); // the clock of bpf_ktime_get_ns()
-
 } // namespace doppel

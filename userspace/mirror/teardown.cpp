@@ -15,19 +15,14 @@ namespace doppel {
 
 namespace {
 
-template <typename T> void collect(const Result<T> &result, Errors *errors) {
-  if (!result)
-    errors->insert(errors->end(), result.errors().begin(), result.errors().end());
-}
-
 // A pinned link may be on no hook that find_ours() sees: its device is gone, or is in another
 // network namespace. Detaching makes the end immediate; the last close may come late.
-void end_pinned_links(const Pins &pins, Errors *errors) {
+void end_pinned_links(const Pins &pins, Errors &errors) {
   for (const std::string &path : pins.links()) {
     if (Fd link = open_pin(path); link && bpf_link_detach(link.get()) && errno != ENOLINK)
-      errors->push_back(sys_error(path, "cannot be detached", errno));
+      errors.push_back(sys_error(path, "cannot be detached", errno));
     if (::unlink(path.c_str()) && errno != ENOENT)
-      errors->push_back(sys_error(path, "cannot be removed", errno));
+      errors.push_back(sys_error(path, "cannot be removed", errno));
   }
 }
 
@@ -61,7 +56,7 @@ Result<Remains> find_remains(Rtnl &nl, const Pins *pins) {
 
 void end_programs(Rtnl &nl, const std::vector<HookEntry> &programs,
                   const std::function<bool(const HookEntry &)> &wanted,
-                  std::set<uint32_t> *made_qdisc, Errors *errors) {
+                  std::set<uint32_t> *made_qdisc, Errors &errors) {
   for (const auto &e : programs) {
     if (!wanted(e))
       continue;
@@ -71,7 +66,7 @@ void end_programs(Rtnl &nl, const std::vector<HookEntry> &programs,
   }
 }
 
-void remove_everything(Rtnl &nl, const Pins *pins, std::set<uint32_t> made_qdisc, Errors *errors) {
+void remove_everything(Rtnl &nl, const Pins *pins, std::set<uint32_t> made_qdisc, Errors &errors) {
   auto programs = find_ours(nl);
   collect(programs, errors);
   if (programs)

@@ -28,9 +28,9 @@ Result<Remains> find_remains(Rtnl &nl, const Pins *pins);
 // Ends the attachments in `programs` that `wanted` says. Notes devices whose clsact is ours.
 void end_programs(Rtnl &nl, const std::vector<HookEntry> &programs,
                   const std::function<bool(const HookEntry &)> &wanted,
-                  std::set<uint32_t> *made_qdisc, Errors *errors);
+                  std::set<uint32_t> *made_qdisc, Errors &errors);
 
 // The rest, in this order: programs, pinned links, qdiscs, DP_LINK, pins.
-void remove_everything(Rtnl &nl, const Pins *pins, std::set<uint32_t> made_qdisc, Errors *errors);
+void remove_everything(Rtnl &nl, const Pins *pins, std::set<uint32_t> made_qdisc, Errors &errors);
 
 } // namespace doppel

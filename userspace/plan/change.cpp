@@ -59,11 +59,11 @@ std::string update_text(const std::string &name, const dp_mapping &was, const dp
 
 class Differ {
 public:
-  Differ(const Live &live, const Plan &wanted, const std::set<std::string> &held)
-      : live_(live), wanted_(wanted), held_(held) {}
+  Differ(const MirrorState &state, const Plan &wanted, const std::set<std::string> &deferred)
+      : state_(state), wanted_(wanted), deferred_(deferred) {}
 
   Result<Change> run() {
-    for (const Live::Mapping &m : live_.mappings)
+    for (const MirrorState::Mapping &m : state_.mappings)
       used_.insert(m.name.row);
     for (size_t i = 0; i < wanted_.mappings.size(); i++)
       if (!place(i))
@@ -82,10 +82,10 @@ private:
   bool place(size_t i) {
     NamedMapping name = wanted_.names[i];
     const dp_mapping &row = wanted_.mappings[i];
-    auto same = std::find_if(live_.mappings.begin(), live_.mappings.end(), [&](const auto &m) {
+    auto same = std::find_if(state_.mappings.begin(), state_.mappings.end(), [&](const auto &m) {
       return same_identity(m.name, m.row, name, row);
     });
-    if (same != live_.mappings.end()) {
+    if (same != state_.mappings.end()) {
       name.row = same->name.row;
       if (std::memcmp(&same->row, &row, sizeof(row)) != 0) {
         change_.rows.emplace_back(name.row, row);
@@ -113,13 +113,13 @@ private:
   }
 
   void leave_the_rest() {
-    for (const Live::Mapping &m : live_.mappings) {
+    for (const MirrorState::Mapping &m : state_.mappings) {
       if (kept_.count(m.name.row))
         continue;
-      if (!m.name.name.empty() && held_.count(m.name.name)) {
+      if (!m.name.name.empty() && deferred_.count(m.name.name)) {
         change_.names.push_back(m.name);
         kept_.insert(m.name.row);
-        held_rows_.insert(m.name.row);
+        deferred_rows_.insert(m.name.row);
         continue;
       }
       change_.old_rows.push_back(m.name.row);
@@ -133,30 +133,30 @@ private:
     for (PortRow p : wanted_.ports) {
       p.val.mapping = static_cast<__u16>(row_of_.at(p.val.mapping));
       all.push_back(p);
-      const PortRow *now = find(live_.ports, p.key);
+      const PortRow *now = find(state_.ports, p.key);
       if (!now || std::memcmp(&now->val, &p.val, sizeof(p.val)) != 0)
         change_.ports.push_back(p);
     }
-    for (const PortRow &p : live_.ports)
-      if (!find(all, p.key) && !held_rows_.count(p.val.mapping))
+    for (const PortRow &p : state_.ports)
+      if (!find(all, p.key) && !deferred_rows_.count(p.val.mapping))
         change_.old_ports.push_back(p.key);
   }
 
   void compare_programs() {
     for (const Attachment &a : wanted_.attachments)
-      if (!contains(live_.running, a))
+      if (!contains(state_.running, a))
         change_.attach.push_back(a);
-    if (!held_.empty())
+    if (!deferred_.empty())
       return;
-    for (const Attachment &a : live_.programs)
+    for (const Attachment &a : state_.programs)
       if (!contains(wanted_.attachments, a))
         change_.detach.push_back(a);
   }
 
-  const Live &live_;
+  const MirrorState &state_;
   const Plan &wanted_;
-  const std::set<std::string> &held_;
-  std::set<uint32_t> used_, kept_, held_rows_;
+  const std::set<std::string> &deferred_;
+  std::set<uint32_t> used_, kept_, deferred_rows_;
   std::map<uint32_t, uint32_t> row_of_; // index in the plan to row
   Change change_;
 };
@@ -168,7 +168,7 @@ bool Change::empty() const {
          old_ports.empty() && attach.empty() && detach.empty();
 }
 
-Errors fixed_differences(const Live &live, const Plan &wanted) {
+Errors fixed_differences(const MirrorState &state, const Plan &wanted) {
   Errors errors;
   const auto differ = [&](const char *key, uint64_t is, uint64_t would_be) {
     if (is != would_be)
@@ -177,7 +177,7 @@ Errors fixed_differences(const Live &live, const Plan &wanted) {
                             std::to_string(would_be),
                         kFixedHint});
   };
-  const dp_config &a = live.config, &b = wanted.config;
+  const dp_config &a = state.config, &b = wanted.config;
   if (a.port_first != b.port_first || a.slots != b.slots)
     errors.push_back({"setting \"shadow_ports\"",
                       "is " + std::to_string(a.port_first) + "-" +
@@ -185,8 +185,8 @@ Errors fixed_differences(const Live &live, const Plan &wanted) {
                           " in the attached mirror, and would be " + std::to_string(b.port_first) +
                           "-" + std::to_string(b.port_first + b.slots - 1),
                       kFixedHint});
-  differ("flows", live.flows, wanted.flows);
-  differ("store", uint64_t{live.chunks} * DP_CHUNK, uint64_t{wanted.chunks} * DP_CHUNK);
+  differ("flows", state.flows, wanted.flows);
+  differ("store", uint64_t{state.chunks} * DP_CHUNK, uint64_t{wanted.chunks} * DP_CHUNK);
   differ("flow_cap", a.flow_cap, b.flow_cap);
   differ("idle_timeout", a.idle_s, b.idle_s);
   differ("rto_min_ms", a.rto_min_ms, b.rto_min_ms);
@@ -195,18 +195,18 @@ Errors fixed_differences(const Live &live, const Plan &wanted) {
   differ("syn_tries", a.syn_tries, b.syn_tries);
   differ("backoff_ms", a.backoff_ms, b.backoff_ms);
   differ("embryonic", a.embryonic, b.embryonic);
-  if (live.tcx != wanted.tcx)
+  if (state.tcx != wanted.tcx)
     errors.push_back({"setting \"attach_mode\"",
-                      std::string("is ") + (live.tcx ? "tcx" : "clsact") +
+                      std::string("is ") + (state.tcx ? "tcx" : "clsact") +
                           " in the attached mirror, and would be " +
                           (wanted.tcx ? "tcx" : "clsact"),
                       kFixedHint});
   return errors;
 }
 
-Result<Change> plan_change(const Live &live, const Plan &wanted,
-                           const std::set<std::string> &held) {
-  return Differ(live, wanted, held).run();
+Result<Change> plan_change(const MirrorState &state, const Plan &wanted,
+                           const std::set<std::string> &deferred) {
+  return Differ(state, wanted, deferred).run();
 }
 
 std::string to_text(const Change &c) {

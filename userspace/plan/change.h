@@ -14,7 +14,7 @@
 namespace doppel {
 
 // What the maps hold and what runs on the hooks.
-struct Live {
+struct MirrorState {
   struct Mapping {
     NamedMapping name; // only `row` is set: nobody's, left behind by a change that was interrupted
     dp_mapping row{};
@@ -45,14 +45,14 @@ struct Change {
 };
 
 // Every setting that differs and is fixed while attached; with what to do.
-Errors fixed_differences(const Live &live, const Plan &wanted);
+Errors fixed_differences(const MirrorState &state, const Plan &wanted);
 
 // Mappings are the same if name, device, direction, ports, targets, application, join and
-// promiscuous are: they keep row, shadows and ledger. `held`: names of mappings that are not in
+// promiscuous are: they keep row, shadows and ledger. `deferred`: names of mappings that are not in
 // `wanted` because of the state of the host; they stay as they are, and no program is taken away
 // while there are any. Fails if there are not enough free rows.
-Result<Change> plan_change(const Live &live, const Plan &wanted,
-                           const std::set<std::string> &held = {});
+Result<Change> plan_change(const MirrorState &state, const Plan &wanted,
+                           const std::set<std::string> &deferred = {});
 
 // "2 mappings; added a; changed b; removed c, d"
 std::string to_text(const Change &change);

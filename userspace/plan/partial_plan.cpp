@@ -3,8 +3,8 @@
 
 namespace doppel {
 
-Result<Feasible> make_feasible(const Config &config, const HostView &host) {
-  Feasible f;
+Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host) {
+  PartialPlan f;
   Config rest = config;
   rest.mappings.clear();
   for (const MappingConfig &m : config.mappings) {
@@ -15,7 +15,7 @@ Result<Feasible> make_feasible(const Config &config, const HostView &host) {
       rest.mappings.push_back(m);
       continue;
     }
-    f.held.insert(m.name);
+    f.deferred.insert(m.name);
     f.why.insert(f.why.end(), plan.errors().begin(), plan.errors().end());
   }
   auto plan = make_plan(rest, host);

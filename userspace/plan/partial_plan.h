@@ -10,13 +10,13 @@
 
 namespace doppel {
 
-struct Feasible {
+struct PartialPlan {
   Plan plan;
-  std::set<std::string> held; // names of the mappings that are not in the plan
+  std::set<std::string> deferred; // names of the mappings that are not in the plan
   Errors why;
 };
 
 // Fails only for what concerns all mappings together.
-Result<Feasible> make_feasible(const Config &config, const HostView &host);
+Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host);
 
 } // namespace doppel

@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What failed, on which object, and what to do next.
+//
+//     Result<Plan> plan_of(const std::string &file) {
+//       auto config = TRY(read_config(file)); // returns the errors of read_config(), if it has any
+//       if (config.mappings.empty())
+//         return Error{file, "has no mappings", "name at least one"};
+//       return make_plan(config, host);
+//     }
 #pragma once
 
 #include <optional>
@@ -43,5 +50,36 @@ private:
 
 struct Unit {};
 using Status = Result<Unit>;
+
+// Done, if there are none.
+inline Status status_of(Errors errors) {
+  if (errors.empty())
+    return Unit{};
+  return errors;
+}
+
+inline void collect(const Errors &more, Errors &errors) {
+  errors.insert(errors.end(), more.begin(), more.end());
+}
+
+// The errors of `result`, if it has any, are added to `errors`.
+template <typename T> void collect(const Result<T> &result, Errors &errors) {
+  if (!result)
+    collect(result.errors(), errors);
+}
+
+// The value of a Result. Where it has none, the function that this stands in returns its errors.
+//
+//     auto nl = TRY(Rtnl::open());
+//     TRY(check_devices());
+//
+// A statement expression, which g++ and clang++ know (GCC manual, 6.1).
+#define TRY(...)                                                                                   \
+  ({                                                                                               \
+    auto &&result_of_try = (__VA_ARGS__);                                                          \
+    if (!result_of_try)                                                                            \
+      return result_of_try.errors();                                                               \
+    *std::move(result_of_try);                                                                     \
+  })
 
 } // namespace doppel

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The clock of the data plane.
+#pragma once
+
+#include <time.h>
+
+#include <cstdint>
+
+namespace doppel {
+
+// Nanoseconds of CLOCK_MONOTONIC, as bpf_ktime_get_ns() has them.
+inline uint64_t monotonic_ns() {
+  timespec t{};
+  ::clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
+}
+
+} // namespace doppel
