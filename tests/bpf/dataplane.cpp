@@ -140,7 +140,7 @@ DataPlane::DataPlane(AttachMode mode, const Config &wanted) {
   config.attach_mode = mode;
   const HostView host = must(view_host(config), "view_host");
   const Plan plan = must(make_plan(config, host), "make_plan");
-  if (plan.tcx != (mode == AttachMode::tcx))
+  if (plan.mode != mode)
     throw std::runtime_error("the plan chose another attachment mode than was asked for");
   must(attach(plan, config), "attach");
   slots_ = plan.config.slots;

@@ -106,8 +106,8 @@ std::string Host::footprint() const {
       int err = 0;
       for (const auto &t : tcx_query(::if_nametoindex(device), hook, &err))
         s += std::string(device) + " tcx " + std::to_string(t.prog_id) + "\n";
-      s += sh(std::string("tc filter show dev ") + device +
-              (hook == DP_DIR_INGRESS ? " ingress" : " egress") + " || true");
+      s +=
+          sh(std::string("tc filter show dev ") + device + " " + direction_name(hook) + " || true");
     }
   }
   return s;
@@ -117,9 +117,9 @@ std::string Host::order(const std::string &device, const std::string &hook) cons
   auto status = read_status();
   EXPECT_TRUE(status) << text(status.errors());
   std::string s;
-  for (const HookRow &row : status->hooks)
-    if (row.device == device && row.hook == hook)
-      s += (s.empty() ? "" : " ") + row.program;
+  for (const AttachedProgram &p : status->hooks)
+    if (p.what.device == device && direction_name(p.what.direction) == hook)
+      s += (s.empty() ? "" : " ") + p.what.program;
   return s;
 }
 

@@ -63,7 +63,7 @@ TEST_F(Refusal, DeviceOfThePlanIsGoneWhenItsTurnComes) {
   plan_.attachments.back().device = "lo";
   plan_.attachments.back().ifindex = 1;
   sh("tc qdisc add dev lo ingress");
-  plan_.attachments.back().hook = DP_DIR_EGRESS;
+  plan_.attachments.back().direction = DP_DIR_EGRESS;
   expect_refused("device lo egress", "ingress");
 }
 

@@ -61,7 +61,7 @@ MirrorState state(const Plan &p) {
   l.config = p.config;
   l.flows = p.flows;
   l.chunks = p.chunks;
-  l.tcx = p.tcx;
+  l.mode = p.mode;
   for (size_t i = 0; i < p.mappings.size(); i++)
     l.mappings.push_back({p.names[i], p.mappings[i]});
   l.ports = p.ports;

@@ -144,8 +144,8 @@ TEST(Plan, LimitsBecomeTheShape) {
 std::vector<std::string> hooks(const Plan &p) {
   std::vector<std::string> list;
   for (const Attachment &a : p.attachments)
-    list.push_back(a.program + " " + a.device + "/" + std::to_string(a.ifindex) +
-                   (a.hook == DP_DIR_INGRESS ? " ingress" : " egress"));
+    list.push_back(a.program + " " + a.device + "/" + std::to_string(a.ifindex) + " " +
+                   direction_name(a.direction));
   return list;
 }
 
@@ -202,7 +202,7 @@ TEST(Plan, AttachMode) {
     h.has_tcx = m.has_tcx;
     const auto p = make_plan(c, h);
     ASSERT_TRUE(p);
-    EXPECT_EQ(p->tcx, m.tcx);
+    EXPECT_EQ(p->mode, m.tcx ? AttachMode::tcx : AttachMode::clsact);
   }
 }
 

@@ -220,11 +220,9 @@ TEST(Status, JsonAndText) {
   s.since = "2025-01-02T03:04:05+01:00";
   s.config_source = "/etc/doppel/doppel.json";
   s.mappings.push_back({"data", "eth0", "ingress", "tcp", "11211-11212", {"10.0.0.2:1", "b:2"}});
-  HookRow h;
-  h.device = "eth0";
-  h.hook = "ingress";
-  h.program = "doppel_ingress";
-  h.mechanism = "tcx";
+  AttachedProgram h;
+  h.what = {"doppel_ingress", "eth0", 2, DP_DIR_INGRESS};
+  h.mechanism = AttachMode::tcx;
   h.prog_id = 7;
   h.link_id = 8;
   h.position = 1;

@@ -100,7 +100,7 @@ int attach_command(const Options &o) {
   std::vector<std::string> warnings = plan->warnings;
   warnings.insert(warnings.end(), attached->begin(), attached->end());
   warn(warnings);
-  const std::string mechanism = plan->tcx ? "tcx" : "clsact";
+  const std::string mechanism = attach_mode_name(plan->mode);
   if (o.json) {
     Json j;
     j["attached"] = true;

@@ -156,6 +156,12 @@ void read_shadow_ports(ConfigReader &r, const JsonValue &v, const std::string &p
 
 } // namespace
 
+const char *attach_mode_name(AttachMode mode) {
+  const auto found = std::find_if(attach_modes.begin(), attach_modes.end(),
+                                  [&](const auto &one) { return one.second == mode; });
+  return found->first.c_str();
+}
+
 Result<AttachMode> parse_attach_mode(const std::string &text) {
   std::vector<std::string> names;
   for (const auto &[name, mode] : attach_modes) {

@@ -65,6 +65,7 @@ Result<Config> read_config(const std::string &file_name);
 Result<Config> config_from_options(const std::string &device, const std::vector<std::string> &x);
 
 // "auto", "tcx" or "clsact".
+const char *attach_mode_name(AttachMode mode);
 Result<AttachMode> parse_attach_mode(const std::string &text);
 
 // What in the configuration contradicts itself, without a look at the host: duplicate names,

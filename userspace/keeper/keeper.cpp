@@ -195,8 +195,8 @@ Status Keeper::review() {
 
 void Keeper::tell(const Applied &applied) {
   for (const Attachment &a : applied.change.attach)
-    log_line(Priority::notice, a.program + " runs again on " + a.device +
-                                   (a.hook == DP_DIR_INGRESS ? " ingress" : " egress"));
+    log_line(Priority::notice,
+             a.program + " runs again on " + a.device + " " + direction_name(a.direction));
   for (const std::string &sentence : applied.change.updated)
     log_line(Priority::notice, sentence);
   if (!applied.change.added.empty() || !applied.change.removed.empty())

@@ -76,9 +76,9 @@ Status Keeper::attach_fresh() {
     return meta.errors();
   meta_ = std::move(*meta);
   const size_t n = meta_.mappings.size();
-  log_line(Priority::notice, "attached by " + meta_.mechanism + ": " + std::to_string(n) +
-                                 (n == 1 ? " mapping" : " mappings") + " from " +
-                                 meta_.config_source);
+  log_line(Priority::notice, std::string("attached by ") + attach_mode_name(meta_.mechanism) +
+                                 ": " + std::to_string(n) + (n == 1 ? " mapping" : " mappings") +
+                                 " from " + meta_.config_source);
   attached->insert(attached->end(), plan->warnings.begin(), plan->warnings.end());
   for (const std::string &warning : *attached)
     log_line(Priority::warning, warning);

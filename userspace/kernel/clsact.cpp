@@ -11,12 +11,14 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "userspace/util/direction.h"
+
 namespace doppel {
 
 namespace {
 
 std::string object(const std::string &device, dp_direction hook) {
-  return "device " + device + (hook == DP_DIR_INGRESS ? " ingress" : " egress");
+  return "device " + device + " " + direction_name(hook);
 }
 
 uint32_t parent_of(dp_direction hook) {

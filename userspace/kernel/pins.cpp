@@ -19,6 +19,7 @@
 
 #include "doppel/abi.h"
 #include "doppel/names.h"
+#include "userspace/util/direction.h"
 
 namespace doppel {
 
@@ -106,9 +107,9 @@ Status Pins::check_owner() const {
                "look what it is, then rm -r " + top_};
 }
 
-std::string Pins::link(const std::string &prog, uint32_t ifindex, bool ingress) const {
-  return dir_ + "/" DP_PIN_LINKS "/" + prog + "-" + std::to_string(ifindex) +
-         (ingress ? "-ingress" : "-egress");
+std::string Pins::link(const std::string &prog, uint32_t ifindex, dp_direction direction) const {
+  return dir_ + "/" DP_PIN_LINKS "/" + prog + "-" + std::to_string(ifindex) + "-" +
+         direction_name(direction);
 }
 
 bool Pins::exist() const {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "doppel/abi.h"
 #include "doppel/names.h"
 #include "userspace/util/error.h"
 #include "userspace/util/fd.h"
@@ -30,7 +31,7 @@ public:
   std::string prog(const std::string &name) const { return dir_ + "/" DP_PIN_PROGS "/" + name; }
   std::string keeper() const { return top_ + "/keeper"; } // locked by `doppel run`
   // bpffs reserves dots in names (bpf_lookup()), so that a device appears by its ifindex.
-  std::string link(const std::string &prog, uint32_t ifindex, bool ingress) const;
+  std::string link(const std::string &prog, uint32_t ifindex, dp_direction direction) const;
 
   bool exist() const;                              // anything of this ABI
   std::vector<std::string> links() const;          // paths

@@ -12,7 +12,7 @@ namespace doppel {
 bool has_capability(unsigned number) {
   std::ifstream status("/proc/thread-self/status");
   for (std::string line; std::getline(status, line);)
-    if (line.rfind("CapEff:", 0) == 0)
+    if (line.starts_with("CapEff:"))
       return std::strtoull(line.c_str() + 7, nullptr, 16) >> number & 1;
   return false;
 }

@@ -29,12 +29,18 @@ uint32_t link_of(const Meta &meta) {
   return 0;
 }
 
+// Null: it is not on the list.
+const AttachedProgram *find_program(const std::vector<AttachedProgram> &list, const Attachment &a) {
+  auto p = std::find_if(list.begin(), list.end(),
+                        [&](const AttachedProgram &one) { return one.what == a; });
+  return p == list.end() ? nullptr : &*p;
+}
+
 class Applier {
 public:
   Applier(Rtnl &nl, const Pins &pins, MapRows rows, Meta meta, const Config &config)
       : nl_(nl), pins_(pins), rows_(std::move(rows)), config_(config), before_(meta),
-        placer_(nl, pins, meta.mechanism == "tcx",
-                {meta.made_qdisc.begin(), meta.made_qdisc.end()}) {
+        attacher_(nl, pins, meta.mechanism, {meta.made_qdisc.begin(), meta.made_qdisc.end()}) {
     applied_.meta = std::move(meta);
   }
 
@@ -52,7 +58,7 @@ private:
   MapRows rows_;
   const Config &config_;
   const Meta before_;
-  Placer placer_;
+  ProgramAttacher attacher_;
   Applied applied_;
   std::vector<Attachment> attached_; // by this call
 };
@@ -61,15 +67,12 @@ Status Applier::attach(const Attachment &what) {
   Fd prog = open_pin(pins_.prog(what.program));
   if (!prog)
     return Error{pins_.prog(what.program), "is missing", "doppel detach, then attach again"};
-  auto placed = placer_.place(prog.get(), what);
+  auto placed = attacher_.attach(prog.get(), what);
   if (!placed)
     return placed.errors();
   attached_.push_back(what);
   Meta &meta = applied_.meta;
-  std::erase_if(meta.programs, [&](const AttachedProgram &p) {
-    return p.what.program == what.program && p.what.ifindex == what.ifindex &&
-           p.what.hook == what.hook;
-  });
+  std::erase_if(meta.programs, [&](const AttachedProgram &p) { return p.what == what; });
   meta.programs.push_back(*placed);
   return Unit{};
 }
@@ -101,7 +104,7 @@ Status Applier::build_up() {
         return s;
   applied_.meta.mappings = change.names;
   applied_.meta.config_source = source_name(config_.source);
-  applied_.meta.made_qdisc.assign(placer_.made_qdisc.begin(), placer_.made_qdisc.end());
+  applied_.meta.made_qdisc.assign(attacher_.made_qdisc.begin(), attacher_.made_qdisc.end());
   if (auto s = write_meta(pins_, applied_.meta); !s)
     return s;
   for (const PortRow &port : change.ports)
@@ -125,7 +128,7 @@ void Applier::undo(const MirrorState &state, Errors &errors) {
     collect(rows_.put(row, dp_mapping{}), errors);
   for (const Attachment &a : attached_)
     collect(end_attachment(nl_, pins_, a), errors);
-  for (uint32_t ifindex : placer_.made_qdisc) {
+  for (uint32_t ifindex : attacher_.made_qdisc) {
     char name[IF_NAMESIZE];
     if (!std::count(before_.made_qdisc.begin(), before_.made_qdisc.end(), ifindex) &&
         ::if_indextoname(ifindex, name))
@@ -155,9 +158,7 @@ Status Applier::take_down(const ApplyOptions &options) {
   }
   for (const Attachment &a : change.detach)
     collect(end_attachment(nl_, pins_, a), errors);
-  if (!errors.empty())
-    return errors;
-  return Unit{};
+  return status_of(std::move(errors));
 }
 
 // The programs as they run now; those that should and do not stay on the list, as missing.
@@ -168,18 +169,11 @@ Status Applier::finish_meta(const std::vector<Attachment> &wanted) {
   std::vector<AttachedProgram> programs;
   for (const Attachment &a : wanted) {
     devices.insert(a.ifindex);
-    AttachedProgram p{a, 0, 0, 0, 0};
-    for (const auto *list :
-         {&running, static_cast<const std::vector<AttachedProgram> *>(&meta.programs)}) {
-      auto known = std::find_if(list->begin(), list->end(), [&](const AttachedProgram &q) {
-        return q.what.program == a.program && q.what.ifindex == a.ifindex && q.what.hook == a.hook;
-      });
-      if (known == list->end())
-        continue;
-      p = *known;
-      break;
-    }
-    programs.push_back(p);
+    const AttachedProgram *known = find_program(running, a);
+    if (!known)
+      known = find_program(meta.programs, a);
+    programs.push_back(known ? *known : AttachedProgram{});
+    programs.back().what = a;
   }
   meta.programs = std::move(programs);
   Errors errors;
@@ -192,9 +186,7 @@ Status Applier::finish_meta(const std::vector<Attachment> &wanted) {
     return true;
   });
   collect(write_meta(pins_, meta), errors);
-  if (!errors.empty())
-    return errors;
-  return Unit{};
+  return status_of(std::move(errors));
 }
 
 Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &options) {
@@ -223,9 +215,7 @@ Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &opt
   std::vector<Attachment> wanted = partial.plan.attachments;
   if (!partial.deferred.empty())
     for (const Attachment &a : state->programs)
-      if (std::none_of(wanted.begin(), wanted.end(), [&](const Attachment &b) {
-            return a.program == b.program && a.ifindex == b.ifindex && a.hook == b.hook;
-          }))
+      if (std::find(wanted.begin(), wanted.end(), a) == wanted.end())
         wanted.push_back(a);
   Errors errors;
   collect(take_down(options), errors);
@@ -237,7 +227,7 @@ Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &opt
                                         "reload again"});
     return errors;
   }
-  for (const std::string &w : placer_.warnings)
+  for (const std::string &w : attacher_.warnings)
     applied_.warnings.push_back(w);
   return std::move(applied_);
 }
@@ -299,8 +289,7 @@ Result<Applied> apply(const Config &config, const ApplyOptions &options) {
   auto meta = read_meta(*pins);
   if (!meta)
     return meta.errors();
-  const NetnsId here = current_netns();
-  if (here.cookie != meta->netns.cookie || here.inode != meta->netns.inode)
+  if (!(current_netns() == meta->netns))
     return Error{"doppel reload", "the mirror was attached in another network namespace",
                  "nsenter --net=/run/netns/NAME leads into a named one"};
   auto link = find_device(*nl, DP_LINK);
@@ -309,11 +298,11 @@ Result<Applied> apply(const Config &config, const ApplyOptions &options) {
   if (!meta->complete || !*link || (*link)->ifindex != link_of(*meta))
     return Error{"doppel reload", "the data plane is incomplete",
                  "doppel detach, then attach again"};
-  for (dp_direction hook : {DP_DIR_INGRESS, DP_DIR_EGRESS})
+  for (dp_direction direction : {DP_DIR_INGRESS, DP_DIR_EGRESS})
     partial.plan.attachments.insert(partial.plan.attachments.begin(),
-                                    {DP_PROG_DELIVER, DP_LINK, (*link)->ifindex, hook});
+                                    {DP_PROG_DELIVER, DP_LINK, (*link)->ifindex, direction});
   if (config.attach_mode == AttachMode::automatic) // what attach chose is as good as ever
-    partial.plan.tcx = meta->mechanism == "tcx";
+    partial.plan.mode = meta->mechanism;
   auto rows = MapRows::open(*pins);
   if (!rows)
     return rows.errors();

@@ -23,23 +23,23 @@ namespace {
 class Attacher {
 public:
   Attacher(const Plan &plan, const Config &config, Rtnl &nl, const Pins &pins)
-      : plan_(plan), config_(config), nl_(nl), pins_(pins), placer_(nl, pins, plan.tcx) {}
+      : plan_(plan), config_(config), nl_(nl), pins_(pins), attacher_(nl, pins, plan.mode) {}
 
   Status run();
-  void roll_back(Errors &errors) { remove_everything(nl_, &pins_, placer_.made_qdisc, errors); }
-  std::vector<std::string> take_warnings() { return std::move(placer_.warnings); }
+  void roll_back(Errors &errors) { remove_everything(nl_, &pins_, attacher_.made_qdisc, errors); }
+  std::vector<std::string> take_warnings() { return std::move(attacher_.warnings); }
 
 private:
   Status check_devices();
-  Status place_all(const Object &object, uint32_t link);
-  Status place(const Object &object, const Attachment &what);
+  Status attach_all(const Object &object, uint32_t link);
+  Status attach(const Object &object, const Attachment &what);
 
   const Plan &plan_;
   const Config &config_;
   Rtnl &nl_;
   const Pins &pins_;
   Meta meta_;
-  Placer placer_;
+  ProgramAttacher attacher_;
 };
 
 // The plan was made a moment ago; a device may have gone or been replaced since.
@@ -55,15 +55,15 @@ Status Attacher::check_devices() {
   return Unit{};
 }
 
-Status Attacher::place(const Object &object, const Attachment &what) {
-  auto attached = placer_.place(object.prog_fd(what.program), what);
+Status Attacher::attach(const Object &object, const Attachment &what) {
+  auto attached = attacher_.attach(object.prog_fd(what.program), what);
   if (!attached)
     return attached.errors();
   meta_.programs.push_back(*attached);
   return Unit{};
 }
 
-Status Attacher::place_all(const Object &object, uint32_t link) {
+Status Attacher::attach_all(const Object &object, uint32_t link) {
   std::vector<Attachment> order{{DP_PROG_DELIVER, DP_LINK, link, DP_DIR_EGRESS},
                                 {DP_PROG_DELIVER, DP_LINK, link, DP_DIR_INGRESS}};
   auto is_return = [](const Attachment &a) { return a.program == DP_PROG_RETURN; };
@@ -72,7 +72,7 @@ Status Attacher::place_all(const Object &object, uint32_t link) {
   std::copy_if(plan_.attachments.begin(), plan_.attachments.end(), std::back_inserter(order),
                std::not_fn(is_return));
   for (const Attachment &a : order)
-    if (auto s = place(object, a); !s)
+    if (auto s = attach(object, a); !s)
       return s;
   return Unit{};
 }
@@ -92,7 +92,7 @@ Status Attacher::run() {
     return s;
   meta_.since = std::time(nullptr);
   meta_.config_source = source_name(config_.source);
-  meta_.mechanism = plan_.tcx ? "tcx" : "clsact";
+  meta_.mechanism = plan_.mode;
   meta_.netns = current_netns();
   meta_.mappings = plan_.names;
   meta_.limits = plan_.config;
@@ -100,10 +100,10 @@ Status Attacher::run() {
   meta_.chunks = plan_.chunks;
   if (auto s = write_meta(object->meta_fd(), meta_); !s)
     return s;
-  placer_.warnings = resolve_neighbours(nl_, config_);
-  if (auto s = place_all(*object, *link); !s)
+  attacher_.warnings = resolve_neighbours(nl_, config_);
+  if (auto s = attach_all(*object, *link); !s)
     return s;
-  meta_.made_qdisc.assign(placer_.made_qdisc.begin(), placer_.made_qdisc.end());
+  meta_.made_qdisc.assign(attacher_.made_qdisc.begin(), attacher_.made_qdisc.end());
   meta_.complete = true;
   return write_meta(object->meta_fd(), meta_);
 }

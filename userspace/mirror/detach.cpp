@@ -23,8 +23,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool is_capture(const HookEntry &e) {
-  return e.row.program == DP_PROG_INGRESS || e.row.program == DP_PROG_EGRESS;
+bool is_capture(const AttachedProgram &p) {
+  return p.what.program == DP_PROG_INGRESS || p.what.program == DP_PROG_EGRESS;
 }
 
 bool has_inode(const fs::path &path, uint64_t inode) {
@@ -48,9 +48,7 @@ std::string way_into(uint64_t inode) {
 // are they, and the pins are all that is left.
 Status check_netns(const Meta &meta) {
   NetnsId here = current_netns();
-  bool same = here.cookie && meta.netns.cookie ? here.cookie == meta.netns.cookie
-                                               : here.inode == meta.netns.inode;
-  if (same || !meta.netns.inode)
+  if (here == meta.netns || !meta.netns.inode)
     return Unit{};
   std::string path = way_into(meta.netns.inode);
   if (path.empty() && !has_capability(CAP_SYS_PTRACE)) // /proc/PID/ns is closed to us
@@ -66,8 +64,8 @@ Status check_netns(const Meta &meta) {
 
 // Best effort: an incomplete data plane cannot be drained, but it can be removed.
 void close_down(Rtnl &nl, const Pins &pins, const Meta &meta, const Remains &remains,
-                uint32_t drain_ms, const Pause &pause, std::set<uint32_t> *made_qdisc,
-                DetachReport *report, Errors &errors) {
+                uint32_t drain_ms, const Pause &pause, std::set<uint32_t> &made_qdisc,
+                DetachReport &report, Errors &errors) {
   if (meta.complete)
     collect(pause_mirror(pins), errors);
   end_programs(nl, remains.programs, is_capture, made_qdisc, errors);
@@ -77,13 +75,13 @@ void close_down(Rtnl &nl, const Pins &pins, const Meta &meta, const Remains &rem
   auto drained = drain_shadows(pins, remains.link ? drain_ms : 0, pause);
   collect(drained, errors);
   if (drained) {
-    report->closed = drained->closed;
-    report->reset = drained->reset;
+    report.closed = drained->closed;
+    report.reset = drained->reset;
   }
   auto last = read_counters_of({pins, meta});
   collect(last, errors);
   if (last)
-    report->last = std::move(*last);
+    report.last = std::move(*last);
 }
 
 } // namespace
@@ -123,7 +121,7 @@ Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause) {
     if (auto s = check_netns(meta); !s)
       return s.errors();
     made_qdisc.insert(meta.made_qdisc.begin(), meta.made_qdisc.end());
-    close_down(*nl, *p, meta, *remains, drain_ms, pause, &made_qdisc, &report, errors);
+    close_down(*nl, *p, meta, *remains, drain_ms, pause, made_qdisc, report, errors);
   }
   remove_everything(*nl, p, made_qdisc, errors);
   if (!errors.empty())

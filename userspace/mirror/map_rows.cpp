@@ -150,7 +150,7 @@ Result<MirrorState> read_mirror_state(Rtnl &nl, const Pins &pins, const Meta &me
   state.config = meta.limits;
   state.flows = meta.flows;
   state.chunks = meta.chunks;
-  state.tcx = meta.mechanism == "tcx";
+  state.mode = meta.mechanism;
   auto ports = rows.ports();
   if (!ports)
     return ports.errors();

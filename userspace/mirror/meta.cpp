@@ -30,7 +30,7 @@ Json to_json(const Meta &m) {
   Json j{{"complete", m.complete},
          {"since", m.since},
          {"config", m.config_source},
-         {"mechanism", m.mechanism},
+         {"mechanism", attach_mode_name(m.mechanism)},
          {"netns", {{"cookie", m.netns.cookie}, {"inode", m.netns.inode}}},
          {"made_qdisc", m.made_qdisc},
          {"limits", limit_words(m.limits)},
@@ -58,7 +58,7 @@ Json to_json(const Meta &m) {
     j["programs"].push_back({{"program", p.what.program},
                              {"device", p.what.device},
                              {"ifindex", p.what.ifindex},
-                             {"hook", p.what.hook},
+                             {"hook", p.what.direction},
                              {"prog_id", p.prog_id},
                              {"link_id", p.link_id},
                              {"priority", p.priority},
@@ -72,7 +72,7 @@ Meta from_json(const Json &j) {
   j.at("complete").get_to(m.complete);
   j.at("since").get_to(m.since);
   j.at("config").get_to(m.config_source);
-  j.at("mechanism").get_to(m.mechanism);
+  m.mechanism = j.at("mechanism") == "tcx" ? AttachMode::tcx : AttachMode::clsact;
   j.at("netns").at("cookie").get_to(m.netns.cookie);
   j.at("netns").at("inode").get_to(m.netns.inode);
   j.at("made_qdisc").get_to(m.made_qdisc);
@@ -89,14 +89,18 @@ Meta from_json(const Json &j) {
     m.mappings.push_back({n.at("name"), n.at("device"), n.at("direction"), n.at("protocol"),
                           n.at("ports"), n.at("targets").get<std::vector<std::string>>(),
                           n.at("row")});
-  for (const Json &p : j.at("programs"))
-    m.programs.push_back(
-        {{p.at("program"), p.at("device"), p.at("ifindex"),
-          p.at("hook").get<int>() == DP_DIR_INGRESS ? DP_DIR_INGRESS : DP_DIR_EGRESS},
-         p.at("prog_id"),
-         p.at("link_id"),
-         p.at("priority"),
-         p.at("handle")});
+  for (const Json &p : j.at("programs")) {
+    AttachedProgram program;
+    program.what = {p.at("program"), p.at("device"), p.at("ifindex"),
+                    p.at("hook").get<int>() == DP_DIR_INGRESS ? DP_DIR_INGRESS : DP_DIR_EGRESS};
+    program.mechanism = m.mechanism;
+    p.at("prog_id").get_to(program.prog_id);
+    p.at("link_id").get_to(program.link_id);
+    p.at("priority").get_to(program.priority);
+    p.at("handle").get_to(program.handle);
+    program.ours = true;
+    m.programs.push_back(std::move(program));
+  }
   return m;
 }
 

@@ -11,21 +11,15 @@
 #include "userspace/kernel/netns.h"
 #include "userspace/kernel/pins.h"
 #include "userspace/plan/plan.h"
+#include "userspace/view/snapshot.h"
 
 namespace doppel {
-
-struct AttachedProgram {
-  Attachment what;
-  uint32_t prog_id = 0;
-  uint32_t link_id = 0;              // tcx
-  uint32_t priority = 0, handle = 0; // clsact
-};
 
 struct Meta {
   bool complete = false; // false: attach did not get to its end
   std::time_t since = 0; // Unix time, seconds
   std::string config_source;
-  std::string mechanism; // "tcx" or "clsact"
+  AttachMode mechanism = AttachMode::clsact; // tcx or clsact
   NetnsId netns;
   std::vector<NamedMapping> mappings;
   std::vector<AttachedProgram> programs;

@@ -35,7 +35,7 @@ Status check_memory(const Plan &plan) {
   std::ifstream meminfo("/proc/meminfo");
   uint64_t available = 0; // KiB
   for (std::string line; std::getline(meminfo, line);)
-    if (line.rfind("MemAvailable:", 0) == 0)
+    if (line.starts_with("MemAvailable:"))
       available = std::strtoull(line.c_str() + sizeof("MemAvailable:") - 1, nullptr, 10);
   if (!available || store + rest <= available * 1024 / 4 * 3)
     return Unit{};

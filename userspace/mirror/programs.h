@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Puts programs of ours on their hooks, in the right order among themselves, and pins their links.
+// Attaches programs of ours in the right order among themselves, and pins their links.
 #pragma once
 
 #include <cstdint>
@@ -9,31 +9,30 @@
 
 #include "userspace/kernel/hooks.h"
 #include "userspace/kernel/pins.h"
-#include "userspace/mirror/meta.h"
 
 namespace doppel {
 
-class Placer {
+class ProgramAttacher {
 public:
   // `made_qdisc`: ifindexes of devices whose clsact is ours already.
-  Placer(Rtnl &nl, const Pins &pins, bool tcx, std::set<uint32_t> made_qdisc = {})
-      : made_qdisc(std::move(made_qdisc)), nl_(nl), pins_(pins), tcx_(tcx) {}
+  ProgramAttacher(Rtnl &nl, const Pins &pins, AttachMode mode, std::set<uint32_t> made_qdisc = {})
+      : made_qdisc(std::move(made_qdisc)), nl_(nl), pins_(pins), mode_(mode) {}
 
   // Ahead of every neighbour as far as that is possible; capture right behind return. A pin of a
   // link that ended is replaced.
-  Result<AttachedProgram> place(int prog_fd, const Attachment &what);
+  Result<AttachedProgram> attach(int prog_fd, const Attachment &what);
 
   std::set<uint32_t> made_qdisc;
   std::vector<std::string> warnings;
 
 private:
-  Result<AttachedProgram> place_link(const Placement &p, const Attachment &what);
-  Result<AttachedProgram> place_filter(const Placement &p, const Attachment &what);
+  Result<AttachedProgram> attach_link(int prog_fd, const Attachment &what);
+  Result<AttachedProgram> attach_filter(int prog_fd, const Attachment &what);
   Status move_capture(const Attachment &what, uint32_t above);
 
   Rtnl &nl_;
   const Pins &pins_;
-  bool tcx_;
+  AttachMode mode_;
 };
 
 // Those of `wanted` that are on their hooks now, with the numbers that the kernel gave them.

@@ -22,27 +22,25 @@ namespace {
 
 constexpr char kWayOut[] = "; doppel detach, then attach again";
 
-std::string hook_name(const Attachment &a) {
-  return a.device + (a.hook == DP_DIR_INGRESS ? " ingress" : " egress");
-}
+std::string hook_name(const Attachment &a) { return a.device + " " + direction_name(a.direction); }
 
-Status describe_link(Rtnl &nl, StatusView *view) {
+Status describe_link(Rtnl &nl, StatusView &view) {
   for (const char *name : {DP_LINK, DP_LINK_PEER}) {
     auto d = find_device(nl, name);
     if (!d)
       return d.errors();
     if (!*d) {
-      view->missing.push_back(std::string("device ") + name + " is gone: nothing is mirrored" +
-                              kWayOut);
+      view.missing.push_back(std::string("device ") + name + " is gone: nothing is mirrored" +
+                             kWayOut);
       return Unit{}; // the pair ends as one
     }
     if (!((*d)->flags & IFF_UP))
-      view->missing.push_back(std::string("device ") + name +
-                              " is down: copies are lost; ip link set " + name + " up");
+      view.missing.push_back(std::string("device ") + name +
+                             " is down: copies are lost; ip link set " + name + " up");
     else if ((*d)->mtu < kLinkMtu)
-      view->warnings.push_back(std::string("device ") + name + " has an MTU of " +
-                               std::to_string((*d)->mtu) +
-                               ": longer copies are lost and sent again in pieces");
+      view.warnings.push_back(std::string("device ") + name + " has an MTU of " +
+                              std::to_string((*d)->mtu) +
+                              ": longer copies are lost and sent again in pieces");
   }
   return Unit{};
 }
@@ -57,59 +55,59 @@ std::string absence(Rtnl &nl, const AttachedProgram &p, const Pins &pins) {
     return what + "the device was replaced by another of the same name" + kWayOut;
   if (!p.link_id)
     return what + "its filter was removed by someone else" + kWayOut;
-  Fd link = open_pin(pins.link(p.what.program, p.what.ifindex, p.what.hook == DP_DIR_INGRESS));
+  Fd link = open_pin(pins.link(p.what.program, p.what.ifindex, p.what.direction));
   if (!link)
     return what + "the pin of its link was removed" + kWayOut;
   return what + "its link was detached by someone else" + kWayOut;
 }
 
 // Programs of ours that a neighbour may keep packets from, or that stand in the wrong order.
-void judge_order(const std::vector<HookEntry> &entries, const std::string &hook, StatusView *view) {
+void judge_order(const std::vector<AttachedProgram> &programs, const std::string &hook,
+                 StatusView &view) {
   std::string before;
   uint32_t return_at = 0, capture_at = 0;
-  for (const auto &e : entries) {
-    if (!e.row.ours) {
+  for (const auto &p : programs) {
+    if (!p.ours) {
       before +=
           (before.empty() ? "" : ", ") +
-          (e.row.program == kNoName ? "program " + std::to_string(e.row.prog_id) : e.row.program);
+          (p.what.program == kNoName ? "program " + std::to_string(p.prog_id) : p.what.program);
       continue;
     }
     if (!before.empty())
-      view->warnings.push_back(hook + ": " + before + " runs before " + e.row.program +
-                               " and may hide packets from it");
+      view.warnings.push_back(hook + ": " + before + " runs before " + p.what.program +
+                              " and may hide packets from it");
     before.clear();
-    uint32_t &at = e.row.program == DP_PROG_RETURN ? return_at : capture_at;
-    at = e.row.position;
+    uint32_t &at = p.what.program == DP_PROG_RETURN ? return_at : capture_at;
+    at = p.position;
   }
   if (return_at && capture_at && capture_at < return_at)
-    view->warnings.push_back(hook + ": capture runs before return" + kWayOut);
+    view.warnings.push_back(hook + ": capture runs before return" + kWayOut);
 }
 
-Status describe_hooks(Rtnl &nl, const Meta &meta, const Pins &pins, StatusView *view) {
+Status describe_hooks(Rtnl &nl, const Meta &meta, const Pins &pins, StatusView &view) {
   std::set<std::pair<uint32_t, dp_direction>> seen;
   bool nameless = false;
   for (const auto &p : meta.programs) {
-    if (!seen.insert({p.what.ifindex, p.what.hook}).second)
+    if (!seen.insert({p.what.ifindex, p.what.direction}).second)
       continue;
-    auto entries = list_hook(nl, {p.what.ifindex, p.what.device, p.what.hook});
-    std::vector<HookEntry> present = entries ? *entries : std::vector<HookEntry>{};
-    for (const auto &e : present)
-      view->hooks.push_back(e.row);
+    auto programs = list_hook(nl, p.what.hook());
+    std::vector<AttachedProgram> present = programs ? *programs : std::vector<AttachedProgram>{};
+    view.hooks.insert(view.hooks.end(), present.begin(), present.end());
     nameless |= std::any_of(present.begin(), present.end(),
-                            [](const HookEntry &e) { return e.row.program == kNoName; });
+                            [](const AttachedProgram &one) { return one.what.program == kNoName; });
     judge_order(present, hook_name(p.what), view);
     for (const auto &q : meta.programs) {
-      if (q.what.ifindex != p.what.ifindex || q.what.hook != p.what.hook)
+      if (q.what.ifindex != p.what.ifindex || q.what.direction != p.what.direction)
         continue;
       bool runs = std::any_of(present.begin(), present.end(),
-                              [&](const HookEntry &e) { return e.row.prog_id == q.prog_id; });
+                              [&](const AttachedProgram &one) { return one.prog_id == q.prog_id; });
       if (!runs)
-        view->missing.push_back(absence(nl, q, pins));
+        view.missing.push_back(absence(nl, q, pins));
     }
   }
   if (nameless && !has_capability(CAP_SYS_ADMIN))
-    view->warnings.push_back(std::string("the names of others' programs are shown as ") + kNoName +
-                             ": reading them takes CAP_SYS_ADMIN");
+    view.warnings.push_back(std::string("the names of others' programs are shown as ") + kNoName +
+                            ": reading them takes CAP_SYS_ADMIN");
   return Unit{};
 }
 
@@ -145,15 +143,14 @@ Result<StatusView> read_status() {
   view.since = iso_time(meta.since);
   view.config_source = meta.config_source;
   view.mappings = meta.mappings;
-  NetnsId here = current_netns();
-  if (here.cookie != meta.netns.cookie || here.inode != meta.netns.inode) {
+  if (!(current_netns() == meta.netns)) {
     view.warnings.push_back("the mirror was attached in another network namespace: "
                             "its hooks cannot be seen from here");
     return view;
   }
-  if (auto s = describe_link(*nl, &view); !s)
+  if (auto s = describe_link(*nl, view); !s)
     return s.errors();
-  if (auto s = describe_hooks(*nl, meta, *pins, &view); !s)
+  if (auto s = describe_hooks(*nl, meta, *pins, view); !s)
     return s.errors();
   return view;
 }

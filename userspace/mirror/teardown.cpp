@@ -35,8 +35,8 @@ std::string Remains::text() const {
     add("pins in bpffs");
   if (link)
     add("the device " DP_LINK);
-  for (const auto &e : programs)
-    add(e.row.program + " on " + e.row.device + " " + e.row.hook);
+  for (const auto &p : programs)
+    add(p.what.program + " on " + p.what.device + " " + direction_name(p.what.direction));
   return s;
 }
 
@@ -54,15 +54,15 @@ Result<Remains> find_remains(Rtnl &nl, const Pins *pins) {
   return r;
 }
 
-void end_programs(Rtnl &nl, const std::vector<HookEntry> &programs,
-                  const std::function<bool(const HookEntry &)> &wanted,
-                  std::set<uint32_t> *made_qdisc, Errors &errors) {
-  for (const auto &e : programs) {
-    if (!wanted(e))
+void end_programs(Rtnl &nl, const std::vector<AttachedProgram> &programs,
+                  const std::function<bool(const AttachedProgram &)> &wanted,
+                  std::set<uint32_t> &made_qdisc, Errors &errors) {
+  for (const auto &p : programs) {
+    if (!wanted(p))
       continue;
-    collect(remove_entry(nl, e), errors);
-    if (e.made_qdisc)
-      made_qdisc->insert(e.hook.ifindex);
+    collect(detach_program(nl, p), errors);
+    if (p.made_qdisc)
+      made_qdisc.insert(p.what.ifindex);
   }
 }
 
@@ -71,7 +71,7 @@ void remove_everything(Rtnl &nl, const Pins *pins, std::set<uint32_t> made_qdisc
   collect(programs, errors);
   if (programs)
     end_programs(
-        nl, *programs, [](const HookEntry &) { return true; }, &made_qdisc, errors);
+        nl, *programs, [](const AttachedProgram &) { return true; }, made_qdisc, errors);
   if (pins)
     end_pinned_links(*pins, errors);
   for (uint32_t ifindex : made_qdisc) {

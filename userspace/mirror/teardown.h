@@ -15,8 +15,8 @@
 namespace doppel {
 
 struct Remains {
-  std::vector<HookEntry> programs; // on the hooks of this network namespace
-  bool link = false;               // DP_LINK
+  std::vector<AttachedProgram> programs; // on the hooks of this network namespace
+  bool link = false;                     // DP_LINK
   bool pins = false;
   bool any() const { return link || pins || !programs.empty(); }
   std::string text() const; // "pins, the device doppel0, programs on 3 hooks"
@@ -26,9 +26,9 @@ struct Remains {
 Result<Remains> find_remains(Rtnl &nl, const Pins *pins);
 
 // Ends the attachments in `programs` that `wanted` says. Notes devices whose clsact is ours.
-void end_programs(Rtnl &nl, const std::vector<HookEntry> &programs,
-                  const std::function<bool(const HookEntry &)> &wanted,
-                  std::set<uint32_t> *made_qdisc, Errors &errors);
+void end_programs(Rtnl &nl, const std::vector<AttachedProgram> &programs,
+                  const std::function<bool(const AttachedProgram &)> &wanted,
+                  std::set<uint32_t> &made_qdisc, Errors &errors);
 
 // The rest, in this order: programs, pinned links, qdiscs, DP_LINK, pins.
 void remove_everything(Rtnl &nl, const Pins *pins, std::set<uint32_t> made_qdisc, Errors &errors);

@@ -19,13 +19,8 @@ bool same_identity(const NamedMapping &a, const dp_mapping &x, const NamedMappin
          x.application == y.application && x.flags == y.flags;
 }
 
-bool same_hook(const Attachment &a, const Attachment &b) {
-  return a.program == b.program && a.ifindex == b.ifindex && a.hook == b.hook;
-}
-
 bool contains(const std::vector<Attachment> &list, const Attachment &a) {
-  return std::any_of(list.begin(), list.end(),
-                     [&](const Attachment &b) { return same_hook(a, b); });
+  return std::find(list.begin(), list.end(), a) != list.end();
 }
 
 bool operator==(const dp_port_key &a, const dp_port_key &b) {
@@ -195,11 +190,10 @@ Errors fixed_differences(const MirrorState &state, const Plan &wanted) {
   differ("syn_tries", a.syn_tries, b.syn_tries);
   differ("backoff_ms", a.backoff_ms, b.backoff_ms);
   differ("embryonic", a.embryonic, b.embryonic);
-  if (state.tcx != wanted.tcx)
+  if (state.mode != wanted.mode)
     errors.push_back({"setting \"attach_mode\"",
-                      std::string("is ") + (state.tcx ? "tcx" : "clsact") +
-                          " in the attached mirror, and would be " +
-                          (wanted.tcx ? "tcx" : "clsact"),
+                      std::string("is ") + attach_mode_name(state.mode) +
+                          " in the attached mirror, and would be " + attach_mode_name(wanted.mode),
                       kFixedHint});
   return errors;
 }

@@ -21,7 +21,7 @@ struct MirrorState {
   };
   dp_config config{}; // without link and cookie
   uint32_t flows = 0, chunks = 0;
-  bool tcx = false;
+  AttachMode mode = AttachMode::clsact; // tcx or clsact
   std::vector<Mapping> mappings;
   std::vector<PortRow> ports;
   std::vector<Attachment> programs; // that were attached

@@ -60,7 +60,7 @@ NamedMapping name_row(const MappingConfig &m) {
   NamedMapping n;
   n.name = m.name;
   n.device = m.device;
-  n.direction = m.direction == DP_DIR_INGRESS ? "ingress" : "egress";
+  n.direction = direction_name(m.direction);
   n.protocol = "tcp";
   n.ports = ports_text({m.port_first, m.port_last});
   for (const TargetConfig &t : m.targets)
@@ -83,10 +83,7 @@ void add_ports(const MappingConfig &m, uint16_t index, uint32_t ifindex,
 }
 
 void attach_once(std::vector<Attachment> &list, const Attachment &a) {
-  const bool there = std::any_of(list.begin(), list.end(), [&](const Attachment &b) {
-    return a.program == b.program && a.ifindex == b.ifindex && a.hook == b.hook;
-  });
-  if (!there)
+  if (std::find(list.begin(), list.end(), a) == list.end())
     list.push_back(a);
 }
 
@@ -130,7 +127,8 @@ Result<Plan> make_plan(const Config &config, const HostView &host) {
     plan.names.back().row = static_cast<uint32_t>(plan.names.size() - 1);
   }
   plan.attachments = attachments(config, host);
-  plan.tcx = config.attach_mode != AttachMode::clsact && host.has_tcx;
+  plan.mode = config.attach_mode != AttachMode::clsact && host.has_tcx ? AttachMode::tcx
+                                                                       : AttachMode::clsact;
   return plan;
 }
 

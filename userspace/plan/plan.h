@@ -10,6 +10,7 @@
 
 #include "doppel/abi.h"
 #include "userspace/config/config.h"
+#include "userspace/plan/attachment.h"
 #include "userspace/util/error.h"
 #include "userspace/util/text.h"
 
@@ -53,14 +54,6 @@ struct NamedMapping {
   uint32_t row = 0;                 // index in the map `mappings`
 };
 
-// One program on one hook. Return comes before capture on the same hook.
-struct Attachment {
-  std::string program; // DP_PROG_*
-  std::string device;
-  uint32_t ifindex = 0;
-  dp_direction hook = DP_DIR_INGRESS;
-};
-
 struct Plan {
   dp_config config{};  // link and cookie are filled in by attach
   uint32_t flows = 0;  // max_entries of `flows`
@@ -68,8 +61,8 @@ struct Plan {
   std::vector<dp_mapping> mappings;
   std::vector<NamedMapping> names; // same order
   std::vector<PortRow> ports;
-  std::vector<Attachment> attachments; // without those on DP_LINK, which attach adds
-  bool tcx = false;
+  std::vector<Attachment> attachments;  // without those on DP_LINK, which attach adds
+  AttachMode mode = AttachMode::clsact; // tcx or clsact
   std::vector<std::string> warnings;
 };
 

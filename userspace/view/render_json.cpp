@@ -112,14 +112,14 @@ Json to_json(const StatusView &s) {
   j["abi"] = s.abi;
   j["mappings"] = to_json(s.mappings);
   j["hooks"] = Json::array();
-  for (const HookRow &h : s.hooks) {
+  for (const AttachedProgram &h : s.hooks) {
     Json row;
-    row["device"] = h.device;
-    row["hook"] = h.hook;
+    row["device"] = h.what.device;
+    row["hook"] = direction_name(h.what.direction);
     row["position"] = h.position;
-    row["program"] = h.program;
+    row["program"] = h.what.program;
     row["ours"] = h.ours;
-    row["mechanism"] = h.mechanism;
+    row["mechanism"] = attach_mode_name(h.mechanism);
     row["prog_id"] = h.prog_id;
     row["link_id"] = h.link_id;
     row["priority"] = h.priority;

@@ -114,9 +114,10 @@ std::string to_text(const StatusView &s) {
     Table hooks({"DEVICE", "HOOK", ">POS", "PROGRAM", "OURS", "BY", ">PROG ID", ">LINK ID", ">PRIO",
                  ">HANDLE"});
     const auto id = [](uint32_t n) { return n == 0 ? std::string("-") : std::to_string(n); };
-    for (const HookRow &h : s.hooks)
-      hooks.row({h.device, h.hook, std::to_string(h.position), h.program, h.ours ? "yes" : "no",
-                 h.mechanism, id(h.prog_id), id(h.link_id), id(h.priority), id(h.handle)});
+    for (const AttachedProgram &h : s.hooks)
+      hooks.row({h.what.device, direction_name(h.what.direction), std::to_string(h.position),
+                 h.what.program, h.ours ? "yes" : "no", attach_mode_name(h.mechanism),
+                 id(h.prog_id), id(h.link_id), id(h.priority), id(h.handle)});
     out += hooks.text();
   } else {
     out = "not attached\n";

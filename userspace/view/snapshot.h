@@ -39,14 +39,18 @@ struct FlowRow {
   uint64_t age_ms = 0, idle_ms = 0;
 };
 
-struct HookRow {
-  std::string device, hook; // "eth0", "ingress" or "egress"
-  std::string program;
-  std::string mechanism; // "tcx" or "clsact"
-  uint32_t prog_id = 0, link_id = 0;
+// A program that is on a hook, ours or another's.
+struct AttachedProgram {
+  Attachment what; // its program is "?" where the name cannot be read
+  AttachMode mechanism = AttachMode::tcx;
+  uint32_t prog_id = 0;
+  uint32_t link_id = 0;              // tcx; 0: attached without a link
   uint32_t priority = 0, handle = 0; // clsact
-  uint32_t position = 0;             // 1 = runs first, among everything on this hook
+  uint32_t chain = 0;                // clsact
+  uint16_t protocol = 0;             // clsact, host order
+  bool made_qdisc = false;           // clsact: our filter says that attach created its qdisc
   bool ours = false;
+  uint32_t position = 0; // 1 = runs first, among everything on this hook
 };
 
 struct StatusView {
@@ -55,8 +59,8 @@ struct StatusView {
   std::string config_source;
   uint32_t abi = DP_ABI;
   std::vector<NamedMapping> mappings;
-  std::vector<HookRow> hooks;       // ours and the neighbours', in running order per hook
-  std::vector<std::string> missing; // what should be there and is not: a sentence each
+  std::vector<AttachedProgram> hooks; // ours and the neighbours', in running order per hook
+  std::vector<std::string> missing;   // what should be there and is not: a sentence each
   std::vector<std::string> warnings;
 };
 
