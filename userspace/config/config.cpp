@@ -174,9 +174,7 @@ Result<AttachMode> parse_attach_mode(const std::string &text) {
 }
 
 Result<Config> parse_config(const std::string &text, const std::string &file_name) {
-  const Result<JsonValue> tree = parse_json_tree(text, file_name);
-  if (!tree)
-    return tree.errors();
+  const auto tree = TRY(parse_json_tree(text, file_name));
 
   Config c;
   Limits &l = c.limits;
@@ -188,7 +186,7 @@ Result<Config> parse_config(const std::string &text, const std::string &file_nam
     r.size(v, p, 64 * KiB, DP_MAX_CAP, n);
     l.flow_cap = static_cast<uint32_t>(n);
   };
-  r.object(*tree, "",
+  r.object(tree, "",
            {{"mappings", [&](auto &v, auto &p) { read_mappings(r, v, p, c); }, true},
             {"attach_mode", [&](auto &v, auto &p) { r.choice(v, p, attach_modes, c.attach_mode); }},
             {"flows", [&](auto &v, auto &p) { r.whole(v, p, 64, 1 << 24, l.flows); }},

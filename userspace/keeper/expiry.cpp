@@ -15,29 +15,19 @@ constexpr uint32_t kBatch = 512; // rows per step
 } // namespace
 
 Result<Expiry> Expiry::open(const Pins &pins) {
-  auto program = CommandProgram::open(pins);
-  if (!program)
-    return program.errors();
-  auto flows = open_table(pins, "flows", sizeof(dp_flow));
-  if (!flows)
-    return flows.errors();
-  auto shadows = open_table(pins, "shadows", sizeof(dp_shadow));
-  if (!shadows)
-    return shadows.errors();
-  auto ledger = open_table(pins, "ledger", sizeof(dp_ledger));
-  if (!ledger)
-    return ledger.errors();
-  return Expiry(std::move(*program), std::move(*flows), std::move(*shadows), std::move(*ledger));
+  auto program = TRY(CommandProgram::open(pins));
+  auto flows = TRY(open_table(pins, "flows", sizeof(dp_flow)));
+  auto shadows = TRY(open_table(pins, "shadows", sizeof(dp_shadow)));
+  auto ledger = TRY(open_table(pins, "ledger", sizeof(dp_ledger)));
+  return Expiry(std::move(program), std::move(flows), std::move(shadows), std::move(ledger));
 }
 
 Result<int64_t> Expiry::known(const std::vector<NamedMapping> &mappings) const {
   int64_t sum = 0;
   for (const NamedMapping &m : mappings)
     for (uint32_t t = 0; t < m.targets.size(); t++) {
-      auto cell = read_cell(ledger_, m.row * DP_MAX_TARGETS + t);
-      if (!cell)
-        return cell.errors();
-      sum += cell->waiting + cell->open;
+      auto cell = TRY(read_cell(ledger_, m.row * DP_MAX_TARGETS + t));
+      sum += cell.waiting + cell.open;
     }
   return sum;
 }
@@ -69,8 +59,7 @@ Result<bool> Expiry::step(uint32_t silent_s, bool shadows) {
       seen = shadow ? shadow->tcp.seen_ns : now;
     }
     if (seen + silence < now)
-      if (auto s = program_.expire(keys_[i], silent_s); !s)
-        return s.errors();
+      TRY(program_.expire(keys_[i], silent_s));
   }
   token_ = more ? std::optional<uint32_t>(next) : std::nullopt;
   return more;

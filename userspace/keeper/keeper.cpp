@@ -40,17 +40,11 @@ bool add_to(const Fd &epoll, int fd) {
 } // namespace
 
 Status Keeper::listen() {
-  auto pins = Pins::locate();
-  if (!pins)
-    return pins.errors();
-  auto events = RetransmitEvents::open(*pins);
-  if (!events)
-    return events.errors();
-  events_ = std::move(*events);
-  auto expiry = Expiry::open(*pins);
-  if (!expiry)
-    return expiry.errors();
-  expiry_ = std::make_unique<Expiry>(std::move(*expiry));
+  auto pins = TRY(Pins::locate());
+  auto events = TRY(RetransmitEvents::open(pins));
+  events_ = std::move(events);
+  auto expiry = TRY(Expiry::open(pins));
+  expiry_ = std::make_unique<Expiry>(std::move(expiry));
   net_->watch(config_, meta_);
   epoll_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_ || !add_to(epoll_, signals_.get()) || !add_to(epoll_, events_->fd()) ||
@@ -124,8 +118,7 @@ Status Keeper::do_what_is_due() {
     alive_at_ = now + std::chrono::milliseconds(watchdog_ms_ / 2);
   }
   if (now >= expire_at_)
-    if (auto s = expire(); !s)
-      return s;
+    TRY(expire());
   if (now >= review_at_ || now >= check_at_) {
     auto s = review();
     const auto end = Clock::now();
@@ -139,15 +132,10 @@ Status Keeper::do_what_is_due() {
 
 Status Keeper::expire() {
   const uint32_t idle_s = config_.limits.idle_s, silent_s = idle_s ? idle_s : kSilent;
-  auto known = expiry_->known(meta_.mappings);
-  if (!known)
-    return known.errors();
+  auto known = TRY(expiry_->known(meta_.mappings));
   bool more = false;
-  if (*known > 0) {
-    auto step = expiry_->step(silent_s, idle_s != 0);
-    if (!step)
-      return step.errors();
-    more = *step;
+  if (known > 0) {
+    more = TRY(expiry_->step(silent_s, idle_s != 0));
   }
   const auto pass = std::clamp<std::chrono::seconds>(std::chrono::seconds(silent_s) / 4, 1s, 900s);
   expire_at_ = Clock::now() + (more ? Clock::duration(kExpiryStep) : Clock::duration(pass));
@@ -281,15 +269,13 @@ Status Keeper::loop() {
   watchdog_ms_ = watchdog_ms();
   alive_at_ = Clock::now();
   while (!stop_ && !detached_) {
-    if (auto s = wait(patience()); !s)
-      return s;
+    TRY(wait(patience()));
     if (reload_ && !stop_)
       reload();
     reload_ = false;
     if (stop_)
       break;
-    if (auto s = do_what_is_due(); !s)
-      return s;
+    TRY(do_what_is_due());
   }
   return Unit{};
 }

@@ -44,8 +44,7 @@ Result<KeeperLock> KeeperLock::take(const Pins &pins) {
     for (const std::string &dir : {pins.top(), path})
       if (::mkdir(dir.c_str(), 0700) && errno != EEXIST)
         return sys_error(dir, "cannot be created", errno);
-    if (auto s = pins.check_owner(); !s)
-      return s.errors();
+    TRY(pins.check_owner());
     Fd dir = open_directory(path);
     struct stat held, named;
     if (!dir || ::fstat(dir.get(), &held))

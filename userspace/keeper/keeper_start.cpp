@@ -38,15 +38,11 @@ std::string report_text(const DetachReport &report) {
 
 // As it is once whoever is changing the data plane at this moment is done.
 Result<MirrorHealth> Keeper::settled_health() const {
-  auto pins = Pins::locate();
-  if (!pins)
-    return pins.errors();
-  auto lock = pins->lock();
-  if (!lock)
-    return lock.errors();
+  auto pins = TRY(Pins::locate());
+  const auto lock = TRY(pins.lock());
   auto health = read_health();
   if (health && !health->pins)
-    pins->remove_top_if_empty();
+    pins.remove_top_if_empty();
   return health;
 }
 
@@ -59,28 +55,18 @@ std::string Keeper::status() const {
 }
 
 Status Keeper::attach_fresh() {
-  auto host = view_host(config_);
-  if (!host)
-    return host.errors();
-  auto plan = make_plan(config_, *host);
-  if (!plan)
-    return plan.errors();
-  auto attached = attach(*plan, config_);
-  if (!attached)
-    return attached.errors();
-  auto pins = Pins::locate();
-  if (!pins)
-    return pins.errors();
-  auto meta = read_meta(*pins);
-  if (!meta)
-    return meta.errors();
-  meta_ = std::move(*meta);
+  auto host = TRY(view_host(config_));
+  auto plan = TRY(make_plan(config_, host));
+  auto attached = TRY(attach(plan, config_));
+  auto pins = TRY(Pins::locate());
+  auto meta = TRY(read_meta(pins));
+  meta_ = std::move(meta);
   const size_t n = meta_.mappings.size();
   log_line(Priority::notice, std::string("attached by ") + attach_mode_name(meta_.mechanism) +
                                  ": " + std::to_string(n) + (n == 1 ? " mapping" : " mappings") +
                                  " from " + meta_.config_source);
-  attached->insert(attached->end(), plan->warnings.begin(), plan->warnings.end());
-  for (const std::string &warning : *attached)
+  attached.insert(attached.end(), plan.warnings.begin(), plan.warnings.end());
+  for (const std::string &warning : attached)
     log_line(Priority::warning, warning);
   return listen();
 }
@@ -89,8 +75,7 @@ Status Keeper::attach_anew(const std::string &why) {
   log_line(Priority::warning, why);
   events_.reset();
   expiry_.reset();
-  if (auto report = detach(0); !report)
-    return report.errors();
+  TRY(detach(0));
   return attach_fresh();
 }
 
@@ -98,23 +83,17 @@ Status Keeper::adopt() {
   ApplyOptions options;
   options.tolerant = true;
   options.drain_ms = options_.drain_ms;
-  auto applied = apply(config_, options);
-  if (!applied)
-    return applied.errors();
-  meta_ = applied->meta;
+  auto applied = TRY(apply(config_, options));
+  meta_ = applied.meta;
   log_line(Priority::notice, "adopted the mirror that is attached since " + iso_time(meta_.since) +
-                                 ": " + to_text(*applied));
-  hold(applied->deferred, applied->warnings);
+                                 ": " + to_text(applied));
+  hold(applied.deferred, applied.warnings);
   return listen();
 }
 
 Status Keeper::start() {
-  auto config = options_.load();
-  if (!config)
-    return config.errors();
-  config_ = std::move(*config);
-  if (auto s = require_privileges("run", true); !s)
-    return s;
+  config_ = TRY(options_.load());
+  TRY(require_privileges("run", true));
   sigset_t mask;
   sigemptyset(&mask);
   for (int signal : {SIGTERM, SIGINT, SIGHUP})
@@ -124,25 +103,17 @@ Status Keeper::start() {
   signals_ = Fd(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_)
     return sys_error("signals", "cannot be received", errno);
-  auto pins = Pins::locate();
-  if (!pins)
-    return pins.errors();
-  auto lock = KeeperLock::take(*pins);
-  if (!lock)
-    return lock.errors();
-  lock_ = std::make_unique<KeeperLock>(std::move(*lock));
-  auto net = NetWatch::open();
-  if (!net)
-    return net.errors();
-  net_ = std::make_unique<NetWatch>(std::move(*net));
-  auto health = settled_health();
-  if (!health)
-    return health.errors();
-  if (!health->pins)
+  auto pins = TRY(Pins::locate());
+  auto lock = TRY(KeeperLock::take(pins));
+  lock_ = std::make_unique<KeeperLock>(std::move(lock));
+  auto net = TRY(NetWatch::open());
+  net_ = std::make_unique<NetWatch>(std::move(net));
+  auto health = TRY(settled_health());
+  if (!health.pins)
     return attach_fresh();
-  if (!health->complete)
+  if (!health.complete)
     return attach_anew("an attach that was interrupted left remains: removing them");
-  if (!health->link)
+  if (!health.link)
     return attach_anew("device doppel0 of the mirror is gone: attaching anew");
   return adopt();
 }
@@ -153,19 +124,15 @@ Status Keeper::stop() {
     log_line(Priority::notice, "another process has detached the mirror: nothing is left to keep");
     return Unit{};
   }
-  auto report = detach(options_.drain_ms, pause());
-  if (!report)
-    return report.errors();
-  log_line(Priority::notice, report_text(*report));
+  auto report = TRY(detach(options_.drain_ms, pause()));
+  log_line(Priority::notice, report_text(report));
   return Unit{};
 }
 
 Status Keeper::run() {
-  if (auto s = start(); !s)
-    return s;
+  TRY(start());
   notify_ready(status());
-  if (auto s = loop(); !s)
-    return s;
+  TRY(loop());
   return stop();
 }
 

@@ -12,10 +12,8 @@ namespace doppel {
 void RetransmitEvents::Closer::operator()(ring_buffer *ring) const { ring_buffer__free(ring); }
 
 Result<std::unique_ptr<RetransmitEvents>> RetransmitEvents::open(const Pins &pins) {
-  auto program = CommandProgram::open(pins);
-  if (!program)
-    return program.errors();
-  std::unique_ptr<RetransmitEvents> events(new RetransmitEvents(std::move(*program)));
+  auto program = TRY(CommandProgram::open(pins));
+  std::unique_ptr<RetransmitEvents> events(new RetransmitEvents(std::move(program)));
   const std::string path = pins.map("events");
   Fd map = open_pin(path); // the ring has the map in its own mappings: this may be closed
   if (!map)
@@ -23,10 +21,8 @@ Result<std::unique_ptr<RetransmitEvents>> RetransmitEvents::open(const Pins &pin
   events->ring_.reset(ring_buffer__new(map.get(), note, events.get(), nullptr));
   if (!events->ring_)
     return sys_error(path, "cannot be read", errno);
-  if (auto s = events->serve(); !s)
-    return s.errors();
-  if (auto s = events->resend_what_is_due(pins); !s)
-    return s.errors();
+  TRY(events->serve());
+  TRY(events->resend_what_is_due(pins));
   return events;
 }
 
@@ -44,23 +40,17 @@ Status RetransmitEvents::serve() {
   if (err < 0)
     return sys_error("map events", "cannot be read", -err);
   for (const auto &[slot, gen] : due_)
-    if (auto s = program_.shadow(DP_CMD_RESEND, slot, gen); !s)
-      return s;
+    TRY(program_.shadow(DP_CMD_RESEND, slot, gen));
   due_.clear();
   return Unit{};
 }
 
 Status RetransmitEvents::resend_what_is_due(const Pins &pins) {
-  auto table = open_table(pins, "shadows", sizeof(dp_shadow));
-  if (!table)
-    return table.errors();
-  auto shadows = read_shadows(*table);
-  if (!shadows)
-    return shadows.errors();
-  for (uint32_t slot = 0; slot < shadows->size(); slot++)
-    if (const dp_shadow &s = (*shadows)[slot]; !is_over(s) && (s.tcp.flags & DP_SH_DUE))
-      if (auto done = program_.shadow(DP_CMD_RESEND, slot, s.gen); !done)
-        return done;
+  auto table = TRY(open_table(pins, "shadows", sizeof(dp_shadow)));
+  auto shadows = TRY(read_shadows(table));
+  for (uint32_t slot = 0; slot < shadows.size(); slot++)
+    if (const dp_shadow &s = shadows[slot]; !is_over(s) && (s.tcp.flags & DP_SH_DUE))
+      TRY(program_.shadow(DP_CMD_RESEND, slot, s.gen));
   return Unit{};
 }
 

@@ -104,17 +104,15 @@ Result<IngressQdisc> ingress_qdisc(Rtnl &nl, uint32_t ifindex, const std::string
 Result<bool> ensure_clsact(Rtnl &nl, uint32_t ifindex, const std::string &device,
                            dp_direction hook) {
   for (int tries = 0;; tries++) {
-    auto kind = ingress_qdisc(nl, ifindex, device);
-    if (!kind)
-      return kind.errors();
-    if (*kind == IngressQdisc::ingress && hook == DP_DIR_EGRESS)
+    auto kind = TRY(ingress_qdisc(nl, ifindex, device));
+    if (kind == IngressQdisc::ingress && hook == DP_DIR_EGRESS)
       // A filter with an egress parent would silently run on ingress (ingress_tcf_block()).
       return Error{object(device, hook),
                    "the qdisc `ingress` occupies the place of clsact and has no egress side",
                    "replace it by clsact, which keeps its parent ffff: (tc qdisc del dev " +
                        device + " ingress; tc qdisc add dev " + device +
                        " clsact), or use attach mode tcx"};
-    if (*kind != IngressQdisc::none)
+    if (kind != IngressQdisc::none)
       return false;
     RtnlRequest q(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL);
     start(q, ifindex, TC_H_CLSACT)->tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0);
@@ -130,12 +128,10 @@ Result<bool> ensure_clsact(Rtnl &nl, uint32_t ifindex, const std::string &device
 
 Result<std::vector<Filter>> list_filters(Rtnl &nl, uint32_t ifindex, const std::string &device,
                                          dp_direction hook) {
-  auto kind = ingress_qdisc(nl, ifindex, device);
-  if (!kind)
-    return kind.errors();
+  auto kind = TRY(ingress_qdisc(nl, ifindex, device));
   std::vector<Filter> filters;
   // On `ingress` a dump of the egress parent would list the ingress filters again.
-  if (*kind == IngressQdisc::none || (*kind == IngressQdisc::ingress && hook == DP_DIR_EGRESS))
+  if (kind == IngressQdisc::none || (kind == IngressQdisc::ingress && hook == DP_DIR_EGRESS))
     return filters;
   RtnlRequest q(RTM_GETTFILTER, NLM_F_DUMP);
   start(q, ifindex, parent_of(hook));
@@ -177,10 +173,8 @@ Status add_filter(Rtnl &nl, uint32_t ifindex, const std::string &device, dp_dire
 
 Status remove_filter(Rtnl &nl, uint32_t ifindex, const std::string &device, dp_direction hook,
                      const Filter &filter) {
-  auto now = list_filters(nl, ifindex, device, hook);
-  if (!now)
-    return now.errors();
-  bool unchanged = std::any_of(now->begin(), now->end(), [&](const Filter &f) {
+  auto now = TRY(list_filters(nl, ifindex, device, hook));
+  bool unchanged = std::any_of(now.begin(), now.end(), [&](const Filter &f) {
     return f.chain == filter.chain && f.priority == filter.priority && f.handle == filter.handle &&
            f.kind == "bpf" && f.prog_id == filter.prog_id;
   });
@@ -197,16 +191,12 @@ Status remove_filter(Rtnl &nl, uint32_t ifindex, const std::string &device, dp_d
 }
 
 Status remove_clsact_if_empty(Rtnl &nl, uint32_t ifindex, const std::string &device) {
-  auto kind = ingress_qdisc(nl, ifindex, device);
-  if (!kind)
-    return kind.errors();
-  if (*kind != IngressQdisc::clsact)
+  auto kind = TRY(ingress_qdisc(nl, ifindex, device));
+  if (kind != IngressQdisc::clsact)
     return Unit{};
   for (dp_direction hook : {DP_DIR_INGRESS, DP_DIR_EGRESS}) {
-    auto filters = list_filters(nl, ifindex, device, hook);
-    if (!filters)
-      return filters.errors();
-    if (!filters->empty())
+    auto filters = TRY(list_filters(nl, ifindex, device, hook));
+    if (!filters.empty())
       return Unit{};
   }
   RtnlRequest q(RTM_DELQDISC, 0);

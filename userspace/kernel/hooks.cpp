@@ -91,10 +91,8 @@ Result<std::vector<AttachedProgram>> list_hook(Rtnl &nl, const Known &known, con
     programs.push_back(from_tcx(known, t));
   if (err && err != ENODEV)
     return sys_error(hook.text(), "its TCX programs cannot be read", err);
-  auto filters = list_filters(nl, hook.ifindex, hook.device, hook.direction);
-  if (!filters)
-    return filters.errors();
-  for (const auto &f : *filters)
+  auto filters = TRY(list_filters(nl, hook.ifindex, hook.device, hook.direction));
+  for (const auto &f : filters)
     programs.push_back(from_filter(known, f));
   uint32_t position = 0;
   for (auto &p : programs) {
@@ -149,12 +147,10 @@ Result<std::vector<AttachedProgram>> list_hook(Rtnl &nl, const Hook &hook) {
 }
 
 Result<std::vector<AttachedProgram>> find_ours(Rtnl &nl) {
-  auto devices = list_devices(nl);
-  if (!devices)
-    return devices.errors();
+  auto devices = TRY(list_devices(nl));
   const Known known;
   std::vector<AttachedProgram> ours;
-  for (const auto &d : *devices) {
+  for (const auto &d : devices) {
     for (dp_direction direction : {DP_DIR_INGRESS, DP_DIR_EGRESS}) {
       auto programs = list_hook(nl, known, {d.ifindex, d.name, direction});
       if (!programs)
@@ -191,18 +187,16 @@ Result<Fd> attach_tcx(const Attachment &what, int prog_fd, int behind_link_fd) {
 
 Result<AttachedProgram> attach_clsact(Rtnl &nl, const Attachment &what, int prog_fd, uint32_t above,
                                       bool made_qdisc, std::vector<std::string> &warnings) {
-  auto made = ensure_clsact(nl, what.ifindex, what.device, what.direction);
-  if (!made)
-    return made.errors();
+  auto made = TRY(ensure_clsact(nl, what.ifindex, what.device, what.direction));
   AttachedProgram attached;
   attached.what = what;
   attached.mechanism = AttachMode::clsact;
-  attached.made_qdisc = *made || made_qdisc;
+  attached.made_qdisc = made || made_qdisc;
   attached.handle = 1;
   attached.ours = true;
 
   auto fail = [&](Errors errors) -> Result<AttachedProgram> {
-    if (*made) // nobody else will remember that it was us
+    if (made) // nobody else will remember that it was us
       collect(remove_clsact_if_empty(nl, what.ifindex, what.device), errors);
     return errors;
   };

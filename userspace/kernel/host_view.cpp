@@ -29,34 +29,26 @@ bool local_port_range(uint16_t *first, uint16_t *last) {
 }
 
 Result<HostView> view_host(const Config &config) {
-  auto nl = Rtnl::open();
-  if (!nl)
-    return nl.errors();
-  auto devices = list_devices(*nl);
-  if (!devices)
-    return devices.errors();
+  auto nl = TRY(Rtnl::open());
+  auto devices = TRY(list_devices(nl));
   HostView view;
-  for (const auto &d : *devices)
+  for (const auto &d : devices)
     view.devices.push_back({d.ifindex,
                             d.name,
                             d.arphrd == ARPHRD_ETHER || d.arphrd == ARPHRD_LOOPBACK,
                             (d.flags & IFF_UP) != 0,
                             d.mtu,
                             {}});
-  auto addresses = list_addresses(*nl);
-  if (!addresses)
-    return addresses.errors();
-  for (const auto &a : *addresses)
+  auto addresses = TRY(list_addresses(nl));
+  for (const auto &a : addresses)
     if (DeviceView *d = find(view.devices, a.ifindex))
       d->addresses.push_back(a.address);
   for (const auto &m : config.mappings) {
     for (const auto &t : m.targets) {
-      auto found = route_to(*nl, t.address);
+      auto found = TRY(route_to(nl, t.address));
       if (!found)
-        return found.errors();
-      if (!*found)
         continue;
-      Route r = **found;
+      Route r = *found;
       if (const DeviceView *d = find(view.devices, r.oif)) {
         r.device = d->name;
         r.mtu = r.mtu ? std::min(r.mtu, d->mtu) : d->mtu;

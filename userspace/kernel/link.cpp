@@ -116,12 +116,10 @@ Status start_link_pair(Rtnl &nl) {
 }
 
 Result<bool> remove_link_pair(Rtnl &nl) {
-  auto d = find_device(nl, DP_LINK);
-  if (!d)
-    return d.errors();
-  if (!*d || !is_our_link(nl, **d))
+  auto d = TRY(find_device(nl, DP_LINK));
+  if (!d || !is_our_link(nl, *d))
     return false;
-  if (auto s = delete_device(nl, (*d)->ifindex); !s.ok() && s.code != ENODEV)
+  if (auto s = delete_device(nl, d->ifindex); !s.ok() && s.code != ENODEV)
     return rtnl_error(object(DP_LINK), "cannot be removed", s, "ip link delete " DP_LINK);
   return true;
 }

@@ -86,12 +86,9 @@ Pins::Pins(const std::string &bpffs)
     : top_(bpffs + "/" DP_PIN_DIR), dir_(top_ + "/v" + std::to_string(DP_ABI)) {}
 
 Result<Pins> Pins::locate() {
-  auto bpffs = find_bpffs();
-  if (!bpffs)
-    return bpffs.errors();
-  Pins pins(*bpffs);
-  if (auto s = pins.check_owner(); !s)
-    return s.errors();
+  auto bpffs = TRY(find_bpffs());
+  Pins pins(bpffs);
+  TRY(pins.check_owner());
   return pins;
 }
 

@@ -10,6 +10,7 @@
 
 #include "doppel/names.h"
 #include "userspace/kernel/clsact.h"
+#include "userspace/kernel/host.h"
 #include "userspace/kernel/host_view.h"
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/neighbours.h"
@@ -67,13 +68,11 @@ Status Applier::attach(const Attachment &what) {
   Fd prog = open_pin(pins_.prog(what.program));
   if (!prog)
     return Error{pins_.prog(what.program), "is missing", "doppel detach, then attach again"};
-  auto placed = attacher_.attach(prog.get(), what);
-  if (!placed)
-    return placed.errors();
+  auto placed = TRY(attacher_.attach(prog.get(), what));
   attached_.push_back(what);
   Meta &meta = applied_.meta;
   std::erase_if(meta.programs, [&](const AttachedProgram &p) { return p.what == what; });
-  meta.programs.push_back(*placed);
+  meta.programs.push_back(placed);
   return Unit{};
 }
 
@@ -84,32 +83,25 @@ Status Applier::build_up() {
   };
   for (const Attachment &a : change.attach)
     if (!is_capture(a))
-      if (auto s = attach(a); !s)
-        return s;
+      TRY(attach(a));
   std::set<uint32_t> fresh;
   for (const auto &[row, mapping] : change.new_rows)
     fresh.insert(row);
   if (!fresh.empty())
-    if (auto s = rows_.forget(fresh); !s)
-      return s;
+    TRY(rows_.forget(fresh));
   for (const auto &[row, mapping] : change.new_rows)
-    if (auto s = rows_.put(row, mapping); !s)
-      return s;
+    TRY(rows_.put(row, mapping));
   for (const auto &[row, mapping] : change.rows)
-    if (auto s = rows_.put(row, mapping); !s)
-      return s;
+    TRY(rows_.put(row, mapping));
   for (const Attachment &a : change.attach)
     if (is_capture(a))
-      if (auto s = attach(a); !s)
-        return s;
+      TRY(attach(a));
   applied_.meta.mappings = change.names;
   applied_.meta.config_source = source_name(config_.source);
   applied_.meta.made_qdisc.assign(attacher_.made_qdisc.begin(), attacher_.made_qdisc.end());
-  if (auto s = write_meta(pins_, applied_.meta); !s)
-    return s;
+  TRY(write_meta(pins_, applied_.meta));
   for (const PortRow &port : change.ports)
-    if (auto s = rows_.put(port); !s)
-      return s;
+    TRY(rows_.put(port));
   return Unit{};
 }
 
@@ -190,15 +182,11 @@ Status Applier::finish_meta(const std::vector<Attachment> &wanted) {
 }
 
 Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &options) {
-  auto state = read_mirror_state(nl_, pins_, before_, rows_);
-  if (!state)
-    return state.errors();
-  if (Errors fixed = fixed_differences(*state, partial.plan); !fixed.empty())
+  auto state = TRY(read_mirror_state(nl_, pins_, before_, rows_));
+  if (Errors fixed = fixed_differences(state, partial.plan); !fixed.empty())
     return fixed;
-  auto change = plan_change(*state, partial.plan, partial.deferred);
-  if (!change)
-    return change.errors();
-  applied_.change = std::move(*change);
+  auto change = TRY(plan_change(state, partial.plan, partial.deferred));
+  applied_.change = std::move(change);
   applied_.deferred = partial.why;
   applied_.warnings = partial.plan.warnings;
   const bool renamed = applied_.meta.config_source != source_name(config_.source);
@@ -209,12 +197,12 @@ Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &opt
       applied_.warnings.push_back(w);
   if (auto s = build_up(); !s) {
     Errors errors = s.errors();
-    undo(*state, errors);
+    undo(state, errors);
     return errors;
   }
   std::vector<Attachment> wanted = partial.plan.attachments;
   if (!partial.deferred.empty())
-    for (const Attachment &a : state->programs)
+    for (const Attachment &a : state.programs)
       if (std::find(wanted.begin(), wanted.end(), a) == wanted.end())
         wanted.push_back(a);
   Errors errors;
@@ -235,21 +223,16 @@ Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &opt
 } // namespace
 
 Result<MirrorHealth> read_health() {
-  auto nl = Rtnl::open();
-  if (!nl)
-    return nl.errors();
-  auto pins = Pins::locate();
-  if (!pins)
-    return pins.errors();
+  auto host = TRY(Host::open());
   MirrorHealth health;
-  health.pins = pins->exist();
+  health.pins = host.pins.exist();
   if (!health.pins)
     return health;
-  auto meta = read_meta(*pins);
+  auto meta = read_meta(host.pins);
   if (!meta)
     return health;
   health.complete = meta->complete;
-  auto link = find_device(*nl, DP_LINK), peer = find_device(*nl, DP_LINK_PEER);
+  auto link = find_device(host.nl, DP_LINK), peer = find_device(host.nl, DP_LINK_PEER);
   if (!link || !peer)
     return link ? peer.errors() : link.errors();
   health.link = *link && *peer && (*link)->ifindex == link_of(*meta);
@@ -258,55 +241,34 @@ Result<MirrorHealth> read_health() {
 }
 
 Result<Applied> apply(const Config &config, const ApplyOptions &options) {
-  auto host = view_host(config);
-  if (!host)
-    return host.errors();
+  auto view = TRY(view_host(config));
   PartialPlan partial;
   if (options.tolerant) {
-    auto f = make_partial_plan(config, *host);
-    if (!f)
-      return f.errors();
-    partial = std::move(*f);
+    partial = TRY(make_partial_plan(config, view));
   } else {
-    auto plan = make_plan(config, *host);
-    if (!plan)
-      return plan.errors();
-    partial.plan = std::move(*plan);
+    auto plan = TRY(make_plan(config, view));
+    partial.plan = std::move(plan);
   }
-  auto nl = Rtnl::open();
-  if (!nl)
-    return nl.errors();
-  auto pins = Pins::locate();
-  if (!pins)
-    return pins.errors();
-  auto lock = pins->lock();
-  if (!lock)
-    return lock.errors();
-  if (!pins->exist()) {
-    pins->remove_top_if_empty();
+  auto host = TRY(Host::open_locked());
+  if (!host.pins.exist()) {
+    host.pins.remove_top_if_empty();
     return Error{"doppel reload", "nothing is attached", "doppel attach starts a mirror"};
   }
-  auto meta = read_meta(*pins);
-  if (!meta)
-    return meta.errors();
-  if (!(current_netns() == meta->netns))
+  auto meta = TRY(read_meta(host.pins));
+  if (!(current_netns() == meta.netns))
     return Error{"doppel reload", "the mirror was attached in another network namespace",
                  "nsenter --net=/run/netns/NAME leads into a named one"};
-  auto link = find_device(*nl, DP_LINK);
-  if (!link)
-    return link.errors();
-  if (!meta->complete || !*link || (*link)->ifindex != link_of(*meta))
+  auto link = TRY(find_device(host.nl, DP_LINK));
+  if (!meta.complete || !link || link->ifindex != link_of(meta))
     return Error{"doppel reload", "the data plane is incomplete",
                  "doppel detach, then attach again"};
   for (dp_direction direction : {DP_DIR_INGRESS, DP_DIR_EGRESS})
     partial.plan.attachments.insert(partial.plan.attachments.begin(),
-                                    {DP_PROG_DELIVER, DP_LINK, (*link)->ifindex, direction});
+                                    {DP_PROG_DELIVER, DP_LINK, link->ifindex, direction});
   if (config.attach_mode == AttachMode::automatic) // what attach chose is as good as ever
-    partial.plan.mode = meta->mechanism;
-  auto rows = MapRows::open(*pins);
-  if (!rows)
-    return rows.errors();
-  return Applier(*nl, *pins, std::move(*rows), *meta, config).run(partial, options);
+    partial.plan.mode = meta.mechanism;
+  auto rows = TRY(MapRows::open(host.pins));
+  return Applier(host.nl, host.pins, std::move(rows), meta, config).run(partial, options);
 }
 
 std::string to_text(const Applied &applied) {

@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "doppel/names.h"
+#include "userspace/kernel/host.h"
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/neighbours.h"
 #include "userspace/kernel/privileges.h"
@@ -45,10 +46,8 @@ private:
 // The plan was made a moment ago; a device may have gone or been replaced since.
 Status Attacher::check_devices() {
   for (const Attachment &a : plan_.attachments) {
-    auto d = find_device(nl_, a.device);
-    if (!d)
-      return d.errors();
-    if (!*d || (*d)->ifindex != a.ifindex)
+    auto d = TRY(find_device(nl_, a.device));
+    if (!d || d->ifindex != a.ifindex)
       return Error{"device " + a.device, "disappeared while attaching",
                    "ip link shows the devices that exist"};
   }
@@ -56,10 +55,8 @@ Status Attacher::check_devices() {
 }
 
 Status Attacher::attach(const Object &object, const Attachment &what) {
-  auto attached = attacher_.attach(object.prog_fd(what.program), what);
-  if (!attached)
-    return attached.errors();
-  meta_.programs.push_back(*attached);
+  auto attached = TRY(attacher_.attach(object.prog_fd(what.program), what));
+  meta_.programs.push_back(attached);
   return Unit{};
 }
 
@@ -72,24 +69,16 @@ Status Attacher::attach_all(const Object &object, uint32_t link) {
   std::copy_if(plan_.attachments.begin(), plan_.attachments.end(), std::back_inserter(order),
                std::not_fn(is_return));
   for (const Attachment &a : order)
-    if (auto s = attach(object, a); !s)
-      return s;
+    TRY(attach(object, a));
   return Unit{};
 }
 
 Status Attacher::run() {
-  if (auto s = check_devices(); !s)
-    return s;
-  auto link = create_link_pair(nl_);
-  if (!link)
-    return link.errors();
-  auto object = Object::load(plan_, *link);
-  if (!object)
-    return object.errors();
-  if (auto s = object->fill(plan_); !s)
-    return s;
-  if (auto s = object->pin(pins_); !s)
-    return s;
+  TRY(check_devices());
+  auto link = TRY(create_link_pair(nl_));
+  auto object = TRY(Object::load(plan_, link));
+  TRY(object.fill(plan_));
+  TRY(object.pin(pins_));
   meta_.since = std::time(nullptr);
   meta_.config_source = source_name(config_.source);
   meta_.mechanism = plan_.mode;
@@ -98,21 +87,17 @@ Status Attacher::run() {
   meta_.limits = plan_.config;
   meta_.flows = plan_.flows;
   meta_.chunks = plan_.chunks;
-  if (auto s = write_meta(object->meta_fd(), meta_); !s)
-    return s;
+  TRY(write_meta(object.meta_fd(), meta_));
   attacher_.warnings = resolve_neighbours(nl_, config_);
-  if (auto s = attach_all(*object, *link); !s)
-    return s;
+  TRY(attach_all(object, link));
   meta_.made_qdisc.assign(attacher_.made_qdisc.begin(), attacher_.made_qdisc.end());
   meta_.complete = true;
-  return write_meta(object->meta_fd(), meta_);
+  return write_meta(object.meta_fd(), meta_);
 }
 
 Status check_nothing_attached(Rtnl &nl, const Pins &pins) {
-  auto remains = find_remains(nl, &pins);
-  if (!remains)
-    return remains.errors();
-  if (remains->pins)
+  auto remains = TRY(find_remains(nl, &pins));
+  if (remains.pins)
     if (auto meta = read_meta(pins); meta && meta->complete)
       return Error{"doppel attach", "already attached since " + iso_time(meta->since),
                    "doppel status shows what runs; doppel detach ends it"};
@@ -120,8 +105,8 @@ Status check_nothing_attached(Rtnl &nl, const Pins &pins) {
     return Error{pins.top() + "/" + others.front(),
                  "another version of doppel is attached, or left its pins",
                  "detach with that version first"};
-  if (remains->any())
-    return Error{"doppel attach", "an earlier data plane left remains: " + remains->text(),
+  if (remains.any())
+    return Error{"doppel attach", "an earlier data plane left remains: " + remains.text(),
                  "doppel detach removes them"};
   return Unit{};
 }
@@ -129,22 +114,13 @@ Status check_nothing_attached(Rtnl &nl, const Pins &pins) {
 } // namespace
 
 Result<std::vector<std::string>> attach(const Plan &plan, const Config &config) {
-  if (auto s = require_privileges("attach", true); !s)
-    return s.errors();
-  auto nl = Rtnl::open();
-  if (!nl)
-    return nl.errors();
-  auto pins = Pins::locate();
-  if (!pins)
-    return pins.errors();
-  auto lock = pins->lock();
-  if (!lock)
-    return lock.errors();
-  if (auto s = check_nothing_attached(*nl, *pins); !s) {
-    pins->remove_top_if_empty();
+  TRY(require_privileges("attach", true));
+  auto host = TRY(Host::open_locked());
+  if (auto s = check_nothing_attached(host.nl, host.pins); !s) {
+    host.pins.remove_top_if_empty();
     return s.errors();
   }
-  Attacher attacher(plan, config, *nl, *pins);
+  Attacher attacher(plan, config, host.nl, host.pins);
   auto done = attacher.run();
   if (!done) {
     Errors errors = done.errors();

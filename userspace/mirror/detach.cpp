@@ -87,43 +87,34 @@ void close_down(Rtnl &nl, const Pins &pins, const Meta &meta, const Remains &rem
 } // namespace
 
 Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause) {
-  if (auto s = require_privileges("detach"); !s)
-    return s.errors();
-  auto nl = Rtnl::open();
-  if (!nl)
-    return nl.errors();
+  TRY(require_privileges("detach"));
+  auto nl = TRY(Rtnl::open());
   // Without bpffs there are no pins, but filters of clsact and the link may be left.
   std::optional<Pins> pins;
   std::optional<Fd> lock;
   if (auto found = Pins::locate()) {
     pins = *found;
-    auto held = pins->lock();
-    if (!held)
-      return held.errors();
-    lock = std::move(*held);
+    lock = TRY(pins->lock());
   }
   const Pins *p = pins ? &*pins : nullptr;
   if (p && !p->exist())
     if (auto others = p->other_versions(); !others.empty())
       return Error{p->top() + "/" + others.front(), "another version of doppel is attached",
                    "detach with that version"};
-  auto remains = find_remains(*nl, p);
-  if (!remains)
-    return remains.errors();
+  auto remains = TRY(find_remains(nl, p));
   DetachReport report;
-  report.was_attached = remains->any();
+  report.was_attached = remains.any();
   Errors errors;
   std::set<uint32_t> made_qdisc;
   Meta meta;
-  if (remains->pins) {
+  if (remains.pins) {
     if (auto read = read_meta(*p))
       meta = *read;
-    if (auto s = check_netns(meta); !s)
-      return s.errors();
+    TRY(check_netns(meta));
     made_qdisc.insert(meta.made_qdisc.begin(), meta.made_qdisc.end());
-    close_down(*nl, *p, meta, *remains, drain_ms, pause, made_qdisc, report, errors);
+    close_down(nl, *p, meta, remains, drain_ms, pause, made_qdisc, report, errors);
   }
-  remove_everything(*nl, p, made_qdisc, errors);
+  remove_everything(nl, p, made_qdisc, errors);
   if (!errors.empty())
     return errors;
   return report;

@@ -27,44 +27,35 @@ struct OpenShadow {
 } // namespace
 
 Status pause_mirror(const Pins &pins) {
-  auto control = open_table(pins, "control", sizeof(dp_control));
-  if (!control)
-    return control.errors();
+  auto control = TRY(open_table(pins, "control", sizeof(dp_control)));
   dp_control value{};
   value.paused = 1;
   uint32_t key = 0;
-  if (bpf_map_update_elem(control->fd.get(), &key, &value, BPF_ANY))
+  if (bpf_map_update_elem(control.fd.get(), &key, &value, BPF_ANY))
     return sys_error("map control", "cannot be written", errno);
   return Unit{};
 }
 
 Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &pause,
                               const std::function<bool(const dp_shadow &)> &wanted) {
-  auto shadows = open_table(pins, "shadows", sizeof(dp_shadow));
-  if (!shadows)
-    return shadows.errors();
-  auto program = CommandProgram::open(pins);
-  if (!program)
-    return program.errors();
-  auto all = read_shadows(*shadows);
-  if (!all)
-    return all.errors();
+  auto shadows = TRY(open_table(pins, "shadows", sizeof(dp_shadow)));
+  auto program = TRY(CommandProgram::open(pins));
+  auto all = TRY(read_shadows(shadows));
   std::vector<OpenShadow> open;
-  for (uint32_t slot = 0; slot < all->size(); slot++)
-    if (const dp_shadow &s = (*all)[slot]; !is_over(s) && (!wanted || wanted(s)))
+  for (uint32_t slot = 0; slot < all.size(); slot++)
+    if (const dp_shadow &s = all[slot]; !is_over(s) && (!wanted || wanted(s)))
       open.push_back({slot, s.gen});
 
   Drained drained;
   for (const OpenShadow &s : open)
-    if (auto done = program->shadow(DP_CMD_CLOSE, s.slot, s.gen); !done)
-      return done.errors();
+    TRY(program.shadow(DP_CMD_CLOSE, s.slot, s.gen));
   // Over, or looked after: there may be no keeper to resend what the target has missed.
   auto finished = [&](const OpenShadow &s) {
-    auto now = read_shadow(*shadows, s.slot);
+    auto now = read_shadow(shadows, s.slot);
     if (!now || now->gen != s.gen || is_over(*now))
       return true;
     if (now->tcp.flags & DP_SH_DUE)
-      (void)program->shadow(DP_CMD_RESEND, s.slot, s.gen);
+      (void)program.shadow(DP_CMD_RESEND, s.slot, s.gen);
     return false;
   };
   using Clock = std::chrono::steady_clock;
@@ -79,8 +70,7 @@ Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &p
       std::this_thread::sleep_for(wait);
   }
   for (const OpenShadow &s : open) {
-    if (auto done = program->shadow(DP_CMD_RESET, s.slot, s.gen); !done)
-      return done.errors();
+    TRY(program.shadow(DP_CMD_RESET, s.slot, s.gen));
     drained.reset++;
   }
   return drained;

@@ -73,26 +73,16 @@ void describe_shadow(const dp_shadow &s, uint64_t now_ns, FlowRow *row) {
 } // namespace
 
 Result<std::vector<FlowRow>> read_flows() {
-  auto attached = find_attached("flows");
-  if (!attached)
-    return attached.errors();
-  auto flow_table = open_table(attached->pins, "flows", sizeof(dp_flow));
-  if (!flow_table)
-    return flow_table.errors();
-  auto shadow_table = open_table(attached->pins, "shadows", sizeof(dp_shadow));
-  if (!shadow_table)
-    return shadow_table.errors();
-  auto shadows = read_shadows(*shadow_table);
-  if (!shadows)
-    return shadows.errors();
-  auto flows = read_flow_table(*flow_table);
-  if (!flows)
-    return flows.errors();
+  auto attached = TRY(find_attached("flows"));
+  auto flow_table = TRY(open_table(attached.pins, "flows", sizeof(dp_flow)));
+  auto shadow_table = TRY(open_table(attached.pins, "shadows", sizeof(dp_shadow)));
+  auto shadows = TRY(read_shadows(shadow_table));
+  auto flows = TRY(read_flow_table(flow_table));
 
-  const auto &mappings = attached->meta.mappings;
+  const auto &mappings = attached.meta.mappings;
   uint64_t now = monotonic_ns();
   std::vector<FlowRow> rows;
-  for (const auto &entry : *flows) {
+  for (const auto &entry : flows) {
     const dp_flow_key &key = entry.first;
     const dp_flow &flow = entry.second;
     FlowRow row;
@@ -105,8 +95,8 @@ Result<std::vector<FlowRow>> read_flows() {
     }
     row.client = endpoint_text(Address{key.client}, ntohs(key.client_port));
     row.server = endpoint_text(Address{key.server}, ntohs(key.server_port));
-    if (flow.slot < shadows->size() && (*shadows)[flow.slot].gen == flow.gen) {
-      describe_shadow((*shadows)[flow.slot], now, &row);
+    if (flow.slot < shadows.size() && shadows[flow.slot].gen == flow.gen) {
+      describe_shadow(shadows[flow.slot], now, &row);
     } else {
       row.state = "WAITING";
       row.reason = flow.excluded < DP_EXCLUDED_N ? excluded_reasons[flow.excluded].name : "unknown";

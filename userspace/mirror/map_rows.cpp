@@ -42,10 +42,7 @@ Result<MapRows> MapRows::open(const Pins &pins) {
              {"ledger", sizeof(dp_ledger), &rows.ledger_},
              {"limits", sizeof(dp_limit), &rows.limits_}};
   for (const auto &one : all) {
-    auto table = open_table(pins, one.name, one.value_size);
-    if (!table)
-      return table.errors();
-    *one.table = std::move(*table);
+    *one.table = TRY(open_table(pins, one.name, one.value_size));
   }
   return rows;
 }
@@ -95,12 +92,10 @@ Status MapRows::put(const PortRow &row) const {
 Status MapRows::drop(const dp_port_key &key) const {
   if (bpf_map_delete_elem(port_map_.fd.get(), &key) && errno != ENOENT)
     return write_error("port_map");
-  auto left = ports();
-  if (!left)
-    return left.errors();
+  auto left = TRY(ports());
   const uint32_t word = word_of(key);
   uint32_t bits = 0;
-  for (const PortRow &row : *left)
+  for (const PortRow &row : left)
     if (word_of(row.key) == word)
       bits |= dp_port_bit(row.key.port);
   if (bpf_map_update_elem(ports_.fd.get(), &word, &bits, BPF_ANY))
@@ -126,10 +121,8 @@ Status MapRows::clear_ledger(uint32_t cell) const {
 }
 
 Status MapRows::forget(const std::set<uint32_t> &rows) const {
-  auto flows = read_flow_table(flows_);
-  if (!flows)
-    return flows.errors();
-  for (const auto &[key, flow] : *flows)
+  auto flows = TRY(read_flow_table(flows_));
+  for (const auto &[key, flow] : flows)
     if (rows.count(key.mapping) && bpf_map_delete_elem(flows_.fd.get(), &key) && errno != ENOENT)
       return write_error("flows");
   const dp_limit limit{};
@@ -137,8 +130,7 @@ Status MapRows::forget(const std::set<uint32_t> &rows) const {
     for (uint32_t cell = row * DP_MAX_TARGETS; cell < (row + 1) * DP_MAX_TARGETS; cell++) {
       if (bpf_map_update_elem(limits_.fd.get(), &cell, &limit, BPF_ANY))
         return write_error("limits");
-      if (auto s = clear_ledger(cell); !s)
-        return s;
+      TRY(clear_ledger(cell));
     }
   }
   return Unit{};
@@ -151,19 +143,14 @@ Result<MirrorState> read_mirror_state(Rtnl &nl, const Pins &pins, const Meta &me
   state.flows = meta.flows;
   state.chunks = meta.chunks;
   state.mode = meta.mechanism;
-  auto ports = rows.ports();
-  if (!ports)
-    return ports.errors();
-  state.ports = std::move(*ports);
+  state.ports = TRY(rows.ports());
   for (uint32_t row = 0; row < DP_MAX_MAPPINGS; row++) {
-    auto mapping = rows.mapping(row);
-    if (!mapping)
-      return mapping.errors();
+    auto mapping = TRY(rows.mapping(row));
     auto name = std::find_if(meta.mappings.begin(), meta.mappings.end(),
                              [&](const NamedMapping &n) { return n.row == row; });
-    if (name == meta.mappings.end() && mapping->n_targets == 0)
+    if (name == meta.mappings.end() && mapping.n_targets == 0)
       continue;
-    MirrorState::Mapping m{name == meta.mappings.end() ? NamedMapping{} : *name, *mapping};
+    MirrorState::Mapping m{name == meta.mappings.end() ? NamedMapping{} : *name, mapping};
     m.name.row = row;
     state.mappings.push_back(std::move(m));
   }

@@ -82,17 +82,12 @@ Result<MapTable> open_table(const Pins &pins, const std::string &name, size_t va
 }
 
 Result<Attached> find_attached(const std::string &command) {
-  if (auto s = require_privileges(command); !s)
-    return s.errors();
-  auto pins = Pins::locate();
-  if (!pins)
-    return pins.errors();
-  if (!pins->exist())
+  TRY(require_privileges(command));
+  auto pins = TRY(Pins::locate());
+  if (!pins.exist())
     return Error{"doppel " + command, "nothing is attached", "doppel attach starts a mirror"};
-  auto meta = read_meta(*pins);
-  if (!meta)
-    return meta.errors();
-  return Attached{*pins, *meta};
+  auto meta = TRY(read_meta(pins));
+  return Attached{pins, meta};
 }
 
 std::optional<dp_shadow> read_shadow(const MapTable &shadows, uint32_t slot) {

@@ -70,8 +70,7 @@ Status fill_ports(const doppel_bpf *skel, const Plan &plan) {
   for (const PortRow &row : plan.ports)
     bits[dp_port_word(row.key.proto == IPPROTO_UDP, row.key.port)] |= dp_port_bit(row.key.port);
   for (auto [word, value] : bits)
-    if (auto s = put(skel->maps.ports, &word, &value); !s)
-      return s;
+    TRY(put(skel->maps.ports, &word, &value));
   return Unit{};
 }
 
@@ -80,16 +79,14 @@ Status fill_ports(const doppel_bpf *skel, const Plan &plan) {
 void Object::Destroyer::operator()(doppel_bpf *skel) const { doppel_bpf::destroy(skel); }
 
 Result<Object> Object::load(const Plan &plan, uint32_t link) {
-  if (auto s = check_memory(plan); !s)
-    return s.errors();
+  TRY(check_memory(plan));
   LibbpfLog log;
   Object object;
   object.skel_.reset(doppel_bpf::open());
   doppel_bpf *skel = object.skel_.get();
   if (!skel)
     return log.load_error(errno);
-  if (auto s = resize(skel, plan); !s)
-    return s.errors();
+  TRY(resize(skel, plan));
   auto *cfg = const_cast<dp_config *>(&skel->rodata->cfg);
   *cfg = plan.config;
   cfg->link = link;
@@ -101,36 +98,29 @@ Result<Object> Object::load(const Plan &plan, uint32_t link) {
 
 Status Object::fill(const Plan &plan) const {
   for (uint32_t slot = 0; slot < plan.config.slots; slot++)
-    if (auto s = put(skel_->maps.free_slots, nullptr, &slot); !s)
-      return s;
+    TRY(put(skel_->maps.free_slots, nullptr, &slot));
   const uint32_t zero = 0;
   dp_fresh fresh{};
   fresh.limit = plan.chunks;
-  if (auto s = put(skel_->maps.fresh_chunks, &zero, &fresh); !s)
-    return s;
+  TRY(put(skel_->maps.fresh_chunks, &zero, &fresh));
   for (uint32_t i = 0; i < plan.mappings.size(); i++)
-    if (auto s = put(skel_->maps.mappings, &i, &plan.mappings[i]); !s)
-      return s;
+    TRY(put(skel_->maps.mappings, &i, &plan.mappings[i]));
   for (const PortRow &row : plan.ports)
-    if (auto s = put(skel_->maps.port_map, &row.key, &row.val); !s)
-      return s;
+    TRY(put(skel_->maps.port_map, &row.key, &row.val));
   return fill_ports(skel_.get(), plan);
 }
 
 Status Object::pin(const Pins &pins) const {
-  if (auto s = pins.make_directories(); !s)
-    return s;
+  TRY(pins.make_directories());
   bpf_map *map;
   bpf_object__for_each_map(map, skel_->obj) {
     if (bpf_map__is_internal(map))
       continue;
-    if (auto s = pins.pin(bpf_map__fd(map), pins.map(bpf_map__name(map))); !s)
-      return s;
+    TRY(pins.pin(bpf_map__fd(map), pins.map(bpf_map__name(map))));
   }
   bpf_program *prog;
   bpf_object__for_each_program(prog, skel_->obj) {
-    if (auto s = pins.pin(bpf_program__fd(prog), pins.prog(bpf_program__name(prog))); !s)
-      return s;
+    TRY(pins.pin(bpf_program__fd(prog), pins.prog(bpf_program__name(prog))));
   }
   return Unit{};
 }

@@ -38,47 +38,38 @@ Result<AttachedProgram> ProgramAttacher::attach_link(int prog_fd, const Attachme
   LinkInfo info;
   if (before && (!link_info(before.get(), &info) || !info.ifindex))
     before = Fd();
-  auto link = attach_tcx(what, prog_fd, before.get());
-  if (!link)
-    return link.errors();
+  auto link = TRY(attach_tcx(what, prog_fd, before.get()));
   AttachedProgram attached;
   attached.what = what;
   attached.prog_id = program_id(prog_fd);
-  if (link_info(link->get(), &info))
+  if (link_info(link.get(), &info))
     attached.link_id = info.id;
   const std::string path = link_path(pins_, what);
   if (::unlink(path.c_str()) && errno != ENOENT)
     return sys_error(path, "cannot be removed", errno);
-  if (auto s = pins_.pin(link->get(), path); !s)
-    return s.errors();
+  TRY(pins_.pin(link.get(), path));
   return attached;
 }
 
 // For a moment capture runs twice: the second sees nothing new in any packet.
 Status ProgramAttacher::move_capture(const Attachment &what, uint32_t above) {
-  auto programs = list_hook(nl_, what.hook());
-  if (!programs)
-    return programs.errors();
-  const AttachedProgram *capture = find_program(*programs, DP_PROG_INGRESS);
+  auto programs = TRY(list_hook(nl_, what.hook()));
+  const AttachedProgram *capture = find_program(programs, DP_PROG_INGRESS);
   if (!capture || capture->priority > above)
     return Unit{};
   Fd prog = open_pin(pins_.prog(DP_PROG_INGRESS));
   if (!prog)
     return sys_error(pins_.prog(DP_PROG_INGRESS), "cannot be opened", errno);
-  auto moved = attach_clsact(nl_, capture->what, prog.get(), above,
-                             made_qdisc.count(what.ifindex) > 0, warnings);
-  if (!moved)
-    return moved.errors();
+  TRY(attach_clsact(nl_, capture->what, prog.get(), above, made_qdisc.count(what.ifindex) > 0,
+                    warnings));
   return detach_program(nl_, *capture);
 }
 
 Result<AttachedProgram> ProgramAttacher::attach_filter(int prog_fd, const Attachment &what) {
   uint32_t above = 0;
   if (!is_return(what)) {
-    auto programs = list_hook(nl_, what.hook());
-    if (!programs)
-      return programs.errors();
-    if (const AttachedProgram *p = find_program(*programs, DP_PROG_RETURN))
+    auto programs = TRY(list_hook(nl_, what.hook()));
+    if (const AttachedProgram *p = find_program(programs, DP_PROG_RETURN))
       above = p->priority;
   }
   auto attached =
@@ -89,8 +80,7 @@ Result<AttachedProgram> ProgramAttacher::attach_filter(int prog_fd, const Attach
   if (attached->made_qdisc)
     made_qdisc.insert(what.ifindex);
   if (is_return(what))
-    if (auto s = move_capture(what, attached->priority); !s)
-      return s.errors();
+    TRY(move_capture(what, attached->priority));
   return attached;
 }
 
@@ -130,8 +120,7 @@ Status end_attachment(Rtnl &nl, const Pins &pins, const Attachment &what) {
     return Unit{}; // the device is gone, and what was on it as well
   for (const AttachedProgram &p : *programs)
     if (p.ours && p.what.program == what.program)
-      if (auto s = detach_program(nl, p); !s)
-        return s;
+      TRY(detach_program(nl, p));
   return Unit{};
 }
 

@@ -9,6 +9,7 @@
 
 #include "doppel/names.h"
 #include "userspace/kernel/hooks.h"
+#include "userspace/kernel/host.h"
 #include "userspace/kernel/host_net.h"
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/privileges.h"
@@ -26,20 +27,18 @@ std::string hook_name(const Attachment &a) { return a.device + " " + direction_n
 
 Status describe_link(Rtnl &nl, StatusView &view) {
   for (const char *name : {DP_LINK, DP_LINK_PEER}) {
-    auto d = find_device(nl, name);
-    if (!d)
-      return d.errors();
-    if (!*d) {
+    auto d = TRY(find_device(nl, name));
+    if (!d) {
       view.missing.push_back(std::string("device ") + name + " is gone: nothing is mirrored" +
                              kWayOut);
       return Unit{}; // the pair ends as one
     }
-    if (!((*d)->flags & IFF_UP))
+    if (!(d->flags & IFF_UP))
       view.missing.push_back(std::string("device ") + name +
                              " is down: copies are lost; ip link set " + name + " up");
-    else if ((*d)->mtu < kLinkMtu)
+    else if (d->mtu < kLinkMtu)
       view.warnings.push_back(std::string("device ") + name + " has an MTU of " +
-                              std::to_string((*d)->mtu) +
+                              std::to_string(d->mtu) +
                               ": longer copies are lost and sent again in pieces");
   }
   return Unit{};
@@ -114,28 +113,20 @@ Status describe_hooks(Rtnl &nl, const Meta &meta, const Pins &pins, StatusView &
 } // namespace
 
 Result<StatusView> read_status() {
-  if (auto s = require_privileges("status"); !s)
-    return s.errors();
-  auto nl = Rtnl::open();
-  if (!nl)
-    return nl.errors();
-  auto pins = Pins::locate();
-  if (!pins)
-    return pins.errors();
+  TRY(require_privileges("status"));
+  auto host = TRY(Host::open());
   StatusView view;
-  for (const std::string &version : pins->other_versions())
-    view.warnings.push_back(pins->top() + "/" + version +
+  for (const std::string &version : host.pins.other_versions())
+    view.warnings.push_back(host.pins.top() + "/" + version +
                             " belongs to another version of doppel: use that one to see it");
   Meta meta;
-  if (pins->exist())
-    if (auto read = read_meta(*pins))
+  if (host.pins.exist())
+    if (auto read = read_meta(host.pins))
       meta = *read;
   if (!meta.complete) {
-    auto remains = find_remains(*nl, &*pins);
-    if (!remains)
-      return remains.errors();
-    if (remains->any())
-      view.warnings.push_back("nothing is attached, but there are remains: " + remains->text() +
+    auto remains = TRY(find_remains(host.nl, &host.pins));
+    if (remains.any())
+      view.warnings.push_back("nothing is attached, but there are remains: " + remains.text() +
                               "; doppel detach removes them");
     return view;
   }
@@ -148,10 +139,8 @@ Result<StatusView> read_status() {
                             "its hooks cannot be seen from here");
     return view;
   }
-  if (auto s = describe_link(*nl, view); !s)
-    return s.errors();
-  if (auto s = describe_hooks(*nl, meta, *pins, view); !s)
-    return s.errors();
+  TRY(describe_link(host.nl, view));
+  TRY(describe_hooks(host.nl, meta, host.pins, view));
   return view;
 }
 

@@ -43,14 +43,10 @@ std::string Remains::text() const {
 Result<Remains> find_remains(Rtnl &nl, const Pins *pins) {
   Remains r;
   r.pins = pins && pins->exist();
-  auto link = find_device(nl, DP_LINK);
-  if (!link)
-    return link.errors();
-  r.link = *link && is_our_link(nl, **link);
-  auto programs = find_ours(nl);
-  if (!programs)
-    return programs.errors();
-  r.programs = std::move(*programs);
+  auto link = TRY(find_device(nl, DP_LINK));
+  r.link = link && is_our_link(nl, *link);
+  auto programs = TRY(find_ours(nl));
+  r.programs = std::move(programs);
   return r;
 }
 

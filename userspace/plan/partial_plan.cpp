@@ -18,10 +18,7 @@ Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host
     f.deferred.insert(m.name);
     f.why.insert(f.why.end(), plan.errors().begin(), plan.errors().end());
   }
-  auto plan = make_plan(rest, host);
-  if (!plan)
-    return plan.errors();
-  f.plan = std::move(*plan);
+  f.plan = TRY(make_plan(rest, host));
   return f;
 }
 

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/kernel/host.h"
+
+namespace doppel {
+
+Result<Host> Host::open() {
+  auto nl = TRY(Rtnl::open());
+  auto pins = TRY(Pins::locate());
+  return Host{std::move(nl), std::move(pins), {}};
+}
+
+Result<Host> Host::open_locked() {
+  auto host = TRY(open());
+  host.lock = TRY(host.pins.lock());
+  return host;
+}
+
+} // namespace doppel

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every look at a mirror and every change to it begins with.
+#pragma once
+
+#include "userspace/kernel/pins.h"
+#include "userspace/kernel/rtnl.h"
+
+namespace doppel {
+
+struct Host {
+  Rtnl nl;
+  Pins pins;
+  Fd lock; // empty without open_locked()
+
+  static Result<Host> open();
+  // With the lock on the pins, which is given back when the Host ends.
+  static Result<Host> open_locked();
+};
+
+} // namespace doppel
