@@ -19,9 +19,10 @@ INSTANTIATE_TEST_SUITE_P(Mode, BothModes, Values(AttachMode::tcx, AttachMode::cl
 TEST_P(BothModes, DetachRestoresTheHost) {
   const std::string before = footprint();
   Config c = config(GetParam());
-  auto warnings = attach(plan(c), c);
-  ASSERT_TRUE(warnings) << text(warnings.errors());
-  EXPECT_TRUE(warnings->empty()) << warnings->front();
+  auto attached = attach(plan(c), c);
+  ASSERT_TRUE(attached) << text(attached.errors());
+  EXPECT_TRUE(attached->hooks.empty()) << attached->hooks.front();
+  EXPECT_TRUE(attached->neighbours.empty()) << attached->neighbours.front();
   EXPECT_NE(footprint(), before);
   auto report = detach(1000);
   ASSERT_TRUE(report) << text(report.errors());
@@ -67,9 +68,10 @@ TEST_P(BothModes, NeighbourFilterThatWasThereRunsAfterAndStays) {
   neighbour_filter("svc0", "egress", 1);
   const std::string before = footprint();
   Config c = config(GetParam());
-  auto warnings = attach(plan(c), c);
-  ASSERT_TRUE(warnings) << text(warnings.errors());
-  EXPECT_TRUE(warnings->empty()) << warnings->front();
+  auto attached = attach(plan(c), c);
+  ASSERT_TRUE(attached) << text(attached.errors());
+  EXPECT_TRUE(attached->hooks.empty()) << attached->hooks.front();
+  EXPECT_TRUE(attached->neighbours.empty()) << attached->neighbours.front();
   EXPECT_EQ(order("svc0", "ingress"), "doppel_return doppel_ingress neighbour");
   ASSERT_TRUE(detach(0));
   EXPECT_EQ(footprint(), before);
@@ -102,14 +104,17 @@ TEST_P(BothModes, NeighbourOnTcxIsReported) {
   ASSERT_TRUE(link) << std::strerror(err);
   const std::string before = footprint();
   Config c = config(GetParam());
-  auto warnings = attach(plan(c), c);
-  ASSERT_TRUE(warnings) << text(warnings.errors());
+  auto attached = attach(plan(c), c);
+  ASSERT_TRUE(attached) << text(attached.errors());
   if (GetParam() == AttachMode::tcx) {
-    EXPECT_TRUE(warnings->empty());
+    EXPECT_TRUE(attached->hooks.empty());
+    EXPECT_TRUE(attached->neighbours.empty());
     EXPECT_EQ(order("svc0", "ingress"), "doppel_return doppel_ingress neighbour");
   } else {
-    ASSERT_EQ(warnings->size(), 1u);
-    EXPECT_NE(warnings->front().find("neighbour"), std::string::npos) << warnings->front();
+    ASSERT_EQ(attached->hooks.size(), 1u);
+    EXPECT_TRUE(attached->neighbours.empty());
+    EXPECT_NE(attached->hooks.front().find("neighbour"), std::string::npos)
+        << attached->hooks.front();
     EXPECT_EQ(order("svc0", "ingress"), "neighbour doppel_return doppel_ingress");
     auto status = read_status();
     ASSERT_TRUE(status);
@@ -123,9 +128,10 @@ TEST_F(Host, NoPriorityLeftBeforeANeighbourIsAWarning) {
   neighbour_filter("svc0", "ingress", 1);
   const std::string before = footprint();
   Config c = config(AttachMode::clsact);
-  auto warnings = attach(plan(c), c);
-  ASSERT_TRUE(warnings) << text(warnings.errors());
-  EXPECT_EQ(warnings->size(), 2u); // return and capture
+  auto attached = attach(plan(c), c);
+  ASSERT_TRUE(attached) << text(attached.errors());
+  EXPECT_EQ(attached->hooks.size(), 2u); // return and capture
+  EXPECT_TRUE(attached->neighbours.empty());
   EXPECT_EQ(order("svc0", "ingress"), "neighbour doppel_return doppel_ingress");
   ASSERT_TRUE(detach(0));
   EXPECT_EQ(footprint(), before);

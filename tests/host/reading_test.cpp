@@ -194,18 +194,20 @@ TEST_F(Host, RoutesAsTheKernelSeesThem) {
 TEST_F(Host, UnansweredNeighbourIsAWarning) {
   sh("ip neigh del 10.9.0.2 dev svc0");
   Config c = config(AttachMode::automatic);
-  auto warnings = attach(plan(c), c);
-  ASSERT_TRUE(warnings) << text(warnings.errors());
-  ASSERT_EQ(warnings->size(), 1u);
-  EXPECT_NE(warnings->front().find("neighbour 10.9.0.2 on svc0"), std::string::npos);
+  auto attached = attach(plan(c), c);
+  ASSERT_TRUE(attached) << text(attached.errors());
+  ASSERT_EQ(attached->neighbours.size(), 1u);
+  EXPECT_TRUE(attached->hooks.empty());
+  EXPECT_NE(attached->neighbours.front().find("neighbour 10.9.0.2 on svc0"), std::string::npos);
 }
 
 // NTF_USE on an entry that is there already would take its permanence away.
 TEST_F(Host, PermanentNeighbourStaysPermanent) {
   Config c = config(AttachMode::automatic);
-  auto warnings = attach(plan(c), c);
-  ASSERT_TRUE(warnings) << text(warnings.errors());
-  EXPECT_TRUE(warnings->empty());
+  auto attached = attach(plan(c), c);
+  ASSERT_TRUE(attached) << text(attached.errors());
+  EXPECT_TRUE(attached->hooks.empty());
+  EXPECT_TRUE(attached->neighbours.empty());
   EXPECT_NE(sh("ip neigh show 10.9.0.2 dev svc0").find("PERMANENT"), std::string::npos);
 }
 

@@ -93,12 +93,13 @@ int attach_command(const Options &o) {
   const Result<Plan> plan = make_plan(*config, *host);
   if (!plan)
     return fail(plan.errors(), o.json);
-  const Result<std::vector<std::string>> attached = attach(*plan, *config);
+  const auto attached = attach(*plan, *config);
   if (!attached)
     return fail(attached.errors(), o.json);
 
   std::vector<std::string> warnings = plan->warnings;
-  warnings.insert(warnings.end(), attached->begin(), attached->end());
+  for (const auto *more : {&attached->neighbours, &attached->hooks})
+    warnings.insert(warnings.end(), more->begin(), more->end());
   warn(warnings);
   const std::string mechanism = attach_mode_name(plan->mode);
   if (o.json) {

@@ -66,7 +66,7 @@ Result<Reloaded> reload_by_ourselves(const Meta &meta, const Options &o) {
   const Result<Applied> applied = apply(*config, options);
   if (!applied)
     return applied.errors();
-  return Reloaded{to_text(*applied), applied->warnings};
+  return Reloaded{to_text(*applied), applied->warnings()};
 }
 
 } // namespace

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loop: one epoll, whose timeout is the next thing that has a time. How the keeper begins and
-// ends is in keeper_start.cpp.
+// What the keeper does when something happens or a time has come. How it begins and ends is in
+// keeper_start.cpp.
 #include "userspace/keeper/keeper.h"
 
 #include <poll.h>
-#include <sys/epoll.h>
 #include <sys/signalfd.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 
 #include "userspace/keeper/notify.h"
 #include "userspace/kernel/link.h"
+#include "userspace/kernel/neighbours.h"
 #include "userspace/kernel/rtnl.h"
 #include "userspace/util/log.h"
 
@@ -28,29 +28,21 @@ constexpr int kRestFactor = 20;    // at most one part in so many is spent on re
 constexpr auto kExpiryStep = 20ms; // between two batches of a pass over the flow table
 constexpr uint32_t kSilent = 3600; // s, for flows without a shadow where idle_timeout is 0
 
-std::string line(const Error &e) { return e.where.empty() ? e.what : e.where + ": " + e.what; }
-
-bool add_to(const Fd &epoll, int fd) {
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.fd = fd;
-  return ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+std::vector<std::string> lines(const Errors &errors) {
+  std::vector<std::string> lines;
+  for (const Error &e : errors)
+    lines.push_back(e.where.empty() ? e.what : e.where + ": " + e.what);
+  return lines;
 }
 
 } // namespace
 
 Status Keeper::listen() {
   auto pins = TRY(Pins::locate());
-  auto events = TRY(RetransmitEvents::open(pins));
-  events_ = std::move(events);
-  auto expiry = TRY(Expiry::open(pins));
-  expiry_ = std::make_unique<Expiry>(std::move(expiry));
+  events_ = TRY(RetransmitEvents::open(pins));
+  expiry_ = std::make_unique<Expiry>(TRY(Expiry::open(pins)));
   net_->watch(config_, meta_);
-  epoll_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
-  if (!epoll_ || !add_to(epoll_, signals_.get()) || !add_to(epoll_, events_->fd()) ||
-      !add_to(epoll_, net_->fd()))
-    return sys_error("epoll", "cannot be set up", errno);
-  return Unit{};
+  return loop_->add(events_->fd(), [this] { return events_->serve(); });
 }
 
 Pause Keeper::pause() {
@@ -69,65 +61,24 @@ Pause Keeper::pause() {
   };
 }
 
-int Keeper::patience() const {
-  auto next = std::min({review_at_, check_at_, expire_at_});
-  if (watchdog_ms_)
-    next = std::min(next, alive_at_);
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - Clock::now());
-  return static_cast<int>(std::clamp<int64_t>(left.count(), 0, 3'600'000));
-}
-
 Status Keeper::read_signals() {
   signalfd_siginfo info{};
   while (::read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
     if (info.ssi_signo == SIGHUP)
-      reload_ = true;
+      loop_->set(reload_timer_, Clock::now());
     else
-      stop_ = true;
+      loop_->stop();
   }
   return Unit{};
 }
 
-Status Keeper::wait(int timeout_ms) {
-  epoll_event events[4];
-  const int n = ::epoll_wait(epoll_.get(), events, 4, timeout_ms);
-  if (n < 0 && errno != EINTR)
-    return sys_error("epoll", "cannot wait", errno);
-  for (int i = 0; i < n; i++) {
-    Status s = Unit{};
-    if (events[i].data.fd == signals_.get())
-      s = read_signals();
-    else if (events[i].data.fd == events_->fd())
-      s = events_->serve();
-    else if (net_->changed())
-      review_soon();
-    if (!s)
-      return s;
-  }
-  return Unit{};
+void Keeper::stay_alive() {
+  notify_alive();
+  loop_->set(alive_timer_, Clock::now() + std::chrono::milliseconds(watchdog_ms_ / 2));
 }
 
 void Keeper::review_soon() {
-  review_at_ = std::min(review_at_, std::max(Clock::now() + kSettle, rest_until_));
-}
-
-Status Keeper::do_what_is_due() {
-  const auto now = Clock::now();
-  if (watchdog_ms_ && now >= alive_at_) {
-    notify_alive();
-    alive_at_ = now + std::chrono::milliseconds(watchdog_ms_ / 2);
-  }
-  if (now >= expire_at_)
-    TRY(expire());
-  if (now >= review_at_ || now >= check_at_) {
-    auto s = review();
-    const auto end = Clock::now();
-    review_at_ = Clock::time_point::max();
-    rest_until_ = end + kRestFactor * (end - now);
-    check_at_ = end + kCheck;
-    return s;
-  }
-  return Unit{};
+  loop_->set_earlier(review_timer_, std::max(Clock::now() + kSettle, rest_until_));
 }
 
 Status Keeper::expire() {
@@ -138,18 +89,29 @@ Status Keeper::expire() {
     more = TRY(expiry_->step(silent_s, idle_s != 0));
   }
   const auto pass = std::clamp<std::chrono::seconds>(std::chrono::seconds(silent_s) / 4, 1s, 900s);
-  expire_at_ = Clock::now() + (more ? Clock::duration(kExpiryStep) : Clock::duration(pass));
+  loop_->set(expire_timer_,
+             Clock::now() + (more ? Clock::duration(kExpiryStep) : Clock::duration(pass)));
   return Unit{};
 }
 
-// Compares the data plane with what the host is like now, and puts right what differs.
 Status Keeper::review() {
+  const auto begin = Clock::now();
+  auto done = review_now();
+  const auto end = Clock::now();
+  rest_until_ = end + kRestFactor * (end - begin);
+  loop_->set(review_timer_, end + kCheck);
+  return done;
+}
+
+// Compares the data plane with what the host is like now, and puts right what differs.
+Status Keeper::review_now() {
   auto health = read_health();
   if (health && (!health->pins || !health->complete || !health->link)) {
     // Others may be just about to detach: then all of it is gone once they are done.
     health = settled_health();
     if (health && !health->pins) {
       detached_ = true;
+      loop_->stop();
       return Unit{};
     }
     if (health && (!health->complete || !health->link))
@@ -157,27 +119,30 @@ Status Keeper::review() {
                          "is left, and attaching anew");
   }
   if (!health) {
-    hold(health.errors(), {});
+    found(kReview, lines(health.errors()));
     return Unit{};
   }
-  if (!health->link_up) {
-    auto nl = Rtnl::open();
-    if (nl && start_link_pair(*nl))
-      log_line(Priority::warning, "device doppel0 was down: it is up again");
-  }
+  auto nl = Rtnl::open();
+  if (!health->link_up && nl && start_link_pair(*nl))
+    log_line(Priority::warning, "device doppel0 was down: it is up again");
   ApplyOptions options;
   options.tolerant = true;
   options.drain_ms = options_.drain_ms;
   options.pause = pause();
   auto applied = apply(config_, options);
-  if (applied) {
-    tell(*applied);
-    hold(applied->deferred, applied->warnings);
+  if (!applied) {
+    found(kReview, lines(applied.errors()));
+    if (auto again = read_health(); again && !again->pins) {
+      detached_ = true;
+      loop_->stop();
+    }
     return Unit{};
   }
-  hold(applied.errors(), {});
-  if (auto again = read_health(); again && !again->pins)
-    detached_ = true;
+  tell(*applied);
+  // Without waiting: whoever answers only now is found at the next review.
+  if (!applied->neighbours && problems_.any_of(kNeighbours) && nl)
+    applied->neighbours = resolve_neighbours(*nl, config_, 0);
+  take_problems(*applied);
   return Unit{};
 }
 
@@ -193,21 +158,27 @@ void Keeper::tell(const Applied &applied) {
   net_->watch(config_, meta_);
 }
 
+void Keeper::take_problems(const Applied &applied) {
+  found(kReview, {});
+  auto planned = applied.plan_warnings;
+  for (const std::string &sentence : lines(applied.deferred))
+    planned.push_back(sentence);
+  found(kPlan, planned);
+  if (applied.neighbours)
+    found(kNeighbours, *applied.neighbours);
+  if (applied.hooks)
+    found(kHooks, *applied.hooks);
+}
+
 // Each problem is told when it comes and when it goes.
-void Keeper::hold(const Errors &errors, const std::vector<std::string> &warnings) {
-  std::set<std::string> now(warnings.begin(), warnings.end());
-  for (const Error &e : errors)
-    now.insert(line(e));
-  for (const std::string &problem : now)
-    if (!problems_.count(problem))
-      log_line(Priority::warning, problem);
-  for (const std::string &problem : problems_)
-    if (!now.count(problem))
-      log_line(Priority::notice, "no longer: " + problem);
-  if (now != problems_) {
-    problems_ = std::move(now);
+void Keeper::found(const std::string &check, const std::vector<std::string> &sentences) {
+  const auto news = problems_.found(check, sentences);
+  for (const std::string &problem : news.begun)
+    log_line(Priority::warning, problem);
+  for (const std::string &problem : news.over)
+    log_line(Priority::notice, "no longer: " + problem);
+  if (!news.empty())
     notify_status(status());
-  }
 }
 
 void Keeper::reload() {
@@ -231,7 +202,7 @@ void Keeper::reload() {
       meta_ = applied->meta;
       net_->watch(config_, meta_);
       text = to_text(*applied);
-      hold({}, applied->warnings);
+      take_problems(*applied);
     } else {
       errors = applied.errors();
     }
@@ -264,20 +235,13 @@ void Keeper::record(const Errors &errors, const std::string &text) {
 }
 
 Status Keeper::loop() {
-  check_at_ = Clock::now() + kCheck;
-  expire_at_ = Clock::now();
   watchdog_ms_ = watchdog_ms();
-  alive_at_ = Clock::now();
-  while (!stop_ && !detached_) {
-    TRY(wait(patience()));
-    if (reload_ && !stop_)
-      reload();
-    reload_ = false;
-    if (stop_)
-      break;
-    TRY(do_what_is_due());
-  }
-  return Unit{};
+  const auto now = Clock::now();
+  if (watchdog_ms_)
+    loop_->set(alive_timer_, now);
+  loop_->set(expire_timer_, now);
+  loop_->set_earlier(review_timer_, now + kCheck);
+  return loop_->run();
 }
 
 } // namespace doppel

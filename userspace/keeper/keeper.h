@@ -7,16 +7,18 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "userspace/config/config.h"
 #include "userspace/keeper/expiry.h"
 #include "userspace/keeper/keeper_lock.h"
+#include "userspace/keeper/loop.h"
 #include "userspace/keeper/netwatch.h"
+#include "userspace/keeper/problems.h"
 #include "userspace/keeper/retransmit_events.h"
 #include "userspace/mirror/apply.h"
+#include "userspace/mirror/health.h"
 
 namespace doppel {
 
@@ -25,6 +27,10 @@ struct KeeperOptions {
   bool from_file = false;               // false: reloading it brings nothing new
   uint32_t drain_ms = 2000;
 };
+
+// The checks that find problems, see Problems.
+inline constexpr char kReview[] = "review", kPlan[] = "plan", kNeighbours[] = "neighbours",
+                      kHooks[] = "hooks";
 
 class Keeper {
 public:
@@ -35,10 +41,11 @@ public:
   Status run();
 
 private:
-  using Clock = std::chrono::steady_clock;
+  using Clock = Loop::Clock;
 
   // keeper_start.cpp
   Status start();
+  Status prepare_loop();
   Status adopt();
   Status attach_fresh();
   Status attach_anew(const std::string &why);
@@ -49,17 +56,17 @@ private:
   // keeper.cpp
   Status listen();
   Status loop();
-  int patience() const; // ms until something is due
-  Status wait(int timeout_ms);
   Status read_signals();
-  Status do_what_is_due();
+  void stay_alive();
   Status expire();
   Status review();
+  Status review_now();
   void review_soon();
-  void tell(const Applied &applied);
-  void hold(const Errors &errors, const std::vector<std::string> &warnings);
   void reload();
   void record(const Errors &errors, const std::string &text);
+  void tell(const Applied &applied);
+  void take_problems(const Applied &applied);
+  void found(const std::string &check, const std::vector<std::string> &sentences);
   Pause pause(); // serves retransmissions while something else takes its time
 
   KeeperOptions options_;
@@ -69,12 +76,13 @@ private:
   std::unique_ptr<RetransmitEvents> events_;
   std::unique_ptr<NetWatch> net_;
   std::unique_ptr<Expiry> expiry_;
-  Fd epoll_, signals_;
-  bool stop_ = false, reload_ = false, detached_ = false;
-  std::set<std::string> problems_;                         // that were told and still last
-  Clock::time_point review_at_ = Clock::time_point::max(); // because something changed
-  Clock::time_point rest_until_, check_at_, expire_at_, alive_at_;
+  Fd signals_;
+  std::unique_ptr<Loop> loop_;
+  Loop::Timer alive_timer_ = 0, reload_timer_ = 0, expire_timer_ = 0, review_timer_ = 0;
+  Clock::time_point rest_until_; // no review before that
   uint64_t watchdog_ms_ = 0;
+  bool detached_ = false; // by another process
+  Problems problems_;
 };
 
 } // namespace doppel

@@ -12,11 +12,10 @@
 #include "userspace/mirror/attach.h"
 #include "userspace/mirror/detach.h"
 #include "userspace/util/log.h"
+#include "userspace/util/text.h"
 
 namespace doppel {
-
 namespace {
-
 std::string report_text(const DetachReport &report) {
   uint64_t observed = 0, delivered = 0, lost = 0, excluded = 0;
   for (const MappingCounters &m : report.last.mappings)
@@ -49,8 +48,8 @@ Result<MirrorHealth> Keeper::settled_health() const {
 std::string Keeper::status() const {
   const size_t n = meta_.mappings.size();
   std::string text = "Mirroring " + std::to_string(n) + (n == 1 ? " mapping" : " mappings");
-  if (!problems_.empty())
-    text += "; " + *problems_.begin();
+  if (const auto problems = problems_.all(); !problems.empty())
+    text += "; " + *problems.begin();
   return text;
 }
 
@@ -65,14 +64,17 @@ Status Keeper::attach_fresh() {
   log_line(Priority::notice, std::string("attached by ") + attach_mode_name(meta_.mechanism) +
                                  ": " + std::to_string(n) + (n == 1 ? " mapping" : " mappings") +
                                  " from " + meta_.config_source);
-  attached.insert(attached.end(), plan.warnings.begin(), plan.warnings.end());
-  for (const std::string &warning : attached)
-    log_line(Priority::warning, warning);
+  found(kReview, {});
+  found(kPlan, plan.warnings);
+  found(kNeighbours, attached.neighbours);
+  found(kHooks, attached.hooks);
   return listen();
 }
 
 Status Keeper::attach_anew(const std::string &why) {
   log_line(Priority::warning, why);
+  if (events_)
+    loop_->forget(events_->fd());
   events_.reset();
   expiry_.reset();
   TRY(detach(0));
@@ -87,13 +89,16 @@ Status Keeper::adopt() {
   meta_ = applied.meta;
   log_line(Priority::notice, "adopted the mirror that is attached since " + iso_time(meta_.since) +
                                  ": " + to_text(applied));
-  hold(applied.deferred, applied.warnings);
+  if (const auto removed = removed_names(applied.change); !removed.empty())
+    log_line(Priority::warning,
+             "the attached mirror had other mappings, which are removed: " + quoted_list(removed) +
+                 "; " + (options_.from_file ? config_.source : "the command line") +
+                 " does not name them");
+  take_problems(applied);
   return listen();
 }
 
-Status Keeper::start() {
-  config_ = TRY(options_.load());
-  TRY(require_privileges("run", true));
+Status Keeper::prepare_loop() {
   sigset_t mask;
   sigemptyset(&mask);
   for (int signal : {SIGTERM, SIGINT, SIGHUP})
@@ -103,11 +108,33 @@ Status Keeper::start() {
   signals_ = Fd(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_)
     return sys_error("signals", "cannot be received", errno);
+  net_ = std::make_unique<NetWatch>(TRY(NetWatch::open()));
+  loop_ = std::make_unique<Loop>(TRY(Loop::open()));
+  alive_timer_ = loop_->add_timer([this]() -> Status {
+    stay_alive();
+    return Unit{};
+  });
+  reload_timer_ = loop_->add_timer([this]() -> Status {
+    reload();
+    return Unit{};
+  });
+  expire_timer_ = loop_->add_timer([this] { return expire(); });
+  review_timer_ = loop_->add_timer([this] { return review(); });
+  TRY(loop_->add(signals_.get(), [this] { return read_signals(); }));
+  return loop_->add(net_->fd(), [this]() -> Status {
+    if (net_->changed())
+      review_soon();
+    return Unit{};
+  });
+}
+
+Status Keeper::start() {
+  config_ = TRY(options_.load());
+  TRY(require_privileges("run", true));
+  TRY(prepare_loop());
   auto pins = TRY(Pins::locate());
   auto lock = TRY(KeeperLock::take(pins));
   lock_ = std::make_unique<KeeperLock>(std::move(lock));
-  auto net = TRY(NetWatch::open());
-  net_ = std::make_unique<NetWatch>(std::move(net));
   auto health = TRY(settled_health());
   if (!health.pins)
     return attach_fresh();

@@ -16,7 +16,6 @@ namespace doppel {
 
 namespace {
 
-constexpr unsigned kPatienceMs = 1000;
 constexpr unsigned kPollMs = 20;
 
 void put_neighbour(RtnlRequest &q, const NextHop &hop, uint8_t flags) {
@@ -61,7 +60,7 @@ std::vector<NextHop> resolve_neighbours(Rtnl &nl, const std::vector<NextHop> &ho
   }
 }
 
-std::vector<std::string> resolve_neighbours(Rtnl &nl, const Config &config) {
+std::vector<std::string> resolve_neighbours(Rtnl &nl, const Config &config, unsigned timeout_ms) {
   std::vector<NextHop> hops;
   for (const auto &m : config.mappings) {
     for (const auto &t : m.targets) {
@@ -69,7 +68,7 @@ std::vector<std::string> resolve_neighbours(Rtnl &nl, const Config &config) {
       if (!route || !*route || (*route)->local)
         continue;
       const Route &r = **route;
-      NextHop hop{r.oif, {}, r.gateway.is_v4() ? r.gateway : t.address};
+      NextHop hop{r.oif, {}, r.gateway.is_set() ? r.gateway : t.address};
       if (std::any_of(hops.begin(), hops.end(), [&](const NextHop &h) {
             return h.ifindex == hop.ifindex && h.address == hop.address;
           }))
@@ -80,7 +79,7 @@ std::vector<std::string> resolve_neighbours(Rtnl &nl, const Config &config) {
     }
   }
   std::vector<std::string> warnings;
-  for (const NextHop &hop : resolve_neighbours(nl, hops, kPatienceMs))
+  for (const NextHop &hop : resolve_neighbours(nl, hops, timeout_ms))
     warnings.push_back("neighbour " + hop.address.text() + " on " + hop.device +
                        " does not answer; copies that need it are tried again until it does");
   return warnings;

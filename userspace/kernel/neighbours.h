@@ -22,8 +22,9 @@ struct NextHop {
 std::vector<NextHop> resolve_neighbours(Rtnl &nl, const std::vector<NextHop> &hops,
                                         unsigned timeout_ms);
 
-// Has the kernel resolve the next hop of each target, and waits at most a second. Returns a
-// warning for each that does not answer.
-std::vector<std::string> resolve_neighbours(Rtnl &nl, const Config &config);
+// Has the kernel resolve the next hop of each target, and waits at most `timeout_ms` for all of
+// them together. Returns a warning for each that does not answer.
+std::vector<std::string> resolve_neighbours(Rtnl &nl, const Config &config,
+                                            unsigned timeout_ms = 1000);
 
 } // namespace doppel

@@ -14,6 +14,7 @@
 #include "userspace/kernel/host_view.h"
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/neighbours.h"
+#include "userspace/mirror/health.h"
 #include "userspace/mirror/map_rows.h"
 #include "userspace/mirror/programs.h"
 #include "userspace/plan/partial_plan.h"
@@ -21,14 +22,6 @@
 namespace doppel {
 
 namespace {
-
-// ifindex of the link that the programs send to.
-uint32_t link_of(const Meta &meta) {
-  for (const AttachedProgram &p : meta.programs)
-    if (p.what.program == DP_PROG_DELIVER)
-      return p.what.ifindex;
-  return 0;
-}
 
 // Null: it is not on the list.
 const AttachedProgram *find_program(const std::vector<AttachedProgram> &list, const Attachment &a) {
@@ -188,13 +181,12 @@ Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &opt
   auto change = TRY(plan_change(state, partial.plan, partial.deferred));
   applied_.change = std::move(change);
   applied_.deferred = partial.why;
-  applied_.warnings = partial.plan.warnings;
+  applied_.plan_warnings = partial.plan.warnings;
   const bool renamed = applied_.meta.config_source != source_name(config_.source);
   if (applied_.change.empty() && !renamed)
     return std::move(applied_);
   if (!applied_.change.new_rows.empty())
-    for (const std::string &w : resolve_neighbours(nl_, config_))
-      applied_.warnings.push_back(w);
+    applied_.neighbours = resolve_neighbours(nl_, config_);
   if (auto s = build_up(); !s) {
     Errors errors = s.errors();
     undo(state, errors);
@@ -215,30 +207,12 @@ Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &opt
                                         "reload again"});
     return errors;
   }
-  for (const std::string &w : attacher_.warnings)
-    applied_.warnings.push_back(w);
+  if (!applied_.change.attach.empty())
+    applied_.hooks = attacher_.warnings;
   return std::move(applied_);
 }
 
 } // namespace
-
-Result<MirrorHealth> read_health() {
-  auto host = TRY(Host::open());
-  MirrorHealth health;
-  health.pins = host.pins.exist();
-  if (!health.pins)
-    return health;
-  auto meta = read_meta(host.pins);
-  if (!meta)
-    return health;
-  health.complete = meta->complete;
-  auto link = find_device(host.nl, DP_LINK), peer = find_device(host.nl, DP_LINK_PEER);
-  if (!link || !peer)
-    return link ? peer.errors() : link.errors();
-  health.link = *link && *peer && (*link)->ifindex == link_of(*meta);
-  health.link_up = health.link && (*link)->flags & (*peer)->flags & IFF_UP;
-  return health;
-}
 
 Result<Applied> apply(const Config &config, const ApplyOptions &options) {
   auto view = TRY(view_host(config));
@@ -269,6 +243,14 @@ Result<Applied> apply(const Config &config, const ApplyOptions &options) {
     partial.plan.mode = meta.mechanism;
   auto rows = TRY(MapRows::open(host.pins));
   return Applier(host.nl, host.pins, std::move(rows), meta, config).run(partial, options);
+}
+
+std::vector<std::string> Applied::warnings() const {
+  std::vector<std::string> all = plan_warnings;
+  for (const auto *more : {&neighbours, &hooks})
+    if (*more)
+      all.insert(all.end(), (*more)->begin(), (*more)->end());
+  return all;
 }
 
 std::string to_text(const Applied &applied) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,17 +28,13 @@ struct Applied {
   Change change; // empty: all was as it should be
   Drained drained;
   Errors deferred; // tolerant: why mappings were left as they were
-  std::vector<std::string> warnings;
+  std::vector<std::string> plan_warnings;
+  // What neighbours and hooks gave cause to warn of. Nothing: this call did not ask.
+  std::optional<std::vector<std::string>> neighbours, hooks;
   Meta meta; // as it is now
-};
 
-// Whether there is something to apply to. `complete`: attach came to its end.
-struct MirrorHealth {
-  bool pins = false, complete = false;
-  bool link = false;    // DP_LINK exists, and is the one that the programs send to
-  bool link_up = false; // it and its peer are up
+  std::vector<std::string> warnings() const; // all of them
 };
-Result<MirrorHealth> read_health();
 
 // Takes the lock. On an error nothing has changed, unless the error says so.
 Result<Applied> apply(const Config &config, const ApplyOptions &options = {});

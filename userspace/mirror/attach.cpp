@@ -28,7 +28,7 @@ public:
 
   Status run();
   void roll_back(Errors &errors) { remove_everything(nl_, &pins_, attacher_.made_qdisc, errors); }
-  std::vector<std::string> take_warnings() { return std::move(attacher_.warnings); }
+  AttachReport report() { return {std::move(neighbours_), std::move(attacher_.warnings)}; }
 
 private:
   Status check_devices();
@@ -41,6 +41,7 @@ private:
   const Pins &pins_;
   Meta meta_;
   ProgramAttacher attacher_;
+  std::vector<std::string> neighbours_; // warnings
 };
 
 // The plan was made a moment ago; a device may have gone or been replaced since.
@@ -88,7 +89,7 @@ Status Attacher::run() {
   meta_.flows = plan_.flows;
   meta_.chunks = plan_.chunks;
   TRY(write_meta(object.meta_fd(), meta_));
-  attacher_.warnings = resolve_neighbours(nl_, config_);
+  neighbours_ = resolve_neighbours(nl_, config_);
   TRY(attach_all(object, link));
   meta_.made_qdisc.assign(attacher_.made_qdisc.begin(), attacher_.made_qdisc.end());
   meta_.complete = true;
@@ -113,7 +114,7 @@ Status check_nothing_attached(Rtnl &nl, const Pins &pins) {
 
 } // namespace
 
-Result<std::vector<std::string>> attach(const Plan &plan, const Config &config) {
+Result<AttachReport> attach(const Plan &plan, const Config &config) {
   TRY(require_privileges("attach", true));
   auto host = TRY(Host::open_locked());
   if (auto s = check_nothing_attached(host.nl, host.pins); !s) {
@@ -127,7 +128,7 @@ Result<std::vector<std::string>> attach(const Plan &plan, const Config &config) 
     attacher.roll_back(errors);
     return errors;
   }
-  return attacher.take_warnings();
+  return attacher.report();
 }
 
 } // namespace doppel

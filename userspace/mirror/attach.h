@@ -12,7 +12,10 @@ namespace doppel {
 
 // All or nothing: on an error everything that was made is removed again. Fails if a data plane of
 // ours is attached already, or remains of one are there. Holds the lock on the pins.
-// Returns its own warnings; those of the plan are not repeated.
-Result<std::vector<std::string>> attach(const Plan &plan, const Config &config);
+// The warnings of the plan are not repeated.
+struct AttachReport {
+  std::vector<std::string> neighbours, hooks; // what they gave cause to warn of
+};
+Result<AttachReport> attach(const Plan &plan, const Config &config);
 
 } // namespace doppel

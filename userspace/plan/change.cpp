@@ -203,16 +203,21 @@ Result<Change> plan_change(const MirrorState &state, const Plan &wanted,
   return Differ(state, wanted, deferred).run();
 }
 
+std::vector<std::string> removed_names(const Change &c) {
+  std::vector<std::string> names;
+  for (const std::string &name : c.removed)
+    if (std::find(c.added.begin(), c.added.end(), name) == c.added.end())
+      names.push_back(name);
+  return names;
+}
+
 std::string to_text(const Change &c) {
   const auto in = [](const std::vector<std::string> &list, const std::string &name) {
     return std::find(list.begin(), list.end(), name) != list.end();
   };
-  std::vector<std::string> added, changed, removed;
+  std::vector<std::string> added, changed;
   for (const std::string &name : c.added)
     (in(c.removed, name) ? changed : added).push_back(name);
-  for (const std::string &name : c.removed)
-    if (!in(c.added, name))
-      removed.push_back(name);
   std::string text =
       std::to_string(c.names.size()) + (c.names.size() == 1 ? " mapping" : " mappings");
   const auto say = [&](const std::vector<std::string> &list, const char *what) {
@@ -221,7 +226,7 @@ std::string to_text(const Change &c) {
   };
   say(added, "added");
   say(changed, "changed");
-  say(removed, "removed");
+  say(removed_names(c), "removed");
   for (const std::string &sentence : c.updated)
     text += "; " + sentence;
   if (c.added.empty() && c.removed.empty() && c.updated.empty())

@@ -54,6 +54,9 @@ Errors fixed_differences(const MirrorState &state, const Plan &wanted);
 Result<Change> plan_change(const MirrorState &state, const Plan &wanted,
                            const std::set<std::string> &deferred = {});
 
+// Mappings that are there no more, under whatever row: not those that only changed.
+std::vector<std::string> removed_names(const Change &change);
+
 // "2 mappings; added a; changed b; removed c, d"
 std::string to_text(const Change &change);
 
