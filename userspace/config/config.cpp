@@ -116,17 +116,11 @@ private:
     std::string s;
     if (!r_.string(v, path, s))
       return;
-    const auto a = parse_address(s);
-    if (!a)
-      r_.error(v, path, in_quotes(s) + " is not an IP address",
-               "write the target's address in numbers: host names are not looked up");
-    else if (!a->is_v4())
-      r_.error(v, path, "IPv6 is not yet supported: " + in_quotes(s),
-               "give an IPv4 address of the target");
-    else if (!is_host_address(*a))
-      r_.error(v, path, in_quotes(s) + " is not the address of a host");
-    else
+    const auto a = parse_target_address(s);
+    if (a)
       target.address = *a;
+    else
+      r_.error(v, path, a.errors()[0].what, a.errors()[0].hint);
   }
 
   ConfigReader &r_;
@@ -155,6 +149,20 @@ void read_shadow_ports(ConfigReader &r, const JsonValue &v, const std::string &p
 }
 
 } // namespace
+
+Result<Address> parse_target_address(const std::string &text) {
+  const auto address = parse_address(text);
+  if (!address)
+    return Error{"", in_quotes(text) + " is not an IP address",
+                 "write the target's address in numbers: host names are not looked up",
+                 Exit::usage};
+  if (address->family() == Family::v6)
+    return Error{"", "IPv6 is not yet supported: " + in_quotes(text),
+                 "give an IPv4 address of the target", Exit::usage};
+  if (!is_host_address(*address))
+    return Error{"", in_quotes(text) + " is not the address of a host", "", Exit::usage};
+  return *address;
+}
 
 const char *attach_mode_name(AttachMode mode) {
   const auto found = std::find_if(attach_modes.begin(), attach_modes.end(),

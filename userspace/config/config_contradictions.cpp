@@ -30,7 +30,7 @@ void check_targets(const MappingConfig &m, Errors &errors) {
           "they map onto the target's ports from " + std::to_string(t.port) +
               " upward: the last would be " + std::to_string(last));
     for (size_t j = 0; j < i; j++)
-      if (m.targets[j].port == t.port && m.targets[j].address == t.address && t.address.is_v4())
+      if (m.targets[j].port == t.port && m.targets[j].address == t.address && t.address.is_set())
         add(errors, t.where, "the target " + endpoint_text(t.address, t.port) + " is given twice",
             "remove one of the two: a target gets one copy");
   }

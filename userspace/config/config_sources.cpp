@@ -69,17 +69,15 @@ Result<MappingConfig> parse_x(const std::string &device, const std::string &x) {
   const bool brackets = host.size() >= 2 && host.front() == '[' && host.back() == ']';
   if (brackets)
     host = host.substr(1, host.size() - 2);
-  const auto address = parse_address(host);
-  if (address && !address->is_v4())
-    errors.push_back(usage(where, "IPv6 is not yet supported: " + in_quotes(host),
-                           "give an IPv4 address of the target"));
-  else if (!address || brackets)
-    errors.push_back(usage(where, in_quotes(host) + " is not an IP address",
-                           "write the target's address in numbers: host names are not looked up"));
-  else if (!is_host_address(*address))
-    errors.push_back(usage(where, in_quotes(host) + " is not the address of a host", ""));
-  else
+  auto address = parse_target_address(host);
+  if (address && brackets) // those are IPv6's
+    address =
+        Error{"", in_quotes(host) + " is not an IP address",
+              "write the target's address in numbers: host names are not looked up", Exit::usage};
+  if (address)
     t.address = *address;
+  else
+    errors.push_back(usage(where, address.errors()[0].what, address.errors()[0].hint));
 
   if (!errors.empty())
     return errors;

@@ -20,6 +20,12 @@ namespace {
 // One message may fill a whole page, and several share a datagram.
 constexpr size_t kReceiveBuffer = size_t{32} * 1024;
 
+// Of IPv4. A length of 0 covers everything.
+bool in_prefix(const Address &a, const Address &prefix, unsigned length) {
+  const uint32_t mask = length ? htonl(~uint32_t{0} << (32 - length)) : 0;
+  return a.is_v4() && ((a.raw.w[3] ^ prefix.raw.w[3]) & mask) == 0;
+}
+
 } // namespace
 
 void NetWatch::Closer::operator()(mnl_socket *s) const { mnl_socket_close(s); }
@@ -44,7 +50,7 @@ void NetWatch::watch(const Config &config, const Meta &meta) {
   for (const MappingConfig &m : config.mappings) {
     names_.insert(m.device);
     for (const TargetConfig &t : m.targets)
-      targets_.push_back(ntohl(t.address.raw.w[3]));
+      targets_.push_back(t.address);
   }
   for (const AttachedProgram &p : meta.programs) {
     names_.insert(p.what.device);
@@ -57,13 +63,13 @@ int NetWatch::fd() const { return mnl_socket_get_fd(socket_.get()); }
 // A route of any table whose destination covers a target: rules may choose any table.
 bool NetWatch::route_matters(const nlmsghdr *h) const {
   auto *rtm = static_cast<const rtmsg *>(mnl_nlmsg_get_payload(h));
-  uint32_t destination = 0;
+  Address destination;
   for (const nlattr *a : attributes(h, sizeof(*rtm)))
-    if (mnl_attr_get_type(a) == RTA_DST && mnl_attr_get_payload_len(a) == sizeof(destination))
-      destination = ntohl(mnl_attr_get_u32(a));
-  const uint32_t mask = rtm->rtm_dst_len ? ~uint32_t{0} << (32 - rtm->rtm_dst_len) : 0;
-  return std::any_of(targets_.begin(), targets_.end(),
-                     [&](uint32_t target) { return (target & mask) == (destination & mask); });
+    if (mnl_attr_get_type(a) == RTA_DST && mnl_attr_get_payload_len(a) == sizeof(uint32_t))
+      destination = Address::v4(mnl_attr_get_u32(a));
+  return std::any_of(targets_.begin(), targets_.end(), [&](const Address &target) {
+    return in_prefix(target, destination, rtm->rtm_dst_len);
+  });
 }
 
 bool NetWatch::matters(const nlmsghdr *h) const {

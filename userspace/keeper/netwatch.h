@@ -39,7 +39,7 @@ private:
   std::unique_ptr<mnl_socket, Closer> socket_;
   std::set<std::string> names_;
   std::set<uint32_t> devices_;
-  std::vector<uint32_t> targets_; // IPv4, host order
+  std::vector<Address> targets_;
 };
 
 } // namespace doppel

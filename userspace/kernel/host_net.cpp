@@ -1,23 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/kernel/host_net.h"
 
-#include <arpa/inet.h>
 #include <libmnl/libmnl.h>
 #include <linux/rtnetlink.h>
 
 #include <cerrno>
-#include <cstring>
 
 namespace doppel {
 
 namespace {
 
-Address v4_address(const void *be32) {
-  Address a;
-  a.raw.w[2] = htonl(0xffff);
-  std::memcpy(&a.raw.w[3], be32, 4);
-  return a;
-}
+Address v4_address(const nlattr *a) { return Address::v4(mnl_attr_get_u32(a)); }
 
 std::string link_kind(const nlattr *info) {
   for (const nlattr *a : nested(info)) {
@@ -78,10 +71,10 @@ Route parse_route(const nlmsghdr *h) {
       r.oif = mnl_attr_get_u32(a);
       break;
     case RTA_PREFSRC:
-      r.source = v4_address(mnl_attr_get_payload(a));
+      r.source = v4_address(a);
       break;
     case RTA_GATEWAY:
-      r.gateway = v4_address(mnl_attr_get_payload(a));
+      r.gateway = v4_address(a);
       break;
     case RTA_VIA:
     case RTA_ENCAP:
@@ -169,7 +162,7 @@ Result<std::vector<DeviceAddress>> list_addresses(Rtnl &nl) {
         local = a;
     }
     if (local && mnl_attr_get_payload_len(local) == 4)
-      addresses.push_back({ifa->ifa_index, v4_address(mnl_attr_get_payload(local))});
+      addresses.push_back({ifa->ifa_index, v4_address(local)});
   }
   return addresses;
 }

@@ -48,7 +48,7 @@ dp_mapping mapping_row(const MappingConfig &m, const HostView &host) {
     target.shadow_addr = route.source.raw;
     target.oif = route.oif;
     // A gateway may be one of several, another by policy, or gone tomorrow: the kernel knows.
-    if (route.plain && !route.gateway.is_v4())
+    if (route.plain && !route.gateway.is_set())
       target.nexthop = t.address.raw;
     target.port = t.port;
     target.mtu = path_mtu(route, host);

@@ -20,7 +20,7 @@ struct Route {
   uint32_t oif = 0;
   std::string device;
   Address source;     // what this host would use as its own address toward it
-  Address gateway;    // all zero: on link
+  Address gateway;    // not set: on link
   bool plain = true;  // else an IPv6 gateway or an encapsulation, which the kernel alone can use
   uint32_t mtu = 0;   // bytes of IP packet: route metric, else device
   bool local = false; // the address is this host's own

@@ -78,7 +78,7 @@ void check_target(const Config &config, const HostView &host, const MappingConfi
                       "the route to the target " + t.address.text() + " leaves through device " +
                           route.device + ", which has no Ethernet header",
                       "only targets behind an Ethernet device can be reached", Exit::failure});
-  if (!route.source.is_v4())
+  if (!route.source.is_set())
     errors.push_back({t.where,
                       "this host has no address of its own toward the target " + t.address.text(),
                       "give device " + route.device + " an IPv4 address", Exit::failure});

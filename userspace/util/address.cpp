@@ -7,9 +7,14 @@
 
 namespace doppel {
 
-bool Address::is_set() const { return (raw.w[0] | raw.w[1] | raw.w[2] | raw.w[3]) != 0; }
+Address Address::v4(uint32_t be32) { return {{{0, 0, htonl(0xffff), be32}}}; }
 
-bool Address::is_v4() const { return raw.w[0] == 0 && raw.w[1] == 0 && raw.w[2] == htonl(0xffff); }
+// IPv4 is ::ffff:a.b.c.d (RFC 4291, 2.5.5.2).
+Family Address::family() const {
+  if (raw.w[0] == 0 && raw.w[1] == 0 && raw.w[2] == htonl(0xffff))
+    return Family::v4;
+  return (raw.w[0] | raw.w[1] | raw.w[2] | raw.w[3]) != 0 ? Family::v6 : Family::none;
+}
 
 std::string Address::text() const {
   char buf[INET6_ADDRSTRLEN] = "";
@@ -28,23 +33,19 @@ std::optional<Address> parse_address(const std::string &text) {
   // inet_pton() stops at a NUL, so "10.0.0.1\0x" would pass.
   if (text.find('\0') != std::string::npos)
     return std::nullopt;
+  if (in_addr v4{}; inet_pton(AF_INET, text.c_str(), &v4) == 1)
+    return Address::v4(v4.s_addr);
   Address a;
-  if (inet_pton(AF_INET, text.c_str(), &a.raw.w[3]) == 1) {
-    a.raw.w[2] = htonl(0xffff);
-    return a;
-  }
   if (inet_pton(AF_INET6, text.c_str(), a.raw.w) == 1)
     return a;
   return std::nullopt;
 }
 
 bool is_host_address(const Address &a) {
-  if (!a.is_v4()) {
-    const uint32_t first = ntohl(a.raw.w[0]);
-    return a.is_set() && first >> 24 != 0xff;
-  }
+  if (a.family() == Family::v6)
+    return ntohl(a.raw.w[0]) >> 24 != 0xff; // multicast: RFC 4291, 2.7
   const uint32_t v4 = ntohl(a.raw.w[3]);
-  return v4 >> 24 != 0 && v4 >> 28 < 0xe; // RFC 1122, 3.2.1.3; RFC 1112, 4
+  return a.is_set() && v4 >> 24 != 0 && v4 >> 28 < 0xe; // RFC 1122, 3.2.1.3; RFC 1112, 4
 }
 
 std::string endpoint_text(const Address &a, unsigned port) {

@@ -2,6 +2,7 @@
 // An IP address as the maps hold it: IPv6, or IPv4 mapped into it.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -9,11 +10,16 @@
 
 namespace doppel {
 
-// Network order, as in dp_addr. All zero: none.
+enum class Family { none, v4, v6 };
+
+// Network order, as in dp_addr. All zero: none. What asks whether there is an address asks
+// is_set(), never for a family.
 struct Address {
   dp_addr raw{};
-  bool is_set() const;      // not all zero
-  bool is_v4() const;       // ::ffff:a.b.c.d (RFC 4291, 2.5.5.2)
+  static Address v4(uint32_t be32); // network order
+  bool is_set() const { return family() != Family::none; }
+  bool is_v4() const { return family() == Family::v4; }
+  Family family() const;
   std::string text() const; // "192.168.2.184", IPv6 without brackets
   friend bool operator==(const Address &a, const Address &b);
 };
