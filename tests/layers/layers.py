@@ -73,7 +73,7 @@ def main():
         if len(told) != 1 or name not in told[0]:
             broken.append(f"the sample \"{name}\" gave {told}")
     files = {path.relative_to(top).as_posix(): path.read_text(encoding="utf-8")
-             for path in top.rglob("*") if path.suffix in (".h", ".cpp")}
+             for path in top.rglob("*") if path.suffix in (".h", ".cpp", ".def")}
     layers = layers_of((top / "CMakeLists.txt").read_text(encoding="utf-8"))
     if len(layers) < 2 or not files:
         broken.append("no layers or no files were found")

@@ -1,27 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <iostream>
 
-#include "userspace/cli/cli.h"
-#include "userspace/view/render.h"
+#include "userspace/cli/command_line.h"
+#include "userspace/cli/output.h"
 
 int main(int argc, char **argv) {
   using namespace doppel;
-  Options options;
-  const auto app = make_cli(options);
-  const auto parsed = parse_cli(*app, options, argc, argv);
-  if (!parsed) {
-    std::cerr << to_text(parsed.errors());
-    if (options.json)
-      std::cout << dump(to_json(parsed.errors()));
-    return static_cast<int>(Exit::usage);
+  CommandLine line;
+  const auto action = line.parse(argc, argv);
+  if (!action) // --json counts also where the rest cannot be understood
+    return fail(action.errors(), std::any_of(argv, argv + argc, [](const char *a) {
+                  return std::strcmp(a, "--json") == 0;
+                }));
+  const int code = (*action)();
+  if (!std::cout.flush()) {
+    std::cerr << "error: standard output: cannot be written: " << std::strerror(errno) << "\n";
+    return exit_code(Exit::failure);
   }
-  if (const auto *help = std::get_if<HelpText>(&*parsed)) {
-    std::cout << help->text;
-    return 0;
-  }
-  if (options.command == "man") {
-    std::cout << man_page(*app);
-    return 0;
-  }
-  return run_command(options);
+  return code;
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "userspace/cli/man_page.h"
+
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
-#include "userspace/cli/cli.h"
+#include "userspace/cli/command.h"
 #include "userspace/view/render.h"
 
 namespace doppel {
 namespace {
-
 // groff_man(7): a backslash, a hyphen that is typed, and a control character at a line's start.
 std::string roff(const std::string &text) {
   std::string s = text.starts_with('.') || text.starts_with('\'') ? "\\&" : "";
@@ -26,20 +27,31 @@ void item(std::string &page, const std::string &term, const std::string &text) {
   page += ".TP\n.B " + roff(term) + "\n" + roff(text) + ".\n";
 }
 
-void commands(std::string &page, const CLI::App &app) {
-  for (const CLI::App *sub : app.get_subcommands([](const CLI::App *) { return true; })) {
-    if (sub->get_group().empty())
+void options(std::string &page, const CLI::App &app, bool of_every_command) {
+  for (const CLI::Option *o : app.get_options()) {
+    if (o->get_name() == "--help" || o->get_positional() ||
+        (o->get_group() != "Options") != of_every_command)
       continue;
-    page += ".SS " + roff(sub->get_name()) + "\n" + roff(sub->get_description()) + ".\n";
-    for (const CLI::Option *o : sub->get_options()) {
-      if (o->get_name() == "--help")
-        continue;
-      const bool takes_value = o->get_items_expected_max() > 0;
-      item(page, o->get_name(false, false) + (takes_value ? " " + o->get_type_name() : ""),
-           o->get_description() +
-               (o->get_default_str().empty() ? "" : " (default " + o->get_default_str() + ")"));
-    }
+    const bool takes_value = o->get_items_expected_max() > 0;
+    item(page, o->get_name(false, true) + (takes_value ? " " + o->get_type_name() : ""),
+         o->get_description() +
+             (o->get_default_str().empty() ? "" : " (default " + o->get_default_str() + ")"));
   }
+}
+
+void command_sections(std::string &page, const CLI::App &app) {
+  for (const Command *c : commands()) {
+    if (c->hidden)
+      continue;
+    page += std::string(".SS ") + c->name + "\n" + roff(c->summary) + ".\n";
+    if (*c->details)
+      page += roff(c->details) + "\n";
+    options(page, *app.get_subcommand(c->name), false);
+    if (*c->examples)
+      page += ".PP\n.EX\n" + roff(c->examples) + "\n.EE\n";
+  }
+  page += ".SS Options of every command\n";
+  options(page, app, true);
 }
 
 void reasons(std::string &page, const char *heading, const char *what, const Reason *list,
@@ -56,8 +68,9 @@ std::string man_page(const CLI::App &app) {
                      ".SH NAME\ndoppel \\- duplicate live TCP traffic\n"
                      ".SH SYNOPSIS\n.B doppel\n.I COMMAND\n[\\fIOPTIONS\\fR]\n"
                      ".SH DESCRIPTION\n";
-  page += roff(app.get_description()) + "\n.SH COMMANDS\n";
-  commands(page, app);
+  page += roff(app.get_description()) +
+          "\nAll commands but check, version and help need root.\n.SH COMMANDS\n";
+  command_sections(page, app);
   page += ".SH LEDGER\nFor each mapping and target, in bytes of request payload:\n.PP\n"
           ".EX\nobserved = delivered + in_flight + lost + excluded\n.EE\n";
   reasons(page, "Lost", "Bytes that were accepted and did not reach the target.", lost_reasons,

@@ -2,6 +2,7 @@
 // The link-layer addresses that copies need.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 

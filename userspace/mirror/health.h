@@ -2,6 +2,8 @@
 // Whether there is a mirror to apply a change to.
 #pragma once
 
+#include <cstdint>
+
 #include "userspace/mirror/meta.h"
 
 namespace doppel {

@@ -1,24 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-// `doppel run` and `doppel reload`.
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
-#include <iostream>
-#include <optional>
 #include <thread>
 
-#include "userspace/cli/commands.h"
-#include "userspace/keeper/keeper.h"
+#include "userspace/cli/command.h"
+#include "userspace/cli/options.h"
+#include "userspace/cli/output.h"
+#include "userspace/keeper/keeper_lock.h"
+#include "userspace/mirror/apply.h"
 #include "userspace/mirror/maps.h"
-#include "userspace/util/log.h"
-#include "userspace/view/render.h"
 
 namespace doppel {
 namespace {
-
 constexpr auto kPoll = std::chrono::milliseconds(20);
 constexpr auto kReloadPatience = std::chrono::seconds(30); // beyond what shadows may take to drain
+
+struct ReloadOptions {
+  std::string config; // empty: not given
+  uint32_t drain_ms = 2000;
+  bool json = false;
+};
+
+void add_options(CLI::App &app, ReloadOptions &o) {
+  add_json_flag(app, o.json);
+  app.add_option("--config", o.config, "Another file than the one it was attached from")
+      ->type_name("FILE");
+  add_drain_option(app, o.drain_ms);
+}
 
 struct Reloaded {
   std::string text;
@@ -26,7 +36,8 @@ struct Reloaded {
 };
 
 // The keeper reads its own file again, and notes in `meta` what came of it.
-Result<Reloaded> ask_keeper(const Pins &pins, const Meta &meta, pid_t keeper, const Options &o) {
+Result<Reloaded> ask_keeper(const Pins &pins, const Meta &meta, pid_t keeper,
+                            const ReloadOptions &o) {
   const std::string name = "the keeper (process " + std::to_string(keeper) + ")";
   if (keeper < 0)
     return Error{"doppel reload", "a keeper in another pid namespace has this mirror in its care",
@@ -52,47 +63,26 @@ Result<Reloaded> ask_keeper(const Pins &pins, const Meta &meta, pid_t keeper, co
   return Error{"doppel reload", name + " does not answer", "see what it says in its log"};
 }
 
-Result<Reloaded> reload_by_ourselves(const Meta &meta, const Options &o) {
+Result<Reloaded> reload_by_ourselves(const Meta &meta, const ReloadOptions &o) {
   const std::string file = o.config.empty() ? meta.config_source : o.config;
   std::error_code ec;
   if (o.config.empty() && !std::filesystem::exists(file, ec))
     return Error{"doppel reload", "the mirror was not attached from a file that is still there",
                  "give --config FILE", Exit::usage};
-  const Result<Config> config = read_config(file);
-  if (!config)
-    return config.errors();
+  const auto config = TRY(read_config(file));
   ApplyOptions options;
   options.drain_ms = o.drain_ms;
-  const Result<Applied> applied = apply(*config, options);
-  if (!applied)
-    return applied.errors();
-  return Reloaded{to_text(*applied), applied->warnings()};
+  const auto applied = TRY(apply(config, options));
+  return Reloaded{to_text(applied), applied.warnings()};
 }
 
-} // namespace
-
-int keep_command(const Options &o) {
-  KeeperOptions options;
-  options.load = [&o] { return configuration(o); };
-  options.from_file = !o.config.empty();
-  options.drain_ms = o.drain_ms;
-  if (const Status s = Keeper(options).run(); !s) {
-    log_errors(s.errors());
-    Exit worst = Exit::failure;
-    for (const Error &e : s.errors())
-      worst = std::max(worst, e.exit);
-    return static_cast<int>(worst);
-  }
-  return static_cast<int>(Exit::ok);
-}
-
-int reload_command(const Options &o) {
-  const Result<Attached> attached = find_attached("reload");
+int run(const ReloadOptions &o) {
+  const auto attached = find_attached("reload");
   if (!attached)
     return fail(attached.errors(), o.json);
   const pid_t keeper = find_keeper(attached->pins);
-  const Result<Reloaded> reloaded = keeper ? ask_keeper(attached->pins, attached->meta, keeper, o)
-                                           : reload_by_ourselves(attached->meta, o);
+  const auto reloaded = keeper ? ask_keeper(attached->pins, attached->meta, keeper, o)
+                               : reload_by_ourselves(attached->meta, o);
   if (!reloaded)
     return fail(reloaded.errors(), o.json);
   warn(reloaded->warnings);
@@ -103,7 +93,15 @@ int reload_command(const Options &o) {
                        {"warnings", reloaded->warnings}});
   else
     std::cout << "reloaded: " << reloaded->text << "\n";
-  return static_cast<int>(Exit::ok);
+  return exit_code(Exit::ok);
 }
+
+} // namespace
+
+const Command reload_command = {
+    "reload", "Change a running mirror to what its file says now",
+    "Mappings that stay the same lose nothing. Where doppel run keeps the mirror, it is asked to "
+    "read its file again.",
+    "sudo doppel reload", declare<ReloadOptions, add_options, run>};
 
 } // namespace doppel

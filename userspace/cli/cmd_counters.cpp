@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <ctime>
+
+#include "userspace/cli/command.h"
+#include "userspace/cli/options.h"
+#include "userspace/cli/output.h"
+#include "userspace/mirror/counters.h"
+#include "userspace/util/text.h"
+
+namespace doppel {
+namespace {
+struct CountersOptions {
+  double watch_s = 0; // 0: once
+  bool json = false;
+};
+
+std::string seconds_fault(const std::string &text) {
+  char *end = nullptr;
+  const double s = std::strtod(text.c_str(), &end);
+  const bool ok = end != text.c_str() && *end == '\0' && s >= 0.05 && s <= 86400;
+  return ok ? "" : in_quotes(text) + " is not a number of seconds from 0.05 to 86400";
+}
+
+void add_options(CLI::App &app, CountersOptions &o) {
+  add_json_flag(app, o.json);
+  app.add_option("--watch", o.watch_s, "Show it again every SECONDS, until interrupted")
+      ->type_name("SECONDS")
+      ->check(CLI::Validator(seconds_fault, ""));
+}
+
+volatile std::sig_atomic_t interrupted = 0;
+
+void interrupt(int) { interrupted = 1; }
+
+// Text on a terminal is redrawn in place; elsewhere, and with --json, one document follows another.
+int watch(const CountersOptions &o) {
+  struct sigaction sa {};
+  sa.sa_handler = interrupt; // without SA_RESTART: ends the sleep
+  sigaction(SIGINT, &sa, nullptr);
+  sigaction(SIGTERM, &sa, nullptr);
+  const bool redraw = !o.json && isatty(STDOUT_FILENO) == 1;
+  timespec next{};
+  clock_gettime(CLOCK_MONOTONIC, &next);
+  while (interrupted == 0) {
+    const auto counters = read_counters();
+    if (!counters)
+      return fail(counters.errors(), o.json);
+    if (o.json)
+      std::cout << dump(to_json(*counters), true);
+    else
+      std::cout << (redraw ? "\x1b[H\x1b[2J" : "") << to_text(*counters) << (redraw ? "" : "\n");
+    if (!std::cout.flush())
+      return exit_code(Exit::failure); // nobody reads any more
+    const auto ns = static_cast<int64_t>(o.watch_s * 1e9) + next.tv_nsec;
+    next.tv_sec += ns / 1'000'000'000;
+    next.tv_nsec = ns % 1'000'000'000;
+    if (interrupted == 0)
+      clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, nullptr);
+  }
+  return exit_code(Exit::ok);
+}
+
+int run(const CountersOptions &o) {
+  return o.watch_s > 0 ? watch(o) : show(read_counters(), o.json);
+}
+
+} // namespace
+
+const Command counters_command = {"counters", "Show the ledger: what happened to every byte", "",
+                                  "sudo doppel counters --watch 1",
+                                  declare<CountersOptions, add_options, run>};
+
+} // namespace doppel

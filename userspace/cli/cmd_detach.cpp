@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/cli/command.h"
+#include "userspace/cli/options.h"
+#include "userspace/cli/output.h"
+#include "userspace/mirror/detach.h"
+
+namespace doppel {
+namespace {
+struct DetachOptions {
+  uint32_t drain_ms = 2000;
+  bool json = false;
+};
+
+void add_options(CLI::App &app, DetachOptions &o) {
+  add_json_flag(app, o.json);
+  add_drain_option(app, o.drain_ms);
+}
+
+int run(const DetachOptions &o) { return show(detach(o.drain_ms), o.json); }
+
+} // namespace
+
+const Command detach_command = {
+    "detach", "Stop mirroring and remove everything doppel installed",
+    "The shadows are closed first, so that the target gets what was captured. It also removes what "
+    "an interrupted attach left behind.",
+    "sudo doppel detach", declare<DetachOptions, add_options, run>};
+
+} // namespace doppel

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line: the commands of the table, the options of all of them, and what was typed.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <map>
+#include <string>
+
+#include "userspace/cli/command.h"
+#include "userspace/util/error.h"
+
+namespace doppel {
+
+class CommandLine {
+public:
+  CommandLine();
+  CommandLine(const CommandLine &) = delete;
+  CommandLine &operator=(const CommandLine &) = delete;
+
+  // What to do; also help and version are something to do. Errors have Exit::usage. Sets what
+  // concerns the whole process: --bpffs and --verbose.
+  Result<Action> parse(int argc, const char *const *argv);
+
+private:
+  void add_general_options(CLI::App &app);
+
+  CLI::App app_;
+  std::map<std::string, Action> actions_; // by command
+  std::string bpffs_;
+  int verbosity_ = 0;
+};
+
+// What --help and `doppel help` print of all, or of one command.
+std::string help_text(const CLI::App &app);
+
+// A command that is unknown: what may have been meant.
+Error unknown_command(const std::string &word);
+
+} // namespace doppel

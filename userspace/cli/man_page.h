@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// The manual page.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <string>
+
+namespace doppel {
+
+// roff, from the table of commands, their options in `app`, and the list of reasons.
+std::string man_page(const CLI::App &app);
+
+} // namespace doppel
