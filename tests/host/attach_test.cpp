@@ -8,7 +8,6 @@
 #include "userspace/kernel/tcx.h"
 
 namespace doppel::hosttest {
-
 using testing::Values;
 
 INSTANTIATE_TEST_SUITE_P(Mode, BothModes, Values(AttachMode::tcx, AttachMode::clsact),

@@ -20,7 +20,6 @@
 #include "userspace/kernel/tcx.h"
 
 namespace doppel::hosttest {
-
 std::string why_not() {
   if (::geteuid() != 0)
     return "these tests need root";

@@ -6,7 +6,6 @@
 #include "tests/host/host.h"
 
 namespace doppel::hosttest {
-
 class Damaged : public BothModes {
 protected:
   void SetUp() override {

@@ -13,7 +13,6 @@
 #include "userspace/mirror/maps.h"
 
 namespace doppel::hosttest {
-
 class Reading : public Host {
 protected:
   void SetUp() override {

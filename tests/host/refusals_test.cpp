@@ -8,7 +8,6 @@
 #include "tests/host/host.h"
 
 namespace doppel::hosttest {
-
 class Refusal : public Host {
 protected:
   void SetUp() override {

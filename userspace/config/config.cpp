@@ -11,19 +11,18 @@
 
 namespace doppel {
 namespace {
-
 using Field = ConfigReader::Field;
 using Kind = JsonValue::Kind;
 
-const std::vector<std::pair<std::string, AttachMode>> attach_modes = {
+const std::vector<std::pair<std::string, AttachMode>> kAttachModes = {
     {"auto", AttachMode::automatic}, {"tcx", AttachMode::tcx}, {"clsact", AttachMode::clsact}};
-const std::vector<std::pair<std::string, dp_direction>> directions = {{"ingress", DP_DIR_INGRESS},
-                                                                      {"egress", DP_DIR_EGRESS}};
-const std::vector<std::pair<std::string, uint8_t>> protocols = {{"tcp", IPPROTO_TCP},
-                                                                {"udp", IPPROTO_UDP}};
-const std::vector<std::pair<std::string, dp_application>> applications = {
+const std::vector<std::pair<std::string, dp_direction>> kDirections = {{"ingress", DP_DIR_INGRESS},
+                                                                       {"egress", DP_DIR_EGRESS}};
+const std::vector<std::pair<std::string, uint8_t>> kProtocols = {{"tcp", IPPROTO_TCP},
+                                                                 {"udp", IPPROTO_UDP}};
+const std::vector<std::pair<std::string, dp_application>> kApplications = {
     {"auto", DP_APP_AUTO}, {"memcached", DP_APP_MEMCACHED}, {"any", DP_APP_ANY}};
-const std::vector<std::pair<std::string, bool>> joins = {{"boundary", true}, {"never", false}};
+const std::vector<std::pair<std::string, bool>> kJoins = {{"boundary", true}, {"never", false}};
 
 // Names become labels of metrics and columns of tables.
 bool is_name(const std::string &s) {
@@ -50,12 +49,12 @@ public:
         v, path,
         {{"name", [&](auto &v, auto &p) { name(v, p); }},
          {"device", [&](auto &v, auto &p) { device(v, p); }, true},
-         {"direction", [&](auto &v, auto &p) { r_.choice(v, p, directions, m_.direction); }},
+         {"direction", [&](auto &v, auto &p) { r_.choice(v, p, kDirections, m_.direction); }},
          {"protocol", [&](auto &v, auto &p) { protocol(v, p); }},
          {"ports", [&](auto &v, auto &p) { ports(v, p); }, true},
          {"targets", [&](auto &v, auto &p) { targets(v, p); }, true},
-         {"application", [&](auto &v, auto &p) { r_.choice(v, p, applications, m_.application); }},
-         {"join", [&](auto &v, auto &p) { r_.choice(v, p, joins, m_.join); }},
+         {"application", [&](auto &v, auto &p) { r_.choice(v, p, kApplications, m_.application); }},
+         {"join", [&](auto &v, auto &p) { r_.choice(v, p, kJoins, m_.join); }},
          {"promiscuous", [&](auto &v, auto &p) { r_.boolean(v, p, m_.any_host); }},
          {"max_bitrate",
           [&](auto &v, auto &p) { r_.whole(v, p, 0, 1'000'000'000'000, m_.max_bps); }}});
@@ -87,7 +86,7 @@ private:
   }
 
   void protocol(const JsonValue &v, const std::string &path) {
-    if (r_.choice(v, path, protocols, m_.protocol) && m_.protocol == IPPROTO_UDP)
+    if (r_.choice(v, path, kProtocols, m_.protocol) && m_.protocol == IPPROTO_UDP)
       r_.error(v, path, "UDP is not yet supported", "only \"tcp\" can be mirrored so far");
   }
 
@@ -165,14 +164,14 @@ Result<Address> parse_target_address(const std::string &text) {
 }
 
 const char *attach_mode_name(AttachMode mode) {
-  const auto found = std::find_if(attach_modes.begin(), attach_modes.end(),
+  const auto found = std::find_if(kAttachModes.begin(), kAttachModes.end(),
                                   [&](const auto &one) { return one.second == mode; });
   return found->first.c_str();
 }
 
 Result<AttachMode> parse_attach_mode(const std::string &text) {
   std::vector<std::string> names;
-  for (const auto &[name, mode] : attach_modes) {
+  for (const auto &[name, mode] : kAttachModes) {
     if (name == text)
       return mode;
     names.push_back(name);
@@ -196,7 +195,7 @@ Result<Config> parse_config(const std::string &text, const std::string &file_nam
   };
   r.object(tree, "",
            {{"mappings", [&](auto &v, auto &p) { read_mappings(r, v, p, c); }, true},
-            {"attach_mode", [&](auto &v, auto &p) { r.choice(v, p, attach_modes, c.attach_mode); }},
+            {"attach_mode", [&](auto &v, auto &p) { r.choice(v, p, kAttachModes, c.attach_mode); }},
             {"flows", [&](auto &v, auto &p) { r.whole(v, p, 64, 1 << 24, l.flows); }},
             {"shadow_ports", [&](auto &v, auto &p) { read_shadow_ports(r, v, p, l); }},
             {"store", [&](auto &v, auto &p) { r.size(v, p, MiB, 64 * GiB, l.store_bytes); }},

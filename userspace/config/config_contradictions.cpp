@@ -7,7 +7,6 @@
 
 namespace doppel {
 namespace {
-
 void add(Errors &errors, const std::string &where, std::string what, std::string hint) {
   errors.push_back({where, std::move(what), std::move(hint), Exit::usage});
 }

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 namespace doppel {
-
 std::string ConfigReader::place(const JsonValue &at, const std::string &path) const {
   return file_ + ":" + std::to_string(at.line) + (path.empty() ? "" : ": " + path);
 }
@@ -97,7 +96,7 @@ bool ConfigReader::ports(const JsonValue &v, const std::string &path, PortRange 
           "write 11211 or \"11211-11212\"");
     return false;
   }
-  const Result<PortRange> range = parse_ports(text);
+  const auto range = parse_ports(text);
   if (!range) {
     error(v, path, range.errors()[0].what, range.errors()[0].hint);
     return false;
@@ -114,7 +113,7 @@ bool ConfigReader::size(const JsonValue &v, const std::string &path, uint64_t mi
     error(v, path, "must be a size, not " + kind_text(v.kind), "write bytes, or \"64MiB\"");
     return false;
   }
-  const Result<uint64_t> n = parse_size(v.string);
+  const auto n = parse_size(v.string);
   if (!n) {
     error(v, path, n.errors()[0].what, n.errors()[0].hint);
     return false;

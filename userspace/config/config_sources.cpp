@@ -12,9 +12,8 @@
 
 namespace doppel {
 namespace {
-
-constexpr size_t max_file = 1 << 20;
-constexpr const char *x_form = "LOCALPORT-TARGETIP:TARGETPORT";
+constexpr size_t kMaxFile = 1 << 20;
+constexpr const char *kXForm = "LOCALPORT-TARGETIP:TARGETPORT";
 
 Error usage(std::string where, std::string what, std::string hint) {
   return {std::move(where), std::move(what), std::move(hint), Exit::usage};
@@ -32,7 +31,7 @@ Result<std::string> read_all(int fd, const std::string &file_name) {
     if (n == 0)
       return text;
     text.append(buf, static_cast<size_t>(n));
-    if (text.size() > max_file)
+    if (text.size() > kMaxFile)
       return usage(file_name, "is larger than 1 MiB", "this is no configuration of doppel");
   }
 }
@@ -42,7 +41,7 @@ Result<MappingConfig> parse_x(const std::string &device, const std::string &x) {
   const size_t dash = x.find('-');
   const size_t colon = x.rfind(':');
   if (dash == std::string::npos || colon == std::string::npos || colon < dash)
-    return usage(where, std::string("is not of the form ") + x_form,
+    return usage(where, std::string("is not of the form ") + kXForm,
                  "write, for instance: -x 11211-192.168.2.184:11211");
 
   MappingConfig m;
@@ -97,7 +96,7 @@ Result<Config> read_config(const std::string &file_name) {
     close(fd);
     return usage(file_name, "is a directory", "--config takes the path of a file");
   }
-  const Result<std::string> text = read_all(fd, file_name);
+  const auto text = read_all(fd, file_name);
   close(fd);
   if (!text)
     return text.errors();
@@ -112,7 +111,7 @@ Result<Config> config_from_options(const std::string &device, const std::vector<
     errors.push_back(
         usage("--device", "is missing", "name the device that carries the traffic: --device eth0"));
   if (x.empty())
-    errors.push_back(usage("-x", "is missing", std::string("say what goes where: -x ") + x_form));
+    errors.push_back(usage("-x", "is missing", std::string("say what goes where: -x ") + kXForm));
   for (const std::string &text : x) {
     Result<MappingConfig> m = parse_x(device, text);
     if (m)

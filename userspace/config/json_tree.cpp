@@ -8,8 +8,7 @@
 
 namespace doppel {
 namespace {
-
-constexpr size_t max_depth = 32; // the tree is destroyed recursively
+constexpr size_t kMaxDepth = 32; // the tree is destroyed recursively
 
 // Tells how far the library's lexer has read: its SAX events carry no place.
 class Cursor {
@@ -146,7 +145,7 @@ private:
   }
 
   bool open(JsonValue::Kind kind) {
-    if (open_.size() >= max_depth) {
+    if (open_.size() >= kMaxDepth) {
       fail(static_cast<size_t>(read_ - text_.data()) - 1, "nested too deeply",
            "a configuration has at most 4 levels");
       return false;

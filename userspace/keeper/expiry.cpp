@@ -7,9 +7,7 @@
 #include <cerrno>
 
 namespace doppel {
-
 namespace {
-
 constexpr uint32_t kBatch = 512; // rows per step
 
 } // namespace

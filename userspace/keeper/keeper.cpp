@@ -17,9 +17,7 @@
 #include "userspace/util/log.h"
 
 namespace doppel {
-
 namespace {
-
 using namespace std::chrono_literals;
 
 constexpr auto kCheck = 30s;       // for what no event tells of: a TCX link that others detached

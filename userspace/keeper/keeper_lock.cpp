@@ -12,9 +12,7 @@
 #include <fstream>
 
 namespace doppel {
-
 namespace {
-
 constexpr int kTries = 10; // against a keeper that ends at this moment and removes the directory
 
 Fd open_directory(const std::string &path) {

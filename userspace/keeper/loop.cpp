@@ -9,7 +9,6 @@
 
 namespace doppel {
 namespace {
-
 using namespace std::chrono_literals;
 
 constexpr int kEvents = 8; // of one wait; the rest come with the next

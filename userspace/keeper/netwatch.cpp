@@ -14,9 +14,7 @@
 #include "userspace/kernel/rtnl.h"
 
 namespace doppel {
-
 namespace {
-
 // One message may fill a whole page, and several share a datagram.
 constexpr size_t kReceiveBuffer = size_t{32} * 1024;
 

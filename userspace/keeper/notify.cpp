@@ -6,9 +6,7 @@
 #include "userspace/util/clock.h"
 
 namespace doppel {
-
 namespace {
-
 void notify(const std::string &text) { sd_notify(0, text.c_str()); }
 
 } // namespace

@@ -6,7 +6,6 @@
 
 namespace doppel {
 namespace {
-
 std::vector<std::string> missing_in(const std::set<std::string> &b,
                                     const std::set<std::string> &a) {
   std::vector<std::string> missing;

@@ -8,7 +8,6 @@
 #include "userspace/mirror/maps.h"
 
 namespace doppel {
-
 void RetransmitEvents::Closer::operator()(ring_buffer *ring) const { ring_buffer__free(ring); }
 
 Result<std::unique_ptr<RetransmitEvents>> RetransmitEvents::open(const Pins &pins) {

@@ -14,9 +14,7 @@
 #include "userspace/util/direction.h"
 
 namespace doppel {
-
 namespace {
-
 std::string object(const std::string &device, dp_direction hook) {
   return "device " + device + " " + direction_name(hook);
 }

@@ -16,9 +16,7 @@
 #include "userspace/kernel/tcx.h"
 
 namespace doppel {
-
 namespace {
-
 // TCA_BPF_NAME of our filters is the program's name, and this mark if attach created the qdisc.
 // So detach knows it without a state file: clsact has no place of its own for a note.
 constexpr char kMadeQdisc[] = "+clsact";

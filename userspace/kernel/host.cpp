@@ -2,7 +2,6 @@
 #include "userspace/kernel/host.h"
 
 namespace doppel {
-
 Result<Host> Host::open() {
   auto nl = TRY(Rtnl::open());
   auto pins = TRY(Pins::locate());

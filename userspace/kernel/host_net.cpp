@@ -7,9 +7,7 @@
 #include <cerrno>
 
 namespace doppel {
-
 namespace {
-
 Address v4_address(const nlattr *a) { return Address::v4(mnl_attr_get_u32(a)); }
 
 std::string link_kind(const nlattr *info) {

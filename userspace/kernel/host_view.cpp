@@ -11,9 +11,7 @@
 #include "userspace/kernel/tcx.h"
 
 namespace doppel {
-
 namespace {
-
 // Null: there is none of that number.
 DeviceView *find(std::vector<DeviceView> &devices, uint32_t ifindex) {
   auto d = std::find_if(devices.begin(), devices.end(),

@@ -13,9 +13,7 @@
 #include "userspace/util/fd.h"
 
 namespace doppel {
-
 namespace {
-
 constexpr char kBegin[] = "-- BEGIN PROG LOAD LOG --\n";
 constexpr char kEnd[] = "-- END PROG LOAD LOG --";
 constexpr size_t kTailLines = 6;

@@ -14,9 +14,7 @@
 #include "doppel/names.h"
 
 namespace doppel {
-
 namespace {
-
 constexpr char kAlias[] = "doppel";
 
 std::string object(const char *name) { return std::string("device ") + name; }

@@ -13,9 +13,7 @@
 #include "userspace/kernel/host_net.h"
 
 namespace doppel {
-
 namespace {
-
 constexpr unsigned kPollMs = 20;
 
 void put_neighbour(RtnlRequest &q, const NextHop &hop, uint8_t flags) {

@@ -8,7 +8,6 @@
 #include "userspace/util/fd.h"
 
 namespace doppel {
-
 bool operator==(const NetnsId &a, const NetnsId &b) {
   return a.cookie && b.cookie ? a.cookie == b.cookie : a.inode == b.inode;
 }

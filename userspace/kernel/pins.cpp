@@ -22,11 +22,9 @@
 #include "userspace/util/direction.h"
 
 namespace doppel {
-
 namespace fs = std::filesystem;
 
 namespace {
-
 constexpr char kDefaultBpffs[] = "/sys/fs/bpf";
 constexpr auto kLockPatience = std::chrono::seconds(5);
 

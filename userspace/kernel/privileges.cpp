@@ -8,7 +8,6 @@
 #include <vector>
 
 namespace doppel {
-
 bool has_capability(unsigned number) {
   std::ifstream status("/proc/thread-self/status");
   for (std::string line; std::getline(status, line);)

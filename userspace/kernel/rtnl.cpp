@@ -8,9 +8,7 @@
 #include <cstring>
 
 namespace doppel {
-
 namespace {
-
 // Above 8 KiB the kernel fills larger messages into one read of a dump (netlink_dump()).
 constexpr size_t kReceiveBuffer = size_t{64} * 1024;
 constexpr int kDumpTries = 10;

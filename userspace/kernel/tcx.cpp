@@ -11,9 +11,7 @@
 #include "userspace/kernel/compat.h"
 
 namespace doppel {
-
 namespace {
-
 constexpr uint32_t kLoopback = 1; // ifindex of lo in every namespace (LOOPBACK_IFINDEX)
 
 uint32_t attach_type(dp_direction hook) {

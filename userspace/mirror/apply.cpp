@@ -20,9 +20,7 @@
 #include "userspace/plan/partial_plan.h"
 
 namespace doppel {
-
 namespace {
-
 // Null: it is not on the list.
 const AttachedProgram *find_program(const std::vector<AttachedProgram> &list, const Attachment &a) {
   auto p = std::find_if(list.begin(), list.end(),

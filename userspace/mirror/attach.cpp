@@ -18,9 +18,7 @@
 #include "userspace/mirror/teardown.h"
 
 namespace doppel {
-
 namespace {
-
 class Attacher {
 public:
   Attacher(const Plan &plan, const Config &config, Rtnl &nl, const Pins &pins)

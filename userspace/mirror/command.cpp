@@ -9,9 +9,7 @@
 #include "doppel/names.h"
 
 namespace doppel {
-
 namespace {
-
 constexpr uint32_t kFrame = 60; // the smallest that Ethernet has, without its checksum
 constexpr uint32_t kEthernet = 14;
 static_assert(kEthernet + sizeof(dp_flow_key) <= kFrame);

@@ -4,9 +4,7 @@
 #include <algorithm>
 
 namespace doppel {
-
 namespace {
-
 // Gauges are spread over all cells, as each transaction touches only its own.
 uint32_t used(int64_t sum, uint32_t capacity) {
   return static_cast<uint32_t>(std::clamp<int64_t>(sum, 0, capacity));

@@ -18,9 +18,7 @@
 #include "userspace/mirror/teardown.h"
 
 namespace doppel {
-
 namespace {
-
 namespace fs = std::filesystem;
 
 bool is_capture(const AttachedProgram &p) {

@@ -13,9 +13,7 @@
 #include "userspace/mirror/maps.h"
 
 namespace doppel {
-
 namespace {
-
 constexpr auto kFirstPause = std::chrono::milliseconds(2);
 constexpr auto kLongestPause = std::chrono::milliseconds(50);
 

@@ -12,9 +12,7 @@
 #include "userspace/view/render.h"
 
 namespace doppel {
-
 namespace {
-
 const char *state_name(uint8_t state) {
   switch (state) {
   case DP_CLOSED:

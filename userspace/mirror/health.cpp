@@ -8,7 +8,6 @@
 #include "userspace/kernel/host_net.h"
 
 namespace doppel {
-
 uint32_t link_of(const Meta &meta) {
   for (const AttachedProgram &p : meta.programs)
     if (p.what.program == DP_PROG_DELIVER)

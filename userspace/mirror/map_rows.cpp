@@ -14,9 +14,7 @@
 #include "userspace/mirror/programs.h"
 
 namespace doppel {
-
 namespace {
-
 constexpr int kClearTries = 100;
 
 Status write_error(const char *map) {

@@ -10,9 +10,7 @@
 #include <cstring>
 
 namespace doppel {
-
 namespace {
-
 constexpr uint32_t kBatch = 1024;
 constexpr int kRestTries = 20000; // a transaction takes about a microsecond
 constexpr int kNegativeTries = 200;

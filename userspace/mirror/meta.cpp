@@ -13,9 +13,7 @@
 #include "doppel/abi.h"
 
 namespace doppel {
-
 namespace {
-
 using Json = nlohmann::json;
 
 // In the order of dp_config, so that a field added there is kept as well.

@@ -17,9 +17,7 @@
 #include "userspace/kernel/libbpf_log.h"
 
 namespace doppel {
-
 namespace {
-
 // Half-open handshakes that are remembered at once. An LRU map keeps per-CPU reserves and evicts
 // early when it is small.
 uint32_t syn_entries(uint32_t flows) { return std::max(4096u, flows / 4); }

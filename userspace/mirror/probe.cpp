@@ -24,9 +24,7 @@
 #include "userspace/kernel/tcx.h"
 
 namespace doppel {
-
 namespace {
-
 constexpr char kOldKernel[] = "; Linux 6.1 or newer is needed";
 
 ProbeRow row(const char *feature, bool ok, bool needed, std::string detail) {

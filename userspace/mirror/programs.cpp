@@ -11,9 +11,7 @@
 #include "userspace/kernel/tcx.h"
 
 namespace doppel {
-
 namespace {
-
 bool is_return(const Attachment &a) { return a.program == DP_PROG_RETURN; }
 
 std::string link_path(const Pins &pins, const Attachment &a) {

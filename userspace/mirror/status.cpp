@@ -18,9 +18,7 @@
 #include "userspace/mirror/teardown.h"
 
 namespace doppel {
-
 namespace {
-
 constexpr char kWayOut[] = "; doppel detach, then attach again";
 
 std::string hook_name(const Attachment &a) { return a.device + " " + direction_name(a.direction); }

@@ -12,9 +12,7 @@
 #include "userspace/kernel/link.h"
 
 namespace doppel {
-
 namespace {
-
 // A pinned link may be on no hook that find_ours() sees: its device is gone, or is in another
 // network namespace. Detaching makes the end immediate; the last close may come late.
 void end_pinned_links(const Pins &pins, Errors &errors) {

@@ -8,7 +8,6 @@
 
 namespace doppel {
 namespace {
-
 constexpr const char *kFixedHint =
     "this is fixed while attached: doppel detach, then start again with the new configuration";
 

@@ -2,7 +2,6 @@
 #include "userspace/plan/partial_plan.h"
 
 namespace doppel {
-
 Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host) {
   PartialPlan f;
   Config rest = config;

@@ -8,7 +8,6 @@
 
 namespace doppel {
 namespace {
-
 // A route without an MTU of its own has its device's; 1500 where neither is known (RFC 894).
 uint16_t path_mtu(const Route &route, const HostView &host) {
   const DeviceView *d = find_device(host, route.device);

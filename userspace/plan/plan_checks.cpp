@@ -8,7 +8,6 @@
 
 namespace doppel {
 namespace {
-
 bool is_own_address(const HostView &host, const Address &a) {
   return std::any_of(host.devices.begin(), host.devices.end(), [&](const DeviceView &d) {
     return std::find(d.addresses.begin(), d.addresses.end(), a) != d.addresses.end();

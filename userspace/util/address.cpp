@@ -6,7 +6,6 @@
 #include <cstring>
 
 namespace doppel {
-
 Address Address::v4(uint32_t be32) { return {{{0, 0, htonl(0xffff), be32}}}; }
 
 // IPv4 is ::ffff:a.b.c.d (RFC 4291, 2.5.5.2).

@@ -8,9 +8,7 @@
 #include <iostream>
 
 namespace doppel {
-
 namespace {
-
 // JOURNAL_STREAM names the socket that systemd connected: it may have been redirected since.
 bool to_journal() {
   static const bool result = [] {

@@ -6,7 +6,6 @@
 #include <cstdio>
 
 namespace doppel {
-
 std::optional<uint64_t> parse_number(std::string_view text, uint64_t max) {
   uint64_t n = 0;
   const char *end = text.data() + text.size();
@@ -41,7 +40,7 @@ std::vector<PortRange> parse_port_list(std::string_view text) {
   std::vector<PortRange> list;
   while (!text.empty()) {
     const size_t end = text.find_first_of(", \t\n");
-    if (const Result<PortRange> range = parse_ports(text.substr(0, end)))
+    if (const auto range = parse_ports(text.substr(0, end)))
       list.push_back(*range);
     text = end == std::string_view::npos ? "" : text.substr(end + 1);
   }
@@ -49,9 +48,9 @@ std::vector<PortRange> parse_port_list(std::string_view text) {
 }
 
 Result<uint64_t> parse_size(std::string_view text) {
-  static constexpr std::pair<std::string_view, unsigned> units[] = {
+  static constexpr std::pair<std::string_view, unsigned> kUnits[] = {
       {"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"B", 0}, {"", 0}};
-  for (const auto &[unit, shift] : units) {
+  for (const auto &[unit, shift] : kUnits) {
     if (!text.ends_with(unit))
       continue;
     const auto n = parse_number(text.substr(0, text.size() - unit.size()), UINT64_MAX >> shift);

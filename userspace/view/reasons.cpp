@@ -5,7 +5,6 @@
 #include "userspace/view/render.h"
 
 namespace doppel {
-
 const Reason lost_reasons[DP_LOST_N] = {
 #define DP_LOST(number, name, help) {number, #name, help},
 #include "doppel/reasons.def"

@@ -3,7 +3,6 @@
 
 namespace doppel {
 namespace {
-
 Json reasons(const __u64 *values, const Reason *names, size_t n) {
   Json j = Json::object();
   for (size_t i = 0; i < n; i++)

@@ -4,7 +4,6 @@
 
 namespace doppel {
 namespace {
-
 int64_t sum(const __u64 *values, size_t n) {
   uint64_t s = 0;
   for (size_t i = 0; i < n; i++)

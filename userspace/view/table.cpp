@@ -7,7 +7,6 @@
 
 namespace doppel {
 namespace {
-
 template <typename... A> std::string format(const char *f, A... args) {
   char buf[64];
   std::snprintf(buf, sizeof buf, f, args...);
@@ -68,17 +67,17 @@ std::string human_count(int64_t n) {
 }
 
 std::string human_bytes(int64_t n) {
-  static constexpr const char *units[] = {"KiB", "MiB", "GiB", "TiB", "PiB"};
+  static constexpr const char *kUnits[] = {"KiB", "MiB", "GiB", "TiB", "PiB"};
   const double magnitude = std::fabs(static_cast<double>(n));
   if (magnitude < 1024)
     return std::to_string(n) + " B";
   double value = magnitude / 1024;
   size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < std::size(units); unit++)
+  for (; value >= 1024 && unit + 1 < std::size(kUnits); unit++)
     value /= 1024;
   const bool tenths = value < 100;
   const double shown = tenths ? std::floor(value * 10) / 10 : std::floor(value);
-  return format(tenths ? "%.1f %s" : "%.0f %s", n < 0 ? -shown : shown, units[unit]);
+  return format(tenths ? "%.1f %s" : "%.0f %s", n < 0 ? -shown : shown, kUnits[unit]);
 }
 
 std::string human_ms(uint64_t ms) {
