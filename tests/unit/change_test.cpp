@@ -5,52 +5,14 @@
 #include <gtest/gtest.h>
 
 #include "doppel/names.h"
-#include "tests/unit/show_errors.h"
+#include "tests/unit/a_host.h"
 #include "userspace/plan/partial_plan.h"
 
 namespace doppel {
 namespace {
 
-Address ip(const char *text) { return *parse_address(text); }
-
-Route route(uint32_t oif, const char *device, const char *source) {
-  Route r;
-  r.oif = oif;
-  r.device = device;
-  r.source = ip(source);
-  r.mtu = 1500;
-  return r;
-}
-
-DeviceView device(uint32_t ifindex, const char *name) {
-  DeviceView d;
-  d.ifindex = ifindex;
-  d.name = name;
-  d.ethernet = true;
-  d.up = true;
-  d.mtu = 1500;
-  return d;
-}
-
-// Targets 10.0.0.2 and .3 on eth0, 10.9.0.2 behind eth1.
-HostView host() {
-  HostView h;
-  h.devices = {device(2, "eth0"), device(3, "eth1")};
-  h.routes["10.0.0.2"] = route(2, "eth0", "10.0.0.1");
-  h.routes["10.0.0.3"] = route(2, "eth0", "10.0.0.1");
-  h.routes["10.9.0.2"] = route(3, "eth1", "10.9.0.1");
-  h.has_tcx = true;
-  return h;
-}
-
-Config config(const std::vector<std::string> &x) {
-  auto c = config_from_options("eth0", x);
-  EXPECT_TRUE(c) << show_errors(c.errors());
-  return *c;
-}
-
-Plan plan(const std::vector<std::string> &x, const HostView &h = host()) {
-  auto p = make_plan(config(x), h);
+Plan plan(const std::vector<std::string> &x, const HostView &h = a_host()) {
+  auto p = make_plan(a_config(x), h);
   EXPECT_TRUE(p) << show_errors(p.errors());
   return *p;
 }
@@ -102,17 +64,17 @@ TEST(Change, OrderOfMappingsIsNoChange) {
 
 TEST(Change, AGatewayIsLeftToTheKernel) {
   const Plan now = plan({"80-10.0.0.2:80"});
-  HostView h = host();
+  HostView h = a_host();
   h.routes["10.0.0.2"].gateway = *parse_address("10.0.0.254");
-  const Change d = change(state(now), *make_plan(config({"80-10.0.0.2:80"}), h));
+  const Change d = change(state(now), *make_plan(a_config({"80-10.0.0.2:80"}), h));
   ASSERT_EQ(d.rows.size(), 1u);
   EXPECT_EQ(now.mappings[0].target[0].nexthop.w[3], inet_addr("10.0.0.2")) << "on link";
   EXPECT_EQ(d.rows[0].second.target[0].nexthop.w[3], 0u);
   EXPECT_EQ(d.updated, Strings{"mapping 80: target 10.0.0.2 is reached by another next hop from "
                                "10.0.0.1, MTU 1500"});
-  h = host();
+  h = a_host();
   h.routes["10.0.0.2"].plain = false; // such as an IPv6 gateway
-  const Change e = change(state(now), *make_plan(config({"80-10.0.0.2:80"}), h));
+  const Change e = change(state(now), *make_plan(a_config({"80-10.0.0.2:80"}), h));
   ASSERT_EQ(e.rows.size(), 1u);
   EXPECT_EQ(e.rows[0].second.target[0].nexthop.w[3], 0u);
 }
@@ -157,7 +119,7 @@ TEST(Change, AnotherTargetIsAnotherRow) {
 TEST(Change, ApplicationJoinAndPromiscuousMakeAnotherMapping) {
   const Plan now = plan({"80-10.0.0.2:80"});
   for (int what = 0; what < 3; what++) {
-    Config c = config({"80-10.0.0.2:80"});
+    Config c = a_config({"80-10.0.0.2:80"});
     MappingConfig &m = c.mappings[0];
     if (what == 0)
       m.application = DP_APP_ANY;
@@ -165,16 +127,17 @@ TEST(Change, ApplicationJoinAndPromiscuousMakeAnotherMapping) {
       m.join = false;
     else
       m.any_host = true;
-    EXPECT_EQ(change(state(now), *make_plan(c, host())).old_rows, std::vector<uint32_t>{0}) << what;
+    EXPECT_EQ(change(state(now), *make_plan(c, a_host())).old_rows, std::vector<uint32_t>{0})
+        << what;
   }
 }
 
 TEST(Change, CeilingAndRouteChangeInPlace) {
   const Plan now = plan({"80-10.0.0.2:80"});
-  Config c = config({"80-10.0.0.2:80"});
+  Config c = a_config({"80-10.0.0.2:80"});
   c.mappings[0].max_bps = 1000;
-  HostView h = host();
-  h.routes["10.0.0.2"] = route(3, "eth1", "10.9.0.1");
+  HostView h = a_host();
+  h.routes["10.0.0.2"] = a_route(3, "eth1", "10.9.0.1");
   h.routes["10.0.0.2"].mtu = 1400;
   const Change d = change(state(now), *make_plan(c, h));
   EXPECT_TRUE(d.new_rows.empty() && d.old_rows.empty() && d.ports.empty());
@@ -189,8 +152,8 @@ TEST(Change, CeilingAndRouteChangeInPlace) {
 
 TEST(Change, DeviceThatCameBackUnderAnotherNumber) {
   const MirrorState before = state(plan({"80-10.9.0.2:80"}));
-  HostView h = host();
-  h.devices[0].ifindex = 9;
+  HostView h = a_host();
+  h.devices[1].ifindex = 9; // eth0
   const Change c = change(before, plan({"80-10.9.0.2:80"}, h));
   EXPECT_TRUE(c.new_rows.empty() && c.rows.empty() && c.old_rows.empty());
   ASSERT_EQ(c.ports.size(), 1u);
@@ -252,7 +215,7 @@ TEST(Change, TooManyRowsForOldAndNewTogether) {
 TEST(Change, FixedSettingsAreNamed) {
   const Plan now = plan({"80-10.0.0.2:80"});
   EXPECT_TRUE(fixed_differences(state(now), now).empty());
-  Config c = config({"80-10.0.0.2:80"});
+  Config c = a_config({"80-10.0.0.2:80"});
   Limits &l = c.limits;
   l.flows++;
   l.port_last = 20000;
@@ -266,16 +229,16 @@ TEST(Change, FixedSettingsAreNamed) {
   l.backoff_ms++;
   l.embryonic++;
   c.attach_mode = AttachMode::clsact;
-  const Errors errors = fixed_differences(state(now), *make_plan(c, host()));
+  const Errors errors = fixed_differences(state(now), *make_plan(c, a_host()));
   EXPECT_EQ(errors.size(), 12u) << show_errors(errors);
   for (const Error &e : errors)
     EXPECT_NE(e.hint.find("doppel detach"), std::string::npos) << e.where;
 }
 
 TEST(PartialPlan, LeavesOutWhatTheHostCannotCarry) {
-  Config c = config({"80-10.0.0.2:80", "81-10.9.0.2:81", "82-10.0.0.3:82"});
+  Config c = a_config({"80-10.0.0.2:80", "81-10.9.0.2:81", "82-10.0.0.3:82"});
   c.mappings[2].device = "gone0";
-  HostView h = host();
+  HostView h = a_host();
   h.routes.erase("10.9.0.2");
   const auto f = make_partial_plan(c, h);
   ASSERT_TRUE(f) << show_errors(f.errors());
@@ -286,9 +249,9 @@ TEST(PartialPlan, LeavesOutWhatTheHostCannotCarry) {
 }
 
 TEST(PartialPlan, NothingIsLeft) {
-  HostView h = host();
+  HostView h = a_host();
   h.devices.clear();
-  const auto f = make_partial_plan(config({"80-10.0.0.2:80"}), h);
+  const auto f = make_partial_plan(a_config({"80-10.0.0.2:80"}), h);
   ASSERT_TRUE(f);
   EXPECT_TRUE(f->plan.mappings.empty());
   EXPECT_EQ(f->deferred.size(), 1u);

@@ -7,53 +7,13 @@
 #include <cstring>
 
 #include "doppel/names.h"
-#include "tests/unit/show_errors.h"
+#include "tests/unit/a_host.h"
 
 namespace doppel {
 namespace {
 
-Address ip(const char *text) { return *parse_address(text); }
-
-Route route(uint32_t oif, const char *device, const char *source, uint32_t mtu = 1500) {
-  Route r;
-  r.oif = oif;
-  r.device = device;
-  r.source = ip(source);
-  r.mtu = mtu;
-  return r;
-}
-
-DeviceView device(uint32_t ifindex, const char *name, std::vector<Address> addresses) {
-  DeviceView d;
-  d.ifindex = ifindex;
-  d.name = name;
-  d.ethernet = true;
-  d.up = true;
-  d.mtu = 1500;
-  d.addresses = std::move(addresses);
-  return d;
-}
-
-// eth0 10.0.0.1 carries the clients; targets 10.0.0.2 and .3 are on it, 10.9.0.2 is behind eth1.
-HostView host() {
-  HostView h;
-  h.devices = {device(1, "lo", {ip("127.0.0.1")}), device(2, "eth0", {ip("10.0.0.1")}),
-               device(3, "eth1", {ip("10.9.0.1")})};
-  h.routes["10.0.0.2"] = route(2, "eth0", "10.0.0.1");
-  h.routes["10.0.0.3"] = route(2, "eth0", "10.0.0.1");
-  h.routes["10.9.0.2"] = route(3, "eth1", "10.9.0.1", 9000);
-  h.has_tcx = true;
-  return h;
-}
-
-Config config(const std::vector<std::string> &x = {"11211-10.0.0.2:21211"}) {
-  auto c = config_from_options("eth0", x);
-  EXPECT_TRUE(c) << show_errors(c.errors());
-  return *c;
-}
-
 TEST(Plan, RowsOfARange) {
-  Config c = config({"11211-10.0.0.2:21211", "80-10.9.0.2:8080"});
+  Config c = a_config({"11211-10.0.0.2:21211", "80-10.9.0.2:8080"});
   MappingConfig &m = c.mappings[0];
   m.port_last = 11213;
   m.name = "data";
@@ -62,7 +22,7 @@ TEST(Plan, RowsOfARange) {
   m.max_bps = 5;
   m.application = DP_APP_MEMCACHED;
   m.targets.push_back({ip("10.9.0.2"), 31211, "t"});
-  const auto p = make_plan(c, host());
+  const auto p = make_plan(c, a_host());
   ASSERT_TRUE(p) << show_errors(p.errors());
 
   ASSERT_EQ(p->mappings.size(), 2u);
@@ -105,16 +65,16 @@ TEST(Plan, RowsOfARange) {
 }
 
 TEST(Plan, LastPortOfAll) {
-  Config c = config({"65534-10.0.0.2:65534"});
+  Config c = a_config({"65534-10.0.0.2:65534"});
   c.mappings[0].port_last = 65535;
-  const auto p = make_plan(c, host());
+  const auto p = make_plan(c, a_host());
   ASSERT_TRUE(p) << show_errors(p.errors());
   ASSERT_EQ(p->ports.size(), 2u);
   EXPECT_EQ(p->ports[1].key.port, 65535);
 }
 
 TEST(Plan, LimitsBecomeTheShape) {
-  Config c = config();
+  Config c = a_config();
   c.limits.flows = 99;
   c.limits.port_first = 20000;
   c.limits.port_last = 20009;
@@ -126,7 +86,7 @@ TEST(Plan, LimitsBecomeTheShape) {
   c.limits.tries = 4;
   c.limits.syn_tries = 5;
   c.limits.backoff_ms = 6;
-  const auto p = make_plan(c, host());
+  const auto p = make_plan(c, a_host());
   ASSERT_TRUE(p) << show_errors(p.errors());
   EXPECT_EQ(p->flows, 99u);
   EXPECT_EQ(p->chunks, (8u << 20) / DP_CHUNK);
@@ -150,8 +110,8 @@ std::vector<std::string> hooks(const Plan &p) {
 }
 
 TEST(Plan, EachProgramOncePerHookReturnsFirst) {
-  Config c = config({"1-10.0.0.2:1", "2-10.0.0.3:1", "3-10.9.0.2:1"});
-  const auto p = make_plan(c, host());
+  Config c = a_config({"1-10.0.0.2:1", "2-10.0.0.3:1", "3-10.9.0.2:1"});
+  const auto p = make_plan(c, a_host());
   ASSERT_TRUE(p) << show_errors(p.errors());
   EXPECT_EQ(hooks(*p), (std::vector<std::string>{"doppel_return eth0/2 ingress",
                                                  "doppel_return eth1/3 ingress",
@@ -159,10 +119,10 @@ TEST(Plan, EachProgramOncePerHookReturnsFirst) {
 }
 
 TEST(Plan, EgressCapturesOnEgress) {
-  Config c = config({"1-10.0.0.2:7", "2-10.0.0.3:8"});
+  Config c = a_config({"1-10.0.0.2:7", "2-10.0.0.3:8"});
   c.mappings[1].direction = DP_DIR_EGRESS;
   c.mappings[1].device = "eth1";
-  const auto p = make_plan(c, host());
+  const auto p = make_plan(c, a_host());
   ASSERT_TRUE(p) << show_errors(p.errors());
   EXPECT_EQ(hooks(*p), (std::vector<std::string>{"doppel_return eth0/2 ingress",
                                                  "doppel_ingress eth0/2 ingress",
@@ -173,16 +133,16 @@ TEST(Plan, EgressCapturesOnEgress) {
 }
 
 TEST(Plan, EgressMappingMayHaveItsOwnPortOnTheTarget) {
-  Config c = config({"11211-10.0.0.2:11211"});
+  Config c = a_config({"11211-10.0.0.2:11211"});
   c.mappings[0].direction = DP_DIR_EGRESS;
-  const auto p = make_plan(c, host());
+  const auto p = make_plan(c, a_host());
   EXPECT_TRUE(p) << show_errors(p.errors());
 }
 
 TEST(Plan, EgressPortsMayLieInTheShadowRange) {
-  Config c = config({"27017-10.0.0.2:27017"});
+  Config c = a_config({"27017-10.0.0.2:27017"});
   c.mappings[0].direction = DP_DIR_EGRESS;
-  const auto p = make_plan(c, host());
+  const auto p = make_plan(c, a_host());
   EXPECT_TRUE(p) << show_errors(p.errors());
 }
 
@@ -196,8 +156,8 @@ TEST(Plan, AttachMode) {
        {Mode{AttachMode::automatic, true, true}, Mode{AttachMode::automatic, false, false},
         Mode{AttachMode::tcx, true, true}, Mode{AttachMode::clsact, true, false},
         Mode{AttachMode::clsact, false, false}}) {
-    Config c = config();
-    HostView h = host();
+    Config c = a_config();
+    HostView h = a_host();
     c.attach_mode = m.mode;
     h.has_tcx = m.has_tcx;
     const auto p = make_plan(c, h);
@@ -207,20 +167,20 @@ TEST(Plan, AttachMode) {
 }
 
 TEST(Plan, MtuFallsBackToTheDevice) {
-  HostView h = host();
+  HostView h = a_host();
   h.routes["10.0.0.2"].mtu = 0;
   h.devices[1].mtu = 1400;
-  EXPECT_EQ(make_plan(config(), h)->mappings[0].target[0].mtu, 1400);
+  EXPECT_EQ(make_plan(a_config(), h)->mappings[0].target[0].mtu, 1400);
   h.devices[1].mtu = 0;
-  EXPECT_EQ(make_plan(config(), h)->mappings[0].target[0].mtu, 1500);
+  EXPECT_EQ(make_plan(a_config(), h)->mappings[0].target[0].mtu, 1500);
   h.routes["10.0.0.2"].mtu = 65536;
-  EXPECT_EQ(make_plan(config(), h)->mappings[0].target[0].mtu, 65535) << "lo has 65536";
+  EXPECT_EQ(make_plan(a_config(), h)->mappings[0].target[0].mtu, 65535) << "lo has 65536";
 }
 
 TEST(Plan, DeviceDownIsAWarning) {
-  HostView h = host();
+  HostView h = a_host();
   h.devices[1].up = false;
-  const auto p = make_plan(config({"1-10.0.0.2:1", "2-10.0.0.2:1"}), h);
+  const auto p = make_plan(a_config({"1-10.0.0.2:1", "2-10.0.0.2:1"}), h);
   ASSERT_TRUE(p) << show_errors(p.errors());
   EXPECT_EQ(p->warnings,
             (std::vector<std::string>{"device eth0 is down: nothing is captured until it is up"}));
@@ -238,8 +198,8 @@ void PrintTo(const Refused &r, std::ostream *out) { *out << r.name; }
 class RefusedPlan : public testing::TestWithParam<Refused> {};
 
 TEST_P(RefusedPlan, HasExactlyThisError) {
-  Config c = config();
-  HostView h = host();
+  Config c = a_config();
+  HostView h = a_host();
   GetParam().change(c, h);
   const auto p = make_plan(c, h);
   ASSERT_FALSE(p);
@@ -266,7 +226,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "name the device that carries the clients' traffic", Exit::usage},
         Refused{"device_not_ethernet",
                 [](Config &c, HostView &h) {
-                  DeviceView d = device(9, "wg0", {});
+                  DeviceView d = a_device(9, "wg0", {});
                   d.ethernet = false;
                   h.devices.push_back(d);
                   c.mappings[0].device = "wg0";
@@ -352,19 +312,19 @@ INSTANTIATE_TEST_SUITE_P(
     testing::PrintToStringParamName());
 
 TEST(Plan, ReservedPortsMayBeShadows) {
-  HostView h = host();
+  HostView h = a_host();
   h.local_port_first = 1024;
   h.local_reserved = {{16000, 20000}, {20001, 32767}};
-  EXPECT_TRUE(make_plan(config(), h));
+  EXPECT_TRUE(make_plan(a_config(), h));
   h.local_reserved = {{16000, 20000}, {20002, 32767}};
-  EXPECT_FALSE(make_plan(config(), h)) << "20001 is neither reserved nor outside";
+  EXPECT_FALSE(make_plan(a_config(), h)) << "20001 is neither reserved nor outside";
 }
 
 TEST(Plan, AllErrorsAtOnce) {
-  Config c = config({"1-10.0.0.9:1", "2-10.0.0.1:5"});
+  Config c = a_config({"1-10.0.0.9:1", "2-10.0.0.1:5"});
   c.mappings[0].device = "gone";
   c.attach_mode = AttachMode::tcx;
-  HostView h = host();
+  HostView h = a_host();
   h.has_tcx = false;
   h.local_port_last = 33000;
   h.local_port_first = 30000;
