@@ -102,6 +102,7 @@ TEST(Change, RemovesAndTakesProgramsAway) {
   EXPECT_TRUE(c.new_rows.empty() && c.rows.empty() && c.ports.empty() && c.attach.empty());
   EXPECT_EQ(hooks(c.detach), Strings{DP_PROG_RETURN "@3"});
   EXPECT_EQ(to_text(c), "1 mapping; removed 81");
+  EXPECT_EQ(removed_names(c), Strings{"81"});
 }
 
 // The port's row is overwritten, never deleted: there is no moment without.

@@ -12,6 +12,15 @@
 namespace doppel {
 namespace {
 
+// It is no reason to take the target for on link.
+TEST(Plan, AGatewayOfAnyFamilyIsLeftToTheKernel) {
+  for (const char *gateway : {"10.0.0.254", "2001:db8::1"}) {
+    HostView h = a_host();
+    h.routes["10.0.0.2"].gateway = ip(gateway);
+    EXPECT_EQ(make_plan(a_config(), h)->mappings[0].target[0].nexthop.w[3], 0u) << gateway;
+  }
+}
+
 TEST(Plan, RowsOfARange) {
   Config c = a_config({"11211-10.0.0.2:21211", "80-10.9.0.2:8080"});
   MappingConfig &m = c.mappings[0];

@@ -79,6 +79,24 @@ TEST(Text, Address) {
   EXPECT_EQ(endpoint_text(*parse_address("::1"), 5), "[::1]:5");
 }
 
+TEST(Text, FamilyAndWhetherThereIsAnAddress) {
+  const struct {
+    const char *text;
+    Family family;
+    bool is_set;
+  } cases[] = {{"10.0.0.1", Family::v4, true},
+               {"0.0.0.0", Family::v4, true}, // an address, though no host's
+               {"2001:db8::1", Family::v6, true},
+               {"::", Family::none, false}};
+  for (const auto &c : cases) {
+    const auto a = parse_address(c.text);
+    ASSERT_TRUE(a) << c.text;
+    EXPECT_EQ(a->family(), c.family) << c.text;
+    EXPECT_EQ(a->is_set(), c.is_set) << c.text;
+  }
+  EXPECT_FALSE(Address{}.is_set());
+}
+
 TEST(Text, HostAddress) {
   for (const char *good : {"10.0.0.1", "127.0.0.1", "223.255.255.255", "2001:db8::1"})
     EXPECT_TRUE(is_host_address(*parse_address(good))) << good;
