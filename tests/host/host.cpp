@@ -96,7 +96,7 @@ Plan Host::plan(const Config &config) const {
 std::string Host::footprint() const {
   // A new veth is told of its carrier a moment after it is up.
   std::string s = sh("ip -o link | sed 's/ qdisc .*//; s/NO-CARRIER,//'") + sh("tc qdisc show") +
-                  sh("ip -4 route show table all") + sh("ip -4 neigh") +
+                  sh("ip -4 route show table all | sed 's/ linkdown//'") + sh("ip -4 neigh") +
                   sh("find " + bpffs + "/ -mindepth 1");
   for (const char *device : {"svc0", "aux0"}) {
     if (!::if_nametoindex(device))
