@@ -51,10 +51,12 @@ using Keys = std::vector<std::string>;
 const Keys lost_keys = {"target_refused", "target_reset", "target_closed", "target_timeout",
                         "store_full",     "flow_cap",     "client_gap",    "detached",
                         "superseded",     "expired"};
-const Keys excluded_keys = {
-    "not_joined", "table_full", "ports_exhausted", "fragment", "ip_options", "tcp_auth",
-    "loop",       "hops",       "backoff",         "shed",     "paused",     "join_never",
-    "embryonic"};
+const Keys excluded_keys = {"not_joined", "table_full", "ports_exhausted",
+                            "fragment",   "ip_options", "tcp_auth",
+                            "loop",       "hops",       "backoff",
+                            "shed",       "paused",     "join_never",
+                            "embryonic",  "mptcp",      "tls",
+                            "unjoinable", "truncated"};
 const Keys event_keys = {"clone_failed",       "build_failed",
                          "foreign_on_doppel0", "bad_checksum",
                          "malformed",          "unacceptable",
@@ -63,7 +65,8 @@ const Keys event_keys = {"clone_failed",       "build_failed",
                          "fast_retransmit",    "timeout_retransmit",
                          "syn_retransmit",     "window_full",
                          "late_response",      "dsack",
-                         "no_socket",          "idle"};
+                         "no_socket",          "idle",
+                         "source_gone",        "resumed"};
 
 TEST(Reasons, StandAtTheirNumber) {
   for (unsigned i = 0; i < DP_LOST_N; i++)
