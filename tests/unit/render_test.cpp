@@ -99,8 +99,8 @@ TEST(CountersJson, KeysAreTheContract) {
   EXPECT_EQ(keys(j["shadow_ports"]), (Keys{"total", "free"}));
   EXPECT_EQ(keys(j["mappings"][0]), (Keys{"name", "targets"}));
   const Json &t = j["mappings"][0]["targets"][0];
-  EXPECT_EQ(keys(t), (Keys{"target", "complete", "flows", "bytes", "packets", "lost", "excluded",
-                           "events"}));
+  EXPECT_EQ(keys(t), (Keys{"target", "complete", "missing", "flows", "bytes", "packets", "lost",
+                           "excluded", "events"}));
   EXPECT_EQ(keys(t["flows"]), (Keys{"open", "opened", "joined", "closed", "broken", "waiting"}));
   EXPECT_EQ(keys(t["bytes"]), (Keys{"observed", "delivered", "in_flight", "lost", "excluded"}));
   EXPECT_EQ(keys(t["packets"]), (Keys{"captured", "copied", "resent", "responses"}));
@@ -115,7 +115,8 @@ TEST(CountersJson, Values) {
   const Json &t = j["mappings"][0]["targets"][0];
   EXPECT_EQ(j["mappings"][0]["name"], "data");
   EXPECT_EQ(t["target"], "192.168.2.184:11211");
-  EXPECT_DOUBLE_EQ(t["complete"].get<double>(), 8991.0 / 9000.0);
+  EXPECT_DOUBLE_EQ(t["complete"].get<double>(), 8991.0 / 10000.0);
+  EXPECT_EQ(t["missing"], 1005);
   EXPECT_EQ(t["flows"].dump(),
             R"({"open":2,"opened":5,"joined":1,"closed":2,"broken":1,"waiting":1})");
   EXPECT_EQ(t["bytes"].dump(),
@@ -141,7 +142,7 @@ TEST(CountersJson, ExactBeyondDoubles) {
 TEST(Completeness, IsAShareOrNothing) {
   dp_ledger l{};
   EXPECT_EQ(completeness(l), std::nullopt);
-  l.observed = l.excluded[DP_EXCLUDED_shed] = 5;
+  l.observed = l.excluded[DP_EXCLUDED_join_never] = 5;
   EXPECT_EQ(completeness(l), std::nullopt);
   l.observed = 10;
   EXPECT_EQ(completeness(l), 0.0);
@@ -154,11 +155,43 @@ TEST(Completeness, IsAShareOrNothing) {
   EXPECT_TRUE(to_json(c)["mappings"][0]["targets"][0]["complete"].is_null());
 }
 
+// What the target lacks for our own bounds or its failure must lower the share: 100 % means that
+// it lacks nothing that the user wanted there.
+TEST(Completeness, OnlyWhatTheUserLeftOutOrALoopDoesNotCount) {
+  std::set<std::string> unwanted;
+  for (const Reason &r : excluded_reasons) {
+    dp_ledger l{};
+    l.observed = 100;
+    l.delivered = 60;
+    l.excluded[r.number] = 40;
+    EXPECT_EQ(completeness(l), r.unwanted ? 1.0 : 0.6) << r.name;
+    EXPECT_EQ(missing(l), r.unwanted ? 0u : 40u) << r.name;
+    if (r.unwanted)
+      unwanted.insert(r.name);
+  }
+  EXPECT_EQ(unwanted, (std::set<std::string>{"loop", "join_never"}));
+}
+
+TEST(Completeness, MissingIsWhatIsNeitherThereNorUnderWay) {
+  dp_ledger l{};
+  l.observed = 100;
+  l.delivered = 50;
+  l.in_flight = 10;
+  l.lost[DP_LOST_client_gap] = 3;
+  l.lost[DP_LOST_expired] = 2;
+  l.excluded[DP_EXCLUDED_paused] = 20;
+  l.excluded[DP_EXCLUDED_loop] = 15;
+  EXPECT_EQ(missing(l), 25u);
+  EXPECT_EQ(completeness(l), 50.0 / 85.0);
+}
+
 TEST(CountersText, ShowsWhatIsNotZero) {
   EXPECT_EQ(
       to_text(sample()),
-      "MAPPING  TARGET               COMPLETE  OBSERVED  DELIVERED  IN FLIGHT  LOST  EXCLUDED\n"
-      "data     192.168.2.184:11211   99.90 %   9.7 KiB    8.7 KiB        4 B   5 B    1000 B\n"
+      "MAPPING  TARGET               COMPLETE  MISSING  OBSERVED  DELIVERED  IN FLIGHT  LOST  "
+      "EXCLUDED\n"
+      "data     192.168.2.184:11211   89.91 %   1005 B   9.7 KiB    8.7 KiB        4 B   5 B  "
+      "  1000 B\n"
       "\n"
       "MAPPING  TARGET               OPEN  WAITING  OPENED  JOINED  CLOSED  BROKEN  CAPTURED  "
       "COPIED  RESENT  RESPONSES\n"

@@ -58,7 +58,8 @@ void reasons(std::string &page, const char *heading, const char *what, const Rea
              size_t n) {
   page += std::string(".SS ") + heading + "\n" + what + "\n";
   for (size_t i = 0; i < n; i++)
-    item(page, list[i].name, list[i].help);
+    item(page, list[i].name,
+         std::string(list[i].help) + (list[i].unwanted ? ". Nobody misses these" : ""));
 }
 
 } // namespace
@@ -71,11 +72,15 @@ std::string man_page(const CLI::App &app) {
   page += roff(app.get_description()) +
           "\nAll commands but check, version and help need root.\n.SH COMMANDS\n";
   command_sections(page, app);
-  page += ".SH LEDGER\nFor each mapping and target, in bytes of request payload:\n.PP\n"
-          ".EX\nobserved = delivered + in_flight + lost + excluded\n.EE\n";
+  page +=
+      ".SH LEDGER\nFor each mapping and target, in bytes of request payload:\n.PP\n"
+      ".EX\nobserved = delivered + in_flight + lost + excluded\n.EE\n"
+      ".PP\nCOMPLETE is the share of what you wanted delivered that is: what your configuration "
+      "leaves out, and what is a loop, does not count. MISSING is what will never come: all that "
+      "is lost, and what is excluded for any other reason.\n";
   reasons(page, "Lost", "Bytes that were accepted and did not reach the target.", lost_reasons,
           DP_LOST_N);
-  reasons(page, "Excluded", "Bytes that were never meant to be sent.", excluded_reasons,
+  reasons(page, "Excluded", "Bytes that were seen and not accepted.", excluded_reasons,
           DP_EXCLUDED_N);
   reasons(page, "Events", "Packets or occurrences; no bytes are accounted here.", event_reasons,
           DP_EVENT_N);

@@ -12,6 +12,7 @@ const Reason lost_reasons[DP_LOST_N] = {
 
 const Reason excluded_reasons[DP_EXCLUDED_N] = {
 #define DP_EXCLUDED(number, name, help) {number, #name, help},
+#define DP_UNWANTED(number, name, help) {number, #name, help, true},
 #include "doppel/reasons.def"
 };
 
@@ -20,14 +21,25 @@ const Reason event_reasons[DP_EVENT_N] = {
 #include "doppel/reasons.def"
 };
 
+uint64_t missing(const dp_ledger &l) {
+  uint64_t sum = 0;
+  for (const __u64 n : l.lost)
+    sum += n;
+  for (const Reason &r : excluded_reasons)
+    if (!r.unwanted)
+      sum += l.excluded[r.number];
+  return sum;
+}
+
 std::optional<double> completeness(const dp_ledger &l) {
-  uint64_t excluded = 0;
-  for (const __u64 n : l.excluded)
-    excluded += n;
-  if (l.observed <= excluded)
+  uint64_t unwanted = 0;
+  for (const Reason &r : excluded_reasons)
+    if (r.unwanted)
+      unwanted += l.excluded[r.number];
+  if (l.observed <= unwanted)
     return std::nullopt;
   return std::min(1.0,
-                  static_cast<double>(l.delivered) / static_cast<double>(l.observed - excluded));
+                  static_cast<double>(l.delivered) / static_cast<double>(l.observed - unwanted));
 }
 
 bool is_whole(const StatusView &status) { return status.attached && status.missing.empty(); }

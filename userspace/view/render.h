@@ -21,13 +21,19 @@ using Json = nlohmann::ordered_json; // keys in the order in which they are expl
 struct Reason {
   unsigned number;
   const char *name, *help;
+  bool unwanted = false; // an exclusion that the user asked for, or a loop: nobody misses its bytes
 };
 extern const Reason lost_reasons[DP_LOST_N];
 extern const Reason excluded_reasons[DP_EXCLUDED_N];
 extern const Reason event_reasons[DP_EVENT_N];
 
-// Share of what should be delivered that is: delivered / (observed - excluded), in [0,1].
-// Nothing: there was nothing to deliver.
+// Bytes that the user wanted at the target and that will never come there: all that is lost, and
+// all that is excluded without being unwanted. What `detach` does not let begin any more (`paused`)
+// is among them: source and target differ by it, whoever wanted the mirror to end.
+uint64_t missing(const dp_ledger &ledger);
+
+// Share of what the user wanted delivered that is: delivered / (observed - unwanted), in [0,1].
+// Nothing: there was nothing to deliver. Bytes in flight are not delivered yet.
 std::optional<double> completeness(const dp_ledger &ledger);
 
 Json to_json(const Counters &counters);

@@ -23,6 +23,7 @@ Json target_json(const TargetCounters &t) {
   j["target"] = t.target;
   const auto complete = completeness(l);
   j["complete"] = complete ? Json(*complete) : Json(nullptr);
+  j["missing"] = missing(l);
   j["flows"] = {{"open", l.open},     {"opened", l.opened}, {"joined", l.joined},
                 {"closed", l.closed}, {"broken", l.broken}, {"waiting", l.waiting}};
   j["bytes"] = {{"observed", l.observed},

@@ -20,14 +20,14 @@ template <typename F> void each_target(const Counters &c, F f) {
 }
 
 std::string bytes_table(const Counters &c) {
-  Table table({"MAPPING", "TARGET", ">COMPLETE", ">OBSERVED", ">DELIVERED", ">IN FLIGHT", ">LOST",
-               ">EXCLUDED"});
+  Table table({"MAPPING", "TARGET", ">COMPLETE", ">MISSING", ">OBSERVED", ">DELIVERED",
+               ">IN FLIGHT", ">LOST", ">EXCLUDED"});
   each_target(c, [&](const std::string &mapping, const std::string &target, const dp_ledger &l) {
     const auto complete = completeness(l);
     table.row({mapping, target, complete ? human_share(*complete) : "-",
-               human_bytes(number(l.observed)), human_bytes(number(l.delivered)),
-               human_bytes(l.in_flight), human_bytes(sum(l.lost, DP_LOST_N)),
-               human_bytes(sum(l.excluded, DP_EXCLUDED_N))});
+               human_bytes(number(missing(l))), human_bytes(number(l.observed)),
+               human_bytes(number(l.delivered)), human_bytes(l.in_flight),
+               human_bytes(sum(l.lost, DP_LOST_N)), human_bytes(sum(l.excluded, DP_EXCLUDED_N))});
   });
   return table.text();
 }
