@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Flows that have been silent for long. */
+/* Flows that have been silent for long, or that the source has ended. */
 #ifndef DOPPEL_EXPIRE_BPF_H
 #define DOPPEL_EXPIRE_BPF_H
 
@@ -9,9 +9,10 @@
 
 /*
  * A flow that has been silent for so many seconds is forgotten; its key is in the template, behind
- * the Ethernet header. Returns the slot of the shadow that is to close now, or DP_NO_SLOT.
+ * the Ethernet header. `op`: DP_CMD_EXPIRE or DP_CMD_SOURCE_GONE. Returns the slot of the shadow
+ * that is to close now, or DP_NO_SLOT.
  */
-static __noinline __u32 flow_expire(struct __sk_buff *skb, __u32 seconds)
+static __noinline __u32 flow_expire(struct __sk_buff *skb, __u32 seconds, __u32 op)
 {
 	struct dp_flow_key key = {};
 	struct dp_shadow *sh = NULL;
@@ -50,7 +51,7 @@ static __noinline __u32 flow_expire(struct __sk_buff *skb, __u32 seconds)
 	l = ledger_cell(key.mapping, key.target);
 	if (l && slot == DP_NO_SLOT)
 		l->waiting--;
-	ledger_event(l, DP_EVENT_idle);
+	ledger_event(l, op == DP_CMD_EXPIRE ? DP_EVENT_idle : DP_EVENT_source_gone);
 	return slot;
 }
 

@@ -54,7 +54,7 @@ struct segment {
 
 struct command {
 	__u32 op;      /* enum dp_command */
-	__u32 seconds; /* DP_CMD_EXPIRE */
+	__u32 seconds; /* DP_CMD_EXPIRE, DP_CMD_SOURCE_GONE */
 };
 
 struct txreq {

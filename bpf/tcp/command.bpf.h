@@ -60,11 +60,13 @@ static __always_inline void command_run(struct __sk_buff *skb, __u32 slot)
 	struct dp_shadow *sh;
 
 	txreq_read_command(skb, &command);
-	if (command.op == DP_CMD_EXPIRE) {
-		slot = flow_expire(skb, command.seconds);
+	if (command.op == DP_CMD_EXPIRE || command.op == DP_CMD_SOURCE_GONE) {
+		slot = flow_expire(skb, command.seconds, command.op);
 		sh = shadow_at(slot);
 		if (!sh)
 			return;
+		if (command.op == DP_CMD_SOURCE_GONE) /* no time-out ends it: what waits is sent */
+			command.op = DP_CMD_CLOSE;
 	} else {
 		sh = shadow_at(slot);
 		/* Without `oif` its flow is just being entered: flow_bind(). */

@@ -410,9 +410,9 @@ struct dp_control {
 /* BPF_PROG_RUN on DP_PROG_COMMAND: words of __sk_buff.cb in ctx_in. */
 enum dp_command_cb {
 	DP_CMD_CB_OP = 0,  /* enum dp_command */
-	DP_CMD_CB_SLOT,	   /* of the shadow; DP_CMD_EXPIRE: not used */
+	DP_CMD_CB_SLOT,	   /* of the shadow; not used for a flow */
 	DP_CMD_CB_GEN,	   /* dp_shadow.gen: nothing is done to another one in that slot */
-	DP_CMD_CB_SECONDS, /* DP_CMD_EXPIRE: for how long the flow must have been silent */
+	DP_CMD_CB_SECONDS, /* for how long the flow must have been silent */
 };
 
 enum dp_command {
@@ -423,6 +423,10 @@ enum dp_command {
 	 * it was silent for so long; its shadow closes as after the client's FIN.
 	 */
 	DP_CMD_EXPIRE,
+	/* The same for a flow that the source has ended: another event, and what lies beyond a hole
+	 * is lost as client_gap.
+	 */
+	DP_CMD_SOURCE_GONE,
 };
 
 /* Both sides see the same layout; keys of hashes have no holes, whose content would count. */

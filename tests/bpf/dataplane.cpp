@@ -262,7 +262,7 @@ void DataPlane::command(unsigned slot, dp_command op) const {
                              std::to_string(r.verdict));
 }
 
-void DataPlane::expire(const Client &client, uint32_t silent_s) const {
+void DataPlane::expire(const Client &client, uint32_t silent_s, dp_command op) const {
   dp_flow_key key{};
   key.client.w[2] = key.server.w[2] = htonl(0xffff);
   key.client.w[3] = htonl(client.ip.host);
@@ -275,7 +275,7 @@ void DataPlane::expire(const Client &client, uint32_t silent_s) const {
   run.ifindex = link_index_;
   run.frame = packet::Packet().ip4("0.0.0.0", "0.0.0.0").tcp(0, 0).padding(6).build();
   std::memcpy(run.frame.data() + ETH_HLEN, &key, sizeof key);
-  run.cb[DP_CMD_CB_OP] = DP_CMD_EXPIRE;
+  run.cb[DP_CMD_CB_OP] = op;
   run.cb[DP_CMD_CB_SLOT] = DP_NO_SLOT;
   run.cb[DP_CMD_CB_SECONDS] = silent_s;
   if (const RunResult r = run.go(); r.error || r.verdict)

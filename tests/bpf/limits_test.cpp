@@ -141,6 +141,43 @@ TEST_P(Tight, SilentFlowWithAHoleGivesEverythingBack) {
   EXPECT_EQ(new_flow_entries(), 0);
 }
 
+TEST_P(Tight, FlowThatTheSourceEndedSendsWhatItHolds) {
+  target_.window = 0;
+  open();
+  consumed(target_.ack());
+  capture(client_.data(kGet)).none();
+  const uint32_t seq = client_.next;
+  capture(client_.segment(seq + 1000, PSH, filler(1000))).none(); // behind a hole for good
+  mark();
+  plane().expire(client_, 3600, DP_CMD_SOURCE_GONE); // heard of just now: another one's
+  EXPECT_EQ(collect().sent.size(), 0u);
+  EXPECT_EQ(new_flow_entries(), 1);
+  plane().expire(client_, 0, DP_CMD_SOURCE_GONE);
+  EXPECT_EQ(collect().sent.size(), 0u) << "the target takes nothing now";
+  EXPECT_EQ(new_flow_entries(), 0);
+  expect_account({{"event.source_gone", 1}, {"in_flight", -1000}, {"lost.client_gap", 1000}});
+  mark();
+  target_.window = 65535;
+  const Frames sent = consumed(target_.ack());
+  ASSERT_GE(sent.size(), 1u) << sent.text();
+  deliver(sent);
+  consumed(target_.ack());
+  consumed(target_.fin());
+  EXPECT_EQ(moved()["delivered"], 7);
+  expect_flows({{"closed", 1}, {"open", -1}, {"slots", -1}});
+}
+
+TEST_P(Tight, FlowWithoutAShadowThatTheSourceEnded) {
+  mark();
+  capture(client_.data("x")).none(); // older than the mirror, and no command
+  EXPECT_EQ(new_flow_entries(), 1);
+  plane().expire(client_, 0, DP_CMD_SOURCE_GONE);
+  EXPECT_EQ(collect().sent.size(), 0u);
+  EXPECT_EQ(moved()["event.source_gone"], 1);
+  EXPECT_EQ(moved()["waiting"], 0);
+  EXPECT_EQ(new_flow_entries(), 0);
+}
+
 TEST_P(Tight, StoreFull) {
   // Chunks are shared by all flows: neither is over its cap, but both together are too much.
   target_.window = 0;

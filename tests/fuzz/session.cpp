@@ -393,13 +393,13 @@ private:
     k_.run(doppel_command, skb);
   }
 
-  void expire(uint32_t seconds) {
+  void expire(dp_command op, uint32_t seconds) {
     std::vector<dp_flow_key> keys;
     k_.map(&flows).for_each([&keys](const void *key, void *) {
       keys.push_back(*static_cast<const dp_flow_key *>(key));
     });
     for (const dp_flow_key &key : keys)
-      command(DP_CMD_EXPIRE, DP_NO_SLOT, 0, seconds, &key);
+      command(op, DP_NO_SLOT, 0, seconds, &key);
   }
 
   void wait(uint64_t ms) {
@@ -525,8 +525,8 @@ private:
       break;
     }
     case 27:
-      if (in_.u8() & 1)
-        expire(in_.u8());
+      if (const unsigned what = in_.u8(); what & 1)
+        expire(what & 2 ? DP_CMD_SOURCE_GONE : DP_CMD_EXPIRE, in_.u8());
       else
         busy_port_ = static_cast<uint16_t>(HOST_FIRST_PORT + in_.u8() % HOST_SLOTS);
       break;
@@ -564,7 +564,7 @@ private:
     for (uint32_t slot = 0; slot < HOST_SLOTS; slot++)
       if (is_open(shadow_at(slot)))
         command(DP_CMD_RESET, slot, shadow_at(slot).gen);
-    expire(0);
+    expire(DP_CMD_EXPIRE, 0);
     wait(200);
     check_books(true, spoilt_);
     k_.sent.clear();

@@ -55,11 +55,19 @@ Status CommandProgram::shadow(dp_command op, uint32_t slot, uint32_t gen) const 
   return run(frame, op, slot, gen, 0);
 }
 
-Status CommandProgram::expire(const dp_flow_key &flow, uint32_t silent_s) const {
+Status CommandProgram::forget(dp_command op, const dp_flow_key &flow, uint32_t silent_s) const {
   uint8_t frame[kFrame] = {};
   frame[12] = 0x08; // ETH_P_IP: the shadow's FIN is made of this frame
   std::memcpy(frame + kEthernet, &flow, sizeof(flow));
-  return run(frame, DP_CMD_EXPIRE, DP_NO_SLOT, 0, silent_s);
+  return run(frame, op, DP_NO_SLOT, 0, silent_s);
+}
+
+Status CommandProgram::expire(const dp_flow_key &flow, uint32_t silent_s) const {
+  return forget(DP_CMD_EXPIRE, flow, silent_s);
+}
+
+Status CommandProgram::source_gone(const dp_flow_key &flow, uint32_t silent_s) const {
+  return forget(DP_CMD_SOURCE_GONE, flow, silent_s);
 }
 
 } // namespace doppel

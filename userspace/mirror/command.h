@@ -21,8 +21,12 @@ public:
   // data plane looks again whether that is so.
   Status expire(const dp_flow_key &flow, uint32_t silent_s) const;
 
+  // The same for a flow that the source has ended.
+  Status source_gone(const dp_flow_key &flow, uint32_t silent_s) const;
+
 private:
   explicit CommandProgram(Fd prog) : prog_(std::move(prog)) {}
+  Status forget(dp_command op, const dp_flow_key &flow, uint32_t silent_s) const;
   Status run(const uint8_t *frame, uint32_t op, uint32_t slot, uint32_t gen,
              uint32_t seconds) const;
   Fd prog_;
