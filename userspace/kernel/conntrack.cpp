@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/kernel/conntrack.h"
+
+#include <arpa/inet.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "userspace/kernel/rtnl.h"
+#include "userspace/util/address.h"
+#include "userspace/util/fd.h"
+
+namespace doppel {
+namespace {
+struct Closer {
+  void operator()(mnl_socket *s) const { mnl_socket_close(s); }
+};
+
+// There from the moment on at which nf_conntrack is loaded. To ask it over netlink before that
+// would load it, and a host without it has no address translation of its own.
+constexpr const char *kTracked = "/proc/sys/net/netfilter/nf_conntrack_count";
+
+Error failed(int code) { return sys_error("connection tracking", "cannot be asked", code); }
+
+void put_tuple(nlmsghdr *h, const dp_addr &client, __be16 client_port, const dp_addr &server,
+               __be16 server_port) {
+  nlattr *tuple = mnl_attr_nest_start(h, CTA_TUPLE_ORIG);
+  nlattr *ip = mnl_attr_nest_start(h, CTA_TUPLE_IP);
+  mnl_attr_put_u32(h, CTA_IP_V4_SRC, client.w[3]);
+  mnl_attr_put_u32(h, CTA_IP_V4_DST, server.w[3]);
+  mnl_attr_nest_end(h, ip);
+  nlattr *proto = mnl_attr_nest_start(h, CTA_TUPLE_PROTO);
+  mnl_attr_put_u8(h, CTA_PROTO_NUM, IPPROTO_TCP);
+  mnl_attr_put_u16(h, CTA_PROTO_SRC_PORT, client_port);
+  mnl_attr_put_u16(h, CTA_PROTO_DST_PORT, server_port);
+  mnl_attr_nest_end(h, proto);
+  mnl_attr_nest_end(h, tuple);
+}
+
+} // namespace
+
+Result<bool> has_other_destination(const dp_addr &client, __be16 client_port, const dp_addr &server,
+                                   __be16 server_port) {
+  if (!Address{client}.is_v4() || !Address{server}.is_v4() || ::access(kTracked, F_OK))
+    return false;
+  const std::unique_ptr<mnl_socket, Closer> socket(
+      mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC));
+  if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
+    return failed(errno);
+  alignas(8) char buf[8192] = {};
+  nlmsghdr *h = mnl_nlmsg_put_header(buf);
+  h->nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET;
+  h->nlmsg_flags = NLM_F_REQUEST;
+  auto *family = static_cast<nfgenmsg *>(mnl_nlmsg_put_extra_header(h, sizeof(nfgenmsg)));
+  family->nfgen_family = AF_INET;
+  family->version = NFNETLINK_V0;
+  put_tuple(h, client, client_port, server, server_port);
+  if (mnl_socket_sendto(socket.get(), h, h->nlmsg_len) < 0)
+    return failed(errno);
+  ssize_t got;
+  do
+    got = mnl_socket_recvfrom(socket.get(), buf, sizeof(buf));
+  while (got < 0 && errno == EINTR);
+  if (got < 0)
+    return failed(errno);
+  h = reinterpret_cast<nlmsghdr *>(buf);
+  if (!mnl_nlmsg_ok(h, static_cast<int>(got)))
+    return failed(EBADMSG);
+  if (h->nlmsg_type == NLMSG_ERROR) {
+    int code = 0;
+    if (mnl_nlmsg_get_payload_len(h) >= sizeof(code))
+      std::memcpy(&code, mnl_nlmsg_get_payload(h), sizeof(code));
+    if (code == -ENOENT)
+      return false;
+    return failed(code < 0 ? -code : EBADMSG);
+  }
+  for (const nlattr *a : attributes(h, sizeof(nfgenmsg)))
+    if (mnl_attr_get_type(a) == CTA_STATUS)
+      return (ntohl(mnl_attr_get_u32(a)) & IPS_DST_NAT) != 0;
+  return failed(EBADMSG);
+}
+
+} // namespace doppel
