@@ -24,6 +24,9 @@ constexpr auto kCheck = 30s;       // for what no event tells of: a TCX link tha
 constexpr auto kSettle = 20ms;     // changes come in bursts: a device, its address, its route
 constexpr int kRestFactor = 20;    // at most one part in so many is spent on reviews
 constexpr auto kExpiryStep = 20ms; // between two batches of a pass over the flow table
+// Between two looks at the source's sockets. A flow ends at the second that finds none: with the
+// pass over a full table that is half a minute, and the target has as long again for its FIN.
+constexpr auto kSweep = 15s;
 constexpr uint32_t kSilent = 3600; // s, for flows without a shadow where idle_timeout is 0
 
 std::vector<std::string> lines(const Errors &errors) {
@@ -39,6 +42,7 @@ Status Keeper::listen() {
   auto pins = TRY(Pins::locate());
   events_ = TRY(RetransmitEvents::open(pins));
   expiry_ = std::make_unique<Expiry>(TRY(Expiry::open(pins)));
+  source_ends_ = std::make_unique<SourceEnds>(TRY(SourceEnds::open(pins)));
   net_->watch(config_, meta_);
   return loop_->add(events_->fd(), [this] { return events_->serve(); });
 }
@@ -89,6 +93,24 @@ Status Keeper::expire() {
   const auto pass = std::clamp<std::chrono::seconds>(std::chrono::seconds(silent_s) / 4, 1s, 900s);
   loop_->set(expire_timer_,
              Clock::now() + (more ? Clock::duration(kExpiryStep) : Clock::duration(pass)));
+  return Unit{};
+}
+
+// A kernel that cannot list its sockets is a fact that lasts: the flows wait for idle_timeout.
+Status Keeper::follow_the_source() {
+  bool more = source_ends_->under_way() || TRY(expiry_->known(meta_.mappings)) > 0;
+  if (more) {
+    const auto step = source_ends_->step(meta_.mappings);
+    std::vector<std::string> failed;
+    if (!step)
+      failed.push_back(lines(step.errors()).front() +
+                       "; what the source ends by itself stays until idle_timeout");
+    more = step && *step;
+    if (!more)
+      found(kSource, failed);
+  }
+  loop_->set(sweep_timer_,
+             Clock::now() + (more ? Clock::duration(kExpiryStep) : Clock::duration(kSweep)));
   return Unit{};
 }
 
@@ -238,6 +260,7 @@ Status Keeper::loop() {
   if (watchdog_ms_)
     loop_->set(alive_timer_, now);
   loop_->set(expire_timer_, now);
+  loop_->set(sweep_timer_, now);
   loop_->set_earlier(review_timer_, now + kCheck);
   return loop_->run();
 }

@@ -17,6 +17,7 @@
 #include "userspace/keeper/netwatch.h"
 #include "userspace/keeper/problems.h"
 #include "userspace/keeper/retransmit_events.h"
+#include "userspace/keeper/source_ends.h"
 #include "userspace/mirror/apply.h"
 #include "userspace/mirror/health.h"
 
@@ -30,7 +31,7 @@ struct KeeperOptions {
 
 // The checks that find problems, see Problems.
 inline constexpr char kReview[] = "review", kPlan[] = "plan", kNeighbours[] = "neighbours",
-                      kHooks[] = "hooks";
+                      kHooks[] = "hooks", kSource[] = "source";
 
 class Keeper {
 public:
@@ -59,6 +60,7 @@ private:
   Status read_signals();
   void stay_alive();
   Status expire();
+  Status follow_the_source();
   Status review();
   Status review_now();
   void review_soon();
@@ -76,9 +78,11 @@ private:
   std::unique_ptr<RetransmitEvents> events_;
   std::unique_ptr<NetWatch> net_;
   std::unique_ptr<Expiry> expiry_;
+  std::unique_ptr<SourceEnds> source_ends_;
   Fd signals_;
   std::unique_ptr<Loop> loop_;
-  Loop::Timer alive_timer_ = 0, reload_timer_ = 0, expire_timer_ = 0, review_timer_ = 0;
+  Loop::Timer alive_timer_ = 0, reload_timer_ = 0, expire_timer_ = 0, sweep_timer_ = 0,
+              review_timer_ = 0;
   Clock::time_point rest_until_; // no review before that
   uint64_t watchdog_ms_ = 0;
   bool detached_ = false; // by another process

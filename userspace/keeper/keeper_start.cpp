@@ -77,6 +77,7 @@ Status Keeper::attach_anew(const std::string &why) {
     loop_->forget(events_->fd());
   events_.reset();
   expiry_.reset();
+  source_ends_.reset();
   TRY(detach(0));
   return attach_fresh();
 }
@@ -119,6 +120,7 @@ Status Keeper::prepare_loop() {
     return Unit{};
   });
   expire_timer_ = loop_->add_timer([this] { return expire(); });
+  sweep_timer_ = loop_->add_timer([this] { return follow_the_source(); });
   review_timer_ = loop_->add_timer([this] { return review(); });
   TRY(loop_->add(signals_.get(), [this] { return read_signals(); }));
   return loop_->add(net_->fd(), [this]() -> Status {
