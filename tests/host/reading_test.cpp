@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "tests/host/host.h"
+#include "userspace/keeper/unjoinable.h"
 #include "userspace/kernel/host_net.h"
 #include "userspace/kernel/neighbours.h"
 #include "userspace/kernel/netns.h"
@@ -58,6 +59,34 @@ TEST_F(Reading, CountersAreSumsOverCpus) {
   EXPECT_EQ(c->ports, 64u);
   EXPECT_EQ(c->ports_free, 61u);
   EXPECT_EQ(c->chunks_used, 3u);
+}
+
+TEST_F(Reading, UnjoinableIsToldOnce) {
+  const auto cell = [](uint64_t bytes) {
+    dp_ledger l{};
+    l.observed = l.excluded[DP_EXCLUDED_unjoinable] = bytes;
+    return l;
+  };
+  auto pins = Pins::locate();
+  ASSERT_TRUE(pins);
+  auto meta = read_meta(*pins);
+  ASSERT_TRUE(meta);
+  write_cell(0, {cell(100)}); // told by the keeper before
+  auto u = Unjoinable::open(*pins, meta->mappings);
+  ASSERT_TRUE(u) << text(u.errors());
+  const auto news = [&] {
+    auto n = u->news(meta->mappings);
+    EXPECT_TRUE(n) << text(n.errors());
+    return *n;
+  };
+  EXPECT_TRUE(news().empty());
+  write_cell(0, {cell(101)});
+  const auto told = news();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_NE(told[0].find("mapping data:"), std::string::npos) << told[0];
+  EXPECT_NE(told[0].find("\"join\": \"never\""), std::string::npos) << told[0];
+  write_cell(0, {cell(5000)});
+  EXPECT_TRUE(news().empty());
 }
 
 TEST_F(Reading, CellInTransactionIsNotBelieved) {

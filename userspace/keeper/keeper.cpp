@@ -43,6 +43,7 @@ Status Keeper::listen() {
   events_ = TRY(RetransmitEvents::open(pins));
   expiry_ = std::make_unique<Expiry>(TRY(Expiry::open(pins)));
   source_ends_ = std::make_unique<SourceEnds>(TRY(SourceEnds::open(pins)));
+  unjoinable_ = std::make_unique<Unjoinable>(TRY(Unjoinable::open(pins, meta_.mappings)));
   net_->watch(config_, meta_);
   return loop_->add(events_->fd(), [this] { return events_->serve(); });
 }
@@ -109,8 +110,16 @@ Status Keeper::follow_the_source() {
     if (!more)
       found(kSource, failed);
   }
+  if (!more)
+    TRY(tell_unjoinable());
   loop_->set(sweep_timer_,
              Clock::now() + (more ? Clock::duration(kExpiryStep) : Clock::duration(kSweep)));
+  return Unit{};
+}
+
+Status Keeper::tell_unjoinable() {
+  for (const std::string &sentence : TRY(unjoinable_->news(meta_.mappings)))
+    log_line(Priority::warning, sentence);
   return Unit{};
 }
 

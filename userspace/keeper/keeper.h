@@ -18,6 +18,7 @@
 #include "userspace/keeper/problems.h"
 #include "userspace/keeper/retransmit_events.h"
 #include "userspace/keeper/source_ends.h"
+#include "userspace/keeper/unjoinable.h"
 #include "userspace/mirror/apply.h"
 #include "userspace/mirror/health.h"
 
@@ -61,6 +62,7 @@ private:
   void stay_alive();
   Status expire();
   Status follow_the_source();
+  Status tell_unjoinable();
   Status review();
   Status review_now();
   void review_soon();
@@ -79,6 +81,7 @@ private:
   std::unique_ptr<NetWatch> net_;
   std::unique_ptr<Expiry> expiry_;
   std::unique_ptr<SourceEnds> source_ends_;
+  std::unique_ptr<Unjoinable> unjoinable_;
   Fd signals_;
   std::unique_ptr<Loop> loop_;
   Loop::Timer alive_timer_ = 0, reload_timer_ = 0, expire_timer_ = 0, sweep_timer_ = 0,

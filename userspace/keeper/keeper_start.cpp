@@ -78,6 +78,7 @@ Status Keeper::attach_anew(const std::string &why) {
   events_.reset();
   expiry_.reset();
   source_ends_.reset();
+  unjoinable_.reset();
   TRY(detach(0));
   return attach_fresh();
 }
