@@ -325,6 +325,13 @@ struct dp_fresh {
 	__u32 limit; /* set by attach */
 };
 
+/* How many lines counters.def has. */
+enum dp_counter {
+#define DP_COUNTER(group, name, kind, help) DP_COUNTER_##name,
+#include "doppel/counters.def"
+	DP_COUNTER_N
+};
+
 /*
  * Map `ledger`: per-CPU array, [mapping * DP_MAX_TARGETS + target], and one cell
  * DP_LEDGER_GLOBAL for what belongs to no mapping. Bytes are request payload.
@@ -338,25 +345,14 @@ struct dp_fresh {
  */
 struct dp_ledger {
 	__u64 end;
-	__u64 observed;
-	__u64 delivered;
-	__s64 in_flight;
+#define DP_FIELD_total			    __u64
+#define DP_FIELD_gauge			    __s64
+#define DP_COUNTER(group, name, kind, help) DP_FIELD_##kind name;
+#include "doppel/counters.def"
+#undef DP_FIELD_total
+#undef DP_FIELD_gauge
 	__u64 lost[DP_LOST_N];
 	__u64 excluded[DP_EXCLUDED_N];
-
-	__u64 opened;
-	__u64 joined;
-	__u64 closed;
-	__u64 broken;
-	__s64 open;    /* shadows that are not closed or broken */
-	__s64 waiting; /* flows without a shadow */
-	__s64 slots;   /* shadow ports taken */
-	__s64 chunks;  /* store entries taken */
-
-	__u64 captured;	 /* packets; GRO super-packets count their segments */
-	__u64 copied;	 /* segments sent with payload for the first time, GSO counted */
-	__u64 resent;	 /* segments */
-	__u64 responses; /* packets of the target that were consumed */
 	__u64 event[DP_EVENT_N];
 	__u64 begin;
 };
@@ -448,7 +444,8 @@ DP_ASSERT(sizeof(struct dp_tcp_state) == 384, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_shadow) == 472, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_chunk) == DP_CHUNK + DP_PIECE, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_fresh) == 12, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_ledger) == 8 * (17 + DP_LOST_N + DP_EXCLUDED_N + DP_EVENT_N),
+DP_ASSERT(sizeof(struct dp_ledger) ==
+		  8 * (2 + DP_COUNTER_N + DP_LOST_N + DP_EXCLUDED_N + DP_EVENT_N),
 	  "layout is ABI");
 DP_ASSERT(sizeof(struct dp_limit) == 32, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_retransmit) == 16, "layout is ABI");

@@ -25,6 +25,27 @@ constexpr Reason kEvents[] = {
 #include "doppel/reasons.def"
 };
 
+struct Counter {
+  enum Group { bytes, flows, packets, use } group;
+  const char *name;
+  bool gauge;
+  int64_t (*value)(const dp_ledger &l);
+};
+
+constexpr bool total = false, gauge = true;
+constexpr Counter kCounters[] = {
+#define DP_COUNTER(group, name, kind, help)                                                        \
+  {Counter::group, #name, kind, [](const dp_ledger &l) { return static_cast<int64_t>(l.name); }},
+#include "doppel/counters.def"
+};
+
+bool is_counter(const std::string &name, Counter::Group group) {
+  for (const Counter &c : kCounters)
+    if (c.group == group && c.name == name)
+      return true;
+  return false;
+}
+
 bool starts_with_any(const std::string &name, std::initializer_list<const char *> prefixes) {
   for (const char *p : prefixes)
     if (name.rfind(p, 0) == 0)
@@ -40,27 +61,14 @@ Counts counts_of(const dp_ledger &l) {
     if (value)
       out[name] = static_cast<int64_t>(value);
   };
-  put("observed", l.observed);
-  put("delivered", l.delivered);
-  put("in_flight", l.in_flight);
+  for (const Counter &c : kCounters)
+    put(c.name, c.value(l));
   for (const Reason &r : kLost)
     put(r.name, l.lost[r.number]);
   for (const Reason &r : kExcluded)
     put(r.name, l.excluded[r.number]);
   for (const Reason &r : kEvents)
     put(r.name, l.event[r.number]);
-  put("opened", l.opened);
-  put("joined", l.joined);
-  put("closed", l.closed);
-  put("broken", l.broken);
-  put("open", l.open);
-  put("waiting", l.waiting);
-  put("slots", l.slots);
-  put("chunks", l.chunks);
-  put("captured", l.captured);
-  put("copied", l.copied);
-  put("resent", l.resent);
-  put("responses", l.responses);
   return out;
 }
 
@@ -77,8 +85,7 @@ Counts difference(const Counts &after, const Counts &before) {
 Counts account(const Counts &all) {
   Counts out;
   for (const auto &[name, value] : all)
-    if (starts_with_any(name,
-                        {"observed", "delivered", "in_flight", "lost.", "excluded.", "event."}))
+    if (is_counter(name, Counter::bytes) || starts_with_any(name, {"lost.", "excluded.", "event."}))
       out[name] = value;
   return out;
 }
@@ -86,7 +93,7 @@ Counts account(const Counts &all) {
 Counts flow_counts(const Counts &all) {
   Counts out;
   for (const auto &[name, value] : all)
-    if (starts_with_any(name, {"opened", "joined", "closed", "broken", "open", "waiting", "slots"}))
+    if (is_counter(name, Counter::flows) || name == "slots")
       out[name] = value;
   return out;
 }
@@ -109,14 +116,9 @@ std::string identity_broken(const dp_ledger &l) {
     out << "observed is " << l.observed << ", the rest adds up to " << sum << ". ";
   if (l.begin != l.end)
     out << "a transaction was not closed: begin " << l.begin << ", end " << l.end << ". ";
-  const std::pair<const char *, int64_t> gauges[] = {{"in_flight", l.in_flight},
-                                                     {"open", l.open},
-                                                     {"waiting", l.waiting},
-                                                     {"slots", l.slots},
-                                                     {"chunks", l.chunks}};
-  for (auto [name, value] : gauges)
-    if (value < 0)
-      out << name << " is negative: " << value << ". ";
+  for (const Counter &c : kCounters)
+    if (c.gauge && c.value(l) < 0)
+      out << c.name << " is negative: " << c.value(l) << ". ";
   return out.str();
 }
 

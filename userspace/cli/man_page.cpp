@@ -62,6 +62,13 @@ void reasons(std::string &page, const char *heading, const char *what, const Rea
          std::string(list[i].help) + (list[i].unwanted ? ". Nobody misses these" : ""));
 }
 
+void counters(std::string &page, const char *heading, const char *what, CounterGroup group) {
+  page += std::string(".SS ") + heading + "\n" + what + "\n";
+  for (const Counter &c : all_counters())
+    if (c.group == group)
+      item(page, c.name, c.help);
+}
+
 } // namespace
 
 std::string man_page(const CLI::App &app) {
@@ -78,6 +85,9 @@ std::string man_page(const CLI::App &app) {
       ".PP\nCOMPLETE is the share of what you wanted delivered that is: what your configuration "
       "leaves out, and what is a loop, does not count. MISSING is what will never come: all that "
       "is lost, and what is excluded for any other reason.\n";
+  counters(page, "Bytes", "Where the bytes are.", CounterGroup::bytes);
+  counters(page, "Flows", "Connections of clients, and their shadows.", CounterGroup::flows);
+  counters(page, "Packets", "Packets and segments.", CounterGroup::packets);
   reasons(page, "Lost", "Bytes that were accepted and did not reach the target.", lost_reasons,
           DP_LOST_N);
   reasons(page, "Excluded", "Bytes that were seen and not accepted.", excluded_reasons,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The list of reasons as tables, and what follows from a ledger alone.
+// The lists of counters and reasons as tables, and what follows from a ledger alone.
 #include <algorithm>
 
 #include "userspace/view/render.h"
@@ -29,6 +29,17 @@ uint64_t missing(const dp_ledger &l) {
     if (!r.unwanted)
       sum += l.excluded[r.number];
   return sum;
+}
+
+const std::vector<Counter> &all_counters() {
+  constexpr bool total = false, gauge = true;
+  static const std::vector<Counter> list = {
+#define DP_COUNTER(group, name, kind, help)                                                        \
+  {CounterGroup::group, #name, help, kind,                                                         \
+   [](const dp_ledger &l) { return static_cast<uint64_t>(l.name); }},
+#include "doppel/counters.def"
+  };
+  return list;
 }
 
 std::optional<double> completeness(const dp_ledger &l) {

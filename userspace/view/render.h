@@ -27,6 +27,16 @@ extern const Reason lost_reasons[DP_LOST_N];
 extern const Reason excluded_reasons[DP_EXCLUDED_N];
 extern const Reason event_reasons[DP_EVENT_N];
 
+// What a cell counts besides the reasons, in the order of counters.def.
+enum class CounterGroup { bytes, flows, packets, use };
+struct Counter {
+  CounterGroup group;
+  const char *name, *help;
+  bool gauge;                            // goes up and down: the value is signed
+  uint64_t (*value)(const dp_ledger &l); // of a gauge: two's complement
+};
+const std::vector<Counter> &all_counters();
+
 // Bytes that the user wanted at the target and that will never come there: all that is lost, and
 // all that is excluded without being unwanted. What `detach` does not let begin any more (`paused`)
 // is among them: source and target differ by it, whoever wanted the mirror to end.

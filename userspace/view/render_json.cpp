@@ -17,6 +17,17 @@ uint64_t sum(const __u64 *values, size_t n) {
   return s;
 }
 
+Json counters(const dp_ledger &l, CounterGroup group) {
+  Json j = Json::object();
+  for (const Counter &c : all_counters()) {
+    if (c.group != group)
+      continue;
+    const uint64_t n = c.value(l);
+    j[c.name] = c.gauge ? Json(static_cast<int64_t>(n)) : Json(n);
+  }
+  return j;
+}
+
 Json target_json(const TargetCounters &t) {
   const dp_ledger &l = t.sum;
   Json j;
@@ -24,17 +35,11 @@ Json target_json(const TargetCounters &t) {
   const auto complete = completeness(l);
   j["complete"] = complete ? Json(*complete) : Json(nullptr);
   j["missing"] = missing(l);
-  j["flows"] = {{"open", l.open},     {"opened", l.opened}, {"joined", l.joined},
-                {"closed", l.closed}, {"broken", l.broken}, {"waiting", l.waiting}};
-  j["bytes"] = {{"observed", l.observed},
-                {"delivered", l.delivered},
-                {"in_flight", l.in_flight},
-                {"lost", sum(l.lost, DP_LOST_N)},
-                {"excluded", sum(l.excluded, DP_EXCLUDED_N)}};
-  j["packets"] = {{"captured", l.captured},
-                  {"copied", l.copied},
-                  {"resent", l.resent},
-                  {"responses", l.responses}};
+  j["flows"] = counters(l, CounterGroup::flows);
+  j["bytes"] = counters(l, CounterGroup::bytes);
+  j["bytes"]["lost"] = sum(l.lost, DP_LOST_N);
+  j["bytes"]["excluded"] = sum(l.excluded, DP_EXCLUDED_N);
+  j["packets"] = counters(l, CounterGroup::packets);
   j["lost"] = reasons(l.lost, lost_reasons, DP_LOST_N);
   j["excluded"] = reasons(l.excluded, excluded_reasons, DP_EXCLUDED_N);
   j["events"] = reasons(l.event, event_reasons, DP_EVENT_N);

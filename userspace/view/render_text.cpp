@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cctype>
+
 #include "userspace/view/render.h"
 #include "userspace/view/table.h"
 
@@ -19,28 +22,56 @@ template <typename F> void each_target(const Counters &c, F f) {
       f(m.name, t.target, t.sum);
 }
 
+// The heading of a column of numbers: "in_flight" as ">IN FLIGHT".
+std::string heading(std::string name) {
+  for (char &c : name)
+    c = c == '_' ? ' ' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return ">" + name;
+}
+
+std::vector<Counter> counters_of(CounterGroup group) {
+  std::vector<Counter> list;
+  for (const Counter &c : all_counters())
+    if (c.group == group)
+      list.push_back(c);
+  return list;
+}
+
 std::string bytes_table(const Counters &c) {
-  Table table({"MAPPING", "TARGET", ">COMPLETE", ">MISSING", ">OBSERVED", ">DELIVERED",
-               ">IN FLIGHT", ">LOST", ">EXCLUDED"});
+  const std::vector<Counter> counters = counters_of(CounterGroup::bytes);
+  std::vector<std::string> headings = {"MAPPING", "TARGET", ">COMPLETE", ">MISSING"};
+  for (const Counter &counter : counters)
+    headings.push_back(heading(counter.name));
+  headings.insert(headings.end(), {">LOST", ">EXCLUDED"});
+  Table table(headings);
   each_target(c, [&](const std::string &mapping, const std::string &target, const dp_ledger &l) {
     const auto complete = completeness(l);
-    table.row({mapping, target, complete ? human_share(*complete) : "-",
-               human_bytes(number(missing(l))), human_bytes(number(l.observed)),
-               human_bytes(number(l.delivered)), human_bytes(l.in_flight),
-               human_bytes(sum(l.lost, DP_LOST_N)), human_bytes(sum(l.excluded, DP_EXCLUDED_N))});
+    std::vector<std::string> row = {mapping, target, complete ? human_share(*complete) : "-",
+                                    human_bytes(number(missing(l)))};
+    for (const Counter &counter : counters)
+      row.push_back(human_bytes(number(counter.value(l))));
+    row.push_back(human_bytes(sum(l.lost, DP_LOST_N)));
+    row.push_back(human_bytes(sum(l.excluded, DP_EXCLUDED_N)));
+    table.row(row);
   });
   return table.text();
 }
 
+// Of the flows what is so at present comes first, then what has happened; then the packets.
 std::string flows_table(const Counters &c) {
-  Table table({"MAPPING", "TARGET", ">OPEN", ">WAITING", ">OPENED", ">JOINED", ">CLOSED", ">BROKEN",
-               ">CAPTURED", ">COPIED", ">RESENT", ">RESPONSES"});
+  std::vector<Counter> counters = counters_of(CounterGroup::flows);
+  std::stable_partition(counters.begin(), counters.end(), [](const Counter &f) { return f.gauge; });
+  for (const Counter &p : counters_of(CounterGroup::packets))
+    counters.push_back(p);
+  std::vector<std::string> headings = {"MAPPING", "TARGET"};
+  for (const Counter &counter : counters)
+    headings.push_back(heading(counter.name));
+  Table table(headings);
   each_target(c, [&](const std::string &mapping, const std::string &target, const dp_ledger &l) {
-    table.row({mapping, target, human_count(l.open), human_count(l.waiting),
-               human_count(number(l.opened)), human_count(number(l.joined)),
-               human_count(number(l.closed)), human_count(number(l.broken)),
-               human_count(number(l.captured)), human_count(number(l.copied)),
-               human_count(number(l.resent)), human_count(number(l.responses))});
+    std::vector<std::string> row = {mapping, target};
+    for (const Counter &counter : counters)
+      row.push_back(human_count(number(counter.value(l))));
+    table.row(row);
   });
   return table.text();
 }
