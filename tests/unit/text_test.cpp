@@ -36,16 +36,6 @@ TEST(Text, PortList) {
   EXPECT_TRUE(parse_port_list("").empty());
 }
 
-TEST(Text, Size) {
-  EXPECT_EQ(*parse_size("65536"), 65536u);
-  EXPECT_EQ(*parse_size("12B"), 12u);
-  EXPECT_EQ(*parse_size("3KiB"), 3072u);
-  EXPECT_EQ(*parse_size("64MiB"), 64u << 20);
-  EXPECT_EQ(*parse_size("2GiB"), 2ull << 30);
-  for (const char *bad : {"", "MiB", "64 MiB", "64MB", "64M", "1.5MiB", "-1", "17179869184GiB"})
-    EXPECT_FALSE(parse_size(bad)) << bad;
-}
-
 TEST(Text, Nearest) {
   const std::vector<std::string> words = {"name", "device", "direction", "ports", "protocol"};
   EXPECT_EQ(nearest("nmae", words), "name");

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "userspace/util/units.h"
+
 namespace doppel {
 std::string ConfigReader::place(const JsonValue &at, const std::string &path) const {
   return file_ + ":" + std::to_string(at.line) + (path.empty() ? "" : ": " + path);
@@ -113,7 +115,7 @@ bool ConfigReader::size(const JsonValue &v, const std::string &path, uint64_t mi
     error(v, path, "must be a size, not " + kind_text(v.kind), "write bytes, or \"64MiB\"");
     return false;
   }
-  const auto n = parse_size(v.string);
+  const auto n = parse_measure(Measure::bytes, v.string);
   if (!n) {
     error(v, path, n.errors()[0].what, n.errors()[0].hint);
     return false;

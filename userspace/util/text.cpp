@@ -47,21 +47,6 @@ std::vector<PortRange> parse_port_list(std::string_view text) {
   return list;
 }
 
-Result<uint64_t> parse_size(std::string_view text) {
-  static constexpr std::pair<std::string_view, unsigned> kUnits[] = {
-      {"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"B", 0}, {"", 0}};
-  for (const auto &[unit, shift] : kUnits) {
-    if (!text.ends_with(unit))
-      continue;
-    const auto n = parse_number(text.substr(0, text.size() - unit.size()), UINT64_MAX >> shift);
-    if (n)
-      return *n << shift;
-    break;
-  }
-  return Error{"", in_quotes(text) + " is not a size",
-               "write bytes, or a whole number with KiB, MiB or GiB: \"64MiB\"", Exit::usage};
-}
-
 // Optimal string alignment distance: insertions, deletions, substitutions, swaps of neighbours.
 static size_t distance(std::string_view a, std::string_view b) {
   std::vector<size_t> before(b.size() + 1), last(b.size() + 1), row(b.size() + 1);

@@ -28,9 +28,6 @@ std::string ports_text(PortRange range);
 // "8080,9148-9150" as in net.ipv4.ip_local_reserved_ports; what is no port is passed over.
 std::vector<PortRange> parse_port_list(std::string_view text);
 
-// "65536", "64KiB", "64MiB", "1GiB" in bytes. Only Error.what and .hint are filled in.
-Result<uint64_t> parse_size(std::string_view text);
-
 // The candidate with the smallest edit distance (a swap of neighbours counts as one), if it is
 // close enough to be what was meant.
 std::optional<std::string> nearest(std::string_view word,
