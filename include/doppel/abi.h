@@ -73,15 +73,15 @@ struct dp_config {
 	__u32 clone_flags; /* of bpf_clone_redirect to DP_LINK: 0 or BPF_F_INGRESS */
 	__u32 port_first;  /* first shadow port, host order */
 	__u32 slots;	   /* number of shadow ports = shadows */
-	__u32 flow_cap;	   /* bytes one shadow may hold undelivered, <= DP_MAX_CAP */
-	__u32 rto_min_ms;  /* 200, as Linux; RFC 6298 (2.4) would have 1000 */
-	__u32 rto_max_ms;  /* RFC 6298 (2.5) */
-	__u32 tries;	   /* consecutive timeouts before a shadow breaks */
-	__u32 syn_tries;   /* the same before it is established */
-	__u32 idle_s;	   /* the keeper expires a flow silent for so long; 0: never */
-	__u32 backoff_ms;  /* first pause after a break; doubles up to 8 times that */
-	__u32 embryonic;   /* shadows of one target that may wait for its SYN-ACK; 0: no limit */
-	__u32 pad;
+
+	/* What settings.def has for the data plane, in its order. */
+#define DP_FIELD_user_space(field)
+#define DP_FIELD_data_plane(field) __u32 field;
+#define DP_SETTING(key, former, measure, field, home, when, min, max, standard, help)              \
+	DP_FIELD_##home(field)
+#include "doppel/settings.def"
+#undef DP_FIELD_user_space
+#undef DP_FIELD_data_plane
 };
 
 /*
@@ -434,7 +434,6 @@ enum dp_command {
 DP_ASSERT(sizeof(struct dp_flow_key) == 40, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_port_key) == 8, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_store_key) == 12, "hash key without holes");
-DP_ASSERT(sizeof(struct dp_config) == 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_port_val) == 4, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_target) == 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_mapping) == 16 + DP_MAX_TARGETS * 56, "layout is ABI");

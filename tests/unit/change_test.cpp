@@ -10,7 +10,6 @@
 
 namespace doppel {
 namespace {
-
 Plan plan(const std::vector<std::string> &x, const HostView &h = a_host()) {
   auto p = make_plan(a_config(x), h);
   EXPECT_TRUE(p) << show_errors(p.errors());
@@ -20,9 +19,7 @@ Plan plan(const std::vector<std::string> &x, const HostView &h = a_host()) {
 // What is there after the plan was attached.
 MirrorState state(const Plan &p) {
   MirrorState l;
-  l.config = p.config;
-  l.flows = p.flows;
-  l.chunks = p.chunks;
+  l.limits = p.limits;
   l.mode = p.mode;
   for (size_t i = 0; i < p.mappings.size(); i++)
     l.mappings.push_back({p.names[i], p.mappings[i]});
@@ -148,7 +145,7 @@ TEST(Change, CeilingAndRouteChangeInPlace) {
   EXPECT_EQ(hooks(d.attach), Strings{DP_PROG_RETURN "@3"});
   EXPECT_EQ(hooks(d.detach), Strings{DP_PROG_RETURN "@2"});
   EXPECT_EQ(d.updated, Strings{"mapping 80: target 10.0.0.2 is reached through another device from "
-                               "10.9.0.1, MTU 1400; the ceiling is 1000 bit/s"});
+                               "10.9.0.1, MTU 1400; the ceiling is 1kbit/s"});
 }
 
 TEST(Change, DeviceThatCameBackUnderAnotherNumber) {

@@ -10,7 +10,6 @@
 
 namespace doppel {
 namespace {
-
 const std::string one_mapping =
     R"({"device": "eth0", "ports": 11211, "targets": [{"address": "10.0.0.2", "port": 11211}]})";
 
@@ -40,12 +39,12 @@ TEST(Config, EveryKeyIsRead) {
   // comments of both kinds are allowed
   "attach_mode": "clsact", /* here too */
   "flows": 1000, "shadow_ports": "20000-20999", "store": "16MiB", "flow_cap": 1048576,
-  "idle_timeout": 60, "rto_min_ms": 100, "rto_max_ms": 5000, "tries": 3, "syn_tries": 4,
-  "backoff_ms": 50,
+  "idle_timeout": "1min", "rto_min": "100ms", "rto_max": "5s", "tries": 3, "syn_tries": 4,
+  "backoff": "50ms", "embryonic": 7,
   "mappings": [{
     "name": "data", "device": "eth0", "direction": "egress", "protocol": "tcp",
     "ports": "11211-11212", "application": "memcached", "join": "never", "promiscuous": true,
-    "max_bitrate": 1000000,
+    "max_bitrate": "1Mbit",
     "targets": [{"address": "192.168.2.184", "port": 21211}, {"address": "10.1.2.3", "port": 1}]
   }]
 })",
@@ -64,6 +63,8 @@ TEST(Config, EveryKeyIsRead) {
   EXPECT_EQ(c->limits.tries, 3u);
   EXPECT_EQ(c->limits.syn_tries, 4u);
   EXPECT_EQ(c->limits.backoff_ms, 50u);
+  EXPECT_EQ(c->limits.embryonic, 7u);
+  EXPECT_TRUE(c->former.empty());
   ASSERT_EQ(c->mappings.size(), 1u);
   const MappingConfig &m = c->mappings[0];
   EXPECT_EQ(m.name, "data");
@@ -81,6 +82,31 @@ TEST(Config, EveryKeyIsRead) {
   EXPECT_EQ(m.targets[0].address.text(), "192.168.2.184");
   EXPECT_EQ(m.targets[0].port, 21211);
   EXPECT_EQ(m.targets[1].where, "doppel.json:11: mappings[0].targets[1]");
+}
+
+// A file of yesterday means what it meant.
+TEST(Config, FormerSpellings) {
+  const auto c = parse_config(R"({
+  "idle_timeout": 60,
+  "rto_min_ms": 100, "rto_max_ms": 5000,
+  "backoff_ms": 50, "store": 16777216,
+  "mappings": [{"device": "eth0", "ports": 11211, "max_bitrate": 1000000,
+    "targets": [{"address": "10.0.0.2", "port": 11211}]}]
+})",
+                              "f");
+  ASSERT_TRUE(c) << show_errors(c.errors());
+  EXPECT_EQ(c->limits.idle_s, 60u);
+  EXPECT_EQ(c->limits.rto_min_ms, 100u);
+  EXPECT_EQ(c->limits.rto_max_ms, 5000u);
+  EXPECT_EQ(c->limits.backoff_ms, 50u);
+  EXPECT_EQ(c->limits.store_bytes, 16u << 20);
+  EXPECT_EQ(c->mappings[0].max_bps, 1'000'000u);
+  EXPECT_EQ(c->former,
+            (std::vector<std::string>{
+                "f:2: idle_timeout: this is the former spelling of \"idle_timeout\": \"1min\"",
+                "f:3: rto_min_ms: this is the former spelling of \"rto_min\": \"100ms\"",
+                "f:3: rto_max_ms: this is the former spelling of \"rto_max\": \"5s\"",
+                "f:4: backoff_ms: this is the former spelling of \"backoff\": \"50ms\""}));
 }
 
 TEST(Config, DefaultsAreThoseOfTheHeader) {
@@ -127,6 +153,9 @@ TEST_P(BadConfig, HasExactlyThisError) {
 const std::string m0 = "f:1: mappings[0]", t0 = m0 + ".targets[0]";
 const std::string port_hint = "write \"11211\" or \"11211-11212\"";
 const std::string size_hint = "write bytes, or a whole number with KiB, MiB or GiB: \"64MiB\"";
+const std::string store_range = "give a size from \"1MiB\" to \"64GiB\"";
+const std::string time_hint = "write a whole number with ms, s, min, h or d: \"250ms\"";
+const std::string rto_hint = "the timeout starts at the one and doubles up to the other";
 const std::string name_hint = "use 1 to 32 letters, digits, \".\", \"_\" and \"-\"";
 const std::string address_hint =
     "write the target's address in numbers: host names are not looked up";
@@ -216,9 +245,15 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"promiscuous", mapping_with("promiscuous", "\"yes\""), m0 + ".promiscuous",
             "must be true or false, not a string", ""},
         Bad{"bitrate_negative", mapping_with("max_bitrate", "-5"), m0 + ".max_bitrate",
-            "-5 is out of range", "give a number from 0 to 1000000000000"},
+            "-5 is out of range", "give a rate from \"0bit\" to \"1Tbit\""},
+        Bad{"bitrate_large", mapping_with("max_bitrate", "\"2Tbit\""), m0 + ".max_bitrate",
+            "\"2Tbit\" is out of range", "give a rate from \"0bit\" to \"1Tbit\""},
+        Bad{"bitrate_unit", mapping_with("max_bitrate", "\"1MB\""), m0 + ".max_bitrate",
+            "\"1MB\" is not a rate",
+            "write bits per second, or a whole number with kbit, Mbit, Gbit or Tbit: "
+            "\"100Mbit\""},
         Bad{"bitrate_fraction", mapping_with("max_bitrate", "1.5"), m0 + ".max_bitrate",
-            "must be a whole number, not a number with a fraction or out of range", ""},
+            "must be a rate, not a number with a fraction or out of range", "write \"1Tbit\""},
         Bad{"address_name", target_with("cache2"), t0 + ".address",
             "\"cache2\" is not an IP address", address_hint},
         Bad{"address_short", target_with("10.1"), t0 + ".address", "\"10.1\" is not an IP address",
@@ -237,44 +272,76 @@ INSTANTIATE_TEST_SUITE_P(
 
 INSTANTIATE_TEST_SUITE_P(
     Limits, BadConfig,
-    testing::Values(Bad{"attach_mode", with("attach_mode", "\"xdp\""), "f:1: attach_mode",
-                        "\"xdp\" is none of \"auto\", \"tcx\", \"clsact\"", ""},
-                    Bad{"flows_few", with("flows", "1"), "f:1: flows", "1 is out of range",
-                        "give a number from 64 to 16777216"},
-                    Bad{"flows_huge", with("flows", "18446744073709551615"), "f:1: flows",
-                        "must be a whole number, not a number with a fraction or out of range", ""},
-                    Bad{"shadow_ports_low", with("shadow_ports", "\"80-90\""), "f:1: shadow_ports",
-                        "shadow ports must not be below 1024", "those belong to services"},
-                    Bad{"shadow_ports_high", with("shadow_ports", "\"60000-70000\""),
-                        "f:1: shadow_ports", "\"60000-70000\" is out of range",
-                        "ports go from 1 to 65535"},
-                    Bad{"store_unit", with("store", "\"64 MB\""), "f:1: store",
-                        "\"64 MB\" is not a size", size_hint},
-                    Bad{"store_overflow", with("store", "\"99999999999999999999GiB\""),
-                        "f:1: store", "\"99999999999999999999GiB\" is not a size", size_hint},
-                    Bad{"store_small", with("store", "\"4KiB\""), "f:1: store",
-                        "\"4KiB\" is out of range", "give from 1048576 to 68719476736 bytes"},
-                    Bad{"store_small_number", with("store", "4096"), "f:1: store",
-                        "4096 is out of range", "give a number from 1048576 to 68719476736"},
-                    Bad{"store_type", with("store", "false"), "f:1: store",
-                        "must be a size, not true or false", "write bytes, or \"64MiB\""},
-                    Bad{"flow_cap", with("flow_cap", "\"9MiB\""), "f:1: flow_cap",
-                        "\"9MiB\" is out of range", "give from 65536 to 8388608 bytes"},
-                    Bad{"flow_cap_above_store", with("store", "\"2MiB\""), "f",
-                        "\"flow_cap\" (4194304 bytes) is larger than \"store\" (2097152 bytes)",
-                        "one flow can never hold more than the store"},
-                    Bad{"rto_order", with("rto_max_ms", "100"), "f",
-                        "\"rto_min_ms\" (200) is larger than \"rto_max_ms\" (100)", ""},
-                    Bad{"rto_min", with("rto_min_ms", "1"), "f:1: rto_min_ms", "1 is out of range",
-                        "give a number from 10 to 60000"},
-                    Bad{"tries", with("tries", "0"), "f:1: tries", "0 is out of range",
-                        "give a number from 1 to 100"},
-                    Bad{"syn_tries", with("syn_tries", "101"), "f:1: syn_tries",
-                        "101 is out of range", "give a number from 1 to 100"},
-                    Bad{"backoff", with("backoff_ms", "0"), "f:1: backoff_ms", "0 is out of range",
-                        "give a number from 1 to 600000"},
-                    Bad{"idle", with("idle_timeout", "-1"), "f:1: idle_timeout",
-                        "-1 is out of range", "give a number from 0 to 31536000"}),
+    testing::Values(
+        Bad{"attach_mode", with("attach_mode", "\"xdp\""), "f:1: attach_mode",
+            "\"xdp\" is none of \"auto\", \"tcx\", \"clsact\"", ""},
+        Bad{"flows_few", with("flows", "1"), "f:1: flows", "1 is out of range",
+            "give a number from 64 to 16777216"},
+        Bad{"flows_huge", with("flows", "18446744073709551615"), "f:1: flows",
+            "must be a whole number, not a number with a fraction or out of range", ""},
+        Bad{"shadow_ports_low", with("shadow_ports", "\"80-90\""), "f:1: shadow_ports",
+            "shadow ports must not be below 1024", "those belong to services"},
+        Bad{"shadow_ports_high", with("shadow_ports", "\"60000-70000\""), "f:1: shadow_ports",
+            "\"60000-70000\" is out of range", "ports go from 1 to 65535"},
+        Bad{"store_unit", with("store", "\"64 MB\""), "f:1: store", "\"64 MB\" is not a size",
+            size_hint},
+        Bad{"store_overflow", with("store", "\"99999999999999999999GiB\""), "f:1: store",
+            "\"99999999999999999999GiB\" is not a size", size_hint},
+        Bad{"store_small", with("store", "\"4KiB\""), "f:1: store", "\"4KiB\" is out of range",
+            store_range},
+        Bad{"store_small_number", with("store", "4096"), "f:1: store", "4096 is out of range",
+            store_range},
+        Bad{"store_negative", with("store", "-1"), "f:1: store", "-1 is out of range", store_range},
+        Bad{"store_large", with("store", "\"65GiB\""), "f:1: store", "\"65GiB\" is out of range",
+            store_range},
+        Bad{"store_type", with("store", "false"), "f:1: store", "must be a size, not true or false",
+            "write \"64GiB\""},
+        Bad{"flow_cap", with("flow_cap", "\"9MiB\""), "f:1: flow_cap", "\"9MiB\" is out of range",
+            "give a size from \"64KiB\" to \"8MiB\""},
+        Bad{"flow_cap_above_store", with("store", "\"2MiB\""), "f",
+            "\"flow_cap\" (4MiB) is larger than \"store\" (2MiB)",
+            "one flow can never hold more than the store"},
+        Bad{"rto_order", with("rto_max", "\"100ms\""), "f",
+            "\"rto_min\" (200ms) is larger than \"rto_max\" (100ms)", rto_hint},
+        Bad{"rto_order_former", with("rto_max_ms", "100"), "f",
+            "\"rto_min\" (200ms) is larger than \"rto_max\" (100ms)", rto_hint},
+        Bad{"rto_min", with("rto_min", "\"1ms\""), "f:1: rto_min", "\"1ms\" is out of range",
+            "give a time from \"10ms\" to \"1min\""},
+        Bad{"rto_min_former", with("rto_min_ms", "1"), "f:1: rto_min_ms", "1 is out of range",
+            "give a number from 10 to 60000"},
+        Bad{"rto_min_without_unit", with("rto_min", "500"), "f:1: rto_min",
+            "must be a time, not a whole number", "say in which unit, as in \"500ms\""},
+        Bad{"rto_min_negative", with("rto_min", "-5"), "f:1: rto_min",
+            "must be a time, not a whole number", "write \"1min\""},
+        Bad{"rto_min_unit", with("rto_min", "\"5 ms\""), "f:1: rto_min", "\"5 ms\" is not a time",
+            time_hint},
+        Bad{"rto_min_type", with("rto_min", "[]"), "f:1: rto_min", "must be a time, not an array",
+            "write \"1min\""},
+        Bad{"rto_min_former_with_unit", with("rto_min_ms", "\"500ms\""), "f:1: rto_min_ms",
+            "must be a whole number, not a string",
+            "a value with a unit goes with the key \"rto_min\""},
+        Bad{"rto_min_twice", with("rto_min", "\"1s\", \"rto_min_ms\": 1000"), "f:1: rto_min_ms",
+            "the key \"rto_min\" is given twice",
+            "\"rto_min_ms\" is its former spelling: remove one of the two"},
+        Bad{"rto_near", with("rto_min_m", "1"), "f:1: rto_min_m", "unknown key \"rto_min_m\"",
+            "did you mean \"rto_min\"?"},
+        Bad{"tries", with("tries", "0"), "f:1: tries", "0 is out of range",
+            "give a number from 1 to 100"},
+        Bad{"tries_text", with("tries", "\"8\""), "f:1: tries",
+            "must be a whole number, not a string", ""},
+        Bad{"syn_tries", with("syn_tries", "101"), "f:1: syn_tries", "101 is out of range",
+            "give a number from 1 to 100"},
+        Bad{"backoff", with("backoff", "\"0s\""), "f:1: backoff", "\"0s\" is out of range",
+            "give a time from \"1ms\" to \"10min\""},
+        Bad{"backoff_former", with("backoff_ms", "0"), "f:1: backoff_ms", "0 is out of range",
+            "give a number from 1 to 600000"},
+        Bad{"idle_fraction", with("idle_timeout", "\"2500ms\""), "f:1: idle_timeout",
+            "\"2500ms\" is not a whole number of seconds",
+            "fractions of a second make no difference here"},
+        Bad{"idle_long", with("idle_timeout", "\"366d\""), "f:1: idle_timeout",
+            "\"366d\" is out of range", "give a time from \"0s\" to \"365d\""},
+        Bad{"idle_former", with("idle_timeout", "-1"), "f:1: idle_timeout", "-1 is out of range",
+            "give a number from 0 to 31536000"}),
     testing::PrintToStringParamName());
 
 INSTANTIATE_TEST_SUITE_P(

@@ -7,7 +7,6 @@
 
 namespace doppel {
 namespace {
-
 using Kind = JsonValue::Kind;
 
 TEST(JsonTree, EveryValueKnowsItsLine) {

@@ -8,7 +8,6 @@
 
 namespace doppel {
 namespace {
-
 using namespace std::chrono_literals;
 
 class LoopTest : public testing::Test {

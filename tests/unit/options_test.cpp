@@ -6,7 +6,6 @@
 
 namespace doppel {
 namespace {
-
 TEST(Options, EachXIsAMapping) {
   const auto c =
       config_from_options("eth0", {"11211-192.168.2.184:21211", "11212-192.168.2.184:11212"});

@@ -11,7 +11,6 @@
 
 namespace doppel {
 namespace {
-
 // It is no reason to take the target for on link.
 TEST(Plan, AGatewayOfAnyFamilyIsLeftToTheKernel) {
   for (const char *gateway : {"10.0.0.254", "2001:db8::1"}) {
@@ -102,7 +101,7 @@ TEST(Plan, LimitsBecomeTheShape) {
   EXPECT_EQ(p->config.port_first, 20000u);
   EXPECT_EQ(p->config.slots, 10u);
   EXPECT_EQ(p->config.flow_cap, 1u << 20);
-  EXPECT_EQ(p->config.idle_s, 9u);
+  EXPECT_EQ(p->limits.idle_s, 9u);
   EXPECT_EQ(p->config.rto_min_ms, 20u);
   EXPECT_EQ(p->config.rto_max_ms, 30u);
   EXPECT_EQ(p->config.tries, 4u);

@@ -5,7 +5,6 @@
 
 namespace doppel {
 namespace {
-
 using Sentences = std::vector<std::string>;
 
 TEST(Problems, AreToldWhenTheyComeAndWhenTheyGo) {

@@ -7,7 +7,6 @@
 
 namespace doppel {
 namespace {
-
 Counters sample() {
   TargetCounters t;
   t.target = "192.168.2.184:11211";

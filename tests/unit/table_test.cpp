@@ -5,7 +5,6 @@
 
 namespace doppel {
 namespace {
-
 TEST(Table, Aligns) {
   Table t({"NAME", ">N", "LAST"});
   t.row({"a", "1,000", "x"});

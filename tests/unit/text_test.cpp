@@ -7,7 +7,6 @@
 
 namespace doppel {
 namespace {
-
 TEST(Text, Number) {
   EXPECT_EQ(parse_number("0", 10), 0u);
   EXPECT_EQ(parse_number("10", 10), 10u);

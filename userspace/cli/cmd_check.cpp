@@ -22,13 +22,13 @@ int run(const CheckOptions &o) {
   const auto config = read_config(o.config);
   if (!config)
     return fail(config.errors(), o.json);
-  std::vector<std::string> warnings;
+  auto warnings = config->former;
   const auto host = o.no_host ? Result<HostView>(Errors{}) : view_host(*config);
   if (host) {
     const auto plan = make_plan(*config, *host);
     if (!plan)
       return fail(plan.errors(), o.json);
-    warnings = plan->warnings;
+    warnings.insert(warnings.end(), plan->warnings.begin(), plan->warnings.end());
   } else {
     for (const Error &e : host.errors())
       warnings.push_back("not compared with this host: " + e.where + ": " + e.what);

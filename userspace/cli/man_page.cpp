@@ -9,20 +9,6 @@
 
 namespace doppel {
 namespace {
-// groff_man(7): a backslash, a hyphen that is typed, and a control character at a line's start.
-std::string roff(const std::string &text) {
-  std::string s = text.starts_with('.') || text.starts_with('\'') ? "\\&" : "";
-  for (const char c : text) {
-    if (c == '\\')
-      s += "\\e";
-    else if (c == '-')
-      s += "\\-";
-    else
-      s += c;
-  }
-  return s;
-}
-
 void item(std::string &page, const std::string &term, const std::string &text) {
   page += ".TP\n.B " + roff(term) + "\n" + roff(text) + ".\n";
 }
@@ -79,6 +65,7 @@ std::string man_page(const CLI::App &app) {
   page += roff(app.get_description()) +
           "\nAll commands but check, version and help need root.\n.SH COMMANDS\n";
   command_sections(page, app);
+  page += ".SH CONFIGURATION\n" + configuration_roff();
   page +=
       ".SH LEDGER\nFor each mapping and target, in bytes of request payload:\n.PP\n"
       ".EX\nobserved = delivered + in_flight + lost + excluded\n.EE\n"

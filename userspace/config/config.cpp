@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keys of the configuration file, in the order of the manual page.
+// Reads the configuration file by the list of settings.def.
 #include "userspace/config/config.h"
 
 #include <netinet/in.h>
@@ -7,22 +7,13 @@
 #include <algorithm>
 
 #include "userspace/config/config_reader.h"
+#include "userspace/config/settings.h"
 #include "userspace/util/text.h"
 
 namespace doppel {
 namespace {
 using Field = ConfigReader::Field;
 using Kind = JsonValue::Kind;
-
-const std::vector<std::pair<std::string, AttachMode>> kAttachModes = {
-    {"auto", AttachMode::automatic}, {"tcx", AttachMode::tcx}, {"clsact", AttachMode::clsact}};
-const std::vector<std::pair<std::string, dp_direction>> kDirections = {{"ingress", DP_DIR_INGRESS},
-                                                                       {"egress", DP_DIR_EGRESS}};
-const std::vector<std::pair<std::string, uint8_t>> kProtocols = {{"tcp", IPPROTO_TCP},
-                                                                 {"udp", IPPROTO_UDP}};
-const std::vector<std::pair<std::string, dp_application>> kApplications = {
-    {"auto", DP_APP_AUTO}, {"memcached", DP_APP_MEMCACHED}, {"any", DP_APP_ANY}};
-const std::vector<std::pair<std::string, bool>> kJoins = {{"boundary", true}, {"never", false}};
 
 // Names become labels of metrics and columns of tables.
 bool is_name(const std::string &s) {
@@ -39,112 +30,139 @@ bool is_device(const std::string &s) {
          });
 }
 
-class MappingReader {
+// A function read_KEY() for each DP_KEY of settings.def; the other keys are read by their type.
+class FileReader {
 public:
-  MappingReader(ConfigReader &reader, MappingConfig &mapping) : r_(reader), m_(mapping) {}
+  FileReader(const std::string &file_name, Config &config) : r_(file_name), config_(config) {}
 
-  void read(const JsonValue &v, const std::string &path) {
-    m_.where = r_.place(v, path);
-    r_.object(
-        v, path,
-        {{"name", [&](auto &v, auto &p) { name(v, p); }},
-         {"device", [&](auto &v, auto &p) { device(v, p); }, true},
-         {"direction", [&](auto &v, auto &p) { r_.choice(v, p, kDirections, m_.direction); }},
-         {"protocol", [&](auto &v, auto &p) { protocol(v, p); }},
-         {"ports", [&](auto &v, auto &p) { ports(v, p); }, true},
-         {"targets", [&](auto &v, auto &p) { targets(v, p); }, true},
-         {"application", [&](auto &v, auto &p) { r_.choice(v, p, kApplications, m_.application); }},
-         {"join", [&](auto &v, auto &p) { r_.choice(v, p, kJoins, m_.join); }},
-         {"promiscuous", [&](auto &v, auto &p) { r_.boolean(v, p, m_.any_host); }},
-         {"max_bitrate",
-          [&](auto &v, auto &p) { r_.whole(v, p, 0, 1'000'000'000'000, m_.max_bps); }}});
-    if (m_.name.empty() && !name_given_ && m_.port_first != 0)
-      m_.name = ports_text({m_.port_first, m_.port_last});
-  }
+  void read(const JsonValue &tree) { r_.object(tree, "", fields(Scope::file)); }
+  Errors &errors() { return r_.errors; }
+  std::vector<std::string> &former() { return r_.former; }
 
 private:
-  void name(const JsonValue &v, const std::string &path) {
+  // What is being read: the last of its list.
+  Config &file() { return config_; }
+  MappingConfig &mapping() { return config_.mappings.back(); }
+  TargetConfig &target() { return mapping().targets.back(); }
+
+  std::vector<Field> fields(Scope wanted);
+
+  void read_mappings(const JsonValue &v, const std::string &path) {
+    r_.array(v, path, [&](const JsonValue &item, const std::string &item_path) {
+      MappingConfig &m = config_.mappings.emplace_back();
+      m.where = r_.place(item, item_path);
+      name_given_ = false;
+      r_.object(item, item_path, fields(Scope::mapping));
+      if (m.name.empty() && !name_given_ && m.port_first != 0)
+        m.name = ports_text({m.port_first, m.port_last});
+    });
+    if (v.kind == Kind::array && v.items.empty())
+      r_.error(v, path, "the list of mappings is empty", "name at least one mapping");
+  }
+
+  void read_name(const JsonValue &v, const std::string &path) {
     name_given_ = true;
     std::string s;
     if (!r_.string(v, path, s))
       return;
     if (is_name(s))
-      m_.name = s;
+      mapping().name = s;
     else
       r_.error(v, path, in_quotes(s) + " cannot be a name",
                "use 1 to 32 letters, digits, \".\", \"_\" and \"-\"");
   }
 
-  void device(const JsonValue &v, const std::string &path) {
+  void read_device(const JsonValue &v, const std::string &path) {
     std::string s;
     if (!r_.string(v, path, s))
       return;
     if (is_device(s))
-      m_.device = s;
+      mapping().device = s;
     else
       r_.error(v, path, in_quotes(s) + " cannot be the name of a device", "`ip link` lists them");
   }
 
-  void protocol(const JsonValue &v, const std::string &path) {
-    if (r_.choice(v, path, kProtocols, m_.protocol) && m_.protocol == IPPROTO_UDP)
-      r_.error(v, path, "UDP is not yet supported", "only \"tcp\" can be mirrored so far");
-  }
-
-  void ports(const JsonValue &v, const std::string &path) {
+  void read_ports(const JsonValue &v, const std::string &path) {
     PortRange range;
     if (!r_.ports(v, path, range))
       return;
-    m_.port_first = range.first;
-    m_.port_last = range.last;
+    mapping().port_first = range.first;
+    mapping().port_last = range.last;
   }
 
-  void targets(const JsonValue &v, const std::string &path) {
+  void read_targets(const JsonValue &v, const std::string &path) {
     r_.array(v, path, [&](const JsonValue &item, const std::string &item_path) {
-      TargetConfig t;
-      t.where = r_.place(item, item_path);
-      r_.object(item, item_path,
-                {{"address", [&](auto &v, auto &p) { address(v, p, t); }, true},
-                 {"port", [&](auto &v, auto &p) { r_.whole(v, p, 1, 65535, t.port); }, true}});
-      m_.targets.push_back(t);
+      mapping().targets.emplace_back().where = r_.place(item, item_path);
+      r_.object(item, item_path, fields(Scope::target));
     });
     if (v.kind == Kind::array && v.items.empty())
       r_.error(v, path, "the list of targets is empty", "name at least one target");
   }
 
-  void address(const JsonValue &v, const std::string &path, TargetConfig &target) {
+  void read_address(const JsonValue &v, const std::string &path) {
     std::string s;
     if (!r_.string(v, path, s))
       return;
     const auto a = parse_target_address(s);
     if (a)
-      target.address = *a;
+      target().address = *a;
     else
       r_.error(v, path, a.errors()[0].what, a.errors()[0].hint);
   }
 
-  ConfigReader &r_;
-  MappingConfig &m_;
-  bool name_given_ = false;
+  void read_port(const JsonValue &v, const std::string &path) {
+    uint64_t port = 0;
+    if (r_.number(v, path, {"", "", Measure::count, 1, 65535}, port))
+      target().port = static_cast<uint16_t>(port);
+  }
+
+  void shadow_ports(const JsonValue &v, const std::string &path, uint16_t lowest, uint16_t &first,
+                    uint16_t &last) {
+    PortRange range;
+    if (!r_.ports(v, path, range))
+      return;
+    if (range.first < lowest) {
+      r_.error(v, path, "shadow ports must not be below " + std::to_string(lowest),
+               "those belong to services");
+      return;
+    }
+    first = range.first;
+    last = range.last;
+  }
+
+  ConfigReader r_;
+  Config &config_;
+  bool name_given_ = false; // right or wrong
 };
 
-void read_mappings(ConfigReader &r, const JsonValue &v, const std::string &path, Config &config) {
-  r.array(v, path, [&](const JsonValue &item, const std::string &item_path) {
-    MappingReader(r, config.mappings.emplace_back()).read(item, item_path);
-  });
-  if (v.kind == Kind::array && v.items.empty())
-    r.error(v, path, "the list of mappings is empty", "name at least one mapping");
-}
-
-void read_shadow_ports(ConfigReader &r, const JsonValue &v, const std::string &path, Limits &l) {
-  PortRange range;
-  if (!r.ports(v, path, range))
-    return;
-  if (range.first < 1024) {
-    r.error(v, path, "shadow ports must not be below 1024", "those belong to services");
-    return;
-  }
-  l.port_first = range.first;
-  l.port_last = range.last;
+std::vector<Field> FileReader::fields(Scope wanted) {
+  constexpr bool required = true, optional = false;
+  const std::pair<Scope, Field> all[] = {
+#define DP_READ(scope, key, need, former, call)                                                    \
+  {Scope::scope, {#key, [this](const JsonValue &v, const std::string &p) { call; }, need, former}},
+#define DP_SETTING(key, former, measure, field, home, when, min, max, standard, help)              \
+  DP_READ(file, key, optional, former,                                                             \
+          r_.number(v, p, {#key, former, Measure::measure, min, max}, file().limits.field))
+#define DP_PORT_SETTING(key, first, last, when, lowest, standard_first, standard_last, help)       \
+  DP_READ(file, key, optional, "",                                                                 \
+          shadow_ports(v, p, lowest, file().limits.first, file().limits.last))
+#define DP_MAPPING_SETTING(key, measure, field, when, min, max, standard, help)                    \
+  DP_READ(mapping, key, optional, "",                                                              \
+          r_.number(v, p, {#key, "", Measure::measure, min, max}, mapping().field))
+#define DP_SELECT(scope, key, field, when, help)                                                   \
+  DP_READ(scope, key, optional, "", r_.choice(v, p, #key, scope().field))
+#define DP_FLAG(scope, key, field, when, help)                                                     \
+  DP_READ(scope, key, optional, "", r_.boolean(v, p, scope().field))
+#define DP_KEY(scope, key, need, when, form, standard, help)                                       \
+  DP_READ(scope, key, need, "", read_##key(v, p))
+#include "doppel/settings.def"
+#undef DP_READ
+  };
+  std::vector<Field> list;
+  for (const auto &[scope, field] : all)
+    if (scope == wanted)
+      list.push_back(field);
+  return list;
 }
 
 } // namespace
@@ -164,17 +182,21 @@ Result<Address> parse_target_address(const std::string &text) {
 }
 
 const char *attach_mode_name(AttachMode mode) {
-  const auto found = std::find_if(kAttachModes.begin(), kAttachModes.end(),
-                                  [&](const auto &one) { return one.second == mode; });
-  return found->first.c_str();
+  const auto &choices = all_choices();
+  const auto found = std::find_if(choices.begin(), choices.end(), [&](const Choice &c) {
+    return std::string(c.key) == "attach_mode" && c.value == static_cast<int64_t>(mode);
+  });
+  return found->name;
 }
 
 Result<AttachMode> parse_attach_mode(const std::string &text) {
   std::vector<std::string> names;
-  for (const auto &[name, mode] : kAttachModes) {
-    if (name == text)
-      return mode;
-    names.push_back(name);
+  for (const Choice &c : all_choices()) {
+    if (std::string(c.key) != "attach_mode")
+      continue;
+    if (c.name == text)
+      return static_cast<AttachMode>(c.value);
+    names.push_back(c.name);
   }
   return Error{"--attach-mode", in_quotes(text) + " is none of " + quoted_list(names), "",
                Exit::usage};
@@ -184,33 +206,14 @@ Result<Config> parse_config(const std::string &text, const std::string &file_nam
   const auto tree = TRY(parse_json_tree(text, file_name));
 
   Config c;
-  Limits &l = c.limits;
   c.source = file_name;
-  ConfigReader r(file_name);
-  constexpr uint64_t KiB = 1 << 10, MiB = 1 << 20, GiB = 1 << 30;
-  const auto flow_cap = [&](auto &v, auto &p) {
-    uint64_t n = l.flow_cap;
-    r.size(v, p, 64 * KiB, DP_MAX_CAP, n);
-    l.flow_cap = static_cast<uint32_t>(n);
-  };
-  r.object(tree, "",
-           {{"mappings", [&](auto &v, auto &p) { read_mappings(r, v, p, c); }, true},
-            {"attach_mode", [&](auto &v, auto &p) { r.choice(v, p, kAttachModes, c.attach_mode); }},
-            {"flows", [&](auto &v, auto &p) { r.whole(v, p, 64, 1 << 24, l.flows); }},
-            {"shadow_ports", [&](auto &v, auto &p) { read_shadow_ports(r, v, p, l); }},
-            {"store", [&](auto &v, auto &p) { r.size(v, p, MiB, 64 * GiB, l.store_bytes); }},
-            {"flow_cap", flow_cap},
-            {"idle_timeout", [&](auto &v, auto &p) { r.whole(v, p, 0, 31'536'000, l.idle_s); }},
-            {"rto_min_ms", [&](auto &v, auto &p) { r.whole(v, p, 10, 60'000, l.rto_min_ms); }},
-            {"rto_max_ms", [&](auto &v, auto &p) { r.whole(v, p, 10, 600'000, l.rto_max_ms); }},
-            {"tries", [&](auto &v, auto &p) { r.whole(v, p, 1, 100, l.tries); }},
-            {"syn_tries", [&](auto &v, auto &p) { r.whole(v, p, 1, 100, l.syn_tries); }},
-            {"backoff_ms", [&](auto &v, auto &p) { r.whole(v, p, 1, 600'000, l.backoff_ms); }},
-            {"embryonic", [&](auto &v, auto &p) { r.whole(v, p, 0, 65'535, l.embryonic); }}});
+  FileReader r(file_name, c);
+  r.read(tree);
+  c.former = std::move(r.former());
   for (Error &e : contradictions(c))
-    r.errors.push_back(std::move(e));
-  if (!r.errors.empty())
-    return r.errors;
+    r.errors().push_back(std::move(e));
+  if (!r.errors().empty())
+    return r.errors();
   return c;
 }
 

@@ -30,20 +30,20 @@ struct MappingConfig {
   dp_application application = DP_APP_AUTO;
   bool join = true;
   bool any_host = false; // "promiscuous": true
-  uint64_t max_bps = 0;  // "max_bitrate", bits per second; 0: none
+#define DP_MAPPING_SETTING(key, measure, field, when, min, max, standard, help)                    \
+  uint64_t field = standard;
+#include "doppel/settings.def"
   std::vector<TargetConfig> targets;
   std::string where;
 };
 
+// The settings of the whole mirror, with their defaults: settings.def.
 struct Limits {
-  uint32_t flows = 32768;                         // "flows": entries of the flow table
-  uint16_t port_first = 16384, port_last = 32767; // "shadow_ports": "16384-32767"; one shadow each
-  uint64_t store_bytes = 64ull << 20;             // "store": bytes or "64MiB"
-  uint32_t flow_cap = 4u << 20; // "flow_cap": bytes one shadow may hold undelivered
-  uint32_t idle_s = 7200;       // "idle_timeout", seconds of silence; 0: never
-  uint32_t rto_min_ms = 200, rto_max_ms = 60000, tries = 8, syn_tries = 5, backoff_ms = 250;
-  uint32_t embryonic =
-      1024; // "embryonic": shadows of one target waiting for its SYN-ACK; 0: no limit
+#define DP_SETTING(key, former, measure, field, home, when, min, max, standard, help)              \
+  uint64_t field = standard;
+#define DP_PORT_SETTING(key, first, last, when, lowest, standard_first, standard_last, help)       \
+  uint16_t first = standard_first, last = standard_last;
+#include "doppel/settings.def"
 };
 
 struct Config {
@@ -51,6 +51,7 @@ struct Config {
   std::vector<MappingConfig> mappings;
   Limits limits;
   AttachMode attach_mode = AttachMode::automatic;
+  std::vector<std::string> former; // what is spelt as in former versions: a sentence each
 };
 
 // Every error of the text at once, each with its place ("doppel.json:12: mappings[0].ports").

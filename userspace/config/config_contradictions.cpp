@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What in a configuration cannot be true together, whatever the host looks like.
 #include <string>
+#include <utility>
 
 #include "userspace/config/config.h"
+#include "userspace/config/settings.h"
 #include "userspace/util/text.h"
 
 namespace doppel {
@@ -52,20 +54,6 @@ void check_pair(const MappingConfig &earlier, const MappingConfig &later, Errors
         "each mapping needs a name of its own");
 }
 
-void check_limits(const Config &config, Errors &errors) {
-  const Limits &l = config.limits;
-  if (l.flow_cap > l.store_bytes)
-    add(errors, config.source,
-        "\"flow_cap\" (" + std::to_string(l.flow_cap) + " bytes) is larger than \"store\" (" +
-            std::to_string(l.store_bytes) + " bytes)",
-        "one flow can never hold more than the store");
-  if (l.rto_min_ms > l.rto_max_ms)
-    add(errors, config.source,
-        "\"rto_min_ms\" (" + std::to_string(l.rto_min_ms) + ") is larger than \"rto_max_ms\" (" +
-            std::to_string(l.rto_max_ms) + ")",
-        "");
-}
-
 } // namespace
 
 Errors contradictions(const Config &config) {
@@ -83,7 +71,8 @@ Errors contradictions(const Config &config) {
     for (size_t j = 0; j < i; j++)
       check_pair(m[j], m[i], errors);
   }
-  check_limits(config, errors);
+  for (Error &e : limit_contradictions(config))
+    errors.push_back(std::move(e));
   return errors;
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "userspace/config/json_tree.h"
+#include "userspace/config/settings.h"
 #include "userspace/util/error.h"
 #include "userspace/util/text.h"
 
@@ -20,8 +21,9 @@ public:
   using Handler = std::function<void(const JsonValue &value, const std::string &path)>;
   struct Field {
     std::string key;
-    Handler handler;
+    Handler handler; // JsonValue::key tells which spelling it was
     bool required = false;
+    std::string former = {}; // another spelling of the same key
   };
 
   // Members of an object, each handed to the handler of its key. Errors: not an object, unknown,
@@ -35,30 +37,16 @@ public:
   bool string(const JsonValue &v, const std::string &path, std::string &out);
   bool boolean(const JsonValue &v, const std::string &path, bool &out);
   bool ports(const JsonValue &v, const std::string &path, PortRange &out); // 11211, "11211-11212"
-  bool size(const JsonValue &v, const std::string &path, uint64_t min, uint64_t max,
-            uint64_t &out); // 65536, "64MiB"
+  bool number(const JsonValue &v, const std::string &path, const NumberKey &key, uint64_t &out);
+  bool choice(const JsonValue &v, const std::string &path, const std::string &key, int64_t &out);
 
   template <typename T>
-  bool whole(const JsonValue &v, const std::string &path, uint64_t min, uint64_t max, T &out) {
-    uint64_t n = 0;
-    if (!number(v, path, min, max, n))
+  bool choice(const JsonValue &v, const std::string &path, const std::string &key, T &out) {
+    int64_t value = 0;
+    if (!choice(v, path, key, value))
       return false;
-    out = static_cast<T>(n);
+    out = static_cast<T>(value);
     return true;
-  }
-
-  template <typename T>
-  bool choice(const JsonValue &v, const std::string &path,
-              const std::vector<std::pair<std::string, T>> &choices, T &out) {
-    std::vector<std::string> names;
-    for (const auto &c : choices) {
-      names.push_back(c.first);
-      if (v.kind == JsonValue::Kind::string && v.string == c.first) {
-        out = c.second;
-        return true;
-      }
-    }
-    return not_a_choice(v, path, names);
   }
 
   // `path` empty: the whole file.
@@ -68,13 +56,12 @@ public:
 
   explicit ConfigReader(std::string file) : file_(std::move(file)) {}
   Errors errors;
+  std::vector<std::string> former; // what is spelt as in former versions: a sentence each
 
 private:
   bool is(const JsonValue &v, const std::string &path, JsonValue::Kind kind);
-  bool number(const JsonValue &v, const std::string &path, uint64_t min, uint64_t max,
-              uint64_t &out);
-  bool not_a_choice(const JsonValue &v, const std::string &path,
-                    const std::vector<std::string> &names);
+  bool former_number(const JsonValue &v, const std::string &path, const NumberKey &key,
+                     uint64_t &out);
   std::string file_;
 };
 

@@ -85,7 +85,8 @@ void Keeper::review_soon() {
 }
 
 Status Keeper::expire() {
-  const uint32_t idle_s = config_.limits.idle_s, silent_s = idle_s ? idle_s : kSilent;
+  const auto idle_s = static_cast<uint32_t>(config_.limits.idle_s);
+  const uint32_t silent_s = idle_s ? idle_s : kSilent;
   auto known = TRY(expiry_->known(meta_.mappings));
   bool more = false;
   if (known > 0) {

@@ -83,9 +83,7 @@ Status Attacher::run() {
   meta_.mechanism = plan_.mode;
   meta_.netns = current_netns();
   meta_.mappings = plan_.names;
-  meta_.limits = plan_.config;
-  meta_.flows = plan_.flows;
-  meta_.chunks = plan_.chunks;
+  meta_.limits = plan_.limits;
   TRY(write_meta(object.meta_fd(), meta_));
   neighbours_ = resolve_neighbours(nl_, config_);
   TRY(attach_all(object, link));

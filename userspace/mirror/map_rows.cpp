@@ -137,9 +137,7 @@ Status MapRows::forget(const std::set<uint32_t> &rows) const {
 Result<MirrorState> read_mirror_state(Rtnl &nl, const Pins &pins, const Meta &meta,
                                       const MapRows &rows) {
   MirrorState state;
-  state.config = meta.limits;
-  state.flows = meta.flows;
-  state.chunks = meta.chunks;
+  state.limits = meta.limits;
   state.mode = meta.mechanism;
   state.ports = TRY(rows.ports());
   for (uint32_t row = 0; row < DP_MAX_MAPPINGS; row++) {

@@ -3,26 +3,20 @@
 
 #include <bpf/bpf.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
 #include "doppel/abi.h"
+#include "userspace/config/settings.h"
 
 namespace doppel {
 namespace {
 using Json = nlohmann::json;
-
-// In the order of dp_config, so that a field added there is kept as well.
-std::vector<uint32_t> limit_words(const dp_config &config) {
-  static_assert(sizeof(config) % sizeof(uint32_t) == 0);
-  std::vector<uint32_t> words(sizeof(config) / sizeof(uint32_t));
-  std::memcpy(words.data(), &config, sizeof(config));
-  return words;
-}
 
 Json to_json(const Meta &m) {
   Json j{{"complete", m.complete},
@@ -31,9 +25,7 @@ Json to_json(const Meta &m) {
          {"mechanism", attach_mode_name(m.mechanism)},
          {"netns", {{"cookie", m.netns.cookie}, {"inode", m.netns.inode}}},
          {"made_qdisc", m.made_qdisc},
-         {"limits", limit_words(m.limits)},
-         {"flows", m.flows},
-         {"chunks", m.chunks},
+         {"limits", limits_text(m.limits)},
          {"reloads", m.reloads},
          {"reload_errors", Json::array()},
          {"reload_text", m.reload_text},
@@ -64,7 +56,11 @@ Json to_json(const Meta &m) {
   return j;
 }
 
-// Throws Json::exception on anything unexpected.
+struct Unreadable : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// Throws Json::exception or Unreadable on anything unexpected.
 Meta from_json(const Json &j) {
   Meta m;
   j.at("complete").get_to(m.complete);
@@ -74,10 +70,10 @@ Meta from_json(const Json &j) {
   j.at("netns").at("cookie").get_to(m.netns.cookie);
   j.at("netns").at("inode").get_to(m.netns.inode);
   j.at("made_qdisc").get_to(m.made_qdisc);
-  auto words = j.at("limits").get<std::vector<uint32_t>>();
-  std::memcpy(&m.limits, words.data(), std::min(sizeof(m.limits), words.size() * sizeof(uint32_t)));
-  j.at("flows").get_to(m.flows);
-  j.at("chunks").get_to(m.chunks);
+  const auto limits = limits_from_text(j.at("limits").get<std::map<std::string, std::string>>());
+  if (!limits)
+    throw Unreadable("a setting has no value");
+  m.limits = *limits;
   j.at("reloads").get_to(m.reloads);
   j.at("reload_text").get_to(m.reload_text);
   for (const Json &e : j.at("reload_errors"))
@@ -152,7 +148,7 @@ Result<Meta> read_meta(const Pins &pins) {
   value->json[sizeof(value->json) - 1] = '\0';
   try {
     return from_json(Json::parse(value->json));
-  } catch (const Json::exception &e) {
+  } catch (const std::exception &e) {
     return Error{path, std::string("holds no description of an attachment: ") + e.what(), hint};
   }
 }

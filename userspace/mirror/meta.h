@@ -24,8 +24,7 @@ struct Meta {
   std::vector<NamedMapping> mappings;
   std::vector<AttachedProgram> programs;
   std::vector<uint32_t> made_qdisc; // ifindex of devices whose clsact attach created
-  dp_config limits{};               // as Plan::config: what cannot change while attached
-  uint32_t flows = 0, chunks = 0;   // as in Plan
+  Limits limits;                    // as Plan::limits
   uint32_t reloads = 0;             // how often the keeper was asked to reload
   Errors reload_errors;             // why it did not, the last time
   std::string reload_text;          // what it did, the last time

@@ -6,6 +6,8 @@
 #include <map>
 #include <optional>
 
+#include "userspace/config/settings.h"
+
 namespace doppel {
 namespace {
 constexpr const char *kFixedHint =
@@ -47,7 +49,7 @@ std::string update_text(const std::string &name, const dp_mapping &was, const dp
   }
   if (was.max_bps != is.max_bps)
     text += (text.empty() ? "" : "; ") + std::string("the ceiling is ") +
-            (is.max_bps ? std::to_string(is.max_bps) + " bit/s" : "lifted");
+            (is.max_bps ? measure_text(Measure::bits_per_second, is.max_bps) + "/s" : "lifted");
   return "mapping " + name + ": " + text;
 }
 
@@ -164,36 +166,17 @@ bool Change::empty() const {
 
 Errors fixed_differences(const MirrorState &state, const Plan &wanted) {
   Errors errors;
-  const auto differ = [&](const char *key, uint64_t is, uint64_t would_be) {
+  const auto compare = [&](const std::string &key, const std::string &is,
+                           const std::string &would_be) {
     if (is != would_be)
-      errors.push_back({std::string("setting \"") + key + "\"",
-                        "is " + std::to_string(is) + " in the attached mirror, and would be " +
-                            std::to_string(would_be),
+      errors.push_back({"setting \"" + key + "\"",
+                        "is " + is + " in the attached mirror, and would be " + would_be,
                         kFixedHint});
   };
-  const dp_config &a = state.config, &b = wanted.config;
-  if (a.port_first != b.port_first || a.slots != b.slots)
-    errors.push_back({"setting \"shadow_ports\"",
-                      "is " + std::to_string(a.port_first) + "-" +
-                          std::to_string(a.port_first + a.slots - 1) +
-                          " in the attached mirror, and would be " + std::to_string(b.port_first) +
-                          "-" + std::to_string(b.port_first + b.slots - 1),
-                      kFixedHint});
-  differ("flows", state.flows, wanted.flows);
-  differ("store", uint64_t{state.chunks} * DP_CHUNK, uint64_t{wanted.chunks} * DP_CHUNK);
-  differ("flow_cap", a.flow_cap, b.flow_cap);
-  differ("idle_timeout", a.idle_s, b.idle_s);
-  differ("rto_min_ms", a.rto_min_ms, b.rto_min_ms);
-  differ("rto_max_ms", a.rto_max_ms, b.rto_max_ms);
-  differ("tries", a.tries, b.tries);
-  differ("syn_tries", a.syn_tries, b.syn_tries);
-  differ("backoff_ms", a.backoff_ms, b.backoff_ms);
-  differ("embryonic", a.embryonic, b.embryonic);
-  if (state.mode != wanted.mode)
-    errors.push_back({"setting \"attach_mode\"",
-                      std::string("is ") + attach_mode_name(state.mode) +
-                          " in the attached mirror, and would be " + attach_mode_name(wanted.mode),
-                      kFixedHint});
+  for (const Setting &s : all_settings())
+    if (s.when == WhenAttached::fixed)
+      compare(s.key, s.text(state.limits), s.text(wanted.limits));
+  compare("attach_mode", attach_mode_name(state.mode), attach_mode_name(wanted.mode));
   return errors;
 }
 

@@ -19,8 +19,7 @@ struct MirrorState {
     NamedMapping name; // only `row` is set: nobody's, left behind by a change that was interrupted
     dp_mapping row{};
   };
-  dp_config config{}; // without link and cookie
-  uint32_t flows = 0, chunks = 0;
+  Limits limits;                        // as Plan::limits
   AttachMode mode = AttachMode::clsact; // tcx or clsact
   std::vector<Mapping> mappings;
   std::vector<PortRow> ports;

@@ -21,14 +21,13 @@ dp_config config_row(const Limits &l) {
   dp_config c{};
   c.port_first = l.port_first;
   c.slots = static_cast<uint32_t>(l.port_last - l.port_first + 1);
-  c.flow_cap = l.flow_cap;
-  c.rto_min_ms = l.rto_min_ms;
-  c.rto_max_ms = l.rto_max_ms;
-  c.tries = l.tries;
-  c.syn_tries = l.syn_tries;
-  c.idle_s = l.idle_s;
-  c.backoff_ms = l.backoff_ms;
-  c.embryonic = l.embryonic;
+#define DP_PUT_user_space(field, max)
+#define DP_PUT_data_plane(field, max)                                                              \
+  static_assert(max <= UINT32_MAX, "the data plane has 32 bits for " #field);                      \
+  c.field = static_cast<uint32_t>(l.field);
+#define DP_SETTING(key, former, measure, field, home, when, min, max, standard, help)              \
+  DP_PUT_##home(field, max)
+#include "doppel/settings.def"
   return c;
 }
 
@@ -115,9 +114,11 @@ Result<Plan> make_plan(const Config &config, const HostView &host) {
   if (!errors.empty())
     return errors;
 
-  plan.config = config_row(config.limits);
-  plan.flows = config.limits.flows;
-  plan.chunks = static_cast<uint32_t>(config.limits.store_bytes / DP_CHUNK);
+  plan.limits = config.limits;
+  plan.limits.store_bytes -= plan.limits.store_bytes % DP_CHUNK;
+  plan.config = config_row(plan.limits);
+  plan.flows = static_cast<uint32_t>(plan.limits.flows);
+  plan.chunks = static_cast<uint32_t>(plan.limits.store_bytes / DP_CHUNK);
   for (const MappingConfig &m : config.mappings) {
     add_ports(m, static_cast<uint16_t>(plan.mappings.size()), find_device(host, m.device)->ifindex,
               plan.ports);

@@ -55,6 +55,7 @@ struct NamedMapping {
 };
 
 struct Plan {
+  Limits limits;       // what is fixed while attached; the store in whole chunks
   dp_config config{};  // link and cookie are filled in by attach
   uint32_t flows = 0;  // max_entries of `flows`
   uint32_t chunks = 0; // max_entries of `store`

@@ -62,6 +62,14 @@ std::string to_text(const DetachReport &report);
 std::string to_text(const std::vector<NamedMapping> &mappings);
 std::string to_text(const Errors &errors); // "error: WHERE: WHAT" and "hint: ...", a line each
 
+// The keys of the configuration file explained: docs/configuration.md, and a section of the manual
+// page in the markup of groff_man(7).
+std::string configuration_markdown();
+std::string configuration_roff();
+
+// Text in which groff_man(7) finds no markup of its own.
+std::string roff(const std::string &text);
+
 // Attached and nothing missing.
 bool is_whole(const StatusView &status);
 // Nothing that is needed is absent.

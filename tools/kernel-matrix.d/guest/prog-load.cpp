@@ -36,15 +36,11 @@ constexpr dp_config typical = {
     .clone_flags = 0,
     .port_first = 16384,
     .slots = 16384,
-    .flow_cap = 4u << 20,
-    .rto_min_ms = 200,
-    .rto_max_ms = 60000,
-    .tries = 8,
-    .syn_tries = 5,
-    .idle_s = 3600,
-    .backoff_ms = 250,
-    .embryonic = 1024,
-    .pad = 0,
+#define DP_DEFAULT_user_space(field, standard)
+#define DP_DEFAULT_data_plane(field, standard) .field = standard,
+#define DP_SETTING(key, former, measure, field, home, when, min, max, standard, help)              \
+  DP_DEFAULT_##home(field, standard)
+#include "doppel/settings.def"
 };
 
 constexpr uint32_t log_size = 64 << 20;
