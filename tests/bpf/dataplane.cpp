@@ -19,6 +19,7 @@
 #include "tests/bpf/players.h"
 #include "tests/bpf/run.h"
 #include "tests/packet/packet.h"
+#include "userspace/config/settings.h"
 #include "userspace/kernel/host_view.h"
 #include "userspace/kernel/pins.h"
 #include "userspace/mirror/attach.h"
@@ -47,10 +48,9 @@ template <typename T> T must(Result<T> result, const char *what) {
 // What makes a difference to attach, as text.
 std::string identity_of(AttachMode mode, const Config &config) {
   std::ostringstream out;
-  const Limits &l = config.limits;
-  out << static_cast<int>(mode) << " " << l.flows << " " << l.port_first << " " << l.port_last
-      << " " << l.store_bytes << " " << l.flow_cap << " " << l.idle_s << " " << l.rto_min_ms << " "
-      << l.rto_max_ms << " " << l.tries << " " << l.syn_tries << " " << l.backoff_ms << "\n";
+  out << static_cast<int>(mode) << "\n";
+  for (const auto &[key, value] : limits_text(config.limits))
+    out << key << " " << value << "\n";
   for (const MappingConfig &m : config.mappings) {
     out << m.name << " " << m.device << " " << m.direction << " " << m.port_first << " "
         << m.port_last << " " << m.application << " " << m.join << " " << m.any_host << " "
