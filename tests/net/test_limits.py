@@ -130,7 +130,7 @@ def bit_rate(env, mode, kind):
     scene = env.scene(target_runs=False)
     log = test_join.Log(scene)
     ceiling = amount(8_000_000)
-    keep(scene, {"max_bitrate": ceiling})
+    keep(scene, {"max_bitrate": f"{ceiling // 1000}kbit"})
     count = amount(20000)
     load = scene.start(kind, connections=50, count=count, rate=amount(3000), smallest=500, largest=1500,
                        batch=5 if kind == "chopped" else 1)
@@ -186,7 +186,7 @@ def silent_flows_are_forgotten(env, mode):
     """idle_timeout: flows whose clients say nothing give back what they hold, and join again later."""
     scene = env.scene()
     before = scene.start("sets", connections=10, count=100, wait=True, prefix="old")
-    keep(scene, idle_timeout=1)
+    keep(scene, idle_timeout=1)  # the spelling of former versions
     sent = scene.load("sets", connections=1, count=1)["sent"]
     new = scene.start("sets", connections=20, count=200, wait=True, prefix="new")
     wait.until(lambda: scene.doppel.ledger()["flows"]["opened"] == 21, "shadows for all")
