@@ -19,15 +19,16 @@ BACKLOG = 16384
 
 
 class Server:
-    """With a log, a file open for writing, it says there what it was asked and what it answered."""
+    """With a log, a file open for writing, it says there what it was asked and what it answered. `options` are
+    memcached's own, and win over those from here."""
 
-    def __init__(self, host, port=11211, memory_mb=512, connections=15000, log=None):
+    def __init__(self, host, port=11211, memory_mb=512, connections=15000, log=None, options=()):
         self.host, self.port, self.admin_port = host, port, port + ADMIN_OFFSET
         host.sysctl("net/core/somaxconn", BACKLOG)
         self.process = host.popen(
             ["memcached", "-u", "root", "-l", f"0.0.0.0:{port},127.0.0.1:{self.admin_port}",
              "-t", "2", "-m", str(memory_mb), "-c", str(connections), "-b", str(BACKLOG), "-I", "4m",
-             *(["-vv"] if log else [])],
+             *(["-vv"] if log else []), *options],
             stdin=subprocess.DEVNULL, stderr=log or subprocess.DEVNULL)
         wait.until(self._listens, f"memcached on {host.name} port {port}")
 

@@ -34,7 +34,8 @@ class Elsewhere(Skip):
 
 
 class Case:
-    def __init__(self, function, parameters, tcx=False):
+    def __init__(self, function, parameters, tcx=False, long=False):
+        self.long = long
         self.needs_tcx = tcx or any(str(value).startswith("tcx") for value in parameters.values())
         module = function.__module__.removeprefix("test_")
         self.function, self.parameters = function, parameters
@@ -42,17 +43,17 @@ class Case:
         self.name = f"{module}.{function.__name__}" + (f"[{suffix}]" if suffix else "")
 
 
-def case(tcx=False, **variants):
+def case(tcx=False, long=False, **variants):
     """Registers a function as a test, once for each combination of the variants given.
 
     The function gets an Env and the variants. @case(mode=MODES) runs it with both ways to attach. tcx: it
-    uses TCX also where no variant is called that.
+    uses TCX also where no variant is called that. long: it takes minutes, and runs with --long only.
     """
     def register(function):
         combinations = [{}]
         for name, values in variants.items():
             combinations = [{**c, name: v} for c in combinations for v in values]
-        _cases.extend(Case(function, c, tcx) for c in combinations)
+        _cases.extend(Case(function, c, tcx, long) for c in combinations)
         return function
     return register
 
@@ -147,21 +148,22 @@ def _run(one, obstacles):
         env.close()
 
 
-def select(patterns, mode=None):
+def select(patterns, mode=None, long=False):
     """All cases whose name contains one of the patterns; "suite." means those of that suite.
 
     With a mode only those of this way to attach, and those that are about none; with clsact none that
-    would need TCX."""
+    would need TCX. Those that take minutes only if `long`."""
     def fits(name, pattern):
         return name.startswith(pattern) if pattern.endswith(".") else pattern in name
     return [c for c in _cases
             if (not patterns or any(fits(c.name, p) for p in patterns))
             and (mode is None or c.parameters.get("mode", mode) == mode)
-            and not (mode == "clsact" and c.needs_tcx)]
+            and not (mode == "clsact" and c.needs_tcx)
+            and (long or not c.long)]
 
 
-def main(patterns, list_only=False, mode=None):
-    chosen = select(patterns, mode)
+def main(patterns, list_only=False, mode=None, long=False):
+    chosen = select(patterns, mode, long)
     if list_only:
         print("\n".join(c.name for c in chosen))
         return 0

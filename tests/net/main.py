@@ -29,13 +29,14 @@ def main():
     p.add_argument("--list", action="store_true", help="only print the names")
     p.add_argument("--doppel", metavar="PATH", help="the program under test")
     p.add_argument("--mode", choices=harness.MODES, help="leave out what is about another way to attach")
+    p.add_argument("--long", action="store_true", help="also what takes minutes")
     args = p.parse_args()
     if args.doppel:
         os.environ["DOPPEL"] = args.doppel
     signal.signal(signal.SIGTERM, interrupted)
     for path in sorted(glob.glob(os.path.join(HERE, "test_*.py"))):
         importlib.import_module(os.path.basename(path).removesuffix(".py"))
-    return harness.main(args.words, args.list, args.mode)
+    return harness.main(args.words, args.list, args.mode, args.long)
 
 
 if __name__ == "__main__":
