@@ -32,6 +32,41 @@ def burst_loss(env, sender):
     scene.assert_harmless()
 
 
+@case()
+def every_second_segment(env):
+    """A window of 120 segments loses every second of its first 80: 40 holes at once."""
+    scene = env.scene()
+    keep(scene)
+    client = scene.lab.client
+    client.run(["ethtool", "-K", "eth0", "tso", "off", "gso", "off"])
+    client.run(["ip", "route", "replace", "10.77.0.0/24", "dev", "eth0", "proto", "kernel", "scope", "link",
+                "src", client.address, "initcwnd", "120"])
+    first = set_command(b"first", 400_000)  # opens the source's window
+    s = connect(scene, timeout=30)
+    scene.lab.client.sysctl("net/ipv4/tcp_slow_start_after_idle", 0)
+    s.sendall(first)
+    stored(s, 1)
+    scene.lab.switch.run(["nft", "-f", "-"], stdin=f"""
+table netdev holes {{
+  chain drop_some {{
+    type filter hook ingress device "client" priority 0; policy accept;
+    ip saddr {client.address} ip length > 1000 numgen inc mod 2 == 0 quota until 60000 bytes counter drop
+  }}
+}}
+""")
+    data = b"".join(set_command(key, 40_000) for key in keys(b"key", 0, 20))
+    s.sendall(data)
+    stored(s, 20)
+    dropped = scene.lab.switch.run(["nft", "list", "table", "netdev", "holes"]).stdout
+    assert "counter packets 40 " in dropped, dropped
+    ledger = scene.assert_all_delivered(len(first) + len(data))
+    print(f"      {tell(scene, ledger)}")
+    scene.assert_same(keys=21)
+    s.close()
+    mirror.assert_nothing_left(scene, timeout=75)
+    scene.assert_harmless()
+
+
 class Outage:
     """Four connections, each with a request of 9 segments under way when their path fails: one has lost its
     first segment and no other, one every second, one all after the third, one everything."""

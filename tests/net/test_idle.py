@@ -55,7 +55,7 @@ def forty_and_fifty_thousand(env):
 def more_conversations_than_chunks(env):
     """700 connections on a store of 512 chunks, that speak in turn."""
     scene = env.scene()
-    keep(scene, store="1MiB", shadow_ports="20000-20799")
+    keep(scene, store="1MiB", flow_cap="64KiB", shadow_ports="20000-20799")
     clients = [connect(scene) for _ in range(700)]
     sent = 0
     with mirror.Sampler(scene):
