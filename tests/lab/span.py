@@ -29,7 +29,8 @@ class Span:
         lab.source.run(["ip", "link", "set", "span0", "up"])
         self.drop = self.cut = 0.0  # part of the frames
         self.dice = random.Random(1)
-        self.frames = self.dropped = self.hit = 0
+        self.lose = None  # a function of a client's payload
+        self.frames = self.dropped = self.hit = self.hit_bytes = 0
         self._over = threading.Event()
         self.input, self.output = lab.switch.in_netns(self._open)
         self._thread = threading.Thread(target=self._body, daemon=True)
@@ -54,14 +55,17 @@ class Span:
         payload = 14 + length - tcp - (frame[tcp + 12] >> 4) * 4
         carries = port == "client" and payload > 0
         self.frames += 1
-        if self.drop and self.dice.random() < self.drop:
+        lost = self.drop and self.dice.random() < self.drop
+        if carries and self.lose:
+            lost = self.lose(frame[14 + length - payload:14 + length])
+        cut = not lost and self.cut and carries and self.dice.random() < self.cut
+        if lost or cut:
             self.dropped += 1
             self.hit += carries
+            self.hit_bytes += payload if carries else 0
+        if lost:
             return None
-        if self.cut and carries and self.dice.random() < self.cut:
-            self.hit += 1
-            return frame[:14 + length - payload // 2]
-        return frame
+        return frame[:14 + length - payload // 2] if cut else frame
 
     def _body(self):
         ends = {socket.inet_aton(self.lab.client.address), socket.inet_aton(self.server.address)}

@@ -14,6 +14,7 @@ from lab.books import named, settled, tell
 from lab.guest import guest
 from lab.keeper import keep
 from lab.load import checked
+from test_client_net import connect
 
 ITEM = ("-I", "32m")
 
@@ -67,10 +68,10 @@ def values(env, megabytes):
 
 @case()
 def back_to_back(env):
-    """4 connections, 12 values of 1 MB each, three of them sent together. The target stands still once for 60 ms."""
+    """4 connections, 12 values of 1 MB each, three of them sent together. The target stands still once for 0.3 s."""
     scene = large_scene(env)
     keep(scene)
-    pause = Pause(scene, 0.06, 8)
+    pause = Pause(scene, 0.3, 8)
     with mirror.Sampler(scene):
         sent = scene.load("sets", connections=4, count=48, smallest=1_000_000, largest=1_000_000,
                           batch=3)["sent"]
@@ -119,30 +120,55 @@ def _proxy(env, seconds):
     scene.assert_same_commands()
 
 
+class Uploads:
+    """Some connections that upload small values, a few at a time; nobody answers."""
+
+    def __init__(self, scene, count):
+        self.scene, self.sent, self.turn = scene, 0, 0
+        self.sockets = [connect(scene) for _ in range(count)]
+
+    def fill(self, chunks, least_free, most):
+        """Until so few chunks of the store are free, or so many bytes are sent."""
+        while self.sent < most:
+            free = chunks - self.scene.doppel.counters()["store"]["used"]
+            if free <= least_free:
+                return
+            for n, s in enumerate(self.sockets):
+                size = max(500, min(60_000, (free - least_free) * 2048 // len(self.sockets) // 2))
+                request = b"set big%d 0 0 %d noreply\r\n%s\r\n" % (n, size, b"x" * size)
+                s.sendall(request)
+                self.sent += len(request)
+            wait.settled(lambda: self.scene.doppel.ledger()["bytes"]["observed"], "the uploads", 0.05, interval=0.02)
+
+
 @case(where=("same-host", "other-host"))
 def store_full(env, where):
-    """Eight uploads of 3 MB fill the store of a target that stands still: they break. The small requests of 50 others,
-    of the same address or of another, that come while it is full all arrive."""
+    """Six uploads fill the store of a target that stands still, and rest: they have what lags most, so they
+    make room. The small requests of 50 others, of the same address or of another, all arrive."""
     scene = env.scene()
     other = guest(scene.lab, "other", 21) if where == "other-host" else scene.lab.client
     keep(scene, store="16MiB")
-    small = load.Load(SimpleNamespace(client=other, source=scene.lab.source), "sets", connections=50, count=500,
+    small = load.Load(SimpleNamespace(client=other, source=scene.lab.source), "sets", connections=50, count=1000,
                       prefix="small", wait=True)
-    wait.until(lambda: scene.doppel.ledger()["flows"]["open"] == 50, "shadows of the small ones")
+    uploads = Uploads(scene, 6)
+    wait.until(lambda: scene.doppel.ledger()["flows"]["open"] == 56, "56 shadows")
+    chunks = scene.doppel.counters()["store"]["chunks"]
     os.kill(scene.target[0].process.pid, signal.SIGSTOP)
     try:
         with mirror.Sampler(scene):
-            sent = scene.load("sets", connections=8, count=24, smallest=1_000_000, largest=1_000_000,
-                              prefix="big")["sent"]
+            uploads.fill(chunks, 10, 20 << 20)
             small.go()
-            sent += checked(small.result())["sent"]
+            sent = uploads.sent + checked(small.result())["sent"]
     finally:
         os.kill(scene.target[0].process.pid, signal.SIGCONT)
     ledger = settled(scene)
     b = ledger["bytes"]
-    assert b["observed"] == sent, (sent, b)
-    assert b["lost"] > 0 and named(ledger, "store_full") + named(ledger, "flow_cap") > 0, tell(scene, ledger)
     have = scene.target[0].contents()
-    missing = [n for n in range(500) if b"small%07d" % n not in have]
+    missing = [n for n in range(1000) if b"small%07d" % n not in have]
+    print(f"      {uploads.sent} bytes of uploads, {tell(scene, ledger)}")
     assert not missing, f"{len(missing)} small requests are missing: {tell(scene, ledger)}"
+    assert b["observed"] == sent, (sent, b)
+    assert b["lost"] > 0 and named(ledger, "store_full") > 0, tell(scene, ledger)
+    for s in uploads.sockets:
+        s.close()
     mirror.assert_nothing_left(scene, timeout=75)
