@@ -4,7 +4,7 @@
 import os
 import struct
 
-from . import bpf, snapshot
+from . import bpf, snapshot, wait
 
 LINK_DETACH = 34
 
@@ -32,6 +32,6 @@ def remove(scene, keeper):
     assert removed, f"no capture to be removed: {snapshot.pins(source)}"
 
 
-def restore(keeper):
+def restore(scene, keeper):
     keeper.start("adopted")
-    keeper.wait_for("doppel_ingress runs again on eth0 ingress")
+    wait.until(lambda: not scene.doppel.status()["missing"], "capture to be back", 40)

@@ -39,10 +39,9 @@ class Span:
     @staticmethod
     def _open():
         """One socket for all ports of the switch, so that nothing changes places."""
-        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))  # ETH_P_ALL: ahead of the bridge
         s.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
         s.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
-        s.bind(("", 0x0800))
         s.setblocking(False)
         out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         out.bind(("span", 0x0800))
@@ -76,7 +75,8 @@ class Span:
                 frame, (port, *_) = self.input.recvfrom(LONGEST)
             except BlockingIOError:
                 continue
-            if port in ("client", "server") and frame[23] == 6 and {frame[26:30], frame[30:34]} == ends:
+            if port in ("client", "server") and frame[12:14] == b"\x08\x00" and frame[23] == 6 \
+                    and {frame[26:30], frame[30:34]} == ends:
                 frame = self._pass(frame, port)
                 if frame:
                     self.output.send(frame)
