@@ -1,14 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the source ends by itself makes its clients send nothing more: `doppel run` sees it by the source's
-sockets, and ends the shadows."""
+"""The source's side ends connections, and the client sends nothing that would tell: `doppel run` sees it by the
+source's sockets, and what stands for them at the target is gone within a minute."""
 
+import os
 import signal
+import socket
 import time
 
 from harness import case
-from lab import mirror, tcp, wait
+from lab import memcached, mirror, tcp, wait
+from lab.books import tell
+from lab.guest import guest
 from lab.keeper import keep
+from lab.stand_in import StandIn
+from lab.tcp import connect
+from lab.traffic import set_command
+from test_client_net import stored
 
+RESET, VANISHED, KILLED, UNACCEPTED = PORTS = (7001, 7002, 7003, 7004)
 WITHIN = 60.0  # s, as README promises
 
 
@@ -22,7 +31,7 @@ class Clients:
 
     def __init__(self, scene, count, port=11211):
         self.host, self.sent = scene.lab.client, 0
-        self.sockets = [tcp.connect(scene.lab.client, scene.lab.source.address, port) for _ in range(count)]
+        self.sockets = [connect(scene.lab.client, scene.lab.source.address, port) for _ in range(count)]
         self.request()
         for s in self.sockets:
             assert tcp.read_lines(s, 1) == b"STORED\r\n"
@@ -45,6 +54,108 @@ def assert_ends(scene, target, idle, count):
     print(f"      gone after {time.monotonic() - begin:.1f} s")
     assert mirror.events(scene).get("source_gone") == count, mirror.events(scene)
     assert "idle" not in mirror.events(scene), mirror.events(scene)
+
+
+def ask(clients, prefix, answered=True):
+    sent = 0
+    for n, client in enumerate(clients):
+        request = set_command(b"%s%d" % (prefix, n), 100)
+        client.sendall(request)
+        sent += len(request)
+    for client in clients if answered else ():
+        stored(client, 1)
+    return sent
+
+
+@case()
+def all_ways(env):
+    """500 that the source's server resets (SO_LINGER 0) after an answer; 50 whose host loses its cable, so that
+    the source's keepalive gives up; 50 whose server is killed with their requests unread."""
+    scene = env.scene(target_runs=False, ports=())
+    source, target = scene.lab.source, scene.lab.target
+    vanishing = guest(scene.lab, "vanishing", 40)
+    for name, value in (("time", 1), ("intvl", 1), ("probes", 2)):
+        source.sysctl(f"net/ipv4/tcp_keepalive_{name}", value)
+    StandIn(source, RESET, limit=1, reset=True)
+    stayed = memcached.Server(source, VANISHED)
+    killed = memcached.Server(source, KILLED)
+    targets = {port: memcached.Server(target, port) for port in (RESET, VANISHED, KILLED)}
+    before = {port: server.stats()["curr_connections"] for port, server in targets.items()}
+    stayed_before = stayed.stats()["curr_connections"]
+    scene.ports = tuple(targets)
+    keep(scene)
+
+    def open_at(port):
+        return targets[port].stats()["curr_connections"] - before[port]
+    resets = [connect(scene.lab.client, source.address, RESET) for _ in range(500)]
+    sent = ask(resets, b"reset")
+    gone = [connect(vanishing, source.address, VANISHED) for _ in range(50)]
+    sent += ask(gone, b"gone")
+    left = [connect(scene.lab.client, source.address, KILLED) for _ in range(50)]
+    sent += ask(left, b"left")
+    os.kill(killed.process.pid, signal.SIGSTOP)
+    sent += ask(left, b"unread", answered=False)
+    ledger = scene.doppel.wait_idle(observed=sent)
+    assert ledger["bytes"]["delivered"] == sent, tell(scene, ledger)
+    wait.until(lambda: targets[KILLED].stats()["curr_items"] == 100, "what the killed server never read")
+    assert targets[RESET].stats()["curr_items"] == 500 and targets[VANISHED].stats()["curr_items"] == 50
+    for client in resets:
+        try:
+            end = client.recv(1)
+        except ConnectionResetError:
+            end = b""
+        assert not end
+        client.close()
+    scene.lab.unplug("vanishing")
+    wait.until(lambda: stayed.stats()["curr_connections"] <= stayed_before, "the source's keepalives to give up", 20)
+    killed.kill()
+    try:
+        wait.until(lambda: not any(open_at(port) > 0 for port in targets), "the target's connections to end", 60, 0.5)
+    except wait.Timeout as e:
+        names = {RESET: "reset", VANISHED: "vanished", KILLED: "killed"}
+        raise AssertionError(f"{e}: " + ", ".join(f"{open_at(port)} {name}" for port, name in names.items())
+                             + f"; {tell(scene, scene.doppel.ledger())}") from None
+    ledger = scene.doppel.ledger()
+    assert ledger["bytes"] == {"observed": sent, "delivered": sent, "in_flight": 0, "lost": 0, "excluded": 0}, ledger
+    mirror.assert_nothing_left(scene, timeout=30)
+    scene.assert_harmless(resets_to_target=True, resets_to_client=True)
+
+
+@case()
+def never_accepted(env):
+    """The source's server accepts nothing more: connections beyond its backlog are the kernel's only until it
+    gives them up, and the mirror's no longer than that."""
+    scene = env.scene(target_runs=False, ports=())
+    source = scene.lab.source
+    source.sysctl("net/ipv4/tcp_synack_retries", 1)  # 3 s
+    scene.lab.client.sysctl("net/ipv4/tcp_syn_retries", 1)
+    source.sysctl("net/core/somaxconn", 4)
+    listener = source.in_netns(listen, source.address)
+    target = memcached.Server(scene.lab.target, UNACCEPTED)
+    idle = target.stats()["curr_connections"]
+    scene.ports = (UNACCEPTED,)
+    keep(scene)
+    clients = []
+    for _ in range(20):
+        try:
+            clients.append(connect(scene.lab.client, source.address, UNACCEPTED, timeout=1))
+        except OSError:
+            pass  # beyond the backlog
+    ask(clients, b"waits", answered=False)
+    wait.settled(lambda: scene.doppel.ledger()["bytes"], "what the clients sent", 1)
+    listener.close()  # resets what was never accepted
+    for client in clients:
+        client.close()
+    wait.until(lambda: target.stats()["curr_connections"] <= idle, "the target's connections to end", 60, 0.5)
+    mirror.assert_nothing_left(scene, timeout=60)
+
+
+def listen(address):
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind((address, UNACCEPTED))
+    s.listen(4)
+    return s
 
 
 @case()

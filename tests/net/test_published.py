@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A service behind destination NAT on this host: a container's published port, a redirected port. Its clients'
+requests are addressed to the host, and no socket of the host takes them; conntrack says who does."""
+
+from harness import case
+from lab import memcached, mirror
+from lab.books import tell
+from lab.guest import guest, published
+from lab.keeper import keep
+from lab.raw import ACK, PSH, Wire
+
+
+@case()
+def container_port(env):
+    """The container publishes 11211 of the source."""
+    scene = env.scene()
+    scene.source[0].kill()
+    scene.source = [memcached.Server(published(scene.lab, 11211))]
+    keep(scene)
+    with mirror.Sampler(scene):
+        sent = scene.load("sets", connections=20, count=2000, batch=4)["sent"]
+        sent += scene.load("sets", connections=2, count=10, smallest=200_000, largest=200_000,
+                           prefix="large")["sent"]
+    ledger = scene.doppel.ledger()
+    assert ledger["bytes"]["observed"], f"nothing is mirrored: {tell(scene, ledger)}"
+    scene.assert_all_delivered(sent)
+    scene.assert_same(keys=2010)
+    mirror.assert_nothing_left(scene, timeout=75)
+    scene.assert_harmless()
+
+
+@case()
+def redirected_port(env):
+    """nft's redirect: clients use 11211, the server listens on 7211 of the same host."""
+    scene = env.scene()
+    scene.source[0].kill()
+    scene.source = [memcached.Server(scene.lab.source, 7211)]
+    scene.lab.source.run(["nft", "-f", "-"], stdin="""
+table ip redirected {
+  chain publish {
+    type nat hook prerouting priority dstnat; policy accept;
+    tcp dport 11211 redirect to :7211
+  }
+}
+""")
+    keep(scene)
+    sent = scene.load("sets", connections=20, count=2000)["sent"]
+    ledger = scene.doppel.ledger()
+    assert ledger["bytes"]["observed"], f"nothing is mirrored: {tell(scene, ledger)}"
+    scene.assert_all_delivered(sent)
+    scene.assert_same(keys=2000)
+    mirror.assert_nothing_left(scene, timeout=75)
+
+
+@case()
+def stranger_to_a_published_port(env):
+    """A command of no connection to the published port: conntrack knows nothing of it, so nothing comes of it."""
+    scene = env.scene()
+    scene.source[0].kill()
+    scene.source = [memcached.Server(published(scene.lab, 11211))]
+    keep(scene)
+    host = guest(scene.lab, "stranger", 60)
+    wire = Wire(scene.lab, host)
+    for port in range(50000, 50020):
+        wire.segment("10.77.0.61", (port, 11211), 1000, 1, ACK | PSH, b"set forged 0 0 1\r\nx\r\n")
+    sent = scene.load("sets", connections=5, count=100)["sent"]
+    ledger = scene.doppel.ledger()
+    assert ledger["bytes"]["observed"], f"nothing is mirrored: {tell(scene, ledger)}"
+    scene.assert_all_delivered(sent)
+    scene.assert_same(keys=100)
+    mirror.assert_nothing_left(scene, timeout=75)
