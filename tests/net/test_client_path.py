@@ -79,6 +79,7 @@ class Outage:
         scene.lab.client.run(["ethtool", "-K", "eth0", "tso", "off", "gso", "off"])
         try:  # a client need not wait for longer than the outage (Linux 6.15)
             scene.lab.client.sysctl("net/ipv4/tcp_rto_max_ms", 1000)
+            scene.lab.client.sysctl("net/ipv4/tcp_retries2", 200)
         except FileNotFoundError:
             pass
         self.clients = []

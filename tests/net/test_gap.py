@@ -70,7 +70,7 @@ def gone_and_back(env, megabytes, back):
     _gone(env, megabytes, back == "inside")
 
 
-@case(long=True)
+@case()
 def gone_for_gigabytes(env):
     """More than half of the space of sequence numbers."""
     env.allow(60)
