@@ -15,15 +15,16 @@ from lab.tcp import connect
 from lab.traffic import set_command
 from lab.wait import amount
 
-MP_CAPABLE = b"\x1e\x04\x01\x81"  # RFC 8684, 3.1: of a SYN, version 1, no checksums, HMAC-SHA256
+# RFC 8684, 3.1 and 3.2, as in a SYN: version 1 with HMAC-SHA256; address 1 with a token and a random number.
+MPTCP = {"capable": b"\x1e\x04\x01\x81", "join": b"\x1e\x0c\x10\x01" + b"tokn" + b"rand"}
 
 
-@case()
-def mptcp(env):
-    """A SYN with MP_CAPABLE: its stream may go on over other connections."""
+@case(option=MPTCP)
+def mptcp(env, option):
+    """A SYN with MP_CAPABLE or MP_JOIN: the stream may be a part of one, and go on over other connections."""
     scene = env.scene()
     keep(scene)
-    client = RawClient(scene.lab, guest(scene.lab, "apple", 50), 51).connect(MP_CAPABLE)
+    client = RawClient(scene.lab, guest(scene.lab, "apple", 50), 51).connect(MPTCP[option])
     for n in range(5):
         client.ask(set_command(b"key%d" % n, 100))
     plain = scene.load("sets", connections=5, count=50, prefix="plain")["sent"]

@@ -108,7 +108,7 @@ def at_rest(scene, talker):
     """Until the target has executed what this connection has sent."""
     last = b"%s-%d" % (talker.name.encode(), talker.turn - 1)
     with scene.target[0].admin() as admin:
-        wait.until(lambda: admin.get([last]), f"{last!r} on the target")
+        wait.until(lambda: last in admin.keys(), f"{last!r} on the target")
     wait.settled(lambda: scene.doppel.ledger()["bytes"]["delivered"], "its acknowledgement", 0.1)
 
 
