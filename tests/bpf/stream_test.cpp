@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The client's stream as TCP delivers it: again, overlapping, out of order, past 2^32. Each byte
-// is observed once and sent once, whatever happens between client and source (docs/design.md, Accounting).
+// is observed once and sent once, whatever happens between client and source (docs/design.md,
+// Accounting).
 #include "tests/bpf/session.h"
 
 namespace doppel::bpftest {

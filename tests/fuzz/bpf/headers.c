@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * parse.bpf.h and csum_verify.bpf.h on any bytes, against a reader that works on the frame itself and
- * takes the RFCs' tables one by one.
+ * parse.bpf.h and csum_verify.bpf.h on any bytes, against a reader that works on the frame itself
+ * and takes the RFCs' tables one by one.
  */
 #include "packet/csum_verify.bpf.h"
 #include "check.h"
