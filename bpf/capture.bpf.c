@@ -8,33 +8,84 @@
 #include "flow/detach.bpf.h"
 #include "flow/exclude.bpf.h"
 #include "flow/find.bpf.h"
+#include "flow/judge.bpf.h"
 #include "flow/open.bpf.h"
 #include "packet/csum_verify.bpf.h"
 #include "tcp/enqueue.bpf.h"
 
-/* One packet for one target: p->target. */
-static __always_inline void capture_target(struct __sk_buff *skb, const struct pkt *p,
-					   const struct dp_mapping *m)
+/*
+ * The packet for the shadow of its flow. True: the flow has left the shadow, and the packet may
+ * begin the next.
+ */
+static __always_inline bool capture_shadow(struct __sk_buff *skb, const struct pkt *p,
+					   const struct dp_mapping *m, struct source *s,
+					   struct verdict *v)
+{
+	enqueue(skb, p, v, false);
+	if (v->kind == VERDICT_ASK) {
+		source_look(skb, p, m, s);
+		flow_judge(skb, p, s, v);
+		if (v->kind == VERDICT_SHADOW)
+			enqueue(skb, p, v, true);
+	}
+	switch (v->kind) {
+	case VERDICT_DONE:
+		/* Where no socket can tell, a hole that is filled is filled for good. */
+		if (!v->more || !(m->flags & (DP_MAP_ANY_HOST | DP_MAP_EGRESS)))
+			return false;
+		shadow_confirm_ahead(v->slot, v->gen);
+		flow_send_rest(skb, v->slot, v->gen, ledger_cell(p->mapping, p->target));
+		return false;
+	case VERDICT_WORK:
+		flow_send_rest(skb, v->slot, v->gen, ledger_cell(p->mapping, p->target));
+		return false;
+	case VERDICT_GAP:
+		return flow_leave(skb, p, DP_EXCLUDED_not_joined, 0, v->missing);
+	case VERDICT_SOURCE_GONE:
+		flow_source_gone(skb, p);
+		return false;
+	case VERDICT_BREAK:
+		flow_break_shadow(skb, v->slot, v->gen, v->reason);
+		break;
+	default:
+		break;
+	}
+	exclude_late(skb, p, DP_EXCLUDED_backoff, s);
+	return false;
+}
+
+/* Paused, or over the ceiling: then the whole flow leaves. */
+static __always_inline void capture_late(struct __sk_buff *skb, const struct pkt *p, __u32 why,
+					 struct source *s)
+{
+	if (why == DP_EXCLUDED_shed)
+		flow_leave(skb, p, why, SHED_PAUSE_MS, 0);
+	exclude_late(skb, p, why, s);
+}
+
+/* True: as for capture_shadow(). */
+static __always_inline bool capture_flow(struct __sk_buff *skb, const struct pkt *p,
+					 const struct dp_mapping *m, struct source *s)
 {
 	struct verdict v = {};
 
-	flow_find(skb, p, &v);
+	flow_find(skb, p, s, &v);
 	if (v.kind == VERDICT_BEGIN || v.kind == VERDICT_JOIN)
-		flow_open(skb, p, &v);
-	if (v.kind != VERDICT_SHADOW)
-		return;
-	enqueue(skb, p, &v);
-	if (v.kind == VERDICT_DONE)
-		return;
-	if (v.kind == VERDICT_FAR) {
-		/* Out of every window as well, it is not the stream's. */
-		if (!source_accepts(skb, p, m))
-			return;
-		v.reason = DP_LOST_flow_cap;
-	}
-	if (v.kind != VERDICT_GONE)
-		flow_break_shadow(skb, v.slot, v.gen, v.reason);
-	exclude_late(skb, p, DP_EXCLUDED_backoff);
+		flow_open(skb, p, s, &v);
+	if (v.kind == VERDICT_EXCLUDE)
+		exclude_flow(skb, p, v.reason, s, &v);
+	else if (v.kind == VERDICT_LATE)
+		capture_late(skb, p, v.reason, s);
+	return v.kind == VERDICT_SHADOW && capture_shadow(skb, p, m, s, &v);
+}
+
+/* One packet for one target: p->target. */
+static __always_inline void capture_target(struct __sk_buff *skb, const struct pkt *p,
+					   const struct dp_mapping *m, struct source *s)
+{
+	ledger_captured(p->mapping, p->target, skb->gso_segs ?: 1);
+	if (capture_flow(skb, p, m, s))
+		capture_flow(skb, p, m, s);
 }
 
 /* A packet for a mapping that no shadow can take, whatever its flow. */
@@ -58,8 +109,8 @@ static __always_inline bool port_wanted(__u32 port)
 }
 
 /* The mapping that wants the packet, which it notes in *p; NULL: none does. */
-static __always_inline struct dp_mapping *mapping_of(struct __sk_buff *skb, struct pkt *p,
-						     __u32 direction)
+static __noinline struct dp_mapping *mapping_of(struct __sk_buff *skb, struct pkt *p,
+						__u32 direction)
 {
 	__u32 port = bpf_ntohs(p->dport);
 	struct dp_port_key key = {.ifindex = skb->ifindex,
@@ -95,6 +146,7 @@ static __always_inline int capture(struct __sk_buff *skb, __u32 direction)
 {
 	enum pkt_shape shape;
 	struct dp_mapping *m;
+	struct source s = {};
 	struct pkt p = {};
 
 	shape = parse(skb, &p);
@@ -116,7 +168,7 @@ static __always_inline int capture(struct __sk_buff *skb, __u32 direction)
 			break;
 		p.target = t;
 		if (shape == PKT_TCP)
-			capture_target(skb, &p, m);
+			capture_target(skb, &p, m, &s);
 		else
 			capture_unusable(shape, &p);
 	}

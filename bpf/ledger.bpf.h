@@ -43,6 +43,15 @@ static __always_inline void ledger_event(struct dp_ledger *l, enum dp_event e)
 		l->event[e]++;
 }
 
+/* Packets of a mapping's clients; a GRO packet counts its segments. */
+static __noinline void ledger_captured(__u32 mapping, __u32 target, __u32 packets)
+{
+	struct dp_ledger *l = ledger_cell(mapping, target);
+
+	if (l)
+		l->captured += packets;
+}
+
 static __always_inline void ledger_accept(struct dp_ledger *l, __u32 bytes)
 {
 	if (!l || !bytes)
@@ -81,6 +90,19 @@ static __always_inline void ledger_lose(struct dp_ledger *l, enum dp_lost why, _
 	ledger_open(l);
 	l->lost[i] += bytes;
 	l->in_flight -= bytes;
+	ledger_close(l);
+}
+
+/* Bytes that the source took and capture did not get. */
+static __always_inline void ledger_miss(struct dp_ledger *l, __u32 why, __u32 bytes)
+{
+	__u64 i = reason_index(why);
+
+	if (!l || !bytes || i >= DP_LOST_N)
+		return;
+	ledger_open(l);
+	l->observed += bytes;
+	l->lost[i] += bytes;
 	ledger_close(l);
 }
 

@@ -4,6 +4,7 @@
  * would reset it, and no client may see it. Everything else passes with TC_ACT_UNSPEC.
  */
 #include "packet/csum_verify.bpf.h"
+#include "flow/judge.bpf.h"
 #include "packet/parse.bpf.h"
 #include "socket.bpf.h"
 #include "tcp/answer.bpf.h"
@@ -18,6 +19,7 @@ static __always_inline bool is_for_shadow(const struct pkt *p, const struct dp_s
 
 static __always_inline int consume(struct __sk_buff *skb)
 {
+	enum input_action act;
 	enum pkt_shape shape;
 	struct dp_shadow *sh;
 	struct pkt p = {};
@@ -49,7 +51,12 @@ static __always_inline int consume(struct __sk_buff *skb)
 		ledger_event(shadow_ledger(sh), DP_EVENT_bad_checksum);
 		return TC_ACT_SHOT;
 	}
-	return tcp_answer(skb, sh, slot, &p, tcp_input(skb, &p, slot, gen));
+	act = tcp_input(skb, &p, slot, gen);
+	/* Text beyond a hole that was filled since may wait for nothing but this. */
+	if (shadow_has_ahead(sh) && act != INPUT_HALF_OPEN && act != INPUT_RST &&
+	    shadow_ask_source(skb, slot, gen))
+		act = INPUT_WORK;
+	return tcp_answer(skb, sh, slot, &p, act);
 }
 
 SEC("tc")

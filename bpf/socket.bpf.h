@@ -7,12 +7,41 @@
 #include "packet/parse.bpf.h"
 
 /* include/net/tcp_states.h */
-#define TCP_ESTABLISHED	 1
+#define TCP_SYN_SENT	 2
+#define TCP_FIN_WAIT2	 5
+#define TCP_TIME_WAIT	 6
+#define TCP_CLOSE	 7
 #define TCP_CLOSE_WAIT	 8
+#define TCP_LAST_ACK	 9
+#define TCP_LISTEN	 10
+#define TCP_CLOSING	 11
 #define TCP_NEW_SYN_RECV 12
 
-/* Bytes that a socket's backlog may hold, so far is what arrives ahead of its RCV.NXT. */
-#define SOCKET_BACKLOG (4u << 20)
+enum source_state {
+	SOURCE_NOT_ASKED = 0,
+	SOURCE_NONE,	     /* no socket has such a connection */
+	SOURCE_SYN_RECEIVED, /* the source answered the client's SYN */
+	SOURCE_SYNCHRONIZED, /* ESTABLISHED, and what follows it but TIME-WAIT */
+	SOURCE_TIME_WAIT,    /* it has all that it will take */
+	SOURCE_IS_REMOTE,    /* on a client host: the socket that sends the packet is known */
+	SOURCE_UNSEEN,	     /* forwarded, or on a mirror port: no socket here can tell */
+};
+
+/*
+ * The source's end of a conversation (RFC 9293, 3.3.1), for the packet that is being captured.
+ * A moment's state, read without the socket's lock. It only lags: a segment in the socket's
+ * backlog is not in RCV.NXT yet. Sequence numbers in host order.
+ */
+struct source {
+	__u8 state; /* enum source_state; what follows is valid from SYN-RECEIVED to TIME-WAIT */
+	__u8 fin;   /* the source has the client's FIN; rcv_nxt does not count it */
+	__u8 pad[2];
+	__u32 rcv_nxt; /* every byte below it was taken */
+	__u32 rcv_end; /* right edge of the window that was offered */
+	__u32 ack_min; /* acknowledgements from here to snd_nxt are acceptable (RFC 5961, 5.2) */
+	__u32 snd_nxt;
+	__u32 ts_recent; /* TS.Recent (RFC 7323, 4.3); 0: no timestamps */
+};
 
 /* The question for a packet from `saddr` to `daddr`. */
 static __always_inline void sock_tuple(struct bpf_sock_tuple *t, const struct dp_addr *saddr,
@@ -45,49 +74,101 @@ static __noinline bool socket_exists_for(struct __sk_buff *skb, const struct pkt
 	return socket_exists(skb, &t);
 }
 
-/*
- * Does a socket of this host take the packet? It completes a handshake that the socket answered, or
- * continues its stream.
- */
-GLOBAL int socket_expects(struct __sk_buff *skb, const struct pkt *p)
+static __always_inline void ask_request(struct tcp_request_sock *req, struct source *s)
 {
-	struct tcp_request_sock *req;
-	struct bpf_sock_tuple t = {};
-	struct bpf_tcp_sock *tp;
-	struct bpf_sock *sk;
-	int yes = 0;
-
-	if (!p)
-		return 0;
-	sock_tuple(&t, &p->saddr, p->sport, &p->daddr, p->dport);
-	sk = bpf_skc_lookup_tcp(skb, &t, SOCK_TUPLE_SIZE, BPF_F_CURRENT_NETNS, 0);
-	if (!sk)
-		return 0;
-	if (sk->state == TCP_NEW_SYN_RECV) {
-		req = bpf_skc_to_tcp_request_sock(sk);
-		yes = req && req->snt_isn + 1 == p->ack;
-	} else if (sk->state >= TCP_ESTABLISHED && sk->state <= TCP_CLOSE_WAIT) {
-		tp = bpf_tcp_sock(sk);
-		yes = tp && p->seq + p->payload - tp->rcv_nxt <= SOCKET_BACKLOG;
-	}
-	bpf_sk_release(sk);
-	return yes;
+	s->rcv_nxt = req->rcv_isn + 1;
+	s->rcv_end = s->rcv_nxt + 65535; /* no SYN-ACK can offer more (RFC 7323, 2.2) */
+	s->ack_min = req->snt_isn + 1;	 /* nothing less completes the handshake */
+	s->snd_nxt = s->ack_min;
+	s->state = SOURCE_SYN_RECEIVED;
 }
 
-/*
- * Does the socket that sends this packet send it for the first time? TC egress comes before
- * tcp_event_new_data_sent(). A packet without payload or socket needs no proof.
- */
-static __always_inline bool socket_sends_anew(struct __sk_buff *skb, const struct pkt *p)
+static __always_inline void ask_full(struct tcp_sock *tp, __u32 state, struct source *s)
 {
-	struct bpf_sock *sk = skb->sk;
-	struct bpf_tcp_sock *tp;
+	s->rcv_nxt = tp->rcv_nxt;
+	s->rcv_end = tp->rcv_wup + tp->rcv_wnd;
+	s->ack_min = tp->snd_una - tp->max_window;
+	s->snd_nxt = tp->snd_nxt;
+	s->ts_recent = tp->rx_opt.ts_recent;
+	s->fin = state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING;
+	s->state = SOURCE_SYNCHRONIZED;
+}
 
-	if (!sk || !p->payload)
-		return true;
-	sk = bpf_sk_fullsock(sk);
-	tp = sk ? bpf_tcp_sock(sk) : NULL;
-	return !tp || !seq_before(p->seq, tp->snd_nxt);
+static __always_inline void ask_time_wait(struct tcp_timewait_sock *tw, struct source *s)
+{
+	s->rcv_nxt = tw->tw_sk.__tw_common.skc_tw_rcv_nxt;
+	s->rcv_end = s->rcv_nxt;
+	s->snd_nxt = tw->tw_sk.__tw_common.skc_tw_snd_nxt;
+	s->ack_min = s->snd_nxt;
+	s->fin = tw->tw_sk.tw_substate != TCP_FIN_WAIT2;
+	s->state = SOURCE_TIME_WAIT;
+}
+
+static __always_inline void socket_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t,
+				       struct source *s)
+{
+	struct tcp_timewait_sock *tw;
+	struct tcp_request_sock *req;
+	struct tcp_sock *tp;
+	struct bpf_sock *sk;
+
+	__builtin_memset(s, 0, sizeof(*s));
+	s->state = SOURCE_NONE;
+	sk = bpf_skc_lookup_tcp(skb, t, SOCK_TUPLE_SIZE, BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return;
+	switch (sk->state) {
+	case TCP_NEW_SYN_RECV:
+		req = bpf_skc_to_tcp_request_sock(sk);
+		if (req)
+			ask_request(req, s);
+		break;
+	case TCP_TIME_WAIT:
+		tw = bpf_skc_to_tcp_timewait_sock(sk);
+		if (tw)
+			ask_time_wait(tw, s);
+		break;
+	case TCP_LISTEN:
+	case TCP_CLOSE:
+	case TCP_SYN_SENT:
+		break;
+	default:
+		tp = bpf_skc_to_tcp_sock(sk);
+		if (tp)
+			ask_full(tp, sk->state, s);
+	}
+	bpf_sk_release(sk);
+	s->rcv_nxt -= s->fin;
+}
+
+/* What the socket of this host that takes such a packet knows of its conversation. */
+GLOBAL int socket_ask_packet(struct __sk_buff *skb, const struct pkt *p, struct source *s)
+{
+	struct bpf_sock_tuple t = {};
+
+	if (!p || !s)
+		return 0;
+	sock_tuple(&t, &p->saddr, p->sport, &p->daddr, p->dport);
+	socket_ask(skb, &t, s);
+	return 0;
+}
+
+/* The same for a flow; any skb of the same namespace will do. */
+GLOBAL int socket_ask_flow(struct __sk_buff *skb, const struct dp_flow_key *key, struct source *s)
+{
+	struct bpf_sock_tuple t = {};
+
+	if (!key || !s)
+		return 0;
+	sock_tuple(&t, &key->client, key->client_port, &key->server, key->server_port);
+	socket_ask(skb, &t, s);
+	return 0;
+}
+
+/* On a client host the packet knows its sender; what is forwarded has none. */
+static __always_inline void socket_of_sender(struct __sk_buff *skb, struct source *s)
+{
+	s->state = skb->sk ? SOURCE_IS_REMOTE : SOURCE_UNSEEN;
 }
 
 #endif

@@ -27,16 +27,42 @@ struct store_write {
 	__u32 chunks; /* taken */
 };
 
-/* The index of a free chunk; -1: there is none. One that was used lately is in a cache. */
-static __always_inline __s64 chunk_alloc(void)
-{
-	__u32 index, zero = 0, limit;
-	struct dp_fresh *f;
+/*
+ * One flow may hold so many times what is still free: alone nearly all of the store, and less the
+ * more others need (as switches share a buffer: Choudhury and Hahne, dynamic queue length
+ * thresholds).
+ */
+#define STORE_SHARE 4
 
-	if (!bpf_map_pop_elem(&free_chunks, &index))
-		return index;
-	f = bpf_map_lookup_elem(&fresh_chunks, &zero);
-	if (!f || f->next >= f->limit)
+static __always_inline struct dp_fresh *store_state(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&fresh_chunks, &zero);
+}
+
+/* More than half of the store is in use: who needs no chunk right now gives his back. */
+static __always_inline bool store_is_short(void)
+{
+	struct dp_fresh *f = store_state();
+
+	return f && (__u64)f->used * 2 > f->limit;
+}
+
+/* The index of a free chunk for a flow that holds `held`; -1: there is none, or it has its share.
+ */
+static __always_inline __s64 chunk_alloc(__u32 held)
+{
+	struct dp_fresh *f = store_state();
+	__u32 index, limit;
+
+	if (!f || f->used >= f->limit || held > (__u64)STORE_SHARE * (f->limit - f->used))
+		return -1;
+	if (!bpf_map_pop_elem(&free_chunks, &index)) {
+		__sync_fetch_and_add(&f->used, 1);
+		return index; /* one that was used lately is in a cache */
+	}
+	if (f->next >= f->limit)
 		return -1;
 	bpf_spin_lock(&f->lock);
 	index = f->next;
@@ -44,7 +70,19 @@ static __always_inline __s64 chunk_alloc(void)
 	if (index < limit)
 		f->next = index + 1;
 	bpf_spin_unlock(&f->lock);
-	return index < limit ? (__s64)index : -1;
+	if (index >= limit)
+		return -1;
+	__sync_fetch_and_add(&f->used, 1);
+	return index;
+}
+
+static __always_inline void chunk_free(__u32 index)
+{
+	struct dp_fresh *f = store_state();
+
+	if (f)
+		__sync_fetch_and_add(&f->used, -1);
+	bpf_map_push_elem(&free_chunks, &index, 0);
 }
 
 /*
@@ -59,6 +97,7 @@ static __always_inline struct dp_chunk *store_chunk(struct store_write *w)
 	volatile __u64 *last =
 		&w->sh->tcp.last_chunk; /* index and chunk belong together: one access */
 	__u64 tail = *last;
+	struct dp_chunk *c;
 	__s64 got;
 
 	key.chunk = w->seq >> DP_CHUNK_SHIFT;
@@ -72,12 +111,15 @@ static __always_inline struct dp_chunk *store_chunk(struct store_write *w)
 	if (known) {
 		index = *known;
 	} else {
-		got = chunk_alloc();
+		got = chunk_alloc((w->seq - w->sh->tcp.store_start) >> DP_CHUNK_SHIFT);
 		if (got < 0)
 			return NULL;
 		index = got;
+		c = bpf_map_lookup_elem(&chunks, &index);
+		if (c)
+			__builtin_memset(c->present, 0, sizeof(c->present));
 		if (bpf_map_update_elem(&store, &key, &index, BPF_NOEXIST)) {
-			bpf_map_push_elem(&free_chunks, &index, 0);
+			chunk_free(index);
 			known = bpf_map_lookup_elem(&store, &key); /* another CPU was first */
 			if (!known)
 				return NULL;
@@ -162,7 +204,7 @@ static long store_drop_one(__u32 i, struct store_drop *d)
 	if (known) {
 		index = *known;
 		if (!bpf_map_delete_elem(&store, &d->key)) {
-			bpf_map_push_elem(&free_chunks, &index, 0);
+			chunk_free(index);
 			d->freed++;
 		}
 	}
@@ -182,13 +224,12 @@ static __always_inline __u32 store_free(__u32 slot, __u32 gen, __u32 from, __u32
 	n &= 0xffffffffu >> DP_CHUNK_SHIFT;
 	if (!n || !seq_after(to, from))
 		return 0;
-	if (n > DP_MAX_CAP / DP_CHUNK + 64)
-		n = DP_MAX_CAP / DP_CHUNK + 64;
 	d.key.chunk = from >> DP_CHUNK_SHIFT;
 	bpf_loop(n, store_drop_one, &d, 0);
 	return d.freed;
 }
 
+/* The chunk of that key, or NULL. */
 static __always_inline struct dp_chunk *store_find(const struct dp_store_key *key)
 {
 	__u32 *known = bpf_map_lookup_elem(&store, key), index;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Is a captured segment the client's? TC ingress comes before netfilter and before TCP, so what
- * a stranger sends is captured, too.
+ * Is a captured segment the client's? The source decides: a stream is what the source's TCP took.
+ * TC ingress comes before netfilter and before TCP, so what a stranger sends is captured, too. A
+ * segment that continues the stream exactly is taken at once (continues()); whoever can forge that
+ * can fool the source as well. For everything else the source's socket is asked.
  */
 #ifndef DOPPEL_ACCEPTABLE_BPF_H
 #define DOPPEL_ACCEPTABLE_BPF_H
@@ -10,21 +12,80 @@
 #include "tcp/shadow.bpf.h"
 
 /*
- * A flow may begin, and one without a shadow may move, only by what the source takes: on a server
- * what a socket of it takes, on a client host what its socket sends for the first time. What is
- * forwarded or seen on a mirror port has no socket here, and needs no proof.
+ * How far the client's ACK may move on from one segment that continues the stream to the next
+ * without a question. A guess hits one time in 4,096 of what guesses the sequence number, too.
  */
-static __always_inline bool source_accepts(struct __sk_buff *skb, const struct pkt *p,
-					   const struct dp_mapping *m)
+#define ACK_SPAN (1u << 20)
+
+/* RCV.NXT may lag behind what was captured by a backlog, but not by so much: it is ahead then. */
+#define LAG_MAX (1u << 28)
+
+/* Asks the source, once a packet. */
+static __always_inline void source_look(struct __sk_buff *skb, const struct pkt *p,
+					const struct dp_mapping *m, struct source *s)
 {
-	if (m->flags & DP_MAP_ANY_HOST)
-		return true;
-	if (!(m->flags & DP_MAP_EGRESS))
-		return socket_expects(skb, p);
-	return socket_sends_anew(skb, p);
+	if (s->state != SOURCE_NOT_ASKED)
+		return;
+	if (m->flags & DP_MAP_ANY_HOST) {
+		s->state = SOURCE_UNSEEN;
+	} else if (m->flags & DP_MAP_EGRESS) {
+		socket_of_sender(skb, s);
+	} else {
+		socket_ask_packet(skb, p, s);
+	}
 }
 
-/* A packet far from where the flow's stream stands: has the client reused its port? */
+/* A socket of this host has the conversation, and its numbers are valid. */
+static __always_inline bool source_is_known(const struct source *s)
+{
+	return s->state >= SOURCE_SYN_RECEIVED && s->state <= SOURCE_TIME_WAIT;
+}
+
+/* How far `to` lies behind `from`; 0: it does not. Up to nearly 4 GB, unlike seq_after(). */
+static __always_inline __u32 seq_gap(__u32 from, __u32 to)
+{
+	__u32 gap = to - from;
+
+	return gap < 0u - LAG_MAX ? gap : 0;
+}
+
+/*
+ * Would the source's TCP take text or FIN of this segment, now or when a hole before it is filled?
+ * RFC 9293, 3.10.7.4, first check; RFC 5961, 5.2, as tcp_ack() applies it; RFC 7323, 5.3 (PAWS),
+ * with the one tick that Linux allows. Where no socket can tell, whatever comes is the client's.
+ */
+static __always_inline bool source_accepts(const struct source *s, const struct pkt *p)
+{
+	__u32 to = p->seq + p->payload, edge = seq_max(s->rcv_end, s->rcv_nxt);
+
+	if (s->state == SOURCE_IS_REMOTE || s->state == SOURCE_UNSEEN)
+		return true;
+	if (s->state != SOURCE_SYN_RECEIVED && s->state != SOURCE_SYNCHRONIZED)
+		return false;
+	return !s->fin && !seq_before(to, s->rcv_nxt) && !seq_after(p->seq, edge) &&
+	       p->ack - s->ack_min <= s->snd_nxt - s->ack_min &&
+	       (!p->has_ts || !s->ts_recent || (__s32)(s->ts_recent - p->tsval) <= 1);
+}
+
+/* Would it begin a connection with this SYN (RFC 9293, 3.10.7.4, fourth check; RFC 5961, 4)? */
+static __always_inline bool source_accepts_syn(const struct source *s, const struct pkt *p)
+{
+	if (s->state == SOURCE_SYN_RECEIVED)
+		return s->rcv_nxt == p->seq + 1;
+	return s->state != SOURCE_SYNCHRONIZED;
+}
+
+/*
+ * Does the segment continue, at `next`, the stream of a client whose last ACK was `ack`? Nothing
+ * about it needs a question then.
+ */
+static __always_inline bool continues(const struct pkt *p, __u32 next, __u32 ack)
+{
+	return p->seq == next && p->ack - ack <= ACK_SPAN &&
+	       !(p->flags & (TCP_FIN | TCP_RST | TCP_SYN));
+}
+
+/* The client has used its port again: the packet continues a SYN that is not the shadow's. */
 static __always_inline bool new_incarnation(const struct pkt *p, const struct dp_flow_key *key,
 					    const struct dp_flow *flow)
 {
@@ -36,10 +97,7 @@ static __always_inline bool new_incarnation(const struct pkt *p, const struct dp
 			return false;
 	} else {
 		sh = shadow_at(flow->slot);
-		if (!sh)
-			return false;
-		if (p->seq == sh->tcp.end || (!(sh->tcp.flags & DP_SH_CLIENT_FIN) &&
-					      p->seq - sh->tcp.una <= cfg.flow_cap && p->payload))
+		if (!sh || p->seq == sh->tcp.end)
 			return false;
 	}
 	syn = bpf_map_lookup_elem(&syns, key);

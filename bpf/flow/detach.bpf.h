@@ -26,21 +26,14 @@ GLOBAL int flow_break_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32
 	return 0;
 }
 
-#define EXCLUDE_NONE DP_EXCLUDED_N /* no reason: the bytes are counted elsewhere */
-
 /*
- * The shadow's flow leaves it: what it has taken is still delivered, then it closes by itself.
- * What lies beyond a hole is lost, as `why`; what is missing in between was taken by the source
- * all the same, and is excluded as `missing`, unless that is EXCLUDE_NONE. 1: done; the caller
- * rebinds the flow, from sh->tcp.captured_end on, and then calls flow_send_rest().
+ * The shadow's flow leaves it: what it has taken is still delivered, then it closes by itself. 1:
+ * done; the caller rebinds the flow, from sh->tcp.end on, and then calls flow_send_rest().
  */
-GLOBAL int flow_detach_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 why,
-			      __u32 missing)
+GLOBAL int flow_detach_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen)
 {
 	__u64 now = bpf_ktime_get_coarse_ns();
 	struct dp_shadow *sh = shadow_at(slot);
-	struct dp_ledger *l;
-	__u32 lost, holes;
 	bool watch;
 
 	if (!sh)
@@ -50,11 +43,7 @@ GLOBAL int flow_detach_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u3
 		bpf_spin_unlock(&sh->lock);
 		return 0;
 	}
-	lost = shadow_pending_locked(sh);
-	sh->tcp.captured_end = shadow_captured_end_locked(sh);
-	holes = sh->tcp.captured_end - snd_una_data(sh) - lost;
-	shadow_forget_ooo_locked(sh);
-	lost -= shadow_pending_locked(sh);
+	sh->tcp.ahead = sh->tcp.end;
 	if (!shadow_fin_placed(sh)) {
 		sh->tcp.flags |= DP_SH_CLIENT_FIN;
 		sh->tcp.fin = sh->tcp.end;
@@ -65,10 +54,6 @@ GLOBAL int flow_detach_shadow(struct __sk_buff *skb, __u32 slot, __u32 gen, __u3
 	bpf_spin_unlock(&sh->lock);
 	if (watch)
 		timer_watch(slot);
-	l = ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
-	ledger_lose(l, why, lost);
-	if (missing != EXCLUDE_NONE)
-		ledger_exclude(l, missing, holes);
 	return 1;
 }
 
@@ -82,8 +67,15 @@ static __always_inline void flow_send_rest(struct __sk_buff *skb, __u32 slot, __
 		ledger_event(l, DP_EVENT_clone_failed);
 }
 
-/* Over the ceiling: the whole flow leaves. It may join again when the pause is over. */
-GLOBAL int flow_shed(struct __sk_buff *skb, const struct pkt *p)
+#define SHED_PAUSE_MS 1000 /* so long at least a flow stays away that was over the ceiling */
+
+/*
+ * The flow of the packet leaves its shadow, and waits: it may join again at a request boundary, not
+ * before `pause_ms` have passed. Its stream goes on at the shadow's end; what the source has beyond
+ * that, `missing` bytes, went by without us. 1: done.
+ */
+GLOBAL int flow_leave(struct __sk_buff *skb, const struct pkt *p, __u32 excluded, __u32 pause_ms,
+		      __u32 missing)
 {
 	struct dp_flow_key key = {};
 	struct dp_shadow *sh;
@@ -106,24 +98,58 @@ GLOBAL int flow_shed(struct __sk_buff *skb, const struct pkt *p)
 		return 0;
 	ack = sh->tcp.ack_last;
 	push = sh->tcp.flags & DP_SH_PUSH;
-	if (!flow_detach_shadow(skb, slot, gen, DP_LOST_client_gap, DP_EXCLUDED_shed))
+	if (!flow_detach_shadow(skb, slot, gen))
 		return 0;
 	/* The shadow may have ended on another CPU since, and its flow with it. */
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (flow && flow->slot == slot && flow->gen == gen) {
-		flow->excluded = DP_EXCLUDED_shed;
-		flow->next = sh->tcp.captured_end;
+		flow->excluded = excluded;
+		flow->next = sh->tcp.end + missing;
 		flow->ack = ack;
 		flow->seen = 1;
 		flow->ack_valid = 1;
 		flow->push = push;
 		flow->answered_turns = 0;
-		flow_pause(flow, bpf_ktime_get_coarse_ns(), bpf_get_prandom_u32(), 1000, 1);
-		if (flow_claim(flow, slot, gen, DP_NO_SLOT))
+		flow->retry = 0;
+		if (pause_ms)
+			flow_pause(flow, bpf_ktime_get_coarse_ns(), bpf_get_prandom_u32(), pause_ms,
+				   1);
+		if (flow_claim(flow, slot, gen, DP_NO_SLOT)) {
 			l->waiting++;
+			ledger_miss(l, DP_LOST_client_gap, missing);
+		}
 	}
 	flow_send_rest(skb, slot, gen, l);
-	return 0;
+	return 1;
+}
+
+/* The source has no such connection any more: neither has the target, once it has what was taken.
+ */
+GLOBAL int flow_source_gone(struct __sk_buff *skb, const struct pkt *p)
+{
+	struct dp_flow_key key = {};
+	struct dp_ledger *l;
+	struct dp_flow *flow;
+	__u32 slot, gen;
+
+	if (!p)
+		return 0;
+	flow_key(&key, p);
+	l = ledger_cell(key.mapping, key.target);
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (!flow || !l)
+		return 0;
+	slot = flow->slot;
+	gen = flow->gen;
+	if (slot == DP_SLOT_GONE || !flow_claim(flow, slot, gen, DP_SLOT_GONE))
+		return 0;
+	bpf_map_delete_elem(&flows, &key);
+	if (slot == DP_NO_SLOT)
+		l->waiting--;
+	else if (flow_detach_shadow(skb, slot, gen))
+		flow_send_rest(skb, slot, gen, l);
+	ledger_event(l, DP_EVENT_source_gone);
+	return 1;
 }
 
 #endif

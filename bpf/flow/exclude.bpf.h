@@ -11,48 +11,68 @@
 #include "tcp/shadow.bpf.h"
 
 /*
- * How many bytes of this segment, and of any hole before it, are new to a flow that is not
- * mirrored. The source takes no byte behind a hole before it has those in it, so they were or
- * will be on this wire, too: counted here, and not when they come. A jump too long for a hole is
- * none: the flow went another way for a while.
+ * How many bytes are new to a flow that is not mirrored: what the source has beyond where the flow
+ * stands, and what it takes of this segment. Where no socket can tell, a segment beyond a hole
+ * counts with the hole: the source takes no byte behind a hole before it has those in it.
  *
  * `base`: where the flow stands if this is the first such segment of it (known = true).
  */
 static __always_inline __u32 exclude_new_bytes(const struct pkt *p, struct dp_flow *flow,
-					       __u32 base, bool known)
+					       const struct source *s, __u32 base, bool known)
 {
-	__u32 to = p->seq + p->payload, n = p->payload, gap;
+	__u32 to = p->seq + p->payload, n = 0, gap;
+	bool takes = s->state == SOURCE_NOT_ASKED || source_accepts(s, p);
 
 	bpf_spin_lock(&flow->lock);
 	if (!flow->seen && known) {
 		flow->next = base;
 		flow->seen = 1;
+	} else if (!flow->seen && takes && p->payload) {
+		flow->next = source_is_known(s) ? s->rcv_nxt : p->seq;
+		flow->seen = 1;
 	}
-	if (n && flow->seen) {
+	if (source_is_known(s) && flow->seen) {
+		n = seq_gap(flow->next, s->rcv_nxt);
+		flow->next += n;
+	}
+	if (takes && p->payload && flow->seen && seq_after(to, flow->next) &&
+	    (!source_is_known(s) || !seq_after(p->seq, flow->next))) {
 		gap = to - flow->next;
-		if ((__s32)gap <= 0)
-			n = 0;
-		else if (gap <= DP_MAX_CAP)
-			n = gap;
-	}
-	if (n) {
+		n += gap;
 		flow->next = to;
 		flow->ack = p->ack;
 		flow->push = !!(p->flags & TCP_PSH);
-		flow->seen = 1;
 		flow->ack_valid = 1;
 	}
 	bpf_spin_unlock(&flow->lock);
 	return n;
 }
 
-/* A segment of a flow without a shadow. */
-static __always_inline void exclude_segment(const struct pkt *p, const struct dp_flow_key *key,
-					    struct dp_ledger *l, struct dp_flow *flow)
+/* The segment does more than to continue where the flow stands: only the source can tell. */
+static __always_inline bool flow_must_ask(const struct pkt *p, const struct dp_flow *flow)
 {
-	ledger_exclude(l, flow->excluded, exclude_new_bytes(p, flow, 0, false));
+	if (!flow->seen || !flow->ack_valid)
+		return p->payload || (p->flags & (TCP_FIN | TCP_RST));
+	return !continues(p, flow->next, flow->ack);
+}
+
+/* A segment of a flow without a shadow. */
+static __always_inline void exclude_segment(struct __sk_buff *skb, const struct pkt *p,
+					    const struct dp_mapping *m,
+					    const struct dp_flow_key *key, struct dp_ledger *l,
+					    struct dp_flow *flow, struct source *s)
+{
+	if (flow_must_ask(p, flow))
+		source_look(skb, p, m, s);
+	if (s->state == SOURCE_NONE) {
+		if (p->payload)
+			ledger_event(l, DP_EVENT_no_socket);
+		return;
+	}
+	ledger_exclude(l, flow->excluded, exclude_new_bytes(p, flow, s, 0, false));
 	flow->seen_ns = bpf_ktime_get_coarse_ns();
-	if ((p->flags & (TCP_FIN | TCP_RST)) && flow_claim(flow, DP_NO_SLOT, 0, DP_SLOT_GONE)) {
+	if ((p->flags & (TCP_FIN | TCP_RST)) && source_accepts(s, p) &&
+	    p->seq + p->payload == flow->next && flow_claim(flow, DP_NO_SLOT, 0, DP_SLOT_GONE)) {
 		bpf_map_delete_elem(&flows, key);
 		l->waiting--;
 	}
@@ -62,32 +82,34 @@ static __always_inline void exclude_segment(const struct pkt *p, const struct dp
  * A segment that its flow's shadow cannot take any more: it has just ended, or (paused) takes
  * nothing. The flow may be bound to it still, or wait already.
  */
-GLOBAL int exclude_late(struct __sk_buff *skb, const struct pkt *p, __u32 why)
+GLOBAL int exclude_late(struct __sk_buff *skb, const struct pkt *p, __u32 why, struct source *s)
 {
 	struct dp_flow_key key = {};
 	struct dp_shadow *sh;
 	struct dp_ledger *l;
+	struct dp_mapping *m;
 	struct dp_flow *flow;
-	__u32 base;
 
-	if (!p)
+	if (!p || !s)
 		return 0;
+	m = mapping_at(p->mapping);
 	flow_key(&key, p);
 	l = ledger_cell(key.mapping, key.target);
 	flow = bpf_map_lookup_elem(&flows, &key);
-	if (!flow || !l)
+	if (!m || !flow || !l)
 		return 0;
 	if (flow->slot == DP_NO_SLOT) {
-		exclude_segment(p, &key, l, flow);
+		exclude_segment(skb, p, m, &key, l, flow, s);
 		return 0;
 	}
 	sh = shadow_at(flow->slot);
 	if (!sh || sh->gen != flow->gen)
 		return 0;
-	bpf_spin_lock(&sh->lock);
-	base = shadow_is_open(sh) ? shadow_captured_end_locked(sh) : sh->tcp.captured_end;
-	bpf_spin_unlock(&sh->lock);
-	ledger_exclude(l, why, exclude_new_bytes(p, flow, base, true));
+	if (s->state == SOURCE_NOT_ASKED && !continues(p, sh->tcp.end, sh->tcp.ack_seen))
+		source_look(skb, p, m, s);
+	if (s->state == SOURCE_NONE)
+		return 0;
+	ledger_exclude(l, why, exclude_new_bytes(p, flow, s, sh->tcp.end, true));
 	return 0;
 }
 
@@ -95,14 +117,14 @@ GLOBAL int exclude_late(struct __sk_buff *skb, const struct pkt *p, __u32 why)
  * The first segment after a SYN with payload (RFC 7413): it begins behind what the source has taken
  * of that, which no shadow will get.
  */
-GLOBAL int exclude_syn_data(struct __sk_buff *skb, const struct pkt *p)
+GLOBAL int exclude_syn_data(struct __sk_buff *skb, const struct pkt *p, struct source *s)
 {
 	struct dp_flow_key key = {};
 	struct noted_syn *syn;
 	struct dp_mapping *m;
 	__u32 n;
 
-	if (!p)
+	if (!p || !s)
 		return 0;
 	m = mapping_at(p->mapping);
 	if (!m)
@@ -112,7 +134,8 @@ GLOBAL int exclude_syn_data(struct __sk_buff *skb, const struct pkt *p)
 	if (!syn)
 		return 0;
 	n = p->seq - (syn->isn + 1);
-	if (n && n <= 0xffff && source_accepts(skb, p, m))
+	source_look(skb, p, m, s);
+	if (n && n <= 0xffff && source_accepts(s, p))
 		ledger_exclude(ledger_cell(key.mapping, key.target), DP_EXCLUDED_not_joined, n);
 	if (n || p->payload)
 		bpf_map_delete_elem(&syns, &key);
@@ -123,20 +146,23 @@ GLOBAL int exclude_syn_data(struct __sk_buff *skb, const struct pkt *p)
  * A flow that has no shadow, for now or for good, is remembered with the reason, and its segment
  * excluded. `v`: VERDICT_SHADOW when another CPU has bound the flow meanwhile, else VERDICT_DONE.
  */
-GLOBAL int exclude_flow(struct __sk_buff *skb, const struct pkt *p, __u32 why, struct verdict *v)
+GLOBAL int exclude_flow(struct __sk_buff *skb, const struct pkt *p, __u32 why, struct source *s,
+			struct verdict *v)
 {
 	struct dp_flow flow = {.slot = DP_NO_SLOT, .excluded = why};
 	struct dp_flow_key key = {};
 	struct noted_syn *syn;
+	struct dp_mapping *m;
 	struct dp_ledger *l;
 	struct dp_flow *f;
 
-	if (!p || !v)
+	if (!p || !v || !s)
 		return 0;
 	v->kind = VERDICT_DONE;
+	m = mapping_at(p->mapping);
 	flow_key(&key, p);
 	l = ledger_cell(key.mapping, key.target);
-	if (!l)
+	if (!l || !m)
 		return 0;
 	if (!bpf_map_update_elem(&flows, &key, &flow, BPF_NOEXIST))
 		l->waiting++;
@@ -162,7 +188,7 @@ GLOBAL int exclude_flow(struct __sk_buff *skb, const struct pkt *p, __u32 why, s
 		}
 		bpf_spin_unlock(&f->lock);
 	}
-	exclude_segment(p, &key, l, f);
+	exclude_segment(skb, p, m, &key, l, f, s);
 	bpf_map_delete_elem(&syns, &key); /* its first bytes are gone: it may only join */
 	return 0;
 }

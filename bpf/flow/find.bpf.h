@@ -39,8 +39,7 @@ static __always_inline void flow_supersede(struct __sk_buff *skb, const struct d
 		if (slot == DP_NO_SLOT)
 			l->waiting--;
 	}
-	if (slot != DP_NO_SLOT &&
-	    flow_detach_shadow(skb, slot, gen, DP_LOST_superseded, EXCLUDE_NONE))
+	if (slot != DP_NO_SLOT && flow_detach_shadow(skb, slot, gen))
 		flow_send_rest(skb, slot, gen, l);
 }
 
@@ -60,21 +59,24 @@ static __always_inline void find_new(const struct pkt *p, const struct dp_target
 static __always_inline void find_waiting(struct __sk_buff *skb, const struct pkt *p,
 					 const struct dp_mapping *m, const struct dp_flow_key *key,
 					 struct dp_flow *flow, struct dp_ledger *l,
-					 struct verdict *v)
+					 struct source *s, struct verdict *v)
 {
 	/* A stranger must not move where the flow stands. */
-	if (p->payload && flow->seen && p->seq != flow->next && !source_accepts(skb, p, m)) {
-		ledger_event(l, DP_EVENT_no_socket);
-		return;
+	if (flow_must_ask(p, flow)) {
+		source_look(skb, p, m, s);
+		if (!source_accepts(s, p)) {
+			exclude_segment(skb, p, m, key, l, flow, s);
+			return;
+		}
 	}
 	if (flow->excluded != DP_EXCLUDED_tcp_auth && !(m->flags & DP_MAP_JOIN_NEVER) &&
-	    p->ttl > 1 &&
+	    p->ttl > 1 && !(source_is_known(s) && s->rcv_nxt != p->seq) &&
 	    join_boundary(skb, p, flow, m->application, limit_of(p->mapping, p->target)) &&
 	    flow_may_retry(flow)) {
 		v->kind = VERDICT_JOIN;
 		return;
 	}
-	exclude_segment(p, key, l, flow);
+	exclude_segment(skb, p, m, key, l, flow, s);
 }
 
 /* The flow has a shadow: may that take the packet, or is the mapping over its ceiling? */
@@ -86,33 +88,53 @@ static __always_inline void find_bound(struct __sk_buff *skb, const struct pkt *
 		struct dp_limit *limit = limit_of(p->mapping, p->target);
 
 		if (limit && limit_exceeded(m, limit, bpf_ktime_get_coarse_ns(), p->payload)) {
-			flow_shed(skb, p);
-			exclude_late(skb, p, DP_EXCLUDED_shed);
+			v->kind = VERDICT_LATE;
+			v->reason = DP_EXCLUDED_shed;
 			return;
 		}
 	}
 	flow_found(flow, v);
 }
 
-/* The flow of the packet, in *v: BEGIN, JOIN, SHADOW, or DONE. */
-GLOBAL int flow_find(struct __sk_buff *skb, const struct pkt *p, struct verdict *v)
+/*
+ * A SYN is noted for the connection that it may begin. Where another is known already, by its flow
+ * or by its SYN, the source decides: a stranger's SYN must not take its place.
+ */
+static __always_inline void find_syn(struct __sk_buff *skb, const struct pkt *p,
+				     const struct dp_mapping *m, const struct dp_flow_key *key,
+				     struct dp_ledger *l, struct source *s)
+{
+	struct noted_syn *known = bpf_map_lookup_elem(&syns, key);
+
+	if ((known && known->isn != p->seq) || bpf_map_lookup_elem(&flows, key)) {
+		source_look(skb, p, m, s);
+		if (!source_accepts_syn(s, p)) {
+			ledger_event(l, DP_EVENT_no_socket);
+			return;
+		}
+	}
+	note_syn(skb, p, key);
+}
+
+/* The flow of the packet, in *v: BEGIN, JOIN, SHADOW, LATE, or DONE. */
+GLOBAL int flow_find(struct __sk_buff *skb, const struct pkt *p, struct source *s,
+		     struct verdict *v)
 {
 	struct dp_flow_key key = {};
 	struct dp_flow *flow;
 	struct dp_mapping *m;
 	struct dp_ledger *l;
 
-	if (!p || !v)
+	if (!p || !s || !v)
 		return 0;
 	v->kind = VERDICT_DONE;
 	m = mapping_at(p->mapping);
 	l = ledger_cell(p->mapping, p->target);
 	if (!m || !l)
 		return 0;
-	l->captured += skb->gso_segs ?: 1;
 	flow_key(&key, p);
 	if ((p->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
-		note_syn(skb, p, &key);
+		find_syn(skb, p, m, &key, l, s);
 		return 0;
 	}
 	/* RFC 9293, 3.10.7.4: a segment of an open connection has ACK, and no SYN. */
@@ -125,17 +147,21 @@ GLOBAL int flow_find(struct __sk_buff *skb, const struct pkt *p, struct verdict 
 		flow = NULL;
 	}
 	if (flow && is_paused()) {
-		exclude_late(skb, p, DP_EXCLUDED_paused);
+		v->kind = VERDICT_LATE;
+		v->reason = DP_EXCLUDED_paused;
 		return 0;
 	}
-	if (flow && new_incarnation(p, &key, flow) && source_accepts(skb, p, m)) {
-		flow_supersede(skb, &key, flow, l);
-		flow = NULL;
+	if (flow && new_incarnation(p, &key, flow)) {
+		source_look(skb, p, m, s);
+		if (source_accepts(s, p)) {
+			flow_supersede(skb, &key, flow, l);
+			flow = NULL;
+		}
 	}
 	if (!flow)
 		find_new(p, target_at(m, p->target), l, v);
 	else if (flow->slot == DP_NO_SLOT)
-		find_waiting(skb, p, m, &key, flow, l, v);
+		find_waiting(skb, p, m, &key, flow, l, s, v);
 	else
 		find_bound(skb, p, m, flow, v);
 	return 0;

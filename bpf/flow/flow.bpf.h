@@ -10,19 +10,28 @@
 
 /* What is to become of a captured packet, for one target. */
 enum verdict_kind {
-	VERDICT_DONE = 0, /* it is accounted for: nothing is left to do */
-	VERDICT_BEGIN,	  /* its flow is not known: one may begin here */
-	VERDICT_JOIN,	  /* its flow has no shadow, and may join here */
-	VERDICT_SHADOW,	  /* its flow is bound to the shadow `slot`, `gen` */
-	VERDICT_EXCLUDE,  /* its flow gets no shadow: reason is enum dp_excluded */
-	VERDICT_BREAK,	  /* the shadow cannot go on: reason is enum dp_lost */
-	VERDICT_FAR,	  /* out of order, and beyond what the shadow may hold */
-	VERDICT_GONE,	  /* another CPU was first: the shadow ended, or the flow was bound */
+	VERDICT_DONE = 0,    /* it is accounted for: nothing is left to do */
+	VERDICT_BEGIN,	     /* its flow is not known: one may begin here */
+	VERDICT_JOIN,	     /* its flow has no shadow, and may join here */
+	VERDICT_SHADOW,	     /* its flow is bound to the shadow `slot`, `gen` */
+	VERDICT_EXCLUDE,     /* its flow gets no shadow: reason is enum dp_excluded */
+	VERDICT_LATE,	     /* its shadow takes it no more: the same */
+	VERDICT_BREAK,	     /* the shadow cannot go on: reason is enum dp_lost */
+	VERDICT_ASK,	     /* it does not simply continue the stream: flow_judge() */
+	VERDICT_WORK,	     /* it is not taken, but the shadow has more to send now */
+	VERDICT_GAP,	     /* the source went on without us: `missing` bytes */
+	VERDICT_SOURCE_GONE, /* the source has no such connection any more */
+	VERDICT_GONE,	     /* another CPU was first: the shadow ended, or the flow was bound */
 };
 
 struct verdict {
-	__u32 kind; /* enum verdict_kind */
-	__u32 reason;
+	__u8 kind; /* enum verdict_kind */
+	__u8 more; /* the shadow has text beyond a hole */
+	__u8 pad[2];
+	union {
+		__u32 reason;
+		__u32 missing; /* VERDICT_GAP: bytes */
+	};
 	__u32 slot;
 	__u32 gen;
 };

@@ -14,12 +14,16 @@
 #include "packet/txreq.bpf.h"
 #include "tcp/timer.bpf.h"
 
-#define PORT_TRIES  8
+#define PORT_TRIES 8
+#define SYN_REACH                                                                                  \
+	65535	      /* the window of a SYN-ACK: no further is the first segment from its SYN     \
+		       */
 #define JOIN_WSCALE 7 /* 8 MB, Linux' own choice for its default buffers */
 
 /* What a shadow starts from: a client's SYN, or a segment in mid-stream. */
 struct flow_start {
 	__u32 isn;
+	__u32 ack; /* of the client, in the packet that it starts with */
 	__u32 tsval;
 	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE, and DP_SH_JOINED */
 	__u8 wscale;
@@ -103,6 +107,8 @@ static __always_inline void shadow_start_locked(struct dp_shadow *sh, const stru
 	sh->tcp.una = b->isn;
 	sh->tcp.nxt = b->isn + 1;
 	sh->tcp.end = b->isn + 1;
+	sh->tcp.ahead = b->isn + 1;
+	sh->tcp.ack_seen = b->ack;
 	sh->tcp.store_start = b->isn + 1;
 	sh->tcp.store_end = b->isn + 1;
 	sh->tcp.ts_val = b->tsval;
@@ -145,7 +151,7 @@ static __always_inline void flow_enter(const struct dp_flow_key *key, const stru
 
 /*
  * Binds the slot and a shadow in SYN-SENT to the flow; the SYN itself is the caller's to send. `v`:
- * SHADOW; or EXCLUDE, or GONE, and the slot is free again.
+ * SHADOW; or EXCLUDE, or GONE, and the slot is free again. True: the caller calls timer_watch().
  */
 GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 		     const struct flow_start *b, struct verdict *v)
@@ -161,7 +167,7 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	bool watch;
 
 	if (!flow_key || !b || !v)
-		return 0;
+		return false;
 	v->kind = VERDICT_GONE;
 	key = *flow_key; /* kernel 6.1 takes a map's key from the stack, not from an argument */
 	slot = b->slot;
@@ -169,7 +175,7 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	l = ledger_cell(key.mapping, key.target);
 	sh = shadow_at(slot);
 	if (!m || !sh || !l)
-		return 0;
+		return false;
 	target = target_at(m, key.target);
 	mss = target->mtu > HEADERS_LEN ? target->mtu - HEADERS_LEN : 536;
 	shadow_name(sh, &key, target, b);
@@ -179,8 +185,6 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	watch = timer_wanted_locked(sh);
 	bpf_spin_unlock(&sh->lock);
 	timer_prepare();
-	if (watch)
-		timer_watch(slot);
 
 	flow.slot = slot;
 	flow.gen = sh->gen;
@@ -193,7 +197,7 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 		bpf_spin_unlock(&sh->lock);
 		sh->ep.oif = target->oif;
 		bpf_map_push_elem(&free_slots, &slot, 0);
-		return 0;
+		return watch;
 	}
 	limit_half_open(key.mapping, key.target, 1);
 	l->open++;
@@ -203,7 +207,7 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	else
 		l->opened++;
 	sh->ep.oif = target->oif;
-	return 0;
+	return watch;
 }
 
 /* Slot and shadow for the flow, and a SYN on its way. `v`: SHADOW, EXCLUDE or GONE. */
@@ -221,7 +225,8 @@ static __always_inline void flow_open_shadow(struct __sk_buff *skb, const struct
 	v->reason = DP_EXCLUDED_ports_exhausted;
 	if (b->slot == DP_NO_SLOT)
 		return;
-	flow_bind(skb, key, b, v);
+	if (flow_bind(skb, key, b, v))
+		timer_watch(b->slot);
 	if (v->kind != VERDICT_SHADOW)
 		return;
 	syn.slot = v->slot;
@@ -237,7 +242,7 @@ static __always_inline void flow_open_shadow(struct __sk_buff *skb, const struct
  */
 static __always_inline bool continues_syn(const struct noted_syn *syn, const struct pkt *p)
 {
-	return !(p->flags & TCP_RST) && p->seq - (syn->isn + 1) <= cfg.flow_cap &&
+	return !(p->flags & TCP_RST) && p->seq - (syn->isn + 1) <= SYN_REACH &&
 	       (!syn->data || (p->payload && p->seq == syn->isn + 1));
 }
 
@@ -293,9 +298,10 @@ static __always_inline bool choose_start(struct __sk_buff *skb, const struct pkt
 
 /*
  * A flow that is not known yet, starts anew, or may join (VERDICT_BEGIN and VERDICT_JOIN). `v`:
- * SHADOW or DONE.
+ * SHADOW, EXCLUDE or DONE.
  */
-GLOBAL int flow_open(struct __sk_buff *skb, const struct pkt *p, struct verdict *v)
+GLOBAL int flow_open(struct __sk_buff *skb, const struct pkt *p, struct source *s,
+		     struct verdict *v)
 {
 	__u32 excluded = DP_EXCLUDED_not_joined;
 	struct dp_flow_key key = {};
@@ -306,7 +312,7 @@ GLOBAL int flow_open(struct __sk_buff *skb, const struct pkt *p, struct verdict 
 	struct dp_flow *f;
 	bool open, join;
 
-	if (!p || !v)
+	if (!p || !s || !v)
 		return 0;
 	join = v->kind == VERDICT_JOIN;
 	v->kind = VERDICT_DONE;
@@ -316,17 +322,21 @@ GLOBAL int flow_open(struct __sk_buff *skb, const struct pkt *p, struct verdict 
 		return 0;
 	flow_key(&key, p);
 	b.ttl = p->ttl - 1;
+	b.ack = p->ack;
 	b.target_port = bpf_htons(target_at(m, p->target)->port + p->port_offset);
 	f = bpf_map_lookup_elem(&flows, &key);
 	syn = f ? NULL : bpf_map_lookup_elem(&syns, &key);
 	open = choose_start(skb, p, m, f, syn, join, &b, &excluded);
 	if (syn && syn->data)
-		exclude_syn_data(skb, p);
+		exclude_syn_data(skb, p, s);
 	/* What the source does not take is not part of any stream, and is not observed. */
-	if ((open || (!f && p->payload)) && !source_accepts(skb, p, m)) {
-		if (p->payload)
-			ledger_event(l, DP_EVENT_no_socket);
-		return 0;
+	if (open || (!f && p->payload)) {
+		source_look(skb, p, m, s);
+		if (!source_accepts(s, p)) {
+			if (p->payload)
+				ledger_event(l, DP_EVENT_no_socket);
+			return 0;
+		}
 	}
 	if (open) {
 		flow_open_shadow(skb, &key, &b, l, v);
@@ -344,8 +354,10 @@ GLOBAL int flow_open(struct __sk_buff *skb, const struct pkt *p, struct verdict 
 		}
 		v->kind = VERDICT_DONE;
 	}
-	if (p->payload)
-		exclude_flow(skb, p, excluded, v);
+	if (p->payload) {
+		v->kind = VERDICT_EXCLUDE;
+		v->reason = excluded;
+	}
 	return 0;
 }
 

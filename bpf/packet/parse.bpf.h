@@ -29,7 +29,6 @@ struct pkt {
 	__u32 ack;
 	__u32 payload; /* bytes */
 	__u32 tsval;
-	__u32 tsecr;
 	__u16 window; /* as in the header */
 	__be16 check;
 	__u8 l4_off;   /* of the TCP header, from the Ethernet header */
@@ -37,7 +36,7 @@ struct pkt {
 	__u8 flags;
 	__u8 ttl;
 	__u8 optlen; /* bytes of TCP options */
-	__u8 has_ts; /* tsval and tsecr are valid */
+	__u8 has_ts; /* tsval is valid */
 	__u8 plain;  /* options are none, or exactly a timestamp in its common layout */
 
 	/* Capture alone: whose packet it is. */
@@ -148,7 +147,6 @@ static __always_inline void parse_timestamp(struct __sk_buff *skb, struct pkt *p
 		return;
 	p->has_ts = 1;
 	p->tsval = bpf_ntohl(o[1]);
-	p->tsecr = bpf_ntohl(o[2]);
 	p->plain = p->optlen == 12;
 }
 

@@ -7,22 +7,16 @@
 #include "packet/txreq.bpf.h"
 #include "tcp/output.bpf.h"
 
-/* As if the client had sent its FIN. Returns the bytes beyond a hole: they can never be sent. */
-static __always_inline __u32 shadow_close_locked(struct dp_shadow *sh, __u64 now)
+/* As if the client had sent its FIN. */
+static __always_inline void shadow_close_locked(struct dp_shadow *sh, __u64 now)
 {
-	__u32 lost;
-
 	/* A clock of its own, should this template be lost. */
 	if (shadow_is_open(sh) && !sh->tcp.due_ns)
 		shadow_restart_rto_locked(sh, now);
 	if (shadow_fin_placed(sh))
-		return 0;
-	lost = shadow_pending_locked(sh);
-	shadow_forget_ooo_locked(sh);
-	lost -= shadow_pending_locked(sh);
+		return;
 	sh->tcp.flags |= DP_SH_CLIENT_FIN;
 	sh->tcp.fin = sh->tcp.end;
-	return lost;
 }
 
 /* `op`: enum dp_command. skb: template for what is sent. */
@@ -32,16 +26,13 @@ static __always_inline void shadow_command(struct __sk_buff *skb, struct dp_shad
 	struct txreq rst = {.kind = TXREQ_SEGMENT, .slot = slot};
 	__u64 now = bpf_ktime_get_coarse_ns();
 	struct shadow_totals totals = {};
-	__u32 lost = 0;
 
 	bpf_spin_lock(&sh->lock);
 	if (op == DP_CMD_CLOSE || op == DP_CMD_EXPIRE)
-		lost = shadow_close_locked(sh, now);
+		shadow_close_locked(sh, now);
 	else if (op == DP_CMD_RESET)
 		shadow_end_locked(sh, &totals, true);
 	bpf_spin_unlock(&sh->lock);
-	ledger_lose(shadow_ledger(sh), op == DP_CMD_EXPIRE ? DP_LOST_expired : DP_LOST_client_gap,
-		    lost);
 	if (!totals.ended) {
 		tcp_output(skb, sh, slot);
 		return;

@@ -4,20 +4,20 @@
  * under the lock: claim (is it of this stream, and is there room?), account (it is part of the
  * stream now), decide (what is sent at once?). Its payload is stored between the first two, without
  * the lock, at its own place in the store.
+ *
+ * Text beyond a hole goes into the store, and is marked there (presence.bpf.h). It is part of the
+ * stream when the source has it: flow_judge() and shadow_confirm() tell.
  */
 #ifndef DOPPEL_ENQUEUE_BPF_H
 #define DOPPEL_ENQUEUE_BPF_H
 
+#include "flow/acceptable.bpf.h"
 #include "flow/flow.bpf.h"
 #include "packet/txreq.bpf.h"
+#include "presence.bpf.h"
 #include "store.bpf.h"
 #include "tcp/finish.bpf.h"
 #include "tcp/timer.bpf.h"
-
-/* A hole this old will not be filled: the source had it otherwise. */
-#define HOLE_NS 5000000000ull
-
-#define OOO_FULL 0xffffffff /* extend_locked(): more holes than can be remembered */
 
 /* A segment on its way through the three steps. */
 struct arrival {
@@ -29,37 +29,16 @@ struct arrival {
 	__u32 reason; /* VERDICT_BREAK: enum dp_lost */
 	int chunks;   /* taken from the store; -1: it is full */
 	bool fresh;   /* [from, to) is wanted */
-	bool ooo;     /* it came out of order */
+	bool ahead;   /* it lies beyond a hole */
+	bool judged;  /* the source accepts it */
 	bool waits;   /* for the target's window, or for bytes before it */
 	bool last_ref;
 	bool watch;
+	bool more; /* text beyond a hole is left in the store */
 	__u32 store_start;
 	__u32 store_end;
 	struct txreq req; /* TXREQ_NONE: nothing is sent now */
 };
-
-/* Extends the captured stream by [from, to). Returns how many bytes are new, or OOO_FULL. */
-static __always_inline __u32 extend_locked(struct dp_shadow *sh, __u32 from, __u32 to)
-{
-	bool in_order = !seq_after(from, sh->tcp.end);
-	__u32 added, start, end;
-
-	if (in_order) {
-		if (!seq_after(to, sh->tcp.end))
-			return 0;
-		from = sh->tcp.end;
-		if (!sh->tcp.n_ooo) {
-			sh->tcp.end = to;
-			return to - from;
-		}
-	}
-	added = range_take(sh->tcp.ooo, DP_MAX_OOO, &sh->tcp.n_ooo, from, to, &start, &end);
-	if (in_order)
-		sh->tcp.end = end;
-	else if (!range_put(sh->tcp.ooo, DP_MAX_OOO, &sh->tcp.n_ooo, start, end))
-		return OOO_FULL;
-	return added;
-}
 
 /* May this very packet become the segment that the shadow sends next? */
 static __always_inline bool copyable(struct __sk_buff *skb, const struct pkt *p,
@@ -102,28 +81,26 @@ GLOBAL int enqueue_store(struct __sk_buff *skb, const struct pkt *p, __u32 slot,
 
 /*
  * Is the segment of this stream, and is there room for it? VERDICT_SHADOW: go on; what is fresh
- * holds a reference then, so that nobody frees the chunks that it is written to.
+ * holds a reference then, so that nobody frees the chunks that it is written to. VERDICT_ASK: only
+ * the source can tell.
  */
 static __always_inline enum verdict_kind claim_locked(struct dp_shadow *sh, const struct pkt *p,
 						      struct arrival *a)
 {
 	if (sh->gen != a->gen || !shadow_is_open(sh))
 		return VERDICT_GONE;
+	/* PAWS (RFC 7323, 5): an old duplicate may have the right number by chance. */
+	if (!a->judged && (!continues(p, sh->tcp.end, sh->tcp.ack_seen) ||
+			   (p->has_ts && seq_before(p->tsval, sh->tcp.ts_val))))
+		return VERDICT_ASK;
+	a->ahead = seq_after(p->seq, sh->tcp.end);
 	a->from = seq_max(p->seq, sh->tcp.end);
-	/* Nothing follows a FIN (RFC 9293, 3.10.4), once it is in its place. */
-	a->fresh = p->payload && seq_after(a->to, a->from) &&
-		   !((sh->tcp.flags & DP_SH_CLIENT_FIN) && sh->tcp.fin == sh->tcp.end);
+	/* Nothing follows a FIN (RFC 9293, 3.10.4). */
+	a->fresh = p->payload && seq_after(a->to, a->from) && !shadow_fin_placed(sh);
 	if (!a->fresh)
 		return VERDICT_SHADOW;
-	if (a->to - sh->tcp.una > cfg.flow_cap) {
-		if (a->to - sh->tcp.end > DP_MAX_CAP) /* no window is so wide: not the stream's */
-			return VERDICT_DONE;
+	if (cfg.flow_cap && a->to - sh->tcp.una > cfg.flow_cap) {
 		a->reason = DP_LOST_flow_cap;
-		return seq_after(p->seq, sh->tcp.end) ? VERDICT_FAR : VERDICT_BREAK;
-	}
-	/* Signed: another CPU may have set it a tick later. */
-	if (sh->tcp.n_ooo && (__s64)(a->now - sh->tcp.hole_ns) > (__s64)HOLE_NS) {
-		a->reason = DP_LOST_client_gap;
 		return VERDICT_BREAK;
 	}
 	sh->tcp.refs++;
@@ -131,38 +108,60 @@ static __always_inline enum verdict_kind claim_locked(struct dp_shadow *sh, cons
 	return VERDICT_SHADOW;
 }
 
-/* The client's FIN, or its RST. */
+/* The client's FIN, or its RST, right behind the last byte. The source accepts it. */
 static __always_inline void client_closes_locked(struct dp_shadow *sh, const struct pkt *p,
 						 __u32 to)
 {
-	/* The FIN that continues the stream is the one; another may still turn out to be it. */
-	if ((p->flags & TCP_FIN) && (to == sh->tcp.end || (!(sh->tcp.flags & DP_SH_CLIENT_FIN) &&
-							   seq_after(to, sh->tcp.end) &&
-							   to - sh->tcp.end <= cfg.flow_cap))) {
-		sh->tcp.flags |= DP_SH_CLIENT_FIN;
+	if (shadow_fin_placed(sh))
+		return;
+	if ((p->flags & TCP_FIN) && seq_after(to, sh->tcp.end)) {
+		sh->tcp.flags |= DP_SH_FIN_AHEAD;
 		sh->tcp.fin = to;
+		return;
 	}
 	/*
 	 * A RST of the client becomes a FIN behind the last byte: a target that is reset while
 	 * it still works on what it acknowledged would drop it, and the source did not.
 	 */
-	if ((p->flags & TCP_RST) && p->seq == sh->tcp.end && !(sh->tcp.flags & DP_SH_CLIENT_FIN)) {
+	if ((p->flags & TCP_RST) && p->seq == sh->tcp.end)
 		sh->tcp.flags |= DP_SH_CLIENT_FIN | DP_SH_CLIENT_RST;
-		sh->tcp.fin = sh->tcp.end;
+	else if ((p->flags & TCP_FIN) && to == sh->tcp.end)
+		sh->tcp.flags |= DP_SH_CLIENT_FIN;
+	else
+		return;
+	sh->tcp.fin = sh->tcp.end;
+}
+
+/* The text is part of the stream now, or known to wait beyond a hole. */
+static __always_inline void extend_locked(struct dp_shadow *sh, const struct pkt *p,
+					  struct arrival *a)
+{
+	if (a->ahead) {
+		sh->tcp.ahead = shadow_has_ahead(sh) ? seq_max(sh->tcp.ahead, a->to) : a->to;
+		return;
 	}
+	if (!seq_after(a->to, sh->tcp.end)) /* another CPU brought it meanwhile */
+		return;
+	a->added = a->to - sh->tcp.end;
+	sh->tcp.end = a->to;
+	if (!shadow_has_ahead(sh))
+		sh->tcp.ahead = sh->tcp.end;
+	sh->tcp.observed += a->added;
+	sh->tcp.ack_last = p->ack;
+	if (p->flags & TCP_PSH)
+		sh->tcp.flags |= DP_SH_PUSH;
+	else
+		sh->tcp.flags &= ~DP_SH_PUSH;
 }
 
 /* The segment becomes part of the stream. VERDICT_SHADOW: go on. */
 static __always_inline enum verdict_kind account_locked(struct dp_shadow *sh, const struct pkt *p,
 							struct arrival *a)
 {
-	__u32 end;
-	__u8 holes;
-
 	if (!shadow_is_open(sh))
 		return VERDICT_GONE;
 	/* Its flow left it meanwhile: the stream has ended before this. */
-	if (a->fresh && (sh->tcp.flags & DP_SH_CLIENT_FIN) && sh->tcp.fin == sh->tcp.end)
+	if (a->fresh && shadow_fin_placed(sh))
 		return VERDICT_GONE;
 	if (a->chunks < 0) {
 		a->reason = DP_LOST_store_full;
@@ -171,27 +170,10 @@ static __always_inline enum verdict_kind account_locked(struct dp_shadow *sh, co
 	sh->tcp.seen_ns = a->now;
 	if (p->has_ts && seq_after(p->tsval, sh->tcp.ts_val))
 		sh->tcp.ts_val = p->tsval;
-	if (a->fresh) {
-		holes = sh->tcp.n_ooo;
-		end = sh->tcp.end;
-		a->added = extend_locked(sh, a->from, a->to);
-		if (a->added == OOO_FULL) {
-			a->reason = DP_LOST_client_gap;
-			return VERDICT_BREAK;
-		}
-		a->ooo = seq_after(a->from, end);
-		sh->tcp.observed += a->added;
-		sh->tcp.ack_last = p->ack;
-		if (!holes || !a->ooo)
-			sh->tcp.hole_ns = a->now;
-		if (p->flags & TCP_PSH)
-			sh->tcp.flags |= DP_SH_PUSH;
-		else
-			sh->tcp.flags &= ~DP_SH_PUSH;
-		/* Data beyond an out-of-order FIN proves the FIN forged: forget it. */
-		if ((sh->tcp.flags & DP_SH_CLIENT_FIN) && seq_after(sh->tcp.end, sh->tcp.fin))
-			sh->tcp.flags &= ~DP_SH_CLIENT_FIN;
-	}
+	if (seq_after(p->ack, sh->tcp.ack_seen))
+		sh->tcp.ack_seen = p->ack;
+	if (a->fresh)
+		extend_locked(sh, p, a);
 	client_closes_locked(sh, p, a->to);
 	return VERDICT_SHADOW;
 }
@@ -266,6 +248,7 @@ static __always_inline enum verdict_kind enqueue_commit(struct __sk_buff *skb, s
 	if (kind == VERDICT_SHADOW) {
 		decide_locked(skb, sh, p, a);
 		a->watch = timer_wanted_locked(sh);
+		a->more = shadow_has_ahead(sh) || (sh->tcp.flags & DP_SH_FIN_AHEAD);
 	}
 	a->store_start = sh->tcp.store_start;
 	a->store_end = sh->tcp.store_end;
@@ -277,20 +260,20 @@ static __always_inline void enqueue_count(struct dp_ledger *l, const struct pkt 
 					  const struct arrival *a)
 {
 	ledger_accept(l, a->added);
-	if (a->ooo && a->added)
+	if (a->ahead && a->fresh)
 		l->event[DP_EVENT_out_of_order]++;
-	if (p->payload && !a->added)
+	else if (p->payload && !a->added)
 		l->event[DP_EVENT_client_retransmit]++;
 	if (a->waits)
 		l->event[DP_EVENT_window_full]++;
 }
 
 /*
- * The segment for the shadow that *v names. v->kind then: DONE; or what is left to do, which the
- * caller does, because the stacks of nested calls add up to 512 bytes at most: GONE, FAR, or BREAK
- * with its reason.
+ * The segment for the shadow that *v names; `judged`: flow_judge() has looked at it. v->kind then:
+ * DONE; or what is left to do, which the caller does, because the stacks of nested calls add up to
+ * 512 bytes at most: ASK, GONE, or BREAK with its reason.
  */
-GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v)
+GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v, bool judged)
 {
 	enum verdict_kind kind;
 	struct arrival a = {};
@@ -309,6 +292,7 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v
 		return 0;
 	a.now = bpf_ktime_get_coarse_ns();
 	a.gen = v->gen;
+	a.judged = judged;
 	a.to = p->seq + p->payload;
 	kind = enqueue_claim(sh, p, &a);
 	if (kind != VERDICT_SHADOW) {
@@ -318,6 +302,8 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v
 	}
 	if (a.fresh)
 		a.chunks = enqueue_store(skb, p, v->slot, a.gen, a.from);
+	if (a.ahead && a.fresh && a.chunks >= 0)
+		presence_mark(v->slot, a.gen, a.from, a.to);
 	kind = enqueue_commit(skb, sh, p, &a);
 	if (kind != VERDICT_SHADOW) {
 		if (kind == VERDICT_GONE && a.last_ref)
@@ -326,6 +312,7 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v
 		v->reason = a.reason;
 		return 0;
 	}
+	v->more = a.more;
 	enqueue_count(l, p, &a);
 	if (a.watch)
 		timer_watch(v->slot);

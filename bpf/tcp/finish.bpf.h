@@ -20,9 +20,8 @@ enum end_reason {
 
 /* What an open shadow leaves behind when it ends. */
 struct shadow_totals {
-	__u32 pending;
-	__u32 holes;	    /* bytes of the client's that never came, below `captured_end` */
-	__u32 captured_end; /* behind all that was taken */
+	__u32 pending; /* bytes that the target has not acknowledged */
+	__u32 end;     /* behind all that was taken */
 	__u32 gen;
 	__u8 ended; /* this call ended it */
 	__u8 embryonic;
@@ -38,11 +37,8 @@ static __always_inline void shadow_end_locked(struct dp_shadow *sh, struct shado
 	r->ended = 1;
 	r->embryonic = sh->tcp.state == DP_SYN_SENT;
 	r->gen = sh->gen;
-	r->pending = shadow_pending_locked(sh);
-	sh->tcp.captured_end = shadow_captured_end_locked(sh);
-	r->captured_end = sh->tcp.captured_end;
-	r->holes = sh->tcp.captured_end - snd_una_data(sh) - r->pending;
-	shadow_forget_ooo_locked(sh);
+	r->pending = shadow_pending(sh);
+	r->end = sh->tcp.end;
 	shadow_forget_sack_locked(sh);
 	sh->tcp.due_ns = 0;
 	sh->tcp.state = DP_TIME_WAIT;
@@ -110,7 +106,7 @@ GLOBAL int shadow_unbind(__u32 slot, const struct shadow_totals *r, __s32 why)
 		   1u << (sh->tcp.breaks < 3 ? sh->tcp.breaks : 3));
 	bpf_spin_lock(&flow->lock);
 	if (!flow->seen) { /* else exclude_late() went on meanwhile */
-		flow->next = r->captured_end;
+		flow->next = r->end;
 		flow->ack = sh->tcp.ack_last;
 		flow->seen = 1;
 		flow->ack_valid = sh->tcp.observed != 0;
@@ -142,12 +138,9 @@ GLOBAL int shadow_finish(__u32 slot, const struct shadow_totals *r, __s32 why)
 	}
 	if (r->embryonic)
 		limit_half_open(sh->ep.key.mapping, sh->ep.key.target, -1);
-	/* A clean end leaves only what lay beyond a hole. */
-	ledger_lose(l, why == END_CLEAN ? DP_LOST_client_gap : why, r->pending);
-	if (shadow_unbind(slot, r, why) && l) {
-		ledger_exclude(l, DP_EXCLUDED_backoff, r->holes);
+	ledger_lose(l, why == END_CLEAN ? DP_LOST_target_closed : why, r->pending);
+	if (shadow_unbind(slot, r, why) && l)
 		l->waiting++;
-	}
 	bpf_spin_lock(&sh->lock);
 	last_ref = shadow_put_locked(sh);
 	store_start = sh->tcp.store_start;

@@ -33,6 +33,9 @@ enum input_action {
 	INPUT_RST,	 /* turn this packet around as a RST at its own ACK number */
 };
 
+/* RFC 5961, 5.2: no acknowledgement is older, whatever the window was. Bytes. */
+#define MAX_SND_WND (1u << 30)
+
 #define EVENT_NONE (-1)
 
 /* What input_locked() finds out, for the work to do without the lock. */
@@ -45,6 +48,7 @@ struct input_result {
 	__s32 why;   /* enum end_reason */
 	__s32 event; /* enum dp_event, or EVENT_NONE */
 	__u8 established;
+	__u8 store_short;
 	struct shadow_totals totals;
 };
 
@@ -164,6 +168,23 @@ static __always_inline void ack_timers_locked(struct dp_shadow *sh, bool moved, 
 	}
 }
 
+/*
+ * Chunks of which every byte is acknowledged; the last one, too, when all is and others need it.
+ * Not under the hands of a capture that writes to the store.
+ */
+static __always_inline void free_acked_locked(struct dp_shadow *sh, struct input_result *r)
+{
+	if (sh->tcp.refs)
+		return;
+	r->free_from = sh->tcp.store_start;
+	r->free_to = snd_una_data(sh);
+	sh->tcp.store_start = r->free_to;
+	if (r->store_short && r->free_to == sh->tcp.end && !shadow_has_ahead(sh)) {
+		r->free_to += DP_CHUNK - 1;
+		sh->tcp.last_chunk = 0;
+	}
+}
+
 static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p,
 				       const struct tcp_options *opt, __u64 now,
 				       struct input_result *r)
@@ -182,12 +203,7 @@ static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p
 			sh->tcp.flags &= ~DP_SH_TIMED;
 		}
 		recovery_ack_locked(sh);
-		/* Not under the hands of a capture that writes what came twice. */
-		if (!sh->tcp.refs) {
-			r->free_from = sh->tcp.store_start;
-			r->free_to = snd_una_data(sh);
-			sh->tcp.store_start = r->free_to;
-		}
+		free_acked_locked(sh, r);
 	}
 	if (opt->n_sack && (sh->tcp.flags & DP_SH_SACK)) {
 		news = sack_locked(sh, opt, &dsack);
@@ -293,7 +309,7 @@ static __always_inline void input_locked(struct dp_shadow *sh, const struct pkt 
 	 * sent, or lies far back, are forged.
 	 */
 	if (!(p->flags & TCP_ACK) ||
-	    p->ack - (sh->tcp.una - DP_MAX_CAP) > sh->tcp.nxt - sh->tcp.una + DP_MAX_CAP) {
+	    p->ack - (sh->tcp.una - MAX_SND_WND) > sh->tcp.nxt - sh->tcp.una + MAX_SND_WND) {
 		r->event = DP_EVENT_unacceptable;
 		r->act = p->flags & TCP_ACK ? INPUT_ACK : INPUT_DROP;
 		return;
@@ -358,6 +374,7 @@ GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen
 		p->tsval = opt.tsval;
 	}
 	now = bpf_ktime_get_coarse_ns();
+	r.store_short = store_is_short();
 
 	bpf_spin_lock(&sh->lock);
 	input_locked(sh, p, &opt, now, &r);

@@ -52,31 +52,15 @@ static __always_inline __u32 snd_una_data(const struct dp_shadow *sh)
 }
 
 /* Bytes that were accepted and are not acknowledged: this shadow's share of in_flight. */
-static __always_inline __u32 shadow_pending_locked(const struct dp_shadow *sh)
+static __always_inline __u32 shadow_pending(const struct dp_shadow *sh)
 {
-	__u32 n = sh->tcp.end - snd_una_data(sh);
-
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < DP_MAX_OOO; i++)
-		n += sh->tcp.ooo[i].end - sh->tcp.ooo[i].start;
-	return n;
+	return sh->tcp.end - snd_una_data(sh);
 }
 
-/* First sequence number behind everything that was taken, holes or not. */
-static __always_inline __u32 shadow_captured_end_locked(const struct dp_shadow *sh)
+/* Text is in the store beyond a hole of the client's stream. */
+static __always_inline bool shadow_has_ahead(const struct dp_shadow *sh)
 {
-	__u32 captured_end = sh->tcp.end;
-
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < DP_MAX_OOO; i++)
-		captured_end = mask_select(mask_empty(&sh->tcp.ooo[i]), captured_end,
-					   mask_max(captured_end, sh->tcp.ooo[i].end));
-	return captured_end;
-}
-
-static __always_inline void shadow_forget_ooo_locked(struct dp_shadow *sh)
-{
-	range_clear(sh->tcp.ooo, DP_MAX_OOO, &sh->tcp.n_ooo);
+	return seq_after(sh->tcp.ahead, sh->tcp.end);
 }
 
 static __always_inline void shadow_forget_sack_locked(struct dp_shadow *sh)

@@ -17,14 +17,12 @@
 #include <linux/types.h>
 #endif
 
-#define DP_ABI 1
+#define DP_ABI 2
 
 #define DP_MAX_MAPPINGS 64
 #define DP_MAX_TARGETS	4 /* per mapping */
 #define DP_CHUNK_SHIFT	11
 #define DP_CHUNK	(1u << DP_CHUNK_SHIFT) /* bytes of the client's stream in one store entry */
-#define DP_MAX_CAP	(8u << 20)	       /* upper bound for dp_config.flow_cap, bytes */
-#define DP_MAX_OOO	16		       /* ranges kept beyond a hole, per shadow */
 #define DP_MAX_SACK	8		       /* ranges the target reported, per shadow */
 #define DP_NO_SLOT	0xffffffffu
 #define DP_SLOT_GONE	0xfffffffeu
@@ -200,6 +198,7 @@ enum dp_shadow_flags {
 	DP_SH_PUSH = 1 << 14,	   /* the client's last payload ended with PSH */
 	DP_SH_RELEASE = 1 << 15,   /* ended: the last reference that is put frees slot and chunks */
 	DP_SH_LINGER = 1 << 16,	   /* FIN-WAIT-2: when the timer runs out, it is over */
+	DP_SH_FIN_AHEAD = 1 << 17, /* a FIN of the client came at `fin`, beyond a hole */
 };
 
 struct dp_range {
@@ -224,7 +223,6 @@ struct dp_endpoint {
  */
 struct dp_tcp_state {
 	__u8 state; /* enum dp_state */
-	__u8 n_ooo;
 	__u8 n_sacked;
 	__u8 refs;	 /* captures that write to the store right now, and shadow_finish() */
 	__u32 flags;	 /* enum dp_shadow_flags */
@@ -238,12 +236,13 @@ struct dp_tcp_state {
 	__u8 unacked; /* answers since DP_SH_ACK_DUE was set */
 	__u8 quick;   /* so many answers are acknowledged at once */
 	__u8 half_open_resets;
-	__u8 pad;
+	__u8 pad[2];
 
 	/* the client's stream */
 	__u32 una;	   /* oldest unacknowledged */
 	__u32 nxt;	   /* next to send for the first time */
-	__u32 end;	   /* first byte not yet captured without a hole */
+	__u32 end;	   /* behind all that the source is known to have, without a hole */
+	__u32 ahead;	   /* behind the last byte that came beyond a hole; not after `end`: none */
 	__u32 fin;	   /* sequence number of the client's FIN */
 	__u32 wnd;	   /* the target's window, bytes, unscaled */
 	__u32 wl1;	   /* SEG.SEQ of the last window update */
@@ -263,21 +262,19 @@ struct dp_tcp_state {
 	__u32 rto_ms;
 	__u64 timed_ns;
 	__u64 due_ns; /* when the oldest unacknowledged byte times out; 0: nothing is outstanding */
-	__u64 hole_ns; /* since when the client's stream has had its oldest hole */
 	__u64 seen_ns; /* last packet of the client, coarse: the target's keepalives prove nothing
 			*/
 	__u64 observed;
 	__u64 delivered;
 	__u32 ack_last; /* client's ACK at its last payload byte, for the join rule */
+	__u32 ack_seen; /* highest ACK of the client, of its segments that continued the stream */
 
 	/* loss: RFC 5681, 6298, 6675 */
 	__u32 recover; /* end of the recovery: nxt when the loss was found */
 	__u32 rtx;     /* next byte to look at for resending */
 	__u32 budget;  /* segments that may be resent without a SACK that shows them lost */
 	__u32 resent;
-	__u32 captured_end; /* ended: behind all that was taken, holes or not */
 	struct dp_range sacked[DP_MAX_SACK];
-	struct dp_range ooo[DP_MAX_OOO];
 
 	__u64 opened_ns;
 	__u32 isn;
@@ -309,10 +306,14 @@ struct dp_store_key {
 	__u32 chunk; /* sequence number >> DP_CHUNK_SHIFT */
 };
 
-/* Map `chunks`: array. The last DP_PIECE bytes are never used: see store_piece(). */
+/*
+ * Map `chunks`: array. `present` has a bit for each byte of `data` that came beyond a hole; it is
+ * also the DP_PIECE bytes behind `data` into which no write goes: see store_piece().
+ */
 #define DP_PIECE 256
 struct dp_chunk {
-	__u8 data[DP_CHUNK + DP_PIECE];
+	__u8 data[DP_CHUNK];
+	__u64 present[DP_PIECE / 8];
 };
 
 /*
@@ -322,7 +323,8 @@ struct dp_chunk {
 struct dp_fresh {
 	struct bpf_spin_lock lock;
 	__u32 next;
-	__u32 limit; /* set by attach */
+	__u32 limit; /* chunks in the store; set by attach */
+	__u32 used;  /* taken right now; atomic */
 };
 
 /* How many lines counters.def has. */
@@ -439,10 +441,10 @@ DP_ASSERT(sizeof(struct dp_target) == 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_mapping) == 16 + DP_MAX_TARGETS * 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_flow) == 40, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_endpoint) == 80, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_tcp_state) == 384, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_shadow) == 472, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_tcp_state) == 256, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_shadow) == 344, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_chunk) == DP_CHUNK + DP_PIECE, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_fresh) == 12, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_fresh) == 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_ledger) ==
 		  8 * (2 + DP_COUNTER_N + DP_LOST_N + DP_EXCLUDED_N + DP_EVENT_N),
 	  "layout is ABI");

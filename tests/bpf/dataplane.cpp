@@ -29,8 +29,8 @@ namespace doppel::bpftest {
 
 namespace {
 
-constexpr char kPins[] = "/sys/fs/bpf/doppel/v1/";
-static_assert(DP_ABI == 1, "the pin path above");
+constexpr char kPins[] = "/sys/fs/bpf/doppel/v2/";
+static_assert(DP_ABI == 2, "the pin path above");
 
 std::string joined(const Errors &errors) {
   std::string out;

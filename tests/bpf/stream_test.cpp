@@ -45,7 +45,7 @@ TEST_P(Stream, BytesThatWereSentOnceStayAsTheyWere) {
 
 TEST_P(Stream, HoleIsWaitedForAndThenFilled) {
   capture(client_.segment(start() + 6, PSH, "second")).none();
-  expect_account({{"event.out_of_order", 1}, {"in_flight", 6}, {"observed", 6}});
+  expect_account({{"event.out_of_order", 1}});
   deliver(capture(client_.segment(start(), PSH, "first ")));
   for (int i = 0; i < 3 && target_.received.size() < 12; i++)
     deliver(consumed(target_.ack()));
@@ -63,7 +63,7 @@ TEST_P(Stream, ManyHolesInAnyOrder) {
   for (size_t i : {7u, 3u, 9u, 5u, 1u})
     part(i).none();
   EXPECT_EQ(moved()["event.out_of_order"], 5);
-  EXPECT_EQ(moved()["observed"], 500);
+  EXPECT_EQ(moved()["observed"], 0) << "the source may still get something else there";
   for (size_t i : {4u, 8u, 2u})
     part(i).none();
   deliver(part(0));
@@ -83,7 +83,7 @@ TEST_P(Stream, SegmentThatSwallowsRangesBeyondAHole) {
   capture(client_.segment(start() + 300, PSH, all.substr(300, 50))).none();
   // Covers both, and starts in the middle of the hole.
   capture(client_.segment(start() + 50, PSH, all.substr(50, 350))).none();
-  EXPECT_EQ(moved()["observed"], 350);
+  EXPECT_EQ(moved()["observed"], 0);
   deliver(capture(client_.segment(start(), PSH, all)));
   for (int i = 0; i < 3 && target_.received.size() < all.size(); i++)
     deliver(consumed(target_.ack()));
@@ -94,28 +94,20 @@ TEST_P(Stream, SegmentThatSwallowsRangesBeyondAHole) {
 TEST_P(Stream, RetransmissionOfWhatLiesBeyondAHole) {
   capture(client_.segment(start() + 6, PSH, "second")).none();
   capture(client_.segment(start() + 6, PSH, "second")).none();
-  expect_account({{"event.client_retransmit", 1},
-                  {"event.out_of_order", 1},
-                  {"in_flight", 6},
-                  {"observed", 6}});
+  expect_account({{"event.out_of_order", 2}});
 }
 
-TEST_P(Stream, MoreHolesThanCanBeRememberedBreakTheShadow) {
-  for (uint32_t i = 0; i < DP_MAX_OOO; i++)
-    capture(client_.segment(start() + 100 + i * 20, PSH, filler(10))).none();
-  EXPECT_EQ(moved()["observed"], DP_MAX_OOO * 10);
-  const Frames sent = capture(client_.segment(start() + 100 + DP_MAX_OOO * 20, PSH, filler(10)));
-  ASSERT_EQ(sent.size(), 1u);
-  EXPECT_TRUE(sent[0].has(RST));
-  EXPECT_EQ(moved()["lost.client_gap"], DP_MAX_OOO * 10);
-  // The source will have what is missing in between as well: it counts now, and not when it comes.
-  const int64_t missing = 100 + DP_MAX_OOO * 10;
-  EXPECT_EQ(moved()["excluded.backoff"], missing + 10);
-  capture(client_.segment(start(), PSH, filler(100))).none();
-  EXPECT_EQ(moved()["excluded.backoff"], missing + 10);
-  EXPECT_EQ(moved()["in_flight"], 0);
-  EXPECT_EQ(moved()["broken"], 1);
-  EXPECT_EQ(new_store_entries(), 0);
+// As many as a receive window can have: each is filled in its turn, and nothing breaks.
+TEST_P(Stream, EverySecondSegmentIsMissing) {
+  constexpr uint32_t kHoles = 100;
+  for (uint32_t i = 0; i < kHoles; i++)
+    capture(client_.segment(start() + 10 + i * 20, PSH, filler(10, i))).none();
+  EXPECT_EQ(moved()["observed"], 0);
+  EXPECT_EQ(moved()["event.out_of_order"], kHoles);
+  for (uint32_t i = 0; i < kHoles; i++)
+    deliver(capture(client_.segment(start() + i * 20, PSH, filler(10, i))));
+  EXPECT_EQ(moved()["observed"], kHoles * 20);
+  EXPECT_EQ(moved()["broken"], 0);
 }
 
 TEST_P(Stream, SegmentsOutOfEveryWindowAreIgnored) {

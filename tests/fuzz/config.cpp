@@ -47,7 +47,7 @@ void bounded(const Config &c) {
   }
   const Limits &l = c.limits;
   require(l.port_first >= 1024 && l.port_first <= l.port_last, "shadow ports");
-  require(l.flow_cap > 0 && l.flow_cap <= DP_MAX_CAP && l.flow_cap <= l.store_bytes, "flow_cap");
+  require(l.flow_cap <= (1u << 30) && l.flow_cap <= l.store_bytes, "flow_cap");
   require(l.flows > 0, "flows");
   require(contradictions(c).empty(), "accepted, and it contradicts itself");
 }

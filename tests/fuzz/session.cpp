@@ -220,7 +220,7 @@ private:
       return s.seq != sh.tcp.rcv_nxt;
     const int64_t acked = ahead(s.ack, sh.tcp.una);
     return !(s.flags & kAck) || acked > int64_t{sh.tcp.nxt - sh.tcp.una} ||
-           acked < -int64_t{DP_MAX_CAP};
+           acked < -int64_t{(1u << 30)};
   }
 
   void respond(const Segment &s, bool nested) {

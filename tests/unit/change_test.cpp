@@ -218,7 +218,7 @@ TEST(Change, FixedSettingsAreNamed) {
   l.flows++;
   l.port_last = 20000;
   l.store_bytes *= 2;
-  l.flow_cap /= 2;
+  l.flow_cap = 4u << 20;
   l.idle_s = 60;
   l.rto_min_ms++;
   l.rto_max_ms++;

@@ -57,8 +57,6 @@ void describe_shadow(const dp_shadow &s, uint64_t now_ns, FlowRow *row) {
   uint32_t una = distance(first, s.tcp.una) ? s.tcp.una : first;
   uint32_t nxt = distance(first, s.tcp.nxt) ? s.tcp.nxt : first;
   row->in_flight = distance(una, s.tcp.end);
-  for (uint8_t i = 0; i < std::min<uint8_t>(s.tcp.n_ooo, DP_MAX_OOO); i++)
-    row->in_flight += s.tcp.ooo[i].end - s.tcp.ooo[i].start;
   row->waiting_to_send = distance(nxt, s.tcp.end);
   row->window = s.tcp.wnd;
   row->resent = s.tcp.resent;
