@@ -32,11 +32,34 @@ static long sum_piece(__u32 i, struct sum *w)
 }
 
 /*
+ * The field holds the bare pseudo-header sum: because the rest is still to be made
+ * (CHECKSUM_PARTIAL: this host, a container or a virtual machine is the sender), or because the
+ * sender wrote it there, and then the checksum is wrong. What the kernel has noted tells, not the
+ * bytes. The programs' context lacks skb->ip_summed, but two helpers act by it (net/core/filter.c):
+ * bpf_csum_update() refuses all but CHECKSUM_COMPLETE, to which it adds nothing here; and one more
+ * verified level turns CHECKSUM_NONE into CHECKSUM_UNNECESSARY, and no other, until it is reset.
+ * The packet is as it was afterwards. The same on every kernel: a kfunc that reads the field
+ * (bpf_cast_to_kern_ctx) is there from 6.2 on only.
+ *
+ * To be asked only where bpf_csum_level() has said that it is not CHECKSUM_UNNECESSARY.
+ */
+static __always_inline bool checksum_is_still_to_be_made(struct __sk_buff *skb)
+{
+	if (bpf_csum_update(skb, 0) >= 0)
+		return false;
+	bpf_csum_level(skb, BPF_CSUM_LEVEL_INC);
+	if (bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) < 0)
+		return true;
+	bpf_csum_level(skb, BPF_CSUM_LEVEL_RESET);
+	return false;
+}
+
+/*
  * TC ingress comes before TCP verifies: a segment that the wire damaged would get a good
  * checksum from us when it is sent from the store, and a damaged answer of the target would pass
  * for proof of delivery. Three kinds of skb need no sum: those the device vouches for
- * (CHECKSUM_UNNECESSARY), those whose sum is still to be made (CHECKSUM_PARTIAL: the field holds
- * the bare pseudo-header sum), and GRO packets, which are always UNNECESSARY or PARTIAL.
+ * (CHECKSUM_UNNECESSARY), those whose sum is still to be made (CHECKSUM_PARTIAL), and GRO packets,
+ * which are always UNNECESSARY or PARTIAL.
  */
 GLOBAL int checksum_ok(struct __sk_buff *skb, const struct pkt *p)
 {
@@ -49,9 +72,9 @@ GLOBAL int checksum_ok(struct __sk_buff *skb, const struct pkt *p)
 	w.offset = p->l4_off;
 	len = p->data_off - p->l4_off + p->payload;
 	pseudo = pseudo_sum(&p->saddr, &p->daddr, len);
-	if (p->check == csum_fold(pseudo) || skb->gso_size)
+	if (skb->gso_size || bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0)
 		return true;
-	if (bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0)
+	if (p->check == csum_fold(pseudo) && checksum_is_still_to_be_made(skb))
 		return true;
 	w.left = len;
 	bpf_loop((64u << 10) / DP_PIECE + 1, sum_piece, &w, 0);
