@@ -169,7 +169,12 @@ GLOBAL int exclude_flow(struct __sk_buff *skb, const struct pkt *p, __u32 why, s
 	f = bpf_map_lookup_elem(&flows, &key);
 	if (!f) {
 		ledger_exclude(l, DP_EXCLUDED_table_full, p->payload);
-		bpf_map_delete_elem(&syns, &key); /* its first bytes are gone: it may only join */
+		/* Its first bytes are gone: it may only join, and not even that where the SYN says
+		 * so.
+		 */
+		syn = bpf_map_lookup_elem(&syns, &key);
+		if (syn && !syn->barred)
+			bpf_map_delete_elem(&syns, &key);
 		return 0;
 	}
 	if (f->slot != DP_NO_SLOT) {

@@ -21,7 +21,7 @@ static __noinline int note_syn(struct __sk_buff *skb, const struct pkt *p,
 	syn.mss = opt.mss;
 	syn.wscale = opt.wscale;
 	syn.flags = opt.flags;
-	syn.auth = opt.auth;
+	syn.barred = opt.barred;
 	syn.data = p->payload != 0;
 	syn.ttl = p->ttl;
 	bpf_map_update_elem(&syns, key, &syn, BPF_ANY);
@@ -69,8 +69,8 @@ static __always_inline void find_waiting(struct __sk_buff *skb, const struct pkt
 			return;
 		}
 	}
-	if (flow->excluded != DP_EXCLUDED_tcp_auth && !(m->flags & DP_MAP_JOIN_NEVER) &&
-	    p->ttl > 1 && !(source_is_known(s) && s->rcv_nxt != p->seq) &&
+	if (!flow_is_barred(flow) && !(m->flags & DP_MAP_JOIN_NEVER) && p->ttl > 1 &&
+	    !(source_is_known(s) && s->rcv_nxt != p->seq) &&
 	    join_boundary(skb, p, flow, m->application, limit_of(p->mapping, p->target)) &&
 	    flow_may_retry(flow)) {
 		v->kind = VERDICT_JOIN;

@@ -92,6 +92,13 @@ static __always_inline void flow_pause(struct dp_flow *flow, __u64 now, __u32 ra
 	flow->retry = at + 1 ?: 1;
 }
 
+/* Its kind keeps it from a shadow, for as long as the connection lasts. */
+static __always_inline bool flow_is_barred(const struct dp_flow *flow)
+{
+	return flow->excluded == DP_EXCLUDED_tcp_auth || flow->excluded == DP_EXCLUDED_mptcp ||
+	       flow->excluded == DP_EXCLUDED_tls;
+}
+
 static __always_inline bool flow_may_retry(const struct dp_flow *flow)
 {
 	__u32 now = bpf_ktime_get_coarse_ns() >> DP_RETRY_SHIFT;

@@ -274,8 +274,8 @@ static __always_inline bool choose_start(struct __sk_buff *skb, const struct pkt
 					 const struct noted_syn *syn, bool join,
 					 struct flow_start *b, __u32 *excluded)
 {
-	if (syn && syn->auth) {
-		*excluded = DP_EXCLUDED_tcp_auth;
+	if (syn && syn->barred) {
+		*excluded = syn->barred;
 		return false;
 	}
 	if (is_paused()) {

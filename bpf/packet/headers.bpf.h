@@ -23,6 +23,7 @@
 #define TCPOPT_TIMESTAMP 8
 #define TCPOPT_MD5SIG	 19 /* RFC 2385 */
 #define TCPOPT_AO	 29 /* RFC 5925 */
+#define TCPOPT_MPTCP	 30 /* RFC 8684 */
 
 #define TCP_MAX_WSCALE 14 /* RFC 7323, 2.3 */
 

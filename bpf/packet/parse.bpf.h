@@ -51,7 +51,7 @@ struct tcp_options {
 	__u16 mss;
 	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE */
 	__u8 wscale;
-	__u8 auth; /* MD5 or AO */
+	__u8 barred; /* enum dp_excluded: an option that no copy can have; 0: there is none */
 	__u8 n_sack;
 	__u8 bad;
 	struct dp_range sack[4]; /* as many as fit into 40 bytes (RFC 2018, 3) */
@@ -199,7 +199,9 @@ static long parse_option(__u32 i, struct opt_ctx *c)
 		c->o->tsval = opt_be32(b + 2);
 		c->o->tsecr = opt_be32(b + 6);
 	} else if (kind == TCPOPT_MD5SIG || kind == TCPOPT_AO) {
-		c->o->auth = 1;
+		c->o->barred = DP_EXCLUDED_tcp_auth;
+	} else if (kind == TCPOPT_MPTCP && !c->o->barred) {
+		c->o->barred = DP_EXCLUDED_mptcp;
 	} else if (kind == TCPOPT_SACK && len >= 10 && pos <= 30) {
 		c->o->sack[0].start = opt_be32(b + 2);
 		c->o->sack[0].end = opt_be32(b + 6);

@@ -85,7 +85,6 @@ TEST_P(Handshake, WhatCannotBeMirroredIsBlankedFromTheSyn) {
     Bytes option;
   } rows[] = {{"TFO cookie request", opt::tfo({})},
               {"TFO cookie", opt::tfo({1, 2, 3, 4, 5, 6, 7, 8})},
-              {"MPTCP", opt::mptcp_capable()},
               {"unknown kind", opt::unknown(253, {0xde, 0xad})}};
   for (const auto &row : rows) {
     SCOPED_TRACE(row.name);
@@ -108,6 +107,21 @@ TEST_P(Handshake, SignedConnectionsAreExcluded) {
     syn_with({opt::mss(1460), option}).none();
     capture(client_.data("get k\r\n")).none();
     expect_account({{"observed", 7}, {"excluded.tcp_auth", 7}});
+  }
+}
+
+// RFC 8684: the connection may be one of several that make a stream, or become one.
+TEST_P(Handshake, MultipathConnectionsAreExcluded) {
+  for (const Bytes &option : {opt::mptcp_capable(), opt::mptcp_join()}) {
+    mark();
+    client_.port = unused_port();
+    syn_with({opt::mss(1460), option}).none();
+    for (int i = 0; i < 10; i++) {
+      capture(client_.data("get k\r\n")).none();
+      client_.answered(5);
+    }
+    expect_account({{"observed", 70}, {"excluded.mptcp", 70}});
+    expect_flows({{"waiting", 1}});
   }
 }
 

@@ -48,6 +48,8 @@ Bytes sack(const std::vector<std::pair<uint32_t, uint32_t>> &blocks) {
 Bytes md5() { return unknown(kMd5, Bytes(16, 0xd5)); }
 Bytes ao() { return unknown(kAo, Bytes(14, 0xa0)); }
 Bytes mptcp_capable() { return unknown(kMptcp, {0x01, 0x81}); }
+Bytes mptcp_join() { return unknown(kMptcp, {0x10, 0x01, 't', 'o', 'k', 'n', 'r', 'a', 'n', 'd'}); }
+Bytes mptcp_data() { return unknown(kMptcp, {0x20, 0x01, 0, 0, 0, 1}); }
 Bytes tfo(const Bytes &cookie) { return unknown(kTfo, cookie); }
 
 std::vector<Bytes> linux_syn(uint32_t tsval, uint32_t tsecr, uint16_t mss_value, uint8_t shift) {

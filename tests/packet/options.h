@@ -38,6 +38,8 @@ Bytes sack(const std::vector<std::pair<uint32_t, uint32_t>> &blocks);
 Bytes md5();
 Bytes ao();
 Bytes mptcp_capable();
+Bytes mptcp_join();
+Bytes mptcp_data();             // a data sequence signal
 Bytes tfo(const Bytes &cookie); // empty: a request for one
 Bytes unknown(uint8_t kind, const Bytes &data);
 Bytes lying(uint8_t kind, uint8_t length, const Bytes &data); // length as told, not as is
