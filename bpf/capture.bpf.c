@@ -40,6 +40,7 @@ static __always_inline bool capture_shadow(struct __sk_buff *skb, const struct p
 		flow_send_rest(skb, v->slot, v->gen, ledger_cell(p->mapping, p->target));
 		return false;
 	case VERDICT_GAP:
+	case VERDICT_CLOSED:
 		return flow_leave(skb, p, DP_EXCLUDED_not_joined, 0, v->missing);
 	case VERDICT_SOURCE_GONE:
 		flow_source_gone(skb, p);

@@ -72,7 +72,7 @@ static __always_inline void flow_send_rest(struct __sk_buff *skb, __u32 slot, __
 /*
  * The flow of the packet leaves its shadow, and waits: it may join again at a request boundary, not
  * before `pause_ms` have passed. Its stream goes on at the shadow's end; what the source has beyond
- * that, `missing` bytes, went by without us. 1: done.
+ * that, `missing` bytes, went by without us. 1: done, or it waits already.
  */
 GLOBAL int flow_leave(struct __sk_buff *skb, const struct pkt *p, __u32 excluded, __u32 pause_ms,
 		      __u32 missing)
@@ -89,8 +89,10 @@ GLOBAL int flow_leave(struct __sk_buff *skb, const struct pkt *p, __u32 excluded
 	flow_key(&key, p);
 	l = ledger_cell(key.mapping, key.target);
 	flow = bpf_map_lookup_elem(&flows, &key);
-	if (!flow || !l || flow->slot == DP_NO_SLOT)
+	if (!flow || !l)
 		return 0;
+	if (flow->slot == DP_NO_SLOT)
+		return 1;
 	slot = flow->slot;
 	gen = flow->gen;
 	sh = shadow_at(slot);
@@ -98,7 +100,9 @@ GLOBAL int flow_leave(struct __sk_buff *skb, const struct pkt *p, __u32 excluded
 		return 0;
 	ack = sh->tcp.ack_last;
 	push = sh->tcp.flags & DP_SH_PUSH;
-	if (!flow_detach_shadow(skb, slot, gen))
+	/* One that the target closed may have ended, and its flow be bound to it still. */
+	if (!flow_detach_shadow(skb, slot, gen) &&
+	    (sh->gen != gen || !(sh->tcp.flags & DP_SH_RESUME)))
 		return 0;
 	/* The shadow may have ended on another CPU since, and its flow with it. */
 	flow = bpf_map_lookup_elem(&flows, &key);
@@ -111,9 +115,12 @@ GLOBAL int flow_leave(struct __sk_buff *skb, const struct pkt *p, __u32 excluded
 		flow->push = push;
 		flow->answered_turns = 0;
 		flow->retry = 0;
+		flow->seen_ns = bpf_ktime_get_coarse_ns();
+		flow_note_end(flow, sh, !!(sh->tcp.flags & DP_SH_RESUME));
+		if (!missing && shadow_resumes(sh))
+			flow->marks |= DP_FLOW_RESUME;
 		if (pause_ms)
-			flow_pause(flow, bpf_ktime_get_coarse_ns(), bpf_get_prandom_u32(), pause_ms,
-				   1);
+			flow_pause(flow, flow->seen_ns, bpf_get_prandom_u32(), pause_ms, 1);
 		if (flow_claim(flow, slot, gen, DP_NO_SLOT)) {
 			l->waiting++;
 			ledger_miss(l, DP_LOST_client_gap, missing);

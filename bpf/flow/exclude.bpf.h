@@ -44,6 +44,8 @@ static __always_inline __u32 exclude_new_bytes(const struct pkt *p, struct dp_fl
 		flow->push = !!(p->flags & TCP_PSH);
 		flow->ack_valid = 1;
 	}
+	if (n) /* no shadow will get these: the next one joins, at a boundary */
+		flow->marks &= ~DP_FLOW_RESUME;
 	bpf_spin_unlock(&flow->lock);
 	return n;
 }

@@ -55,6 +55,46 @@ static __always_inline void find_new(const struct pkt *p, const struct dp_target
 		v->kind = VERDICT_BEGIN;
 }
 
+/* So many joins of no use, one after the other, are the last: the protocol has a beginning, and
+ * cannot be joined.
+ */
+#define FRUITLESS_MAX 6
+
+/*
+ * The client goes on behind a shadow that may have been of no use: was it? Not if the target's
+ * answer was as long as the source's, of which the client's ACK tells: such a server ends each
+ * connection after its answer.
+ */
+static __always_inline void flow_settle(struct dp_flow *flow, const struct pkt *p)
+{
+	if (!(flow->marks & DP_FLOW_SUSPECT) || !p->payload ||
+	    !seq_after(p->seq + p->payload, flow->next))
+		return;
+	flow->marks &= ~DP_FLOW_SUSPECT;
+	if (flow->ack_valid && p->ack - flow->ack == flow->answer) {
+		flow->marks &= ~DP_FLOW_FRUITLESS;
+		return;
+	}
+	flow->marks++;
+	if ((flow->marks & DP_FLOW_FRUITLESS) >= FRUITLESS_MAX)
+		flow->excluded = DP_EXCLUDED_unjoinable;
+}
+
+/*
+ * The target closed right where the flow stands, and the source has taken nothing beyond. Text
+ * beyond a hole opens the next shadow, too, where a socket vouches for it: it will not come again.
+ */
+static __always_inline bool flow_resumes(const struct dp_flow *flow, const struct pkt *p,
+					 const struct source *s)
+{
+	if (!(flow->marks & DP_FLOW_RESUME) || !p->payload || (p->flags & (TCP_SYN | TCP_RST)) ||
+	    !seq_after(p->seq + p->payload, flow->next))
+		return false;
+	if (source_is_known(s))
+		return !seq_gap(flow->next, s->rcv_nxt);
+	return !seq_after(p->seq, flow->next);
+}
+
 /* The flow has no shadow: may it join with this packet? */
 static __always_inline void find_waiting(struct __sk_buff *skb, const struct pkt *p,
 					 const struct dp_mapping *m, const struct dp_flow_key *key,
@@ -69,13 +109,17 @@ static __always_inline void find_waiting(struct __sk_buff *skb, const struct pkt
 			return;
 		}
 	}
+	flow_settle(flow, p);
 	if (!flow_is_barred(flow) && !(m->flags & DP_MAP_JOIN_NEVER) && p->ttl > 1 &&
-	    !(source_is_known(s) && s->rcv_nxt != p->seq) &&
-	    join_boundary(skb, p, flow, m->application, limit_of(p->mapping, p->target)) &&
-	    flow_may_retry(flow)) {
+	    (flow_resumes(flow, p, s) ||
+	     (!(source_is_known(s) && s->rcv_nxt != p->seq) &&
+	      join_boundary(skb, p, flow, m->application, limit_of(p->mapping, p->target)) &&
+	      flow_may_retry(flow)))) {
 		v->kind = VERDICT_JOIN;
 		return;
 	}
+	if ((m->flags & DP_MAP_JOIN_NEVER) && flow->excluded == DP_EXCLUDED_not_joined)
+		flow->excluded = DP_EXCLUDED_join_never;
 	exclude_segment(skb, p, m, key, l, flow, s);
 }
 

@@ -20,6 +20,7 @@ enum verdict_kind {
 	VERDICT_ASK,	     /* it does not simply continue the stream: flow_judge() */
 	VERDICT_WORK,	     /* it is not taken, but the shadow has more to send now */
 	VERDICT_GAP,	     /* the source went on without us: `missing` bytes */
+	VERDICT_CLOSED,	     /* the target closed: it goes on in the next shadow */
 	VERDICT_SOURCE_GONE, /* the source has no such connection any more */
 	VERDICT_GONE,	     /* another CPU was first: the shadow ended, or the flow was bound */
 };
@@ -96,7 +97,7 @@ static __always_inline void flow_pause(struct dp_flow *flow, __u64 now, __u32 ra
 static __always_inline bool flow_is_barred(const struct dp_flow *flow)
 {
 	return flow->excluded == DP_EXCLUDED_tcp_auth || flow->excluded == DP_EXCLUDED_mptcp ||
-	       flow->excluded == DP_EXCLUDED_tls;
+	       flow->excluded == DP_EXCLUDED_tls || flow->excluded == DP_EXCLUDED_unjoinable;
 }
 
 static __always_inline bool flow_may_retry(const struct dp_flow *flow)

@@ -20,17 +20,19 @@
 		       */
 #define JOIN_WSCALE 7 /* 8 MB, Linux' own choice for its default buffers */
 
+#define START_RESUMED (1u << 15) /* beside dp_shadow_flags: where the last shadow ended */
+
 /* What a shadow starts from: a client's SYN, or a segment in mid-stream. */
 struct flow_start {
 	__u32 isn;
 	__u32 ack; /* of the client, in the packet that it starts with */
 	__u32 tsval;
-	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE, and DP_SH_JOINED */
+	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE, and DP_SH_JOINED, START_RESUMED */
 	__u8 wscale;
 	__u8 ttl;
 	__be16 target_port;
 	__u8 breaks;
-	__u8 pad;
+	__u8 fruitless;
 	__u32 slot; /* from claim_port() */
 };
 
@@ -103,6 +105,7 @@ static __always_inline void shadow_start_locked(struct dp_shadow *sh, const stru
 	sh->tcp.flags = flags | DP_SH_TIMED |
 			(b->flags & (DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE | DP_SH_JOINED));
 	sh->tcp.breaks = b->breaks;
+	sh->tcp.fruitless = b->fruitless;
 	sh->tcp.isn = b->isn;
 	sh->tcp.una = b->isn;
 	sh->tcp.nxt = b->isn + 1;
@@ -111,6 +114,7 @@ static __always_inline void shadow_start_locked(struct dp_shadow *sh, const stru
 	sh->tcp.ack_seen = b->ack;
 	sh->tcp.store_start = b->isn + 1;
 	sh->tcp.store_end = b->isn + 1;
+	sh->tcp.quiet = b->isn + 1;
 	sh->tcp.ts_val = b->tsval;
 	sh->tcp.rcv_wscale = b->flags & DP_SH_WSCALE ? b->wscale : 0;
 	sh->tcp.ttl = b->ttl;
@@ -190,6 +194,7 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	flow.gen = sh->gen;
 	flow.seen_ns = now;
 	flow.breaks = b->breaks;
+	flow.marks = b->fruitless;
 	flow_enter(&key, &flow, l, v);
 	if (v->kind != VERDICT_SHADOW) {
 		bpf_spin_lock(&sh->lock);
@@ -206,6 +211,8 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 		l->joined++;
 	else
 		l->opened++;
+	if (b->flags & START_RESUMED)
+		l->event[DP_EVENT_resumed]++;
 	sh->ep.oif = target->oif;
 	return watch;
 }
@@ -254,7 +261,7 @@ static __always_inline void start_from_syn(struct flow_start *b, const struct no
 	b->wscale = syn->wscale;
 }
 
-/* A SYN of our own, right before the request. */
+/* A SYN of our own, right before the request, or where the last shadow ended. */
 static __always_inline void start_in_stream(struct flow_start *b, const struct pkt *p,
 					    const struct dp_flow *f)
 {
@@ -263,6 +270,11 @@ static __always_inline void start_in_stream(struct flow_start *b, const struct p
 	b->flags = DP_SH_JOINED | DP_SH_SACK | DP_SH_WSCALE | (p->has_ts ? DP_SH_TS : 0);
 	b->wscale = JOIN_WSCALE;
 	b->breaks = f ? f->breaks : 0;
+	b->fruitless = f ? f->marks & DP_FLOW_FRUITLESS : 0;
+	if (f && (f->marks & DP_FLOW_RESUME)) {
+		b->isn = f->next - 1;
+		b->flags |= START_RESUMED;
+	}
 }
 
 /*

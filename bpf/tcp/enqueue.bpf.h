@@ -87,14 +87,18 @@ GLOBAL int enqueue_store(struct __sk_buff *skb, const struct pkt *p, __u32 slot,
 static __always_inline enum verdict_kind claim_locked(struct dp_shadow *sh, const struct pkt *p,
 						      struct arrival *a)
 {
-	if (sh->gen != a->gen || !shadow_is_open(sh))
+	if (sh->gen != a->gen)
 		return VERDICT_GONE;
+	if (!shadow_is_open(sh))
+		return sh->tcp.flags & DP_SH_RESUME ? VERDICT_CLOSED : VERDICT_GONE;
 	/* PAWS (RFC 7323, 5): an old duplicate may have the right number by chance. */
 	if (!a->judged && (!continues(p, sh->tcp.end, sh->tcp.ack_seen) ||
 			   (p->has_ts && seq_before(p->tsval, sh->tcp.ts_val))))
 		return VERDICT_ASK;
 	a->ahead = seq_after(p->seq, sh->tcp.end);
 	a->from = seq_max(p->seq, sh->tcp.end);
+	if ((sh->tcp.flags & DP_SH_RESUME) && p->payload && seq_after(a->to, sh->tcp.end))
+		return VERDICT_CLOSED;
 	/* Nothing follows a FIN (RFC 9293, 3.10.4). */
 	a->fresh = p->payload && seq_after(a->to, a->from) && !shadow_fin_placed(sh);
 	if (!a->fresh)
@@ -112,8 +116,13 @@ static __always_inline enum verdict_kind claim_locked(struct dp_shadow *sh, cons
 static __always_inline void client_closes_locked(struct dp_shadow *sh, const struct pkt *p,
 						 __u32 to)
 {
-	if (shadow_fin_placed(sh))
+	if (shadow_fin_placed(sh)) {
+		/* Behind the target, the client closes as well: nothing goes on. */
+		if (((p->flags & TCP_FIN) && to == sh->tcp.end) ||
+		    ((p->flags & TCP_RST) && p->seq == sh->tcp.end))
+			sh->tcp.flags &= ~DP_SH_RESUME;
 		return;
+	}
 	if ((p->flags & TCP_FIN) && seq_after(to, sh->tcp.end)) {
 		sh->tcp.flags |= DP_SH_FIN_AHEAD;
 		sh->tcp.fin = to;

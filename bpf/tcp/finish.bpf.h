@@ -76,14 +76,53 @@ static __always_inline void shadow_release(struct dp_ledger *l, __u32 slot, __u3
 	bpf_map_push_elem(&free_slots, &slot, 0);
 }
 
+/* What ends later was not broken off at what it began with. A guess: servers that wait for the rest
+ * of a request wait for seconds, and keep idle connections for one, at least.
+ */
+#define ABRUPT_NS (500ull * 1000000)
+/* More than a server says to what it does not understand; at most 254. Bytes. */
+#define ANSWER_MAX 254
+
+/*
+ * A flow leaves its shadow. A shadow that began in mid-stream was of no use, perhaps, if the target
+ * ended it at once, at the first it heard, and with hardly an answer: what it heard had no meaning
+ * without what came before. flow_settle() holds that answer against the source's. `seen_ns` is the
+ * time of this end.
+ */
+static __always_inline void flow_note_end(struct dp_flow *flow, const struct dp_shadow *sh,
+					  bool by_target)
+{
+	__u32 answer = sh->tcp.rcv_nxt - sh->tcp.irs - 1;
+
+	if (sh->tcp.flags & DP_SH_TARGET_FIN)
+		answer--;
+	flow->answer = answer;
+	flow->marks = sh->tcp.fruitless;
+	if (!by_target)
+		return;
+	if ((sh->tcp.flags & DP_SH_JOINED) && sh->tcp.quiets <= 1 && answer <= ANSWER_MAX &&
+	    flow->seen_ns - sh->tcp.opened_ns < ABRUPT_NS)
+		flow->marks |= DP_FLOW_SUSPECT;
+	else
+		flow->marks = 0;
+}
+
+/* Its shadow failed, or the target did, `breaks` times before: the target is left alone. */
+static __always_inline void flow_back_off(struct dp_flow *flow)
+{
+	__u32 times = 1u << (flow->breaks < 3 ? flow->breaks : 3);
+
+	flow->excluded = DP_EXCLUDED_backoff;
+	flow->breaks += flow->breaks < 255;
+	flow_pause(flow, flow->seen_ns, bpf_get_prandom_u32(), cfg.backoff_ms, times);
+}
+
 /* The flow of a shadow that ended is forgotten, or (1) waits for a chance to join again. */
 GLOBAL int shadow_unbind(__u32 slot, const struct shadow_totals *r, __s32 why)
 {
 	struct dp_shadow *sh = shadow_at(slot);
 	struct dp_flow_key key;
 	struct dp_flow *flow;
-	__u32 rand;
-	__u64 now;
 	bool mine;
 
 	if (!sh || !r)
@@ -92,18 +131,20 @@ GLOBAL int shadow_unbind(__u32 slot, const struct shadow_totals *r, __s32 why)
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (!flow || flow->slot != slot || flow->gen != r->gen)
 		return 0;
-	if (why == END_CLEAN || shadow_fin_placed(sh)) {
+	if (!(sh->tcp.flags & DP_SH_RESUME) && (why == END_CLEAN || shadow_fin_placed(sh))) {
 		if (flow_claim(flow, slot, r->gen, DP_SLOT_GONE))
 			bpf_map_delete_elem(&flows, &key);
 		return 0;
 	}
-	rand = bpf_get_prandom_u32();
-	now = bpf_ktime_get_coarse_ns();
-	flow->excluded = DP_EXCLUDED_backoff;
-	flow->breaks = sh->tcp.breaks + (sh->tcp.breaks < 255);
-	flow->seen_ns = now;
-	flow_pause(flow, now, rand, cfg.backoff_ms,
-		   1u << (sh->tcp.breaks < 3 ? sh->tcp.breaks : 3));
+	flow->seen_ns = bpf_ktime_get_coarse_ns();
+	flow_note_end(flow, sh,
+		      why == END_CLEAN || why == DP_LOST_target_reset ||
+			      why == DP_LOST_target_closed);
+	flow->breaks = sh->tcp.breaks;
+	flow->excluded = DP_EXCLUDED_not_joined;
+	flow->retry = 0;
+	if (!(sh->tcp.flags & DP_SH_RESUME) && why != DP_LOST_target_closed)
+		flow_back_off(flow);
 	bpf_spin_lock(&flow->lock);
 	if (!flow->seen) { /* else exclude_late() went on meanwhile */
 		flow->next = r->end;
@@ -111,6 +152,8 @@ GLOBAL int shadow_unbind(__u32 slot, const struct shadow_totals *r, __s32 why)
 		flow->seen = 1;
 		flow->ack_valid = sh->tcp.observed != 0;
 		flow->push = !!(sh->tcp.flags & DP_SH_PUSH);
+		if (shadow_resumes(sh))
+			flow->marks |= DP_FLOW_RESUME;
 	}
 	flow->answered_turns = 0;
 	mine = flow_claim_locked(flow, slot, r->gen, DP_NO_SLOT);

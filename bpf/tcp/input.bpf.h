@@ -185,6 +185,16 @@ static __always_inline void free_acked_locked(struct dp_shadow *sh, struct input
 	}
 }
 
+/* All is acknowledged. Without PSH the client's write is not over: more of the request follows. */
+static __always_inline void quiet_locked(struct dp_shadow *sh)
+{
+	if (sh->tcp.una != sh->tcp.end || !(sh->tcp.flags & DP_SH_PUSH))
+		return;
+	sh->tcp.quiet = sh->tcp.end;
+	if (sh->tcp.quiets < 255)
+		sh->tcp.quiets++;
+}
+
 static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p,
 				       const struct tcp_options *opt, __u64 now,
 				       struct input_result *r)
@@ -202,6 +212,7 @@ static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p
 			shadow_rtt_locked(sh, (now - sh->tcp.timed_ns) / 1000);
 			sh->tcp.flags &= ~DP_SH_TIMED;
 		}
+		quiet_locked(sh);
 		recovery_ack_locked(sh);
 		free_acked_locked(sh, r);
 	}
@@ -251,6 +262,8 @@ static __always_inline void reset_locked(struct dp_shadow *sh, const struct pkt 
 	r->why = sh->tcp.state == DP_CLOSE_WAIT || sh->tcp.state == DP_LAST_ACK
 			 ? DP_LOST_target_closed
 			 : DP_LOST_target_reset;
+	if (shadow_at_rest(sh))
+		shadow_retire_locked(sh);
 	shadow_end_locked(sh, &r->totals, false);
 	if (!r->totals.pending && (sh->tcp.flags & DP_SH_CLIENT_FIN))
 		r->why = END_CLEAN; /* it was over on both sides */
@@ -271,6 +284,7 @@ static __always_inline void target_data_locked(struct dp_shadow *sh, const struc
 		if ((p->flags & TCP_FIN) && to == sh->tcp.rcv_nxt &&
 		    (sh->tcp.state == DP_ESTABLISHED || sh->tcp.state == DP_FIN_WAIT)) {
 			sh->tcp.rcv_nxt = to + 1;
+			sh->tcp.flags |= DP_SH_TARGET_FIN;
 			if (sh->tcp.state == DP_ESTABLISHED)
 				sh->tcp.state = DP_CLOSE_WAIT;
 			else if (sh->tcp.state == DP_FIN_WAIT)
@@ -326,6 +340,10 @@ static __always_inline void input_locked(struct dp_shadow *sh, const struct pkt 
 		shadow_end_locked(sh, &r->totals, false);
 		r->act = sh->tcp.flags & DP_SH_ACK_DUE ? INPUT_ACK : INPUT_DROP;
 		return;
+	}
+	if (sh->tcp.state == DP_CLOSE_WAIT && shadow_at_rest(sh)) {
+		shadow_retire_locked(sh);
+		shadow_restart_rto_locked(sh, now); /* a clock of its own, should the FIN be lost */
 	}
 	if (sh->tcp.state == DP_FIN_WAIT && seq_after(sh->tcp.una, sh->tcp.fin)) {
 		sh->tcp.due_ns = now + LINGER_NS;

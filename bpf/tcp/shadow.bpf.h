@@ -68,6 +68,29 @@ static __always_inline void shadow_forget_sack_locked(struct dp_shadow *sh)
 	range_clear(sh->tcp.sacked, DP_MAX_SACK, &sh->tcp.n_sacked);
 }
 
+/*
+ * All that the client said is acknowledged, and it has not closed: when the target ends the shadow
+ * now, nothing of the client's is lost by it.
+ */
+static __always_inline bool shadow_at_rest(const struct dp_shadow *sh)
+{
+	return sh->tcp.una == sh->tcp.end && sh->tcp.nxt == sh->tcp.end && !shadow_has_ahead(sh) &&
+	       !(sh->tcp.flags & (DP_SH_CLIENT_FIN | DP_SH_FIN_AHEAD));
+}
+
+/* The target ended it at rest, and the next shadow may begin right where this one ends. */
+static __always_inline bool shadow_resumes(const struct dp_shadow *sh)
+{
+	return (sh->tcp.flags & DP_SH_RESUME) && sh->tcp.quiet == sh->tcp.end;
+}
+
+/* An ordinary end by the target, of a shadow at rest: it closes, too, and its flow goes on. */
+static __always_inline void shadow_retire_locked(struct dp_shadow *sh)
+{
+	sh->tcp.flags |= DP_SH_CLIENT_FIN | DP_SH_RESUME;
+	sh->tcp.fin = sh->tcp.end;
+}
+
 /* The client's FIN is known, and nothing is missing before it. */
 static __always_inline bool shadow_fin_placed(const struct dp_shadow *sh)
 {

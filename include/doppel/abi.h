@@ -149,8 +149,14 @@ struct dp_flow_key {
 	__u16 mapping;
 };
 
+enum dp_flow_marks {
+	DP_FLOW_RESUME = 1 << 7,  /* the target closed at `next`: a shadow may begin right there */
+	DP_FLOW_SUSPECT = 1 << 6, /* the last shadow may have been of no use: `answer` tells */
+	DP_FLOW_FRUITLESS = 0x3f, /* how many were of none, one after the other */
+};
+
 struct dp_flow {
-	struct bpf_spin_lock lock; /* guards slot, next, ack, seen, ack_valid, push */
+	struct bpf_spin_lock lock; /* guards slot, next, ack and the marks */
 	__u32 slot;		   /* into `shadows`; DP_NO_SLOT: waits; DP_SLOT_GONE: going */
 	__u32 gen;		   /* dp_shadow.gen that slot had when it was bound */
 	__u32 next;		   /* not mirrored: first sequence number not yet seen */
@@ -161,7 +167,9 @@ struct dp_flow {
 	__u8 breaks;	     /* consecutive breaks, for the backoff; saturates */
 	__u8 push;	     /* the last payload seen ended with PSH: the client's write was over */
 	__u8 answered_turns; /* answered payload segments, one after the other; saturates */
-	__u8 pad[2];
+	/* How the last shadows ended: see flow_note_end() and flow_settle(). */
+	__u8 marks;    /* enum dp_flow_marks, and DP_FLOW_FRUITLESS */
+	__u8 answer;   /* bytes that the target answered to the last one */
 	__u32 retry;   /* no join before this time, in DP_RETRY_NS of CLOCK_MONOTONIC; 0: at once */
 	__u64 seen_ns; /* last packet, coarse CLOCK_MONOTONIC */
 };
@@ -199,6 +207,8 @@ enum dp_shadow_flags {
 	DP_SH_RELEASE = 1 << 15,   /* ended: the last reference that is put frees slot and chunks */
 	DP_SH_LINGER = 1 << 16,	   /* FIN-WAIT-2: when the timer runs out, it is over */
 	DP_SH_FIN_AHEAD = 1 << 17, /* a FIN of the client came at `fin`, beyond a hole */
+	DP_SH_RESUME = 1 << 18,	   /* the target ended it at rest: the client goes on in the next */
+	DP_SH_TARGET_FIN = 1 << 19, /* rcv_nxt counts the target's FIN */
 };
 
 struct dp_range {
@@ -236,7 +246,8 @@ struct dp_tcp_state {
 	__u8 unacked; /* answers since DP_SH_ACK_DUE was set */
 	__u8 quick;   /* so many answers are acknowledged at once */
 	__u8 half_open_resets;
-	__u8 pad[2];
+	__u8 quiets;	/* how often `quiet` moved; saturates */
+	__u8 fruitless; /* copied to dp_flow.fruitless at the end */
 
 	/* the client's stream */
 	__u32 una;	   /* oldest unacknowledged */
@@ -280,7 +291,8 @@ struct dp_tcp_state {
 	__u32 isn;
 	__u32 irs;
 	__u16 mss_offer; /* what our SYN says */
-	__u8 pad2[6];
+	__u8 pad2[2];
+	__u32 quiet; /* last place at which all was acknowledged, and the client's write over */
 };
 
 /*

@@ -29,6 +29,31 @@ protected:
     EXPECT_TRUE(plane().open_slots().empty());
     EXPECT_EQ(new_store_entries(), 0);
   }
+  // Closed in order, and its flow goes on.
+  void expect_retired() {
+    expect_flows({{"closed", 1}, {"open", -1}, {"slots", -1}, {"waiting", 1}});
+    EXPECT_TRUE(plane().open_slots().empty());
+    EXPECT_EQ(new_store_entries(), 0);
+  }
+  // The request opens a shadow at once, and reaches the target.
+  void expect_resumes(const Packet &p) {
+    const View request = parse(p.build());
+    mark();
+    const Frames sent = capture(p);
+    ASSERT_EQ(sent.size(), 1u) << sent.text();
+    EXPECT_EQ(sent[0].flags, SYN);
+    EXPECT_EQ(sent[0].seq, request.seq - 1);
+    EXPECT_TRUE(sent[0].faults.empty());
+    EXPECT_EQ(moved()["event.resumed"], 1);
+    target_ = Target{};
+    target_.meets(sent[0]);
+    deliver(consumed(target_.syn_ack()));
+    consumed(target_.ack()).none();
+    EXPECT_EQ(target_.received, std::string(request.payload.begin(), request.payload.end()));
+    expect_account({{"delivered", static_cast<int64_t>(request.payload.size())},
+                    {"event.resumed", 1},
+                    {"observed", static_cast<int64_t>(request.payload.size())}});
+  }
 };
 DOPPEL_ALL_MODES(Close);
 
@@ -116,17 +141,99 @@ TEST_P(Close, RepeatedFinIsSentOnce) {
 }
 
 TEST_P(Close, TargetsFinFirst) {
+  // Nothing is under way: an ordinary close, and the client's next request opens the next shadow.
   open_and_use();
-  consumed(target_.fin()).are({expected().made(client_.next, 0)});
-  EXPECT_EQ(shadow().tcp.state, DP_CLOSE_WAIT);
-  // Half-closed, the target still takes requests.
-  const Packet more = client_.data(kGet);
-  const Frames sent = capture(more);
-  sent.are({expected().copy_of(more, kGet)});
-  deliver(sent);
-  deliver(capture(client_.fin()));
+  const Frames fin = consumed(target_.fin());
+  fin.are({expected().made(client_.next, FIN)});
+  EXPECT_EQ(shadow().tcp.state, DP_LAST_ACK);
+  deliver(fin);
+  consumed(target_.ack()).none();
+  expect_retired();
+  expect_resumes(client_.data(kGet));
+}
+
+TEST_P(Close, RequestWhileTheAnswerToTheTargetsFinIsUnderWay) {
+  open_and_use();
+  Target former = target_;
+  const Frames fin = consumed(former.fin());
+  expect_resumes(client_.data(kGet));
+  ASSERT_FALSE(HasFatalFailure());
+  for (const View &v : fin)
+    EXPECT_EQ(former.takes(v), "");
+  consumed(former.ack()).none();
+  EXPECT_EQ(moved()["closed"], 1);
+  EXPECT_EQ(moved()["waiting"], 0);
+  EXPECT_EQ(new_flow_entries(), 1) << "its end took the flow along, which is another shadow's";
+}
+
+TEST_P(Close, TargetsRstAtRest) {
+  open_and_use();
+  consumed(target_.rst()).none();
+  expect_retired();
+  expect_resumes(client_.data(kGet));
+}
+
+TEST_P(Close, TargetsFinAfterTheLastAcknowledgement) {
+  // The answer, the acknowledgement and the FIN in one packet.
+  open_and_use();
+  deliver(capture(client_.data(kGet)));
+  const Frames fin = consumed(target_.segment(target_.next, PSH | FIN, "END\r\n"));
+  target_.next += 6;
+  fin.are({expected().made(client_.next, FIN)});
+  deliver(fin);
+  consumed(target_.ack()).none();
+  EXPECT_EQ(moved()["delivered"], kGetSize);
+  EXPECT_EQ(moved()["closed"], 1);
+  client_.answered(5);
+  expect_resumes(client_.data(kGet));
+}
+
+TEST_P(Close, TargetsFinInTheMiddleOfAWrite) {
+  // Without PSH the client's write is not over: what follows is no beginning.
+  open_and_use();
+  deliver(capture(client_.data("set k 0 0 9\r\n", 0)));
+  consumed(target_.ack()).none();
+  mark();
+  deliver(consumed(target_.fin()));
+  consumed(target_.ack()).none();
+  expect_retired();
+  capture(client_.data("123456789\r\n")).none();
+  expect_account({{"excluded.not_joined", 11}, {"observed", 11}});
+}
+
+TEST_P(Close, BothAfterEachOther) {
+  open_and_use();
+  deliver(consumed(target_.fin()));
+  capture(client_.fin()).none();
   consumed(target_.ack()).none();
   expect_closed();
+  EXPECT_EQ(new_flow_entries(), 0) << "a closed flow is forgotten";
+}
+
+TEST_P(Close, ClientsFinWhileTheFlowWaits) {
+  open_and_use();
+  consumed(target_.rst()).none();
+  expect_retired();
+  capture(client_.fin()).none();
+  EXPECT_EQ(new_flow_entries(), 0);
+}
+
+TEST_P(Close, TargetsFinBehindAPartOfTheRequest) {
+  // What it took of it is gone with the connection, so the rest is no beginning. It did not fail.
+  open_and_use();
+  deliver(capture(client_.data("set k 0 0 9\r\n")));
+  capture(client_.data("123456789\r\n"));
+  consumed(target_.ack()).none();
+  mark();
+  consumed(target_.fin());
+  consumed(target_.rst()).none();
+  expect_broken();
+  expect_account({{"in_flight", -11}, {"lost.target_closed", 11}});
+  mark();
+  client_.answered(5);
+  const Frames sent = capture(client_.data(kGet));
+  ASSERT_EQ(sent.size(), 1u) << "a boundary is enough";
+  EXPECT_EQ(sent[0].flags, SYN);
 }
 
 TEST_P(Close, BothAtOnce) {
@@ -212,16 +319,19 @@ TEST_P(Close, TargetResets) {
 
 TEST_P(Close, TargetResetsAfterClosing) {
   open_and_use();
-  consumed(target_.fin());
   deliver(capture(client_.data(kGet)));
+  target_.received_next -= 2; // all but the last bytes
+  consumed(target_.ack()).none();
+  consumed(target_.fin());
   mark();
   consumed(target_.rst()).none();
   expect_broken();
-  expect_account({{"in_flight", -kGetSize}, {"lost.target_closed", kGetSize}});
+  expect_account({{"in_flight", -2}, {"lost.target_closed", 2}});
 }
 
 TEST_P(Close, BytesAfterABreakAreExcludedOnce) {
   open_and_use();
+  deliver(capture(client_.data(kGet)));
   consumed(target_.rst()).none();
   mark();
   const uint32_t seq = client_.next;

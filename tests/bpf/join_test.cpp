@@ -37,6 +37,27 @@ protected:
     c.mappings[0].name = name;
     return c;
   }
+  // The request reaches the shadow that just opened, and the target ends it with `answer`.
+  void breaks_off(std::string_view answer) {
+    deliver(consumed(target_.syn_ack()));
+    const Frames fin = consumed(target_.segment(target_.next, PSH | FIN, answer));
+    target_.next += answer.size() + 1;
+    deliver(fin);
+    consumed(target_.ack()).none();
+    EXPECT_EQ(moved()["closed"], 1);
+    target_ = Target{};
+  }
+  // The flow joins `n` times, and each time the target breaks off with `answer`, where the source
+  // answers 8 bytes.
+  void break_off(int n, std::string_view answer) {
+    for (int i = 0; i < n; i++) {
+      SCOPED_TRACE(i);
+      expect_joins(client_.data(kGet));
+      ASSERT_FALSE(HasFatalFailure());
+      breaks_off(answer);
+      client_.answered(8);
+    }
+  }
   void expect_waits(const Packet &p) {
     mark();
     capture(p).none();
@@ -216,6 +237,34 @@ TEST_P(Join, AgainAfterABreakAndAPause) {
   EXPECT_EQ(sent[0].flags, SYN);
   EXPECT_EQ(sent[0].seq, client_.next - 7 - 1);
   EXPECT_EQ(moved()["joined"], 1);
+}
+
+TEST_P(Join, NoMoreAfterSixThatTheTargetBrokeOff) {
+  break_off(6, "");
+  ASSERT_FALSE(HasFatalFailure());
+  for (int i = 0; i < 3; i++) {
+    expect_waits(client_.data(kGet));
+    EXPECT_EQ(moved()["excluded.unjoinable"], 7);
+    client_.answered(8);
+  }
+}
+
+TEST_P(Join, NoMoreAfterSixThatTheTargetRefusedInWords) {
+  break_off(6, "400 Bad Request, I did not understand that\r\n");
+  ASSERT_FALSE(HasFatalFailure());
+  expect_waits(client_.data(kGet));
+  EXPECT_EQ(moved()["excluded.unjoinable"], 7);
+}
+
+TEST_P(Join, ForEverWhereTheTargetClosesAfterEachAnswer) { break_off(12, "STORED\r\n"); }
+
+TEST_P(Join, ForEverWhereTheTargetSaysMuch) { break_off(12, filler(256)); }
+
+TEST_P(Join, BreakingOffCountsInARowOnly) {
+  for (int i = 0; i < 3 && !HasFatalFailure(); i++) {
+    break_off(5, "");
+    break_off(1, "STORED\r\n");
+  }
 }
 
 // Which evidence counts is the mapping's to say.
