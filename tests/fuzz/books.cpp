@@ -48,23 +48,40 @@ uint32_t first_byte(const dp_shadow &sh) {
   return sh.tcp.una;
 }
 
-// The store holds [from, to) of the shadow's stream; bytes: and the right ones.
-void stored(uint32_t slot, uint32_t from, uint32_t to, bool bytes) {
+const dp_chunk *chunk_of(uint32_t slot, uint32_t seq) {
+  const dp_store_key key{slot, shadow_at(slot).gen, seq >> DP_CHUNK_SHIFT};
+  const auto *index = static_cast<const uint32_t *>(kernel().map(&store).lookup(&key, 0));
+  return index ? kernel().at<dp_chunk>(&chunks, *index) : nullptr;
+}
+
+// The store holds [from, to) of the shadow's stream; judge: and the right bytes.
+void stored(uint32_t slot, uint32_t from, uint32_t to, const Judge *judge) {
   while (from != to) {
-    const dp_store_key key{slot, shadow_at(slot).gen, from >> DP_CHUNK_SHIFT};
-    const auto *index = static_cast<const uint32_t *>(kernel().map(&store).lookup(&key, 0));
-    require(index, "a byte that the target does not have is not in the store");
-    const auto *chunk = kernel().at<dp_chunk>(&chunks, *index);
+    const dp_chunk *chunk = chunk_of(slot, from);
+    require(chunk, "a byte that the target does not have is not in the store");
     const uint32_t n = std::min(to - from, DP_CHUNK - from % DP_CHUNK);
-    for (uint32_t i = 0; bytes && i < n; i++)
-      require(chunk->data[from % DP_CHUNK + i] == content(from + i),
-              "the store holds another byte than was captured");
+    for (uint32_t i = 0; judge && i < n; i++)
+      require((*judge)(slot, from + i, chunk->data[from % DP_CHUNK + i]),
+              "the store holds another byte than the source has");
     from += n;
   }
 }
 
+// What is marked in [from, to), beyond a hole, is right as well.
+void marked(uint32_t slot, uint32_t from, uint32_t to, const Judge *judge) {
+  bool last = false;
+  for (uint32_t seq = from; judge && seq != to; seq++) {
+    const dp_chunk *chunk = chunk_of(slot, seq);
+    const uint32_t at = seq % DP_CHUNK;
+    last = chunk && (chunk->present[at / 64] >> at % 64 & 1);
+    require(!last || (*judge)(slot, seq, chunk->data[at]),
+            "a byte is marked beyond a hole that the source does not have");
+  }
+  require(!judge || from == to || last, "nothing is marked where `ahead` says");
+}
+
 // Returns what the shadow holds undelivered.
-uint64_t check_shadow(uint32_t slot, bool bytes) {
+uint64_t check_shadow(uint32_t slot, const Judge *judge) {
   const dp_shadow &sh = shadow_at(slot);
   const auto span = [](uint32_t from, uint32_t to) { return static_cast<int32_t>(to - from); };
   const uint32_t first = first_byte(sh);
@@ -76,24 +93,12 @@ uint64_t check_shadow(uint32_t slot, bool bytes) {
   require(span(first, sh.tcp.end) >= 0 && span(first, sh.tcp.end) <= HOST_FLOW_CAP,
           "una <= end <= una + flow_cap");
   require(sh.tcp.refs == 0, "a writer forgot to leave");
-  stored(slot, first, sh.tcp.end, bytes);
-  uint64_t pending = static_cast<uint32_t>(span(first, sh.tcp.end));
-  unsigned used = 0;
-  for (const dp_range &r : sh.tcp.ooo) {
-    if (r.start == r.end)
-      continue;
-    used++;
-    require(span(sh.tcp.end, r.start) > 0 && span(r.start, r.end) > 0 &&
-                span(first, r.end) <= HOST_FLOW_CAP,
-            "a range beyond a hole lies behind the stream");
-    for (const dp_range &o : sh.tcp.ooo)
-      require(&o == &r || o.start == o.end || span(o.end, r.start) > 0 || span(r.end, o.start) > 0,
-              "ranges beyond a hole touch");
-    stored(slot, r.start, r.end, bytes);
-    pending += static_cast<uint32_t>(span(r.start, r.end));
+  stored(slot, first, sh.tcp.end, judge);
+  if (span(sh.tcp.end, sh.tcp.ahead) > 0) {
+    require(span(first, sh.tcp.ahead) <= HOST_FLOW_CAP, "ahead <= una + flow_cap");
+    marked(slot, sh.tcp.end, sh.tcp.ahead, judge);
   }
-  require(used == sh.tcp.n_ooo, "n_ooo is wrong");
-  used = 0;
+  unsigned used = 0;
   for (const dp_range &r : sh.tcp.sacked) {
     if (r.start == r.end)
       continue;
@@ -106,10 +111,10 @@ uint64_t check_shadow(uint32_t slot, bool bytes) {
   require(sh.tcp.mss >= 52 && sh.tcp.mss <= 1460, "mss");
   require(sh.tcp.snd_wscale <= 14 && sh.tcp.rcv_wscale <= 14, "window scales");
   require(!sh.tcp.due_ns || (sh.tcp.flags & DP_SH_TIMER), "something is due and nobody watches");
-  return pending;
+  return static_cast<uint32_t>(span(first, sh.tcp.end));
 }
 
-void check_sent(bool spoilt) {
+void check_sent(bool spoilt, const Judge &judge) {
   for (const Sent &one : kernel().sent) {
     const std::vector<uint8_t> &f = one.skb.data;
     require(f.size() >= 54 && f[14] == 0x45, "a frame is sent that is no IPv4 and TCP");
@@ -132,8 +137,8 @@ void check_sent(bool spoilt) {
     require(slot < HOST_SLOTS, "a frame is sent from no shadow's port");
     const uint32_t seq = get32(tcp + 4);
     for (size_t i = head; !spoilt && i < f.size(); i++)
-      require(f[i] == content(seq + static_cast<uint32_t>(i - head)),
-              "a byte is sent that the client did not send there");
+      require(judge(slot, seq + static_cast<uint32_t>(i - head), f[i]),
+              "a byte is sent that the source does not have there");
   }
 }
 
@@ -147,12 +152,15 @@ void check_chunks() {
   kernel().map(&store).for_each(once);
   const dp_fresh &fresh = *kernel().at<dp_fresh>(&fresh_chunks, 0);
   require(known.size() == fresh.next && fresh.next <= HOST_CHUNKS, "a chunk is nobody's");
+  require(fresh.used == kernel().map(&store).size(), "the gauge `used`");
 }
 
 } // namespace
 
-void check_books(bool bytes, bool spoilt) {
-  check_sent(spoilt);
+uint64_t observed(uint32_t target) { return sum(target).observed; }
+
+void check_books(bool bytes, bool spoilt, const Judge &judge) {
+  check_sent(spoilt, judge);
   std::array<uint64_t, 2> pending{};
   std::array<int64_t, 2> n_open{}, n_waiting{}, n_embryonic{};
   std::set<uint32_t> free;
@@ -165,7 +173,7 @@ void check_books(bool bytes, bool spoilt) {
       continue;
     require(!free.count(slot), "the slot of an open shadow is free");
     require(sh.ep.key.target < 2, "key");
-    pending[sh.ep.key.target] += check_shadow(slot, bytes && !spoilt);
+    pending[sh.ep.key.target] += check_shadow(slot, bytes && !spoilt ? &judge : nullptr);
     n_open[sh.ep.key.target]++;
     n_embryonic[sh.ep.key.target] += sh.tcp.state == DP_SYN_SENT;
   }

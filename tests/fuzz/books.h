@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "tests/fuzz/host/kernel.h"
 
@@ -11,9 +12,15 @@ namespace doppel::fuzz {
 dp_shadow &shadow_at(uint32_t slot);
 bool is_open(const dp_shadow &sh);
 
+// May the shadow in that slot have this byte at that sequence number?
+using Judge = std::function<bool(uint32_t slot, uint32_t seq, uint8_t byte)>;
+
 // Fails at the first invariant that does not hold: of what was sent, every shadow, the store, the
 // flows and the ledger. bytes: also every byte of the store (slow). spoilt: a client's bytes were
-// changed on the way, so that content() tells nothing.
-void check_books(bool bytes, bool spoilt);
+// changed on the way, so that nobody can judge them.
+void check_books(bool bytes, bool spoilt, const Judge &judge);
+
+// Bytes that the ledger says it has observed for that target.
+uint64_t observed(uint32_t target);
 
 } // namespace doppel::fuzz

@@ -73,8 +73,9 @@ Skb frame(const Segment &s) {
   put16(tcp + 14, s.window);
   std::copy(options.begin(), options.end(), tcp + 20);
   for (size_t i = 0; i < payload; i++)
-    f[head + i] = s.text.empty() ? content(s.seq + static_cast<uint32_t>(i))
-                                 : static_cast<uint8_t>(s.text[i]);
+    f[head + i] = s.forged         ? forgery(s.seq + static_cast<uint32_t>(i))
+                  : s.text.empty() ? content(s.seq + static_cast<uint32_t>(i))
+                                   : static_cast<uint8_t>(s.text[i]);
   const uint16_t p = pseudo(ip, skb.data.size() - 34);
   skb.summed = s.summed;
   put16(tcp + 16,

@@ -19,6 +19,8 @@ constexpr uint32_t kTargets[] = {0x0a090007, 0x0a090008};
 // The byte of every client's stream at this sequence number: a command of 16 bytes at each multiple
 // of 16, different from its neighbours. So every byte that is sent or stored can be judged.
 uint8_t content(uint32_t seq);
+// What a stranger puts there, which is no byte of any client's stream.
+inline uint8_t forgery(uint32_t seq) { return content(seq) ^ 0x80; }
 
 void put32(uint8_t *p, uint32_t v);
 uint16_t get16(const uint8_t *p);
@@ -37,6 +39,7 @@ struct Segment {
   std::vector<uint8_t> options;
   uint32_t length = 0;   // of the payload, by content()
   std::string_view text; // instead
+  bool forged = false;   // a stranger's: its payload is not content(), byte for byte
   uint16_t gso_size = 0;
   Summed summed = Summed::none;
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The whole data plane on the host's kernel: an input is a play of clients, a target that lies, a
-// clock, and another CPU. After every act the books must be right.
+// The whole data plane on the host's kernel: an input is a play of clients, strangers, a target
+// that lies, a clock, and another CPU. After every act the books must be right. Where a socket of
+// this host can tell, what reaches a target must be what the source's TCP (source.h) has at that
+// place, and what is counted as observed, what it took.
 #include <arpa/inet.h>
 
 #include <algorithm>
@@ -8,11 +10,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <memory>
 #include <set>
 #include <string>
 
 #include "tests/fuzz/books.h"
 #include "tests/fuzz/segment.h"
+#include "tests/fuzz/source.h"
 
 namespace doppel::fuzz {
 namespace {
@@ -40,9 +45,17 @@ private:
 
 struct Client {
   uint16_t port = 0, server_port = kPort;
-  uint32_t isn = 0, next = 0, sent = 0, sent_isn = 0, answered = 0x70000000, tsval = 1000;
-  uint8_t socket = 2; // 0 none, 1 half-open, 2 established
-  bool timestamps = false;
+  uint32_t isn = 0, next = 0, answered = 0x70000000, tsval = 1000;
+  uint32_t high = 0; // behind all that was ever sent, or meant to be
+  bool timestamps = false, finished = false;
+  std::shared_ptr<Source> source;
+};
+
+// What becomes of a segment of the client's.
+enum class Fate {
+  taken,
+  dropped, // captured, but the source's TCP does not get it: a firewall, or memory
+  unseen,  // capture was away
 };
 
 class Play {
@@ -56,7 +69,7 @@ public:
       act(false);
       k_.preempt_at = 0;
       tell("books");
-      check_books(acts % 8 == 7, spoilt_);
+      books(acts % 8 == 7);
       k_.sent.clear();
     }
     tear_down();
@@ -101,18 +114,17 @@ private:
       c.port = static_cast<uint16_t>(40000 + i);
       c.server_port = static_cast<uint16_t>(kPort + (i == 3));
       c.isn = isns[(bases >> 2 * i) & 3];
-      c.next = c.isn + 1;
       c.timestamps = i % 2;
+      connect(c, c.isn);
+      c.source = std::make_shared<Source>(c.isn, c.timestamps, c.answered);
+      sources_.push_back(c.source);
     }
-    k_.socket = [this](const bpf_sock_tuple &t, bpf_sock &s, bpf_tcp_sock &tcp, uint32_t &isn) {
-      for (const Client &c : clients_) {
-        if (ntohs(t.ipv4.sport) != c.port || !c.socket)
-          continue;
-        s.state = c.socket == 1 ? 12 : 1; // include/net/tcp_states.h
-        tcp.rcv_nxt = c.next;
-        isn = c.answered - 1;
-        return true;
-      }
+    tracked_ = !(m.flags & (DP_MAP_ANY_HOST | DP_MAP_EGRESS));
+    exact_ = tracked_ && m.n_targets == 1;
+    k_.socket = [this](const bpf_sock_tuple &t, host_socket &to) {
+      for (const Client &c : clients_)
+        if (ntohs(t.ipv4.sport) == c.port)
+          return c.source->answer(to, c.answered);
       return false;
     };
     k_.port_in_use = [this](uint16_t port) { return port == busy_port_; };
@@ -137,34 +149,16 @@ private:
     require(!std::memcmp(&want, &skb.ctx, sizeof want), "the original's metadata was changed");
   }
 
-  // On a client host: TC sees a segment before its socket counts it as sent.
+  // On a client host the packet knows its socket, unless another host's passes through.
   void send_from_socket(Skb &skb) {
-    const uint32_t seq = get32(&skb.data[38]);
-    const auto end = static_cast<uint32_t>(seq + skb.data.size() - 54);
-    for (Client &c : clients_) {
-      if (get16(&skb.data[34]) != c.port || c.socket != 2)
-        continue;
-      if (c.isn != c.sent_isn || end - c.sent < 1u << 20) {
-        sender_.tcp.snd_nxt = c.isn == c.sent_isn ? c.sent : seq;
-        c.sent = end;
-        c.sent_isn = c.isn;
-      }
-      skb.ctx.sk = &sender_.sock;
-    }
+    for (const Client &c : clients_)
+      if (get16(&skb.data[34]) == c.port && c.source->state() == Source::State::open)
+        skb.ctx.sk = &sender_.sock;
   }
 
   Segment from(Client &c, uint32_t seq, uint8_t flags, uint32_t length) {
-    Segment s;
-    s.src = kClient;
-    s.dst = kServer;
-    s.sport = c.port;
-    s.dport = c.server_port;
-    s.seq = seq;
-    s.ack = c.answered;
+    Segment s = plain(c, seq, length);
     s.flags = flags;
-    s.length = length;
-    if (c.timestamps)
-      s.options = timestamp(c.tsval++, 7);
     const unsigned look = in_.u8();
     if (look & 1)
       s.gso_size = static_cast<uint16_t>(look & 2 ? 1448 : 500);
@@ -175,6 +169,177 @@ private:
       s.options = {1, 1, 1, 1}; // not plain: must be built
     if (look & 64)
       s.ttl = 1;
+    const unsigned fate = look & 128 ? in_.u8() % 4 : 0;
+    fate_ = fate == 1 ? Fate::dropped : fate == 2 ? Fate::unseen : Fate::taken;
+    return s;
+  }
+
+  // A new connection of the client's.
+  static void connect(Client &c, uint32_t isn) {
+    c.isn = isn;
+    c.next = c.high = isn + 1;
+    c.finished = false;
+  }
+
+  static int32_t span(uint32_t from, uint32_t to) { return static_cast<int32_t>(to - from); }
+
+  // A client's TCP does not send beyond the window, nor beyond its FIN.
+  uint32_t fit(const Client &c, uint32_t seq, uint32_t length) const {
+    const uint32_t edge = c.finished ? c.high : tracked_ ? c.source->edge() : seq + length;
+    return static_cast<uint32_t>(std::clamp<int64_t>(span(seq, edge), 0, length));
+  }
+
+  // One segment of the client's on its way to the source: TC comes first.
+  void send(Client &c, const Segment &s) {
+    const Fate fate = fate_;
+    fate_ = Fate::taken;
+    if (c.source->state() == Source::State::listen && !(s.flags & kSyn))
+      return; // it never sends before it has an answer
+    if (span(c.high, s.seq + s.length) > 0 && !(s.flags & kSyn))
+      c.high = s.seq + s.length;
+    if (fate == Fate::unseen && s.length)
+      exact_ = false;
+    if (s.ttl == 1 && s.length)
+      exact_ = false;
+    const auto source = c.source;
+    if (fate != Fate::unseen)
+      capture(frame(s));
+    if (source->over() || fate == Fate::dropped)
+      source->dropped += s.length;
+    if (fate != Fate::dropped)
+      source->take(s, c.answered);
+    tell("source", "next " + std::to_string(source->next()) + " taken " +
+                       std::to_string(source->taken()) + (fate == Fate::dropped ? " DROPPED" : "") +
+                       (fate == Fate::unseen ? " UNSEEN" : ""));
+  }
+
+  // Somebody sends what the client did not. Its numbers are wrong in one way at least, or (`what`
+  // 7) in none: then it fools the source as well, which nobody can tell from here.
+  void forge(Client &c, unsigned what) {
+    constexpr uint32_t kFar = 1u << 22; // beyond the source's SND.NXT, and ACK_SPAN
+    const Source &source = *c.source;
+    Segment s = from(c, c.next, kAck | kPsh, 1 + in_.u8() * 7u);
+    const uint32_t inside = source.next() + in_.u16() % (Source::kWindow - 2000);
+    fate_ = Fate::taken;
+    s.forged = tracked_;
+    s.seq = source.next();
+    switch (what) {
+    case 0: // a number far away
+      s.seq += 0x10000000 + in_.u32() % 0xe0000000;
+      break;
+    case 1: // it continues the stream, but acknowledges what was never sent
+      s.ack += kFar + in_.u32() % 0x40000000;
+      break;
+    case 2: // in the window; the same, or what is older than any window
+      s.seq = inside;
+      s.ack = in_.u8() & 1 ? s.ack + kFar : s.ack - kFar;
+      break;
+    case 3: // an old timestamp
+      if (!c.timestamps || !source.ts_recent())
+        return;
+      s.options = timestamp(source.ts_recent() - 2 - in_.u16(), 7);
+      break;
+    case 4:
+      s.flags = kSyn;
+      s.seq = in_.u8() & 1 ? inside : in_.u32();
+      s.length = 0;
+      if (source.state() == Source::State::listen)
+        return; // it opens a connection, of which nothing else will ever come
+      break;
+    case 5: // FIN
+      s.flags = kFin | kAck;
+      s.seq = inside + 1;
+      s.length = in_.u8() & 1 ? s.length : 0;
+      s.ack += kFar;
+      break;
+    case 6: // RST, in the window, but not at its edge
+      s.flags = kRst;
+      s.seq = in_.u8() & 1 ? inside + 1 : in_.u32();
+      s.length = 0;
+      if (s.seq == source.next())
+        return;
+      break;
+    default:
+      if (source.state() != Source::State::open || source.over() || source.dropped)
+        return;
+      s.seq = inside;
+    }
+    if (span(s.seq, source.edge()) < static_cast<int32_t>(s.length) && what > 0)
+      s.length = 0;
+    s.options.resize(std::min<size_t>(s.options.size(), 12));
+    const auto of = c.source;
+    capture(frame(s));
+    of->take(s, c.answered);
+    tell("stranger", text(s) + (of->fooled() ? " FOOLED" : ""));
+  }
+
+  // Whose stream a shadow has: of the conversation that its client has when it is first seen.
+  void note_shadows() {
+    for (uint32_t slot = 0; slot < HOST_SLOTS; slot++) {
+      const dp_shadow &sh = shadow_at(slot);
+      for (const Client &c : clients_)
+        if (sh.gen && ntohs(sh.ep.key.client_port) == c.port)
+          whose_.try_emplace({slot, sh.gen}, c.source);
+    }
+  }
+
+  // The client's bytes that the source has; or, where it got less than capture (a firewall, or it
+  // is gone), what would have come next. A stranger's only if the source was fooled, too.
+  bool may_have(uint32_t slot, uint32_t seq, uint8_t byte) {
+    const bool genuine = byte == content(seq);
+    if (!tracked_ || (!genuine && byte != forgery(seq)))
+      return genuine;
+    const auto of = whose_.find({slot, shadow_at(slot).gen});
+    require(of != whose_.end(), "a shadow is nobody's");
+    const Source &source = *of->second;
+    return source.has(seq, genuine) || (genuine && source.dropped && span(source.next(), seq) >= 0);
+  }
+
+  void books(bool bytes) {
+    note_shadows();
+    check_books(bytes, spoilt_, [this](uint32_t slot, uint32_t seq, uint8_t byte) {
+      return may_have(slot, seq, byte);
+    });
+  }
+
+  // The clients send again what was lost, and the source has all.
+  void drain() {
+    k_.at<dp_control>(&control, 0)->paused = 0;
+    for (Client &c : clients_) {
+      for (int i = 0; i < 64 && !c.source->over() && span(c.source->next(), c.high) > 0; i++)
+        send(c, plain(c, c.source->next(),
+                      static_cast<uint32_t>(std::min(1448, span(c.source->next(), c.high)))));
+      send(c, plain(c, c.source->next(), 0));
+    }
+    tell("drained");
+    books(true);
+    k_.sent.clear();
+    if (!tracked_ || spoilt_)
+      return;
+    uint64_t taken = 0, more = 0;
+    for (const auto &source : sources_) {
+      taken += source->taken();
+      more += source->over() ? source->dropped : 0;
+    }
+    for (uint32_t t = 0; t < 2; t++) {
+      tell("observed", std::to_string(observed(t)) + " taken " + std::to_string(taken) + " and " +
+                           std::to_string(more));
+      require(observed(t) <= taken + more, "more is observed than the source took");
+    }
+    require(!exact_ || observed(0) + more >= taken, "less is observed than the source took");
+  }
+
+  Segment plain(Client &c, uint32_t seq, uint32_t length) {
+    Segment s;
+    s.src = kClient;
+    s.dst = kServer;
+    s.sport = c.port;
+    s.dport = c.server_port;
+    s.seq = seq;
+    s.ack = c.answered;
+    s.length = length;
+    if (c.timestamps)
+      s.options = timestamp(c.tsval++, 7);
     return s;
   }
 
@@ -200,8 +365,13 @@ private:
       s.options.insert(s.options.end(), {3, 3, in_.u8()});
     if (what & 32)
       s.options.insert(s.options.end(), {19, 18});
-    c.timestamps = what & 8;
-    capture(frame(s));
+    fate_ = Fate::taken;
+    if (what & 1)
+      exact_ = false;
+    if (c.source->state() == Source::State::listen)
+      c.timestamps = what & 8;
+    s.ack = 0;
+    send(c, s);
   }
 
   // ---- the target's side
@@ -394,6 +564,7 @@ private:
   }
 
   void expire(dp_command op, uint32_t seconds) {
+    exact_ = false;
     std::vector<dp_flow_key> keys;
     k_.map(&flows).for_each([&keys](const void *key, void *) {
       keys.push_back(*static_cast<const dp_flow_key *>(key));
@@ -423,9 +594,9 @@ private:
       if (const dp_shadow &sh = shadow_at(slot); is_open(sh))
         std::fprintf(stderr,
                      "    slot %u gen %u state %u flags %04x una %08x nxt %08x end %08x fin %08x "
-                     "floor %08x wnd %u ooo %u sacked %u rcv_nxt %08x\n",
+                     "floor %08x wnd %u ahead %08x sacked %u rcv_nxt %08x\n",
                      slot, sh.gen, sh.tcp.state, sh.tcp.flags, sh.tcp.una, sh.tcp.nxt, sh.tcp.end,
-                     sh.tcp.fin, sh.tcp.store_start, sh.tcp.wnd, sh.tcp.n_ooo, sh.tcp.n_sacked,
+                     sh.tcp.fin, sh.tcp.store_start, sh.tcp.wnd, sh.tcp.ahead, sh.tcp.n_sacked,
                      sh.tcp.rcv_nxt);
   }
 
@@ -445,7 +616,7 @@ private:
       syn(c);
       break;
     case 2:
-      capture(frame(from(c, c.next, kAck, 0)));
+      send(c, from(c, c.next, kAck, 0));
       break;
     case 3:
     case 4:
@@ -454,37 +625,68 @@ private:
       Segment s = from(c, c.next, kAck | kPsh, length());
       if (in_.u8() & 1) // up to the end of a command
         s.length = (s.length / 16 + 1) * 16 - (s.seq + s.length / 16 * 16) % 16;
+      s.length = fit(c, s.seq, s.length);
+      if (c.source->state() == Source::State::listen)
+        break;
       c.next += s.length;
-      capture(frame(s));
+      send(c, s);
       break;
     }
     case 7: { // out of order, again, overlapping
       const auto shift = static_cast<int8_t>(in_.u8());
-      const uint32_t seq = c.next + static_cast<uint32_t>(shift * (in_.u8() & 1 ? 200 : 1));
-      capture(frame(from(c, seq, kAck, length())));
+      uint32_t seq = c.next + static_cast<uint32_t>(shift * (in_.u8() & 1 ? 200 : 1));
+      if (span(c.isn + 1, seq) < 0)
+        seq = c.isn + 1;
+      Segment s = from(c, seq, kAck, length());
+      s.length = fit(c, seq, s.length);
+      if (s.length)
+        send(c, s);
       break;
     }
     case 8: // anywhere
-      capture(frame(from(c, in_.u32(), in_.u8(), in_.u8())));
+      if (const unsigned kind = in_.u8(); tracked_)
+        forge(c, kind % 8);
+      else
+        capture(frame(from(c, in_.u32(), in_.u8(), kind)));
       break;
-    case 9:
-      capture(frame(from(c, c.next, kFin | kAck, in_.u8() & 1 ? length() : 0)));
+    case 9: {
+      Segment s = from(c, c.high, kFin | kAck, in_.u8() & 1 ? length() : 0);
+      s.length = fit(c, s.seq, s.length);
+      if (c.source->state() == Source::State::listen)
+        break;
+      send(c, s);
+      c.finished = true;
+      c.next = c.high;
       break;
+    }
     case 10:
-      capture(frame(from(c, c.next, kRst, 0)));
+      send(c, from(c, c.next, kRst, 0));
       break;
     case 11:
       c.answered += in_.u8();
       break;
     case 12: // a hole of a segment
-      c.next += in_.u8() & 1 ? 1448 : in_.u8();
+      c.next += fit(c, c.next, in_.u8() & 1 ? 1448 : in_.u8());
+      if (span(c.high, c.next) > 0)
+        c.high = c.next;
       break;
-    case 13: // a new connection on the same port
-      c.isn = in_.u8() & 1 ? in_.u32() : c.next + in_.u16();
-      c.next = c.isn + 1;
+    case 13: { // a new connection on the same port, whose SYN is seen or not
+      const uint32_t isn = in_.u8() & 1 ? in_.u32() : c.high + in_.u16();
+      if (nested)
+        break;
+      exact_ = false;
+      connect(c, isn);
+      c.source = isn & 1 ? std::make_shared<Source>(isn, c.timestamps, c.answered)
+                         : std::make_shared<Source>();
+      c.answered = isn & 1 ? c.answered : c.answered + 0x10000;
+      sources_.push_back(c.source);
       break;
-    case 14:
-      c.socket = in_.u8() % 3;
+    }
+    case 14: // the source's process is killed
+      if (in_.u8() % 3 == 0) {
+        c.source->end();
+        exact_ = false;
+      }
       break;
     case 15:
     case 16:
@@ -533,10 +735,12 @@ private:
     case 28: {
       const uint32_t zero = 0;
       k_.at<dp_control>(&control, zero)->paused = in_.u8() & 1;
+      exact_ = false;
       break;
     }
     case 29: {
       const unsigned b = in_.u8();
+      exact_ = false;
       tell("failure", std::to_string(b % 3) + " at " + std::to_string(1 + b / 3 % 8));
       (b % 3 == 0   ? k_.clone_fails_at
        : b % 3 == 1 ? k_.update_fails_at
@@ -547,6 +751,7 @@ private:
       // A reload: one target less or more, the other limits.
       dp_mapping &m = *k_.at<dp_mapping>(&mappings, 0);
       m.n_targets = static_cast<__u8>(in_.u8() % 3);
+      exact_ = false;
       break;
     }
     default:
@@ -555,18 +760,20 @@ private:
       k_.preempt_at = 1 + in_.u8() % 6;
       tell("another CPU at lock", std::to_string(k_.preempt_at));
       preempted_ = true;
+      exact_ = false;
       act(false); // the one that is to be interrupted
     }
   }
 
   void tear_down() {
     k_.clone_fails_at = k_.update_fails_at = k_.build_fails_at = k_.preempt_at = 0;
+    drain();
     for (uint32_t slot = 0; slot < HOST_SLOTS; slot++)
       if (is_open(shadow_at(slot)))
         command(DP_CMD_RESET, slot, shadow_at(slot).gen);
     expire(DP_CMD_EXPIRE, 0);
     wait(200);
-    check_books(true, spoilt_);
+    books(true);
     k_.sent.clear();
     require(k_.map(&flows).size() == 0, "flows are left");
     require(k_.map(&store).size() == 0, "chunks of the store are left");
@@ -579,7 +786,11 @@ private:
   std::array<Client, kClients> clients_;
   int (*program_)(__sk_buff *) = doppel_ingress;
   uint16_t busy_port_ = 0;
-  HeldSocket sender_;
+  host_socket sender_{};
+  Fate fate_ = Fate::taken;
+  std::vector<std::shared_ptr<Source>> sources_;
+  std::map<std::pair<uint32_t, uint32_t>, std::shared_ptr<Source>> whose_; // by slot and gen
+  bool tracked_ = false, exact_ = false;
   bool spoilt_ = false, preempted_ = false;
 };
 

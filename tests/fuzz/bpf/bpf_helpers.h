@@ -50,8 +50,8 @@ struct bpf_sock *bpf_skc_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple, __u
 struct bpf_sock *bpf_sk_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple, __u32 size, __u64 netns,
 				   __u64 flags);
 struct tcp_request_sock *bpf_skc_to_tcp_request_sock(void *sk);
-struct bpf_sock *bpf_sk_fullsock(struct bpf_sock *sk);
-struct bpf_tcp_sock *bpf_tcp_sock(struct bpf_sock *sk);
+struct tcp_timewait_sock *bpf_skc_to_tcp_timewait_sock(void *sk);
+struct tcp_sock *bpf_skc_to_tcp_sock(void *sk);
 long bpf_sk_release(void *sk);
 
 #endif

@@ -22,6 +22,9 @@ int memcmp(const void *a, const void *b, unsigned long n);
 struct __sk_buff *host_packet(const unsigned char *data, unsigned long size, unsigned gso_segs,
 			      unsigned gso_size);
 
+/* The maps are empty, and the clock begins. */
+void host_reset(void);
+
 /* The input, byte by byte; zeros behind its end. */
 struct input {
 	const unsigned char *data;

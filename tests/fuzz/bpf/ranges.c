@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * seq.bpf.h, the holes of enqueue.bpf.h and the scoreboard of recovery.bpf.h against a model: a
+ * seq.bpf.h, the marks of presence.bpf.h and the scoreboard of recovery.bpf.h against a model: a
  * window of CELLS cells, each `unit` numbers wide, that begins anywhere in the sequence space. What
- * is taken is a bit per cell, and a position is a plain 64-bit number.
+ * is there is a bit per cell, and a position is a plain 64-bit number.
  */
-#include "tcp/enqueue.bpf.h"
+#include "presence.bpf.h"
 #include "tcp/recovery.bpf.h"
 #include "check.h"
+#include "registry.h"
 
 #define CELLS 240u
 
@@ -77,31 +78,63 @@ static void two(struct input *in, __u32 *from, __u32 *to, __u32 longest)
 		*to = CELLS;
 }
 
-static void holes(struct input *in, struct model *m)
+/*
+ * presence.bpf.h: marks of any kind in any order, against the cells. A cell is 1, 7, 182 or 256
+ * bytes, so that the window lies in one chunk or in up to 31; the base says where numbers wrap. The
+ * chunk of another generation and the one behind the window have all their marks.
+ */
+static void presence(struct input *in, struct model *m)
 {
-	struct dp_shadow sh = {.tcp.end = m->base};
-	__u32 first = 0; /* cell of sh.tcp.end */
+	__u32 slot = take8(in) % HOST_SLOTS, gen = take16(in), unmapped = take8(in), from, to, run;
+	__u32 first, chunks_, index = 0;
+	struct dp_store_key key = {.slot = slot, .gen = gen};
 
-	while (in->size) {
-		__u32 from, to, fresh, added;
+	/* No more chunks than the store has. */
+	while ((CELLS * m->unit + DP_CHUNK) / DP_CHUNK + 2 > HOST_CHUNKS)
+		m->unit /= 2;
+	first = m->base >> DP_CHUNK_SHIFT;
+	chunks_ = ((m->base & (DP_CHUNK - 1)) + CELLS * m->unit - 1) / DP_CHUNK + 1;
+	host_reset();
+	for (__u32 i = 0; i < chunks_; i++, index++) {
+		struct dp_chunk *c = bpf_map_lookup_elem(&chunks, &index);
 
-		two(in, &from, &to, 12);
-		fresh = to - from - count(m, from, to);
-		added = extend_locked(&sh, at(m, from), at(m, to));
-		if (added == OOO_FULL) {
-			/* More runs than places: the shadow breaks, so that is the end. */
-			set(m, from, to, 1);
-			CHECK(runs(m, first) > DP_MAX_OOO);
-			return;
-		}
-		CHECK(added == fresh * m->unit);
-		set(m, from, to, 1);
-		while (first < CELLS && m->has[first])
-			first++;
-		CHECK(sh.tcp.end == at(m, first));
-		CHECK(shadow_captured_end_locked(&sh) - m->base <= CELLS * m->unit);
-		same(m, sh.tcp.ooo, DP_MAX_OOO, sh.tcp.n_ooo, first);
+		key.chunk = (first + i) & (0xffffffffu >> DP_CHUNK_SHIFT);
+		__builtin_memset(c->present, 0, sizeof(c->present));
+		CHECK(!bpf_map_update_elem(&store, &key, &index, BPF_NOEXIST));
 	}
+	for (__u32 other = 0; other < 2; other++, index++) {
+		struct dp_chunk *c = bpf_map_lookup_elem(&chunks, &index);
+
+		key.gen = gen + 1 - other;
+		key.chunk = (first + (other ? chunks_ : 0)) & (0xffffffffu >> DP_CHUNK_SHIFT);
+		__builtin_memset(c->present, 0xff, sizeof(c->present));
+		bpf_map_update_elem(&store, &key, &index, BPF_NOEXIST);
+	}
+	while (in->size) {
+		two(in, &from, &to, 40);
+		if (take8(in) & 1) {
+			presence_mark(slot, gen, at(m, from), at(m, to));
+			set(m, from, to, 1);
+		}
+		for (run = from; run < to && m->has[run]; run++)
+			;
+		CHECK(presence_end(slot, gen, at(m, from), at(m, to)) == at(m, run));
+		CHECK(presence_end(slot, gen, at(m, from), at(m, from)) == at(m, from));
+		/* Every border by itself: a byte further and a byte less. */
+		for (__u32 i = from; i < to; i++) {
+			CHECK(presence_end(slot, gen, at(m, i), at(m, i) + 1) ==
+			      at(m, i) + m->has[i]);
+			CHECK(presence_end(slot, gen, at(m, i + 1) - 1, at(m, i + 1)) ==
+			      at(m, i + 1) - !m->has[i]);
+		}
+	}
+	/* A chunk that is gone has nothing. */
+	key.gen = gen;
+	unmapped %= chunks_;
+	key.chunk = (first + unmapped) & (0xffffffffu >> DP_CHUNK_SHIFT);
+	CHECK(!bpf_map_delete_elem(&store, &key));
+	from = unmapped ? key.chunk << DP_CHUNK_SHIFT : m->base;
+	CHECK(presence_end(slot, gen, from, from + 1) == from);
 }
 
 static void plain(struct input *in, struct model *m)
@@ -226,7 +259,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 	m.base = take32(&in);
 	switch (what % 4) {
 	case 0:
-		holes(&in, &m);
+		presence(&in, &m);
 		break;
 	case 1:
 		plain(&in, &m);

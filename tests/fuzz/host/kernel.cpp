@@ -273,6 +273,8 @@ __sk_buff *host_packet(const unsigned char *data, unsigned long size, unsigned g
   return &skb.ctx;
 }
 
+void host_reset(void) { kernel().reset(); }
+
 void *bpf_map_lookup_elem(const void *map, const void *key) {
   no_lock("bpf_map_lookup_elem");
   return kernel().map(map).lookup(key, kernel().cpu);
@@ -495,8 +497,8 @@ long bpf_redirect_neigh(uint32_t ifindex, void *, int, uint64_t) {
 
 bpf_sock *bpf_skc_lookup_tcp(void *, bpf_sock_tuple *tuple, uint32_t, uint64_t, uint64_t) {
   no_lock("bpf_skc_lookup_tcp");
-  auto s = std::make_unique<HeldSocket>();
-  if (!kernel().socket || !kernel().socket(*tuple, s->sock, s->tcp, s->snt_isn))
+  auto s = std::make_unique<host_socket>();
+  if (!kernel().socket || !kernel().socket(*tuple, *s))
     return nullptr;
   kernel().sockets_held++;
   return &s.release()->sock;
@@ -507,23 +509,13 @@ bpf_sock *bpf_sk_lookup_tcp(void *, bpf_sock_tuple *tuple, uint32_t, uint64_t, u
   if (!kernel().port_in_use || !kernel().port_in_use(ntohs(tuple->ipv4.dport)))
     return nullptr;
   kernel().sockets_held++;
-  return &(new HeldSocket)->sock;
+  return &(new host_socket{})->sock;
 }
-
-uint32_t *bpf_skc_to_tcp_request_sock(void *sock) {
-  return &static_cast<HeldSocket *>(sock)->snt_isn;
-}
-
-// What a packet carries is a full socket here: request and TIME-WAIT sockets own none of the
-// client's.
-bpf_sock *bpf_sk_fullsock(bpf_sock *sock) { return sock; }
-
-bpf_tcp_sock *bpf_tcp_sock(bpf_sock *sock) { return &reinterpret_cast<HeldSocket *>(sock)->tcp; }
 
 long bpf_sk_release(void *sock) {
   require(kernel().sockets_held > 0, "a socket is released twice");
   kernel().sockets_held--;
-  delete static_cast<HeldSocket *>(sock);
+  delete static_cast<host_socket *>(sock);
   return 0;
 }
 

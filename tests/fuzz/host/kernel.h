@@ -12,6 +12,7 @@
 
 #include "doppel/abi.h"
 #include "tests/fuzz/bpf/registry.h"
+#include "tests/fuzz/bpf/socket.h"
 
 namespace doppel::fuzz {
 
@@ -29,12 +30,6 @@ struct Skb {
   __sk_buff ctx{}; // first: the programs' pointer to it is the Skb's
   std::vector<uint8_t> data;
   Summed summed = Summed::none;
-};
-
-struct HeldSocket {
-  bpf_sock sock{}; // first: the programs' pointer to it is the HeldSocket's
-  bpf_tcp_sock tcp{};
-  uint32_t snt_isn = 0;
 };
 
 // The fields that are derived from the data.
@@ -99,8 +94,8 @@ struct Kernel {
   std::function<void()> preempt;
   unsigned cpu = 0;
 
-  // Which sockets this host has. socket: not null if one takes a packet of this client's port.
-  std::function<bool(const bpf_sock_tuple &, bpf_sock &, bpf_tcp_sock &, uint32_t &snt_isn)> socket;
+  // Which sockets this host has. socket: true if one takes a packet of this client's port.
+  std::function<bool(const bpf_sock_tuple &, host_socket &)> socket;
   std::function<bool(uint16_t port)> port_in_use;
 
   // Internal to the helpers.
