@@ -5,6 +5,7 @@
 
 #include "maps.bpf.h"
 #include "packet/parse.bpf.h"
+#include "source.bpf.h"
 
 /* include/net/tcp_states.h */
 #define TCP_SYN_SENT	 2
@@ -16,32 +17,6 @@
 #define TCP_LISTEN	 10
 #define TCP_CLOSING	 11
 #define TCP_NEW_SYN_RECV 12
-
-enum source_state {
-	SOURCE_NOT_ASKED = 0,
-	SOURCE_NONE,	     /* no socket has such a connection */
-	SOURCE_SYN_RECEIVED, /* the source answered the client's SYN */
-	SOURCE_SYNCHRONIZED, /* ESTABLISHED, and what follows it but TIME-WAIT */
-	SOURCE_TIME_WAIT,    /* it has all that it will take */
-	SOURCE_IS_REMOTE,    /* on a client host: the socket that sends the packet is known */
-	SOURCE_UNSEEN,	     /* forwarded, or on a mirror port: no socket here can tell */
-};
-
-/*
- * The source's end of a conversation (RFC 9293, 3.3.1), for the packet that is being captured.
- * A moment's state, read without the socket's lock. It only lags: a segment in the socket's
- * backlog is not in RCV.NXT yet. Sequence numbers in host order.
- */
-struct source {
-	__u8 state; /* enum source_state; what follows is valid from SYN-RECEIVED to TIME-WAIT */
-	__u8 fin;   /* the source has the client's FIN; rcv_nxt does not count it */
-	__u8 pad[2];
-	__u32 rcv_nxt; /* every byte below it was taken */
-	__u32 rcv_end; /* right edge of the window that was offered */
-	__u32 ack_min; /* acknowledgements from here to snd_nxt are acceptable (RFC 5961, 5.2) */
-	__u32 snd_nxt;
-	__u32 ts_recent; /* TS.Recent (RFC 7323, 4.3); 0: no timestamps */
-};
 
 /* The question for a packet from `saddr` to `daddr`. */
 static __always_inline void sock_tuple(struct bpf_sock_tuple *t, const struct dp_addr *saddr,
