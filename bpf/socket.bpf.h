@@ -3,6 +3,7 @@
 #ifndef DOPPEL_SOCKET_BPF_H
 #define DOPPEL_SOCKET_BPF_H
 
+#include "conntrack.bpf.h"
 #include "maps.bpf.h"
 #include "packet/parse.bpf.h"
 #include "source.bpf.h"
@@ -55,6 +56,8 @@ static __always_inline void ask_request(struct tcp_request_sock *req, struct sou
 	s->rcv_end = s->rcv_nxt + 65535; /* no SYN-ACK can offer more (RFC 7323, 2.2) */
 	s->ack_min = req->snt_isn + 1;	 /* nothing less completes the handshake */
 	s->snd_nxt = s->ack_min;
+	s->fin = 0;
+	s->ts_recent = 0;
 	s->state = SOURCE_SYN_RECEIVED;
 }
 
@@ -66,6 +69,7 @@ static __always_inline void ask_full(struct tcp_sock *tp, __u32 state, struct so
 	s->snd_nxt = tp->snd_nxt;
 	s->ts_recent = tp->rx_opt.ts_recent;
 	s->fin = state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING;
+	s->rcv_nxt -= s->fin;
 	s->state = SOURCE_SYNCHRONIZED;
 }
 
@@ -73,25 +77,27 @@ static __always_inline void ask_time_wait(struct tcp_timewait_sock *tw, struct s
 {
 	s->rcv_nxt = tw->tw_sk.__tw_common.skc_tw_rcv_nxt;
 	s->rcv_end = s->rcv_nxt;
+	s->ts_recent = 0;
 	s->snd_nxt = tw->tw_sk.__tw_common.skc_tw_snd_nxt;
 	s->ack_min = s->snd_nxt;
 	s->fin = tw->tw_sk.tw_substate != TCP_FIN_WAIT2;
+	s->rcv_nxt -= s->fin;
 	s->state = SOURCE_TIME_WAIT;
 }
 
-static __always_inline void socket_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t,
-				       struct source *s)
+/* What the socket of that connection knows. Where none has it, *s stays as it is. */
+GLOBAL int socket_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t, struct source *s)
 {
 	struct tcp_timewait_sock *tw;
 	struct tcp_request_sock *req;
 	struct tcp_sock *tp;
 	struct bpf_sock *sk;
 
-	__builtin_memset(s, 0, sizeof(*s));
-	s->state = SOURCE_NONE;
+	if (!t || !s)
+		return 0;
 	sk = bpf_skc_lookup_tcp(skb, t, SOCK_TUPLE_SIZE, BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
-		return;
+		return 0;
 	switch (sk->state) {
 	case TCP_NEW_SYN_RECV:
 		req = bpf_skc_to_tcp_request_sock(sk);
@@ -113,7 +119,21 @@ static __always_inline void socket_ask(struct __sk_buff *skb, struct bpf_sock_tu
 			ask_full(tp, sk->state, s);
 	}
 	bpf_sk_release(sk);
-	s->rcv_nxt -= s->fin;
+	return 0;
+}
+
+/*
+ * The socket is asked first. Behind NAT it is found by the translated packet if it is one of this
+ * network namespace (REDIRECT), and knows more than conntrack does.
+ */
+static __always_inline void source_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t,
+				       struct source *s)
+{
+	__builtin_memset(s, 0, sizeof(*s));
+	s->state = SOURCE_NONE;
+	socket_ask(skb, t, s);
+	if (s->state == SOURCE_NONE && conntrack_ask(skb, t, s))
+		socket_ask(skb, t, s);
 }
 
 /* What the socket of this host that takes such a packet knows of its conversation. */
@@ -124,7 +144,7 @@ GLOBAL int socket_ask_packet(struct __sk_buff *skb, const struct pkt *p, struct 
 	if (!p || !s)
 		return 0;
 	sock_tuple(&t, &p->saddr, p->sport, &p->daddr, p->dport);
-	socket_ask(skb, &t, s);
+	source_ask(skb, &t, s);
 	return 0;
 }
 
@@ -136,7 +156,7 @@ GLOBAL int socket_ask_flow(struct __sk_buff *skb, const struct dp_flow_key *key,
 	if (!key || !s)
 		return 0;
 	sock_tuple(&t, &key->client, key->client_port, &key->server, key->server_port);
-	socket_ask(skb, &t, s);
+	source_ask(skb, &t, s);
 	return 0;
 }
 

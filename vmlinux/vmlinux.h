@@ -263,6 +263,18 @@ struct bpf_tcp_sock {
 };
 
 /*
+ * For kfuncs of nf_conntrack, which look at the size: 12 bytes are right from kernel 5.18 on, and
+ * mean the default zone.
+ */
+struct bpf_ct_opts {
+  s32 netns_id;
+  s32 error;
+  u8 l4proto;
+  u8 dir;
+  u8 reserved[2];
+};
+
+/*
  * What is not UAPI. CO-RE relocates it against the running kernel's BTF when the programs are
  * loaded, so only names and types of the members count.
  */
@@ -299,6 +311,56 @@ struct tcp_sock {
   __u32 snd_nxt;
   __u32 max_window;
   struct tcp_options_received rx_opt;
+};
+
+union nf_inet_addr {
+  __be32 ip;
+};
+
+union nf_conntrack_man_proto {
+  __be16 all;
+};
+
+struct nf_conntrack_man {
+  union nf_inet_addr u3;
+  union nf_conntrack_man_proto u;
+};
+
+struct nf_conntrack_tuple {
+  struct nf_conntrack_man src;
+  struct {
+    union nf_inet_addr u3;
+    union {
+      __be16 all;
+    } u;
+  } dst;
+};
+
+struct nf_conntrack_tuple_hash {
+  struct nf_conntrack_tuple tuple;
+};
+
+struct ip_ct_tcp_state {
+  u32 td_end;
+  u32 td_maxend;
+  u32 td_maxwin;
+  u32 td_maxack;
+  u8 flags;
+};
+
+struct ip_ct_tcp {
+  struct ip_ct_tcp_state seen[2];
+  u8 state;
+};
+
+union nf_conntrack_proto {
+  struct ip_ct_tcp tcp;
+};
+
+struct nf_conn {
+  struct nf_conntrack_tuple_hash tuplehash[2];
+  unsigned long status;
+  union nf_conntrack_proto proto;
 };
 
 #pragma clang attribute pop

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstdlib>
 #include <fstream>
 #include <map>
@@ -14,6 +15,7 @@
 
 #include "doppel.skel.h"
 #include "doppel/abi.h"
+#include "doppel_conntrack.skel.h"
 #include "userspace/kernel/libbpf_log.h"
 
 namespace doppel {
@@ -42,6 +44,29 @@ Status check_memory(const Plan &plan) {
                    " MiB, and this host has " + std::to_string(available >> 10) +
                    " MiB available, of which it may take three quarters",
                "lower \"store\", \"flows\" or \"shadow_ports\" in the configuration"};
+}
+
+// Both images have the same maps and programs, so that the skeleton of one serves for the other.
+static_assert(sizeof(doppel_bpf::maps) == sizeof(doppel_conntrack_bpf::maps));
+static_assert(sizeof(doppel_bpf::progs) == sizeof(doppel_conntrack_bpf::progs));
+static_assert(offsetof(doppel_bpf::doppel_bpf__rodata, cfg) ==
+              offsetof(doppel_conntrack_bpf::doppel_conntrack_bpf__rodata, cfg));
+
+doppel_bpf *open_image(bool conntrack) {
+  auto *skel = static_cast<doppel_bpf *>(std::calloc(1, sizeof(doppel_bpf)));
+  if (!skel)
+    return nullptr;
+  int err = doppel_bpf__create_skeleton(skel);
+  if (!err && conntrack)
+    skel->skeleton->data =
+        const_cast<void *>(doppel_conntrack_bpf::elf_bytes(&skel->skeleton->data_sz));
+  if (!err)
+    err = bpf_object__open_skeleton(skel->skeleton, nullptr);
+  if (!err)
+    return skel;
+  doppel_bpf::destroy(skel);
+  errno = -err;
+  return nullptr;
 }
 
 Status resize(doppel_bpf *skel, const Plan &plan) {
@@ -78,9 +103,14 @@ void Object::Destroyer::operator()(doppel_bpf *skel) const { doppel_bpf::destroy
 
 Result<Object> Object::load(const Plan &plan, uint32_t link) {
   TRY(check_memory(plan));
+  auto with = load_image(plan, link, true);
+  return with ? std::move(with) : load_image(plan, link, false);
+}
+
+Result<Object> Object::load_image(const Plan &plan, uint32_t link, bool conntrack) {
   LibbpfLog log;
   Object object;
-  object.skel_.reset(doppel_bpf::open());
+  object.skel_.reset(open_image(conntrack));
   doppel_bpf *skel = object.skel_.get();
   if (!skel)
     return log.load_error(errno);

@@ -16,8 +16,9 @@ namespace doppel {
 
 class Object {
 public:
-  // Creates the maps and verifies the programs. `link`: ifindex of DP_LINK. A rejected program
-  // gives the end of the verifier's log in the error and the whole of it in a file named there.
+  // Creates the maps and verifies the programs: those that ask conntrack, or, where they cannot be
+  // had, those that do not. `link`: ifindex of DP_LINK. A rejected program gives the end of the
+  // verifier's log in the error and the whole of it in a file named there.
   static Result<Object> load(const Plan &plan, uint32_t link);
 
   // The rows that the plan wants, and all free slots. Before anything is attached.
@@ -29,6 +30,8 @@ public:
   int meta_fd() const;
 
 private:
+  static Result<Object> load_image(const Plan &plan, uint32_t link, bool conntrack);
+
   struct Destroyer {
     void operator()(doppel_bpf *skel) const;
   };
