@@ -101,6 +101,19 @@ Status fill_ports(const doppel_bpf *skel, const Plan &plan) {
 
 void Object::Destroyer::operator()(doppel_bpf *skel) const { doppel_bpf::destroy(skel); }
 
+bool conntrack_can_be_asked() {
+  LibbpfLog log;
+  doppel_bpf *skel = open_image(true);
+  if (!skel)
+    return false;
+  bpf_program *prog;
+  bpf_object__for_each_program(prog, skel->obj)
+      bpf_program__set_autoload(prog, prog == skel->progs.doppel_return);
+  bool ok = !doppel_bpf::load(skel);
+  doppel_bpf::destroy(skel);
+  return ok;
+}
+
 Result<Object> Object::load(const Plan &plan, uint32_t link) {
   TRY(check_memory(plan));
   auto with = load_image(plan, link, true);

@@ -14,6 +14,10 @@ struct doppel_bpf;
 
 namespace doppel {
 
+// Whether programs can ask conntrack, found by loading one. They cannot while nf_conntrack is not
+// loaded, nor, where it is a module, without CAP_SYS_ADMIN.
+bool conntrack_can_be_asked();
+
 class Object {
 public:
   // Creates the maps and verifies the programs: those that ask conntrack, or, where they cannot be

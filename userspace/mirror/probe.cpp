@@ -6,6 +6,7 @@
 #include <linux/bpf.h>
 #include <sched.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -22,6 +23,7 @@
 #include "userspace/kernel/pins.h"
 #include "userspace/kernel/privileges.h"
 #include "userspace/kernel/tcx.h"
+#include "userspace/mirror/object.h"
 
 namespace doppel {
 namespace {
@@ -76,6 +78,16 @@ ProbeRow probe_tcx() {
   return row("tcx", ok, false,
              ok ? "attach mode tcx: links, ahead of all filters"
                 : "absent (Linux 6.6 has it): attach mode clsact is used instead");
+}
+
+ProbeRow probe_conntrack() {
+  bool ok = conntrack_can_be_asked();
+  bool loaded = ::access("/proc/sys/net/netfilter/nf_conntrack_max", F_OK) == 0;
+  return row("conntrack", ok, false,
+             ok       ? "services behind DNAT (published container ports, REDIRECT) are mirrored"
+             : loaded ? "cannot be asked: where nf_conntrack is a module, attaching takes "
+                        "CAP_SYS_ADMIN to mirror services behind DNAT"
+                      : "load nf_conntrack before attaching to mirror services behind DNAT");
 }
 
 ProbeRow probe_ports() {
@@ -151,6 +163,7 @@ std::vector<ProbeRow> probe_host() {
   rows.push_back(probe_helper("redirect_neigh", BPF_FUNC_redirect_neigh, "sends copies"));
   rows.push_back(probe_helper("bpf_timer", BPF_FUNC_timer_init, "retransmission timeouts"));
   rows.push_back(probe_helper("bpf_loop", BPF_FUNC_loop, "bounded loops"));
+  rows.push_back(probe_conntrack());
   rows.push_back(probe_ports());
   rows.push_back(probe_name());
   return rows;
