@@ -36,7 +36,7 @@ class Budget:
         self.kernels.append(kernel)
         for where, program, count, *_ in programs:
             if where.endswith(".o") and count:
-                self.seen[program, kernel] = instructions(count)
+                self.seen[program, kernel] = max(instructions(count), self.seen.get((program, kernel), 0))
 
     def judge(self, tally):
         """One test for each kernel that programs were loaded on."""

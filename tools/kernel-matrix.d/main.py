@@ -35,6 +35,9 @@ import selection
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
 
+# Without and with what asks conntrack.
+OBJECTS = ["doppel.bpf.o", "doppel_conntrack.bpf.o"]
+
 
 def parse_arguments():
     parser = argparse.ArgumentParser(
@@ -73,7 +76,7 @@ def parse_arguments():
         options.timeout = 7200 if options.all or options.suites else 300
     built = {"load": [], "bpf": ["tests/bpf/bpf_test"], "host": ["tests/host/host_tests"],
              "mirror": ["doppel"], "net": ["doppel"]}
-    options.objects = options.load_only or [options.build / "bpf/doppel.bpf.o"]
+    options.objects = options.load_only or [options.build / "bpf" / name for name in OBJECTS]
     needed = options.objects + [options.build / name for suite in options.chosen for name in built[suite]]
     for file in needed:
         if not file.is_file():
