@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* How a shadow begins: a port for it, its name, and its first state. */
+#ifndef DOPPEL_BEGIN_BPF_H
+#define DOPPEL_BEGIN_BPF_H
+
+#include "ledger.bpf.h"
+#include "socket.bpf.h"
+#include "tcp/shadow.bpf.h"
+
+#define PORT_TRIES  8
+#define JOIN_WSCALE 7 /* 8 MB, Linux' own choice for its default buffers */
+
+#define START_RESUMED (1u << 15) /* beside dp_shadow_flags: where the last shadow ended */
+
+/* What a shadow starts from: a client's SYN, or a segment in mid-stream. */
+struct flow_start {
+	__u32 isn;
+	__u32 ack; /* of the client, in the packet that it starts with */
+	__u32 tsval;
+	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE, and DP_SH_JOINED, START_RESUMED */
+	__u8 wscale;
+	__u8 ttl;
+	__be16 target_port;
+	__u8 breaks;
+	__u8 fruitless;
+	__u32 slot; /* from claim_port() */
+};
+
+struct port_search {
+	struct __sk_buff *skb;
+	struct bpf_sock_tuple tuple;
+	__u32 slot;
+	__u32 skipped;
+};
+
+/* A port is taken only if no socket of this host answers for it toward the target. */
+static long try_port(__u32 i, struct port_search *s)
+{
+	__u32 slot;
+
+	if (bpf_map_pop_elem(&free_slots, &slot))
+		return 1;
+	s->tuple.ipv4.dport = port_of_slot(slot);
+	if (!socket_exists(s->skb, &s->tuple)) {
+		s->slot = slot;
+		return 1;
+	}
+	bpf_map_push_elem(&free_slots, &slot, 0);
+	s->skipped++;
+	return 0;
+}
+
+/* Takes a shadow port out of the queue, toward that port of the target. DP_NO_SLOT: none is free.
+ */
+GLOBAL __u32 claim_port(struct __sk_buff *skb, __u32 mapping, __u32 target, __u32 target_port)
+{
+	struct port_search s = {.skb = skb, .slot = DP_NO_SLOT};
+	struct dp_mapping *m = mapping_at(mapping);
+	struct dp_ledger *l = ledger_cell(mapping, target);
+	struct dp_target *to;
+
+	if (!m || !l)
+		return DP_NO_SLOT;
+	to = target_at(m, target);
+	sock_tuple(&s.tuple, &to->address, target_port, &to->shadow_addr, 0);
+	bpf_loop(PORT_TRIES, try_port, &s, 0);
+	l->event[DP_EVENT_port_in_use] += s.skipped;
+	return s.slot;
+}
+
+/*
+ * Identity first: the slot is nobody's until its state says so. Its last part, `oif`, comes when
+ * the flow is entered and counted: before that nothing of the target's can be for this shadow.
+ */
+static __always_inline void shadow_name(struct dp_shadow *sh, const struct dp_flow_key *key,
+					const struct dp_target *target, const struct flow_start *b)
+{
+	sh->ep.oif = 0;
+	sh->ep.key = *key;
+	sh->ep.address = target->address;
+	sh->ep.shadow_addr = target->shadow_addr;
+	sh->ep.target_port = b->target_port;
+	sh->ep.shadow_port = port_of_slot(b->slot);
+}
+
+/* A new generation in SYN-SENT, of which the other fields are 0. */
+static __always_inline void shadow_start_locked(struct dp_shadow *sh, const struct flow_start *b,
+						__u32 mss_offer, __u64 now)
+{
+	/* It may still be in the timer's queue. */
+	__u32 flags = sh->tcp.flags & DP_SH_TIMER;
+
+	sh->gen = (sh->gen + 1) & 0x7fffffff;
+	__builtin_memset(&sh->tcp, 0, sizeof(sh->tcp));
+	sh->tcp.flags = flags | DP_SH_TIMED |
+			(b->flags & (DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE | DP_SH_JOINED));
+	sh->tcp.breaks = b->breaks;
+	sh->tcp.fruitless = b->fruitless;
+	sh->tcp.isn = b->isn;
+	sh->tcp.una = b->isn;
+	sh->tcp.nxt = b->isn + 1;
+	sh->tcp.end = b->isn + 1;
+	sh->tcp.ahead = b->isn + 1;
+	sh->tcp.ack_seen = b->ack;
+	sh->tcp.store_start = b->isn + 1;
+	sh->tcp.store_end = b->isn + 1;
+	sh->tcp.quiet = b->isn + 1;
+	sh->tcp.ts_val = b->tsval;
+	sh->tcp.rcv_wscale = b->flags & DP_SH_WSCALE ? b->wscale : 0;
+	sh->tcp.ttl = b->ttl;
+	sh->tcp.mss = 536; /* until the target's SYN-ACK says otherwise (RFC 9293, 3.7.1) */
+	sh->tcp.mss_offer = mss_offer;
+	sh->tcp.rto_ms = INITIAL_RTO_MS;
+	sh->tcp.timed_seq = b->isn + 1;
+	sh->tcp.timed_ns = now;
+	sh->tcp.opened_ns = now;
+	sh->tcp.seen_ns = now;
+	shadow_restart_rto_locked(sh, now);
+	sh->tcp.state = DP_SYN_SENT;
+}
+
+#endif
