@@ -109,6 +109,8 @@ static __always_inline void find_waiting(struct __sk_buff *skb, const struct pkt
 			return;
 		}
 	}
+	if (flow->marks & DP_FLOW_CARRIED)
+		return;
 	flow_settle(flow, p);
 	if (!flow_is_barred(flow) && !(m->flags & DP_MAP_JOIN_NEVER) && p->ttl > 1 &&
 	    (flow_resumes(flow, p, s) ||

@@ -90,7 +90,11 @@ static __always_inline enum verdict_kind claim_locked(struct dp_shadow *sh, cons
 	if (sh->gen != a->gen)
 		return VERDICT_GONE;
 	if (!shadow_is_open(sh))
-		return sh->tcp.flags & DP_SH_RESUME ? VERDICT_CLOSED : VERDICT_GONE;
+		/* While its bytes are carried over nobody takes more: a hole, as of a lost frame.
+		 */
+		return sh->tcp.flags & DP_SH_RESUME  ? VERDICT_CLOSED
+		       : sh->tcp.flags & DP_SH_CARRY ? VERDICT_DONE
+						     : VERDICT_GONE;
 	/* PAWS (RFC 7323, 5): an old duplicate may have the right number by chance. */
 	if (!a->judged && (!continues(p, sh->tcp.end, sh->tcp.ack_seen) ||
 			   (p->has_ts && seq_before(p->tsval, sh->tcp.ts_val))))
@@ -209,8 +213,9 @@ static __always_inline void send_copy_locked(struct dp_shadow *sh, struct arriva
 static __always_inline void decide_locked(struct __sk_buff *skb, struct dp_shadow *sh,
 					  const struct pkt *p, struct arrival *a)
 {
-	if (sh->tcp.state != DP_ESTABLISHED && sh->tcp.state != DP_CLOSE_WAIT) {
-		if (sh->tcp.flags & DP_SH_DUE)
+	if ((sh->tcp.flags & DP_SH_CARRY) ||
+	    (sh->tcp.state != DP_ESTABLISHED && sh->tcp.state != DP_CLOSE_WAIT)) {
+		if (sh->tcp.flags & (DP_SH_DUE | DP_SH_CARRY))
 			a->req.kind = TXREQ_WORK;
 		return;
 	}

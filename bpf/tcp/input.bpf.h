@@ -259,6 +259,11 @@ static __always_inline void reset_locked(struct dp_shadow *sh, const struct pkt 
 		r->act = INPUT_ACK;
 		return;
 	}
+	if (shadow_may_carry(sh, p->flags & TCP_ACK ? p->ack : sh->tcp.una)) {
+		sh->tcp.flags |= DP_SH_CARRY;
+		r->act = INPUT_WORK;
+		return;
+	}
 	r->why = sh->tcp.state == DP_CLOSE_WAIT || sh->tcp.state == DP_LAST_ACK
 			 ? DP_LOST_target_closed
 			 : DP_LOST_target_reset;
@@ -344,6 +349,11 @@ static __always_inline void input_locked(struct dp_shadow *sh, const struct pkt 
 	if (sh->tcp.state == DP_CLOSE_WAIT && shadow_at_rest(sh)) {
 		shadow_retire_locked(sh);
 		shadow_restart_rto_locked(sh, now); /* a clock of its own, should the FIN be lost */
+	}
+	if ((sh->tcp.flags & DP_SH_TARGET_FIN) && shadow_may_carry(sh, sh->tcp.una)) {
+		sh->tcp.flags |= DP_SH_CARRY;
+		r->act = INPUT_WORK;
+		return;
 	}
 	if (sh->tcp.state == DP_FIN_WAIT && seq_after(sh->tcp.una, sh->tcp.fin)) {
 		sh->tcp.due_ns = now + LINGER_NS;

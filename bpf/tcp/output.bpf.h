@@ -3,6 +3,7 @@
 #ifndef DOPPEL_OUTPUT_BPF_H
 #define DOPPEL_OUTPUT_BPF_H
 
+#include "flow/carry.bpf.h"
 #include "packet/build.bpf.h"
 #include "packet/txreq.bpf.h"
 #include "tcp/finish.bpf.h"
@@ -154,6 +155,10 @@ static __always_inline void tcp_output(struct __sk_buff *skb, struct dp_shadow *
 	__u32 burst = skb->len > TEMPLATE_LARGE ? TX_BURST_LARGE : TX_BURST;
 	bool watch;
 
+	if (sh->tcp.flags & DP_SH_CARRY) {
+		flow_carry(skb, slot, w.gen);
+		return;
+	}
 	w.ledger = shadow_ledger(sh);
 	w.now = bpf_ktime_get_coarse_ns();
 	/* One trim for all the segments that are cloned from this template. Where it fails, the

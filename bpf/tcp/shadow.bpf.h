@@ -84,6 +84,23 @@ static __always_inline bool shadow_resumes(const struct dp_shadow *sh)
 	return (sh->tcp.flags & DP_SH_RESUME) && sh->tcp.quiet == sh->tcp.end;
 }
 
+#define CARRY_CHUNKS 512 /* bounded work */
+
+/*
+ * The target ends the shadow and took nothing since all was quiet: what the client said meanwhile
+ * crossed the target's end, and belongs to a new connection. `acked`: how far the target says it
+ * is. A shadow that delivered nothing proves nothing: its target may end every connection so.
+ */
+static __always_inline bool shadow_may_carry(const struct dp_shadow *sh, __u32 acked)
+{
+	__u32 to = seq_max(sh->tcp.end, sh->tcp.ahead);
+
+	return sh->tcp.state != DP_SYN_SENT && sh->tcp.delivered &&
+	       !(sh->tcp.flags & DP_SH_RESUME) && sh->tcp.una == sh->tcp.quiet &&
+	       !seq_after(acked, sh->tcp.quiet) && seq_after(to, sh->tcp.una) &&
+	       to - sh->tcp.una < (CARRY_CHUNKS - 1) * DP_CHUNK;
+}
+
 /* An ordinary end by the target, of a shadow at rest: it closes, too, and its flow goes on. */
 static __always_inline void shadow_retire_locked(struct dp_shadow *sh)
 {

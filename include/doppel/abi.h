@@ -152,7 +152,8 @@ struct dp_flow_key {
 enum dp_flow_marks {
 	DP_FLOW_RESUME = 1 << 7,  /* the target closed at `next`: a shadow may begin right there */
 	DP_FLOW_SUSPECT = 1 << 6, /* the last shadow may have been of no use: `answer` tells */
-	DP_FLOW_FRUITLESS = 0x3f, /* how many were of none, one after the other */
+	DP_FLOW_CARRIED = 1 << 5, /* its bytes are on their way into a new shadow */
+	DP_FLOW_FRUITLESS = 0x1f, /* how many were of none, one after the other */
 };
 
 struct dp_flow {
@@ -209,6 +210,7 @@ enum dp_shadow_flags {
 	DP_SH_FIN_AHEAD = 1 << 17, /* a FIN of the client came at `fin`, beyond a hole */
 	DP_SH_RESUME = 1 << 18,	   /* the target ended it at rest: the client goes on in the next */
 	DP_SH_TARGET_FIN = 1 << 19, /* rcv_nxt counts the target's FIN */
+	DP_SH_CARRY = 1 << 20,	    /* the target ended it too early: a new one takes its bytes */
 };
 
 struct dp_range {

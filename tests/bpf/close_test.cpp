@@ -236,6 +236,66 @@ TEST_P(Close, TargetsFinBehindAPartOfTheRequest) {
   EXPECT_EQ(sent[0].flags, SYN);
 }
 
+// The request crossed the target's end of the connection: a new one takes it.
+TEST_P(Close, RequestThatCrossedTheTargetsFin) {
+  open_and_use();
+  const uint32_t seq = client_.next;
+  const std::string text = filler(1400);
+  capture(client_.data(text, 0));
+  capture(client_.data(text));
+  mark();
+  const Frames sent = consumed(target_.fin()); // acknowledges none of it
+  ASSERT_EQ(sent.size(), 2u) << sent.text();
+  EXPECT_EQ(sent[0].flags, RST | ACK);
+  EXPECT_EQ(sent[1].flags, SYN);
+  EXPECT_EQ(sent[1].seq, seq - 1);
+  expect_flows({{"closed", 1}, {"joined", 1}});
+  const uint16_t former = target_.shadow_port;
+  target_ = Target{};
+  target_.meets(sent[1]);
+  EXPECT_NE(target_.shadow_port, former);
+  deliver(consumed(target_.syn_ack()));
+  consumed(target_.ack()).none();
+  EXPECT_EQ(target_.received, text + text);
+  expect_account({{"delivered", 2800}, {"event.resumed", 1}, {"in_flight", -2800}});
+  const Packet next = client_.data(kGet);
+  capture(next).are({expected().copy_of(next, kGet)});
+}
+
+TEST_P(Close, RequestThatFoundNoConnection) {
+  // A RST that acknowledges nothing: the target had closed before.
+  open_and_use();
+  const uint32_t seq = client_.next;
+  capture(client_.data(kGet));
+  const Frames sent = consumed(target_.rst());
+  ASSERT_EQ(sent.size(), 1u) << sent.text();
+  EXPECT_EQ(sent[0].flags, SYN);
+  EXPECT_EQ(sent[0].seq, seq - 1);
+  target_ = Target{};
+  target_.meets(sent[0]);
+  capture(client_.fin()).none();
+  mark();
+  deliver(consumed(target_.syn_ack()));
+  deliver(consumed(target_.ack()));
+  EXPECT_EQ(target_.received, kGet);
+  EXPECT_EQ(target_.received_next, client_.next) << "the client's FIN follows";
+}
+
+TEST_P(Close, RequestIsCarriedOnce) {
+  // The new connection, which has taken nothing, ends in the same way: it is the request, perhaps.
+  open_and_use();
+  capture(client_.data(kGet));
+  const Frames sent = consumed(target_.rst());
+  ASSERT_EQ(sent.size(), 1u) << sent.text();
+  target_ = Target{};
+  target_.meets(sent[0]);
+  consumed(target_.syn_ack());
+  mark();
+  consumed(target_.rst()).none();
+  expect_broken();
+  expect_account({{"in_flight", -kGetSize}, {"lost.target_reset", kGetSize}});
+}
+
 TEST_P(Close, BothAtOnce) {
   open_and_use();
   deliver(capture(client_.fin()));
