@@ -4,6 +4,7 @@
 #define DOPPEL_FIND_BPF_H
 
 #include "flow/acceptable.bpf.h"
+#include "flow/bar.bpf.h"
 #include "flow/detach.bpf.h"
 #include "flow/exclude.bpf.h"
 #include "flow/join.bpf.h"
@@ -101,6 +102,9 @@ static __always_inline void find_waiting(struct __sk_buff *skb, const struct pkt
 					 struct dp_flow *flow, struct dp_ledger *l,
 					 struct source *s, struct verdict *v)
 {
+	__u32 barred;
+	bool joins;
+
 	/* A stranger must not move where the flow stands. */
 	if (flow_must_ask(p, flow)) {
 		source_look(skb, p, m, s);
@@ -112,13 +116,21 @@ static __always_inline void find_waiting(struct __sk_buff *skb, const struct pkt
 	if (flow->marks & DP_FLOW_CARRIED)
 		return;
 	flow_settle(flow, p);
-	if (!flow_is_barred(flow) && !(m->flags & DP_MAP_JOIN_NEVER) && p->ttl > 1 &&
-	    (flow_resumes(flow, p, s) ||
-	     (!(source_is_known(s) && s->rcv_nxt != p->seq) &&
-	      join_boundary(skb, p, flow, m->application, limit_of(p->mapping, p->target)) &&
-	      flow_may_retry(flow)))) {
-		v->kind = VERDICT_JOIN;
-		return;
+	if (!flow_is_barred(flow) && !(m->flags & DP_MAP_JOIN_NEVER) && p->ttl > 1) {
+		joins = flow_resumes(flow, p, s);
+		if (!joins && !(source_is_known(s) && s->rcv_nxt != p->seq) &&
+		    join_boundary(skb, p, flow, m->application, limit_of(p->mapping, p->target)) &&
+		    flow_may_retry(flow)) {
+			barred = barred_in_stream(skb, p);
+			if (barred)
+				flow->excluded = barred;
+			else
+				joins = true;
+		}
+		if (joins) {
+			v->kind = VERDICT_JOIN;
+			return;
+		}
 	}
 	if ((m->flags & DP_MAP_JOIN_NEVER) && flow->excluded == DP_EXCLUDED_not_joined)
 		flow->excluded = DP_EXCLUDED_join_never;

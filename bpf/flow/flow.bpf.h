@@ -22,6 +22,7 @@ enum verdict_kind {
 	VERDICT_GAP,	     /* the source went on without us: `missing` bytes */
 	VERDICT_CLOSED,	     /* the target closed: it goes on in the next shadow */
 	VERDICT_SOURCE_GONE, /* the source has no such connection any more */
+	VERDICT_TLS,	     /* the first payload of the shadow's stream: nobody can copy it */
 	VERDICT_GONE,	     /* another CPU was first: the shadow ended, or the flow was bound */
 };
 

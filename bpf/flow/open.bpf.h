@@ -7,6 +7,7 @@
 #define DOPPEL_OPEN_BPF_H
 
 #include "flow/acceptable.bpf.h"
+#include "flow/bar.bpf.h"
 #include "flow/begin.bpf.h"
 #include "flow/exclude.bpf.h"
 #include "flow/flow.bpf.h"
@@ -176,6 +177,8 @@ static __always_inline bool choose_start(struct __sk_buff *skb, const struct pkt
 					 const struct noted_syn *syn, bool join,
 					 struct flow_start *b, __u32 *excluded)
 {
+	__u32 barred;
+
 	if (syn && syn->barred) {
 		*excluded = syn->barred;
 		return false;
@@ -185,11 +188,21 @@ static __always_inline bool choose_start(struct __sk_buff *skb, const struct pkt
 		return false;
 	}
 	if (syn && continues_syn(syn, p)) {
+		if (p->seq == syn->isn + 1 && begins_with_tls(skb, p)) {
+			*excluded = DP_EXCLUDED_tls;
+			return false;
+		}
 		start_from_syn(b, syn);
 		return true;
 	}
 	if (m->flags & DP_MAP_JOIN_NEVER) {
 		*excluded = DP_EXCLUDED_join_never;
+		return false;
+	}
+	/* Where the flow is known, flow_find() has looked. */
+	barred = !f && p->payload ? barred_in_stream(skb, p) : 0;
+	if (barred) {
+		*excluded = barred;
 		return false;
 	}
 	if (!(f ? join : join_at_once(skb, p, m->application, limit_of(p->mapping, p->target))))

@@ -12,6 +12,7 @@
 #define DOPPEL_ENQUEUE_BPF_H
 
 #include "flow/acceptable.bpf.h"
+#include "flow/bar.bpf.h"
 #include "flow/flow.bpf.h"
 #include "packet/txreq.bpf.h"
 #include "presence.bpf.h"
@@ -114,6 +115,15 @@ static __always_inline enum verdict_kind claim_locked(struct dp_shadow *sh, cons
 	sh->tcp.refs++;
 	sh->tcp.store_end = seq_max(sh->tcp.store_end, a->to);
 	return VERDICT_SHADOW;
+}
+
+/* Its first payload, as far as claim_locked() would take it: a shadow may be older than that. */
+static __always_inline bool shadow_begins_with(const struct dp_shadow *sh, const struct pkt *p,
+					       const struct arrival *a)
+{
+	return p->payload && p->seq == sh->tcp.isn + 1 && p->seq == sh->tcp.end &&
+	       !(sh->tcp.flags & DP_SH_JOINED) &&
+	       (a->judged || continues(p, sh->tcp.end, sh->tcp.ack_seen));
 }
 
 /* The client's FIN, or its RST, right behind the last byte. The source accepts it. */
@@ -285,7 +295,7 @@ static __always_inline void enqueue_count(struct dp_ledger *l, const struct pkt 
 /*
  * The segment for the shadow that *v names; `judged`: flow_judge() has looked at it. v->kind then:
  * DONE; or what is left to do, which the caller does, because the stacks of nested calls add up to
- * 512 bytes at most: ASK, GONE, or BREAK with its reason.
+ * 512 bytes at most: ASK, TLS, GONE, or BREAK with its reason.
  */
 GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v, bool judged)
 {
@@ -308,6 +318,10 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v
 	a.gen = v->gen;
 	a.judged = judged;
 	a.to = p->seq + p->payload;
+	if (shadow_begins_with(sh, p, &a) && begins_with_tls(skb, p)) {
+		v->kind = VERDICT_TLS;
+		return 0;
+	}
 	kind = enqueue_claim(sh, p, &a);
 	if (kind != VERDICT_SHADOW) {
 		v->kind = kind;
