@@ -92,17 +92,23 @@ static __always_inline void capture_target(struct __sk_buff *skb, const struct p
 		capture_flow(skb, p, m, s);
 }
 
-/* A packet for a mapping that no shadow can take, whatever its flow. */
-static __always_inline void capture_unusable(enum pkt_shape shape, const struct pkt *p)
+/* A packet for a mapping that no shadow can take. */
+static __always_inline void capture_unusable(struct __sk_buff *skb, enum pkt_shape shape,
+					     const struct pkt *p, struct source *s)
 {
-	struct dp_ledger *l = ledger_cell(p->mapping, p->target);
-
-	if (shape == PKT_FRAGMENT)
-		ledger_exclude(l, DP_EXCLUDED_fragment, p->payload);
-	else if (shape == PKT_IPOPTIONS)
-		ledger_exclude(l, DP_EXCLUDED_ip_options, p->payload);
-	else
-		ledger_event(l, DP_EVENT_malformed);
+	switch (shape) {
+	case PKT_FRAGMENT:
+		exclude_hole(skb, p, DP_EXCLUDED_fragment, s);
+		break;
+	case PKT_IPOPTIONS:
+		exclude_hole(skb, p, DP_EXCLUDED_ip_options, s);
+		break;
+	case PKT_TRUNCATED:
+		exclude_hole(skb, p, DP_EXCLUDED_truncated, s);
+		break;
+	default:
+		ledger_event(ledger_cell(p->mapping, p->target), DP_EVENT_malformed);
+	}
 }
 
 static __always_inline bool port_wanted(__u32 port)
@@ -174,7 +180,7 @@ static __always_inline int capture(struct __sk_buff *skb, __u32 direction)
 		if (shape == PKT_TCP)
 			capture_target(skb, &p, m, &s);
 		else
-			capture_unusable(shape, &p);
+			capture_unusable(skb, shape, &p, &s);
 	}
 	return TC_ACT_UNSPEC;
 }

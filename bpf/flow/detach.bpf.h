@@ -72,14 +72,15 @@ static __always_inline void flow_send_rest(struct __sk_buff *skb, __u32 slot, __
 /*
  * The flow of the packet leaves its shadow, and waits: it may join again at a request boundary, not
  * before `pause_ms` have passed. Its stream goes on at the shadow's end; what the source has beyond
- * that, `missing` bytes, went by without us. 1: done, or it waits already.
+ * that, `missing` bytes, went by without us, or in packets that could not be read. 1: done, or it
+ * waits already.
  */
 GLOBAL int flow_leave(struct __sk_buff *skb, const struct pkt *p, __u32 excluded, __u32 pause_ms,
 		      __u32 missing)
 {
 	struct dp_flow_key key = {};
 	struct dp_shadow *sh;
-	__u32 slot, gen, ack;
+	__u32 slot, gen, ack, hole;
 	struct dp_ledger *l;
 	struct dp_flow *flow;
 	bool push;
@@ -100,6 +101,7 @@ GLOBAL int flow_leave(struct __sk_buff *skb, const struct pkt *p, __u32 excluded
 		return 0;
 	ack = sh->tcp.ack_last;
 	push = sh->tcp.flags & DP_SH_PUSH;
+	hole = shadow_hole_name(sh, missing);
 	/* One that the target closed may have ended, and its flow be bound to it still. */
 	if (!flow_detach_shadow(skb, slot, gen) &&
 	    (sh->gen != gen || !(sh->tcp.flags & DP_SH_RESUME)))
@@ -114,6 +116,7 @@ GLOBAL int flow_leave(struct __sk_buff *skb, const struct pkt *p, __u32 excluded
 		flow->ack_valid = 1;
 		flow->push = push;
 		flow->answered_turns = 0;
+		flow->hole = missing ? 0 : shadow_hole_name(sh, 1u << 31);
 		flow->retry = 0;
 		flow->seen_ns = bpf_ktime_get_coarse_ns();
 		flow_note_end(flow, sh, !!(sh->tcp.flags & DP_SH_RESUME));
@@ -123,7 +126,10 @@ GLOBAL int flow_leave(struct __sk_buff *skb, const struct pkt *p, __u32 excluded
 			flow_pause(flow, flow->seen_ns, bpf_get_prandom_u32(), pause_ms, 1);
 		if (flow_claim(flow, slot, gen, DP_NO_SLOT)) {
 			l->waiting++;
-			ledger_miss(l, DP_LOST_client_gap, missing);
+			if (hole)
+				ledger_exclude(l, hole, missing);
+			else
+				ledger_miss(l, DP_LOST_client_gap, missing);
 		}
 	}
 	flow_send_rest(skb, slot, gen, l);

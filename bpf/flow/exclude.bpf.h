@@ -11,16 +11,18 @@
 #include "tcp/shadow.bpf.h"
 
 /*
- * How many bytes are new to a flow that is not mirrored: what the source has beyond where the flow
+ * Excludes what is new to a flow that is not mirrored: what the source has beyond where the flow
  * stands, and what it takes of this segment. Where no socket can tell, a segment beyond a hole
- * counts with the hole: the source takes no byte behind a hole before it has those in it.
+ * counts with the hole: the source takes no byte behind a hole before it has those in it. A hole
+ * that packets left which could not be read has their name, the segment itself the reason `why`.
  *
  * `base`: where the flow stands if this is the first such segment of it (known = true).
  */
-static __always_inline __u32 exclude_new_bytes(const struct pkt *p, struct dp_flow *flow,
-					       const struct source *s, __u32 base, bool known)
+static __always_inline void exclude_new_bytes(struct dp_ledger *l, __u32 why, const struct pkt *p,
+					      struct dp_flow *flow, const struct source *s,
+					      __u32 base, bool known)
 {
-	__u32 to = p->seq + p->payload, n = 0, gap;
+	__u32 to = p->seq + p->payload, n = 0, hole = 0, name, gap;
 	bool takes = s->state == SOURCE_NOT_ASKED || source_accepts(s, p);
 
 	bpf_spin_lock(&flow->lock);
@@ -46,8 +48,14 @@ static __always_inline __u32 exclude_new_bytes(const struct pkt *p, struct dp_fl
 	}
 	if (n) /* no shadow will get these: the next one joins, at a boundary */
 		flow->marks &= ~DP_FLOW_RESUME;
+	name = flow->hole;
+	if (n)
+		flow->hole = 0;
 	bpf_spin_unlock(&flow->lock);
-	return n;
+	if (name && !(takes && n <= p->payload))
+		hole = takes ? n - p->payload : n;
+	ledger_exclude(l, name, hole);
+	ledger_exclude(l, why, n - hole);
 }
 
 /* The segment does more than to continue where the flow stands: only the source can tell. */
@@ -71,7 +79,7 @@ static __always_inline void exclude_segment(struct __sk_buff *skb, const struct 
 			ledger_event(l, DP_EVENT_no_socket);
 		return;
 	}
-	ledger_exclude(l, flow->excluded, exclude_new_bytes(p, flow, s, 0, false));
+	exclude_new_bytes(l, flow->excluded, p, flow, s, 0, false);
 	flow->seen_ns = bpf_ktime_get_coarse_ns();
 	if ((p->flags & (TCP_FIN | TCP_RST)) && source_accepts(s, p) &&
 	    p->seq + p->payload == flow->next && flow_claim(flow, DP_NO_SLOT, 0, DP_SLOT_GONE)) {
@@ -111,7 +119,7 @@ GLOBAL int exclude_late(struct __sk_buff *skb, const struct pkt *p, __u32 why, s
 		source_look(skb, p, m, s);
 	if (s->state == SOURCE_NONE)
 		return 0;
-	ledger_exclude(l, why, exclude_new_bytes(p, flow, s, sh->tcp.end, true));
+	exclude_new_bytes(l, why, p, flow, s, sh->tcp.end, true);
 	return 0;
 }
 
@@ -145,15 +153,52 @@ GLOBAL int exclude_syn_data(struct __sk_buff *skb, const struct pkt *p, struct s
 }
 
 /*
+ * The row of a flow that has no shadow, for now or for good; it is made where there is none. NULL:
+ * the table is full, and the segment is excluded with that.
+ */
+static __always_inline struct dp_flow *flow_wait(const struct pkt *p, const struct dp_flow_key *key,
+						 struct dp_ledger *l, __u32 why)
+{
+	struct dp_flow flow = {.slot = DP_NO_SLOT, .excluded = why};
+	struct noted_syn *syn;
+	struct dp_flow *f;
+
+	if (!bpf_map_update_elem(&flows, key, &flow, BPF_NOEXIST))
+		l->waiting++;
+	f = bpf_map_lookup_elem(&flows, key);
+	if (!f) {
+		ledger_exclude(l, DP_EXCLUDED_table_full, p->payload);
+		/* Its first bytes are gone: it may only join, and not even that where the SYN says
+		 * so.
+		 */
+		syn = bpf_map_lookup_elem(&syns, key);
+		if (syn && !syn->barred)
+			bpf_map_delete_elem(&syns, key);
+		return NULL;
+	}
+	/* Where its stream begins is known: also what comes before this is counted. */
+	syn = bpf_map_lookup_elem(&syns, key);
+	if (syn && !syn->data && f->slot == DP_NO_SLOT) {
+		__u32 isn = syn->isn;
+
+		bpf_spin_lock(&f->lock);
+		if (!f->seen) {
+			f->next = isn + 1;
+			f->seen = 1;
+		}
+		bpf_spin_unlock(&f->lock);
+	}
+	return f;
+}
+
+/*
  * A flow that has no shadow, for now or for good, is remembered with the reason, and its segment
  * excluded. `v`: VERDICT_SHADOW when another CPU has bound the flow meanwhile, else VERDICT_DONE.
  */
 GLOBAL int exclude_flow(struct __sk_buff *skb, const struct pkt *p, __u32 why, struct source *s,
 			struct verdict *v)
 {
-	struct dp_flow flow = {.slot = DP_NO_SLOT, .excluded = why};
 	struct dp_flow_key key = {};
-	struct noted_syn *syn;
 	struct dp_mapping *m;
 	struct dp_ledger *l;
 	struct dp_flow *f;
@@ -166,36 +211,68 @@ GLOBAL int exclude_flow(struct __sk_buff *skb, const struct pkt *p, __u32 why, s
 	l = ledger_cell(key.mapping, key.target);
 	if (!l || !m)
 		return 0;
-	if (!bpf_map_update_elem(&flows, &key, &flow, BPF_NOEXIST))
-		l->waiting++;
-	f = bpf_map_lookup_elem(&flows, &key);
-	if (!f) {
-		ledger_exclude(l, DP_EXCLUDED_table_full, p->payload);
-		/* Its first bytes are gone: it may only join, and not even that where the SYN says
-		 * so.
-		 */
-		syn = bpf_map_lookup_elem(&syns, &key);
-		if (syn && !syn->barred)
-			bpf_map_delete_elem(&syns, &key);
+	f = flow_wait(p, &key, l, why);
+	if (!f)
 		return 0;
-	}
 	if (f->slot != DP_NO_SLOT) {
 		flow_found(f, v);
 		return 0;
 	}
-	/* Where its stream begins is known: also what comes before this is counted. */
-	syn = bpf_map_lookup_elem(&syns, &key);
-	if (syn && !syn->data) {
-		__u32 isn = syn->isn;
-
-		bpf_spin_lock(&f->lock);
-		if (!f->seen) {
-			f->next = isn + 1;
-			f->seen = 1;
-		}
-		bpf_spin_unlock(&f->lock);
-	}
 	exclude_segment(skb, p, m, &key, l, f, s);
+	bpf_map_delete_elem(&syns, &key); /* its first bytes are gone: it may only join */
+	return 0;
+}
+
+/*
+ * A packet of which no copy can be made, and its kind: enum dp_excluded. It leaves a hole in its
+ * flow's stream. Where a shadow waits for these bytes, what is missing when the source goes on is
+ * counted by that name (flow_leave); where none does, they are excluded now, and what the packet
+ * does not tell of them (the rest of a fragment's) with the next.
+ */
+GLOBAL int exclude_hole(struct __sk_buff *skb, const struct pkt *p, __u32 kind, struct source *s)
+{
+	struct dp_flow_key key = {};
+	struct noted_syn *syn;
+	struct dp_shadow *sh;
+	struct dp_mapping *m;
+	struct dp_ledger *l;
+	struct dp_flow *f;
+
+	if (!p || !s || !p->payload || (p->flags & TCP_SYN))
+		return 0;
+	m = mapping_at(p->mapping);
+	flow_key(&key, p);
+	l = ledger_cell(key.mapping, key.target);
+	if (!l || !m)
+		return 0;
+	f = bpf_map_lookup_elem(&flows, &key);
+	if (f && f->slot != DP_NO_SLOT) {
+		sh = shadow_at(f->slot);
+		if (sh && sh->gen == f->gen)
+			shadow_note_hole(sh, p, kind);
+		return 0;
+	}
+	source_look(skb, p, m, s);
+	/* No TCP of this host was given it, nor a part of it (ip_rcv_core). */
+	if (kind == DP_EXCLUDED_truncated && source_is_known(s)) {
+		ledger_event(l, DP_EVENT_malformed);
+		return 0;
+	}
+	if (!source_accepts(s, p)) {
+		ledger_event(l, DP_EVENT_no_socket);
+		return 0;
+	}
+	if (!f && addr_eq(&p->saddr, &target_at(m, p->target)->address)) {
+		ledger_exclude(l, DP_EXCLUDED_loop, p->payload);
+		return 0;
+	}
+	syn = bpf_map_lookup_elem(&syns, &key);
+	f = flow_wait(p, &key, l, syn ? syn->barred : DP_EXCLUDED_not_joined);
+	if (!f || f->slot != DP_NO_SLOT)
+		return 0;
+	exclude_new_bytes(l, kind, p, f, s, 0, false);
+	f->hole = kind;
+	f->seen_ns = bpf_ktime_get_coarse_ns();
 	bpf_map_delete_elem(&syns, &key); /* its first bytes are gone: it may only join */
 	return 0;
 }

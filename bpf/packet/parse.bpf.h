@@ -14,8 +14,12 @@
 enum pkt_shape {
 	PKT_NONE = 0, /* not IPv4 TCP, or cut off: nothing to do with us */
 	PKT_TCP,
-	PKT_FRAGMENT,  /* ports are valid, nothing else */
-	PKT_IPOPTIONS, /* the same */
+	/* Holes of a stream: addresses, ports, seq, ack, flags, ttl are valid, and payload is what
+	 * the headers say, of which not all need be there.
+	 */
+	PKT_FRAGMENT,
+	PKT_IPOPTIONS,
+	PKT_TRUNCATED, /* the IP packet is longer than the frame */
 	PKT_MALFORMED, /* ports are valid; lengths lie */
 };
 
@@ -101,36 +105,34 @@ static __noinline enum pkt_shape parse(struct __sk_buff *skb, struct pkt *p)
 	p->daddr = addr_of_v4(h.ip.daddr);
 	p->l4_off = IP_OFF + ihl;
 	p->ttl = h.ip.ttl;
-	p->flags = 0;
 	total = bpf_ntohs(h.ip.tot_len);
 	if (ihl != 20) {
 		if (bpf_skb_load_bytes(skb, p->l4_off, &h.tcp, sizeof(h.tcp)))
 			return PKT_NONE;
-		p->sport = h.tcp.source;
-		p->dport = h.tcp.dest;
-		doff = (h.tcp.doff >> 4) * 4;
-		p->payload = total > ihl + doff ? total - ihl - doff : 0;
-		return PKT_IPOPTIONS;
 	}
 	p->sport = h.tcp.source;
 	p->dport = h.tcp.dest;
 	p->flags = h.tcp.flags;
+	p->seq = bpf_ntohl(h.tcp.seq);
+	p->ack = bpf_ntohl(h.tcp.ack);
+	p->window = bpf_ntohs(h.tcp.window);
+	p->has_ts = 0;
 	doff = (h.tcp.doff >> 4) * 4;
 	/* A GSO packet of 64 KB or more has tot_len 0 (BIG TCP); its length is the skb's. */
 	if (!total && skb->gso_segs)
 		total = skb->len - ETH_HLEN;
-	p->payload = total > 20 + doff ? total - 20 - doff : 0;
+	p->payload = total > ihl + doff ? total - ihl - doff : 0;
+	if (doff < 20 || total < ihl + doff)
+		return PKT_MALFORMED;
 	if (h.ip.frag_off & bpf_htons(IP_MF))
 		return PKT_FRAGMENT;
-	if (doff < 20 || total < 20 + doff || total > skb->len - ETH_HLEN)
-		return PKT_MALFORMED;
+	if (total > skb->len - ETH_HLEN)
+		return PKT_TRUNCATED;
+	if (ihl != 20)
+		return PKT_IPOPTIONS;
 	p->data_off = TCP_OFF + doff;
-	p->seq = bpf_ntohl(h.tcp.seq);
-	p->ack = bpf_ntohl(h.tcp.ack);
-	p->window = bpf_ntohs(h.tcp.window);
 	p->optlen = doff - 20;
 	p->check = h.tcp.check;
-	p->has_ts = 0;
 	p->plain = !p->optlen;
 	return PKT_TCP;
 }

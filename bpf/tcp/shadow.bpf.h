@@ -8,6 +8,7 @@
 
 #include "ledger.bpf.h"
 #include "maps.bpf.h"
+#include "packet/parse.bpf.h"
 #include "tcp/seq.bpf.h"
 
 #define INITIAL_RTO_MS 1000  /* RFC 6298, 2.1 */
@@ -61,6 +62,23 @@ static __always_inline __u32 shadow_pending(const struct dp_shadow *sh)
 static __always_inline bool shadow_has_ahead(const struct dp_shadow *sh)
 {
 	return seq_after(sh->tcp.ahead, sh->tcp.end);
+}
+
+/* A packet of its client could not be read: the first such hole that is not behind us has its name.
+ */
+static __always_inline void shadow_note_hole(struct dp_shadow *sh, const struct pkt *p, __u32 kind)
+{
+	if (!seq_after(p->seq + p->payload, sh->tcp.end) ||
+	    (sh->tcp.hole && !seq_before(sh->tcp.hole_seq, sh->tcp.end)))
+		return;
+	sh->tcp.hole_seq = seq_max(p->seq, sh->tcp.end);
+	sh->tcp.hole = kind;
+}
+
+/* The name of what is missing, so many bytes from the end of its stream on; 0: it has none. */
+static __always_inline __u32 shadow_hole_name(const struct dp_shadow *sh, __u32 missing)
+{
+	return sh->tcp.hole_seq - sh->tcp.end < missing ? sh->tcp.hole : 0;
 }
 
 static __always_inline void shadow_forget_sack_locked(struct dp_shadow *sh)

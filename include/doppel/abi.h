@@ -169,8 +169,10 @@ struct dp_flow {
 	__u8 push;	     /* the last payload seen ended with PSH: the client's write was over */
 	__u8 answered_turns; /* answered payload segments, one after the other; saturates */
 	/* How the last shadows ended: see flow_note_end() and flow_settle(). */
-	__u8 marks;    /* enum dp_flow_marks, and DP_FLOW_FRUITLESS */
-	__u8 answer;   /* bytes that the target answered to the last one */
+	__u8 marks;  /* enum dp_flow_marks, and DP_FLOW_FRUITLESS */
+	__u8 answer; /* bytes that the target answered to the last one */
+	__u8 hole;   /* enum dp_excluded: a packet that could not be read was last; 0: it was not */
+	__u8 pad[7];
 	__u32 retry;   /* no join before this time, in DP_RETRY_NS of CLOCK_MONOTONIC; 0: at once */
 	__u64 seen_ns; /* last packet, coarse CLOCK_MONOTONIC */
 };
@@ -293,8 +295,11 @@ struct dp_tcp_state {
 	__u32 isn;
 	__u32 irs;
 	__u16 mss_offer; /* what our SYN says */
-	__u8 pad2[2];
+	__u8 hole; /* enum dp_excluded: a packet at hole_seq could not be read; 0: there was none */
+	__u8 pad2;
+	__u32 hole_seq;
 	__u32 quiet; /* last place at which all was acknowledged, and the client's write over */
+	__u32 pad3;
 };
 
 /*
@@ -453,10 +458,10 @@ DP_ASSERT(sizeof(struct dp_store_key) == 12, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_port_val) == 4, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_target) == 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_mapping) == 16 + DP_MAX_TARGETS * 56, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_flow) == 40, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_flow) == 48, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_endpoint) == 80, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_tcp_state) == 256, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_shadow) == 344, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_tcp_state) == 264, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_shadow) == 352, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_chunk) == DP_CHUNK + DP_PIECE, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_fresh) == 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_ledger) ==

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// Packets that cannot be copied because of how they came: as fragments, with IP options, cut off.
+// Each leaves a hole in its stream, which is counted once, by its name.
+#include "tests/bpf/session.h"
+#include "tests/packet/explain.h"
+
+namespace doppel::bpftest {
+namespace {
+
+using namespace packet;
+
+constexpr char kGet[] = "get k\r\n";
+const std::string kValue = filler(600);
+
+// How a client's segment comes, and as what it is counted.
+struct Damage {
+  const char *name;
+  void (*spoil)(Packet &p);
+  int64_t told = 600; // bytes that its headers tell of
+};
+
+constexpr Damage kDamages[] = {
+    // Of 600 bytes behind 32 of TCP, 400 of IP come with the first fragment.
+    {"fragment", [](Packet &p) { p.payload(kValue.substr(0, 368)).fragment(0, true); }, 368},
+    {"ip_options",
+     [](Packet &p) {
+       p.ip_options({0x94, 4, 0, 0});
+     }},
+    {"truncated", [](Packet &p) { p.truncate(14 + 20 + 32 + 100); }},
+};
+
+class Hole : public Session {
+protected:
+  void spoilt(const Damage &how) {
+    Packet p = client_.data(kValue);
+    how.spoil(p);
+    capture(p).none();
+  }
+  // A request that is answered.
+  void ask() {
+    deliver(capture(client_.data(kGet)));
+    client_.answered(5);
+    consumed(target_.ack());
+  }
+  void start_anew() {
+    client_ = Client{};
+    client_.port = unused_port();
+    target_ = Target{};
+  }
+};
+DOPPEL_ALL_MODES(Hole);
+
+TEST_P(Hole, OfAShadowIsCountedWhenTheSourceGoesOn) {
+  for (const Damage &how : kDamages) {
+    SCOPED_TRACE(how.name);
+    start_anew();
+    open();
+    ASSERT_FALSE(HasFatalFailure());
+    ask();
+    mark();
+    spoilt(how);
+    expect_account({});
+    client_.answered(8);
+    const Frames sent = capture(client_.data(kGet));
+    EXPECT_EQ(moved()[std::string("excluded.") + how.name], 600) << text(moved());
+    EXPECT_EQ(moved()["observed"], 607);
+    EXPECT_EQ(moved()["lost.client_gap"], 0);
+    EXPECT_EQ(moved()["event.malformed"], 0);
+    for (const View &v : sent)
+      EXPECT_TRUE(v.payload.empty() || v.text() == kGet) << summary(v);
+  }
+}
+
+TEST_P(Hole, ThatTheClientFillsIsNone) {
+  for (const Damage &how : kDamages) {
+    SCOPED_TRACE(how.name);
+    start_anew();
+    open();
+    ASSERT_FALSE(HasFatalFailure());
+    ask();
+    mark();
+    const uint32_t seq = client_.next;
+    spoilt(how);
+    deliver(capture(client_.segment(seq, PSH, kValue)));
+    ask();
+    EXPECT_EQ(moved()["observed"], 607);
+    EXPECT_EQ(moved()[std::string("excluded.") + how.name], 0);
+    // Another, later, is not called so.
+    client_.data(kValue);
+    client_.answered(8);
+    capture(client_.data(kGet));
+    EXPECT_EQ(moved()["lost.client_gap"], 600) << text(moved());
+    EXPECT_EQ(moved()[std::string("excluded.") + how.name], 0);
+  }
+}
+
+TEST_P(Hole, OfAFlowThatWaitsIsCountedOnce) {
+  for (const Damage &how : kDamages) {
+    SCOPED_TRACE(how.name);
+    start_anew();
+    capture(client_.data("half of")).none();
+    mark();
+    const uint32_t seq = client_.next;
+    spoilt(how);
+    expect_account({{"observed", how.told}, {std::string("excluded.") + how.name, how.told}});
+    Packet again = client_.segment(seq, PSH, kValue);
+    how.spoil(again);
+    capture(again).none();
+    capture(client_.data("half of")).none();
+    expect_account({{"observed", 607},
+                    {"excluded.not_joined", 7},
+                    {std::string("excluded.") + how.name, 600}});
+    // A gap that nothing is known of is one like any other.
+    client_.data(kValue);
+    capture(client_.data("half of")).none();
+    expect_account({{"observed", 1214},
+                    {"excluded.not_joined", 614},
+                    {std::string("excluded.") + how.name, 600}});
+  }
+}
+
+TEST_P(Hole, OfAFlowThatIsNotKnownIsCountedOnce) {
+  for (const Damage &how : kDamages) {
+    SCOPED_TRACE(how.name);
+    start_anew();
+    mark();
+    for (int i = 0; i < 5; i++) {
+      const uint32_t seq = client_.next;
+      spoilt(how);
+      Packet again = client_.segment(seq, PSH, kValue);
+      how.spoil(again);
+      capture(again).none();
+    }
+    // The rest of the last fragment is not told by anything.
+    const int64_t bytes = 4 * 600 + how.told;
+    expect_account({{"observed", bytes}, {std::string("excluded.") + how.name, bytes}});
+    expect_flows({{"waiting", 1}});
+  }
+}
+
+TEST_P(Hole, AtTheBeginningOfAStream) {
+  for (const Damage &how : kDamages) {
+    SCOPED_TRACE(how.name);
+    start_anew();
+    capture(client_.syn()).none();
+    mark();
+    spoilt(how);
+    client_.answered(8);
+    capture(client_.data("half of")).none();
+    expect_account({{"observed", 607},
+                    {"excluded.not_joined", 7},
+                    {std::string("excluded.") + how.name, 600}});
+  }
+}
+
+TEST_P(Hole, JoinsAtTheNextRequest) {
+  for (const Damage &how : kDamages) {
+    SCOPED_TRACE(how.name);
+    start_anew();
+    open();
+    ASSERT_FALSE(HasFatalFailure());
+    ask();
+    spoilt(how);
+    client_.answered(8);
+    mark();
+    for (int i = 0; i < 3; i++) {
+      capture(client_.data(kGet));
+      client_.answered(5);
+    }
+    EXPECT_EQ(moved()["joined"], 1) << text(moved());
+    EXPECT_EQ(moved()["excluded.not_joined"] % 7, 0);
+    EXPECT_LE(moved()["excluded.not_joined"], 7);
+  }
+}
+
+// What is there of a truncated segment is no segment.
+TEST_P(Hole, TruncatedSegmentIsNotMirrored) {
+  open();
+  ASSERT_FALSE(HasFatalFailure());
+  mark();
+  spoilt(kDamages[2]);
+  EXPECT_EQ(shadow().tcp.end, client_.isn + 1);
+  EXPECT_EQ(new_store_entries(), 0);
+}
+
+} // namespace
+} // namespace doppel::bpftest
