@@ -46,9 +46,12 @@ GLOBAL int begins_with_tls(struct __sk_buff *skb, const struct pkt *p)
 }
 
 /* In mid-stream, where a record may begin: does the payload start with a whole record's header? */
-static __always_inline bool tls_record(struct __sk_buff *skb, const struct pkt *p)
+GLOBAL int tls_record(struct __sk_buff *skb, const struct pkt *p)
 {
 	__u8 b[8];
+
+	if (!p)
+		return false;
 
 	return first_bytes(skb, p, b) >= TLS_HEADER && b[0] >= TLS_CHANGE_CIPHER &&
 	       b[0] <= TLS_APPLICATION && b[1] == 3 && b[2] <= 4 &&

@@ -45,15 +45,29 @@ static __always_inline void flow_supersede(struct __sk_buff *skb, const struct d
 }
 
 /* No flow is known: may one begin with this packet? */
-static __always_inline void find_new(const struct pkt *p, const struct dp_target *target,
-				     struct dp_ledger *l, struct verdict *v)
+static __always_inline void find_new(struct __sk_buff *skb, const struct pkt *p,
+				     const struct dp_mapping *m, const struct dp_target *target,
+				     struct dp_ledger *l, struct source *s, struct verdict *v)
 {
+	__u32 barred;
+
 	if (addr_eq(&p->saddr, &target->address))
 		ledger_exclude(l, DP_EXCLUDED_loop, p->payload);
 	else if (p->ttl <= 1)
 		ledger_exclude(l, DP_EXCLUDED_hops, p->payload);
 	else
 		v->kind = VERDICT_BEGIN;
+	/* Here and not in flow_open(), whose callers have no stack for it left on 6.1. */
+	if (v->kind != VERDICT_BEGIN || p->plain || !p->optlen || !p->payload)
+		return;
+	barred = barred_in_stream(skb, p);
+	if (barred == DP_EXCLUDED_not_joined || barred == DP_EXCLUDED_tls)
+		return;
+	source_look(skb, p, m, s);
+	if (source_accepts(s, p)) {
+		v->kind = VERDICT_EXCLUDE;
+		v->reason = barred;
+	}
 }
 
 /* So many joins of no use, one after the other, are the last: the protocol has a beginning, and
@@ -217,7 +231,7 @@ GLOBAL int flow_find(struct __sk_buff *skb, const struct pkt *p, struct source *
 		}
 	}
 	if (!flow)
-		find_new(p, target_at(m, p->target), l, v);
+		find_new(skb, p, m, target_at(m, p->target), l, s, v);
 	else if (flow->slot == DP_NO_SLOT)
 		find_waiting(skb, p, m, &key, flow, l, s, v);
 	else

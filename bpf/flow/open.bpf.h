@@ -177,8 +177,6 @@ static __always_inline bool choose_start(struct __sk_buff *skb, const struct pkt
 					 const struct noted_syn *syn, bool join,
 					 struct flow_start *b, __u32 *excluded)
 {
-	__u32 barred;
-
 	if (syn && syn->barred) {
 		*excluded = syn->barred;
 		return false;
@@ -200,9 +198,8 @@ static __always_inline bool choose_start(struct __sk_buff *skb, const struct pkt
 		return false;
 	}
 	/* Where the flow is known, flow_find() has looked. */
-	barred = !f && p->payload ? barred_in_stream(skb, p) : 0;
-	if (barred) {
-		*excluded = barred;
+	if (!f && tls_record(skb, p)) {
+		*excluded = DP_EXCLUDED_tls;
 		return false;
 	}
 	if (!(f ? join : join_at_once(skb, p, m->application, limit_of(p->mapping, p->target))))
