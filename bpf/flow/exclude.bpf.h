@@ -145,11 +145,23 @@ GLOBAL int exclude_syn_data(struct __sk_buff *skb, const struct pkt *p, struct s
 		return 0;
 	n = p->seq - (syn->isn + 1);
 	source_look(skb, p, m, s);
+	/* A hole may be what lies before the segment, and then the source has nothing of it yet. */
+	if (source_is_known(s) && n > seq_gap(syn->isn + 1, s->rcv_nxt))
+		n = seq_gap(syn->isn + 1, s->rcv_nxt);
 	if (n && n <= 0xffff && source_accepts(s, p))
 		ledger_exclude(ledger_cell(key.mapping, key.target), DP_EXCLUDED_not_joined, n);
-	if (n || p->payload)
+	if (p->seq != syn->isn + 1 || p->payload)
 		bpf_map_delete_elem(&syns, &key);
 	return 0;
+}
+
+/* New bytes of a flow that cannot be remembered: what the source knows is all that is known. */
+static __always_inline __u32 exclude_unremembered(const struct pkt *p, const struct source *s)
+{
+	__u32 from = source_is_known(s) ? seq_max(p->seq, s->rcv_nxt) : p->seq;
+	__u32 to = p->seq + p->payload;
+
+	return seq_after(to, from) ? to - from : 0;
 }
 
 /*
@@ -157,7 +169,8 @@ GLOBAL int exclude_syn_data(struct __sk_buff *skb, const struct pkt *p, struct s
  * the table is full, and the segment is excluded with that.
  */
 static __always_inline struct dp_flow *flow_wait(const struct pkt *p, const struct dp_flow_key *key,
-						 struct dp_ledger *l, __u32 why)
+						 struct dp_ledger *l, __u32 why,
+						 const struct source *s)
 {
 	struct dp_flow flow = {.slot = DP_NO_SLOT, .excluded = why};
 	struct noted_syn *syn;
@@ -167,7 +180,7 @@ static __always_inline struct dp_flow *flow_wait(const struct pkt *p, const stru
 		l->waiting++;
 	f = bpf_map_lookup_elem(&flows, key);
 	if (!f) {
-		ledger_exclude(l, DP_EXCLUDED_table_full, p->payload);
+		ledger_exclude(l, DP_EXCLUDED_table_full, exclude_unremembered(p, s));
 		/* Its first bytes are gone: it may only join, and not even that where the SYN says
 		 * so.
 		 */
@@ -211,7 +224,7 @@ GLOBAL int exclude_flow(struct __sk_buff *skb, const struct pkt *p, __u32 why, s
 	l = ledger_cell(key.mapping, key.target);
 	if (!l || !m)
 		return 0;
-	f = flow_wait(p, &key, l, why);
+	f = flow_wait(p, &key, l, why, s);
 	if (!f)
 		return 0;
 	if (f->slot != DP_NO_SLOT) {
@@ -267,7 +280,7 @@ GLOBAL int exclude_hole(struct __sk_buff *skb, const struct pkt *p, __u32 kind, 
 		return 0;
 	}
 	syn = bpf_map_lookup_elem(&syns, &key);
-	f = flow_wait(p, &key, l, syn ? syn->barred : DP_EXCLUDED_not_joined);
+	f = flow_wait(p, &key, l, syn ? syn->barred : DP_EXCLUDED_not_joined, s);
 	if (!f || f->slot != DP_NO_SLOT)
 		return 0;
 	exclude_new_bytes(l, kind, p, f, s, 0, false);

@@ -44,30 +44,38 @@ static __always_inline void flow_supersede(struct __sk_buff *skb, const struct d
 		flow_send_rest(skb, slot, gen, l);
 }
 
-/* No flow is known: may one begin with this packet? */
+/*
+ * No flow is known: may one begin with this packet? One that must not is remembered, so that its
+ * bytes are counted once; before the proof that they are the client's nothing is.
+ */
 static __always_inline void find_new(struct __sk_buff *skb, const struct pkt *p,
 				     const struct dp_mapping *m, const struct dp_target *target,
 				     struct dp_ledger *l, struct source *s, struct verdict *v)
 {
 	__u32 barred;
 
-	if (addr_eq(&p->saddr, &target->address))
-		ledger_exclude(l, DP_EXCLUDED_loop, p->payload);
-	else if (p->ttl <= 1)
-		ledger_exclude(l, DP_EXCLUDED_hops, p->payload);
-	else
+	if (addr_eq(&p->saddr, &target->address)) {
+		v->reason = DP_EXCLUDED_loop;
+	} else if (p->ttl <= 1) {
+		v->reason = DP_EXCLUDED_hops;
+	} else {
 		v->kind = VERDICT_BEGIN;
-	/* Here and not in flow_open(), whose callers have no stack for it left on 6.1. */
-	if (v->kind != VERDICT_BEGIN || p->plain || !p->optlen || !p->payload)
-		return;
-	barred = barred_in_stream(skb, p);
-	if (barred == DP_EXCLUDED_not_joined || barred == DP_EXCLUDED_tls)
-		return;
-	source_look(skb, p, m, s);
-	if (source_accepts(s, p)) {
-		v->kind = VERDICT_EXCLUDE;
+		/* Here and not in flow_open(), whose callers have no stack for it left on 6.1. */
+		if (p->plain || !p->optlen || !p->payload)
+			return;
+		barred = barred_in_stream(skb, p);
+		if (barred == DP_EXCLUDED_not_joined || barred == DP_EXCLUDED_tls)
+			return;
+		v->kind = VERDICT_DONE;
 		v->reason = barred;
 	}
+	if (!p->payload)
+		return;
+	source_look(skb, p, m, s);
+	if (source_accepts(s, p))
+		v->kind = VERDICT_EXCLUDE;
+	else
+		ledger_event(l, DP_EVENT_no_socket);
 }
 
 /* So many joins of no use, one after the other, are the last: the protocol has a beginning, and
@@ -188,7 +196,7 @@ static __always_inline void find_syn(struct __sk_buff *skb, const struct pkt *p,
 	note_syn(skb, p, key);
 }
 
-/* The flow of the packet, in *v: BEGIN, JOIN, SHADOW, LATE, or DONE. */
+/* The flow of the packet, in *v: BEGIN, JOIN, SHADOW, EXCLUDE, LATE, or DONE. */
 GLOBAL int flow_find(struct __sk_buff *skb, const struct pkt *p, struct source *s,
 		     struct verdict *v)
 {

@@ -98,7 +98,8 @@ static __always_inline void flow_pause(struct dp_flow *flow, __u64 now, __u32 ra
 static __always_inline bool flow_is_barred(const struct dp_flow *flow)
 {
 	return flow->excluded == DP_EXCLUDED_tcp_auth || flow->excluded == DP_EXCLUDED_mptcp ||
-	       flow->excluded == DP_EXCLUDED_tls || flow->excluded == DP_EXCLUDED_unjoinable;
+	       flow->excluded == DP_EXCLUDED_tls || flow->excluded == DP_EXCLUDED_unjoinable ||
+	       flow->excluded == DP_EXCLUDED_loop;
 }
 
 static __always_inline bool flow_may_retry(const struct dp_flow *flow)

@@ -238,6 +238,14 @@ GLOBAL int flow_open(struct __sk_buff *skb, const struct pkt *p, struct source *
 	b.target_port = bpf_htons(target_at(m, p->target)->port + p->port_offset);
 	f = bpf_map_lookup_elem(&flows, &key);
 	syn = f ? NULL : bpf_map_lookup_elem(&syns, &key);
+	/* A SYN that came late, or a stranger's, for a stream that is not at its beginning. */
+	if (syn && !syn->data) {
+		source_look(skb, p, m, s);
+		if (source_is_known(s) && s->rcv_nxt != syn->isn + 1) {
+			bpf_map_delete_elem(&syns, &key);
+			syn = NULL;
+		}
+	}
 	open = choose_start(skb, p, m, f, syn, join, &b, &excluded);
 	if (syn && syn->data)
 		exclude_syn_data(skb, p, s);
