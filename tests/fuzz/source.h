@@ -46,7 +46,7 @@ public:
   // A stranger's text was taken.
   bool fooled() const { return !altered_.empty(); }
 
-  // Genuine text that came and went on to be dropped between capture and this: bytes.
+  // Genuine text that capture got, and this did not, and what came after it: bytes.
   uint32_t dropped = 0;
 
 private:
