@@ -303,6 +303,7 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v
 	struct arrival a = {};
 	struct dp_shadow *sh;
 	struct dp_ledger *l;
+	bool there;
 
 	if (!p || !v)
 		return 0;
@@ -328,9 +329,11 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v
 		v->reason = a.reason;
 		return 0;
 	}
-	if (a.fresh)
+	/* What waits beyond a hole stays as it came first: the source keeps it, too. */
+	there = a.ahead && a.fresh && presence_end(v->slot, a.gen, a.from, a.to) == a.to;
+	if (a.fresh && !there)
 		a.chunks = enqueue_store(skb, p, v->slot, a.gen, a.from);
-	if (a.ahead && a.fresh && a.chunks >= 0)
+	if (a.ahead && a.fresh && !there && a.chunks >= 0)
 		presence_mark(v->slot, a.gen, a.from, a.to);
 	kind = enqueue_commit(skb, sh, p, &a);
 	if (kind != VERDICT_SHADOW) {
