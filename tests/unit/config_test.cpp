@@ -301,6 +301,10 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"flow_cap_above_store", with("flow_cap", "\"4MiB\", \"store\": \"2MiB\""), "f",
             "\"flow_cap\" (4MiB) is larger than \"store\" (2MiB)",
             "one flow can never hold more than the store"},
+        Bad{"store_below_shadows", with("store", "1048576, \"shadow_ports\": \"1024-65535\""), "f",
+            "\"store\" (1048576 bytes) is too small for 64512 \"shadow_ports\"",
+            "give at least 2064384 bytes, or fewer ports: one shadow in 64 must be able to hold "
+            "something"},
         Bad{"rto_order", with("rto_max", "\"100ms\""), "f",
             "\"rto_min\" (200ms) is larger than \"rto_max\" (100ms)", rto_hint},
         Bad{"rto_order_former", with("rto_max_ms", "100"), "f",

@@ -54,6 +54,25 @@ void check_pair(const MappingConfig &earlier, const MappingConfig &later, Errors
         "each mapping needs a name of its own");
 }
 
+// Idle shadows hold nothing when the store is short; with more of them to a chunk not even a small
+// part of them could wait for the target at once.
+constexpr uint64_t kShadowsPerChunk = 64;
+
+// A shadow holds a chunk from a request's first byte until the target has acknowledged its last.
+void check_store(const Config &config, Errors &errors) {
+  const Limits &l = config.limits;
+  const uint64_t shadows = l.port_last - l.port_first + 1U, chunks = l.store_bytes / DP_CHUNK;
+  if (chunks * kShadowsPerChunk >= shadows)
+    return;
+  add(errors, config.source,
+      "\"store\" (" + std::to_string(l.store_bytes) + " bytes) is too small for " +
+          std::to_string(shadows) + " \"shadow_ports\"",
+      "give at least " +
+          std::to_string((shadows + kShadowsPerChunk - 1) / kShadowsPerChunk * DP_CHUNK) +
+          " bytes, or fewer ports: one shadow in " + std::to_string(kShadowsPerChunk) +
+          " must be able to hold something");
+}
+
 } // namespace
 
 Errors contradictions(const Config &config) {
@@ -71,6 +90,7 @@ Errors contradictions(const Config &config) {
     for (size_t j = 0; j < i; j++)
       check_pair(m[j], m[i], errors);
   }
+  check_store(config, errors);
   for (Error &e : limit_contradictions(config))
     errors.push_back(std::move(e));
   return errors;
