@@ -7,7 +7,7 @@
 #include "check.h"
 
 struct told { /* by the options */
-	__u32 mss, wscale, sack_ok, ts, tsval, tsecr, auth, blocks;
+	__u32 mss, wscale, sack_ok, ts, tsval, tsecr, barred, blocks;
 	__u32 block[4][2];
 };
 
@@ -48,7 +48,9 @@ static struct told read_options(const __u8 *o, __u32 len)
 			t.tsecr = be(o + i + 6, 4);
 		}
 		if (o[i] == TCPOPT_MD5SIG || o[i] == TCPOPT_AO)
-			t.auth = 1;
+			t.barred = DP_EXCLUDED_tcp_auth;
+		if (o[i] == TCPOPT_MPTCP && !t.barred)
+			t.barred = DP_EXCLUDED_mptcp;
 		if (o[i] == TCPOPT_SACK && n >= 10) {
 			t.blocks = (n - 2) / 8;
 			for (__u32 b = 0; b < t.blocks; b++) {
@@ -71,7 +73,7 @@ static void check_options(struct __sk_buff *skb, const __u8 *f, const struct pkt
 	CHECK(!!(o.flags & DP_SH_WSCALE) == !!t.wscale && (!t.wscale || o.wscale == t.wscale - 1));
 	CHECK(!!(o.flags & DP_SH_SACK) == t.sack_ok);
 	CHECK(!!(o.flags & DP_SH_TS) == t.ts && o.tsval == t.tsval && o.tsecr == t.tsecr);
-	CHECK(o.auth == t.auth);
+	CHECK(o.barred == t.barred);
 	CHECK(o.n_sack == t.blocks);
 	for (__u32 b = 0; b < t.blocks; b++)
 		CHECK(o.sack[b].start == t.block[b][0] && o.sack[b].end == t.block[b][1]);

@@ -466,9 +466,18 @@ int64_t bpf_csum_diff(__be32 *from, uint32_t from_size, __be32 *to, uint32_t to_
   return static_cast<int64_t>(sum);
 }
 
-long bpf_csum_level(__sk_buff *ctx, uint64_t) {
-  return skb_of(ctx).summed == Summed::unnecessary ? 0 : -EACCES;
+// net/core/filter.c: all but CHECKSUM_UNNECESSARY are refused, and only CHECKSUM_NONE becomes it.
+long bpf_csum_level(__sk_buff *ctx, uint64_t level) {
+  Skb &skb = skb_of(ctx);
+  if (level == BPF_CSUM_LEVEL_INC && skb.summed == Summed::none)
+    skb.summed = Summed::unnecessary;
+  else if (level == BPF_CSUM_LEVEL_RESET && skb.summed == Summed::unnecessary)
+    skb.summed = Summed::none;
+  return skb.summed == Summed::unnecessary ? 0 : -EACCES;
 }
+
+// It acts on CHECKSUM_COMPLETE alone, which no packet has here.
+int64_t bpf_csum_update(__sk_buff *, uint32_t) { return -ENOTSUP; }
 
 long bpf_clone_redirect(__sk_buff *ctx, uint32_t ifindex, uint64_t) {
   no_lock("bpf_clone_redirect");
