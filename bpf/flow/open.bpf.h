@@ -246,17 +246,25 @@ GLOBAL int flow_open(struct __sk_buff *skb, const struct pkt *p, struct source *
 			syn = NULL;
 		}
 	}
-	open = choose_start(skb, p, m, f, syn, join, &b, &excluded);
-	if (syn && syn->data)
-		exclude_syn_data(skb, p, s);
-	/* What the source does not take is not part of any stream, and is not observed. */
-	if (open || (!f && p->payload)) {
+	/*
+	 * What the source does not take is not part of any stream, and is not observed. Before the
+	 * proof nothing changes, not even what `auto` believes that a mapping speaks.
+	 */
+	if (!f) {
 		source_look(skb, p, m, s);
 		if (!source_accepts(s, p)) {
 			if (p->payload)
 				ledger_event(l, DP_EVENT_no_socket);
 			return 0;
 		}
+	}
+	open = choose_start(skb, p, m, f, syn, join, &b, &excluded);
+	if (syn && syn->data)
+		exclude_syn_data(skb, p, s);
+	if (open) {
+		source_look(skb, p, m, s);
+		if (!source_accepts(s, p))
+			return 0;
 	}
 	if (open) {
 		flow_open_shadow(skb, &key, &b, l, v);
