@@ -80,7 +80,7 @@ GLOBAL int flow_leave(struct __sk_buff *skb, const struct pkt *p, __u32 excluded
 {
 	struct dp_flow_key key = {};
 	struct dp_shadow *sh;
-	__u32 slot, gen, ack, hole;
+	__u32 slot, gen, ack, hole, unread;
 	struct dp_ledger *l;
 	struct dp_flow *flow;
 	bool push;
@@ -102,6 +102,7 @@ GLOBAL int flow_leave(struct __sk_buff *skb, const struct pkt *p, __u32 excluded
 	ack = sh->tcp.ack_last;
 	push = sh->tcp.flags & DP_SH_PUSH;
 	hole = shadow_hole_name(sh, missing);
+	unread = sh->tcp.hole_len < missing ? sh->tcp.hole_len : missing;
 	/* One that the target closed may have ended, and its flow be bound to it still. */
 	if (!flow_detach_shadow(skb, slot, gen) &&
 	    (sh->gen != gen || !(sh->tcp.flags & DP_SH_RESUME)))
@@ -126,10 +127,10 @@ GLOBAL int flow_leave(struct __sk_buff *skb, const struct pkt *p, __u32 excluded
 			flow_pause(flow, flow->seen_ns, bpf_get_prandom_u32(), pause_ms, 1);
 		if (flow_claim(flow, slot, gen, DP_NO_SLOT)) {
 			l->waiting++;
-			if (hole)
-				ledger_exclude(l, hole, missing);
-			else
-				ledger_miss(l, DP_LOST_client_gap, missing);
+			if (!hole)
+				unread = 0;
+			ledger_exclude(l, hole, unread);
+			ledger_miss(l, DP_LOST_client_gap, missing - unread);
 		}
 	}
 	flow_send_rest(skb, slot, gen, l);

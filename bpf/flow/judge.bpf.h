@@ -82,7 +82,9 @@ static __always_inline __u32 taken_by_unseen(const struct source *s, const struc
 {
 	__u32 end = sh->tcp.end, gap = p->seq - end;
 
-	if (!gap || gap > UNSEEN_JUMP || !p->payload)
+	/* A client that closes has waited for the last answer; one that only acknowledges may not.
+	 */
+	if (!gap || gap > UNSEEN_JUMP || (!p->payload && !(p->flags & TCP_FIN)))
 		return end;
 	if (s->state == SOURCE_IS_REMOTE || seq_after(p->ack, sh->tcp.ack_seen))
 		return p->seq;

@@ -193,7 +193,8 @@ static __always_inline enum verdict_kind account_locked(struct dp_shadow *sh, co
 	sh->tcp.seen_ns = a->now;
 	if (p->has_ts && seq_after(p->tsval, sh->tcp.ts_val))
 		sh->tcp.ts_val = p->tsval;
-	if (seq_after(p->ack, sh->tcp.ack_seen))
+	/* Beyond a hole it would hide that an answer came since: taken_by_unseen(). */
+	if (!a->ahead && seq_after(p->ack, sh->tcp.ack_seen))
 		sh->tcp.ack_seen = p->ack;
 	if (a->fresh)
 		extend_locked(sh, p, a);

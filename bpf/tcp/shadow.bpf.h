@@ -72,6 +72,8 @@ static __always_inline void shadow_note_hole(struct dp_shadow *sh, const struct 
 	    (sh->tcp.hole && !seq_before(sh->tcp.hole_seq, sh->tcp.end)))
 		return;
 	sh->tcp.hole_seq = seq_max(p->seq, sh->tcp.end);
+	/* A fragment tells nothing of the others. */
+	sh->tcp.hole_len = kind == DP_EXCLUDED_fragment ? 1u << 31 : p->payload;
 	sh->tcp.hole = kind;
 }
 

@@ -298,8 +298,8 @@ struct dp_tcp_state {
 	__u8 hole; /* enum dp_excluded: a packet at hole_seq could not be read; 0: there was none */
 	__u8 pad2;
 	__u32 hole_seq;
-	__u32 quiet; /* last place at which all was acknowledged, and the client's write over */
-	__u32 pad3;
+	__u32 quiet;	/* last place at which all was acknowledged, and the client's write over */
+	__u32 hole_len; /* bytes that the packet at hole_seq had, as far as it told */
 };
 
 /*
