@@ -261,8 +261,12 @@ GLOBAL int exclude_hole(struct __sk_buff *skb, const struct pkt *p, __u32 kind, 
 	f = bpf_map_lookup_elem(&flows, &key);
 	if (f && f->slot != DP_NO_SLOT) {
 		sh = shadow_at(f->slot);
-		if (sh && sh->gen == f->gen)
-			shadow_note_hole(sh, p, kind);
+		if (!sh)
+			return 0;
+		bpf_spin_lock(&sh->lock);
+		if (sh->gen == f->gen)
+			shadow_note_hole_locked(sh, p, kind);
+		bpf_spin_unlock(&sh->lock);
 		return 0;
 	}
 	source_look(skb, p, m, s);

@@ -66,7 +66,8 @@ static __always_inline bool shadow_has_ahead(const struct dp_shadow *sh)
 
 /* A packet of its client could not be read: the first such hole that is not behind us has its name.
  */
-static __always_inline void shadow_note_hole(struct dp_shadow *sh, const struct pkt *p, __u32 kind)
+static __always_inline void shadow_note_hole_locked(struct dp_shadow *sh, const struct pkt *p,
+						    __u32 kind)
 {
 	if (!seq_after(p->seq + p->payload, sh->tcp.end) ||
 	    (sh->tcp.hole && !seq_before(sh->tcp.hole_seq, sh->tcp.end)))
