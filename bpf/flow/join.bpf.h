@@ -106,8 +106,8 @@ static __always_inline bool join_at_once(struct __sk_buff *skb, const struct pkt
 	       command_seen(skb, p, limit);
 }
 
-/* Answered answered_turns, one after the other, that make a boundary. At the first, the answer may
- * have been to an earlier request, and this one have begun before the moment of attach.
+/* Answered turns, one after the other, that make a boundary. At the first, the answer may have been
+ * to an earlier request, and this one have begun before the moment of attach.
  */
 #define ANY_TURNS 2
 /* Of two answers to pipelined requests one may come before each of two pieces of a third. Where
@@ -119,7 +119,7 @@ static __always_inline bool join_at_once(struct __sk_buff *skb, const struct pkt
  * May a shadow for this flow, which has none, begin with this segment?
  *
  * `auto` joins a flow of what looks like memcached at a command only, and any other by its
- * answered_turns, as `any` does.
+ * answered turns, as `any` does.
  */
 static __always_inline bool join_boundary(struct __sk_buff *skb, const struct pkt *p,
 					  struct dp_flow *flow, __u8 application,

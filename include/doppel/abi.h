@@ -195,7 +195,7 @@ enum dp_shadow_flags {
 	DP_SH_TS = 1 << 0,	   /* timestamps are offered (SYN_SENT) or in use */
 	DP_SH_SACK = 1 << 1,	   /* the same for SACK */
 	DP_SH_WSCALE = 1 << 2,	   /* the same for window scale */
-	DP_SH_CLIENT_FIN = 1 << 3, /* `fin` is valid */
+	DP_SH_CLIENT_FIN = 1 << 3, /* the client's FIN is at `fin`, in its place */
 	DP_SH_CLIENT_RST = 1 << 4, /* the FIN stands for a RST of the client */
 	DP_SH_JOINED = 1 << 5,	   /* opened in mid-stream, with a SYN of our own */
 	DP_SH_TIMER = 1 << 6,	   /* in the queue `timer_queue` */
@@ -409,7 +409,7 @@ struct dp_retransmit {
  * Map `free_slots`: queue of __u32, filled by attach with 0 .. slots-1. FIFO, so that a
  * shadow port rests as long as possible before it is used again (RFC 9293, 3.4.3).
  *
- * Map `meta`: array[1] of dp_meta, written once by attach and read by status.
+ * Map `meta`: array[1] of dp_meta, written by attach, reload and the keeper.
  */
 #define DP_META_SIZE 65536
 struct dp_meta {
@@ -417,7 +417,7 @@ struct dp_meta {
 };
 
 /*
- * Map `control`: array[1]. The one cell that user space may change at run time.
+ * Map `control`: array[1]. detach stops capture by it.
  */
 struct dp_control {
 	__u32 paused; /* 1: no new flow is opened, bytes of open ones are excluded */

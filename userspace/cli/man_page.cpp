@@ -62,8 +62,8 @@ std::string man_page(const CLI::App &app) {
                      ".SH NAME\ndoppel \\- duplicate live TCP traffic\n"
                      ".SH SYNOPSIS\n.B doppel\n.I COMMAND\n[\\fIOPTIONS\\fR]\n"
                      ".SH DESCRIPTION\n";
-  page += roff(app.get_description()) +
-          "\nAll commands but check, version and help need root.\n.SH COMMANDS\n";
+  page += roff(app.get_description()) + "\nAll commands but check, version and help need root, or "
+                                        "CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON.\n.SH COMMANDS\n";
   command_sections(page, app);
   page += ".SH CONFIGURATION\n" + configuration_roff();
   page +=
@@ -75,8 +75,10 @@ std::string man_page(const CLI::App &app) {
   counters(page, "Bytes", "Where the bytes are.", CounterGroup::bytes);
   counters(page, "Flows", "Connections of clients, and their shadows.", CounterGroup::flows);
   counters(page, "Packets", "Packets and segments.", CounterGroup::packets);
-  reasons(page, "Lost", "Bytes that were accepted and did not reach the target.", lost_reasons,
-          DP_LOST_N);
+  reasons(page, "Lost",
+          "Bytes that the source has and the target lacks: accepted and not delivered, or never "
+          "captured.",
+          lost_reasons, DP_LOST_N);
   reasons(page, "Excluded", "Bytes that were seen and not accepted.", excluded_reasons,
           DP_EXCLUDED_N);
   reasons(page, "Events", "Packets or occurrences; no bytes are accounted here.", event_reasons,

@@ -15,7 +15,7 @@ namespace {
 using Field = ConfigReader::Field;
 using Kind = JsonValue::Kind;
 
-// Names become labels of metrics and columns of tables.
+// Names become columns of tables and keys of JSON.
 bool is_name(const std::string &s) {
   return !s.empty() && s.size() <= 32 && std::all_of(s.begin(), s.end(), [](unsigned char c) {
     return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-';
