@@ -21,17 +21,20 @@ static __always_inline bool capture_shadow(struct __sk_buff *skb, const struct p
 					   const struct dp_mapping *m, struct source *s,
 					   struct verdict *v)
 {
-	enqueue(skb, p, v, false);
+	enqueue(skb, p, v, JUDGED_BY_NOBODY);
 	if (v->kind == VERDICT_ASK) {
 		source_look(skb, p, m, s);
 		flow_judge(skb, p, s, v);
 		if (v->kind == VERDICT_SHADOW)
-			enqueue(skb, p, v, true);
+			enqueue(skb, p, v, source_is_known(s) ? JUDGED_BY_SOCKET : JUDGED_UNSEEN);
 	}
 	switch (v->kind) {
 	case VERDICT_DONE:
 		/* Where no socket can tell, a hole that is filled is filled for good. */
-		if (!v->more || !(m->flags & (DP_MAP_ANY_HOST | DP_MAP_EGRESS)))
+		if (!v->more)
+			return false;
+		source_look(skb, p, m, s);
+		if (s->state != SOURCE_UNSEEN && s->state != SOURCE_IS_REMOTE)
 			return false;
 		shadow_confirm_ahead(v->slot, v->gen);
 		flow_send_rest(skb, v->slot, v->gen, ledger_cell(p->mapping, p->target));
@@ -166,10 +169,14 @@ static __always_inline int capture(struct __sk_buff *skb, __u32 direction)
 	if (!m)
 		return TC_ACT_UNSPEC;
 	if (shape == PKT_TCP) {
-		if (p.payload && !checksum_ok(skb, &p)) {
+		if ((p.payload || (p.flags & (TCP_SYN | TCP_FIN | TCP_RST))) &&
+		    !checksum_ok(skb, &p)) {
 			ledger_event(ledger_cell(p.mapping, 0), DP_EVENT_bad_checksum);
 			return TC_ACT_UNSPEC;
 		}
+		/* Text of a RST is no part of the stream (RFC 9293, 3.5.3). */
+		if (p.flags & TCP_RST)
+			p.payload = 0;
 		if (!(p.flags & TCP_SYN))
 			parse_timestamp(skb, &p);
 	}

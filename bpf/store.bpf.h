@@ -274,11 +274,7 @@ static __always_inline int store_read(struct scratch_space *s, __u32 slot, __u32
  */
 static __always_inline bool store_is_gone(const struct dp_shadow *sh, __u32 gen, __u32 seq)
 {
-	__u32 store_start = sh->tcp.store_start;
-
-	return sh->gen != gen || !shadow_is_open(sh) ||
-	       (seq_before(seq, store_start) &&
-		store_start >> DP_CHUNK_SHIFT != seq >> DP_CHUNK_SHIFT);
+	return sh->gen != gen || !shadow_is_open(sh) || seq_before(seq, sh->tcp.store_start);
 }
 
 #endif

@@ -58,6 +58,19 @@ GLOBAL __u32 store_rekey(__u32 slot, __u32 gen, __u32 new_slot, __u32 from, __u3
 	return m.lost;
 }
 
+/* No flow leads to the new shadow: it sends what it has and closes by itself. */
+static __always_inline int carry_alone(struct dp_shadow *sh)
+{
+	bpf_spin_lock(&sh->lock);
+	if (!shadow_fin_placed(sh)) {
+		sh->tcp.ahead = sh->tcp.end;
+		sh->tcp.flags |= DP_SH_CLIENT_FIN;
+		sh->tcp.fin = sh->tcp.end;
+	}
+	bpf_spin_unlock(&sh->lock);
+	return 0;
+}
+
 /* The flow of the former shadow, if it is still its, leads to the new one. 0, or an error. */
 GLOBAL int flow_rebind(__u32 slot, __u32 gen, __u32 new_slot)
 {
@@ -71,14 +84,14 @@ GLOBAL int flow_rebind(__u32 slot, __u32 gen, __u32 new_slot)
 	key = old->ep.key;
 	f = bpf_map_lookup_elem(&flows, &key);
 	if (!f)
-		return 0;
+		return carry_alone(sh);
 	bpf_spin_lock(&f->lock);
 	mine = flow_claim_locked(f, slot, gen, DP_NO_SLOT);
 	if (mine)
 		f->marks = DP_FLOW_CARRIED;
 	bpf_spin_unlock(&f->lock);
-	if (!mine) /* it has left, and the shadow drains by itself */
-		return 0;
+	if (!mine)
+		return carry_alone(sh);
 	flow.gen = sh->gen;
 	flow.seen_ns = sh->tcp.seen_ns;
 	flow.breaks = sh->tcp.breaks;

@@ -164,10 +164,13 @@ static __always_inline void find_bound(struct __sk_buff *skb, const struct pkt *
 				       const struct dp_mapping *m, const struct dp_flow *flow,
 				       struct verdict *v)
 {
+	/* Only what continues the stream is charged: a stranger must not use up the ceiling. */
 	if (m->max_bps && p->payload) {
 		struct dp_limit *limit = limit_of(p->mapping, p->target);
+		struct dp_shadow *sh = shadow_at(flow->slot);
 
-		if (limit && limit_exceeded(m, limit, bpf_ktime_get_coarse_ns(), p->payload)) {
+		if (limit && sh && continues(p, sh->tcp.end, sh->tcp.ack_seen) &&
+		    limit_exceeded(m, limit, bpf_ktime_get_coarse_ns(), p->payload)) {
 			v->kind = VERDICT_LATE;
 			v->reason = DP_EXCLUDED_shed;
 			return;

@@ -66,6 +66,9 @@ static __always_inline bool flow_claim_locked(struct dp_flow *flow, __u32 slot, 
 {
 	if (flow->slot != slot || (slot != DP_NO_SLOT && flow->gen != gen))
 		return false;
+	/* It does not wait, but is on its way to the next shadow: flow_rebind() alone goes on. */
+	if (slot == DP_NO_SLOT && (flow->marks & DP_FLOW_CARRIED))
+		return false;
 	flow->slot = to;
 	return true;
 }

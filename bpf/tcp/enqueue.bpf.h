@@ -20,6 +20,13 @@
 #include "tcp/finish.bpf.h"
 #include "tcp/timer.bpf.h"
 
+/* Who has said that the segment is the client's. */
+enum judged {
+	JUDGED_BY_NOBODY = 0,
+	JUDGED_UNSEEN, /* where no socket can tell: nobody contradicts */
+	JUDGED_BY_SOCKET,
+};
+
 /* A segment on its way through the three steps. */
 struct arrival {
 	__u64 now;
@@ -31,7 +38,7 @@ struct arrival {
 	int chunks;   /* taken from the store; -1: it is full */
 	bool fresh;   /* [from, to) is wanted */
 	bool ahead;   /* it lies beyond a hole */
-	bool judged;  /* the source accepts it */
+	__u8 judged;  /* enum judged */
 	bool waits;   /* for the target's window, or for bytes before it */
 	bool last_ref;
 	bool watch;
@@ -97,12 +104,21 @@ static __always_inline enum verdict_kind claim_locked(struct dp_shadow *sh, cons
 		       : sh->tcp.flags & DP_SH_CARRY ? VERDICT_DONE
 						     : VERDICT_GONE;
 	/* PAWS (RFC 7323, 5): an old duplicate may have the right number by chance. */
-	if (!a->judged && (!continues(p, sh->tcp.end, sh->tcp.ack_seen) ||
+	if (!a->judged && ((p->payload && shadow_fin_placed(sh)) ||
+			   !continues(p, sh->tcp.end, sh->tcp.ack_seen) ||
 			   (p->has_ts && seq_before(p->tsval, sh->tcp.ts_val))))
 		return VERDICT_ASK;
 	a->ahead = seq_after(p->seq, sh->tcp.end);
 	a->from = seq_max(p->seq, sh->tcp.end);
 	if ((sh->tcp.flags & DP_SH_RESUME) && p->payload && seq_after(a->to, sh->tcp.end))
+		return VERDICT_CLOSED;
+	/* Another CPU frees the chunk that this would be written to: a hole, as of a lost frame. */
+	if (p->payload && (sh->tcp.flags & DP_SH_GIVES))
+		return VERDICT_DONE;
+	/* Text behind a FIN that the source has not: it was not the client's, or was never taken.
+	 */
+	if (a->judged == JUDGED_BY_SOCKET && p->payload && shadow_fin_placed(sh) &&
+	    seq_after(a->to, sh->tcp.end))
 		return VERDICT_CLOSED;
 	/* Nothing follows a FIN (RFC 9293, 3.10.4). */
 	a->fresh = p->payload && seq_after(a->to, a->from) && !shadow_fin_placed(sh);
@@ -298,7 +314,7 @@ static __always_inline void enqueue_count(struct dp_ledger *l, const struct pkt 
  * DONE; or what is left to do, which the caller does, because the stacks of nested calls add up to
  * 512 bytes at most: ASK, TLS, GONE, or BREAK with its reason.
  */
-GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v, bool judged)
+GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v, __u32 judged)
 {
 	enum verdict_kind kind;
 	struct arrival a = {};

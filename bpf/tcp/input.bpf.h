@@ -49,6 +49,7 @@ struct input_result {
 	__s32 event; /* enum dp_event, or EVENT_NONE */
 	__u8 established;
 	__u8 store_short;
+	__u8 gives; /* also the chunk that the next byte would go to */
 	struct shadow_totals totals;
 };
 
@@ -181,7 +182,9 @@ static __always_inline void free_acked_locked(struct dp_shadow *sh, struct input
 	sh->tcp.store_start = r->free_to;
 	if (r->store_short && r->free_to == sh->tcp.end && !shadow_has_ahead(sh)) {
 		r->free_to += DP_CHUNK - 1;
+		r->gives = 1;
 		sh->tcp.last_chunk = 0;
+		sh->tcp.flags |= DP_SH_GIVES;
 	}
 }
 
@@ -418,6 +421,12 @@ GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen
 		l->event[r.event]++;
 	if (r.free_to != r.free_from)
 		l->chunks -= store_free(slot, r.gen, r.free_from, r.free_to);
+	if (r.gives) {
+		bpf_spin_lock(&sh->lock);
+		if (sh->gen == r.gen)
+			sh->tcp.flags &= ~DP_SH_GIVES;
+		bpf_spin_unlock(&sh->lock);
+	}
 	if (r.totals.ended)
 		shadow_finish(slot, &r.totals, r.why);
 	return r.act;

@@ -33,8 +33,12 @@ GLOBAL int timer_watch(__u32 slot)
 	start = !k->running;
 	k->running = 1;
 	bpf_spin_unlock(&k->lock);
-	if (start)
-		bpf_timer_start(&k->timer, TIMER_NS, 0);
+	/* Where it cannot be started the next one tries again. */
+	if (start && bpf_timer_start(&k->timer, TIMER_NS, 0)) {
+		bpf_spin_lock(&k->lock);
+		k->running = 0;
+		bpf_spin_unlock(&k->lock);
+	}
 	return 0;
 }
 

@@ -213,6 +213,8 @@ enum dp_shadow_flags {
 	DP_SH_RESUME = 1 << 18,	   /* the target ended it at rest: the client goes on in the next */
 	DP_SH_TARGET_FIN = 1 << 19, /* rcv_nxt counts the target's FIN */
 	DP_SH_CARRY = 1 << 20,	    /* the target ended it too early: a new one takes its bytes */
+	DP_SH_GIVES =
+		1 << 21, /* its last chunk is being freed: nobody writes to the store meanwhile */
 };
 
 struct dp_range {
