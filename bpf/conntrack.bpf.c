@@ -92,8 +92,8 @@ static __always_inline void conntrack_judge(struct nf_conn *ct, __u32 status, st
 	/* Picked up in mid-stream: nobody knows by how much the window is scaled. */
 	if (ct_read(ct, proto.tcp.seen[0].flags) & IP_CT_TCP_FLAG_BE_LIBERAL)
 		s->rcv_end = s->rcv_nxt + MAX_RCV_WND;
-	ct_copy(&s->snd_nxt, ct, proto.tcp.seen[1].td_end);
-	s->ack_min = s->snd_nxt;
+	ct_copy(&s->ack_max, ct, proto.tcp.seen[1].td_end);
+	s->ack_min = s->ack_max;
 	if (state == TCP_CONNTRACK_SYN_RECV) {
 		s->state = SOURCE_SYN_RECEIVED;
 		return;

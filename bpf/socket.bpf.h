@@ -55,7 +55,7 @@ static __always_inline void ask_request(struct tcp_request_sock *req, struct sou
 	s->rcv_nxt = req->rcv_isn + 1;
 	s->rcv_end = s->rcv_nxt + 65535; /* no SYN-ACK can offer more (RFC 7323, 2.2) */
 	s->ack_min = req->snt_isn + 1;	 /* nothing less completes the handshake */
-	s->snd_nxt = s->ack_min;
+	s->ack_max = s->ack_min;
 	s->fin = 0;
 	s->ts_recent = 0;
 	s->state = SOURCE_SYN_RECEIVED;
@@ -66,7 +66,11 @@ static __always_inline void ask_full(struct tcp_sock *tp, __u32 state, struct so
 	s->rcv_nxt = tp->rcv_nxt;
 	s->rcv_end = tp->rcv_wup + tp->rcv_wnd;
 	s->ack_min = tp->snd_una - tp->max_window;
-	s->snd_nxt = tp->snd_nxt;
+	/*
+	 * Not snd_nxt: that moves after the segment has left (tcp_event_new_data_sent), and on
+	 * another CPU its acknowledgement may be here before.
+	 */
+	s->ack_max = tp->write_seq;
 	s->ts_recent = tp->rx_opt.ts_recent;
 	s->fin = state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING;
 	s->rcv_nxt -= s->fin;
@@ -78,8 +82,8 @@ static __always_inline void ask_time_wait(struct tcp_timewait_sock *tw, struct s
 	s->rcv_nxt = tw->tw_sk.__tw_common.skc_tw_rcv_nxt;
 	s->rcv_end = s->rcv_nxt;
 	s->ts_recent = 0;
-	s->snd_nxt = tw->tw_sk.__tw_common.skc_tw_snd_nxt;
-	s->ack_min = s->snd_nxt;
+	s->ack_max = tw->tw_sk.__tw_common.skc_tw_snd_nxt;
+	s->ack_min = s->ack_max;
 	s->fin = tw->tw_sk.tw_substate != TCP_FIN_WAIT2;
 	s->rcv_nxt -= s->fin;
 	s->state = SOURCE_TIME_WAIT;

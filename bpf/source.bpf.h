@@ -26,8 +26,8 @@ struct source {
 	__u8 pad[2];
 	__u32 rcv_nxt; /* every byte below it was taken */
 	__u32 rcv_end; /* right edge of the window that was offered */
-	__u32 ack_min; /* acknowledgements from here to snd_nxt are acceptable (RFC 5961, 5.2) */
-	__u32 snd_nxt;
+	__u32 ack_min; /* acknowledgements from here to ack_max are acceptable (RFC 5961, 5.2) */
+	__u32 ack_max;
 	__u32 ts_recent; /* TS.Recent (RFC 7323, 4.3); 0: no timestamps */
 };
 

@@ -309,6 +309,7 @@ struct tcp_sock {
 	__u32 rcv_wnd;
 	__u32 snd_una;
 	__u32 snd_nxt;
+	__u32 write_seq;
 	__u32 max_window;
 	struct tcp_options_received rx_opt;
 };

@@ -63,7 +63,7 @@ static __always_inline bool source_accepts(const struct source *s, const struct 
 	if (s->state != SOURCE_SYN_RECEIVED && s->state != SOURCE_SYNCHRONIZED)
 		return false;
 	return !s->fin && !seq_before(to, s->rcv_nxt) && !seq_after(p->seq, edge) &&
-	       p->ack - s->ack_min <= s->snd_nxt - s->ack_min &&
+	       p->ack - s->ack_min <= s->ack_max - s->ack_min &&
 	       (!p->has_ts || !s->ts_recent || (__s32)(s->ts_recent - p->tsval) <= 1);
 }
 

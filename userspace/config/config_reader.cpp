@@ -27,6 +27,7 @@ void ConfigReader::object(const JsonValue &v, const std::string &path,
   if (!is(v, path, JsonValue::Kind::object))
     return;
   std::vector<std::string> known;
+  known.reserve(fields.size());
   for (const Field &f : fields)
     known.push_back(f.key);
   std::vector<const Field *> seen;

@@ -16,6 +16,7 @@ struct tcp_sock *bpf_skc_to_tcp_sock(void *sk)
 	tp.rcv_wnd = s->rcv_wnd;
 	tp.snd_una = s->snd_una;
 	tp.snd_nxt = s->snd_nxt;
+	tp.write_seq = s->snd_nxt;
 	tp.max_window = s->max_window;
 	tp.rx_opt.ts_recent = s->ts_recent;
 	return &tp;
