@@ -189,9 +189,13 @@ static __always_inline struct dp_flow *flow_wait(const struct pkt *p, const stru
 			bpf_map_delete_elem(&syns, key);
 		return NULL;
 	}
-	/* Where its stream begins is known: also what comes before this is counted. */
+	/*
+	 * Where its stream begins is known: also what comes before this is counted, but not again
+	 * where the SYN came late and the source is further.
+	 */
 	syn = bpf_map_lookup_elem(&syns, key);
-	if (syn && !syn->data && f->slot == DP_NO_SLOT) {
+	if (syn && !syn->data && f->slot == DP_NO_SLOT &&
+	    !(source_is_known(s) && s->rcv_nxt != syn->isn + 1)) {
 		__u32 isn = syn->isn;
 
 		bpf_spin_lock(&f->lock);
