@@ -317,21 +317,23 @@ private:
     tell("drained");
     books(true);
     k_.sent.clear();
-    if (!tracked_ || spoilt_ || unsure_)
+    // Where strangers, gaps of capture or commands had a part in it, some orders count bytes twice
+    // or not at all: docs/testing.md tells. What reaches the target is judged in every play.
+    if (!tracked_ || spoilt_ || unsure_ || !exact_)
       return;
     // Text that capture took in order, and the source did not get, is counted: TC comes first. When
     // it comes again it is not, but for a flow that was forgotten meanwhile.
     uint64_t taken = 0, more = 0;
     for (const auto &source : sources_) {
       taken += source->taken();
-      more += source->over() || !exact_ ? source->dropped : 0;
+      more += source->over() ? source->dropped : 0;
     }
     for (uint32_t t = 0; t < 2; t++) {
       tell("observed", std::to_string(observed(t)) + " taken " + std::to_string(taken) + " and " +
                            std::to_string(more));
       require(observed(t) <= taken + more, "more is observed than the source took");
     }
-    require(!exact_ || observed(0) + more >= taken, "less is observed than the source took");
+    require(observed(0) + more >= taken, "less is observed than the source took");
   }
 
   Segment plain(Client &c, uint32_t seq, uint32_t length) {
