@@ -145,9 +145,9 @@ def in_the_middle_of_a_load(env, mode, application, shape):
                "chopped": {"batch": 5, "largest": 900, "rate": amount(3000)},
                "upload": {"smallest": 50_000, "largest": 200_000, "rate": amount(300)}}[shape]
     kind = "chopped" if shape == "chopped" else "sets"
-    count = 1500 if shape == "upload" else 12000
+    count = 3000 if shape == "upload" else 24000
     load = scene.start(kind, connections=30, count=count, prefix="key", **options)
-    wait.until(lambda: scene.source[0].stats()["cmd_set"] > count / 12, "the load to be under way", 20)
+    wait.until(lambda: scene.source[0].stats()["cmd_set"] > count / 24, "the load to be under way", 20)
     keep(scene, {"application": application})
     with mirror.Sampler(scene):
         checked(load.result())
