@@ -23,10 +23,36 @@ static __always_inline __u64 pseudo_sum(const struct dp_addr *saddr, const struc
 	return (__u64)addr_v4(saddr) + addr_v4(daddr) + bpf_htonl(IPPROTO_TCP) + bpf_htonl(len);
 }
 
+/* Sum of so many words, not folded. For headers: a helper's call costs more than a few additions.
+ */
+static __always_inline __u64 words_sum(const void *from, __u32 words)
+{
+	const __be32 *w = from;
+	__u64 sum = 0;
+
+#pragma unroll
+	for (__u32 i = 0; i < words; i++)
+		sum += w[i];
+	return sum;
+}
+
+/* What the sum of so many words changes by, as bpf_l4_csum_replace() takes it. */
+static __always_inline __wsum words_diff(const void *from, const void *to, __u32 words)
+{
+	__u64 sum = words_sum(to, words);
+	const __be32 *w = from;
+
+#pragma unroll
+	for (__u32 i = 0; i < words; i++)
+		sum += (__u32)~w[i];
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (sum & 0xffffffff) + (sum >> 32);
+}
+
 static __always_inline __be16 ip_checksum(struct iphdr *ip)
 {
 	ip->check = 0;
-	return ~csum_fold((__u32)bpf_csum_diff(0, 0, (__be32 *)ip, sizeof(*ip), 0));
+	return ~csum_fold(words_sum(ip, sizeof(*ip) / 4));
 }
 
 /* Sum of scratch[0, len). bpf_csum_diff takes at most 512 bytes before kernel 6.13. */

@@ -34,24 +34,24 @@ static long sum_piece(__u32 i, struct sum *w)
 /*
  * The field holds the bare pseudo-header sum: because the rest is still to be made
  * (CHECKSUM_PARTIAL: this host, a container or a virtual machine is the sender), or because the
- * sender wrote it there, and then the checksum is wrong. What the kernel has noted tells, not the
- * bytes. The programs' context lacks skb->ip_summed, but two helpers act by it (net/core/filter.c):
- * bpf_csum_update() refuses all but CHECKSUM_COMPLETE, to which it adds nothing here; and one more
- * verified level turns CHECKSUM_NONE into CHECKSUM_UNNECESSARY, and no other, until it is reset.
- * The packet is as it was afterwards. The same on every kernel: a kfunc that reads the field
- * (bpf_cast_to_kern_ctx) is there from 6.2 on only.
- *
- * To be asked only where bpf_csum_level() has said that it is not CHECKSUM_UNNECESSARY.
+ * sender wrote it there, and then the checksum is wrong unless the device vouches for it. What the
+ * kernel has noted tells, not the bytes. The programs' context lacks skb->ip_summed, but two
+ * helpers act by it (net/core/filter.c): bpf_csum_update() refuses all but CHECKSUM_COMPLETE, to
+ * which it adds nothing here; and one more verified level, taken back afterwards, makes
+ * CHECKSUM_UNNECESSARY of CHECKSUM_NONE, counts in the former, and does nothing to others. The same
+ * on every kernel: a kfunc that reads the field (bpf_cast_to_kern_ctx) is there from 6.2 on only.
  */
-static __always_inline bool checksum_is_still_to_be_made(struct __sk_buff *skb)
+static __always_inline bool pseudo_sum_is_right(struct __sk_buff *skb)
 {
+	__s64 level;
+
 	if (bpf_csum_update(skb, 0) >= 0)
 		return false;
 	bpf_csum_level(skb, BPF_CSUM_LEVEL_INC);
-	if (bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) < 0)
-		return true;
-	bpf_csum_level(skb, BPF_CSUM_LEVEL_RESET);
-	return false;
+	level = bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY);
+	if (level >= 0)
+		bpf_csum_level(skb, level ? BPF_CSUM_LEVEL_DEC : BPF_CSUM_LEVEL_RESET);
+	return level;
 }
 
 /*
@@ -69,13 +69,17 @@ GLOBAL int checksum_ok(struct __sk_buff *skb, const struct pkt *p)
 
 	if (!p)
 		return false;
+	if (skb->gso_size)
+		return true;
 	w.offset = p->l4_off;
 	len = p->data_off - p->l4_off + p->payload;
 	pseudo = pseudo_sum(&p->saddr, &p->daddr, len);
-	if (skb->gso_size || bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0)
+	if (p->check == csum_fold(pseudo)) {
+		if (pseudo_sum_is_right(skb))
+			return true;
+	} else if (bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0) {
 		return true;
-	if (p->check == csum_fold(pseudo) && checksum_is_still_to_be_made(skb))
-		return true;
+	}
 	w.left = len;
 	bpf_loop((64u << 10) / DP_PIECE + 1, sum_piece, &w, 0);
 	return !w.left && csum_fold(pseudo + w.sum) == 0xffff;

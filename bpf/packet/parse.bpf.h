@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * One parse per packet. Headers are read with bpf_skb_load_bytes: it reads linear data and
- * frags alike, never pulls, and leaves the packet (and the verifier's packet pointers) alone.
+ * One parse per packet. What is not linear is read with bpf_skb_load_bytes: it reads linear data
+ * and frags alike, never pulls, and leaves the packet (and the verifier's packet pointers) alone.
  */
 #ifndef DOPPEL_PARSE_BPF_H
 #define DOPPEL_PARSE_BPF_H
@@ -82,6 +82,25 @@ static __always_inline __s32 peek_port(struct __sk_buff *skb)
 	return data[TCP_OFF + 2] << 8 | data[TCP_OFF + 3];
 }
 
+/*
+ * `words` of four bytes at `offset`, which is 14 plus a multiple of four: such packet data is
+ * aligned to four bytes, as the verifier has it (NET_IP_ALIGN). Read in place where they are
+ * linear, as headers nearly always are; a helper's call costs more than all of this. 0, or an
+ * error.
+ */
+static __always_inline long load_words(struct __sk_buff *skb, __u32 offset, __u32 *to, __u32 words)
+{
+	long start = skb->data, end = skb->data_end;
+	const __u32 *from = (const __u32 *)(start + offset);
+
+	if (start + offset + words * 4 > end)
+		return bpf_skb_load_bytes(skb, offset, to, words * 4);
+#pragma unroll
+	for (__u32 i = 0; i < words; i++)
+		to[i] = from[i];
+	return 0;
+}
+
 /* The cheap part: which ports is this for? Fills saddr .. dport and, for PKT_TCP, the rest
  * except options and timestamps.
  */
@@ -92,7 +111,7 @@ static __noinline enum pkt_shape parse(struct __sk_buff *skb, struct pkt *p)
 
 	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
 		return PKT_NONE;
-	if (bpf_skb_load_bytes(skb, IP_OFF, &h, sizeof(h)))
+	if (load_words(skb, IP_OFF, (__u32 *)&h, sizeof(h) / 4))
 		return PKT_NONE;
 	if (h.ip.version != 4 || h.ip.protocol != IPPROTO_TCP)
 		return PKT_NONE;
@@ -142,8 +161,7 @@ static __always_inline void parse_timestamp(struct __sk_buff *skb, struct pkt *p
 {
 	__be32 o[3];
 
-	if (p->optlen < 12 ||
-	    bpf_skb_load_bytes(skb, p->l4_off + sizeof(struct tcp_header), o, sizeof(o)))
+	if (p->optlen < 12 || p->l4_off != TCP_OFF || load_words(skb, OPT_OFF, o, 3))
 		return;
 	if (o[0] != TS_PREFIX)
 		return;

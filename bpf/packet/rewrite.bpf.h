@@ -26,13 +26,13 @@ static __always_inline int rewrite_copy(struct __sk_buff *skb, const struct dp_s
 					const struct copy *c)
 {
 	struct copy_headers old = {}, new;
-	__s64 addr, tcp;
+	__wsum addr, tcp;
 	bool ts;
 
-	if (bpf_skb_load_bytes(skb, IP_OFF, &old.h, sizeof(old.h)))
+	if (load_words(skb, IP_OFF, (__u32 *)&old.h, sizeof(old.h) / 4))
 		return -1;
 	ts = old.h.tcp.doff >> 4 == 8;
-	if (ts && bpf_skb_load_bytes(skb, OPT_OFF, old.ts, sizeof(old.ts)))
+	if (ts && load_words(skb, OPT_OFF, old.ts, 3))
 		return -1;
 	new = old;
 	new.h.ip.saddr = addr_v4(&sh->ep.shadow_addr);
@@ -54,13 +54,13 @@ static __always_inline int rewrite_copy(struct __sk_buff *skb, const struct dp_s
 			new.ts[2] = bpf_htonl(0x01010101);
 		}
 	}
-	addr = bpf_csum_diff(&old.h.ip.saddr, 8, &new.h.ip.saddr, 8, 0);
+	addr = words_diff(&old.h.ip.saddr, &new.h.ip.saddr, 2);
 	if (ts) {
-		tcp = bpf_csum_diff((__be32 *)&old.h.tcp, 32, (__be32 *)&new.h.tcp, 32, 0);
+		tcp = words_diff(&old.h.tcp, &new.h.tcp, 8);
 		if (bpf_skb_store_bytes(skb, IP_OFF, &new, sizeof(new), 0))
 			return -1;
 	} else {
-		tcp = bpf_csum_diff((__be32 *)&old.h.tcp, 20, (__be32 *)&new.h.tcp, 20, 0);
+		tcp = words_diff(&old.h.tcp, &new.h.tcp, 5);
 		if (bpf_skb_store_bytes(skb, IP_OFF, &new.h, sizeof(new.h), 0))
 			return -1;
 	}
