@@ -19,7 +19,6 @@
 #define RUN_MAX_CHUNKS 512
 
 struct presence_mark {
-	struct dp_shadow *sh;
 	struct dp_store_key key;
 	__u32 at; /* sequence number */
 	__u32 to;
@@ -58,11 +57,18 @@ static __always_inline __u64 bit_count(__u64 x)
 	return (x * 0x0101010101010101) >> 56;
 }
 
-/* The first byte of a chunk at or behind `pos` that is not there; DP_CHUNK: none is missing. */
-static __always_inline __u32 first_missing(const struct dp_chunk *c, __u32 pos)
+/*
+ * The first byte of a chunk at or behind `pos` that is not there; DP_CHUNK: none is missing. A
+ * function of its own, as chunk_mark() is: in a callback the verifier would walk its loop again for
+ * each state that it tries (since kernel 6.6).
+ */
+GLOBAL __u32 chunk_first_missing(__u32 index, __u32 pos)
 {
+	struct dp_chunk *c = bpf_map_lookup_elem(&chunks, &index);
 	__u64 found = 0, at = DP_CHUNK;
 
+	if (!c)
+		return pos;
 #pragma clang loop unroll(disable)
 	for (__u32 w = 0; w < PRESENCE_WORDS; w++) {
 		__u64 gone = ~(c->present[w] | low_bits(clamp_to_word((__s64)pos - w * 64)));
@@ -75,24 +81,35 @@ static __always_inline __u32 first_missing(const struct dp_chunk *c, __u32 pos)
 	return at;
 }
 
+/* Bytes [from, to) of a chunk of the shadow's are there. */
+GLOBAL int chunk_mark(__u32 slot, __u32 index, __u32 from, __u32 to)
+{
+	struct dp_chunk *c = bpf_map_lookup_elem(&chunks, &index);
+	struct dp_shadow *sh = shadow_at(slot);
+
+	if (!c || !sh)
+		return 0;
+	bpf_spin_lock(&sh->lock);
+#pragma clang loop unroll(disable)
+	for (__u32 w = 0; w < PRESENCE_WORDS; w++)
+		c->present[w] |= low_bits(clamp_to_word((__s64)to - w * 64)) &
+				 ~low_bits(clamp_to_word((__s64)from - w * 64));
+	bpf_spin_unlock(&sh->lock);
+	return 0;
+}
+
 static long mark_chunk(__u32 i, struct presence_mark *m)
 {
-	__u32 from = m->at & (DP_CHUNK - 1), left = m->to - m->at, to;
-	struct dp_chunk *c;
+	__u32 from = m->at & (DP_CHUNK - 1), left = m->to - m->at, to, *index;
 
 	if (!left)
 		return 1;
 	m->key.chunk = m->at >> DP_CHUNK_SHIFT;
 	to = left < DP_CHUNK - from ? from + left : DP_CHUNK;
-	c = store_find(&m->key);
-	if (!c)
+	index = bpf_map_lookup_elem(&store, &m->key);
+	if (!index)
 		return 1;
-	bpf_spin_lock(&m->sh->lock);
-#pragma clang loop unroll(disable)
-	for (__u32 w = 0; w < PRESENCE_WORDS; w++)
-		c->present[w] |= low_bits(clamp_to_word((__s64)to - w * 64)) &
-				 ~low_bits(clamp_to_word((__s64)from - w * 64));
-	bpf_spin_unlock(&m->sh->lock);
+	chunk_mark(m->key.slot, *index, from, to);
 	m->at += to - from;
 	return 0;
 }
@@ -102,9 +119,6 @@ GLOBAL int presence_mark(__u32 slot, __u32 gen, __u32 from, __u32 to)
 {
 	struct presence_mark m = {.key = {.slot = slot, .gen = gen}, .at = from, .to = to};
 
-	m.sh = shadow_at(slot);
-	if (!m.sh)
-		return 0;
 	bpf_loop(MARK_MAX_CHUNKS, mark_chunk, &m, 0);
 	return 0;
 }
@@ -117,16 +131,15 @@ struct presence_run {
 
 static long run_chunk(__u32 i, struct presence_run *r)
 {
-	__u32 pos = r->at & (DP_CHUNK - 1), left = r->to - r->at, end;
-	struct dp_chunk *c;
+	__u32 pos = r->at & (DP_CHUNK - 1), left = r->to - r->at, end, *index;
 
 	if (!left)
 		return 1;
 	r->key.chunk = r->at >> DP_CHUNK_SHIFT;
-	c = store_find(&r->key);
-	if (!c)
+	index = bpf_map_lookup_elem(&store, &r->key);
+	if (!index)
 		return 1;
-	end = first_missing(c, pos);
+	end = chunk_first_missing(*index, pos);
 	if (end - pos >= left) {
 		r->at = r->to;
 		return 1;

@@ -51,6 +51,9 @@ static __always_inline int consume(struct __sk_buff *skb)
 		ledger_event(shadow_ledger(sh), DP_EVENT_bad_checksum);
 		return TC_ACT_SHOT;
 	}
+	/* Not in there: the verifier would walk all of it for each way to read them. */
+	if (!(p.flags & TCP_SYN))
+		parse_timestamp(skb, &p);
 	act = tcp_input(skb, &p, slot, gen);
 	/* Text beyond a hole that was filled since may wait for nothing but this. */
 	if (shadow_has_ahead(sh) && act != INPUT_HALF_OPEN && act != INPUT_RST &&

@@ -93,12 +93,13 @@ static __always_inline long load_words(struct __sk_buff *skb, __u32 offset, __u3
 	long start = skb->data, end = skb->data_end;
 	const __u32 *from = (const __u32 *)(start + offset);
 
-	if (start + offset + words * 4 > end)
-		return bpf_skb_load_bytes(skb, offset, to, words * 4);
+	if (start + offset + words * 4 <= end) {
 #pragma unroll
-	for (__u32 i = 0; i < words; i++)
-		to[i] = from[i];
-	return 0;
+		for (__u32 i = 0; i < words; i++)
+			to[i] = from[i];
+		return 0;
+	}
+	return bpf_skb_load_bytes(skb, offset, to, words * 4);
 }
 
 /* The cheap part: which ports is this for? Fills saddr .. dport and, for PKT_TCP, the rest

@@ -397,8 +397,6 @@ GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen
 			return INPUT_RST;
 		return p->flags & TCP_FIN ? INPUT_ACK : INPUT_DROP;
 	}
-	if (!(p->flags & TCP_SYN))
-		parse_timestamp(skb, p);
 	if (!p->plain) {
 		parse_options(skb, p, &opt);
 		p->has_ts = !!(opt.flags & DP_SH_TS);
