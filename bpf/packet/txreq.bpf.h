@@ -31,7 +31,8 @@ enum cb_slot {
 	CB_COPY_TSVAL = 4,
 
 	CB_SEGMENT_SEQ = 2,
-	CB_SEGMENT_LEN_FLAGS = 3, /* len | flags << 16 */
+	CB_SEGMENT_LEN = 3,
+	CB_SEGMENT_FLAGS = 4,
 
 	CB_COMMAND_OP = 2,
 	CB_COMMAND_SECONDS = 3,
@@ -80,7 +81,8 @@ static __always_inline void txreq_write(struct __sk_buff *skb, const struct txre
 		break;
 	case TXREQ_SEGMENT:
 		skb->cb[CB_SEGMENT_SEQ] = r->segment.seq;
-		skb->cb[CB_SEGMENT_LEN_FLAGS] = r->segment.len | (__u32)r->segment.flags << 16;
+		skb->cb[CB_SEGMENT_LEN] = r->segment.len;
+		skb->cb[CB_SEGMENT_FLAGS] = r->segment.flags;
 		break;
 	case TXREQ_COMMAND:
 		skb->cb[CB_COMMAND_OP] = r->command.op;
@@ -116,8 +118,8 @@ static __always_inline void txreq_read_copy(struct __sk_buff *skb, struct copy *
 static __always_inline void txreq_read_segment(struct __sk_buff *skb, struct segment *g)
 {
 	g->seq = skb->cb[CB_SEGMENT_SEQ];
-	g->len = skb->cb[CB_SEGMENT_LEN_FLAGS] & 0xffff;
-	g->flags = skb->cb[CB_SEGMENT_LEN_FLAGS] >> 16;
+	g->len = skb->cb[CB_SEGMENT_LEN] & 0xffff;
+	g->flags = skb->cb[CB_SEGMENT_FLAGS];
 	g->turn = 0;
 }
 
