@@ -45,8 +45,8 @@ static __always_inline bool capture_shadow(struct __sk_buff *skb, const struct p
 	case VERDICT_GAP:
 	case VERDICT_CLOSED:
 		return flow_leave(skb, p, DP_EXCLUDED_not_joined, 0, v->missing);
-	case VERDICT_TLS:
-		flow_leave(skb, p, DP_EXCLUDED_tls, 0, 0);
+	case VERDICT_BAR:
+		flow_leave(skb, p, v->reason, 0, 0);
 		break;
 	case VERDICT_SOURCE_GONE:
 		flow_source_gone(skb, p);

@@ -82,7 +82,7 @@ static __always_inline bool source_accepts_syn(const struct source *s, const str
 static __always_inline bool continues(const struct pkt *p, __u32 next, __u32 ack)
 {
 	return p->seq == next && p->ack - ack <= ACK_SPAN &&
-	       !(p->flags & (TCP_FIN | TCP_RST | TCP_SYN));
+	       !(p->flags & (TCP_FIN | TCP_RST | TCP_SYN | TCP_URG));
 }
 
 /* The client has used its port again: the packet continues a SYN that is not the shadow's. */

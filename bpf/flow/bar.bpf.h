@@ -68,6 +68,8 @@ GLOBAL __u32 barred_in_stream(struct __sk_buff *skb, const struct pkt *p)
 
 	if (!p)
 		return 0;
+	if (p->flags & TCP_URG)
+		return DP_EXCLUDED_urgent;
 	if (tls_record(skb, p))
 		return DP_EXCLUDED_tls;
 	if (p->plain)

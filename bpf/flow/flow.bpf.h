@@ -22,7 +22,7 @@ enum verdict_kind {
 	VERDICT_GAP,	     /* the source went on without us: `missing` bytes */
 	VERDICT_CLOSED,	     /* the target closed: it goes on in the next shadow */
 	VERDICT_SOURCE_GONE, /* the source has no such connection any more */
-	VERDICT_TLS,	     /* the first payload of the shadow's stream: nobody can copy it */
+	VERDICT_BAR,	     /* nobody can copy the stream: reason is enum dp_excluded */
 	VERDICT_GONE,	     /* another CPU was first: the shadow ended, or the flow was bound */
 };
 
@@ -101,8 +101,8 @@ static __always_inline void flow_pause(struct dp_flow *flow, __u64 now, __u32 ra
 static __always_inline bool flow_is_barred(const struct dp_flow *flow)
 {
 	return flow->excluded == DP_EXCLUDED_tcp_auth || flow->excluded == DP_EXCLUDED_mptcp ||
-	       flow->excluded == DP_EXCLUDED_tls || flow->excluded == DP_EXCLUDED_unjoinable ||
-	       flow->excluded == DP_EXCLUDED_loop;
+	       flow->excluded == DP_EXCLUDED_tls || flow->excluded == DP_EXCLUDED_urgent ||
+	       flow->excluded == DP_EXCLUDED_unjoinable || flow->excluded == DP_EXCLUDED_loop;
 }
 
 static __always_inline bool flow_may_retry(const struct dp_flow *flow)

@@ -312,7 +312,7 @@ static __always_inline void enqueue_count(struct dp_ledger *l, const struct pkt 
 /*
  * The segment for the shadow that *v names; `judged`: flow_judge() has looked at it. v->kind then:
  * DONE; or what is left to do, which the caller does, because the stacks of nested calls add up to
- * 512 bytes at most: ASK, TLS, GONE, or BREAK with its reason.
+ * 512 bytes at most: ASK, GONE, or BAR and BREAK with their reason.
  */
 GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v, __u32 judged)
 {
@@ -337,7 +337,14 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v
 	a.judged = judged;
 	a.to = p->seq + p->payload;
 	if (shadow_begins_with(sh, p, &a) && begins_with_tls(skb, p)) {
-		v->kind = VERDICT_TLS;
+		v->kind = VERDICT_BAR;
+		v->reason = DP_EXCLUDED_tls;
+		return 0;
+	}
+	/* What continues() lets pass has no such flag: the source has taken it. */
+	if (judged && (p->flags & TCP_URG) && p->payload) {
+		v->kind = VERDICT_BAR;
+		v->reason = DP_EXCLUDED_urgent;
 		return 0;
 	}
 	kind = enqueue_claim(sh, p, &a);

@@ -2,6 +2,7 @@
 """What cannot be copied is excluded by name and never mangled; and COMPLETE does not hide what is missing."""
 
 import re
+import socket
 import ssl
 
 from harness import case
@@ -76,6 +77,30 @@ def tls(env, pieces):
     assert source.seen()["requests"] == 10 * (pieces + 5)
     for client in clients:
         client.close()
+    mirror.assert_nothing_left(scene, timeout=75)
+
+
+@case()
+def urgent(env):
+    """Urgent data is read beside the stream: a copy, in which it were a byte of the stream, ends before it."""
+    scene = env.scene(target_runs=False, ports=())
+    source, target = (StandIn(host, 7000, talk="lines") for host in (scene.lab.source, scene.lab.target))
+    scene.ports = (7000,)
+    keep(scene)
+    client = connect(scene.lab.client, scene.lab.source.address, 7000)
+
+    def ask(line):
+        client.sendall(line)
+        assert client.recv(100) == b"ok\n"
+        return len(line)
+    before = ask(b"before\n")
+    scene.doppel.wait_idle(observed=before)
+    after = client.send(b"!", socket.MSG_OOB) + ask(b"after\n") + ask(b"later\n")
+    ledger = scene.doppel.wait_idle(observed=before + after)
+    assert named(ledger, "urgent") == after, tell(scene, ledger)
+    assert source.seen()["keys"] == ["before", "after", "later"], source.seen()
+    assert target.seen()["keys"] == ["before"], target.seen()
+    client.close()
     mirror.assert_nothing_left(scene, timeout=75)
 
 

@@ -55,7 +55,7 @@ const Keys excluded_keys = {"not_joined", "table_full", "ports_exhausted",
                             "loop",       "hops",       "backoff",
                             "shed",       "paused",     "join_never",
                             "embryonic",  "mptcp",      "tls",
-                            "unjoinable", "truncated"};
+                            "unjoinable", "truncated",  "urgent"};
 const Keys event_keys = {"clone_failed",       "build_failed",
                          "foreign_on_doppel0", "bad_checksum",
                          "malformed",          "unacceptable",
