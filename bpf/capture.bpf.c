@@ -21,7 +21,20 @@ static __always_inline bool capture_shadow(struct __sk_buff *skb, const struct p
 					   const struct dp_mapping *m, struct source *s,
 					   struct verdict *v)
 {
-	enqueue(skb, p, v, JUDGED_BY_NOBODY);
+	/* TCP drops a signature on a connection that has none (RFC 2385, RFC 5925). */
+	if (p->payload && !p->plain && segment_is_signed(skb, p)) {
+		ledger_event(ledger_cell(p->mapping, p->target), DP_EVENT_no_socket);
+		return false;
+	}
+	/*
+	 * Text that continues the stream is asked for, too: the source may have closed, or its
+	 * window be shut, and what it drops is said again on another connection.
+	 */
+	v->kind = VERDICT_ASK;
+	if (p->payload)
+		source_look(skb, p, m, s);
+	if (!p->payload || source_accepts(s, p))
+		enqueue(skb, p, v, JUDGED_BY_NOBODY);
 	if (v->kind == VERDICT_ASK) {
 		source_look(skb, p, m, s);
 		flow_judge(skb, p, s, v);
@@ -143,7 +156,8 @@ static __noinline struct dp_mapping *mapping_of(struct __sk_buff *skb, struct pk
 	m = mapping_at(p->mapping);
 	if (!m)
 		return NULL;
-	if (direction == DP_DIR_INGRESS && skb->pkt_type == PACKET_OTHERHOST &&
+	/* TCP takes nothing that came for another host, or for many (tcp_v4_rcv). */
+	if (direction == DP_DIR_INGRESS && skb->pkt_type != PACKET_HOST &&
 	    !(m->flags & DP_MAP_ANY_HOST))
 		return NULL;
 	/* What goes to a target itself is a client's own business, or a copy of ours on its way. */

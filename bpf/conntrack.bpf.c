@@ -94,6 +94,7 @@ static __always_inline void conntrack_judge(struct nf_conn *ct, __u32 status, st
 		s->rcv_end = s->rcv_nxt + MAX_RCV_WND;
 	ct_copy(&s->ack_max, ct, proto.tcp.seen[1].td_end);
 	s->ack_min = s->ack_max;
+	s->answered = 1; /* conntrack does not know what it was that came last */
 	if (state == TCP_CONNTRACK_SYN_RECV) {
 		s->state = SOURCE_SYN_RECEIVED;
 		return;

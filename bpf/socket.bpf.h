@@ -10,6 +10,7 @@
 
 /* include/net/tcp_states.h */
 #define TCP_SYN_SENT	 2
+#define TCP_FIN_WAIT1	 4
 #define TCP_FIN_WAIT2	 5
 #define TCP_TIME_WAIT	 6
 #define TCP_CLOSE	 7
@@ -18,6 +19,8 @@
 #define TCP_LISTEN	 10
 #define TCP_CLOSING	 11
 #define TCP_NEW_SYN_RECV 12
+
+#define RCV_SHUTDOWN 1 /* include/net/sock.h */
 
 /* The question for a packet from `saddr` to `daddr`. */
 static __always_inline void sock_tuple(struct bpf_sock_tuple *t, const struct dp_addr *saddr,
@@ -57,6 +60,7 @@ static __always_inline void ask_request(struct tcp_request_sock *req, struct sou
 	s->ack_min = req->snt_isn + 1;	 /* nothing less completes the handshake */
 	s->ack_max = s->ack_min;
 	s->fin = 0;
+	s->answered = 1;
 	s->ts_recent = 0;
 	s->state = SOURCE_SYN_RECEIVED;
 }
@@ -72,9 +76,16 @@ static __always_inline void ask_full(struct tcp_sock *tp, __u32 state, struct so
 	 */
 	s->ack_max = tp->write_seq;
 	s->ts_recent = tp->rx_opt.ts_recent;
+	s->answered =
+		!tp->bytes_received ||
+		(tp->bytes_sent && (__s32)(tp->lsndtime - tp->inet_conn.icsk_ack.lrcvtime) >= 0);
 	s->fin = state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING;
 	s->rcv_nxt -= s->fin;
 	s->state = SOURCE_SYNCHRONIZED;
+	/* Nobody reads any more: text is answered by RST (tcp_rcv_state_process). */
+	if ((state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2) &&
+	    (tp->inet_conn.icsk_inet.sk.sk_shutdown & RCV_SHUTDOWN))
+		s->state = SOURCE_TIME_WAIT;
 }
 
 static __always_inline void ask_time_wait(struct tcp_timewait_sock *tw, struct source *s)
@@ -140,6 +151,43 @@ static __always_inline void source_ask(struct __sk_buff *skb, struct bpf_sock_tu
 		socket_ask(skb, t, s);
 }
 
+/*
+ * Under SYN cookies a listener remembers nothing of a handshake: the ACK that completes it proves
+ * itself, also with the first text behind it (bpf_tcp_check_syncookie, 5.2).
+ */
+GLOBAL int cookie_ask(struct __sk_buff *skb, const struct pkt *p, struct source *s)
+{
+	struct bpf_sock_tuple t = {};
+	struct scratch_space *headers;
+	struct bpf_sock *sk;
+	__u32 zero = 0;
+	long bad = -1;
+
+	if (!p || !s)
+		return 0;
+	headers = bpf_map_lookup_elem(&scratch, &zero);
+	if (!headers || bpf_skb_load_bytes(skb, IP_OFF, headers->data, sizeof(struct ipv4_tcp)))
+		return 0;
+	sock_tuple(&t, &p->saddr, p->sport, &p->daddr, p->dport);
+	sk = bpf_skc_lookup_tcp(skb, &t, SOCK_TUPLE_SIZE, BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	if (sk->state == TCP_LISTEN)
+		bad = bpf_tcp_check_syncookie(sk, headers->data, sizeof(struct iphdr),
+					      (void *)(headers->data + sizeof(struct iphdr)),
+					      sizeof(struct tcp_header));
+	bpf_sk_release(sk);
+	if (bad)
+		return 0;
+	s->rcv_nxt = p->seq;
+	s->rcv_end = p->seq + 65535;
+	s->ack_min = p->ack;
+	s->ack_max = p->ack;
+	s->answered = 1;
+	s->state = SOURCE_SYN_RECEIVED;
+	return 0;
+}
+
 /* What the socket of this host that takes such a packet knows of its conversation. */
 GLOBAL int socket_ask_packet(struct __sk_buff *skb, const struct pkt *p, struct source *s)
 {
@@ -149,6 +197,8 @@ GLOBAL int socket_ask_packet(struct __sk_buff *skb, const struct pkt *p, struct 
 		return 0;
 	sock_tuple(&t, &p->saddr, p->sport, &p->daddr, p->dport);
 	source_ask(skb, &t, s);
+	if (s->state == SOURCE_NONE && (p->flags & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_ACK)
+		cookie_ask(skb, p, s);
 	return 0;
 }
 

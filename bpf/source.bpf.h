@@ -10,7 +10,7 @@ enum source_state {
 	SOURCE_NONE,	     /* no socket has such a connection */
 	SOURCE_SYN_RECEIVED, /* the source answered the client's SYN */
 	SOURCE_SYNCHRONIZED, /* ESTABLISHED, and what follows it but TIME-WAIT */
-	SOURCE_TIME_WAIT,    /* it has all that it will take */
+	SOURCE_TIME_WAIT,    /* it takes no text, and a FIN if it has none */
 	SOURCE_IS_REMOTE,    /* on a client host: the socket that sends the packet is known */
 	SOURCE_UNSEEN,	     /* forwarded, or on a mirror port: no socket here can tell */
 };
@@ -21,9 +21,10 @@ enum source_state {
  * backlog is not in RCV.NXT yet. Sequence numbers in host order.
  */
 struct source {
-	__u8 state; /* enum source_state; what follows is valid from SYN-RECEIVED to TIME-WAIT */
-	__u8 fin;   /* the source has the client's FIN; rcv_nxt does not count it */
-	__u8 pad[2];
+	__u8 state;    /* enum source_state; what follows is valid from SYN-RECEIVED to TIME-WAIT */
+	__u8 fin;      /* the source has the client's FIN; rcv_nxt does not count it */
+	__u8 answered; /* it has said something since it took something, as far as is known */
+	__u8 pad;
 	__u32 rcv_nxt; /* every byte below it was taken */
 	__u32 rcv_end; /* right edge of the window that was offered */
 	__u32 ack_min; /* acknowledgements from here to ack_max are acceptable (RFC 5961, 5.2) */

@@ -304,13 +304,32 @@ struct tcp_options_received {
 	__u32 ts_recent;
 };
 
+struct sock {
+	__u8 sk_shutdown;
+};
+
+struct inet_sock {
+	struct sock sk;
+};
+
+struct inet_connection_sock {
+	struct inet_sock icsk_inet;
+	struct {
+		__u32 lrcvtime;
+	} icsk_ack;
+};
+
 struct tcp_sock {
+	struct inet_connection_sock inet_conn;
 	__u32 rcv_nxt;
 	__u32 rcv_wup;
 	__u32 rcv_wnd;
 	__u32 snd_una;
 	__u32 snd_nxt;
 	__u32 write_seq;
+	__u32 lsndtime;
+	__u64 bytes_received;
+	__u64 bytes_sent;
 	__u32 max_window;
 	struct tcp_options_received rx_opt;
 };

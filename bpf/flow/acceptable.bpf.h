@@ -41,6 +41,16 @@ static __always_inline bool source_is_known(const struct source *s)
 	return s->state >= SOURCE_SYN_RECEIVED && s->state <= SOURCE_TIME_WAIT;
 }
 
+/*
+ * May a request of a connection of which nothing was seen begin with this segment? The source has
+ * taken all before it, and has answered since; the client has the whole answer. Where no socket can
+ * tell, it may.
+ */
+static __always_inline bool source_awaits_request(const struct source *s, const struct pkt *p)
+{
+	return !source_is_known(s) || (s->rcv_nxt == p->seq && s->answered && p->ack == s->ack_max);
+}
+
 /* How far `to` lies behind `from`; 0: it does not. Up to nearly 4 GB, unlike seq_after(). */
 static __always_inline __u32 seq_gap(__u32 from, __u32 to)
 {
@@ -60,6 +70,8 @@ static __always_inline bool source_accepts(const struct source *s, const struct 
 
 	if (s->state == SOURCE_IS_REMOTE || s->state == SOURCE_UNSEEN)
 		return true;
+	if (s->state == SOURCE_TIME_WAIT) /* the client's FIN is all that it still waits for */
+		return !s->fin && !p->payload && (p->flags & TCP_FIN) && p->seq == s->rcv_nxt;
 	if (s->state != SOURCE_SYN_RECEIVED && s->state != SOURCE_SYNCHRONIZED)
 		return false;
 	return !s->fin && !seq_before(to, s->rcv_nxt) && !seq_after(p->seq, edge) &&

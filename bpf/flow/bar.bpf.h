@@ -58,6 +58,17 @@ GLOBAL int tls_record(struct __sk_buff *skb, const struct pkt *p)
 	       (b[3] << 8 | b[4]) <= TLS_RECORD_MAX;
 }
 
+/* MD5 or AO: a connection that is mirrored is not signed. */
+GLOBAL int segment_is_signed(struct __sk_buff *skb, const struct pkt *p)
+{
+	struct tcp_options opt;
+
+	if (!p)
+		return false;
+	parse_options(skb, p, &opt);
+	return opt.barred == DP_EXCLUDED_tcp_auth;
+}
+
 /*
  * May nobody join with this segment, because of what the connection is? enum dp_excluded, or 0. TLS
  * by its record, MPTCP by its options (RFC 8684, 3.3: nearly every segment with data has one).

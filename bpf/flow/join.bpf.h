@@ -7,7 +7,10 @@
  *   answered  The client's last write was over (PSH), and since then it acknowledged bytes of an
  *             answer. PSH is what keeps an upload apart whose sender still gets answers to
  *             requests that it pipelined before: its segments follow a full one without PSH.
- *   command   The payload starts like a memcached command: text, meta or binary.
+ *   command   The payload starts like a memcached command: text, meta or binary. Of a connection
+ *             of which nothing was seen before, the source's socket tells besides that it has
+ *             answered all that it took (source_awaits_request()): a value may consist of lines
+ *             that look like commands.
  */
 #ifndef DOPPEL_JOIN_BPF_H
 #define DOPPEL_JOIN_BPF_H

@@ -122,6 +122,11 @@ GLOBAL int flow_judge(struct __sk_buff *skb, const struct pkt *p, const struct s
 	}
 	if (sh->tcp.end != end)
 		v->kind = VERDICT_WORK;
+	/* The source has closed, answers this by RST, and has no such connection from here on. */
+	if (s->state == SOURCE_TIME_WAIT && !s->fin && p->payload && p->seq == s->rcv_nxt) {
+		v->kind = VERDICT_SOURCE_GONE;
+		return 0;
+	}
 	if (p->flags & TCP_RST) { /* RFC 5961, 3.2 */
 		if (p->seq == sh->tcp.end)
 			v->kind = VERDICT_SHADOW;

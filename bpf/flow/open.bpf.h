@@ -174,8 +174,8 @@ static __always_inline void start_in_stream(struct flow_start *b, const struct p
  */
 static __always_inline bool choose_start(struct __sk_buff *skb, const struct pkt *p,
 					 const struct dp_mapping *m, const struct dp_flow *f,
-					 const struct noted_syn *syn, bool join,
-					 struct flow_start *b, __u32 *excluded)
+					 const struct noted_syn *syn, const struct source *s,
+					 bool join, struct flow_start *b, __u32 *excluded)
 {
 	if (syn && syn->barred) {
 		*excluded = syn->barred;
@@ -202,7 +202,9 @@ static __always_inline bool choose_start(struct __sk_buff *skb, const struct pkt
 		*excluded = DP_EXCLUDED_tls;
 		return false;
 	}
-	if (!(f ? join : join_at_once(skb, p, m->application, limit_of(p->mapping, p->target))))
+	if (!(f ? join
+		: source_awaits_request(s, p) && join_at_once(skb, p, m->application,
+							      limit_of(p->mapping, p->target))))
 		return false;
 	start_in_stream(b, p, f);
 	return true;
@@ -258,7 +260,7 @@ GLOBAL int flow_open(struct __sk_buff *skb, const struct pkt *p, struct source *
 			return 0;
 		}
 	}
-	open = choose_start(skb, p, m, f, syn, join, &b, &excluded);
+	open = choose_start(skb, p, m, f, syn, s, join, &b, &excluded);
 	if (syn && syn->data)
 		exclude_syn_data(skb, p, s);
 	if (open) {

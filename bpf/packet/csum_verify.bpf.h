@@ -50,8 +50,8 @@ static __always_inline bool pseudo_sum_is_right(struct __sk_buff *skb)
 	bpf_csum_level(skb, BPF_CSUM_LEVEL_INC);
 	level = bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY);
 	if (level >= 0)
-		bpf_csum_level(skb, level ? BPF_CSUM_LEVEL_DEC : BPF_CSUM_LEVEL_RESET);
-	return level;
+		bpf_csum_level(skb, BPF_CSUM_LEVEL_DEC);
+	return level; /* 0: it was CHECKSUM_NONE */
 }
 
 /*

@@ -8,6 +8,7 @@
 
 #include "maps.bpf.h"
 #include "packet/addr.bpf.h"
+#include "packet/csum.bpf.h"
 #include "packet/headers.bpf.h"
 #include "tcp/seq.bpf.h"
 
@@ -20,7 +21,7 @@ enum pkt_shape {
 	PKT_FRAGMENT,
 	PKT_IPOPTIONS,
 	PKT_TRUNCATED, /* the IP packet is longer than the frame */
-	PKT_MALFORMED, /* ports are valid; lengths lie */
+	PKT_MALFORMED, /* ports are valid; lengths lie, or the IP header is damaged */
 };
 
 /* A packet on its way: what was read of it, and what was looked up for it, once. */
@@ -143,6 +144,9 @@ static __noinline enum pkt_shape parse(struct __sk_buff *skb, struct pkt *p)
 		total = skb->len - ETH_HLEN;
 	p->payload = total > ihl + doff ? total - ihl - doff : 0;
 	if (doff < 20 || total < ihl + doff)
+		return PKT_MALFORMED;
+	/* GRO has looked, and leaves no sum of BIG TCP's length. */
+	if (ihl == 20 && !skb->gso_segs && csum_fold(words_sum(&h.ip, 5)) != 0xffff)
 		return PKT_MALFORMED;
 	if (h.ip.frag_off & bpf_htons(IP_MF))
 		return PKT_FRAGMENT;

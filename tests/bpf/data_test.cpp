@@ -216,12 +216,20 @@ TEST_P(Data, TargetsTimestampIsEchoed) {
   capture(original).are({expected().copy_of(original, kSet)});
 }
 
-TEST_P(Data, UrgentDataIsData) {
+// The source's program reads it beside the stream (RFC 6093): a copy would have it in the stream.
+TEST_P(Data, UrgentDataBarsTheFlow) {
   open();
-  const Frames sent = capture(client_.data(kSet, PSH | URG).urgent(3));
-  ASSERT_EQ(sent.size(), 1u);
-  EXPECT_EQ(sent[0].text(), kSet);
-  EXPECT_TRUE(sent[0].faults.empty());
+  mark();
+  deliver(capture(client_.data(kSet)));
+  for (int turn = 0; turn < 10; turn++) {
+    client_.answered(8);
+    const Frames sent =
+        capture(turn ? client_.data(kSet) : client_.data(kSet, PSH | URG).urgent(3));
+    for (size_t i = 0; i < sent.size(); i++)
+      EXPECT_EQ(sent[i].text(), "");
+  }
+  EXPECT_EQ(moved()["observed"], 11 * kSetSize) << text(moved());
+  EXPECT_EQ(moved()["excluded.urgent"], 10 * kSetSize) << text(moved());
 }
 
 TEST_P(Data, AcksOfTheClientAreNotCopied) {

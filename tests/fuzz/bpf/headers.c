@@ -97,7 +97,9 @@ static __u32 sum(const __u8 *b, __u32 n, __u32 s)
 int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 {
 	struct input in = {data, size};
-	__u32 gso_segs = take8(&in) & 3, gso_size = 0, total, doff, pseudo, whole, ihl, l4, length;
+	__u8 how = take8(&in);
+	__u32 gso_segs = how & 3, gso_size = 0, total, doff, pseudo, whole, ihl, l4, length;
+	__u8 copy[2048];
 	struct __sk_buff *skb;
 	enum pkt_shape v;
 	struct pkt p = {};
@@ -106,6 +108,15 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 	if (take8(&in) & 1)
 		gso_size = take8(&in);
 	f = in.data;
+	if (!(how & 4) && in.size >= 34 &&
+	    in.size <= sizeof(copy)) { /* a good IP header checksum */
+		__builtin_memcpy(copy, in.data, in.size);
+		copy[24] = copy[25] = 0;
+		whole = sum(copy + 14, 20, 0) ^ 0xffff;
+		copy[24] = whole >> 8;
+		copy[25] = whole;
+		f = copy;
+	}
 	skb = host_packet(f, in.size, gso_segs, gso_size);
 	v = parse(skb, &p);
 	if (v == PKT_NONE)
@@ -122,10 +133,12 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 	doff = f[l4 + 12] >> 4;
 	length = !total && gso_segs ? in.size - 14 : total;
 	if (v == PKT_MALFORMED) {
-		CHECK(doff < 5 || length < ihl + doff * 4);
+		CHECK(doff < 5 || length < ihl + doff * 4 ||
+		      (ihl == 20 && !gso_segs && sum(f + 14, 20, 0) != 0xffff));
 		return 0;
 	}
 	CHECK(doff >= 5 && length >= ihl + doff * 4);
+	CHECK(ihl > 20 || gso_segs || sum(f + 14, 20, 0) == 0xffff);
 	if (v == PKT_FRAGMENT) {
 		CHECK(be(f + 20, 2) & 0x2000);
 		return 0;

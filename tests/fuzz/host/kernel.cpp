@@ -469,12 +469,20 @@ int64_t bpf_csum_diff(__be32 *from, uint32_t from_size, __be32 *to, uint32_t to_
 // net/core/filter.c: all but CHECKSUM_UNNECESSARY are refused, and only CHECKSUM_NONE becomes it.
 long bpf_csum_level(__sk_buff *ctx, uint64_t level) {
   Skb &skb = skb_of(ctx);
+  const bool vouched = skb.summed == Summed::unnecessary;
   if (level == BPF_CSUM_LEVEL_INC && skb.summed == Summed::none)
     skb.summed = Summed::unnecessary;
-  else if (level == BPF_CSUM_LEVEL_RESET && skb.summed == Summed::unnecessary)
+  else if (level == BPF_CSUM_LEVEL_INC && vouched)
+    skb.csum_level += skb.csum_level < 3;
+  else if (level == BPF_CSUM_LEVEL_DEC && vouched && skb.csum_level)
+    skb.csum_level--;
+  else if (level == BPF_CSUM_LEVEL_DEC && vouched)
     skb.summed = Summed::none;
-  return skb.summed == Summed::unnecessary ? 0 : -EACCES;
+  return skb.summed == Summed::unnecessary ? skb.csum_level : -EACCES;
 }
+
+// No listener has answered with cookies lately.
+long bpf_tcp_check_syncookie(void *, void *, uint32_t, void *, uint32_t) { return -ENOENT; }
 
 // It acts on CHECKSUM_COMPLETE alone, which no packet has here.
 int64_t bpf_csum_update(__sk_buff *, uint32_t) { return -ENOTSUP; }
