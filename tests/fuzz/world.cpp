@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a play starts from: the host, its clock and commands; and its trace.
+#include <arpa/inet.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "tests/fuzz/books.h"
+#include "tests/fuzz/play.h"
+
+namespace doppel::fuzz {
+
+void Play::set_up() {
+  k_.reset();
+  const unsigned form = in_.u8(), bases = in_.u8();
+  dp_mapping m{};
+  m.n_targets = 1 + (form & 1);
+  m.application = static_cast<__u8>(in_.u8() % 3);
+  m.flags = static_cast<__u16>((form >> 1) & 7);
+  m.ports = 1;
+  m.max_bps = form & 0x10 ? 8 * 100000 : 0;
+  for (unsigned t = 0; t < 2; t++) {
+    m.target[t].address = mapped(kTargets[t]);
+    m.target[t].shadow_addr = mapped(kHost);
+    m.target[t].oif = HOST_DEVICE + 1 + t;
+    m.target[t].port = kTargetPort;
+    m.target[t].mtu = t ? 576 : 1500;
+  }
+  uint32_t row = 0;
+  k_.map(&mappings).update(&row, &m, 0);
+  for (uint32_t port = kPort; port < kPort + 2u; port++) {
+    *k_.at<uint32_t>(&ports, dp_port_word(false, port)) |= dp_port_bit(port);
+    dp_port_key key{};
+    key.ifindex = HOST_DEVICE;
+    key.port = static_cast<__u16>(port);
+    key.proto = 6;
+    key.direction = m.flags & DP_MAP_EGRESS ? DP_DIR_EGRESS : DP_DIR_INGRESS;
+    const dp_port_val value{0, static_cast<__u16>(port - kPort)};
+    k_.map(&port_map).update(&key, &value, 0);
+  }
+  for (uint32_t slot = 0; slot < HOST_SLOTS; slot++)
+    k_.map(&free_slots).push(&slot);
+  k_.at<dp_fresh>(&fresh_chunks, 0)->limit = HOST_CHUNKS;
+  program_ = m.flags & DP_MAP_EGRESS ? doppel_egress : doppel_ingress;
+  static constexpr uint32_t isns[] = {0x1000, 0xffffe000, 0x7fffe000, 0xfffffffe};
+  for (unsigned i = 0; i < kClients; i++) {
+    Client &c = clients_[i];
+    c.port = static_cast<uint16_t>(40000 + i);
+    c.server_port = static_cast<uint16_t>(kPort + (i == 3));
+    c.isn = isns[(bases >> 2 * i) & 3];
+    c.timestamps = i % 2;
+    connect(c, c.isn);
+    c.source = std::make_shared<Source>(c.isn, c.timestamps, c.answered);
+    sources_.push_back(c.source);
+  }
+  tracked_ = !(m.flags & (DP_MAP_ANY_HOST | DP_MAP_EGRESS));
+  exact_ = tracked_ && m.n_targets == 1;
+  k_.socket = [this](const bpf_sock_tuple &t, host_socket &to) {
+    for (const Client &c : clients_)
+      if (ntohs(t.ipv4.sport) == c.port)
+        return c.source->answer(to, c.answered);
+    return false;
+  };
+  k_.port_in_use = [this](uint16_t port) { return port == busy_port_; };
+  k_.preempt = [this] { act(true); };
+}
+
+void Play::wait(uint64_t ms) {
+  tell("wait", std::to_string(ms));
+  const uint64_t until = k_.now + ms * 1000000;
+  for (int ticks = 0; ticks < 60 && k_.timer_at && k_.timer_at < until; ticks++)
+    k_.advance(k_.timer_at - k_.now);
+  if (k_.now < until)
+    k_.advance(until - k_.now);
+}
+
+void Play::command(dp_command op, uint32_t slot, uint32_t gen, uint32_t seconds,
+                   const dp_flow_key *key) {
+  Skb skb = frame(Segment{});
+  skb.data.resize(60);
+  if (key)
+    std::memcpy(&skb.data[14], key, sizeof *key);
+  skb.ctx.cb[DP_CMD_CB_OP] = op;
+  skb.ctx.cb[DP_CMD_CB_SLOT] = slot;
+  skb.ctx.cb[DP_CMD_CB_GEN] = gen;
+  skb.ctx.cb[DP_CMD_CB_SECONDS] = seconds;
+  tell("command", std::to_string(op) + " slot " + std::to_string(slot));
+  k_.run(doppel_command, skb);
+}
+
+void Play::expire(dp_command op, uint32_t seconds) {
+  exact_ = false;
+  std::vector<dp_flow_key> keys;
+  k_.map(&flows).for_each(
+      [&keys](const void *key, void *) { keys.push_back(*static_cast<const dp_flow_key *>(key)); });
+  for (const dp_flow_key &key : keys)
+    command(op, DP_NO_SLOT, 0, seconds, &key);
+}
+
+void Play::tell(const char *what, const std::string &more) {
+  static const bool wanted = std::getenv("DOPPEL_FUZZ_TRACE") != nullptr;
+  if (!wanted)
+    return;
+  std::fprintf(stderr, "%6llu ms  cpu %u  %s %s\n",
+               static_cast<unsigned long long>(k_.now / 1000000 % 1000000), k_.cpu, what,
+               more.c_str());
+  for (uint32_t slot = 0; slot < HOST_SLOTS; slot++)
+    if (const dp_shadow &sh = shadow_at(slot); is_open(sh))
+      std::fprintf(stderr,
+                   "    slot %u gen %u state %u flags %04x una %08x nxt %08x end %08x fin %08x "
+                   "floor %08x wnd %u ahead %08x sacked %u rcv_nxt %08x\n",
+                   slot, sh.gen, sh.tcp.state, sh.tcp.flags, sh.tcp.una, sh.tcp.nxt, sh.tcp.end,
+                   sh.tcp.fin, sh.tcp.store_start, sh.tcp.wnd, sh.tcp.ahead, sh.tcp.n_sacked,
+                   sh.tcp.rcv_nxt);
+}
+
+std::string Play::text(const Segment &s) {
+  char line[160];
+  std::snprintf(line, sizeof line, "%u>%u seq %08x ack %08x flags %02x len %u win %u opt %zu",
+                s.sport, s.dport, s.seq, s.ack, s.flags, s.length, s.window, s.options.size());
+  return line;
+}
+
+} // namespace doppel::fuzz
