@@ -95,7 +95,7 @@ GLOBAL int flow_rebind(__u32 slot, __u32 gen, __u32 new_slot)
 	flow.gen = sh->gen;
 	flow.seen_ns = sh->tcp.seen_ns;
 	flow.breaks = sh->tcp.breaks;
-	flow.marks = sh->tcp.fruitless;
+	flow.fruitless = sh->tcp.fruitless;
 	if (!bpf_map_update_elem(&flows, &key, &flow, BPF_EXIST))
 		return 0;
 	bpf_spin_lock(&f->lock);

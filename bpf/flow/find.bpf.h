@@ -95,11 +95,11 @@ static __always_inline void flow_settle(struct dp_flow *flow, const struct pkt *
 		return;
 	flow->marks &= ~DP_FLOW_SUSPECT;
 	if (flow->ack_valid && p->ack - flow->ack == flow->answer) {
-		flow->marks &= ~DP_FLOW_FRUITLESS;
+		flow->fruitless = 0;
 		return;
 	}
-	flow->marks++;
-	if ((flow->marks & DP_FLOW_FRUITLESS) >= FRUITLESS_MAX)
+	flow->fruitless++;
+	if (flow->fruitless >= FRUITLESS_MAX)
 		flow->excluded = DP_EXCLUDED_unjoinable;
 }
 

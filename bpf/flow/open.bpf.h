@@ -85,7 +85,7 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	flow.gen = sh->gen;
 	flow.seen_ns = now;
 	flow.breaks = b->breaks;
-	flow.marks = b->fruitless;
+	flow.fruitless = b->fruitless;
 	flow_enter(&key, &flow, l, v);
 	if (v->kind != VERDICT_SHADOW) {
 		bpf_spin_lock(&sh->lock);
@@ -161,7 +161,7 @@ static __always_inline void start_in_stream(struct flow_start *b, const struct p
 	b->flags = DP_SH_JOINED | DP_SH_SACK | DP_SH_WSCALE | (p->has_ts ? DP_SH_TS : 0);
 	b->wscale = JOIN_WSCALE;
 	b->breaks = f ? f->breaks : 0;
-	b->fruitless = f ? f->marks & DP_FLOW_FRUITLESS : 0;
+	b->fruitless = f ? f->fruitless : 0;
 	if (f && (f->marks & DP_FLOW_RESUME)) {
 		b->isn = f->next - 1;
 		b->flags |= START_RESUMED;

@@ -97,14 +97,15 @@ static __always_inline void flow_note_end(struct dp_flow *flow, const struct dp_
 	if (sh->tcp.flags & DP_SH_TARGET_FIN)
 		answer--;
 	flow->answer = answer;
-	flow->marks = sh->tcp.fruitless;
+	flow->marks = 0;
+	flow->fruitless = sh->tcp.fruitless;
 	if (!by_target)
 		return;
 	if ((sh->tcp.flags & DP_SH_JOINED) && sh->tcp.quiets <= 1 && answer <= ANSWER_MAX &&
 	    flow->seen_ns - sh->tcp.opened_ns < ABRUPT_NS)
-		flow->marks |= DP_FLOW_SUSPECT;
+		flow->marks = DP_FLOW_SUSPECT;
 	else
-		flow->marks = 0;
+		flow->fruitless = 0;
 }
 
 /* Its shadow failed, or the target did, `breaks` times before: the target is left alone. */

@@ -153,7 +153,6 @@ enum dp_flow_marks {
 	DP_FLOW_RESUME = 1 << 7,  /* the target closed at `next`: a shadow may begin right there */
 	DP_FLOW_SUSPECT = 1 << 6, /* the last shadow may have been of no use: `answer` tells */
 	DP_FLOW_CARRIED = 1 << 5, /* its bytes are on their way into a new shadow */
-	DP_FLOW_FRUITLESS = 0x1f, /* how many were of none, one after the other */
 };
 
 struct dp_flow {
@@ -169,10 +168,11 @@ struct dp_flow {
 	__u8 push;	     /* the last payload seen ended with PSH: the client's write was over */
 	__u8 answered_turns; /* answered payload segments, one after the other; saturates */
 	/* How the last shadows ended: see flow_note_end() and flow_settle(). */
-	__u8 marks;  /* enum dp_flow_marks, and DP_FLOW_FRUITLESS */
-	__u8 answer; /* bytes that the target answered to the last one */
-	__u8 hole;   /* enum dp_excluded: a packet that could not be read was last; 0: it was not */
-	__u8 pad[7];
+	__u8 marks;	/* enum dp_flow_marks */
+	__u8 fruitless; /* how many were of no use, one after the other */
+	__u8 answer;	/* bytes that the target answered to the last one */
+	__u8 hole; /* enum dp_excluded: a packet that could not be read was last; 0: it was not */
+	__u8 pad[6];
 	__u32 retry;   /* no join before this time, in DP_RETRY_NS of CLOCK_MONOTONIC; 0: at once */
 	__u64 seen_ns; /* last packet, coarse CLOCK_MONOTONIC */
 };
