@@ -15,7 +15,7 @@
 
 /*
  * The packet for the shadow of its flow. True: the flow has left the shadow, and the packet may
- * begin the next.
+ * begin the next; or another CPU has ended it, and the flow must be looked at anew.
  */
 static __always_inline bool capture_shadow(struct __sk_buff *skb, const struct pkt *p,
 					   const struct dp_mapping *m, struct source *s,
@@ -56,10 +56,13 @@ static __always_inline bool capture_shadow(struct __sk_buff *skb, const struct p
 		flow_send_rest(skb, v->slot, v->gen, ledger_cell(p->mapping, p->target));
 		return false;
 	case VERDICT_GAP:
+		return flow_leave(skb, p, DP_EXCLUDED_not_joined, true, v->taken);
 	case VERDICT_CLOSED:
-		return flow_leave(skb, p, DP_EXCLUDED_not_joined, 0, v->missing);
+		return flow_leave(skb, p, DP_EXCLUDED_not_joined, false, 0);
+	case VERDICT_GONE:
+		return true;
 	case VERDICT_BAR:
-		flow_leave(skb, p, v->reason, 0, 0);
+		flow_leave(skb, p, v->reason, false, 0);
 		break;
 	case VERDICT_SOURCE_GONE:
 		flow_source_gone(skb, p);
@@ -79,7 +82,7 @@ static __always_inline void capture_late(struct __sk_buff *skb, const struct pkt
 					 struct source *s)
 {
 	if (why == DP_EXCLUDED_shed)
-		flow_leave(skb, p, why, SHED_PAUSE_MS, 0);
+		flow_leave(skb, p, why, false, 0);
 	exclude_late(skb, p, why, s);
 }
 
@@ -96,7 +99,8 @@ static __always_inline bool capture_flow(struct __sk_buff *skb, const struct pkt
 		exclude_flow(skb, p, v.reason, s, &v);
 	else if (v.kind == VERDICT_LATE)
 		capture_late(skb, p, v.reason, s);
-	return v.kind == VERDICT_SHADOW && capture_shadow(skb, p, m, s, &v);
+	return v.kind == VERDICT_GONE ||
+	       (v.kind == VERDICT_SHADOW && capture_shadow(skb, p, m, s, &v));
 }
 
 /* One packet for one target: p->target. */

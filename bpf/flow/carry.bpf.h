@@ -87,8 +87,11 @@ GLOBAL int flow_rebind(__u32 slot, __u32 gen, __u32 new_slot)
 		return carry_alone(sh);
 	bpf_spin_lock(&f->lock);
 	mine = flow_claim_locked(f, slot, gen, DP_NO_SLOT);
-	if (mine)
+	if (mine) {
 		f->marks = DP_FLOW_CARRIED;
+		flow.next = f->next;
+		flow.seen = f->seen;
+	}
 	bpf_spin_unlock(&f->lock);
 	if (!mine)
 		return carry_alone(sh);

@@ -69,21 +69,56 @@ static __always_inline void flow_send_rest(struct __sk_buff *skb, __u32 slot, __
 
 #define SHED_PAUSE_MS 1000 /* so long at least a flow stays away that was over the ceiling */
 
+struct flow_gap {
+	__u32 missing; /* bytes that the source has, and nobody here */
+	__u32 unread;  /* of these, what packets held that could not be read */
+	__u32 name;    /* of what could not be read: enum dp_excluded */
+};
+
 /*
- * The flow of the packet leaves its shadow, and waits: it may join again at a request boundary, not
- * before `pause_ms` have passed. Its stream goes on at the shadow's end; what the source has beyond
- * that, `missing` bytes, went by without us, or in packets that could not be read. 1: done, or it
- * waits already.
+ * The flow waits from here on, behind all that its shadow has taken and what has been excluded
+ * since. `gap`: the source has every byte below `taken`, and what of it is missing is in *g.
  */
-GLOBAL int flow_leave(struct __sk_buff *skb, const struct pkt *p, __u32 excluded, __u32 pause_ms,
-		      __u32 missing)
+static __always_inline void flow_leave_locked(struct dp_flow *flow, const struct dp_shadow *sh,
+					      bool gap, __u32 taken, struct flow_gap *g)
+{
+	__u32 next = flow->seen ? flow->next : sh->tcp.end;
+
+	g->missing = gap ? seq_gap(next, taken) : 0;
+	g->name = shadow_hole_name(sh, next, g->missing);
+	g->unread = sh->tcp.hole_len < g->missing ? sh->tcp.hole_len : g->missing;
+	if (!g->name)
+		g->unread = 0;
+	flow->next = next + g->missing;
+	if (!flow->seen) {
+		flow->ack = sh->tcp.ack_last;
+		flow->push = !!(sh->tcp.flags & DP_SH_PUSH);
+	}
+	flow->seen = 1;
+	flow->ack_valid = 1;
+	flow->answered_turns = 0;
+	flow->hole = g->missing ? 0 : shadow_hole_name(sh, next, 1u << 31);
+	flow_note_end(flow, sh, !!(sh->tcp.flags & DP_SH_RESUME));
+	if (flow->next == sh->tcp.end && shadow_resumes(sh))
+		flow->marks |= DP_FLOW_RESUME;
+}
+
+/*
+ * The flow of the packet leaves its shadow, and waits: it may join again at a request boundary; one
+ * over the ceiling (`excluded`) not before a pause. Its stream goes on at the shadow's end. `gap`:
+ * the source has every byte below `taken`; what lies between went by without us, or in packets that
+ * could not be read. 1: done, or it waits already.
+ */
+GLOBAL int flow_leave(struct __sk_buff *skb, const struct pkt *p, __u32 excluded, bool gap,
+		      __u32 taken)
 {
 	struct dp_flow_key key = {};
+	struct flow_gap g = {};
 	struct dp_shadow *sh;
-	__u32 slot, gen, ack, hole, unread;
 	struct dp_ledger *l;
 	struct dp_flow *flow;
-	bool push;
+	__u32 slot, gen, retry = 0;
+	bool mine = false;
 
 	if (!p)
 		return 0;
@@ -92,46 +127,38 @@ GLOBAL int flow_leave(struct __sk_buff *skb, const struct pkt *p, __u32 excluded
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (!flow || !l)
 		return 0;
-	if (flow->slot == DP_NO_SLOT)
-		return 1;
 	slot = flow->slot;
 	gen = flow->gen;
+	if (slot == DP_NO_SLOT)
+		return 1;
 	sh = shadow_at(slot);
 	if (!sh)
 		return 0;
-	ack = sh->tcp.ack_last;
-	push = sh->tcp.flags & DP_SH_PUSH;
-	hole = shadow_hole_name(sh, missing);
-	unread = sh->tcp.hole_len < missing ? sh->tcp.hole_len : missing;
 	/* One that the target closed may have ended, and its flow be bound to it still. */
 	if (!flow_detach_shadow(skb, slot, gen) &&
 	    (sh->gen != gen || !(sh->tcp.flags & DP_SH_RESUME)))
 		return 0;
 	/* The shadow may have ended on another CPU since, and its flow with it. */
 	flow = bpf_map_lookup_elem(&flows, &key);
-	if (flow && flow->slot == slot && flow->gen == gen) {
-		flow->excluded = excluded;
-		flow->next = sh->tcp.end + missing;
-		flow->ack = ack;
-		flow->seen = 1;
-		flow->ack_valid = 1;
-		flow->push = push;
-		flow->answered_turns = 0;
-		flow->hole = missing ? 0 : shadow_hole_name(sh, 1u << 31);
-		flow->retry = 0;
+	if (flow) {
 		flow->seen_ns = bpf_ktime_get_coarse_ns();
-		flow_note_end(flow, sh, !!(sh->tcp.flags & DP_SH_RESUME));
-		if (!missing && shadow_resumes(sh))
-			flow->marks |= DP_FLOW_RESUME;
-		if (pause_ms)
-			flow_pause(flow, flow->seen_ns, bpf_get_prandom_u32(), pause_ms, 1);
-		if (flow_claim(flow, slot, gen, DP_NO_SLOT)) {
-			l->waiting++;
-			if (!hole)
-				unread = 0;
-			ledger_exclude(l, hole, unread);
-			ledger_miss(l, DP_LOST_client_gap, missing - unread);
+		if (excluded == DP_EXCLUDED_shed)
+			retry = flow_pause(flow->seen_ns, bpf_get_prandom_u32(), SHED_PAUSE_MS, 1);
+		bpf_spin_lock(&flow->lock);
+		/* While the flow is bound, the slot cannot be another's: shadow_unbind(). */
+		mine = flow->slot == slot && flow->gen == gen;
+		if (mine) {
+			flow->excluded = excluded;
+			flow->retry = retry;
+			flow_leave_locked(flow, sh, gap, taken, &g);
+			flow->slot = DP_NO_SLOT;
 		}
+		bpf_spin_unlock(&flow->lock);
+	}
+	if (mine) {
+		l->waiting++;
+		ledger_exclude(l, g.name, g.unread);
+		ledger_miss(l, DP_LOST_client_gap, g.missing - g.unread);
 	}
 	flow_send_rest(skb, slot, gen, l);
 	return 1;

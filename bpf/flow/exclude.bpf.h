@@ -16,17 +16,22 @@
  * counts with the hole: the source takes no byte behind a hole before it has those in it. A hole
  * that packets left which could not be read has their name, the segment itself the reason `why`.
  *
- * `base`: where the flow stands if this is the first such segment of it (known = true).
+ * The flow is bound to `slot`, and its stream goes on at `base` there; or DP_NO_SLOT: it waits.
+ * False: it is not so any more, and nothing was counted.
  */
-static __always_inline void exclude_new_bytes(struct dp_ledger *l, __u32 why, const struct pkt *p,
+static __always_inline bool exclude_new_bytes(struct dp_ledger *l, __u32 why, const struct pkt *p,
 					      struct dp_flow *flow, const struct source *s,
-					      __u32 base, bool known)
+					      __u32 slot, __u32 base)
 {
 	__u32 to = p->seq + p->payload, n = 0, hole = 0, name, gap;
 	bool takes = s->state == SOURCE_NOT_ASKED || source_accepts(s, p);
 
 	bpf_spin_lock(&flow->lock);
-	if (!flow->seen && known) {
+	if (flow->slot != slot || (flow->marks & DP_FLOW_CARRIED)) {
+		bpf_spin_unlock(&flow->lock);
+		return false;
+	}
+	if (!flow->seen && slot != DP_NO_SLOT) {
 		flow->next = base;
 		flow->seen = 1;
 	} else if (!flow->seen && takes && p->payload) {
@@ -56,6 +61,7 @@ static __always_inline void exclude_new_bytes(struct dp_ledger *l, __u32 why, co
 		hole = takes ? n - p->payload : n;
 	ledger_exclude(l, name, hole);
 	ledger_exclude(l, why, n - hole);
+	return true;
 }
 
 /* The segment does more than to continue where the flow stands: only the source can tell. */
@@ -66,8 +72,8 @@ static __always_inline bool flow_must_ask(const struct pkt *p, const struct dp_f
 	return !continues(p, flow->next, flow->ack);
 }
 
-/* A segment of a flow without a shadow. */
-static __always_inline void exclude_segment(struct __sk_buff *skb, const struct pkt *p,
+/* A segment of a flow without a shadow. False: it has one by now, and nothing was counted. */
+static __always_inline bool exclude_segment(struct __sk_buff *skb, const struct pkt *p,
 					    const struct dp_mapping *m,
 					    const struct dp_flow_key *key, struct dp_ledger *l,
 					    struct dp_flow *flow, struct source *s)
@@ -77,15 +83,17 @@ static __always_inline void exclude_segment(struct __sk_buff *skb, const struct 
 	if (s->state == SOURCE_NONE) {
 		if (p->payload)
 			ledger_event(l, DP_EVENT_no_socket);
-		return;
+		return true;
 	}
-	exclude_new_bytes(l, flow->excluded, p, flow, s, 0, false);
+	if (!exclude_new_bytes(l, flow->excluded, p, flow, s, DP_NO_SLOT, 0))
+		return false;
 	flow->seen_ns = bpf_ktime_get_coarse_ns();
 	if ((p->flags & (TCP_FIN | TCP_RST)) && source_accepts(s, p) &&
 	    p->seq + p->payload == flow->next && flow_claim(flow, DP_NO_SLOT, 0, DP_SLOT_GONE)) {
 		bpf_map_delete_elem(&flows, key);
 		l->waiting--;
 	}
+	return true;
 }
 
 /*
@@ -99,6 +107,7 @@ GLOBAL int exclude_late(struct __sk_buff *skb, const struct pkt *p, __u32 why, s
 	struct dp_ledger *l;
 	struct dp_mapping *m;
 	struct dp_flow *flow;
+	__u32 slot;
 
 	if (!p || !s)
 		return 0;
@@ -108,18 +117,19 @@ GLOBAL int exclude_late(struct __sk_buff *skb, const struct pkt *p, __u32 why, s
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (!m || !flow || !l)
 		return 0;
-	if (flow->slot == DP_NO_SLOT) {
+	slot = flow->slot;
+	if (slot == DP_NO_SLOT) {
 		exclude_segment(skb, p, m, &key, l, flow, s);
 		return 0;
 	}
-	sh = shadow_at(flow->slot);
+	sh = shadow_at(slot);
 	if (!sh || sh->gen != flow->gen)
 		return 0;
 	if (s->state == SOURCE_NOT_ASKED && !continues(p, sh->tcp.end, sh->tcp.ack_seen))
 		source_look(skb, p, m, s);
 	if (s->state == SOURCE_NONE)
 		return 0;
-	exclude_new_bytes(l, why, p, flow, s, sh->tcp.end, true);
+	exclude_new_bytes(l, why, p, flow, s, slot, sh->tcp.end);
 	return 0;
 }
 
@@ -210,7 +220,8 @@ static __always_inline struct dp_flow *flow_wait(const struct pkt *p, const stru
 
 /*
  * A flow that has no shadow, for now or for good, is remembered with the reason, and its segment
- * excluded. `v`: VERDICT_SHADOW when another CPU has bound the flow meanwhile, else VERDICT_DONE.
+ * excluded. `v`: VERDICT_SHADOW or VERDICT_GONE when another CPU has bound the flow meanwhile, else
+ * VERDICT_DONE.
  */
 GLOBAL int exclude_flow(struct __sk_buff *skb, const struct pkt *p, __u32 why, struct source *s,
 			struct verdict *v)
@@ -235,7 +246,8 @@ GLOBAL int exclude_flow(struct __sk_buff *skb, const struct pkt *p, __u32 why, s
 		flow_found(f, v);
 		return 0;
 	}
-	exclude_segment(skb, p, m, &key, l, f, s);
+	if (!exclude_segment(skb, p, m, &key, l, f, s))
+		v->kind = VERDICT_GONE;
 	bpf_map_delete_elem(&syns, &key); /* its first bytes are gone: it may only join */
 	return 0;
 }
@@ -291,7 +303,7 @@ GLOBAL int exclude_hole(struct __sk_buff *skb, const struct pkt *p, __u32 kind, 
 	f = flow_wait(p, &key, l, syn ? syn->barred : DP_EXCLUDED_not_joined, s);
 	if (!f || f->slot != DP_NO_SLOT)
 		return 0;
-	exclude_new_bytes(l, kind, p, f, s, 0, false);
+	exclude_new_bytes(l, kind, p, f, s, DP_NO_SLOT, 0);
 	f->hole = kind;
 	f->seen_ns = bpf_ktime_get_coarse_ns();
 	bpf_map_delete_elem(&syns, &key); /* its first bytes are gone: it may only join */

@@ -93,14 +93,16 @@ static __always_inline void flow_settle(struct dp_flow *flow, const struct pkt *
 	if (!(flow->marks & DP_FLOW_SUSPECT) || !p->payload ||
 	    !seq_after(p->seq + p->payload, flow->next))
 		return;
-	flow->marks &= ~DP_FLOW_SUSPECT;
-	if (flow->ack_valid && p->ack - flow->ack == flow->answer) {
-		flow->fruitless = 0;
-		return;
+	bpf_spin_lock(&flow->lock);
+	if (flow_waits(flow) && (flow->marks & DP_FLOW_SUSPECT)) {
+		flow->marks &= ~DP_FLOW_SUSPECT;
+		flow->fruitless++;
+		if (flow->ack_valid && p->ack - flow->ack == flow->answer)
+			flow->fruitless = 0;
+		if (flow->fruitless >= FRUITLESS_MAX)
+			flow->excluded = DP_EXCLUDED_unjoinable;
 	}
-	flow->fruitless++;
-	if (flow->fruitless >= FRUITLESS_MAX)
-		flow->excluded = DP_EXCLUDED_unjoinable;
+	bpf_spin_unlock(&flow->lock);
 }
 
 /*
@@ -131,7 +133,8 @@ static __always_inline void find_waiting(struct __sk_buff *skb, const struct pkt
 	if (flow_must_ask(p, flow)) {
 		source_look(skb, p, m, s);
 		if (!source_accepts(s, p)) {
-			exclude_segment(skb, p, m, key, l, flow, s);
+			if (!exclude_segment(skb, p, m, key, l, flow, s))
+				v->kind = VERDICT_GONE;
 			return;
 		}
 	}
@@ -145,7 +148,7 @@ static __always_inline void find_waiting(struct __sk_buff *skb, const struct pkt
 		    flow_may_retry(flow)) {
 			barred = barred_in_stream(skb, p);
 			if (barred)
-				flow->excluded = barred;
+				flow_exclude(flow, barred);
 			else
 				joins = true;
 		}
@@ -155,8 +158,9 @@ static __always_inline void find_waiting(struct __sk_buff *skb, const struct pkt
 		}
 	}
 	if ((m->flags & DP_MAP_JOIN_NEVER) && flow->excluded == DP_EXCLUDED_not_joined)
-		flow->excluded = DP_EXCLUDED_join_never;
-	exclude_segment(skb, p, m, key, l, flow, s);
+		flow_exclude(flow, DP_EXCLUDED_join_never);
+	if (!exclude_segment(skb, p, m, key, l, flow, s))
+		v->kind = VERDICT_GONE;
 }
 
 /* The flow has a shadow: may that take the packet, or is the mapping over its ceiling? */
@@ -199,7 +203,7 @@ static __always_inline void find_syn(struct __sk_buff *skb, const struct pkt *p,
 	note_syn(skb, p, key);
 }
 
-/* The flow of the packet, in *v: BEGIN, JOIN, SHADOW, EXCLUDE, LATE, or DONE. */
+/* The flow of the packet, in *v: BEGIN, JOIN, SHADOW, EXCLUDE, LATE, GONE, or DONE. */
 GLOBAL int flow_find(struct __sk_buff *skb, const struct pkt *p, struct source *s,
 		     struct verdict *v)
 {

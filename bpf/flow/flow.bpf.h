@@ -19,11 +19,11 @@ enum verdict_kind {
 	VERDICT_BREAK,	     /* the shadow cannot go on: reason is enum dp_lost */
 	VERDICT_ASK,	     /* it does not simply continue the stream: flow_judge() */
 	VERDICT_WORK,	     /* it is not taken, but the shadow has more to send now */
-	VERDICT_GAP,	     /* the source went on without us: `missing` bytes */
+	VERDICT_GAP,	     /* the source went on without us, and has every byte below `taken` */
 	VERDICT_CLOSED,	     /* the target closed: it goes on in the next shadow */
 	VERDICT_SOURCE_GONE, /* the source has no such connection any more */
 	VERDICT_BAR,	     /* nobody can copy the stream: reason is enum dp_excluded */
-	VERDICT_GONE,	     /* another CPU was first: the shadow ended, or the flow was bound */
+	VERDICT_GONE,	     /* another CPU was first: the flow must be looked at anew */
 };
 
 struct verdict {
@@ -32,7 +32,7 @@ struct verdict {
 	__u8 pad[2];
 	union {
 		__u32 reason;
-		__u32 missing; /* VERDICT_GAP: bytes */
+		__u32 taken; /* VERDICT_GAP: sequence number */
 	};
 	__u32 slot;
 	__u32 gen;
@@ -56,6 +56,12 @@ static __always_inline void flow_found(const struct dp_flow *flow, struct verdic
 	v->kind = VERDICT_SHADOW;
 }
 
+/* It has no shadow, and none is on its way. */
+static __always_inline bool flow_waits(const struct dp_flow *flow)
+{
+	return flow->slot == DP_NO_SLOT && !(flow->marks & DP_FLOW_CARRIED);
+}
+
 /*
  * Takes the flow from its shadow, or from those that wait (slot == DP_NO_SLOT), to be deleted or to
  * wait. The end of the shadow and captures of the same flow may all want that at the same moment:
@@ -64,10 +70,8 @@ static __always_inline void flow_found(const struct dp_flow *flow, struct verdic
  */
 static __always_inline bool flow_claim_locked(struct dp_flow *flow, __u32 slot, __u32 gen, __u32 to)
 {
-	if (flow->slot != slot || (slot != DP_NO_SLOT && flow->gen != gen))
-		return false;
-	/* It does not wait, but is on its way to the next shadow: flow_rebind() alone goes on. */
-	if (slot == DP_NO_SLOT && (flow->marks & DP_FLOW_CARRIED))
+	/* One that is on its way to the next shadow does not wait: flow_rebind() alone goes on. */
+	if (slot == DP_NO_SLOT ? !flow_waits(flow) : flow->slot != slot || flow->gen != gen)
 		return false;
 	flow->slot = to;
 	return true;
@@ -83,18 +87,40 @@ static __always_inline bool flow_claim(struct dp_flow *flow, __u32 slot, __u32 g
 	return mine;
 }
 
+/* Takes a flow that waits, for a shadow that begins at `next`; not where it stands elsewhere. */
+static __always_inline bool flow_claim_at(struct dp_flow *flow, __u32 next)
+{
+	bool mine;
+
+	bpf_spin_lock(&flow->lock);
+	mine = flow_waits(flow) && (!flow->seen || flow->next == next);
+	if (mine)
+		flow->slot = DP_SLOT_GONE;
+	bpf_spin_unlock(&flow->lock);
+	return mine;
+}
+
+/* Why the flow has no shadow, unless it has one by now. */
+static __always_inline void flow_exclude(struct dp_flow *flow, __u32 why)
+{
+	bpf_spin_lock(&flow->lock);
+	if (flow_waits(flow))
+		flow->excluded = why;
+	bpf_spin_unlock(&flow->lock);
+}
+
 /*
  * No join for `times` pauses of so many ms, and up to twice as long: flows that broke together do
- * not come back together. Rounded up to DP_RETRY_NS. Pure: helpers called in here would cost the
- * callers stack, of which doppel_return has none to spare on 6.1.
+ * not come back together. Returns its end as dp_flow.retry, rounded up to DP_RETRY_NS. Pure:
+ * helpers called in here would cost the callers stack, of which doppel_return has none to spare
+ * on 6.1.
  */
-static __always_inline void flow_pause(struct dp_flow *flow, __u64 now, __u32 rand, __u32 ms,
-				       __u32 times)
+static __always_inline __u32 flow_pause(__u64 now, __u32 rand, __u32 ms, __u32 times)
 {
 	__u64 pause = ms + rand % (ms + 1);
 	__u32 at = (now + pause * times * NSEC_PER_MSEC) >> DP_RETRY_SHIFT;
 
-	flow->retry = at + 1 ?: 1;
+	return at + 1 ?: 1;
 }
 
 /* Its kind keeps it from a shadow, for as long as the connection lasts. */

@@ -93,7 +93,7 @@ static __always_inline __u32 taken_by_unseen(const struct source *s, const struc
 
 /*
  * `v` names the flow's shadow. v->kind then: SHADOW (the source takes the segment), DONE or WORK
- * (it does not, or nothing is new), GAP with the bytes that are missing, or SOURCE_GONE.
+ * (it does not, or nothing is new), GAP, or SOURCE_GONE.
  */
 GLOBAL int flow_judge(struct __sk_buff *skb, const struct pkt *p, const struct source *s,
 		      struct verdict *v)
@@ -115,9 +115,9 @@ GLOBAL int flow_judge(struct __sk_buff *skb, const struct pkt *p, const struct s
 		return 0;
 	}
 	taken = source_is_known(s) ? s->rcv_nxt : taken_by_unseen(s, p, sh);
-	v->missing = shadow_confirm(v->slot, v->gen, taken, s->fin);
-	if (v->missing) {
+	if (shadow_confirm(v->slot, v->gen, taken, s->fin)) {
 		v->kind = VERDICT_GAP;
+		v->taken = taken;
 		return 0;
 	}
 	if (sh->tcp.end != end)

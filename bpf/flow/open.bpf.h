@@ -21,16 +21,16 @@
 	       */
 
 /*
- * Enters the flow. Of two CPUs that open the same one, the one whose claim or insert succeeds wins.
- * Pointers to the old entry are void from here on.
+ * Enters the flow, whose shadow begins at `next`. Of two CPUs that open the same one, the one whose
+ * claim or insert succeeds wins. Pointers to the old entry are void from here on.
  */
 static __always_inline void flow_enter(const struct dp_flow_key *key, const struct dp_flow *flow,
-				       struct dp_ledger *l, struct verdict *v)
+				       __u32 next, struct dp_ledger *l, struct verdict *v)
 {
 	struct dp_flow *old = bpf_map_lookup_elem(&flows, key);
 
 	v->kind = VERDICT_GONE;
-	if (old && !flow_claim(old, DP_NO_SLOT, 0, DP_SLOT_GONE))
+	if (old && !flow_claim_at(old, next))
 		return;
 	if (old) {
 		bpf_map_delete_elem(&flows, key);
@@ -86,7 +86,7 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	flow.seen_ns = now;
 	flow.breaks = b->breaks;
 	flow.fruitless = b->fruitless;
-	flow_enter(&key, &flow, l, v);
+	flow_enter(&key, &flow, b->isn + 1, l, v);
 	if (v->kind != VERDICT_SHADOW) {
 		bpf_spin_lock(&sh->lock);
 		sh->tcp.state = DP_TIME_WAIT; /* no flow leads here */
@@ -280,7 +280,7 @@ GLOBAL int flow_open(struct __sk_buff *skb, const struct pkt *p, struct source *
 		if (v->kind == VERDICT_EXCLUDE) {
 			excluded = v->reason;
 			if (f)
-				f->excluded = excluded;
+				flow_exclude(f, excluded);
 		}
 		v->kind = VERDICT_DONE;
 	}

@@ -108,58 +108,82 @@ static __always_inline void flow_note_end(struct dp_flow *flow, const struct dp_
 		flow->fruitless = 0;
 }
 
-/* Its shadow failed, or the target did, `breaks` times before: the target is left alone. */
-static __always_inline void flow_back_off(struct dp_flow *flow)
+/*
+ * Its shadow failed, or the target did, `breaks` times before: the target is left alone. Returns
+ * when the flow may join again, as dp_flow.retry; 0: at once.
+ */
+static __always_inline __u32 flow_backs_off(const struct dp_shadow *sh, __s32 why)
 {
-	__u32 times = 1u << (flow->breaks < 3 ? flow->breaks : 3);
+	__u32 times = 1u << (sh->tcp.breaks < 3 ? sh->tcp.breaks : 3);
 
-	flow->excluded = DP_EXCLUDED_backoff;
-	flow->breaks += flow->breaks < 255;
-	flow_pause(flow, flow->seen_ns, bpf_get_prandom_u32(), cfg.backoff_ms, times);
+	if ((sh->tcp.flags & DP_SH_RESUME) || why == DP_LOST_target_closed)
+		return 0;
+	return flow_pause(bpf_ktime_get_coarse_ns(), bpf_get_prandom_u32(), cfg.backoff_ms, times);
 }
 
-/* The flow of a shadow that ended is forgotten, or (1) waits for a chance to join again. */
-GLOBAL int shadow_unbind(__u32 slot, const struct shadow_totals *r, __s32 why)
+/*
+ * The flow of a shadow that has ended waits: its stream goes on at the shadow's end. why: enum
+ * end_reason; retry: flow_backs_off().
+ */
+static __always_inline void flow_waits_locked(struct dp_flow *flow, const struct dp_shadow *sh,
+					      __s32 why, __u32 retry)
+{
+	flow_note_end(flow, sh,
+		      why == END_CLEAN || why == DP_LOST_target_reset ||
+			      why == DP_LOST_target_closed);
+	flow->slot = DP_NO_SLOT;
+	flow->breaks = sh->tcp.breaks;
+	flow->excluded = DP_EXCLUDED_not_joined;
+	flow->retry = retry;
+	flow->answered_turns = 0;
+	if (retry) {
+		flow->excluded = DP_EXCLUDED_backoff;
+		flow->breaks += flow->breaks < 255;
+	}
+	if (flow->seen) /* exclude_late() went on meanwhile */
+		return;
+	flow->next = sh->tcp.end;
+	flow->ack = sh->tcp.ack_last;
+	flow->seen = 1;
+	flow->ack_valid = sh->tcp.observed != 0;
+	flow->push = !!(sh->tcp.flags & DP_SH_PUSH);
+	if (shadow_resumes(sh))
+		flow->marks |= DP_FLOW_RESUME;
+}
+
+/* The stream of a shadow that ended ended with it: its flow has nothing to wait for. */
+static __always_inline bool shadow_is_over(const struct dp_shadow *sh, __s32 why)
+{
+	return !(sh->tcp.flags & DP_SH_RESUME) && (why == END_CLEAN || shadow_fin_placed(sh));
+}
+
+/*
+ * The flow of a shadow that ended is forgotten, or (1) waits for a chance to join again. retry:
+ * flow_backs_off(), from the caller, who has the stack for it on 6.1.
+ */
+GLOBAL int shadow_unbind(__u32 slot, __s32 why, __u32 retry)
 {
 	struct dp_shadow *sh = shadow_at(slot);
 	struct dp_flow_key key;
 	struct dp_flow *flow;
-	bool mine;
+	bool mine, waits;
 
-	if (!sh || !r)
+	if (!sh)
 		return 0;
 	key = sh->ep.key;
 	flow = bpf_map_lookup_elem(&flows, &key);
-	if (!flow || flow->slot != slot || flow->gen != r->gen)
+	if (!flow)
 		return 0;
-	if (!(sh->tcp.flags & DP_SH_RESUME) && (why == END_CLEAN || shadow_fin_placed(sh))) {
-		if (flow_claim(flow, slot, r->gen, DP_SLOT_GONE))
-			bpf_map_delete_elem(&flows, &key);
-		return 0;
-	}
 	flow->seen_ns = bpf_ktime_get_coarse_ns();
-	flow_note_end(flow, sh,
-		      why == END_CLEAN || why == DP_LOST_target_reset ||
-			      why == DP_LOST_target_closed);
-	flow->breaks = sh->tcp.breaks;
-	flow->excluded = DP_EXCLUDED_not_joined;
-	flow->retry = 0;
-	if (!(sh->tcp.flags & DP_SH_RESUME) && why != DP_LOST_target_closed)
-		flow_back_off(flow);
 	bpf_spin_lock(&flow->lock);
-	if (!flow->seen) { /* else exclude_late() went on meanwhile */
-		flow->next = r->end;
-		flow->ack = sh->tcp.ack_last;
-		flow->seen = 1;
-		flow->ack_valid = sh->tcp.observed != 0;
-		flow->push = !!(sh->tcp.flags & DP_SH_PUSH);
-		if (shadow_resumes(sh))
-			flow->marks |= DP_FLOW_RESUME;
-	}
-	flow->answered_turns = 0;
-	mine = flow_claim_locked(flow, slot, r->gen, DP_NO_SLOT);
+	mine = flow_claim_locked(flow, slot, sh->gen, DP_SLOT_GONE);
+	waits = mine && !shadow_is_over(sh, why);
+	if (waits)
+		flow_waits_locked(flow, sh, why, retry);
 	bpf_spin_unlock(&flow->lock);
-	return mine;
+	if (mine && !waits)
+		bpf_map_delete_elem(&flows, &key);
+	return waits;
 }
 
 /* After shadow_end_locked: counts, unbinds the flow, and releases. why: enum end_reason. */
@@ -183,7 +207,7 @@ GLOBAL int shadow_finish(__u32 slot, const struct shadow_totals *r, __s32 why)
 	if (r->embryonic)
 		limit_half_open(sh->ep.key.mapping, sh->ep.key.target, -1);
 	ledger_lose(l, why == END_CLEAN ? DP_LOST_target_closed : why, r->pending);
-	if (shadow_unbind(slot, r, why) && l)
+	if (shadow_unbind(slot, why, flow_backs_off(sh, why)) && l)
 		l->waiting++;
 	bpf_spin_lock(&sh->lock);
 	last_ref = shadow_put_locked(sh);

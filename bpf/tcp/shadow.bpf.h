@@ -78,10 +78,10 @@ static __always_inline void shadow_note_hole_locked(struct dp_shadow *sh, const 
 	sh->tcp.hole = kind;
 }
 
-/* The name of what is missing, so many bytes from the end of its stream on; 0: it has none. */
-static __always_inline __u32 shadow_hole_name(const struct dp_shadow *sh, __u32 missing)
+/* The name of so many missing bytes of its stream from `from` on; 0: they have none. */
+static __always_inline __u32 shadow_hole_name(const struct dp_shadow *sh, __u32 from, __u32 missing)
 {
-	return sh->tcp.hole_seq - sh->tcp.end < missing ? sh->tcp.hole : 0;
+	return sh->tcp.hole_seq - from < missing ? sh->tcp.hole : 0;
 }
 
 static __always_inline void shadow_forget_sack_locked(struct dp_shadow *sh)
