@@ -72,6 +72,21 @@ static __always_inline bool flow_must_ask(const struct pkt *p, const struct dp_f
 	return !continues(p, flow->next, flow->ack);
 }
 
+/*
+ * Nothing of the flow is left to count. A FIN ends it when the source has all before it: a flow
+ * that is forgotten too early would count again what the source takes afterwards.
+ */
+static __always_inline bool exclude_is_last(const struct pkt *p, const struct dp_flow *flow,
+					    const struct source *s)
+{
+	if (source_is_known(s) && s->fin)
+		return s->rcv_nxt == flow->next;
+	if (!(p->flags & (TCP_FIN | TCP_RST)) || !source_accepts(s, p) ||
+	    p->seq + p->payload != flow->next)
+		return false;
+	return !source_is_known(s) || (p->flags & TCP_RST) || s->rcv_nxt == flow->next;
+}
+
 /* A segment of a flow without a shadow. False: it has one by now, and nothing was counted. */
 static __always_inline bool exclude_segment(struct __sk_buff *skb, const struct pkt *p,
 					    const struct dp_mapping *m,
@@ -88,8 +103,7 @@ static __always_inline bool exclude_segment(struct __sk_buff *skb, const struct 
 	if (!exclude_new_bytes(l, flow->excluded, p, flow, s, DP_NO_SLOT, 0))
 		return false;
 	flow->seen_ns = bpf_ktime_get_coarse_ns();
-	if ((p->flags & (TCP_FIN | TCP_RST)) && source_accepts(s, p) &&
-	    p->seq + p->payload == flow->next && flow_claim(flow, DP_NO_SLOT, 0, DP_SLOT_GONE)) {
+	if (exclude_is_last(p, flow, s) && flow_claim(flow, DP_NO_SLOT, 0, DP_SLOT_GONE)) {
 		bpf_map_delete_elem(&flows, key);
 		l->waiting--;
 	}
