@@ -97,7 +97,11 @@ static __always_inline bool continues(const struct pkt *p, __u32 next, __u32 ack
 	       !(p->flags & (TCP_FIN | TCP_RST | TCP_SYN | TCP_URG));
 }
 
-/* The client has used its port again: the packet continues a SYN that is not the shadow's. */
+/* The window of a SYN-ACK: no further is the first segment from its SYN. Bytes. */
+#define SYN_REACH 65535
+
+/* Where no socket can tell: the client has used its port again. The packet continues a SYN that is
+ * not the shadow's. */
 static __always_inline bool new_incarnation(const struct pkt *p, const struct dp_flow_key *key,
 					    const struct dp_flow *flow)
 {

@@ -184,6 +184,21 @@ static __always_inline void find_bound(struct __sk_buff *skb, const struct pkt *
 }
 
 /*
+ * The source would begin a connection with this SYN: is the flow one of before? One that the source
+ * is still about to begin may have come as far as its first window.
+ */
+static __always_inline bool flow_is_former(const struct dp_flow *flow, const struct pkt *p,
+					   const struct source *s)
+{
+	struct dp_shadow *sh = shadow_at(flow->slot);
+	__u32 next = sh ? sh->tcp.end : flow->next;
+
+	if (s->state == SOURCE_IS_REMOTE || s->state == SOURCE_UNSEEN)
+		return false; /* new_incarnation() tells, later */
+	return s->state != SOURCE_SYN_RECEIVED || next - (p->seq + 1) > SYN_REACH;
+}
+
+/*
  * A SYN is noted for the connection that it may begin. Where another is known already, by its flow
  * or by its SYN, the source decides: a stranger's SYN must not take its place.
  */
@@ -192,13 +207,16 @@ static __always_inline void find_syn(struct __sk_buff *skb, const struct pkt *p,
 				     struct dp_ledger *l, struct source *s)
 {
 	struct noted_syn *known = bpf_map_lookup_elem(&syns, key);
+	struct dp_flow *flow = bpf_map_lookup_elem(&flows, key);
 
-	if ((known && known->isn != p->seq) || bpf_map_lookup_elem(&flows, key)) {
+	if ((known && known->isn != p->seq) || flow) {
 		source_look(skb, p, m, s);
 		if (!source_accepts_syn(s, p)) {
 			ledger_event(l, DP_EVENT_no_socket);
 			return;
 		}
+		if (flow && flow_is_former(flow, p, s))
+			flow_supersede(skb, key, flow, l);
 	}
 	note_syn(skb, p, key);
 }
@@ -240,7 +258,7 @@ GLOBAL int flow_find(struct __sk_buff *skb, const struct pkt *p, struct source *
 	}
 	if (flow && new_incarnation(p, &key, flow)) {
 		source_look(skb, p, m, s);
-		if (source_accepts(s, p)) {
+		if (!source_is_known(s) && source_accepts(s, p)) {
 			flow_supersede(skb, &key, flow, l);
 			flow = NULL;
 		}

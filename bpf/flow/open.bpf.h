@@ -16,10 +16,6 @@
 #include "packet/txreq.bpf.h"
 #include "tcp/timer.bpf.h"
 
-#define SYN_REACH                                                                                  \
-	65535 /* the window of a SYN-ACK: no further is the first segment from its SYN             \
-	       */
-
 /*
  * Enters the flow, whose shadow begins at `next`. Of two CPUs that open the same one, the one whose
  * claim or insert succeeds wins. Pointers to the old entry are void from here on.
