@@ -13,6 +13,9 @@ struct scratch_space {
 	__u8 data[2 * DP_CHUNK]; /* payload of the segment that is being built */
 };
 
+#define SYN_DATA_UNIT 64		    /* bytes */
+#define SYN_DATA_MAX  (255 * SYN_DATA_UNIT) /* of what is known: more than any device's MTU */
+
 /*
  * Map `syns`: LRU hash, what a client's SYN said, kept until its handshake is
  * complete. It may evict: the flow then counts as older than its shadow.
@@ -25,7 +28,7 @@ struct noted_syn {
 	__u8 ttl;
 	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE */
 	__u8 barred; /* enum dp_excluded: nobody can copy such a connection; 0: one can */
-	__u8 data;   /* payload in the SYN: TCP Fast Open */
+	__u8 data;   /* payload in the SYN (TCP Fast Open), in SYN_DATA_UNIT, rounded up */
 };
 
 /*

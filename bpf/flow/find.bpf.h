@@ -23,7 +23,8 @@ static __noinline int note_syn(struct __sk_buff *skb, const struct pkt *p,
 	syn.wscale = opt.wscale;
 	syn.flags = opt.flags;
 	syn.barred = opt.barred;
-	syn.data = p->payload != 0;
+	syn.data =
+		p->payload > SYN_DATA_MAX ? 255 : (p->payload + SYN_DATA_UNIT - 1) / SYN_DATA_UNIT;
 	syn.ttl = p->ttl;
 	bpf_map_update_elem(&syns, key, &syn, BPF_ANY);
 	return 0;

@@ -237,9 +237,9 @@ GLOBAL int flow_open(struct __sk_buff *skb, const struct pkt *p, struct source *
 	f = bpf_map_lookup_elem(&flows, &key);
 	syn = f ? NULL : bpf_map_lookup_elem(&syns, &key);
 	/* A SYN that came late, or a stranger's, for a stream that is not at its beginning. */
-	if (syn && !syn->data) {
+	if (syn) {
 		source_look(skb, p, m, s);
-		if (source_is_known(s) && s->rcv_nxt != syn->isn + 1) {
+		if (source_is_known(s) && s->rcv_nxt - (syn->isn + 1) > syn->data * SYN_DATA_UNIT) {
 			bpf_map_delete_elem(&syns, &key);
 			syn = NULL;
 		}
