@@ -139,7 +139,9 @@ GLOBAL int socket_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t, struct so
 
 /*
  * The socket is asked first. Behind NAT it is found by the translated packet if it is one of this
- * network namespace (REDIRECT), and knows more than conntrack does.
+ * network namespace (REDIRECT), and knows more than conntrack does. Any other is asked twice before
+ * it is none's: before kernel 6.3 a look-up may miss one that takes the place of its request in the
+ * established hash at that moment, since it enters after the request has left.
  */
 static __always_inline void source_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t,
 				       struct source *s)
@@ -147,8 +149,10 @@ static __always_inline void source_ask(struct __sk_buff *skb, struct bpf_sock_tu
 	__builtin_memset(s, 0, sizeof(*s));
 	s->state = SOURCE_NONE;
 	socket_ask(skb, t, s);
-	if (s->state == SOURCE_NONE && conntrack_ask(skb, t, s))
-		socket_ask(skb, t, s);
+	if (s->state != SOURCE_NONE)
+		return;
+	conntrack_ask(skb, t, s);
+	socket_ask(skb, t, s);
 }
 
 /*
