@@ -65,6 +65,7 @@ static __always_inline bool capture_shadow(struct __sk_buff *skb, const struct p
 		flow_leave(skb, p, v->reason, false, 0);
 		break;
 	case VERDICT_SOURCE_GONE:
+		shadow_confirm_ahead(v->slot, v->gen);
 		flow_source_gone(skb, p);
 		return false;
 	case VERDICT_BREAK:

@@ -57,7 +57,10 @@ GLOBAL __u32 shadow_confirm(__u32 slot, __u32 gen, __u32 taken, bool fin)
 	return missing;
 }
 
-/* Where no socket can tell: what waited beyond a hole follows as far as nothing is missing. */
+/*
+ * Where no socket can tell, or none can any more: what waited beyond a hole follows as far as
+ * nothing is missing. It was judged when it came, and so was what has filled the hole since.
+ */
 GLOBAL int shadow_confirm_ahead(__u32 slot, __u32 gen)
 {
 	struct dp_shadow *sh = shadow_at(slot);
@@ -160,9 +163,10 @@ GLOBAL int shadow_ask_source(struct __sk_buff *skb, __u32 slot, __u32 gen)
 		return 0;
 	end = sh->tcp.end;
 	socket_ask_flow(skb, &sh->ep.key, &s);
-	if (!source_is_known(&s))
-		return 0;
-	shadow_confirm(slot, gen, s.rcv_nxt, s.fin);
+	if (source_is_known(&s))
+		shadow_confirm(slot, gen, s.rcv_nxt, s.fin);
+	else if (s.state == SOURCE_NONE)
+		shadow_confirm_ahead(slot, gen);
 	return sh->tcp.end != end;
 }
 

@@ -310,6 +310,24 @@ static __always_inline void enqueue_count(struct dp_ledger *l, const struct pkt 
 }
 
 /*
+ * Text beyond a hole meets other such text. The source keeps a piece that holds the whole segment,
+ * and of one that begins before it, what that has (tcp_data_queue_ofo, net/ipv4/tcp_input.c); all
+ * else is replaced by the segment. Pieces are told apart by what lies between them only: Linux,
+ * too, makes one of neighbours (tcp_ooo_try_coalesce), where their memory allows it. True: nothing
+ * of the segment is wanted; else [from, to) is.
+ */
+static __always_inline bool enqueue_keeps(__u32 slot, struct arrival *a)
+{
+	__u32 kept = presence_end(slot, a->gen, a->from, a->to);
+
+	if (kept == a->to)
+		return true;
+	if (kept != a->from && presence_end(slot, a->gen, a->from - 1, a->from) == a->from)
+		a->from = kept;
+	return false;
+}
+
+/*
  * The segment for the shadow that *v names; `judged`: flow_judge() has looked at it. v->kind then:
  * DONE; or what is left to do, which the caller does, because the stacks of nested calls add up to
  * 512 bytes at most: ASK, GONE, or BAR and BREAK with their reason.
@@ -353,8 +371,7 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v
 		v->reason = a.reason;
 		return 0;
 	}
-	/* What waits beyond a hole stays as it came first: the source keeps it, too. */
-	there = a.ahead && a.fresh && presence_end(v->slot, a.gen, a.from, a.to) == a.to;
+	there = a.ahead && a.fresh && enqueue_keeps(v->slot, &a);
 	if (a.fresh && !there)
 		a.chunks = enqueue_store(skb, p, v->slot, a.gen, a.from);
 	if (a.ahead && a.fresh && !there && a.chunks >= 0)

@@ -39,6 +39,7 @@ protected:
   }
   void TearDown() override {
     close(listener_);
+    close(source_);
     Session::TearDown();
   }
 
@@ -65,7 +66,25 @@ protected:
     client_.tsecr = last_answer_.options.timestamps->first;
   }
 
-  int listener_ = -1;
+  // The handshake with source and target.
+  void establish() {
+    greet();
+    const Frames sent = play(client_.ack());
+    ASSERT_EQ(sent.size(), 1u) << sent.text();
+    target_.meets(sent[0]);
+    consumed(target_.syn_ack());
+    source_ = accept(listener_, nullptr, nullptr);
+    ASSERT_GE(source_, 0);
+    mark();
+  }
+  // What the source's application reads now.
+  std::string read() const {
+    char text[1024];
+    const ssize_t n = recv(source_, text, sizeof text, MSG_DONTWAIT);
+    return {text, n > 0 ? static_cast<size_t>(n) : 0};
+  }
+
+  int listener_ = -1, source_ = -1;
   View last_answer_;
 };
 DOPPEL_HOOK_MODES(Server);
@@ -128,6 +147,52 @@ TEST_P(Server, ForgedNewConnectionDoesNotSupersede) {
   EXPECT_EQ(moved()["opened"], 1);
   const Packet request = client_.data(kGet);
   play(request).are({expected().copy_of(here(request), kGet)});
+}
+
+// Linux keeps a piece that begins before the one that it meets, and what lies wholly within one.
+TEST_P(Server, OverlapBeyondAHoleIsWhatTheSourceKeeps) {
+  struct Piece {
+    uint32_t from, length;
+    char text;
+  };
+  const std::vector<Piece> plays[] = {
+      {{100, 100, 'a'}, {150, 100, 'b'}},                  // ends later
+      {{150, 100, 'a'}, {100, 100, 'b'}},                  // begins earlier
+      {{100, 200, 'a'}, {150, 50, 'b'}},                   // lies within
+      {{150, 50, 'a'}, {100, 200, 'b'}},                   // has it within
+      {{100, 50, 'a'}, {100, 100, 'b'}},                   // begins with it
+      {{100, 100, 'a'}, {150, 100, 'b'}, {200, 100, 'c'}}, // and once more
+  };
+  for (const std::vector<Piece> &pieces : plays) {
+    SCOPED_TRACE(testing::PrintToString(&pieces - plays));
+    client_ = Client{};
+    client_.port = unused_port();
+    target_ = Target{};
+    establish();
+    ASSERT_FALSE(HasFatalFailure());
+    const uint32_t start = client_.next;
+    for (const Piece &p : pieces)
+      play(client_.segment(start + p.from, PSH, std::string(p.length, p.text))).none();
+    deliver(play(client_.segment(start, PSH, std::string(100, 'x'))));
+    for (int i = 0; i < 3; i++)
+      deliver(consumed(target_.ack()));
+    EXPECT_EQ(target_.received, read());
+    EXPECT_EQ(moved()["observed"], static_cast<int64_t>(target_.received.size()));
+    close(source_);
+  }
+}
+
+TEST_P(Server, WhatTheSourceTookBeforeItsEndIsCounted) {
+  establish();
+  const uint32_t start = client_.next;
+  play(client_.segment(start + 100, PSH, filler(100))).none();
+  deliver(play(client_.segment(start, PSH, filler(100))));
+  EXPECT_EQ(moved()["observed"], 100) << "the source has not been asked since";
+  close(source_); // with text unread: a reset, and the socket is gone
+  deliver(play(client_.segment(start + 200, FIN)));
+  EXPECT_EQ(moved()["observed"], 200);
+  EXPECT_EQ(moved()["event.source_gone"], 1);
+  EXPECT_EQ(target_.received.size(), 200u);
 }
 
 TEST_P(Server, FramesForAnotherMacAreNotCaptured) {
