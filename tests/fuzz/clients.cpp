@@ -46,14 +46,15 @@ Segment Play::from(Client &c, uint32_t seq, uint8_t flags, uint32_t length) {
   if (look & 64)
     s.ttl = 1;
   const unsigned fate = look & 128 ? in_.u8() % 4 : 0;
-  fate_ = fate == 1 ? Fate::dropped : fate == 2 ? Fate::unseen : Fate::taken;
+  static constexpr Fate fates[] = {Fate::taken, Fate::dropped, Fate::unseen, Fate::missed};
+  fate_ = fates[fate];
   return s;
 }
 
 void Play::connect(Client &c, uint32_t isn) {
   c.isn = isn;
   c.next = c.high = isn + 1;
-  c.finished = false;
+  c.finished = c.reset = false;
 }
 
 uint32_t Play::fit(const Client &c, uint32_t seq, uint32_t length) const {
@@ -88,20 +89,20 @@ void Play::send(Client &c, const Segment &s) {
     return; // it never sends before it has an answer
   if (span(c.high, s.seq + s.length) > 0 && !(s.flags & kSyn))
     c.high = s.seq + s.length;
-  // A RST, or a FIN, that means more to capture than to the source.
-  if ((fate == Fate::unseen && s.length) ||
-      ((s.flags & (kFin | kRst)) && (fate == Fate::dropped || c.source->dropped)))
-    exact_ = false;
-  if (s.ttl == 1 && s.length)
-    exact_ = false;
+  if (c.reset && !(s.flags & kRst))
+    return;
+  c.reset |= s.flags & kRst;
   const auto source = c.source;
+  settle_before(c, s, fate != Fate::unseen);
+  misses_ = fate == Fate::missed;
   if (fate != Fate::unseen)
     capture(frame(s));
+  misses_ = false;
   // What follows is in order for capture, and is not for the source.
   if (source->over() || fate == Fate::dropped || source->dropped)
     source->dropped += s.length;
   if (fate != Fate::dropped)
-    source->take(s, c.answered);
+    settle_own(c, source->take(s, c.answered), fate != Fate::unseen);
   tell("source", "next " + std::to_string(source->next()) + " taken " +
                      std::to_string(source->taken()) + (fate == Fate::dropped ? " DROPPED" : "") +
                      (fate == Fate::unseen ? " UNSEEN" : ""));
@@ -124,8 +125,6 @@ void Play::syn(Client &c) {
   if (what & 32)
     s.options.insert(s.options.end(), {19, 18});
   fate_ = Fate::taken;
-  if (what & 1)
-    exact_ = false;
   if (c.source->state() == Source::State::listen)
     c.timestamps = what & 8;
   s.ack = 0;
@@ -185,8 +184,9 @@ void Play::forge(Client &c, unsigned what) {
     s.length = 0;
   s.options.resize(std::min<size_t>(s.options.size(), 12));
   const auto of = c.source;
+  settle_before(c, s, true);
   capture(frame(s));
-  of->take(s, c.answered);
+  settle_own(c, of->take(s, c.answered), true);
   tell("stranger", text(s) + (of->fooled() ? " FOOLED" : ""));
 }
 

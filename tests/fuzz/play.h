@@ -43,6 +43,7 @@ struct Client {
   uint32_t isn = 0, next = 0, answered = 0x70000000, tsval = 1000;
   uint32_t high = 0; // behind all that was ever sent, or meant to be
   bool timestamps = false, finished = false;
+  bool reset = false; // it has sent a RST, and knows of no connection any more
   std::shared_ptr<Source> source;
 };
 
@@ -51,6 +52,13 @@ enum class Fate {
   taken,
   dropped, // captured, but the source's TCP does not get it: a firewall, or memory
   unseen,  // capture was away
+  missed,  // the first look-up finds no socket: it moves from one hash to the other
+};
+
+// Bytes of one conversation that must be counted for one target.
+struct Account {
+  uint64_t must = 0;
+  uint64_t settled = 0; // so many of those taken are in `must`, or nobody can know of them
 };
 
 class Play {
@@ -70,6 +78,8 @@ private:
   void command(dp_command op, uint32_t slot, uint32_t gen, uint32_t seconds = 0,
                const dp_flow_key *key = nullptr);
   void expire(dp_command op, uint32_t seconds);
+  bool is_gone(const dp_flow_key &key) const;
+  uint32_t targets() { return k_.at<dp_mapping>(&mappings, 0)->n_targets; }
   // DOPPEL_FUZZ_TRACE=1 tells a play act by act.
   void tell(const char *what, const std::string &more = {});
   static std::string text(const Segment &s);
@@ -112,20 +122,30 @@ private:
   // is gone), what would have come next. A stranger's only if the source was fooled, too.
   bool may_have(uint32_t slot, uint32_t seq, uint8_t byte);
   void books(bool bytes);
+  // A segment is on its way to the source, and has got there: what must be counted of what the
+  // source had before, and of the segment.
+  void settle_before(const Client &c, const Segment &s, bool captured);
+  void settle_own(const Client &c, uint64_t taken, bool captured);
+  // What the source took of flows that are not known (any more), nobody can know of.
+  void forgive();
   // The clients send again what was lost, and the source has all.
   void drain();
+  void judge_counts();
 
   Kernel &k_ = kernel();
   Input in_;
   std::array<Client, kClients> clients_;
   int (*program_)(__sk_buff *) = doppel_ingress;
   uint16_t busy_port_ = 0;
+  bool misses_ = false; // the next look-up of a socket finds none
   host_socket sender_{};
   Fate fate_ = Fate::taken;
   std::vector<std::shared_ptr<Source>> sources_;
   std::map<std::pair<uint32_t, uint32_t>, std::shared_ptr<Source>> whose_; // by slot and gen
-  bool tracked_ = false, exact_ = false, unsure_ = false;
-  bool spoilt_ = false, preempted_ = false;
+  std::map<const Source *, std::array<Account, 2>> accounts_;
+  bool tracked_ = false, spoilt_ = false, preempted_ = false;
+  bool paused_ = false;          // it was, some time
+  std::array<bool, 2> unsure_{}; // of a target: nobody can know what is to be counted
 };
 
 } // namespace doppel::fuzz

@@ -92,9 +92,10 @@ void Play::act(bool nested) {
     const uint32_t isn = in_.u8() & 1 ? in_.u32() : c.high + in_.u16();
     if (nested)
       break;
-    exact_ = false;
     connect(c, isn);
-    unsure_ = unsure_ || (isn & 1); // the former may be taken to go on, as far as numbers tell
+    c.source->replaced = true;
+    for (bool &unsure : unsure_)
+      unsure |= isn & 1; // the former may be taken to go on, as far as numbers tell
     c.source = isn & 1 ? std::make_shared<Source>(isn, c.timestamps, c.answered)
                        : std::make_shared<Source>();
     c.answered = isn & 1 ? c.answered : c.answered + 0x10000;
@@ -104,7 +105,6 @@ void Play::act(bool nested) {
   case 14: // the source's process is killed
     if (in_.u8() % 3 == 0) {
       c.source->end();
-      exact_ = false;
     }
     break;
   case 15:
@@ -154,12 +154,13 @@ void Play::act(bool nested) {
   case 28: {
     const uint32_t zero = 0;
     k_.at<dp_control>(&control, zero)->paused = in_.u8() & 1;
-    exact_ = false;
+    paused_ = true;
     break;
   }
   case 29: {
     const unsigned b = in_.u8();
-    exact_ = false;
+    if (b % 3 == 1) // what has no place cannot be remembered
+      unsure_ = {true, true};
     tell("failure", std::to_string(b % 3) + " at " + std::to_string(1 + b / 3 % 8));
     (b % 3 == 0   ? k_.clone_fails_at
      : b % 3 == 1 ? k_.update_fails_at
@@ -170,7 +171,6 @@ void Play::act(bool nested) {
     // A reload: one target less or more, the other limits.
     dp_mapping &m = *k_.at<dp_mapping>(&mappings, 0);
     m.n_targets = static_cast<__u8>(in_.u8() % 3);
-    exact_ = false;
     break;
   }
   default:
@@ -179,9 +179,7 @@ void Play::act(bool nested) {
     k_.preempt_at = 1 + in_.u8() % 6;
     tell("another CPU at lock", std::to_string(k_.preempt_at));
     preempted_ = true;
-    exact_ = false;
-    unsure_ = true; // two CPUs that begin and end one flow may count a segment twice
-    act(false);     // the one that is to be interrupted
+    act(false); // the one that is to be interrupted
   }
 }
 

@@ -38,69 +38,70 @@ void Source::begin(const Segment &s, uint32_t answered) {
   }
 }
 
-void Source::take(const Segment &s, uint32_t answered) {
+uint32_t Source::take(const Segment &s, uint32_t answered) {
   const uint32_t to = s.seq + s.length;
   if (state_ == State::closed)
-    return;
+    return 0;
   if (state_ == State::listen || state_ == State::time_wait) {
     if ((s.flags & (kSyn | kAck | kRst)) == kSyn && state_ == State::listen)
       begin(s, answered);
-    return;
+    return 0;
   }
   const uint32_t stamp = timestamps_ ? tsval(s) : 0;
   if (state_ == State::syn_received) { // tcp_check_req()
     if (s.flags & kSyn)
-      return; // of the same connection, or not: the SYN-ACK again, or an ACK
+      return 0; // of the same connection, or not: the SYN-ACK again, or an ACK
     if (span(to, rcv_nxt_) > 0 || span(s.seq, edge()) < 0)
-      return;
+      return 0;
     if (s.flags & kRst) {
       if (s.seq == rcv_nxt_)
         state_ = State::closed;
-      return;
+      return 0;
     }
     if (!(s.flags & kAck) || s.ack != iss_ + 1)
-      return;
+      return 0;
     state_ = State::open;
     ts_recent_ = stamp;
   }
   // tcp_validate_incoming()
   if (stamp && ts_recent_ && span(stamp, ts_recent_) > 1 && !(s.flags & kRst))
-    return;
+    return 0;
   if (span(to + ((s.flags & kFin) != 0), rcv_nxt_ + fin_) > 0 || span(s.seq, edge()) < 0)
-    return;
+    return 0;
   if (s.flags & kRst) {
     if (s.seq == rcv_nxt_ + fin_)
       state_ = State::closed;
-    return;
+    return 0;
   }
   if ((s.flags & kSyn) || !(s.flags & kAck))
-    return;
+    return 0;
   // tcp_ack()
   if (span(s.ack, answered) < 0 || span(s.ack, snd_una_) > int64_t{kMaxWindow})
-    return;
+    return 0;
   if (span(snd_una_, s.ack) > 0)
     snd_una_ = s.ack;
   if (stamp && span(rcv_nxt_ + fin_, s.seq) <= 0 && (!ts_recent_ || span(ts_recent_, stamp) > 0))
     ts_recent_ = stamp;
-  if (!fin_)
-    text(s);
+  return fin_ ? 0 : text(s);
 }
 
-void Source::text(const Segment &s) {
+uint32_t Source::text(const Segment &s) {
   const uint32_t to = s.seq + s.length;
   if (span(rcv_nxt_, s.seq) > 0) {
     if ((s.length || (s.flags & kFin)) && span(s.seq, edge()) > 0)
       beyond(s, to);
-    return;
+    return 0;
   }
-  if (span(rcv_nxt_, to) > 0) {
+  const uint32_t own = static_cast<uint32_t>(std::max(0, span(rcv_nxt_, to)));
+  if (own) {
     mark(rcv_nxt_, to, s.forged, false);
-    taken_ += to - rcv_nxt_;
+    taken_ += own;
     rcv_nxt_ = to;
   }
   if ((s.flags & kFin) && to == rcv_nxt_)
     fin_ = true;
   follow();
+  return own;
 }
 
 // tcp_ofo_queue()

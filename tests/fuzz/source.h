@@ -23,7 +23,8 @@ public:
 
   // A segment arrives: RFC 9293, 3.10.7; RFC 5961; RFC 7323, 5.3; where they leave a choice, as
   // Linux does. answered: what the source has sent so far, the next sequence number of its own.
-  void take(const Segment &s, uint32_t answered);
+  // Returns the bytes of this very segment that are part of the stream now.
+  uint32_t take(const Segment &s, uint32_t answered);
   // Its process ends it. What the client sent is then in TIME-WAIT, if there was a FIN, or nowhere.
   void end();
 
@@ -48,6 +49,8 @@ public:
 
   // Genuine text that capture got, and this did not, and what came after it: bytes.
   uint32_t dropped = 0;
+  bool forgotten = false; // its flow was, after that
+  bool replaced = false;  // another conversation has its port
 
 private:
   struct Piece {
@@ -55,7 +58,7 @@ private:
     bool fin;
   };
   void begin(const Segment &s, uint32_t answered);
-  void text(const Segment &s);
+  uint32_t text(const Segment &s);
   void beyond(const Segment &s, uint32_t to);
   void mark(uint32_t from, uint32_t to, bool forged, bool beside);
   void follow();

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "tests/fuzz/books.h"
@@ -56,8 +57,9 @@ void Play::set_up() {
     sources_.push_back(c.source);
   }
   tracked_ = !(m.flags & (DP_MAP_ANY_HOST | DP_MAP_EGRESS));
-  exact_ = tracked_ && m.n_targets == 1;
   k_.socket = [this](const bpf_sock_tuple &t, host_socket &to) {
+    if (std::exchange(misses_, false))
+      return false;
     for (const Client &c : clients_)
       if (ntohs(t.ipv4.sport) == c.port)
         return c.source->answer(to, c.answered);
@@ -91,12 +93,21 @@ void Play::command(dp_command op, uint32_t slot, uint32_t gen, uint32_t seconds,
 }
 
 void Play::expire(dp_command op, uint32_t seconds) {
-  exact_ = false;
   std::vector<dp_flow_key> keys;
   k_.map(&flows).for_each(
       [&keys](const void *key, void *) { keys.push_back(*static_cast<const dp_flow_key *>(key)); });
   for (const dp_flow_key &key : keys)
-    command(op, DP_NO_SLOT, 0, seconds, &key);
+    if (op == DP_CMD_EXPIRE || is_gone(key))
+      command(op, DP_NO_SLOT, 0, seconds, &key);
+}
+
+// The keeper has looked twice, and no socket has the conversation.
+bool Play::is_gone(const dp_flow_key &key) const {
+  for (const Client &c : clients_)
+    if (ntohs(key.client_port) == c.port)
+      return c.source->state() == Source::State::closed ||
+             c.source->state() == Source::State::time_wait;
+  return true;
 }
 
 void Play::tell(const char *what, const std::string &more) {
@@ -114,6 +125,14 @@ void Play::tell(const char *what, const std::string &more) {
                    slot, sh.gen, sh.tcp.state, sh.tcp.flags, sh.tcp.una, sh.tcp.nxt, sh.tcp.end,
                    sh.tcp.fin, sh.tcp.store_start, sh.tcp.wnd, sh.tcp.ahead, sh.tcp.n_sacked,
                    sh.tcp.rcv_nxt);
+  k_.map(&flows).for_each([](const void *key, void *value) {
+    const auto &k = *static_cast<const dp_flow_key *>(key);
+    const auto &f = *static_cast<const dp_flow *>(value);
+    std::fprintf(stderr,
+                 "    flow %u to %u slot %d gen %u excluded %u seen %u next %08x marks %x\n",
+                 ntohs(k.client_port), k.target, static_cast<int>(f.slot), f.gen, f.excluded,
+                 f.seen, f.next, f.marks);
+  });
 }
 
 std::string Play::text(const Segment &s) {
