@@ -14,8 +14,8 @@ GUEST = HERE / "guest"
 # Where the kernel has them as modules; their dependencies come along.
 MODULES = """
     veth bridge dummy 8021q tcp_diag
-    sch_ingress cls_bpf act_bpf cls_u32 cls_matchall act_mirred act_gact sch_netem sch_fq sch_prio
-    nf_tables nft_numgen nft_limit nft_reject_ipv4 nft_fwd_netdev inet_diag
+    sch_ingress cls_bpf act_bpf cls_u32 cls_matchall act_mirred act_gact sch_netem sch_fq sch_prio sch_tbf
+    nf_tables nft_numgen nft_limit nft_quota nft_reject_ipv4 nft_fwd_netdev inet_diag
     nf_conntrack nft_chain_nat nft_nat nft_redir
 """.split()
 
@@ -25,7 +25,7 @@ TOOLS = "ip tc ss nft ethtool bpftool nsenter unshare setpriv hostname mount sle
 # The interpreter of the system, not one that its user put before it: its library is in one place.
 PYTHON = pathlib.Path("/usr/bin/python3")
 PYTHON_UNUSED = {
-    "__phello__", "asyncio", "dist-packages", "distutils", "ensurepip", "idlelib", "lib2to3",
+    "__phello__", "dist-packages", "distutils", "ensurepip", "idlelib", "lib2to3",
     "pydoc_data", "test", "tkinter", "turtledemo", "venv", "wsgiref", "xmlrpc",
 }
 
