@@ -16,8 +16,9 @@ RECEIVE = 1 << 18
 
 
 class Connection:
-    def __init__(self, batches, finish):
-        self.batches, self.finish = iter(batches), finish
+    def __init__(self, batches, finish, free=None):
+        """free: how many commands it may send before the engine is told to go on; None: all."""
+        self.batches, self.finish, self.free = iter(batches), finish, free
         self.socket = None
         self.out = deque()   # pieces not yet handed to the kernel
         self.rest = b""      # the last line of the responses, as far as it is there
@@ -35,6 +36,8 @@ class Engine:
         self.paced = deque()     # connections that wait for their turn under the rate
         self.live = 0
         self.stop_at = None
+        self.go_on = None        # a file that tells it, by a line
+        self.held = []           # connections that wait for that
         self.sent = self.received = self.commands = self.opened = 0
         self.errors, self.latencies = [], []
         resource.setrlimit(resource.RLIMIT_NOFILE,
@@ -68,6 +71,9 @@ class Engine:
         self.next(connection)
 
     def next(self, connection):
+        if self.go_on and connection.free is not None and connection.free <= 0:
+            self.held.append(connection)
+            return
         batch = None
         if self.stop_at is None or time.monotonic() < self.stop_at:
             batch = next(connection.batches, None)
@@ -81,6 +87,8 @@ class Engine:
         connection.waiting = batch.responses
         connection.started = time.perf_counter()
         self.commands += batch.commands
+        if connection.free is not None:
+            connection.free -= batch.commands
         self.push(connection, batch.pieces)
 
     def push(self, connection, pieces):
@@ -146,10 +154,24 @@ class Engine:
             else:
                 self.next(connection)
 
-    def _turns(self, begin):
+    def hold(self, file):
+        """What is not free waits until there is something to read from that file."""
+        self.go_on = file
+        self.selector.register(file, selectors.EVENT_READ)
+
+    def _release(self):
+        self.selector.unregister(self.go_on)
+        self.go_on = None
+        if self.rate:  # at the same rate from here on, however long they waited
+            self.pace_from = time.monotonic() - self.commands / self.rate
+        held, self.held = self.held, []
+        for connection in held:
+            self.next(connection)
+
+    def _turns(self):
         """Lets go on as many paced connections as the rate allows by now; returns the next timeout."""
         while self.paced:
-            ahead = self.commands / self.rate - (time.monotonic() - begin)
+            ahead = self.commands / self.rate - (time.monotonic() - self.pace_from)
             if ahead > 0:
                 return min(ahead, 0.5)
             self.next(self.paced.popleft())
@@ -157,18 +179,21 @@ class Engine:
 
     def run(self, connections, deadline):
         """Runs all connections to their end, or until `deadline` seconds are over: an error then."""
-        begin = time.monotonic()
+        begin = self.pace_from = time.monotonic()
         for connection in connections:
             if connection.socket is None and self.at_once and self.live >= self.at_once:
                 self.backlog.append(connection)
             else:
                 self.start(connection)
         while self.live or self.backlog:
-            timeout = self._turns(begin) if self.rate else 0.5
+            timeout = self._turns() if self.rate else 0.5
             if not self.live:
                 continue  # the last turn ended the last connection
             for key, events in self.selector.select(timeout):
                 connection = key.data
+                if connection is None:
+                    self._release()
+                    continue
                 if events & selectors.EVENT_WRITE:
                     self.selector.modify(connection.socket, selectors.EVENT_READ, connection)
                     self.flush(connection)

@@ -20,7 +20,7 @@ class Load:
             mine = dict(options)
             if processes > 1:
                 mine["prefix"] = f"{options.get('prefix', 'key')}{n}-"
-                for shared in ("connections", "count", "at_once", "rate"):
+                for shared in ("connections", "count", "at_once", "rate", "reserve"):
                     if shared in mine:
                         mine[shared] = mine[shared] // processes
             argv = [sys.executable, "-m", "lab.load_client", kind]
@@ -36,7 +36,7 @@ class Load:
                     raise AssertionError(f"load client: {line}{child.communicate(timeout=patience(10))[1]}")
 
     def go(self):
-        """Lets a load that was started with wait=True begin."""
+        """Lets a load that was started with wait=True begin, or one with a reserve use that."""
         for child in self.children:
             child.stdin.write("\n")
             child.stdin.flush()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One process of a load; started in the client host by load.py. Prints its result as JSON.
 
-With --wait it opens its connections first, prints "ready" and goes on when it gets a line.
+With --wait it opens its connections first, prints "ready" and goes on when it gets a line. With --reserve its last
+commands wait for a line: the test's own work is done before the load is over, however long that takes.
 """
 
 import argparse
@@ -31,6 +32,7 @@ def arguments():
     p.add_argument("--at-once", type=int, default=0, help="connections open at a time; 0: all")
     p.add_argument("--rate", type=float, default=0, help="commands a second; 0: full speed")
     p.add_argument("--deadline", type=float, default=120)
+    p.add_argument("--reserve", type=int, default=0, help="commands in total that wait for a line")
     p.add_argument("--wait", action="store_true")
     p.add_argument("--before", type=int, default=0, help="sets on each connection before \"ready\"")
     return p.parse_args()
@@ -50,7 +52,7 @@ def connections(args):
         else:
             batches = traffic.mixed(b"%s-%d-" % (prefix, n), random.Random(f"{args.prefix}{n}"),
                                     args.smallest, args.largest, args.batch)
-        yield Connection(batches, args.finish)
+        yield Connection(batches, args.finish, count - args.reserve // args.connections if args.reserve else None)
 
 
 def warm_up(socket, prefix, count):
@@ -82,6 +84,8 @@ def main():
             warm_up(connection.socket, args.prefix.encode() + b"-before-%d-" % n, args.before)
         print("ready", flush=True)
         sys.stdin.readline()
+    if args.reserve:
+        engine.hold(sys.stdin)
     if args.seconds:
         engine.stop_at = time.monotonic() + args.seconds
     seconds = engine.run(crowd, args.deadline)

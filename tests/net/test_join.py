@@ -141,14 +141,16 @@ def in_the_middle_of_a_load(env, mode, application, shape):
     scene = env.scene(target_runs=False)
     log = Log(scene)
     blind = application == "any" and shape == "chopped"
+    # The last third comes after the attach, however long that takes.
     options = {"single": {"rate": amount(3000)}, "pipelined": {"batch": 20, "rate": amount(3000)},
                "chopped": {"batch": 5, "largest": 900, "rate": amount(3000)},
                "upload": {"smallest": 50_000, "largest": 200_000, "rate": amount(300)}}[shape]
     kind = "chopped" if shape == "chopped" else "sets"
-    count = 3000 if shape == "upload" else 24000
-    load = scene.start(kind, connections=30, count=count, prefix="key", **options)
-    wait.until(lambda: scene.source[0].stats()["cmd_set"] > count / 24, "the load to be under way", 20)
+    count = 1500 if shape == "upload" else 15000
+    load = scene.start(kind, connections=30, count=count, reserve=count // 3, prefix="key", **options)
+    wait.until(lambda: scene.source[0].stats()["cmd_set"] > count / 15, "the load to be under way", 20)
     keep(scene, {"application": application})
+    load.go()
     with mirror.Sampler(scene):
         checked(load.result())
     ledger = scene.doppel.wait_idle()

@@ -99,7 +99,7 @@ def reload_under_load(env, mode):
     before = snapshot.take(scene.lab.source)
     file = File(scene, ("stays", 11211), ("goes", 11212))
     keeper = Keeper(scene, "--config", file.path)
-    load = scene.start("sets", connections=50, count=amount(30000), rate=amount(5000))
+    load = scene.start("sets", connections=50, count=amount(25000), rate=amount(5000), reserve=amount(5000))
     scene.load("sets", port=11212, connections=8, count=amount(500))
     for rounds in range(3):
         file.write(("stays", 11211), ("comes", 11213))
@@ -109,6 +109,7 @@ def reload_under_load(env, mode):
     file.write(("stays", 11211), ("comes", 11213))
     keeper.reload("added comes; removed goes")
     assert load.running(), "the load was over before the last reload"
+    load.go()
     sent = scene.load("sets", port=11213, connections=8, count=amount(500))["sent"]
     scene.load("sets", port=11212, connections=8, count=amount(500), prefix="later")
     result = checked(load.result())
