@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Registers, selects and runs the network tests, and says what happened."""
 
+import ctypes
 import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 
@@ -18,6 +20,7 @@ MODES = ("tcx", "clsact")
 TIME_LIMIT = int(wait.patience(240))  # s for one case
 TOOLS = ("ip", "tc", "nft", "ethtool", "unshare", "nsenter", "setpriv", "memcached")
 EXCUSE = "left to tools/kernel-matrix"
+VERDICTS = ("PASS", "FAIL", "SKIP")
 _cases = []
 
 
@@ -34,8 +37,10 @@ class Elsewhere(Skip):
 
 
 class Case:
-    def __init__(self, function, parameters, tcx=False, long=False):
-        self.long = long
+    def __init__(self, function, parameters, tcx=False, long=False, slow=False):
+        self.long, self.slow = long, slow
+        # The whole file, for full speed or because it compares latencies.
+        self.alone = getattr(sys.modules[function.__module__], "ALONE", False)
         self.needs_tcx = tcx or any(str(value).startswith("tcx") for value in parameters.values())
         module = function.__module__.removeprefix("test_")
         self.function, self.parameters = function, parameters
@@ -43,17 +48,19 @@ class Case:
         self.name = f"{module}.{function.__name__}" + (f"[{suffix}]" if suffix else "")
 
 
-def case(tcx=False, long=False, **variants):
+def case(tcx=False, long=False, slow=False, **variants):
     """Registers a function as a test, once for each combination of the variants given.
 
     The function gets an Env and the variants. @case(mode=MODES) runs it with both ways to attach. tcx: it
-    uses TCX also where no variant is called that. long: it takes minutes, and runs with --long only.
+    uses TCX also where no variant is called that. long: it takes minutes, and runs with --long only. slow: it
+    takes 20 s or more, so that it begins early where several run at a time. ALONE = True in a file of tests:
+    none of them runs beside another.
     """
     def register(function):
         combinations = [{}]
         for name, values in variants.items():
             combinations = [{**c, name: v} for c in combinations for v in values]
-        _cases.extend(Case(function, c, tcx, long) for c in combinations)
+        _cases.extend(Case(function, c, tcx, long, slow) for c in combinations)
         return function
     return register
 
@@ -123,6 +130,13 @@ def _out_of_time(*_):
     raise AssertionError("not done in time")
 
 
+def die_with(parent):
+    """The kernel ends this process when the one that forked it ends, even by SIGKILL."""
+    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def _indent(text):
     return "".join(f"    {line}\n" for line in text.rstrip().splitlines())
 
@@ -148,43 +162,102 @@ def _run(one, obstacles):
         env.close()
 
 
-def select(patterns, mode=None, long=False):
+def select(patterns, mode=None, long=False, alone=None):
     """All cases whose name contains one of the patterns; "suite." means those of that suite.
 
     With a mode only those of this way to attach, and those that are about none; with clsact none that
-    would need TCX. Those that take minutes only if `long`."""
+    would need TCX. Those that take minutes only if `long`. alone: "only" or "none" of those that want to be."""
     def fits(name, pattern):
         return name.startswith(pattern) if pattern.endswith(".") else pattern in name
     return [c for c in _cases
             if (not patterns or any(fits(c.name, p) for p in patterns))
             and (mode is None or c.parameters.get("mode", mode) == mode)
             and not (mode == "clsact" and c.needs_tcx)
-            and (long or not c.long)]
+            and (long or not c.long)
+            and (alone is None or c.alone == (alone == "only"))]
 
 
-def main(patterns, list_only=False, mode=None, long=False):
-    chosen = select(patterns, mode, long)
-    if list_only:
-        print("\n".join(c.name for c in chosen))
-        return 0
-    if not chosen:
-        print(f"no test matches {' '.join(patterns)}", file=sys.stderr)
-        return 2
+def _tell(one, obstacles):
+    """Runs a case and prints what came of it. Returns the verdict, and whether it is a skip that is excused."""
+    begin = time.monotonic()
+    verdict, text = _run(one, obstacles)
+    note = f": {text}" if verdict == "SKIP" else f" ({time.monotonic() - begin:.1f} s)"
+    print(f"{verdict}  {one.name}{note}", flush=True)
+    if verdict == "FAIL":
+        print(_indent(text), end="", flush=True)
+    return verdict, verdict == "SKIP" and EXCUSE in text
+
+
+class Child:
+    """A case in a process of its own, which dies with this one. What it prints is kept until it has ended."""
+
+    def __init__(self, one, obstacles):
+        self.name = one.name
+        self.output = tempfile.TemporaryFile()
+        sys.stdout.flush()
+        parent = os.getpid()
+        self.pid = os.fork()
+        if self.pid:
+            return
+        code = VERDICTS.index("FAIL") * 2
+        try:
+            die_with(parent)
+            os.dup2(self.output.fileno(), 1)
+            os.dup2(self.output.fileno(), 2)
+            verdict, excused = _tell(one, obstacles)
+            code = VERDICTS.index(verdict) * 2 + excused
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def ended(self, status):
+        """(verdict, excused), of what waitpid said; and prints what it printed."""
+        self.output.seek(0)
+        sys.stdout.write(self.output.read().decode(errors="replace"))
+        self.output.close()
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            print(f"FAIL  {self.name}: ended by signal {-code}")
+        sys.stdout.flush()
+        return (VERDICTS[code // 2], bool(code % 2)) if code >= 0 else ("FAIL", False)
+
+
+def _several(chosen, obstacles, jobs):
+    """Yields what _tell returns, of `jobs` cases at a time. Those that want to be alone come last."""
+    patient = sorted((one for one in chosen if not one.alone), key=lambda one: not one.slow)
+    running = {}
+    try:
+        while patient or running:
+            while patient and len(running) < jobs:
+                child = Child(patient.pop(0), obstacles)
+                running[child.pid] = child
+            pid, status = os.wait()
+            if pid in running:
+                yield running.pop(pid).ended(status)
+    finally:
+        for pid in running:  # interrupted; each removes its lab
+            os.kill(pid, signal.SIGTERM)
+        for pid in running:
+            os.waitpid(pid, 0)
+    for one in chosen:
+        if one.alone:
+            yield _tell(one, obstacles)
+
+
+def run(chosen, jobs=1):
+    """Runs the cases, tells what came of them, and returns the exit code."""
     obstacles = {None: obstacle()}
     if not obstacles[None] and any(c.needs_tcx for c in chosen):
         obstacles["tcx"] = tcx_obstacle()
-    count = {"PASS": 0, "FAIL": 0, "SKIP": 0}
+    count = dict.fromkeys(VERDICTS, 0)
     excused = 0
-    for one in chosen:
-        begin = time.monotonic()
-        verdict, text = _run(one, obstacles)
+    for verdict, excuse in (_several(chosen, obstacles, jobs) if jobs > 1 else
+                            (_tell(one, obstacles) for one in chosen)):
         count[verdict] += 1
-        excused += verdict == "SKIP" and EXCUSE in text
-        seconds = time.monotonic() - begin
-        note = f": {text}" if verdict == "SKIP" else f" ({seconds:.1f} s)"
-        print(f"{verdict}  {one.name}{note}", flush=True)
-        if verdict == "FAIL":
-            print(_indent(text), end="", flush=True)
+        excused += excuse
     print(f"{count['PASS']} passed, {count['FAIL']} failed, {count['SKIP']} skipped", flush=True)
     if count["FAIL"]:
         return 1

@@ -10,6 +10,8 @@ from lab.traffic import set_command
 from lab.wait import amount
 from test_client_net import connect, stored
 
+ALONE = True  # Tens of thousands of connections.
+
 PORTS = (11211, 11212, 11213, 11214)  # a memcached has 20,000 files at most
 
 

@@ -16,6 +16,8 @@ from lab.keeper import keep
 from lab.load import checked
 from test_client_net import connect
 
+ALONE = True  # Full speed, and gigabytes of memory.
+
 ITEM = ("-I", "32m")
 
 

@@ -9,6 +9,8 @@ from lab import doppel, mirror
 from lab.load import checked
 from lab.wait import amount
 
+ALONE = True  # Full speed.
+
 SECONDS = float(os.environ.get("DOPPEL_TEST_SECONDS", "30"))
 
 

@@ -18,6 +18,8 @@ from lab.load import checked
 from lab.snapshot import objects
 from lab.wait import amount
 
+ALONE = True  # Full speed.
+
 RATE = amount(20000)  # requests a second, of all loads together
 CONNECTIONS = 100
 LIMIT = 1 << 20  # bytes by which a keeper may grow

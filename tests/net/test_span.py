@@ -12,6 +12,8 @@ from lab.traffic import set_command
 from lab.wait import amount
 from test_client_net import stored
 
+ALONE = True  # A mirror port that must keep up.
+
 
 def span_scene(env):
     """The source is the mirror's host; the server is another."""

@@ -6,15 +6,17 @@ as a failure.
 """
 
 import argparse
+import multiprocessing
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 
-CTEST_SUITES = ("unit", "cli", "bpf", "fuzz", "net")  # labels, in this order: what fails fast comes first
+CTEST_SUITES = ("unit", "cli", "bpf", "fuzz")  # labels, in this order: what fails fast comes first
 SLOW = ("tidy", "builds", "kernels")  # only if asked for
 MUST_NOT_SKIP = ("bpf", "fuzz", "sanitize", "net", "kernels")
 STRICT = ("-DDOPPEL_WERROR=ON", "-DBUILD_TESTING=ON")
@@ -32,6 +34,7 @@ class Suite:
         self.name = name
         self.passed = self.failed = self.skipped = 0
         self.seconds = 0.0
+        self.beside = 0.0  # seconds, while "net" was waited for
         self.reasons = []
 
     def add(self, passed, failed, skipped):
@@ -137,14 +140,16 @@ def read_junit(suite, path):
         suite.add(passed, failed, skipped)
 
 
-def ctest(suite, args):
+def ctest(suite, args, tests="."):
+    """The tests with the suite's label whose names match."""
     report = os.path.abspath(os.path.join(args.build, f"junit-{suite.name}.xml"))
     if os.path.exists(report):
         os.unlink(report)
     done = subprocess.run(
-        ["ctest", "--test-dir", args.build, "--label-regex", f"^{suite.name}$", "--no-tests=error",
+        ["ctest", "--test-dir", args.build, "--label-regex", f"^{suite.name}$", "--tests-regex", tests,
+         "--no-tests=error",
          "--verbose" if suite.name == "net" else "--output-on-failure",
-         *(["--parallel", "2"] if suite.name in ("net", "fuzz") else []),
+         *(["--parallel", "2"] if suite.name == "fuzz" else []),
          "--output-junit", report,
          "--test-output-size-passed", "10000000", "--test-output-size-failed", "10000000"], check=False)
     read_junit(suite, report)
@@ -152,7 +157,14 @@ def ctest(suite, args):
         suite.failed = 1  # ctest knows of something that its report does not show
 
 
-def sanitize(suite, args):
+def net(suite, args, beside):
+    """What wants the machine alone, then what mostly waits, and beside that what compiles."""
+    ctest(suite, args, r"^net\.alone$")
+    beside.start()
+    ctest(suite, args, r"^net\.patient$")
+
+
+def build_sanitized(suite, args):
     """User space once more, in a build of its own, with ASan and UBSan.
 
     By clang and with -O0, because that is built in half of the time.
@@ -160,10 +172,12 @@ def sanitize(suite, args):
     where = f"{args.build}-sanitize"
     configure = ["cmake", "-S", ".", "-B", where, "-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_BUILD_TYPE=None",
                  "-DCMAKE_CXX_FLAGS=-O0 -g1", "-DDOPPEL_SANITIZE=ON", *STRICT]
-    if not (command(suite, configure, stdout=subprocess.DEVNULL)
-            and command(suite, ["cmake", "--build", where, "--parallel", str(args.jobs),
-                                "--target", *SANITIZED_TARGETS])):
-        return
+    if command(suite, configure, stdout=subprocess.DEVNULL):
+        command(suite, ["cmake", "--build", where, "--parallel", str(args.jobs), "--target", *SANITIZED_TARGETS])
+
+
+def sanitize(suite, args):
+    where = f"{args.build}-sanitize"
     tests = os.path.join(where, "tests")
     for name in ("unit_tests", "packet_test", "host_tests"):
         directory = {"packet_test": "packet", "unit_tests": "unit", "host_tests": "host"}[name]
@@ -172,14 +186,60 @@ def sanitize(suite, args):
     report(suite, "cli", ["tests/cli/run", "--doppel", os.path.join(where, "doppel"), *cases])
 
 
-def builds(suite, args):
-    """The product as others build it: by Ninja, optimized, and installed. clang++ has the suite "sanitize"."""
+def build_release(suite, args):
+    """The product as others build it: by Ninja, and optimized. clang++ has the suite "sanitize"."""
     where = f"{args.build}-release"
     configure = ["cmake", "-G", "Ninja", "-S", ".", "-B", where, "-DCMAKE_BUILD_TYPE=Release", *STRICT]
-    if (command(suite, configure, stdout=subprocess.DEVNULL)
-            and command(suite, ["cmake", "--build", where, "--parallel", str(args.jobs), "--target", "doppel"],
-                        stdout=subprocess.DEVNULL)):
-        command(suite, ["tests/install/run", "cmake", os.path.abspath(where)], stdout=subprocess.DEVNULL)
+    if command(suite, configure, stdout=subprocess.DEVNULL):
+        command(suite, ["cmake", "--build", where, "--parallel", str(args.jobs), "--target", "doppel"],
+                stdout=subprocess.DEVNULL)
+
+
+def builds(suite, args):
+    command(suite, ["tests/install/run", "cmake", os.path.abspath(f"{args.build}-release")],
+            stdout=subprocess.DEVNULL)
+
+
+class Beside:
+    """What compiles, in a process of its own that gets what the others leave of the CPUs."""
+
+    def __init__(self, parts):
+        self.parts = parts  # {name of the suite: function}
+        self.told = 0
+
+    def start(self):
+        if not self.parts:
+            return
+        self.output = tempfile.TemporaryFile()
+        self.results, self.end = multiprocessing.Pipe(duplex=False)
+        multiprocessing.get_context("fork").Process(target=self._run, daemon=True).start()
+        self.end.close()
+
+    def _run(self):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        for descriptor in (1, 2):
+            os.dup2(self.output.fileno(), descriptor)
+        for name, part in self.parts.items():
+            suite = Suite(name)
+            timed(suite, part)
+            sys.stdout.flush()
+            self.end.send(suite)
+        self.end.close()
+
+    def add_to(self, suite):
+        """Waits for what the suite has here. It has failed if there is nothing of it."""
+        try:
+            part = self.results.recv()
+        except EOFError:
+            part = None
+        output = os.pread(self.output.fileno(), 1 << 24, self.told)
+        self.told += len(output)
+        print(output.decode(errors="replace"), end="", flush=True)
+        if part is None:
+            suite.failed += 1
+            return
+        suite.add(part.passed, part.failed, part.skipped)
+        suite.beside = part.seconds
 
 
 def report(suite, name, argv):
@@ -223,11 +283,21 @@ def arguments():
     return p.parse_args()
 
 
+def timed(suite, step):
+    begin = time.monotonic()
+    step(suite)
+    suite.seconds += time.monotonic() - begin
+
+
 def main():
     args = arguments()
+    # What a suite computes before, or instead of, what it has to look at.
+    computed = {"tidy": lambda s: check_tidy(s, args), "sanitize": lambda s: build_sanitized(s, args),
+                "builds": lambda s: build_release(s, args)}
     steps = {"build": lambda s: build(s, args), "format": check_format, "scripts": check_scripts,
-             "tidy": lambda s: check_tidy(s, args),
              **{name: lambda s: ctest(s, args) for name in CTEST_SUITES},
+             "net": lambda s: net(s, args, beside),
+             "tidy": lambda s: None,
              "sanitize": lambda s: sanitize(s, args), "builds": lambda s: builds(s, args),
              "kernels": lambda s: kernels(s, args)}
     chosen = args.suites or [n for n in steps if n not in SLOW or args.all or os.environ.get("CI")]
@@ -235,17 +305,21 @@ def main():
     if unknown:
         print(f"unknown suite: {' '.join(unknown)}; there are: {' '.join(steps)}", file=sys.stderr)
         return 2
+    beside = Beside({name: part for name, part in computed.items() if name in chosen and "net" in chosen})
     suites = []
-    for name in steps:
+    for name, step in steps.items():
         # Nothing can be tested that is not built, or not built from this state of the sources.
         if name not in chosen and not (name == "build" and set(chosen) - {"format", "scripts", "builds", "sanitize"}):
             continue
         suite = Suite(name)
         suites.append(suite)
         print(f"== {name}", flush=True)
-        begin = time.monotonic()
-        steps[name](suite)
-        suite.seconds = time.monotonic() - begin
+        if name in beside.parts:
+            timed(suite, beside.add_to)
+        elif name in computed:
+            timed(suite, computed[name])
+        if not suite.failed:
+            timed(suite, step)
         if name == "build" and suite.failed:
             break
     return summary(suites)
@@ -260,9 +334,10 @@ def summary(suites):
         if strict and suite.skipped > excused and suite.name in MUST_NOT_SKIP:
             print(f"{suite.name}: a skipped test counts as a failure here (DOPPEL_REQUIRE_ALL)")
             suite.failed, suite.skipped = suite.failed + suite.skipped - excused, excused
-    print(f"\n{'suite':<10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
+    print(f"\n{'suite':<10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}  and beside \"net\"")
     for s in suites:
-        print(f"{s.name:<10}{s.passed:>8}{s.failed:>8}{s.skipped:>9}{s.seconds:>9.1f}")
+        beside = f"{s.beside:>9.1f}" if s.beside else ""
+        print(f"{s.name:<10}{s.passed:>8}{s.failed:>8}{s.skipped:>9}{s.seconds:>9.1f}{beside}")
     passed, failed, skipped = (sum(getattr(s, what) for s in suites)
                                for what in ("passed", "failed", "skipped"))
     print(f"\n{passed} passed, {failed} failed, {skipped} skipped", flush=True)
