@@ -18,14 +18,15 @@ CMDLINE = "console=ttyS0 panic=-1 oops=panic watchdog_thresh=40 rdinit=/init"
 class Machine:
     """console.log: the kernel's messages; report: lines for us; results.tar: files."""
 
-    def __init__(self, kernel, initrd, directory):
+    def __init__(self, kernel, root, directory):
+        self.kernel, self.root, self.directory = kernel, root, directory
         self.console = directory / "console.log"
         self.report = directory / "report"
         self.results = directory / "results.tar"
         for file in (self.console, self.report, self.results):
             file.write_bytes(b"")
         self._base = ["qemu-system-x86_64", *ARGUMENTS, "-append", CMDLINE]
-        self._base += ["-kernel", str(kernel.image), "-initrd", str(initrd)]
+        self._base += ["-kernel", str(kernel.image), "-initrd", str(root)]
 
     def _command(self, console):
         words = [*self._base, "-serial", console]

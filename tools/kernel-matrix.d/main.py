@@ -20,6 +20,7 @@ package sources of this machine do not offer counts as skipped.
 """
 
 import argparse
+import concurrent.futures
 import pathlib
 import sys
 import tarfile
@@ -120,61 +121,74 @@ def unpack_results(archive, directory):
         return []  # the guest did not get so far
 
 
-def print_tail(file, count):
+def print_tail(file, count, tally):
     for line in file.read_text(errors="replace").splitlines()[-count:]:
-        print(f"      | {line}")
+        tally.say(f"      | {line}")
 
 
-def run_kernel(name, options):
-    tally = Tally()
-    print(f"== {name}", flush=True)
+def prepare(name, options, tally):
+    """A machine with the kernel of that name, or None if there is none to be had."""
     try:
         kernel = kernels.get(name, options.build / "kernels")
     except kernels.Unavailable as reason:
         tally.skip(f"kernel {name}", reason)
-        return tally
+        return None
     work = options.build / "kernel-matrix"
     logs = work / name
     logs.mkdir(parents=True, exist_ok=True)
     for old in logs.iterdir():
         old.unlink()
-    root = fill(options, kernel, work)
-    machine = Machine(kernel, root, logs)
+    return Machine(kernel, fill(options, kernel, work), logs)
+
+
+def run(machine, options, tally):
     try:
         if options.shell:
             machine.interactive()
         else:
-            run_suites(machine, kernel, logs, options, tally)
+            run_suites(machine, options, tally)
     finally:
         if options.keep:
-            print(f"      {machine.command_line()}")
+            tally.say(f"      {machine.command_line()}")
         else:
-            root.unlink()
-    return tally
+            machine.root.unlink()
 
 
-def run_suites(machine, kernel, logs, options, tally):
+def run_suites(machine, options, tally):
     seconds = machine.run(options.timeout, tally.line)
-    files = unpack_results(machine.results, logs)
+    files = unpack_results(machine.results, machine.directory)
     tally.print_programs()
+    release = machine.kernel.release
     if not tally.ended:
         if seconds is None:
-            tally.fail(kernel.release, f"not done within {options.timeout} s")
+            tally.fail(release, f"not done within {options.timeout} s")
         else:
-            tally.fail(kernel.release, f"the guest died after {seconds:.0f} s")
-        print_tail(machine.console, 40)
+            tally.fail(release, f"the guest died after {seconds:.0f} s")
+        print_tail(machine.console, 40, tally)
     for file in files:
         if file.suffix == ".verifier":
-            print(f"      {file}:")
-            print_tail(file, 25)
+            tally.say(f"      {file}:")
+            print_tail(file, 25, tally)
     taken = "" if seconds is None else f"{seconds:.1f} s; "
-    print(f"      {kernel.release}: {tally.summary()}; {taken}logs in {logs}", flush=True)
+    tally.say(f"      {release}: {tally.summary()}; {taken}logs in {machine.directory}")
+
+
+def run_kernels(names, options):
+    """The kernels at once, as a guest boots and tests with one CPU mostly: {name: tally}."""
+    tallies = {name: Tally(name) for name in names}
+    # One after the other, as they share files.
+    machines = {name: prepare(name, options, tally) for name, tally in tallies.items()}
+    with concurrent.futures.ThreadPoolExecutor(len(machines)) as pool:
+        runs = [pool.submit(run, machine, options, tallies[name])
+                for name, machine in machines.items() if machine]
+        for one in runs:
+            one.result()
+    return tallies
 
 
 def run_here(options):
     """The suite "load" on the kernel that runs."""
-    tally = Tally()
-    print(f"== {here.release()}, which runs here", flush=True)
+    tally = Tally(here.release())
     here.load(options.objects, options.build / "kernel-matrix", tally)
     tally.print_programs()
     return tally
@@ -189,8 +203,8 @@ def main():
             tally = run_here(options)
             budget.saw(here.release(), tally.programs)
             total.add(tally)
-        for name in kernels.META if options.kernel == "all" else [options.kernel]:
-            tally = run_kernel(name, options)
+        names = list(kernels.META) if options.kernel == "all" else [options.kernel]
+        for name, tally in run_kernels(names, options).items():
             budget.saw(name, tally.programs)
             total.add(tally)
     except Missing as reason:

@@ -4,8 +4,16 @@
 import sys
 
 
+def say(text):
+    """A line at a time, as several guests have something to say at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 class Tally:
-    def __init__(self):
+    def __init__(self, where=""):
+        """`where`: stands before each line."""
+        self.where = f"{where:<5} " if where else ""
         self.passed = self.failed = self.skipped = 0
         self.programs = []
         self.ended = False
@@ -15,7 +23,7 @@ class Tally:
         kind, *fields = text.split("\t")
         if kind == "pass":
             self.passed += 1
-            print(f"PASS  {fields[0]}")
+            self.say(f"PASS  {fields[0]}")
         elif kind == "fail":
             self.fail(*fields)
         elif kind == "skip":
@@ -25,16 +33,18 @@ class Tally:
         elif kind == "end":
             self.ended = True
         elif text:
-            print(f"      {fields[0] if kind == 'note' else text}")
-        sys.stdout.flush()
+            self.say(f"      {fields[0] if kind == 'note' else text}")
+
+    def say(self, text):
+        say(self.where + text)
 
     def fail(self, name, detail=""):
         self.failed += 1
-        print(f"FAIL  {name}" + (f": {detail}" if detail else ""))
+        self.say(f"FAIL  {name}" + (f": {detail}" if detail else ""))
 
     def skip(self, name, reason):
         self.skipped += 1
-        print(f"SKIP  {name}: {reason}")
+        self.say(f"SKIP  {name}: {reason}")
 
     def add(self, other):
         self.passed += other.passed
@@ -53,4 +63,4 @@ class Tally:
         for row in rows:
             left = "  ".join(cell.ljust(width) for cell, width in zip(row[:2], widths))
             right = "  ".join(cell.rjust(width) for cell, width in zip(row[2:], widths[2:]))
-            print(f"      {left}  {right}")
+            self.say(f"      {left}  {right}")
