@@ -22,9 +22,7 @@ const Reason event_reasons[DP_EVENT_N] = {
 };
 
 uint64_t missing(const dp_ledger &l) {
-  uint64_t sum = 0;
-  for (const __u64 n : l.lost)
-    sum += n;
+  uint64_t sum = sum_of(l.lost);
   for (const Reason &r : excluded_reasons)
     if (!r.unwanted)
       sum += l.excluded[r.number];

@@ -5,7 +5,9 @@
 // packet numbers are exact there, and rounded down to human units in the text.
 #pragma once
 
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,6 +38,11 @@ struct Counter {
   uint64_t (*value)(const dp_ledger &l); // of a gauge: two's complement
 };
 const std::vector<Counter> &all_counters();
+
+// Of all reasons of one kind together, as lost[] and excluded[] of a cell.
+template <size_t N> uint64_t sum_of(const __u64 (&values)[N]) {
+  return std::accumulate(std::begin(values), std::end(values), uint64_t{0});
+}
 
 // Bytes that the user wanted at the target and that will never come there: all that is lost, and
 // all that is excluded without being unwanted. What `detach` does not let begin any more (`paused`)

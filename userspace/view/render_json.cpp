@@ -10,12 +10,16 @@ Json reasons(const __u64 *values, const Reason *names, size_t n) {
   return j;
 }
 
-uint64_t sum(const __u64 *values, size_t n) {
-  uint64_t s = 0;
-  for (size_t i = 0; i < n; i++)
-    s += values[i];
-  return s;
+// An array of what the function makes of each.
+template <typename T, typename F> Json list_of(const std::vector<T> &all, F json_of) {
+  Json list = Json::array();
+  for (const T &one : all)
+    list.push_back(json_of(one));
+  return list;
 }
+
+// A text that is not known, or that there is none of, is null.
+Json text_or_null(const std::string &text) { return text.empty() ? Json(nullptr) : Json(text); }
 
 Json counters(const dp_ledger &l, CounterGroup group) {
   Json j = Json::object();
@@ -37,8 +41,8 @@ Json target_json(const TargetCounters &t) {
   j["missing"] = missing(l);
   j["flows"] = counters(l, CounterGroup::flows);
   j["bytes"] = counters(l, CounterGroup::bytes);
-  j["bytes"]["lost"] = sum(l.lost, DP_LOST_N);
-  j["bytes"]["excluded"] = sum(l.excluded, DP_EXCLUDED_N);
+  j["bytes"]["lost"] = sum_of(l.lost);
+  j["bytes"]["excluded"] = sum_of(l.excluded);
   j["packets"] = counters(l, CounterGroup::packets);
   j["lost"] = reasons(l.lost, lost_reasons, DP_LOST_N);
   j["excluded"] = reasons(l.excluded, excluded_reasons, DP_EXCLUDED_N);
@@ -46,133 +50,91 @@ Json target_json(const TargetCounters &t) {
   return j;
 }
 
+Json mapping_json(const MappingCounters &m) {
+  return {{"name", m.name}, {"targets", list_of(m.targets, target_json)}};
+}
+
+Json flow_json(const FlowRow &f) {
+  return {{"mapping", f.mapping},
+          {"client", f.client},
+          {"server", f.server},
+          {"target", f.target},
+          {"shadow", text_or_null(f.shadow)},
+          {"state", f.state},
+          {"reason", text_or_null(f.reason)},
+          {"joined", f.joined},
+          {"observed", f.observed},
+          {"delivered", f.delivered},
+          {"in_flight", f.in_flight},
+          {"waiting_to_send", f.waiting_to_send},
+          {"window", f.window},
+          {"resent", f.resent},
+          {"rto_ms", f.rto_ms},
+          {"srtt_us", f.srtt_us},
+          {"age_ms", f.age_ms},
+          {"idle_ms", f.idle_ms}};
+}
+
+Json named_mapping_json(const NamedMapping &m) {
+  return {{"name", m.name},         {"device", m.device}, {"direction", m.direction},
+          {"protocol", m.protocol}, {"ports", m.ports},   {"targets", m.targets}};
+}
+
+Json hook_json(const AttachedProgram &h) {
+  return {{"device", h.what.device}, {"hook", direction_name(h.what.direction)},
+          {"position", h.position},  {"program", h.what.program},
+          {"ours", h.ours},          {"mechanism", attach_mode_name(h.mechanism)},
+          {"prog_id", h.prog_id},    {"link_id", h.link_id},
+          {"priority", h.priority},  {"handle", h.handle}};
+}
+
+Json probe_json(const ProbeRow &p) {
+  return {{"feature", p.feature}, {"ok", p.ok}, {"needed", p.needed}, {"detail", p.detail}};
+}
+
+Json error_json(const Error &e) { return {{"where", e.where}, {"what", e.what}, {"hint", e.hint}}; }
+
 } // namespace
 
 Json to_json(const Counters &c) {
   Json j;
-  j["mappings"] = Json::array();
-  for (const MappingCounters &m : c.mappings) {
-    Json targets = Json::array();
-    for (const TargetCounters &t : m.targets)
-      targets.push_back(target_json(t));
-    Json row;
-    row["name"] = m.name;
-    row["targets"] = std::move(targets);
-    j["mappings"].push_back(std::move(row));
-  }
+  j["mappings"] = list_of(c.mappings, mapping_json);
   j["events"] = reasons(c.global.event, event_reasons, DP_EVENT_N);
   j["store"] = {{"chunk_bytes", DP_CHUNK}, {"chunks", c.chunks}, {"used", c.chunks_used}};
   j["shadow_ports"] = {{"total", c.ports}, {"free", c.ports_free}};
   return j;
 }
 
-Json to_json(const std::vector<FlowRow> &flows) {
-  Json list = Json::array();
-  for (const FlowRow &f : flows) {
-    Json j;
-    j["mapping"] = f.mapping;
-    j["client"] = f.client;
-    j["server"] = f.server;
-    j["target"] = f.target;
-    j["shadow"] = f.shadow.empty() ? Json(nullptr) : Json(f.shadow);
-    j["state"] = f.state;
-    j["reason"] = f.reason.empty() ? Json(nullptr) : Json(f.reason);
-    j["joined"] = f.joined;
-    j["observed"] = f.observed;
-    j["delivered"] = f.delivered;
-    j["in_flight"] = f.in_flight;
-    j["waiting_to_send"] = f.waiting_to_send;
-    j["window"] = f.window;
-    j["resent"] = f.resent;
-    j["rto_ms"] = f.rto_ms;
-    j["srtt_us"] = f.srtt_us;
-    j["age_ms"] = f.age_ms;
-    j["idle_ms"] = f.idle_ms;
-    list.push_back(std::move(j));
-  }
-  return {{"flows", std::move(list)}};
-}
+Json to_json(const std::vector<FlowRow> &flows) { return {{"flows", list_of(flows, flow_json)}}; }
 
 Json to_json(const std::vector<NamedMapping> &mappings) {
-  Json list = Json::array();
-  for (const NamedMapping &m : mappings) {
-    Json j;
-    j["name"] = m.name;
-    j["device"] = m.device;
-    j["direction"] = m.direction;
-    j["protocol"] = m.protocol;
-    j["ports"] = m.ports;
-    j["targets"] = m.targets;
-    list.push_back(std::move(j));
-  }
-  return list;
+  return list_of(mappings, named_mapping_json);
 }
 
 Json to_json(const StatusView &s) {
-  Json j;
-  j["attached"] = s.attached;
-  j["whole"] = is_whole(s);
-  j["since"] = s.since.empty() ? Json(nullptr) : Json(s.since);
-  j["config"] = s.config_source.empty() ? Json(nullptr) : Json(s.config_source);
-  j["abi"] = s.abi;
-  j["mappings"] = to_json(s.mappings);
-  j["hooks"] = Json::array();
-  for (const AttachedProgram &h : s.hooks) {
-    Json row;
-    row["device"] = h.what.device;
-    row["hook"] = direction_name(h.what.direction);
-    row["position"] = h.position;
-    row["program"] = h.what.program;
-    row["ours"] = h.ours;
-    row["mechanism"] = attach_mode_name(h.mechanism);
-    row["prog_id"] = h.prog_id;
-    row["link_id"] = h.link_id;
-    row["priority"] = h.priority;
-    row["handle"] = h.handle;
-    j["hooks"].push_back(std::move(row));
-  }
-  j["missing"] = s.missing;
-  j["warnings"] = s.warnings;
-  return j;
+  return {{"attached", s.attached},
+          {"whole", is_whole(s)},
+          {"since", text_or_null(s.since)},
+          {"config", text_or_null(s.config_source)},
+          {"abi", s.abi},
+          {"mappings", to_json(s.mappings)},
+          {"hooks", list_of(s.hooks, hook_json)},
+          {"missing", s.missing},
+          {"warnings", s.warnings}};
 }
 
 Json to_json(const std::vector<ProbeRow> &probe) {
-  Json j;
-  j["ok"] = is_able(probe);
-  j["features"] = Json::array();
-  for (const ProbeRow &p : probe) {
-    Json row;
-    row["feature"] = p.feature;
-    row["ok"] = p.ok;
-    row["needed"] = p.needed;
-    row["detail"] = p.detail;
-    j["features"].push_back(std::move(row));
-  }
-  return j;
+  return {{"ok", is_able(probe)}, {"features", list_of(probe, probe_json)}};
 }
 
 Json to_json(const DetachReport &r) {
-  Json j;
-  j["was_attached"] = r.was_attached;
-  j["closed"] = r.closed;
-  j["reset"] = r.reset;
-  j["counters"] = to_json(r.last);
-  return j;
+  return {{"was_attached", r.was_attached},
+          {"closed", r.closed},
+          {"reset", r.reset},
+          {"counters", to_json(r.last)}};
 }
 
-Json to_json(const Errors &errors) {
-  Json list = Json::array();
-  for (const Error &e : errors) {
-    Json j;
-    j["where"] = e.where;
-    j["what"] = e.what;
-    j["hint"] = e.hint;
-    list.push_back(std::move(j));
-  }
-  Json j;
-  j["errors"] = std::move(list);
-  return j;
-}
+Json to_json(const Errors &errors) { return {{"errors", list_of(errors, error_json)}}; }
 
 std::string dump(const Json &json, bool one_line) {
   return json.dump(one_line ? -1 : 2, ' ', false, Json::error_handler_t::replace) + "\n";

@@ -7,13 +7,6 @@
 
 namespace doppel {
 namespace {
-int64_t sum(const __u64 *values, size_t n) {
-  uint64_t s = 0;
-  for (size_t i = 0; i < n; i++)
-    s += values[i];
-  return static_cast<int64_t>(s);
-}
-
 int64_t number(uint64_t n) { return static_cast<int64_t>(n); }
 
 template <typename F> void each_target(const Counters &c, F f) {
@@ -50,8 +43,8 @@ std::string bytes_table(const Counters &c) {
                                     human_bytes(number(missing(l)))};
     for (const Counter &counter : counters)
       row.push_back(human_bytes(number(counter.value(l))));
-    row.push_back(human_bytes(sum(l.lost, DP_LOST_N)));
-    row.push_back(human_bytes(sum(l.excluded, DP_EXCLUDED_N)));
+    row.push_back(human_bytes(number(sum_of(l.lost))));
+    row.push_back(human_bytes(number(sum_of(l.excluded))));
     table.row(row);
   });
   return table.text();
