@@ -1,17 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/keeper/expiry.h"
+
 #include "userspace/util/clock.h"
 
-#include <bpf/bpf.h>
-
-#include <cerrno>
-
 namespace doppel {
-namespace {
-constexpr uint32_t kBatch = 512; // rows per step
-
-} // namespace
-
 Result<Expiry> Expiry::open(const Pins &pins) {
   auto program = TRY(CommandProgram::open(pins));
   auto flows = TRY(open_table(pins, "flows", sizeof(dp_flow)));
@@ -31,36 +23,17 @@ Result<int64_t> Expiry::known(const std::vector<NamedMapping> &mappings) const {
 }
 
 Result<bool> Expiry::step(uint32_t silent_s, bool shadows) {
-  if (keys_.empty()) {
-    keys_.resize(kBatch);
-    values_.resize(kBatch);
-  }
-  bpf_map_batch_opts options{};
-  options.sz = sizeof(options);
-  auto count = static_cast<uint32_t>(keys_.size());
-  uint32_t next = 0;
-  const int err = bpf_map_lookup_batch(flows_.fd.get(), token_ ? &*token_ : nullptr, &next,
-                                       keys_.data(), values_.data(), &count, &options);
-  if (err && errno == ENOSPC) { // a hash is read by whole buckets, and one has more than that
-    keys_.resize(2 * keys_.size());
-    values_.resize(keys_.size());
-    return true;
-  }
-  if (err && errno != ENOENT)
-    return sys_error("map flows", "cannot be read", errno);
-  const bool more = !err;
   const uint64_t now = monotonic_ns(), silence = uint64_t{silent_s} * 1'000'000'000;
-  for (uint32_t i = 0; i < count; i++) {
-    uint64_t seen = values_[i].seen_ns;
-    if (values_[i].slot != DP_NO_SLOT && values_[i].slot != DP_SLOT_GONE) {
-      const auto shadow = shadows ? read_shadow(shadows_, values_[i].slot) : std::nullopt;
+  return walk_.step(flows_, [&](const dp_flow_key &key, const dp_flow &flow) -> Status {
+    uint64_t seen = flow.seen_ns;
+    if (flow.slot != DP_NO_SLOT && flow.slot != DP_SLOT_GONE) {
+      const auto shadow = shadows ? read_shadow(shadows_, flow.slot) : std::nullopt;
       seen = shadow ? shadow->tcp.seen_ns : now;
     }
     if (seen + silence < now)
-      TRY(program_.expire(keys_[i], silent_s));
-  }
-  token_ = more ? std::optional<uint32_t>(next) : std::nullopt;
-  return more;
+      return program_.expire(key, silent_s);
+    return Unit{};
+  });
 }
 
 } // namespace doppel

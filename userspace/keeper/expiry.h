@@ -4,10 +4,10 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "userspace/mirror/command.h"
+#include "userspace/mirror/flow_walk.h"
 #include "userspace/mirror/maps.h"
 
 namespace doppel {
@@ -29,9 +29,7 @@ private:
         ledger_(std::move(ledger)) {}
   CommandProgram program_;
   MapTable flows_, shadows_, ledger_;
-  std::optional<uint32_t> token_; // where the pass over the table has got to
-  std::vector<dp_flow_key> keys_;
-  std::vector<dp_flow> values_;
+  FlowWalk walk_;
 };
 
 } // namespace doppel

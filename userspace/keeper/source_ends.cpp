@@ -12,8 +12,6 @@
 
 namespace doppel {
 namespace {
-constexpr uint32_t kBatch = 512; // rows per step
-
 // A flow that had a packet within so many seconds is left to the next sweep: its client may have
 // opened a new connection of the same addresses and ports since the sockets were listed.
 constexpr uint32_t kQuiet = 1;
@@ -72,7 +70,7 @@ Status SourceEnds::list_sockets(const std::vector<NamedMapping> &mappings) {
   flags_.assign(DP_MAX_MAPPINGS, kNotWatched);
   sockets_.clear();
   local_.clear();
-  token_.reset();
+  walk_.restart();
   sweep_++;
   SocketPorts ports;
   for (const NamedMapping &m : mappings) {
@@ -95,27 +93,8 @@ Status SourceEnds::list_sockets(const std::vector<NamedMapping> &mappings) {
 }
 
 Result<bool> SourceEnds::look_at_flows() {
-  if (keys_.empty()) {
-    keys_.resize(kBatch);
-    values_.resize(kBatch);
-  }
-  bpf_map_batch_opts options{};
-  options.sz = sizeof(options);
-  auto count = static_cast<uint32_t>(keys_.size());
-  uint32_t next = 0;
-  const int err = bpf_map_lookup_batch(flows_.fd.get(), token_ ? &*token_ : nullptr, &next,
-                                       keys_.data(), values_.data(), &count, &options);
-  if (err && errno == ENOSPC) { // a hash is read by whole buckets, and one has more than that
-    keys_.resize(2 * keys_.size());
-    values_.resize(keys_.size());
-    return true;
-  }
-  if (err && errno != ENOENT)
-    return sys_error("map flows", "cannot be read", errno);
-  const bool more = !err;
-  for (uint32_t i = 0; i < count; i++)
-    TRY(judge(keys_[i], values_[i]));
-  token_ = more ? std::optional<uint32_t>(next) : std::nullopt;
+  const bool more = TRY(walk_.step(
+      flows_, [this](const dp_flow_key &key, const dp_flow &flow) { return judge(key, flow); }));
   if (!more)
     std::erase_if(known_, [this](const auto &entry) { return entry.second.sweep != sweep_; });
   return more;

@@ -7,13 +7,13 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
 #include "userspace/kernel/sock_diag.h"
 #include "userspace/mirror/command.h"
+#include "userspace/mirror/flow_walk.h"
 #include "userspace/mirror/maps.h"
 
 namespace doppel {
@@ -64,15 +64,13 @@ private:
 
   CommandProgram program_;
   MapTable flows_, shadows_, mappings_;
+  FlowWalk walk_;
   bool under_way_ = false;
   uint32_t sweep_ = 0;
-  std::optional<uint32_t> token_; // where the pass over `flows` is
-  std::vector<uint16_t> flags_;   // dp_mapping.flags by row
+  std::vector<uint16_t> flags_;                                        // dp_mapping.flags by row
   std::unordered_set<dp_flow_key, FlowKeyHash, FlowKeyEqual> sockets_; // by ends()
   std::unordered_map<dp_flow_key, Conversation, FlowKeyHash, FlowKeyEqual> known_;
   std::map<uint32_t, bool> local_; // IPv4 address, network order: is it this host's?
-  std::vector<dp_flow_key> keys_;
-  std::vector<dp_flow> values_;
 };
 
 } // namespace doppel

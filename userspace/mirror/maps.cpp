@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/mirror/maps.h"
-#include "userspace/kernel/privileges.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -8,6 +7,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+
+#include "userspace/kernel/privileges.h"
+#include "userspace/mirror/flow_walk.h"
 
 namespace doppel {
 namespace {
@@ -115,28 +117,14 @@ Result<std::vector<dp_shadow>> read_shadows(const MapTable &shadows) {
 
 Result<std::vector<std::pair<dp_flow_key, dp_flow>>> read_flow_table(const MapTable &flows) {
   std::vector<std::pair<dp_flow_key, dp_flow>> rows;
-  // A hash is read by whole buckets: a batch too small for one fails with ENOSPC.
-  std::vector<dp_flow_key> keys(kBatch);
-  std::vector<dp_flow> values(kBatch);
-  bpf_map_batch_opts options = batch_options(0);
-  uint32_t token = 0;
-  for (bool first = true;;) {
-    auto count = static_cast<uint32_t>(keys.size());
-    int err = bpf_map_lookup_batch(flows.fd.get(), first ? nullptr : &token, &token, keys.data(),
-                                   values.data(), &count, &options);
-    if (err && errno == ENOSPC) {
-      keys.resize(2 * keys.size());
-      values.resize(keys.size());
-      continue;
-    }
-    if (err && errno != ENOENT)
-      return sys_error("map flows", "cannot be read", errno);
-    for (uint32_t i = 0; i < count; i++)
-      rows.emplace_back(keys[i], values[i]);
-    if (err)
-      return rows;
-    first = false;
-  }
+  FlowWalk walk;
+  const auto add = [&](const dp_flow_key &key, const dp_flow &flow) -> Status {
+    rows.emplace_back(key, flow);
+    return Unit{};
+  };
+  while (TRY(walk.step(flows, add)))
+    ;
+  return rows;
 }
 
 Result<dp_ledger> read_cell(const MapTable &ledger, uint32_t index) {
