@@ -103,7 +103,7 @@ TEST(Config, FormerSpellings) {
   EXPECT_EQ(c->mappings[0].max_bps, 1'000'000u);
   EXPECT_EQ(c->former,
             (std::vector<std::string>{
-                "f:2: idle_timeout: this is the former spelling of \"idle_timeout\": \"1min\"",
+                "f:2: idle_timeout: a number is the former spelling: write \"1min\"",
                 "f:3: rto_min_ms: this is the former spelling of \"rto_min\": \"100ms\"",
                 "f:3: rto_max_ms: this is the former spelling of \"rto_max\": \"5s\"",
                 "f:4: backoff_ms: this is the former spelling of \"backoff\": \"50ms\""}));

@@ -123,8 +123,11 @@ bool ConfigReader::former_number(const JsonValue &v, const std::string &path, co
     return false;
   }
   out = static_cast<uint64_t>(v.integer);
-  former.push_back(place(v, path) + ": this is the former spelling of " + in_quotes(key.name) +
-                   ": " + example(key, out));
+  former.push_back(place(v, path) +
+                   (v.key == key.name
+                        ? ": a number is the former spelling: write "
+                        : ": this is the former spelling of " + in_quotes(key.name) + ": ") +
+                   example(key, out));
   return true;
 }
 
