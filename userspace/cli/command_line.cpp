@@ -80,7 +80,10 @@ Error usage_error(const CLI::App &app, const CLI::ParseError &e, int argc,
                                            : Error{"command line", e.what(), "", Exit::usage};
   const CLI::App &sub = *chosen[0];
   const std::string where = "doppel " + sub.get_name();
-  Error error{where, e.what(), "`" + where + " --help` lists its options", Exit::usage};
+  std::string what = e.what();
+  if (what.starts_with(": ")) // the name of an option that help does not show
+    what.erase(0, 2);
+  Error error{where, what, "`" + where + " --help` lists its options", Exit::usage};
   const std::string extra = first_extra(sub, argc, argv);
   if (extra.starts_with("-")) {
     std::vector<std::string> known;
@@ -154,14 +157,15 @@ void CommandLine::add_general_options(CLI::App &app) {
 
 CommandLine::CommandLine() : app_(kAbout, "doppel") {
   app_.require_subcommand(1);
-  app_.set_version_flag("-V,--version", "doppel " DOPPEL_VERSION, "Print the version and exit");
+  app_.get_formatter()->label("SUBCOMMAND", "COMMAND");
+  app_.set_version_flag("-V,--version", "doppel " DOPPEL_VERSION,
+                        "Print the version and exit; so does -v alone");
   app_.footer(kFooter);
   add_general_options(app_);
   for (const Command *c : commands()) {
     CLI::App *sub = app_.add_subcommand(c->name, c->summary);
     sub->footer(footer(*c));
-    if (c->hidden)
-      sub->group("");
+    sub->group(c->hidden ? "" : "Commands");
     actions_[c->name] = c->declare(*sub);
     add_general_options(*sub);
   }

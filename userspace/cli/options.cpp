@@ -2,6 +2,7 @@
 #include "userspace/cli/options.h"
 
 #include "userspace/util/text.h"
+#include "userspace/util/units.h"
 
 namespace doppel {
 void add_json_flag(CLI::App &app, bool &json) {
@@ -15,12 +16,28 @@ std::string whole_number_fault(const std::string &text, uint64_t max) {
 }
 
 void add_drain_option(CLI::App &app, uint32_t &drain_ms) {
-  app.add_option("--drain-ms", drain_ms,
-                 "Wait at most this long for the target to acknowledge what was captured")
-      ->type_name("MILLISECONDS")
-      ->capture_default_str()
-      ->check(
-          CLI::Validator([](const std::string &s) { return whole_number_fault(s, 600'000); }, ""));
+  constexpr uint32_t kMost = 600'000;
+  const auto time_fault = [](const std::string &text) -> std::string {
+    const auto ms = parse_measure(Measure::milliseconds, text);
+    const std::string wanted =
+        "a time up to " + in_quotes(measure_text(Measure::milliseconds, kMost));
+    return ms && *ms <= kMost ? "" : in_quotes(text) + " is not " + wanted;
+  };
+  app.add_option_function<std::string>(
+         "--drain",
+         [&drain_ms](const std::string &text) {
+           drain_ms = static_cast<uint32_t>(*parse_measure(Measure::milliseconds, text));
+         },
+         "Wait at most this long for the target to acknowledge what was captured")
+      ->type_name("TIME")
+      ->default_str(measure_text(Measure::milliseconds, drain_ms))
+      ->check(CLI::Validator(time_fault, ""));
+  // The former spelling, which scripts have. Help does not show it, nor does the library name it.
+  const auto number_fault = [](const std::string &text) {
+    const std::string fault = whole_number_fault(text, kMost);
+    return fault.empty() ? "" : "--drain-ms: " + fault;
+  };
+  app.add_option("--drain-ms", drain_ms)->group("")->check(CLI::Validator(number_fault, ""));
 }
 
 void add_mapping_options(CLI::App &app, MappingOptions &o) {
