@@ -3,6 +3,7 @@
 
 import pathlib
 import shlex
+import shutil
 import subprocess
 
 import rootfs
@@ -21,6 +22,9 @@ MODULES = """
 
 # busybox has applets of some of these names, which lack options that the tests use.
 TOOLS = "ip tc ss nft ethtool bpftool nsenter unshare setpriv hostname mount sleep memcached".split()
+
+# What tests/net/test_programs.py runs.
+PROGRAMS = "nginx nghttpd h2load nutcracker".split()
 
 # The interpreter of the system, not one that its user put before it: its library is in one place.
 PYTHON = pathlib.Path("/usr/bin/python3")
@@ -68,6 +72,8 @@ class Contents:
         files = [TREE / "tools/doppel.service", TREE / "tests/net/run", TREE / "tests/lab/python"]
         for part in ("tests/lab", "tests/net"):
             files += (TREE / part).glob("*.py")
+        for program in filter(shutil.which, PROGRAMS):
+            self.root.program(program)
         for file in files:
             self.root.copy(file, f"km/tree/{file.relative_to(TREE)}")
         self.root.copy(GUEST / "report.py", "km/report.py")
