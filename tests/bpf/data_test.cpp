@@ -253,10 +253,8 @@ TEST_P(Data, TwoFlowsDoNotMix) {
   open();
   const Client first_client = client_;
   const Target first_target = target_;
-  client_ = Client{};
-  client_.port = unused_port();
+  next_client();
   client_.isn = client_.next = 7000000;
-  target_ = Target{};
   open();
   EXPECT_NE(target_.shadow_port, first_target.shadow_port);
   const Packet second = client_.data("get second\r\n");

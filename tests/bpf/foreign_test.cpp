@@ -170,9 +170,7 @@ TEST_P(Foreign, VerdictsOfConsumedPackets) {
 TEST_P(Foreign, ResponsesToTwoShadowsOfOneTargetAreToldApart) {
   const Target first = target_;
   const Client first_client = client_;
-  client_ = Client{};
-  client_.port = unused_port();
-  target_ = Target{};
+  next_client();
   target_.isn = target_.next = 3000000;
   open();
   const Frames sent = consumed(target_.response("STORED\r\n"));

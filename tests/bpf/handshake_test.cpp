@@ -212,9 +212,7 @@ TEST_P(Handshake, TargetThatLacksAnOption) {
   };
   for (const auto &row : rows) {
     SCOPED_TRACE(row.name);
-    client_ = Client{};
-    client_.port = unused_port();
-    target_ = Target{};
+    next_client();
     target_.offer = row.offer;
     open();
     ASSERT_FALSE(HasFatalFailure());

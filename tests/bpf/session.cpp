@@ -78,6 +78,12 @@ void Session::SetUp() {
     begin();
 }
 
+void Session::next_client() {
+  client_ = Client{};
+  client_.port = unused_port();
+  target_ = Target{};
+}
+
 // Ends what the test left open, so that the next one finds the data plane idle; and whatever
 // happened, nothing may have leaked.
 void Session::TearDown() {

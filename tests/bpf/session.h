@@ -78,6 +78,9 @@ protected:
   // The same up to the shadow's SYN.
   void knock();
 
+  // Another client, of a port that is not used, and a target that knows nothing of it.
+  void next_client();
+
   // Lets the target take each frame in turn.
   void deliver(const Frames &frames);
 

@@ -58,9 +58,7 @@ TEST_P(Tls, HelloInPieces) {
 TEST_P(Tls, ShadowThatWaitsForTheFirstPayloadIsClosed) {
   for (size_t cut : {kHello.size(), size_t{1}, size_t{3}}) {
     SCOPED_TRACE(cut);
-    client_ = Client{};
-    client_.port = unused_port();
-    target_ = Target{};
+    next_client();
     open();
     ASSERT_FALSE(HasFatalFailure());
     mark();
