@@ -10,22 +10,32 @@ from lab.keeper import keep
 from lab.raw import ACK, PSH, Wire
 
 
-@case()
-def container_port(env):
-    """The container publishes 11211 of the source."""
+def container_scene(env):
+    """The server is a container whose port 11211 the source publishes."""
     scene = env.scene()
     scene.source[0].kill()
     scene.source = [memcached.Server(published(scene.lab, 11211))]
     keep(scene)
+    return scene
+
+
+def assert_mirrored(scene, sent, keys):
+    ledger = scene.doppel.ledger()
+    assert ledger["bytes"]["observed"], f"nothing is mirrored: {tell(scene, ledger)}"
+    scene.assert_all_delivered(sent)
+    scene.assert_same(keys=keys)
+    mirror.assert_nothing_left(scene, timeout=75)
+
+
+@case()
+def container_port(env):
+    """The container publishes 11211 of the source."""
+    scene = container_scene(env)
     with mirror.Sampler(scene):
         sent = scene.load("sets", connections=20, count=2000, batch=4)["sent"]
         sent += scene.load("sets", connections=2, count=10, smallest=200_000, largest=200_000,
                            prefix="large")["sent"]
-    ledger = scene.doppel.ledger()
-    assert ledger["bytes"]["observed"], f"nothing is mirrored: {tell(scene, ledger)}"
-    scene.assert_all_delivered(sent)
-    scene.assert_same(keys=2010)
-    mirror.assert_nothing_left(scene, timeout=75)
+    assert_mirrored(scene, sent, 2010)
     scene.assert_harmless()
 
 
@@ -45,27 +55,16 @@ table ip redirected {
 """)
     keep(scene)
     sent = scene.load("sets", connections=20, count=2000)["sent"]
-    ledger = scene.doppel.ledger()
-    assert ledger["bytes"]["observed"], f"nothing is mirrored: {tell(scene, ledger)}"
-    scene.assert_all_delivered(sent)
-    scene.assert_same(keys=2000)
-    mirror.assert_nothing_left(scene, timeout=75)
+    assert_mirrored(scene, sent, 2000)
 
 
 @case()
 def stranger_to_a_published_port(env):
     """A command of no connection to the published port: conntrack knows nothing of it, so nothing comes of it."""
-    scene = env.scene()
-    scene.source[0].kill()
-    scene.source = [memcached.Server(published(scene.lab, 11211))]
-    keep(scene)
+    scene = container_scene(env)
     host = guest(scene.lab, "stranger", 60)
     wire = Wire(scene.lab, host)
     for port in range(50000, 50020):
         wire.segment("10.77.0.61", (port, 11211), 1000, 1, ACK | PSH, b"set forged 0 0 1\r\nx\r\n")
     sent = scene.load("sets", connections=5, count=100)["sent"]
-    ledger = scene.doppel.ledger()
-    assert ledger["bytes"]["observed"], f"nothing is mirrored: {tell(scene, ledger)}"
-    scene.assert_all_delivered(sent)
-    scene.assert_same(keys=100)
-    mirror.assert_nothing_left(scene, timeout=75)
+    assert_mirrored(scene, sent, 100)
