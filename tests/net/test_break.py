@@ -60,7 +60,7 @@ def assert_accounted(scene, sent, lost, excluded):
     return ledger
 
 
-@case(mode=MODES, how=("killed", "unplugged"))
+@case(slow=True, mode=MODES, how=("killed", "unplugged"))
 def gone_for_five_seconds(env, mode, how):
     """Killed and started again 5 s later (or off the network for that long)."""
     scene = env.scene()
@@ -98,7 +98,7 @@ def gone_for_five_seconds(env, mode, how):
     scene.assert_harmless(resets_to_target=True)
 
 
-@case(mode=MODES, store=("large", "small"))
+@case(slow=True, mode=MODES, store=("large", "small"))
 def stopped_for_ten_seconds(env, mode, store):
     """SIGSTOP: the windows close. What fits in the store waits there and arrives; what does not is lost,
     and counted; afterwards the mirror is complete."""

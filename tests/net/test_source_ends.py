@@ -67,7 +67,7 @@ def ask(clients, prefix, answered=True):
     return sent
 
 
-@case()
+@case(slow=True)
 def all_ways(env):
     """500 that the source's server resets (SO_LINGER 0) after an answer; 50 whose host loses its cable, so that
     the source's keepalive gives up; 50 whose server is killed with their requests unread."""
@@ -128,7 +128,7 @@ def taken(host, port):
                and int(row[4].split(":")[1], 16))
 
 
-@case()
+@case(slow=True)
 def never_accepted(env):
     """The source's server accepts nothing: what waits in its backlog the source has, what is beyond it has not,
     though those clients believe to be connected. When the server is gone, so is all of it."""
@@ -167,7 +167,7 @@ def listen(address):
     return s
 
 
-@case()
+@case(slow=True)
 def killed_with_requests_unread(env):
     """The target has answered what the source never read; a service beside it keeps its conversations."""
     scene = env.scene(ports=(11211, 11212))
@@ -191,7 +191,7 @@ def killed_with_requests_unread(env):
     keeper.stop()
 
 
-@case()
+@case(slow=True)
 def clients_that_vanish(env):
     """The source's keepalive ends its connections with them."""
     scene = env.scene()
@@ -210,7 +210,7 @@ def clients_that_vanish(env):
     keeper.stop()
 
 
-@case()
+@case(slow=True)
 def silent_but_alive(env):
     """A conversation that says nothing for several looks goes on where it was."""
     scene = env.scene()
