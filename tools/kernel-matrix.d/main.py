@@ -60,7 +60,7 @@ def parse_arguments():
     parser.add_argument("--slowness", type=float, default=8, metavar="N",
                         help="tests wait N times as long, and net tests send an N-th (default: 8)")
     parser.add_argument("--timeout", type=int, metavar="SECONDS",
-                        help="for each kernel (default: 300, and 7200 with --all or a suite named)")
+                        help="for each kernel (default: 900, and 7200 with --all or a suite named)")
     parser.add_argument("--keep", action="store_true", help="keep the guest's root, and say how it was started")
     parser.add_argument("--shell", action="store_true", help="a shell in the guest instead of the suites")
     options = parser.parse_args()
@@ -74,7 +74,7 @@ def parse_arguments():
     except selection.Unknown as reason:
         parser.error(str(reason))
     if options.timeout is None:
-        options.timeout = 7200 if options.all or options.suites else 300
+        options.timeout = 7200 if options.all or options.suites else 900
     built = {"load": [], "bpf": ["tests/bpf/bpf_test"], "host": ["tests/host/host_tests"],
              "mirror": ["doppel"], "net": ["doppel"]}
     options.objects = options.load_only or [options.build / "bpf" / name for name in OBJECTS]

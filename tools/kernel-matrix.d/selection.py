@@ -6,14 +6,16 @@ import shlex
 SUITES = ("load", "mirror", "bpf", "host", "net")
 WHOLE_ONLY = ("load", "mirror")
 
-# What CI runs, in about a minute for each kernel: what packets do to the data plane, but for
-# timeouts; one full circle of user space; and real traffic through a bad network.
+# What CI runs, in about two minutes: what packets do to the data plane, but for timeouts; one full
+# circle of user space; real traffic through a bad network; and what asks the kernel who a packet is for: its
+# sockets (forged), its connection tracking (published), and a target that resets at rest.
 QUICK = {
     "load": [],
     "bpf": [f"Modes/{name}.*" for name in
             "Handshake Data Stream Close Join Loss Window Wrap Offload Untouched".split()],
     "host": ["Mode/BothModes.DetachRestoresTheHost/*"],
-    "net": ["netem.netem[{mode},source-target,all]"],
+    "net": ["netem.netem[{mode},source-target,all]", "forged.segments[near]", "published.container_port",
+            "target_closes.ten_requests_each[rst]"],
 }
 
 WITHOUT_TCX = ("6.1",)
