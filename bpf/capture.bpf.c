@@ -10,6 +10,7 @@
 #include "flow/find.bpf.h"
 #include "flow/judge.bpf.h"
 #include "flow/open.bpf.h"
+#include "flow/reclaim.bpf.h"
 #include "packet/csum_verify.bpf.h"
 #include "tcp/enqueue.bpf.h"
 
@@ -30,16 +31,22 @@ static __always_inline bool capture_shadow(struct __sk_buff *skb, const struct p
 	 * Text that continues the stream is asked for, too: the source may have closed, or its
 	 * window be shut, and what it drops is said again on another connection.
 	 */
-	v->kind = VERDICT_ASK;
 	if (p->payload)
 		source_look(skb, p, m, s);
-	if (!p->payload || source_accepts(s, p))
-		enqueue(skb, p, v, JUDGED_BY_NOBODY);
-	if (v->kind == VERDICT_ASK) {
-		source_look(skb, p, m, s);
-		flow_judge(skb, p, s, v);
-		if (v->kind == VERDICT_SHADOW)
-			enqueue(skb, p, v, source_is_known(s) ? JUDGED_BY_SOCKET : JUDGED_UNSEEN);
+	for (int i = 0; i < 2; i++) {
+		v->kind = VERDICT_ASK;
+		if (!p->payload || source_accepts(s, p))
+			enqueue(skb, p, v, JUDGED_BY_NOBODY);
+		if (v->kind == VERDICT_ASK) {
+			source_look(skb, p, m, s);
+			flow_judge(skb, p, s, v);
+			if (v->kind == VERDICT_SHADOW)
+				enqueue(skb, p, v,
+					source_is_known(s) ? JUDGED_BY_SOCKET : JUDGED_UNSEEN);
+		}
+		if (v->kind != VERDICT_BREAK || v->reason != DP_LOST_store_full ||
+		    !store_reclaim(skb, v->slot))
+			break;
 	}
 	switch (v->kind) {
 	case VERDICT_DONE:

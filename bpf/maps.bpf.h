@@ -101,6 +101,20 @@ MAP struct {
 	__type(value, struct dp_fresh);
 } fresh_chunks SEC(".maps");
 
+/* What one event may not free at once. */
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 4096);
+	__type(value, struct store_range);
+} freed_ranges SEC(".maps");
+
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DP_CLIENTS + 1);
+	__type(key, __u32);
+	__type(value, struct dp_client);
+} clients SEC(".maps");
+
 MAP struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, DP_LEDGER_CELLS);

@@ -7,6 +7,7 @@
 #ifndef DOPPEL_STORE_BPF_H
 #define DOPPEL_STORE_BPF_H
 
+#include "client.bpf.h"
 #include "maps.bpf.h"
 #include "tcp/seq.bpf.h"
 #include "tcp/shadow.bpf.h"
@@ -23,8 +24,7 @@ struct store_write {
 	__u32 seq;
 	__u32 left; /* bytes */
 	__u32 slot;
-	__u32 gen;
-	__u32 chunks; /* taken */
+	bool scarce; /* it took a chunk, and the store is short */
 };
 
 /*
@@ -41,23 +41,55 @@ static __always_inline struct dp_fresh *store_state(void)
 	return bpf_map_lookup_elem(&fresh_chunks, &zero);
 }
 
+/* Chunks that are free, or will be as soon as somebody comes to it. */
+static __always_inline __s64 store_left(const struct dp_fresh *f)
+{
+	return (__s64)f->limit - f->used + f->queued;
+}
+
 /* More than half of the store is in use: who needs no chunk right now gives his back. */
 static __always_inline bool store_is_short(void)
 {
 	struct dp_fresh *f = store_state();
 
-	return f && (__u64)f->used * 2 > f->limit;
+	return f && store_left(f) * 2 < f->limit;
 }
 
-/* The index of a free chunk for a flow that holds `held`; -1: there is none, or it has its share.
- */
-static __always_inline __s64 chunk_alloc(__u32 held)
-{
-	struct dp_fresh *f = store_state();
-	__u32 index, limit;
+/* Chunk numbers wrap at 2^(32 - DP_CHUNK_SHIFT), as sequence numbers do at 2^32. */
+#define CHUNK_MASK (0xffffffffu >> DP_CHUNK_SHIFT)
 
-	if (!f || f->used >= f->limit || held > (__u64)STORE_SHARE * (f->limit - f->used))
+static __always_inline __u32 chunk_next(__u32 chunk)
+{
+	return (chunk + 1) & CHUNK_MASK;
+}
+
+/* How many chunks are in [from, to). */
+static __always_inline __u32 chunk_distance(__u32 from, __u32 to)
+{
+	return (to - from) & CHUNK_MASK;
+}
+
+/*
+ * The index of a free chunk for the shadow; -1: there is none, or it has its share, or its client
+ * has.
+ */
+static __always_inline __s64 chunk_alloc(const struct store_write *w)
+{
+	__u32 held = w->sh->tcp.chunks, index, limit;
+	struct dp_fresh *f = store_state();
+	struct dp_client *c;
+	__s64 left;
+
+	if (!f || f->used >= f->limit)
 		return -1;
+	left = store_left(f);
+	c = client_at(client_row(&w->sh->ep.key.client));
+	if (!c || held > STORE_SHARE * left || !client_may_take(c->chunks, left))
+		return -1;
+	if (held > f->most_chunks) {
+		f->most_chunks = held;
+		f->most_slot = w->slot;
+	}
 	if (!bpf_map_pop_elem(&free_chunks, &index)) {
 		__sync_fetch_and_add(&f->used, 1);
 		return index; /* one that was used lately is in a cache */
@@ -85,6 +117,14 @@ static __always_inline void chunk_free(__u32 index)
 	bpf_map_push_elem(&free_chunks, &index, 0);
 }
 
+/* The shadow has one more. */
+static __always_inline void chunk_count(struct store_write *w)
+{
+	__sync_fetch_and_add(&w->sh->tcp.chunks, 1);
+	client_count_chunks(client_row(&w->sh->ep.key.client), 1);
+	w->scarce = store_is_short();
+}
+
 /*
  * Where the bytes from w->seq on go. A stream grows at its end, so the chunk that was written last
  * is nearly always the one: dp_shadow.last_chunk spares the look-up. It is not freed behind our
@@ -106,12 +146,12 @@ static __always_inline struct dp_chunk *store_chunk(struct store_write *w)
 		return bpf_map_lookup_elem(&chunks, &index);
 	}
 	key.slot = w->slot;
-	key.gen = w->gen;
+	key.gen = w->sh->tcp.store_gen; /* nobody changes it while we hold a reference */
 	known = bpf_map_lookup_elem(&store, &key);
 	if (known) {
 		index = *known;
 	} else {
-		got = chunk_alloc((w->seq - w->sh->tcp.store_start) >> DP_CHUNK_SHIFT);
+		got = chunk_alloc(w);
 		if (got < 0)
 			return NULL;
 		index = got;
@@ -125,7 +165,7 @@ static __always_inline struct dp_chunk *store_chunk(struct store_write *w)
 				return NULL;
 			index = *known;
 		} else {
-			w->chunks++;
+			chunk_count(w);
 		}
 	}
 	*last = (__u64)(key.chunk + 1) << 32 | index;
@@ -192,43 +232,6 @@ static __always_inline int store_put(struct store_write *w)
 	return w->left ? -1 : 0;
 }
 
-struct store_drop {
-	struct dp_store_key key;
-	__u32 freed;
-};
-
-static long store_drop_one(__u32 i, struct store_drop *d)
-{
-	__u32 *known = bpf_map_lookup_elem(&store, &d->key), index;
-
-	if (known) {
-		index = *known;
-		if (!bpf_map_delete_elem(&store, &d->key)) {
-			chunk_free(index);
-			d->freed++;
-		}
-	}
-	d->key.chunk = (d->key.chunk + 1) & (0xffffffffu >> DP_CHUNK_SHIFT);
-	return 0;
-}
-
-/*
- * Chunk numbers wrap at 2^(32 - DP_CHUNK_SHIFT), as sequence numbers do at 2^32. Frees those
- * that lie wholly in [from, to); returns how many there were.
- */
-static __always_inline __u32 store_free(__u32 slot, __u32 gen, __u32 from, __u32 to)
-{
-	__u32 n = (to >> DP_CHUNK_SHIFT) - (from >> DP_CHUNK_SHIFT);
-	struct store_drop d = {.key = {.slot = slot, .gen = gen}};
-
-	n &= 0xffffffffu >> DP_CHUNK_SHIFT;
-	if (!n || !seq_after(to, from))
-		return 0;
-	d.key.chunk = from >> DP_CHUNK_SHIFT;
-	bpf_loop(n, store_drop_one, &d, 0);
-	return d.freed;
-}
-
 /* The chunk of that key, or NULL. */
 static __always_inline struct dp_chunk *store_find(const struct dp_store_key *key)
 {
@@ -240,7 +243,10 @@ static __always_inline struct dp_chunk *store_find(const struct dp_store_key *ke
 	return bpf_map_lookup_elem(&chunks, &index);
 }
 
-/* Stream bytes [seq, seq + len) into the per-CPU scratch. Bottom halves are off here. */
+/*
+ * Stream bytes [seq, seq + len) into the per-CPU scratch; gen: of the keys of their chunks. Bottom
+ * halves are off here.
+ */
 static __always_inline int store_read(struct scratch_space *s, __u32 slot, __u32 gen, __u32 seq,
 				      __u32 len)
 {
@@ -259,7 +265,7 @@ static __always_inline int store_read(struct scratch_space *s, __u32 slot, __u32
 		return -1;
 	if (!rest)
 		return 0;
-	key.chunk = (key.chunk + 1) & (0xffffffffu >> DP_CHUNK_SHIFT);
+	key.chunk = chunk_next(key.chunk);
 	c = store_find(&key);
 	if (!c)
 		return -1;

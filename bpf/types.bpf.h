@@ -42,7 +42,17 @@ struct shadow_timer {
 	__u32 running;
 	__u32 ready; /* the callback is set */
 	__u32 count; /* entries of `timer_queue` */
+	__u64 looked_ns;
 };
 #define TIMER_NS 25000000ull
+#define SLICE_NS 1000000ull /* the same while ranges of chunks wait to be freed */
+
+/* Map `freed_ranges`: chunks that nobody uses any more, from key.chunk on. */
+struct store_range {
+	struct dp_store_key key;
+	__u32 left;   /* chunk numbers to look at */
+	__u32 client; /* row of `clients` */
+	__s32 freed;  /* chunks, by this event */
+};
 
 #endif

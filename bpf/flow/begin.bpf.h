@@ -88,12 +88,13 @@ static __always_inline void shadow_start_locked(struct dp_shadow *sh, const stru
 						__u32 mss_offer, __u64 now)
 {
 	/* It may still be in the timer's queue. */
-	__u32 flags = sh->tcp.flags & DP_SH_TIMER;
+	__u32 flags = sh->tcp.flags & DP_SH_TIMER, store_gen = sh->tcp.store_gen + 1;
 
 	sh->gen = (sh->gen + 1) & 0x7fffffff;
 	__builtin_memset(&sh->tcp, 0, sizeof(sh->tcp));
 	sh->tcp.flags = flags | DP_SH_TIMED |
 			(b->flags & (DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE | DP_SH_JOINED));
+	sh->tcp.store_gen = store_gen;
 	sh->tcp.breaks = b->breaks;
 	sh->tcp.fruitless = b->fruitless;
 	sh->tcp.isn = b->isn;

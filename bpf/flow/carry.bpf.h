@@ -18,6 +18,8 @@ struct store_move {
 	struct dp_store_key from;
 	__u32 slot;
 	__u32 gen;
+	__u32 moved;
+	__u32 freed;
 	__u32 lost; /* chunks for which the new key found no place */
 };
 
@@ -33,28 +35,37 @@ static long store_move_one(__u32 i, struct store_move *m)
 			m->lost++;
 		} else if (bpf_map_update_elem(&store, &to, &index, BPF_NOEXIST)) {
 			chunk_free(index);
+			m->freed++;
 			m->lost++;
+		} else {
+			m->moved++;
 		}
 	}
-	m->from.chunk = (m->from.chunk + 1) & (0xffffffffu >> DP_CHUNK_SHIFT);
+	m->from.chunk = chunk_next(m->from.chunk);
 	return 0;
 }
 
-/* Chunks with bytes of [from, to), from one shadow's to another's. Returns how many were lost. */
-GLOBAL __u32 store_rekey(__u32 slot, __u32 gen, __u32 new_slot, __u32 from, __u32 to)
+/*
+ * Chunks with bytes of [from, to), from one shadow of a client to another of its. Returns how many
+ * were lost. Nobody else knows of them: the one has ended, and no flow leads to the other.
+ */
+GLOBAL __u32 store_rekey(__u32 slot, __u32 new_slot, __u32 from, __u32 to)
 {
-	struct store_move m = {.from = {.slot = slot, .gen = gen}, .slot = new_slot};
-	struct dp_shadow *sh = shadow_at(new_slot);
+	struct dp_shadow *old = shadow_at(slot), *sh = shadow_at(new_slot);
+	struct store_move m = {.from = {.slot = slot}, .slot = new_slot};
 	__u32 n = ((to - 1) >> DP_CHUNK_SHIFT) - (from >> DP_CHUNK_SHIFT);
 
-	if (!sh)
+	if (!old || !sh)
 		return 1;
-	n = (n & (0xffffffffu >> DP_CHUNK_SHIFT)) + 1;
+	n = (n & CHUNK_MASK) + 1;
 	if (n > CARRY_CHUNKS)
 		return n;
-	m.gen = sh->gen;
+	m.from.gen = old->tcp.store_gen;
+	m.gen = sh->tcp.store_gen;
 	m.from.chunk = from >> DP_CHUNK_SHIFT;
 	bpf_loop(n, store_move_one, &m, 0);
+	sh->tcp.chunks = m.moved;
+	client_count_chunks(client_row(&sh->ep.key.client), -m.freed);
 	return m.lost;
 }
 
@@ -207,7 +218,7 @@ GLOBAL int flow_carry(struct __sk_buff *skb, __u32 slot, __u32 gen)
 		return 0;
 	mapping = old->ep.key.mapping;
 	target = old->ep.key.target;
-	if (limit_may_open(mapping, target))
+	if (limit_refuses(mapping, target, &old->ep.key.client, true) < 0)
 		to = claim_port(skb, mapping, target, old->ep.target_port);
 	sh = shadow_at(to);
 	if (!sh) {
@@ -218,9 +229,10 @@ GLOBAL int flow_carry(struct __sk_buff *skb, __u32 slot, __u32 gen)
 		bpf_map_push_elem(&free_slots, &to, 0);
 		return 0;
 	}
-	whole = !store_rekey(slot, gen, to, old->tcp.una, seq_max(old->tcp.end, old->tcp.ahead));
+	whole = !store_rekey(slot, to, old->tcp.una, seq_max(old->tcp.end, old->tcp.ahead));
 	flow_rebind(slot, gen, to);
 	limit_half_open(mapping, target, 1);
+	client_count(&sh->ep.key.client, 0, 1, 1);
 	l = ledger_cell(mapping, target);
 	if (l) {
 		l->open++;

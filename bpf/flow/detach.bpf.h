@@ -184,7 +184,7 @@ GLOBAL int flow_source_gone(struct __sk_buff *skb, const struct pkt *p)
 	gen = flow->gen;
 	if (slot == DP_SLOT_GONE || !flow_claim(flow, slot, gen, DP_SLOT_GONE))
 		return 0;
-	bpf_map_delete_elem(&flows, &key);
+	flow_delete(&key);
 	if (slot == DP_NO_SLOT)
 		l->waiting--;
 	else if (flow_detach_shadow(skb, slot, gen))

@@ -104,7 +104,7 @@ static __always_inline bool exclude_segment(struct __sk_buff *skb, const struct 
 		return false;
 	flow->seen_ns = bpf_ktime_get_coarse_ns();
 	if (exclude_is_last(p, flow, s) && flow_claim(flow, DP_NO_SLOT, 0, DP_SLOT_GONE)) {
-		bpf_map_delete_elem(&flows, key);
+		flow_delete(key);
 		l->waiting--;
 	}
 	return true;
@@ -190,7 +190,7 @@ static __always_inline __u32 exclude_unremembered(const struct pkt *p, const str
 
 /*
  * The row of a flow that has no shadow, for now or for good; it is made where there is none. NULL:
- * the table is full, and the segment is excluded with that.
+ * the table is full, or its client has its share of it, and the segment is excluded with that.
  */
 static __always_inline struct dp_flow *flow_wait(const struct pkt *p, const struct dp_flow_key *key,
 						 struct dp_ledger *l, __u32 why,
@@ -200,9 +200,14 @@ static __always_inline struct dp_flow *flow_wait(const struct pkt *p, const stru
 	struct noted_syn *syn;
 	struct dp_flow *f;
 
-	if (!bpf_map_update_elem(&flows, key, &flow, BPF_NOEXIST))
-		l->waiting++;
 	f = bpf_map_lookup_elem(&flows, key);
+	if (!f && client_may_enter(&key->client)) {
+		if (!bpf_map_update_elem(&flows, key, &flow, BPF_NOEXIST)) {
+			l->waiting++;
+			client_count(&key->client, 1, 0, 0);
+		}
+		f = bpf_map_lookup_elem(&flows, key);
+	}
 	if (!f) {
 		ledger_exclude(l, DP_EXCLUDED_table_full, exclude_unremembered(p, s));
 		/* Its first bytes are gone: it may only join, and not even that where the SYN says

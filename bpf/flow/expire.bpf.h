@@ -30,7 +30,7 @@ static __noinline __u32 flow_expire(struct __sk_buff *skb, __u32 seconds, __u32 
 	gen = flow->gen;
 	seen = flow->seen_ns;
 	if (slot == DP_SLOT_GONE) { /* its deletion failed */
-		bpf_map_delete_elem(&flows, &key);
+		flow_delete(&key);
 		return DP_NO_SLOT;
 	}
 	if (slot != DP_NO_SLOT) {
@@ -40,14 +40,14 @@ static __noinline __u32 flow_expire(struct __sk_buff *skb, __u32 seconds, __u32 
 		seen = sh->tcp.seen_ns;
 		if (sh->gen != gen) { /* not its shadow any more: left over */
 			if (flow_claim(flow, slot, gen, DP_SLOT_GONE))
-				bpf_map_delete_elem(&flows, &key);
+				flow_delete(&key);
 			return DP_NO_SLOT;
 		}
 	}
 	if (bpf_ktime_get_coarse_ns() - seen < seconds * 1000000000ull ||
 	    !flow_claim(flow, slot, gen, DP_SLOT_GONE))
 		return DP_NO_SLOT;
-	bpf_map_delete_elem(&flows, &key);
+	flow_delete(&key);
 	l = ledger_cell(key.mapping, key.target);
 	if (l && slot == DP_NO_SLOT)
 		l->waiting--;

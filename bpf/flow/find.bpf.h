@@ -37,7 +37,7 @@ static __always_inline void flow_supersede(struct __sk_buff *skb, const struct d
 	__u32 slot = flow->slot, gen = flow->gen;
 
 	if (flow_claim(flow, slot, gen, DP_SLOT_GONE)) {
-		bpf_map_delete_elem(&flows, key);
+		flow_delete(key);
 		if (slot == DP_NO_SLOT)
 			l->waiting--;
 	}
@@ -249,7 +249,7 @@ GLOBAL int flow_find(struct __sk_buff *skb, const struct pkt *p, struct source *
 	flow = bpf_map_lookup_elem(&flows, &key);
 	/* Before kernel 6.2 a deletion may fail when it meets a look-up on its own CPU (-EBUSY). */
 	if (flow && flow->slot == DP_SLOT_GONE) {
-		bpf_map_delete_elem(&flows, &key);
+		flow_delete(&key);
 		flow = NULL;
 	}
 	if (flow && is_paused()) {

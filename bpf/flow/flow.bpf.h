@@ -5,6 +5,7 @@
 #ifndef DOPPEL_FLOW_BPF_H
 #define DOPPEL_FLOW_BPF_H
 
+#include "client.bpf.h"
 #include "maps.bpf.h"
 #include "packet/parse.bpf.h"
 
@@ -29,7 +30,8 @@ enum verdict_kind {
 struct verdict {
 	__u8 kind; /* enum verdict_kind */
 	__u8 more; /* the shadow has text beyond a hole */
-	__u8 pad[2];
+	__s8 rows; /* of the flow table, more: flow_bind() tells, and its caller counts */
+	__u8 pad;
 	union {
 		__u32 reason;
 		__u32 taken; /* VERDICT_GAP: sequence number */
@@ -107,6 +109,13 @@ static __always_inline void flow_exclude(struct dp_flow *flow, __u32 why)
 	if (flow_waits(flow))
 		flow->excluded = why;
 	bpf_spin_unlock(&flow->lock);
+}
+
+/* Forgets a flow. Of several CPUs that want that, one counts it out. */
+static __always_inline void flow_delete(const struct dp_flow_key *key)
+{
+	if (!bpf_map_delete_elem(&flows, key))
+		client_count(&key->client, -1, 0, 0);
 }
 
 /*

@@ -24,12 +24,13 @@
 GLOBAL __u32 shadow_confirm(__u32 slot, __u32 gen, __u32 taken, bool fin)
 {
 	struct dp_shadow *sh = shadow_at(slot);
-	__u32 from, to, end, gap, added = 0, missing = 0;
+	__u32 from, to, end, gap, store_gen, added = 0, missing = 0;
 	struct dp_ledger *l;
 
 	if (!sh)
 		return 0;
 	l = shadow_ledger(sh);
+	store_gen = sh->tcp.store_gen;
 	from = sh->tcp.end;
 	to = sh->tcp.ahead;
 	gap = seq_gap(from, taken);
@@ -37,10 +38,12 @@ GLOBAL __u32 shadow_confirm(__u32 slot, __u32 gen, __u32 taken, bool fin)
 	if (gap && seq_after(to, from)) {
 		if (to - from > gap)
 			to = taken;
-		end = presence_end(slot, gen, from, to);
+		end = presence_end(slot, store_gen, from, to);
 	}
 	bpf_spin_lock(&sh->lock);
-	if (sh->gen == gen && shadow_is_open(sh) && sh->tcp.end == from && !shadow_fin_placed(sh)) {
+	/* With another store_gen what was ahead has been given back meanwhile. */
+	if (sh->gen == gen && shadow_is_open(sh) && sh->tcp.end == from &&
+	    sh->tcp.store_gen == store_gen && !shadow_fin_placed(sh)) {
 		added = end - from;
 		sh->tcp.end = end;
 		sh->tcp.observed += added;

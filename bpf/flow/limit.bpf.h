@@ -6,6 +6,7 @@
 #ifndef DOPPEL_PACE_BPF_H
 #define DOPPEL_PACE_BPF_H
 
+#include "client.bpf.h"
 #include "maps.bpf.h"
 
 static __always_inline struct dp_limit *limit_of(__u32 mapping, __u32 target)
@@ -23,11 +24,26 @@ static __always_inline void limit_half_open(__u32 mapping, __u32 target, __s64 n
 		__sync_fetch_and_add(&p->embryonic, n);
 }
 
-static __always_inline bool limit_may_open(__u32 mapping, __u32 target)
+/*
+ * What keeps this client from one more shadow toward the target: enum dp_excluded, or -1: nothing.
+ * known: its flow has a row already.
+ */
+GLOBAL int limit_refuses(__u32 mapping, __u32 target, const struct dp_addr *client, bool known)
 {
+	struct dp_client *c, *all = client_at(DP_CLIENTS);
 	struct dp_limit *p = limit_of(mapping, target);
 
-	return p && (!cfg.embryonic || p->embryonic < cfg.embryonic);
+	if (!p || !client || !all)
+		return DP_EXCLUDED_embryonic;
+	c = client_at(client_row(client));
+	if (!c ||
+	    (cfg.embryonic && !client_may_take(c->embryonic, (__s64)cfg.embryonic - p->embryonic)))
+		return DP_EXCLUDED_embryonic;
+	if (!known && !client_may_take(c->flows, (__s64)cfg.flows - all->flows))
+		return DP_EXCLUDED_table_full;
+	if (!client_may_take(c->ports, (__s64)cfg.slots - all->ports))
+		return DP_EXCLUDED_ports_exhausted;
+	return -1;
 }
 
 /*

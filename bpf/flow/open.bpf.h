@@ -29,10 +29,11 @@ static __always_inline void flow_enter(const struct dp_flow_key *key, const stru
 	if (old && !flow_claim_at(old, next))
 		return;
 	if (old) {
-		bpf_map_delete_elem(&flows, key);
+		v->rows -= !bpf_map_delete_elem(&flows, key);
 		l->waiting--;
 	}
 	if (!bpf_map_update_elem(&flows, key, flow, BPF_NOEXIST)) {
+		v->rows++;
 		flow_found(flow, v);
 	} else if (!bpf_map_lookup_elem(&flows, key)) {
 		v->kind = VERDICT_EXCLUDE;
@@ -104,16 +105,21 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	return watch;
 }
 
-/* Slot and shadow for the flow, and a SYN on its way. `v`: SHADOW, EXCLUDE or GONE. */
+/*
+ * Slot and shadow for the flow, and a SYN on its way; known: it has a row. `v`: SHADOW, EXCLUDE or
+ * GONE.
+ */
 static __always_inline void flow_open_shadow(struct __sk_buff *skb, const struct dp_flow_key *key,
-					     struct flow_start *b, struct dp_ledger *l,
+					     bool known, struct flow_start *b, struct dp_ledger *l,
 					     struct verdict *v)
 {
 	struct txreq syn = {.kind = TXREQ_SEGMENT, .segment = {.seq = b->isn, .flags = TCP_SYN}};
+	int refused = limit_refuses(key->mapping, key->target, &key->client, known);
+	bool bound;
 
 	v->kind = VERDICT_EXCLUDE;
-	v->reason = DP_EXCLUDED_embryonic;
-	if (!limit_may_open(key->mapping, key->target))
+	v->reason = refused;
+	if (refused >= 0)
 		return;
 	b->slot = claim_port(skb, key->mapping, key->target, b->target_port);
 	v->reason = DP_EXCLUDED_ports_exhausted;
@@ -121,7 +127,10 @@ static __always_inline void flow_open_shadow(struct __sk_buff *skb, const struct
 		return;
 	if (flow_bind(skb, key, b, v))
 		timer_watch(b->slot);
-	if (v->kind != VERDICT_SHADOW)
+	bound = v->kind == VERDICT_SHADOW;
+	client_count(&key->client, v->rows, bound, bound);
+	v->rows = 0;
+	if (!bound)
 		return;
 	syn.slot = v->slot;
 	syn.gen = v->gen;
@@ -265,7 +274,7 @@ GLOBAL int flow_open(struct __sk_buff *skb, const struct pkt *p, struct source *
 			return 0;
 	}
 	if (open) {
-		flow_open_shadow(skb, &key, &b, l, v);
+		flow_open_shadow(skb, &key, f, &b, l, v);
 		if (v->kind == VERDICT_SHADOW && !(b.flags & DP_SH_JOINED))
 			bpf_map_delete_elem(&syns, &key);
 		f = bpf_map_lookup_elem(&flows, &key);

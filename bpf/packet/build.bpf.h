@@ -138,7 +138,8 @@ GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segment
 		return -1;
 	len = g->len;
 	gen = sh->gen;
-	if (len && (store_read(s, slot, gen, g->seq, len) || store_is_gone(sh, gen, g->seq)))
+	if (len &&
+	    (store_read(s, slot, sh->tcp.store_gen, g->seq, len) || store_is_gone(sh, gen, g->seq)))
 		return -1;
 	optlen = tcp_options(n.opt, sh, sh->tcp.flags, g);
 	if (bpf_skb_change_tail(skb, OPT_OFF + optlen + len, 0) ||

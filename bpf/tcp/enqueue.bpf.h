@@ -35,16 +35,14 @@ struct arrival {
 	__u32 to;
 	__u32 added;  /* bytes that were new */
 	__u32 reason; /* VERDICT_BREAK: enum dp_lost */
-	int chunks;   /* taken from the store; -1: it is full */
 	bool fresh;   /* [from, to) is wanted */
 	bool ahead;   /* it lies beyond a hole */
 	__u8 judged;  /* enum judged */
 	bool waits;   /* for the target's window, or for bytes before it */
 	bool last_ref;
 	bool watch;
-	bool more; /* text beyond a hole is left in the store */
-	__u32 store_start;
-	__u32 store_end;
+	bool more;	  /* text beyond a hole is left in the store */
+	bool full;	  /* the store is */
 	struct txreq req; /* TXREQ_NONE: nothing is sent now */
 };
 
@@ -63,28 +61,22 @@ static __always_inline bool copyable(struct __sk_buff *skb, const struct pkt *p,
 	       skb->gso_segs < 65535;
 }
 
-/* Stream bytes from `from` on into the store. Chunks taken; -1: the store is full. */
-GLOBAL int enqueue_store(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32 gen,
-			 __u32 from)
+/* Stream bytes from `from` on into the store. 0, or -1: it is full. */
+GLOBAL int enqueue_store(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32 from)
 {
-	struct store_write w = {.skb = skb, .slot = slot, .gen = gen, .seq = from};
+	struct store_write w = {.skb = skb, .slot = slot, .seq = from};
 	struct dp_shadow *sh = shadow_at(slot);
-	struct dp_ledger *l;
+	int err;
 
 	if (!p || !sh)
 		return -1;
 	w.sh = sh;
-	l = shadow_ledger(sh);
-	if (!l)
-		return -1;
 	w.offset = p->data_off + (from - p->seq);
 	w.left = p->seq + p->payload - from;
-	if (!store_put(&w)) {
-		l->chunks += w.chunks;
-		return w.chunks;
-	}
-	l->chunks += w.chunks; /* the caller ends the shadow, which frees them */
-	return -1;
+	err = store_put(&w);
+	if (w.scarce) /* text beyond a hole alone would not start it */
+		timer_run();
+	return err;
 }
 
 /*
@@ -112,9 +104,6 @@ static __always_inline enum verdict_kind claim_locked(struct dp_shadow *sh, cons
 	a->from = seq_max(p->seq, sh->tcp.end);
 	if ((sh->tcp.flags & DP_SH_RESUME) && p->payload && seq_after(a->to, sh->tcp.end))
 		return VERDICT_CLOSED;
-	/* Another CPU frees the chunk that this would be written to: a hole, as of a lost frame. */
-	if (p->payload && (sh->tcp.flags & DP_SH_GIVES))
-		return VERDICT_DONE;
 	/* Text behind a FIN that the source has not: it was not the client's, or was never taken.
 	 */
 	if (a->judged == JUDGED_BY_SOCKET && p->payload && shadow_fin_placed(sh) &&
@@ -202,7 +191,7 @@ static __always_inline enum verdict_kind account_locked(struct dp_shadow *sh, co
 	/* Its flow left it meanwhile: the stream has ended before this. */
 	if (a->fresh && shadow_fin_placed(sh))
 		return VERDICT_GONE;
-	if (a->chunks < 0) {
+	if (a->full) {
 		a->reason = DP_LOST_store_full;
 		return VERDICT_BREAK;
 	}
@@ -291,8 +280,6 @@ static __always_inline enum verdict_kind enqueue_commit(struct __sk_buff *skb, s
 		a->watch = timer_wanted_locked(sh);
 		a->more = shadow_has_ahead(sh) || (sh->tcp.flags & DP_SH_FIN_AHEAD);
 	}
-	a->store_start = sh->tcp.store_start;
-	a->store_end = sh->tcp.store_end;
 	bpf_spin_unlock(&sh->lock);
 	return kind;
 }
@@ -316,13 +303,13 @@ static __always_inline void enqueue_count(struct dp_ledger *l, const struct pkt 
  * too, makes one of neighbours (tcp_ooo_try_coalesce), where their memory allows it. True: nothing
  * of the segment is wanted; else [from, to) is.
  */
-static __always_inline bool enqueue_keeps(__u32 slot, struct arrival *a)
+static __always_inline bool enqueue_keeps(__u32 slot, __u32 store_gen, struct arrival *a)
 {
-	__u32 kept = presence_end(slot, a->gen, a->from, a->to);
+	__u32 kept = presence_end(slot, store_gen, a->from, a->to);
 
 	if (kept == a->to)
 		return true;
-	if (kept != a->from && presence_end(slot, a->gen, a->from - 1, a->from) == a->from)
+	if (kept != a->from && presence_end(slot, store_gen, a->from - 1, a->from) == a->from)
 		a->from = kept;
 	return false;
 }
@@ -371,15 +358,15 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v
 		v->reason = a.reason;
 		return 0;
 	}
-	there = a.ahead && a.fresh && enqueue_keeps(v->slot, &a);
+	there = a.ahead && a.fresh && enqueue_keeps(v->slot, sh->tcp.store_gen, &a);
 	if (a.fresh && !there)
-		a.chunks = enqueue_store(skb, p, v->slot, a.gen, a.from);
-	if (a.ahead && a.fresh && !there && a.chunks >= 0)
-		presence_mark(v->slot, a.gen, a.from, a.to);
+		a.full = enqueue_store(skb, p, v->slot, a.from);
+	if (a.ahead && a.fresh && !there && !a.full)
+		presence_mark(v->slot, sh->tcp.store_gen, a.from, a.to);
 	kind = enqueue_commit(skb, sh, p, &a);
 	if (kind != VERDICT_SHADOW) {
 		if (kind == VERDICT_GONE && a.last_ref)
-			shadow_release(l, v->slot, a.gen, a.store_start, a.store_end);
+			shadow_release(l, sh, v->slot);
 		v->kind = kind;
 		v->reason = a.reason;
 		return 0;

@@ -8,6 +8,7 @@
 
 #include "flow/flow.bpf.h"
 #include "flow/limit.bpf.h"
+#include "give.bpf.h"
 #include "ledger.bpf.h"
 #include "store.bpf.h"
 #include "tcp/shadow.bpf.h"
@@ -63,16 +64,15 @@ static __always_inline bool shadow_put_locked(struct dp_shadow *sh)
 }
 
 /* The last that is done to a slot: its memory and its port are free for others after this. */
-static __always_inline void shadow_release(struct dp_ledger *l, __u32 slot, __u32 gen,
-					   __u32 store_start, __u32 store_end)
+static __always_inline void shadow_release(struct dp_ledger *l, struct dp_shadow *sh, __u32 slot)
 {
-	/* The chunk that holds the last byte, too. */
-	__u32 freed = store_free(slot, gen, store_start, store_end + DP_CHUNK - 1);
+	struct store_part part;
 
-	if (l) {
-		l->chunks -= freed;
+	shadow_part(sh, &part);
+	store_free(slot, part.gen, part.chunk, part.n);
+	client_count(&sh->ep.key.client, 0, -1, 0);
+	if (l)
 		l->slots--;
-	}
 	bpf_map_push_elem(&free_slots, &slot, 0);
 }
 
@@ -157,9 +157,14 @@ static __always_inline bool shadow_is_over(const struct dp_shadow *sh, __s32 why
 	return !(sh->tcp.flags & DP_SH_RESUME) && (why == END_CLEAN || shadow_fin_placed(sh));
 }
 
-/*
- * The flow of a shadow that ended is forgotten, or (1) waits for a chance to join again. retry:
- * flow_backs_off(), from the caller, who has the stack for it on 6.1.
+/* What became of the flow of a shadow that ended. */
+enum unbound {
+	UNBOUND_NOT = 0, /* it was not bound to it any more */
+	UNBOUND_WAITS,	 /* for a chance to join again */
+	UNBOUND_GONE,	 /* it is forgotten, and the caller counts it out */
+};
+
+/* Returns enum unbound. retry: flow_backs_off(), from the caller, who has the stack for it on 6.1.
  */
 GLOBAL int shadow_unbind(__u32 slot, __s32 why, __u32 retry)
 {
@@ -182,17 +187,17 @@ GLOBAL int shadow_unbind(__u32 slot, __s32 why, __u32 retry)
 		flow_waits_locked(flow, sh, why, retry);
 	bpf_spin_unlock(&flow->lock);
 	if (mine && !waits)
-		bpf_map_delete_elem(&flows, &key);
-	return waits;
+		return bpf_map_delete_elem(&flows, &key) ? UNBOUND_NOT : UNBOUND_GONE;
+	return waits ? UNBOUND_WAITS : UNBOUND_NOT;
 }
 
 /* After shadow_end_locked: counts, unbinds the flow, and releases. why: enum end_reason. */
 GLOBAL int shadow_finish(__u32 slot, const struct shadow_totals *r, __s32 why)
 {
 	struct dp_shadow *sh = shadow_at(slot);
-	__u32 store_start, store_end;
 	struct dp_ledger *l;
 	bool last_ref;
+	int unbound;
 
 	if (!sh || !r)
 		return 0;
@@ -207,15 +212,15 @@ GLOBAL int shadow_finish(__u32 slot, const struct shadow_totals *r, __s32 why)
 	if (r->embryonic)
 		limit_half_open(sh->ep.key.mapping, sh->ep.key.target, -1);
 	ledger_lose(l, why == END_CLEAN ? DP_LOST_target_closed : why, r->pending);
-	if (shadow_unbind(slot, why, flow_backs_off(sh, why)) && l)
+	unbound = shadow_unbind(slot, why, flow_backs_off(sh, why));
+	if (unbound == UNBOUND_WAITS && l)
 		l->waiting++;
+	client_count(&sh->ep.key.client, unbound == UNBOUND_GONE ? -1 : 0, 0, -r->embryonic);
 	bpf_spin_lock(&sh->lock);
 	last_ref = shadow_put_locked(sh);
-	store_start = sh->tcp.store_start;
-	store_end = sh->tcp.store_end;
 	bpf_spin_unlock(&sh->lock);
 	if (last_ref)
-		shadow_release(l, slot, r->gen, store_start, store_end);
+		shadow_release(l, sh, slot);
 	return 0;
 }
 

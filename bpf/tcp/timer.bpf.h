@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The clock of the data plane: one timer for all shadows that have something due, and the queue of
- * those.
+ * The clock of the data plane: one timer for all shadows that have something due, the queue of
+ * those, and the store while somebody must look after it.
  */
 #ifndef DOPPEL_TIMER_BPF_H
 #define DOPPEL_TIMER_BPF_H
 
+#include "sweep.bpf.h"
 #include "tcp/finish.bpf.h"
 #include "tcp/recovery.bpf.h"
 #include "tcp/shadow.bpf.h"
@@ -24,21 +25,11 @@ GLOBAL int timer_watch(__u32 slot)
 {
 	__u32 zero = 0;
 	struct shadow_timer *k = bpf_map_lookup_elem(&timer, &zero);
-	bool start;
 
 	if (!k || bpf_map_push_elem(&timer_queue, &slot, 0))
 		return 0;
 	__sync_fetch_and_add(&k->count, 1);
-	bpf_spin_lock(&k->lock);
-	start = !k->running;
-	k->running = 1;
-	bpf_spin_unlock(&k->lock);
-	/* Where it cannot be started the next one tries again. */
-	if (start && bpf_timer_start(&k->timer, TIMER_NS, 0)) {
-		bpf_spin_lock(&k->lock);
-		k->running = 0;
-		bpf_spin_unlock(&k->lock);
-	}
+	timer_run();
 	return 0;
 }
 
@@ -122,21 +113,27 @@ GLOBAL int timer_one(void)
 
 #define TIMER_LOOKS 256 /* bounded work: with more of them, a round takes several ticks */
 
-/*
- * Every TIMER_NS while a shadow is in the queue. It cannot transmit (bpf_timer, 5.15): it marks a
- * shadow as due, for the next packet of either side, and wakes the keeper.
- */
-static int timer_expired(void *map, __u32 *key, struct shadow_timer *value)
+static __always_inline bool ranges_are_queued(void)
 {
-	__u32 zero = 0, any;
-	struct shadow_timer *k = bpf_map_lookup_elem(&timer, &zero); /* 6.1 locks no other */
-	__u32 queued;
-	bool again = true;
+	struct store_range any;
+
+	return !bpf_map_peek_elem(&freed_ranges, &any);
+}
+
+/* Nothing is left that another tick would have to do. */
+static __always_inline bool timer_is_idle(void)
+{
+	__u32 any;
+
+	return bpf_map_peek_elem(&timer_queue, &any) && !ranges_are_queued() && !sweep_is_wanted();
+}
+
+/* Once in TIMER_NS: the shadows that are queued, each once. Those put back come around later. */
+static __always_inline void timer_look(struct shadow_timer *k)
+{
+	__u32 queued = k->count;
 	int step;
 
-	if (!k)
-		return 0;
-	queued = k->count; /* each once: those put back come around behind them */
 	for (__u32 i = 0; i < TIMER_LOOKS; i++) {
 		if (i >= queued)
 			break;
@@ -146,14 +143,36 @@ static int timer_expired(void *map, __u32 *key, struct shadow_timer *value)
 		if (step == TIMER_LEFT)
 			__sync_fetch_and_add(&k->count, -1);
 	}
-	if (bpf_map_peek_elem(&timer_queue, &any)) {
+	store_sweep();
+}
+
+/*
+ * Every TIMER_NS while a shadow is in the queue, and more often while chunks wait to be freed. It
+ * cannot transmit (bpf_timer, 5.15): it marks a shadow as due, for the next packet of either side,
+ * and wakes the keeper.
+ */
+static int timer_expired(void *map, __u32 *key, struct shadow_timer *value)
+{
+	__u32 zero = 0;
+	struct shadow_timer *k = bpf_map_lookup_elem(&timer, &zero); /* 6.1 locks no other */
+	__u64 now = bpf_ktime_get_ns();
+	bool again = true;
+
+	if (!k)
+		return 0;
+	store_free_queued();
+	if (now - k->looked_ns >= TIMER_NS - SLICE_NS) {
+		k->looked_ns = now;
+		timer_look(k);
+	}
+	if (timer_is_idle()) {
 		bpf_spin_lock(&k->lock);
 		k->running = 0;
 		bpf_spin_unlock(&k->lock);
 		/* Whoever queued a shadow before this line saw `running` and left the start to us.
 		 */
 		again = false;
-		if (!bpf_map_peek_elem(&timer_queue, &any)) {
+		if (!timer_is_idle()) {
 			bpf_spin_lock(&k->lock);
 			again = !k->running;
 			k->running = 1;
@@ -161,7 +180,7 @@ static int timer_expired(void *map, __u32 *key, struct shadow_timer *value)
 		}
 	}
 	if (again)
-		bpf_timer_start(&k->timer, TIMER_NS, 0);
+		bpf_timer_start(&k->timer, ranges_are_queued() ? SLICE_NS : TIMER_NS, 0);
 	return 0;
 }
 

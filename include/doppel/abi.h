@@ -17,7 +17,7 @@
 #include <linux/types.h>
 #endif
 
-#define DP_ABI 2
+#define DP_ABI 3
 
 #define DP_MAX_MAPPINGS 64
 #define DP_MAX_TARGETS	4 /* per mapping */
@@ -213,8 +213,6 @@ enum dp_shadow_flags {
 	DP_SH_RESUME = 1 << 18,	   /* the target ended it at rest: the client goes on in the next */
 	DP_SH_TARGET_FIN = 1 << 19, /* rcv_nxt counts the target's FIN */
 	DP_SH_CARRY = 1 << 20,	    /* the target ended it too early: a new one takes its bytes */
-	DP_SH_GIVES =
-		1 << 21, /* its last chunk is being freed: nobody writes to the store meanwhile */
 };
 
 struct dp_range {
@@ -234,8 +232,9 @@ struct dp_endpoint {
 
 /*
  * What the shadow's TCP knows: SND.* and RCV.* of RFC 9293, 3.3.1, toward the target, and the
- * client's stream. Set to zero whenever the slot is bound to another flow. What every packet needs
- * comes first: each cache line that a packet touches may be a miss when there are many flows.
+ * client's stream. Set to zero whenever the slot is bound to another flow, but for `store_gen`.
+ * What every packet needs comes first: each cache line that a packet touches may be a miss when
+ * there are many flows.
  */
 struct dp_tcp_state {
 	__u8 state; /* enum dp_state */
@@ -300,8 +299,10 @@ struct dp_tcp_state {
 	__u8 hole; /* enum dp_excluded: a packet at hole_seq could not be read; 0: there was none */
 	__u8 pad2;
 	__u32 hole_seq;
-	__u32 quiet;	/* last place at which all was acknowledged, and the client's write over */
-	__u32 hole_len; /* bytes that the packet at hole_seq had, as far as it told */
+	__u32 quiet;	 /* last place at which all was acknowledged, and the client's write over */
+	__u32 hole_len;	 /* bytes that the packet at hole_seq had, as far as it told */
+	__u32 store_gen; /* dp_store_key.gen of its chunks; raised when all else becomes 0 */
+	__u32 chunks;	 /* that it holds; atomic while somebody writes to the store */
 };
 
 /*
@@ -323,7 +324,7 @@ struct dp_shadow {
  */
 struct dp_store_key {
 	__u32 slot;
-	__u32 gen;
+	__u32 gen;   /* dp_tcp_state.store_gen */
 	__u32 chunk; /* sequence number >> DP_CHUNK_SHIFT */
 };
 
@@ -344,8 +345,28 @@ struct dp_chunk {
 struct dp_fresh {
 	struct bpf_spin_lock lock;
 	__u32 next;
-	__u32 limit; /* chunks in the store; set by attach */
-	__u32 used;  /* taken right now; atomic */
+	__u32 limit;  /* chunks in the store; set by attach */
+	__u32 used;   /* taken right now; atomic */
+	__u32 queued; /* of these, nobody's any more (`freed_ranges`): so many at most; atomic */
+	/* Where room is looked for when there is little: hints, which are checked when used. */
+	__u32 cursor;	   /* the slot to go on from */
+	__u32 to_look;	   /* so many slots the timer looks at yet */
+	__u32 most_chunks; /* of the shadow that was last seen to hold most, in the slot */
+	__u32 most_slot;
+	__u32 pad;
+};
+
+/*
+ * Map `clients`: array[DP_CLIENTS + 1], what the clients hold whose addresses are hashed to that
+ * row; in the last row: all of them, without chunks and embryonic. Atomic, and signed: one CPU may
+ * count out what another has not counted in yet.
+ */
+#define DP_CLIENTS (1u << 15)
+struct dp_client {
+	__s32 chunks;	 /* of the store */
+	__s32 flows;	 /* rows of `flows` */
+	__s32 ports;	 /* shadows whose slot is not free again */
+	__s32 embryonic; /* shadows in SYN-SENT */
 };
 
 /* How many lines counters.def has. */
@@ -462,10 +483,11 @@ DP_ASSERT(sizeof(struct dp_target) == 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_mapping) == 16 + DP_MAX_TARGETS * 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_flow) == 48, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_endpoint) == 80, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_tcp_state) == 264, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_shadow) == 352, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_tcp_state) == 272, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_shadow) == 360, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_chunk) == DP_CHUNK + DP_PIECE, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_fresh) == 16, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_fresh) == 40, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_client) == 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_ledger) ==
 		  8 * (2 + DP_COUNTER_N + DP_LOST_N + DP_EXCLUDED_N + DP_EVENT_N),
 	  "layout is ABI");

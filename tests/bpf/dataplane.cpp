@@ -29,8 +29,8 @@ namespace doppel::bpftest {
 
 namespace {
 
-constexpr char kPins[] = "/sys/fs/bpf/doppel/v2/";
-static_assert(DP_ABI == 2, "the pin path above");
+constexpr char kPins[] = "/sys/fs/bpf/doppel/v3/";
+static_assert(DP_ABI == 3, "the pin path above");
 
 std::string joined(const Errors &errors) {
   std::string out;
@@ -158,8 +158,8 @@ void DataPlane::open_pins() {
   for (const char *name :
        {DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_COMMAND})
     programs_[name] = open(std::string(kPins) + DP_PIN_PROGS "/" + name);
-  for (const char *name :
-       {"ledger", "shadows", "flows", "free_slots", "store", "control", "events"})
+  for (const char *name : {"ledger", "shadows", "flows", "free_slots", "store", "control", "events",
+                           "clients", "fresh_chunks"})
     maps_[name] = open(std::string(kPins) + DP_PIN_MAPS "/" + name);
   ring_ = std::make_shared<Ring>(map("events"));
 }
@@ -239,6 +239,45 @@ unsigned DataPlane::count_entries(const char *name, size_t key_size) const {
 
 unsigned DataPlane::store_entries() const { return count_entries("store", sizeof(dp_store_key)); }
 unsigned DataPlane::flow_entries() const { return count_entries("flows", sizeof(dp_flow_key)); }
+
+dp_client DataPlane::all_clients() const {
+  dp_client sum{};
+  std::vector<uint32_t> keys(DP_CLIENTS);
+  std::vector<dp_client> rows(DP_CLIENTS);
+  uint32_t count = DP_CLIENTS, at = 0;
+  if (bpf_map_lookup_batch(map("clients"), nullptr, &at, keys.data(), rows.data(), &count, nullptr))
+    throw std::system_error(errno, std::generic_category(), "clients");
+  for (const dp_client &row : rows) {
+    sum.chunks += row.chunks;
+    sum.flows += row.flows;
+    sum.ports += row.ports;
+    sum.embryonic += row.embryonic;
+  }
+  return sum;
+}
+
+dp_client DataPlane::client_totals() const {
+  const uint32_t last = DP_CLIENTS;
+  dp_client row{};
+  if (bpf_map_lookup_elem(map("clients"), &last, &row))
+    throw std::system_error(errno, std::generic_category(), "clients");
+  return row;
+}
+
+dp_fresh DataPlane::store_state() const {
+  const uint32_t zero = 0;
+  dp_fresh row{};
+  if (bpf_map_lookup_elem(map("fresh_chunks"), &zero, &row))
+    throw std::system_error(errno, std::generic_category(), "fresh_chunks");
+  return row;
+}
+
+void DataPlane::age(unsigned slot, unsigned seconds) const {
+  dp_shadow row = shadow(slot);
+  row.tcp.seen_ns -= seconds * 1000000000ull;
+  if (bpf_map_update_elem(map("shadows"), &slot, &row, BPF_F_LOCK))
+    throw std::system_error(errno, std::generic_category(), "shadows");
+}
 
 void DataPlane::pause(bool on) const {
   const __u32 zero = 0;

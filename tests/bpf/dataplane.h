@@ -46,6 +46,11 @@ public:
   unsigned free_ports() const;
   unsigned store_entries() const;
   unsigned flow_entries() const;
+  dp_client all_clients() const;   // the sum of their rows
+  dp_client client_totals() const; // what the data plane keeps of it
+  dp_fresh store_state() const;
+  // As if nothing had come of the shadow's client for so many seconds.
+  void age(unsigned slot, unsigned seconds) const;
   void pause(bool on) const;
 
   // BPF_PROG_RUN of the command program, as the keeper does it.

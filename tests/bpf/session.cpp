@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/bpf/session.h"
 
+#include <chrono>
+#include <thread>
+
 #include "doppel/names.h"
 #include "tests/bpf/witness.h"
 #include "tests/packet/explain.h"
@@ -96,13 +99,24 @@ void Session::TearDown() {
   EXPECT_EQ(plane_->identity_broken(), "");
   EXPECT_TRUE(plane_->open_slots().empty());
   EXPECT_EQ(plane_->free_ports(), free_ports_) << "shadow ports leaked";
+  // What was freed in slices takes a few ticks of the timer.
+  for (int i = 0; i < 500 && new_store_entries() > 0; i++)
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
   EXPECT_EQ(new_store_entries(), 0) << "chunks of the store leaked";
   const dp_ledger cell = plane_->cell();
   EXPECT_EQ(cell.in_flight, cell_before_.in_flight);
   EXPECT_EQ(cell.open, cell_before_.open);
   EXPECT_EQ(cell.slots, cell_before_.slots);
-  EXPECT_EQ(cell.chunks, cell_before_.chunks);
   EXPECT_EQ(cell.waiting - cell_before_.waiting, new_flow_entries());
+  const dp_client held = plane_->all_clients(), totals = plane_->client_totals();
+  EXPECT_EQ(held.chunks, static_cast<int>(plane_->store_entries()));
+  EXPECT_EQ(held.flows, static_cast<int>(plane_->flow_entries()));
+  EXPECT_EQ(held.ports, 0);
+  EXPECT_EQ(held.embryonic, 0);
+  EXPECT_EQ(totals.flows, held.flows);
+  EXPECT_EQ(totals.ports, held.ports);
+  EXPECT_EQ(plane_->store_state().used, plane_->store_entries());
+  EXPECT_EQ(plane_->store_state().queued, 0u);
 }
 
 Outcome Session::collect() {

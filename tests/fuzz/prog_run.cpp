@@ -425,7 +425,7 @@ private:
     require(p.store_entries() == 0,
             "chunks of the store leaked: " + std::to_string(p.store_entries()));
     const dp_ledger c = p.cell();
-    require(c.in_flight == 0 && c.open == 0 && c.waiting == 0 && c.slots == 0 && c.chunks == 0,
+    require(c.in_flight == 0 && c.open == 0 && c.waiting == 0 && c.slots == 0,
             "a gauge does not return to zero: " + bpftest::text(counts_of(c)));
   }
 

@@ -191,6 +191,8 @@ void Play::tear_down() {
       command(DP_CMD_RESET, slot, shadow_at(slot).gen);
   expire(DP_CMD_EXPIRE, 0);
   wait(200);
+  for (int i = 0; i < 100 && k_.map(&freed_ranges).size(); i++)
+    k_.advance(25'000'000);
   books(true);
   k_.sent.clear();
   require(k_.map(&flows).size() == 0, "flows are left");

@@ -78,8 +78,10 @@ Status Applier::build_up() {
   std::set<uint32_t> fresh;
   for (const auto &[row, mapping] : change.new_rows)
     fresh.insert(row);
-  if (!fresh.empty())
-    TRY(rows_.forget(fresh));
+  if (!fresh.empty()) {
+    auto data_plane = TRY(CommandProgram::open(pins_));
+    TRY(rows_.forget(fresh, data_plane));
+  }
   for (const auto &[row, mapping] : change.new_rows)
     TRY(rows_.put(row, mapping));
   for (const auto &[row, mapping] : change.rows)
@@ -134,7 +136,10 @@ Status Applier::take_down(const ApplyOptions &options) {
     collect(drained, errors);
     if (drained) {
       applied_.drained = *drained;
-      collect(rows_.forget(old), errors);
+      auto data_plane = CommandProgram::open(pins_);
+      collect(data_plane, errors);
+      if (data_plane)
+        collect(rows_.forget(old, *data_plane), errors);
       for (uint32_t row : old)
         collect(rows_.put(row, dp_mapping{}), errors);
     }

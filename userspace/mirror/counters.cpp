@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/mirror/counters.h"
 
+#include <bpf/bpf.h>
+
 #include <algorithm>
+#include <cerrno>
 
 namespace doppel {
 namespace {
@@ -15,15 +18,14 @@ uint32_t used(int64_t sum, uint32_t capacity) {
 Result<Counters> read_counters_of(const Attached &attached) {
   auto ledger = TRY(open_table(attached.pins, "ledger", sizeof(dp_ledger)));
   auto shadows = TRY(open_table(attached.pins, "shadows", sizeof(dp_shadow)));
-  auto store = TRY(open_table(attached.pins, "store", sizeof(uint32_t)));
+  auto store = TRY(open_table(attached.pins, "fresh_chunks", sizeof(dp_fresh)));
 
   Counters c;
-  int64_t slots = 0, chunks = 0;
+  int64_t slots = 0;
   auto read = [&](uint32_t index, dp_ledger *out) -> Status {
     auto cell = TRY(read_cell(ledger, index));
     *out = cell;
     slots += cell.slots;
-    chunks += cell.chunks;
     return Unit{};
   };
   for (const NamedMapping &m : attached.meta.mappings) {
@@ -37,8 +39,12 @@ Result<Counters> read_counters_of(const Attached &attached) {
   TRY(read(DP_LEDGER_GLOBAL, &c.global));
   c.ports = shadows.entries;
   c.ports_free = c.ports - used(slots, c.ports);
-  c.chunks = store.entries;
-  c.chunks_used = used(chunks, c.chunks);
+  const uint32_t zero = 0;
+  dp_fresh chunks{};
+  if (bpf_map_lookup_elem(store.fd.get(), &zero, &chunks))
+    return sys_error("map fresh_chunks", "cannot be read", errno);
+  c.chunks = chunks.limit;
+  c.chunks_used = used(chunks.used, c.chunks);
   return c;
 }
 

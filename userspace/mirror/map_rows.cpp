@@ -118,11 +118,11 @@ Status MapRows::clear_ledger(uint32_t cell) const {
   return Error{"map ledger", "cell " + std::to_string(cell) + " never came to rest", {}};
 }
 
-Status MapRows::forget(const std::set<uint32_t> &rows) const {
+Status MapRows::forget(const std::set<uint32_t> &rows, const CommandProgram &data_plane) const {
   auto flows = TRY(read_flow_table(flows_));
   for (const auto &[key, flow] : flows)
-    if (rows.count(key.mapping) && bpf_map_delete_elem(flows_.fd.get(), &key) && errno != ENOENT)
-      return write_error("flows");
+    if (rows.count(key.mapping))
+      TRY(data_plane.expire(key, 0));
   const dp_limit limit{};
   for (uint32_t row : rows) {
     for (uint32_t cell = row * DP_MAX_TARGETS; cell < (row + 1) * DP_MAX_TARGETS; cell++) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "userspace/kernel/rtnl.h"
+#include "userspace/mirror/command.h"
 #include "userspace/mirror/maps.h"
 #include "userspace/plan/change.h"
 
@@ -27,8 +28,8 @@ public:
   Status drop(const dp_port_key &port) const; // the bit goes with the last row of that port
 
   // Forgets what is known of the flows of these rows, and their ledger. No port leads to them any
-  // more, and their shadows are over.
-  Status forget(const std::set<uint32_t> &rows) const;
+  // more, and their shadows are over. The data plane forgets the flows: it counts them.
+  Status forget(const std::set<uint32_t> &rows, const CommandProgram &data_plane) const;
 
 private:
   Status clear_ledger(uint32_t cell) const;

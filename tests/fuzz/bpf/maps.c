@@ -15,6 +15,7 @@ const volatile struct dp_config cfg = {
 	.syn_tries = 2,
 	.backoff_ms = 250,
 	.embryonic = 4,
+	.flows = HOST_FLOWS,
 };
 
 #define DEFINE(m) typeof(m) m
@@ -29,6 +30,8 @@ DEFINE(store);
 DEFINE(chunks);
 DEFINE(free_chunks);
 DEFINE(fresh_chunks);
+DEFINE(freed_ranges);
+DEFINE(clients);
 DEFINE(ledger);
 DEFINE(limits);
 DEFINE(timer_queue);
@@ -60,6 +63,8 @@ const struct host_map_row host_map_rows[] = {
 	KEYED(chunks, HOST_CHUNKS),
 	QUEUE(free_chunks, HOST_CHUNKS),
 	KEYED(fresh_chunks, NUMBER(fresh_chunks.max_entries)),
+	QUEUE(freed_ranges, 256),
+	KEYED(clients, NUMBER(clients.max_entries)),
 	KEYED(ledger, NUMBER(ledger.max_entries)),
 	KEYED(limits, NUMBER(limits.max_entries)),
 	QUEUE(timer_queue, HOST_SLOTS),

@@ -341,6 +341,7 @@ void bpf_spin_unlock(struct bpf_spin_lock *lock) {
 }
 
 uint64_t bpf_ktime_get_coarse_ns(void) { return kernel().now; }
+uint64_t bpf_ktime_get_ns(void) { return kernel().now; }
 
 uint32_t bpf_get_prandom_u32(void) {
   uint32_t &x = kernel().random; // xorshift32

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Who makes room for a segment that finds none: first those that need nothing right now, then the
+ * flow that holds most of the store. Without this a few large flows that are silent would keep it,
+ * and those that ask would break.
+ */
+#ifndef DOPPEL_RECLAIM_BPF_H
+#define DOPPEL_RECLAIM_BPF_H
+
+#include "flow/detach.bpf.h"
+#include "sweep.bpf.h"
+
+#define RECLAIM_LOOKS                                                                              \
+	512 /* shadows: bounded work; the one that held most before is one of them                 \
+	     */
+
+/*
+ * A segment of the shadow `slot` found no room. 1: others made some. Where its client has its
+ * share, only the client's own flows break for it.
+ */
+GLOBAL int store_reclaim(struct __sk_buff *skb, __u32 slot)
+{
+	struct sweep s = {.client = SWEEP_ANY_CLIENT};
+	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_fresh *f = store_state();
+	__u32 mine, row;
+	struct dp_client *c;
+	bool none;
+	__s64 left;
+
+	if (!sh || !f)
+		return 0;
+	mine = sh->tcp.chunks;
+	none = f->used >= f->limit;
+	if (store_free_queued() && none)
+		return 1;
+	left = store_left(f);
+	row = client_row(&sh->ep.key.client);
+	c = client_at(row);
+	if (c && !client_may_take(c->chunks, left))
+		s.client = row;
+	s.share = left > 0 ? STORE_SHARE * left : 0;
+	s.from = f->most_slot;
+	f->most_chunks = 0;
+	sweep_look(0, &s);
+	sweep_on(f, &s, RECLAIM_LOOKS);
+	if (s.given)
+		return 1;
+	f->most_slot = s.most_slot;
+	if (s.most_chunks <= mine + 1) {
+		f->most_chunks = s.most_chunks;
+		return 0;
+	}
+	sh = shadow_at(s.most_slot);
+	if (sh && !sweep_give(sh, s.most_slot))
+		flow_break_shadow(skb, s.most_slot, s.most_gen, DP_LOST_store_full);
+	return 1;
+}
+
+#endif
