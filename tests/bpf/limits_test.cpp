@@ -194,7 +194,7 @@ TEST_P(Tight, StoreFull) {
   consumed(target_.ack());
   mark();
   Frames sent;
-  const int64_t taken = taken_until_broken(11, sent);
+  int64_t taken = taken_until_broken(11, sent);
   ASSERT_EQ(sent.size(), 1u) << sent.text();
   EXPECT_TRUE(sent[0].has(RST));
   EXPECT_EQ(sent[0].sport, first_target.shadow_port);

@@ -9,6 +9,7 @@ import time
 import test_join
 from harness import MODES, case
 from lab import bpf, doppel, mirror, snapshot, wait
+from lab.crowd import Crowd
 from lab.flood import Flood
 from lab.keeper import keep
 from lab.load import checked
@@ -122,6 +123,34 @@ def flow_table(env, mode):
     assert b["lost"] == 0 and 0 < b["delivered"] < sent, b
     assert ledger["excluded"]["table_full"] > 0, ledger
     mirror.assert_nothing_left(scene, timeout=75)
+
+
+@case(limit=("flow-table", "half-open"))
+def one_client_leaves_room(env, limit):
+    """One address opens more connections than there are places, in the flow table or for shadows that the
+    target has not answered. The connections of another address, which come later, are mirrored."""
+    scene = env.scene()
+    bounds = {"flows": 256} if limit == "flow-table" else {"embryonic": 64}
+    keep(scene, **bounds)
+    greedy = Crowd(scene.lab.client, scene.lab.source.address, scene.ports, ["10.77.0.101"])
+    if limit == "half-open":
+        scene.lab.unplug("target")
+    greedy.grow(400)
+    ledger = scene.doppel.ledger()
+    name = "table_full" if limit == "flow-table" else "embryonic"
+    assert ledger["excluded"][name] > 0, ledger["excluded"]
+    before = ledger["bytes"]["excluded"]
+    others = scene.start("sets", connections=3, count=3, wait=True, prefix="other")
+    others.go()
+    sent = checked(others.result())["sent"]
+    if limit == "half-open":
+        scene.lab.plug("target")
+    ledger = scene.doppel.wait_idle(observed=greedy.sent + sent)
+    have = scene.target[0].contents()
+    missing = [n for n in range(3) if b"other%07d" % n not in have]
+    print(f"      {ledger['flows']}, {ledger['excluded'][name]} bytes of {greedy.sent} are left out")
+    assert not missing and ledger["bytes"]["excluded"] == before, f"{missing} are missing: {ledger}"
+    assert ledger["bytes"]["lost"] == 0, ledger["lost"]
 
 
 @case(mode=MODES, kind=("sets", "chopped"))
