@@ -82,7 +82,7 @@ struct flow_gap {
 static __always_inline void flow_leave_locked(struct dp_flow *flow, const struct dp_shadow *sh,
 					      bool gap, __u32 taken, struct flow_gap *g)
 {
-	__u32 next = flow->seen ? flow->next : sh->tcp.end;
+	__u32 next = flow->seen ? seq_max(flow->next, sh->tcp.end) : sh->tcp.end;
 
 	g->missing = gap ? seq_gap(next, taken) : 0;
 	g->name = shadow_hole_name(sh, next, g->missing);

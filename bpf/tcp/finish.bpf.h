@@ -140,7 +140,7 @@ static __always_inline void flow_waits_locked(struct dp_flow *flow, const struct
 		flow->excluded = DP_EXCLUDED_backoff;
 		flow->breaks += flow->breaks < 255;
 	}
-	if (flow->seen) /* exclude_late() went on meanwhile */
+	if (flow->seen && !seq_before(flow->next, sh->tcp.end)) /* exclude_late() went on */
 		return;
 	flow->next = sh->tcp.end;
 	flow->ack = sh->tcp.ack_last;
