@@ -3,6 +3,7 @@
 // sends reaches TC before any firewall. Here the stack of this host is the source.
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -39,8 +40,15 @@ protected:
   }
   void TearDown() override {
     close(listener_);
-    close(source_);
+    forget_source();
     Session::TearDown();
+  }
+  // Without a word (TCP_REPAIR): a FIN that nobody acknowledges would be sent again in later tests.
+  void forget_source() {
+    const int on = 1;
+    setsockopt(source_, IPPROTO_TCP, TCP_REPAIR, &on, sizeof on);
+    close(source_);
+    source_ = -1;
   }
 
   // To this host instead of the server that is not there.
@@ -178,7 +186,7 @@ TEST_P(Server, OverlapBeyondAHoleIsWhatTheSourceKeeps) {
       deliver(consumed(target_.ack()));
     EXPECT_EQ(target_.received, read());
     EXPECT_EQ(moved()["observed"], static_cast<int64_t>(target_.received.size()));
-    close(source_);
+    forget_source();
   }
 }
 
