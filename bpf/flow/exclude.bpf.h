@@ -64,11 +64,13 @@ static __always_inline bool exclude_new_bytes(struct dp_ledger *l, __u32 why, co
 	return true;
 }
 
-/* The segment does more than to continue where the flow stands: only the source can tell. */
+/* The segment has text, or does more than to continue where the flow stands. */
 static __always_inline bool flow_must_ask(const struct pkt *p, const struct dp_flow *flow)
 {
+	if (p->payload)
+		return true;
 	if (!flow->seen || !flow->ack_valid)
-		return p->payload || (p->flags & (TCP_FIN | TCP_RST));
+		return p->flags & (TCP_FIN | TCP_RST);
 	return !continues(p, flow->next, flow->ack);
 }
 
@@ -151,24 +153,19 @@ GLOBAL int exclude_late(struct __sk_buff *skb, const struct pkt *p, __u32 why, s
  * The first segment after a SYN with payload (RFC 7413): it begins behind what the source has taken
  * of that, which no shadow will get.
  */
-GLOBAL int exclude_syn_data(struct __sk_buff *skb, const struct pkt *p, struct source *s)
+GLOBAL int exclude_syn_data(struct __sk_buff *skb, const struct pkt *p, const struct source *s)
 {
 	struct dp_flow_key key = {};
 	struct noted_syn *syn;
-	struct dp_mapping *m;
 	__u32 n;
 
 	if (!p || !s)
-		return 0;
-	m = mapping_at(p->mapping);
-	if (!m)
 		return 0;
 	flow_key(&key, p);
 	syn = bpf_map_lookup_elem(&syns, &key);
 	if (!syn)
 		return 0;
 	n = p->seq - (syn->isn + 1);
-	source_look(skb, p, m, s);
 	/* A hole may be what lies before the segment, and then the source has nothing of it yet. */
 	if (source_is_known(s) && n > seq_gap(syn->isn + 1, s->rcv_nxt))
 		n = seq_gap(syn->isn + 1, s->rcv_nxt);
