@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Is a captured segment the client's? The source decides: a stream is what the source's TCP took.
- * TC ingress comes before netfilter and before TCP, so what a stranger sends is captured, too. A
- * segment that continues the stream exactly is taken at once (continues()); whoever can forge that
- * can fool the source as well. For everything else the source's socket is asked.
+ * TC ingress comes before netfilter and before TCP, so what a stranger sends is captured, too, and
+ * what the source resets. Its socket is asked for every text, and for what does not continue the
+ * stream; where none can tell, what continues() is taken.
  */
 #ifndef DOPPEL_ACCEPTABLE_BPF_H
 #define DOPPEL_ACCEPTABLE_BPF_H
@@ -12,8 +12,8 @@
 #include "tcp/shadow.bpf.h"
 
 /*
- * How far the client's ACK may move on from one segment that continues the stream to the next
- * without a question. A guess hits one time in 4,096 of what guesses the sequence number, too.
+ * How far the client's ACK may move on from one segment that continues the stream to the next.
+ * A guess hits one time in 4,096 of what guesses the sequence number, too.
  */
 #define ACK_SPAN (1u << 20)
 
@@ -89,7 +89,7 @@ static __always_inline bool source_accepts_syn(const struct source *s, const str
 
 /*
  * Does the segment continue, at `next`, the stream of a client whose last ACK was `ack`? Nothing
- * about it needs a question then.
+ * about it is judged any further then.
  */
 static __always_inline bool continues(const struct pkt *p, __u32 next, __u32 ack)
 {
