@@ -28,9 +28,9 @@ enum verdict_kind {
 };
 
 struct verdict {
-	__u8 kind; /* enum verdict_kind */
-	__u8 more; /* the shadow has text beyond a hole */
-	__s8 rows; /* of the flow table, more: flow_bind() tells, and its caller counts */
+	__u8 kind;   /* enum verdict_kind */
+	__u8 more;   /* the shadow has text beyond a hole */
+	__s8 rows;   /* of the flow table, more: flow_bind() tells, and its caller counts */
 	__u8 reason; /* EXCLUDE, LATE, BAR: enum dp_excluded; BREAK: enum dp_lost */
 	__u32 taken; /* GAP: sequence number */
 	__u32 slot;
