@@ -67,8 +67,15 @@ static __always_inline void ask_request(struct tcp_request_sock *req, struct sou
 
 static __always_inline void ask_full(struct tcp_sock *tp, __u32 state, struct source *s)
 {
+	__u32 wnd = tp->rcv_wnd;
+
 	s->rcv_nxt = tp->rcv_nxt;
-	s->rcv_end = tp->rcv_wup + tp->rcv_wnd;
+	/*
+	 * Not from RCV.WUP on: on another CPU the window may be new already and that still old
+	 * (tcp_select_window), and the edge lie too far left. From RCV.NXT on it lies too far right
+	 * by what has not been acknowledged yet. A shut window is shut.
+	 */
+	s->rcv_end = s->rcv_nxt + wnd;
 	s->ack_min = tp->snd_una - tp->max_window;
 	/*
 	 * Not snd_nxt: that moves after the segment has left (tcp_event_new_data_sent), and on

@@ -74,7 +74,10 @@ static __always_inline bool source_accepts(const struct source *s, const struct 
 		return !s->fin && !p->payload && (p->flags & TCP_FIN) && p->seq == s->rcv_nxt;
 	if (s->state != SOURCE_SYN_RECEIVED && s->state != SOURCE_SYNCHRONIZED)
 		return false;
-	return !s->fin && !seq_before(to, s->rcv_nxt) && !seq_after(p->seq, edge) &&
+	/* Text at the edge is beyond it: what probes a shut window is dropped (tcp_data_queue). */
+	if (p->payload ? !seq_before(p->seq, edge) : seq_after(p->seq, edge))
+		return false;
+	return !s->fin && !seq_before(to, s->rcv_nxt) &&
 	       p->ack - s->ack_min <= s->ack_max - s->ack_min &&
 	       (!p->has_ts || !s->ts_recent || (__s32)(s->ts_recent - p->tsval) <= 1);
 }

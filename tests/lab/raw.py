@@ -107,7 +107,8 @@ class RawClient:
         self.ends = (socket.inet_aton(self.address), self.wire.server)
         self.ports = (port, server_port)
         self.seq, self.ack = isn, 0
-        self.sent = self.ident = 0
+        self.sent = self.ident = self.heard = 0
+        self.acked = self.window = 0  # as the server said last; the window is not scaled
         self.input = b""
         lab.source.run(["ip", "neigh", "replace", self.address, "lladdr", host.mac(), "dev", "eth0",
                         "nud", "permanent"])
@@ -133,8 +134,10 @@ class RawClient:
         at = 14 + (frame[14] & 15) * 4
         if struct.unpack_from("!HH", frame, at) != self.ports[::-1]:
             return
-        seq, = struct.unpack_from("!I", frame, at + 4)
+        seq, self.acked = struct.unpack_from("!II", frame, at + 4)
         flags = frame[at + 13]
+        self.window, = struct.unpack_from("!H", frame, at + 14)
+        self.heard += 1
         payload = frame[at + (frame[at + 12] >> 4) * 4:14 + struct.unpack_from("!H", frame, 16)[0]]
         if flags & RST:
             raise AssertionError("the source reset the connection")
@@ -171,6 +174,21 @@ class RawClient:
             self._send(ACK | PSH, payload)
         self.seq = (self.seq + len(payload)) % WRAP
         self.sent += len(payload)
+
+    def fill(self, byte):
+        """Text of that byte only, until the server's window is shut."""
+        while self.window:
+            self.send(byte * min(self.window, 512))
+            self._until(lambda: self.acked == self.seq, "an acknowledgement")
+
+    def probe(self, payload):
+        """Text at a window that is shut: the server answers that it still is, and the client goes not on."""
+        heard = self.heard
+        self._send(ACK | PSH, payload)
+        self._until(lambda: self.heard > heard, "an answer to a probe")
+
+    def wait_for_window(self):
+        self._until(lambda: self.window, "the window to open")
 
     def answered(self, text):
         self._until(lambda: len(self.input) >= len(text), f"{text!r}")

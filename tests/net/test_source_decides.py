@@ -2,12 +2,15 @@
 """Text that continues the stream exactly, and that the source's TCP or IP drops all the same; and connections of
 which the first thing seen is not where a request begins. The source's socket decides."""
 
+import os
+import signal
 import socket
 import struct
 
 from harness import case
 from lab import mirror, raw, tcp, wait
 from lab.books import tell
+from lab.guest import guest
 from lab.keeper import keep
 from lab.stand_in import StandIn
 from lab.tcp import connect
@@ -105,6 +108,32 @@ def dropped(env, kind):
     scene.assert_same(keys=4)
     client.close()
     mirror.assert_nothing_left(scene, timeout=75)
+
+
+@case(size=(1, 500))
+def shut_window(env, size):
+    """The source does not read, and its window is shut. Text that probes it is dropped there, and what comes in
+    that place later is other text."""
+    scene = env.scene(target_runs=False, ports=())
+    scene.lab.source.sysctl("net/ipv4/tcp_rmem", "4096 4096 4096")
+    source, target = (StandIn(host, 7000, talk="lines") for host in (scene.lab.source, scene.lab.target))
+    scene.ports = (7000,)
+    keep(scene)
+    client = raw.RawClient(scene.lab, guest(scene.lab, "apple", 50), 51, server_port=7000).connect()
+    client.ask(b"before\n", b"ok\n")
+    os.kill(source.process.pid, signal.SIGSTOP)
+    client.fill(b"x")
+    for _ in range(3):
+        client.probe(b"y" * size)
+    ledger = scene.doppel.wait_idle(observed=client.sent)
+    assert ledger["bytes"]["observed"] == client.sent, (client.sent, tell(scene, ledger))
+    os.kill(source.process.pid, signal.SIGCONT)
+    client.wait_for_window()
+    client.ask(b"z\nafter\n", b"ok\nok\n")
+    scene.assert_all_delivered(client.sent)
+    wait.until(lambda: "after" in target.seen()["keys"], "what follows on the target")
+    assert target.seen()["keys"] == source.seen()["keys"], target.seen()["keys"]
+    client.close()
 
 
 @case(quickack=(0, 1))
