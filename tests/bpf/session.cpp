@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/bpf/session.h"
 
-#include <chrono>
-#include <thread>
-
 #include "doppel/names.h"
 #include "tests/bpf/witness.h"
 #include "tests/packet/explain.h"
+#include "tests/soon.h"
 
 namespace doppel::bpftest {
 
@@ -100,9 +98,8 @@ void Session::TearDown() {
   EXPECT_TRUE(plane_->open_slots().empty());
   EXPECT_EQ(plane_->free_ports(), free_ports_) << "shadow ports leaked";
   // What was freed in slices takes a few ticks of the timer.
-  for (int i = 0; i < 500 && new_store_entries() > 0; i++)
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  EXPECT_EQ(new_store_entries(), 0) << "chunks of the store leaked";
+  EXPECT_TRUE(soon([this] { return new_store_entries() == 0; }))
+      << "chunks of the store leaked: " << new_store_entries();
   const dp_ledger cell = plane_->cell();
   EXPECT_EQ(cell.in_flight, cell_before_.in_flight);
   EXPECT_EQ(cell.open, cell_before_.open);

@@ -2,11 +2,8 @@
 // What is shared: one flow and one client leave room for others, who needs nothing gives what he
 // holds, and a large flow is freed in slices (docs/design.md, "Decisions that differ from the first
 // design").
-#include <chrono>
-#include <functional>
-#include <thread>
-
 #include "tests/bpf/session.h"
+#include "tests/soon.h"
 
 namespace doppel::bpftest {
 namespace {
@@ -79,15 +76,6 @@ protected:
     for (uint32_t at = 1000; at < bytes; at += 1000)
       capture(client_.segment(client_.next + at, PSH, filler(1000))).none();
   }
-  bool comes_true(const std::function<bool()> &what) {
-    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (!what()) {
-      if (std::chrono::steady_clock::now() > until)
-        return false;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return true;
-  }
   const Ip4 a{"10.9.0.51"}, b{"10.9.0.52"}, c{"10.9.0.53"};
 };
 DOPPEL_ALL_MODES(Shared);
@@ -147,7 +135,7 @@ TEST_P(Shared, IdleShadowsGiveWithoutAnybodyAsking) {
   EXPECT_EQ(new_store_entries(), 10) << "the store was not short";
   next_stuck(a);
   fill(34).none();
-  EXPECT_TRUE(comes_true([this] { return new_store_entries() == 34; })) << new_store_entries();
+  EXPECT_TRUE(soon([this] { return new_store_entries() == 34; })) << new_store_entries();
 }
 
 TEST_P(Shared, TextBeyondAHoleGoesBeforeAFlowBreaks) {
@@ -170,7 +158,7 @@ TEST_P(Shared, TextBeyondAHoleGoesWithAClientThatIsSilent) {
   leave_a_hole(80000);
   EXPECT_GE(shadow().tcp.chunks, 39u);
   plane().age(slot(), 31);
-  EXPECT_TRUE(comes_true([this] { return new_store_entries() == 0; })) << new_store_entries();
+  EXPECT_TRUE(soon([this] { return new_store_entries() == 0; })) << new_store_entries();
   expect_goes_on(put_aside());
 }
 
@@ -302,7 +290,7 @@ TEST_P(Large, TheEndOfALargeFlowIsFreedInSlices) {
   plane().command(slot(), DP_CMD_RESET);
   EXPECT_GT(plane().store_state().queued, 0u);
   // The timer does the rest.
-  EXPECT_TRUE(comes_true([this] { return new_store_entries() == 0; })) << new_store_entries();
+  EXPECT_TRUE(soon([this] { return new_store_entries() == 0; })) << new_store_entries();
   EXPECT_EQ(plane().store_state().queued, 0u);
   collect();
 }
@@ -317,7 +305,7 @@ TEST_P(Large, OneAcknowledgementOfMuchIsFreedInSlices) {
   target_.received_next = client_.next;
   consumed(target_.ack());
   EXPECT_EQ(shadow().tcp.chunks, 1u);
-  EXPECT_TRUE(comes_true([this] { return new_store_entries() == 1; })) << new_store_entries();
+  EXPECT_TRUE(soon([this] { return new_store_entries() == 1; })) << new_store_entries();
   expect_goes_on(put_aside());
 }
 

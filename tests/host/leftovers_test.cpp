@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "tests/host/host.h"
+#include "tests/soon.h"
 
 namespace doppel::hosttest {
 class Damaged : public BothModes {
@@ -103,8 +104,7 @@ TEST_P(Damaged, ProgramTakenOffItsHook) {
   else
     sh("tc filter del dev svc0 ingress prio 2");
   // A link ends a moment after its last pin: the kernel frees the inode later.
-  for (int i = 0; i < 100 && missing().empty(); i++)
-    ::usleep(10'000);
+  EXPECT_TRUE(soon([this] { return !missing().empty(); }));
   EXPECT_NE(missing().find("doppel_ingress does not run on svc0 ingress"), std::string::npos)
       << missing();
   expect_clean_detach();

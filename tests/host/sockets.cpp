@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 
 namespace doppel::hosttest {
@@ -58,16 +57,6 @@ Pair connected(const Fd &listener) {
   p.server = Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
   EXPECT_TRUE(p.server) << std::strerror(errno);
   return p;
-}
-
-bool soon(const std::function<bool()> &true_now) {
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (std::chrono::steady_clock::now() < until) {
-    if (true_now())
-      return true;
-    ::usleep(1000);
-  }
-  return false;
 }
 
 } // namespace doppel::hosttest

@@ -5,8 +5,8 @@
 #include <sys/socket.h>
 
 #include <cstdint>
-#include <functional>
 
+#include "tests/soon.h"
 #include "userspace/util/address.h"
 #include "userspace/util/fd.h"
 
@@ -23,8 +23,5 @@ Fd listener(uint16_t port, int family = AF_INET);
 Fd dial(uint16_t port);
 Pair connected(const Fd &listener);
 uint16_t port_of(int fd); // its own
-
-// Until the kernel has got there: a FIN takes its time even on one host.
-bool soon(const std::function<bool()> &true_now);
 
 } // namespace doppel::hosttest
