@@ -116,8 +116,8 @@ static __always_inline void capture_target(struct __sk_buff *skb, const struct p
 					   const struct dp_mapping *m, struct source *s)
 {
 	ledger_captured(p->mapping, p->target, skb->gso_segs ?: 1);
-	if (capture_flow(skb, p, m, s))
-		capture_flow(skb, p, m, s);
+	if (capture_flow(skb, p, m, s) && capture_flow(skb, p, m, s))
+		ledger_event(ledger_cell(p->mapping, p->target), DP_EVENT_contended);
 }
 
 /* A packet for a mapping that no shadow can take. */

@@ -65,7 +65,8 @@ const Keys event_keys = {"clone_failed",       "build_failed",
                          "syn_retransmit",     "window_full",
                          "late_response",      "dsack",
                          "no_socket",          "idle",
-                         "source_gone",        "resumed"};
+                         "source_gone",        "resumed",
+                         "contended"};
 
 TEST(Reasons, StandAtTheirNumber) {
   for (unsigned i = 0; i < DP_LOST_N; i++)
