@@ -281,6 +281,15 @@ struct bpf_ct_opts {
  */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct sk_buff {
+	__u32 end; /* from `head` */
+	unsigned char *head;
+};
+
+struct skb_shared_info {
+	__u32 gso_type;
+};
+
 struct sock_common {
 	__u32 skc_tw_snd_nxt;
 	__u32 skc_tw_rcv_nxt;

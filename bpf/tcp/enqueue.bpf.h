@@ -14,6 +14,7 @@
 #include "flow/acceptable.bpf.h"
 #include "flow/bar.bpf.h"
 #include "flow/flow.bpf.h"
+#include "packet/fraglist.bpf.h"
 #include "packet/txreq.bpf.h"
 #include "presence.bpf.h"
 #include "store.bpf.h"
@@ -43,12 +44,13 @@ struct arrival {
 	bool watch;
 	bool more;	  /* text beyond a hole is left in the store */
 	bool full;	  /* the store is */
+	bool strung;	  /* skb_is_fraglist() */
 	struct txreq req; /* TXREQ_NONE: nothing is sent now */
 };
 
 /* May this very packet become the segment that the shadow sends next? */
 static __always_inline bool copyable(struct __sk_buff *skb, const struct pkt *p,
-				     const struct dp_shadow *sh)
+				     const struct dp_shadow *sh, const struct arrival *a)
 {
 	__u32 size = (skb->gso_size ?: p->payload) + p->optlen;
 	__u32 room = sh->tcp.mss + (sh->tcp.flags & DP_SH_TS ? TS_LEN : 0);
@@ -58,7 +60,7 @@ static __always_inline bool copyable(struct __sk_buff *skb, const struct pkt *p,
 	 */
 	return p->plain && !(p->flags & ~(TCP_ACK | TCP_PSH)) && size <= room &&
 	       p->data_off + p->payload == skb->len && (p->has_ts || !(sh->tcp.flags & DP_SH_TS)) &&
-	       skb->gso_segs < 65535;
+	       skb->gso_segs < 65535 && !a->strung;
 }
 
 /* Stream bytes from `from` on into the store. 0, or -1: it is full. */
@@ -237,7 +239,7 @@ static __always_inline void decide_locked(struct __sk_buff *skb, struct dp_shado
 	}
 	if (a->added == p->payload && a->added && sh->tcp.nxt == p->seq && sh->tcp.end == a->to &&
 	    (__s32)(shadow_window_end(sh) - a->to) >= 0 &&
-	    !(sh->tcp.flags & (DP_SH_RECOVERY | DP_SH_DUE)) && copyable(skb, p, sh)) {
+	    !(sh->tcp.flags & (DP_SH_RECOVERY | DP_SH_DUE)) && copyable(skb, p, sh, a)) {
 		send_copy_locked(sh, a);
 	} else if (shadow_may_send(sh) || (sh->tcp.flags & DP_SH_DUE)) {
 		/* A large template costs a copy of itself: the target's next acknowledgement, if
@@ -363,6 +365,7 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v
 		a.full = enqueue_store(skb, p, v->slot, a.from);
 	if (a.ahead && a.fresh && !there && !a.full)
 		presence_mark(v->slot, sh->tcp.store_gen, a.from, a.to);
+	a.strung = a.fresh && skb_is_fraglist(skb);
 	kind = enqueue_commit(skb, sh, p, &a);
 	if (kind != VERDICT_SHADOW) {
 		if (kind == VERDICT_GONE && a.last_ref)

@@ -2,6 +2,8 @@
 """A service behind destination NAT on this host: a container's published port, a redirected port. Its clients'
 requests are addressed to the host, and no socket of the host takes them; conntrack says who does."""
 
+import socket
+
 from harness import case
 from lab import memcached, mirror
 from lab.books import tell
@@ -37,6 +39,43 @@ def container_port(env):
                            prefix="large")["sent"]
     assert_mirrored(scene, sent, 2010)
     scene.assert_harmless()
+
+
+class Longest:
+    """How long the longest packet is that comes in on a device, as taps see them; bytes."""
+
+    def __init__(self, host, device):
+        def opened():
+            s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(0x0800))
+            s.bind((device, 0x0800))
+            return s
+        self.socket = host.in_netns(opened)
+        self.longest = 0
+
+    def __call__(self):
+        try:
+            while True:
+                self.longest = max(self.longest, self.socket.recv_into(bytearray(1), 1, socket.MSG_TRUNC))
+        except BlockingIOError:
+            return self.longest
+
+
+@case()
+def frames_strung_together(env):
+    """GRO makes one packet of frames without melting them (rx-gro-list, TCP since kernel 6.10): its pieces keep
+    the client's own ACKs and timestamps, which no target takes."""
+    scene = container_scene(env)
+    host = scene.lab.source
+    # veth asks GRO for what comes from a device without TSO alone.
+    scene.lab.switch.run(["ethtool", "-K", "source", "tso", "off"])
+    host.run(["ethtool", "-K", "eth0", "gro", "on", "rx-gro-list", "on"])
+    host.run(["ethtool", "-K", "eth0", "tx-gso-list", "off"])  # as network cards are
+    longest = Longest(host, "eth0")
+    sent = scene.load("sets", connections=2, count=40, smallest=60_000, largest=60_000)["sent"]
+    ledger = scene.assert_all_delivered(sent)
+    scene.assert_same(keys=40)
+    assert longest() > 3000, f"GRO made no packet of several frames: none is longer than {longest()} bytes"
+    assert ledger["packets"]["resent"] == 0, tell(scene, ledger)
 
 
 @case()

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 namespace doppel::fuzz {
 
@@ -224,7 +225,9 @@ int Kernel::run(int (*program)(__sk_buff *), Skb &skb) {
   require(depth < kMaxDepth, "programs are nested too deeply");
   depth++;
   describe(skb);
+  const __sk_buff *outer = std::exchange(context, &skb.ctx);
   const int verdict = program(&skb.ctx);
+  context = outer;
   depth--;
   require(!held, "a program ended with a lock held");
   require(sockets_held == 0 || depth > 0, "a socket was not released");
@@ -388,7 +391,12 @@ long bpf_timer_start(struct bpf_timer *timer, uint64_t ns, uint64_t) {
   return 0;
 }
 
+// Behind a packet's context is no sk_buff here.
 long bpf_probe_read_kernel(void *to, uint32_t size, const void *from) {
+  const auto *context = reinterpret_cast<const char *>(kernel().context);
+  if (context && std::less_equal<>()(context, static_cast<const char *>(from)) &&
+      std::less<>()(static_cast<const char *>(from), context + sizeof(__sk_buff)))
+    return -EFAULT;
   std::memcpy(to, from, size);
   return 0;
 }

@@ -104,6 +104,7 @@ struct Kernel {
   std::vector<std::unique_ptr<uint8_t[]>> graveyard; // RCU: what another CPU may still look at
   unsigned depth = 0, sockets_held = 0;
   bpf_spin_lock *held = nullptr;
+  const __sk_buff *context = nullptr; // the program's that runs
   uint64_t timer_at = 0;
   bpf_timer *timer = nullptr;
   int (*timer_callback)(void *, uint32_t *, void *) = nullptr;
