@@ -72,8 +72,8 @@ void Play::act(bool nested) {
     s.length = fit(c, s.seq, s.length);
     if (c.source->state() == Source::State::listen)
       break;
+    c.finished = true; // before another CPU speaks for it: nothing follows a FIN
     send(c, s);
-    c.finished = true;
     c.next = c.high;
     break;
   }
