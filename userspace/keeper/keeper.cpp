@@ -252,7 +252,7 @@ void Keeper::record(const Errors &errors, const std::string &text) {
   auto pins = Pins::locate();
   if (!pins)
     return;
-  auto lock = pins->lock();
+  auto lock = pins->lock(pause());
   auto meta = lock ? read_meta(*pins) : Result<Meta>(lock.errors());
   if (!meta)
     return;

@@ -51,7 +51,7 @@ private:
   Status adopt();
   Status attach_fresh();
   Status attach_anew(const std::string &why);
-  Result<MirrorHealth> settled_health() const;
+  Result<MirrorHealth> settled_health();
   std::string status() const;
   Status stop();
 

@@ -36,9 +36,9 @@ std::string report_text(const DetachReport &report) {
 } // namespace
 
 // As it is once whoever is changing the data plane at this moment is done.
-Result<MirrorHealth> Keeper::settled_health() const {
+Result<MirrorHealth> Keeper::settled_health() {
   auto pins = TRY(Pins::locate());
-  const auto lock = TRY(pins.lock());
+  const auto lock = TRY(pins.lock(pause()));
   auto health = read_health();
   if (health && !health->pins)
     pins.remove_top_if_empty();

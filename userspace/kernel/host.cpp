@@ -8,9 +8,9 @@ Result<Host> Host::open() {
   return Host{std::move(nl), std::move(pins), {}};
 }
 
-Result<Host> Host::open_locked() {
+Result<Host> Host::open_locked(const Pause &pause) {
   auto host = TRY(open());
-  host.lock = TRY(host.pins.lock());
+  host.lock = TRY(host.pins.lock(pause));
   return host;
 }
 

@@ -13,8 +13,8 @@ struct Host {
   Fd lock; // empty without open_locked()
 
   static Result<Host> open();
-  // With the lock on the pins, which is given back when the Host ends.
-  static Result<Host> open_locked();
+  // With the lock on the pins, which is given back when the Host ends. Waits for it by `pause`.
+  static Result<Host> open_locked(const Pause &pause = {});
 };
 
 } // namespace doppel

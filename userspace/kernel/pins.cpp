@@ -15,7 +15,6 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
-#include <thread>
 
 #include "doppel/abi.h"
 #include "doppel/names.h"
@@ -27,6 +26,7 @@ namespace fs = std::filesystem;
 namespace {
 constexpr char kDefaultBpffs[] = "/sys/fs/bpf";
 constexpr auto kLockPatience = std::chrono::seconds(5);
+constexpr auto kLockPoll = std::chrono::milliseconds(50);
 
 std::string chosen_bpffs;
 
@@ -124,7 +124,7 @@ std::vector<std::string> Pins::other_versions() const {
   return names;
 }
 
-Result<Fd> Pins::lock() const {
+Result<Fd> Pins::lock(const Pause &pause) const {
   auto until = std::chrono::steady_clock::now() + kLockPatience;
   for (;;) {
     if (::mkdir(top_.c_str(), 0700) && errno != EEXIST)
@@ -143,7 +143,7 @@ Result<Fd> Pins::lock() const {
       return sys_error(top_, "cannot be locked", errno);
     if (std::chrono::steady_clock::now() >= until)
       return Error{top_, "another doppel is changing the data plane", "wait until it is done"};
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    pause_for(pause, kLockPoll);
   }
 }
 

@@ -10,6 +10,7 @@
 #include "doppel/names.h"
 #include "userspace/util/error.h"
 #include "userspace/util/fd.h"
+#include "userspace/util/pause.h"
 
 namespace doppel {
 
@@ -39,8 +40,8 @@ public:
   std::vector<std::string> maps() const;           // paths
   std::vector<std::string> other_versions() const; // "v2", pinned by another doppel
 
-  // Exclusive lock on top(), which is created. Waits for a few seconds, then fails.
-  Result<Fd> lock() const;
+  // Exclusive lock on top(), which is created. Waits for a few seconds, by `pause`, then fails.
+  Result<Fd> lock(const Pause &pause = {}) const;
   Status check_owner() const;
   Status make_directories() const;
   Status pin(int fd, const std::string &path) const;

@@ -226,7 +226,7 @@ Result<Applied> apply(const Config &config, const ApplyOptions &options) {
     auto plan = TRY(make_plan(config, view));
     partial.plan = std::move(plan);
   }
-  auto host = TRY(Host::open_locked());
+  auto host = TRY(Host::open_locked(options.pause));
   if (!host.pins.exist()) {
     host.pins.remove_top_if_empty();
     return Error{"doppel reload", "nothing is attached", "doppel attach starts a mirror"};

@@ -92,7 +92,7 @@ Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause) {
   std::optional<Fd> lock;
   if (auto found = Pins::locate()) {
     pins = *found;
-    lock = TRY(pins->lock());
+    lock = TRY(pins->lock(pause));
   }
   const Pins *p = pins ? &*pins : nullptr;
   if (p && !p->exist())

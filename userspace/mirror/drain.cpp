@@ -5,7 +5,6 @@
 
 #include <cerrno>
 #include <chrono>
-#include <thread>
 #include <vector>
 
 #include "doppel/abi.h"
@@ -62,10 +61,7 @@ Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &p
     drained.closed += static_cast<uint32_t>(std::erase_if(open, finished));
     if (open.empty() || Clock::now() >= until)
       break;
-    if (pause)
-      pause(wait);
-    else
-      std::this_thread::sleep_for(wait);
+    pause_for(pause, wait);
   }
   for (const OpenShadow &s : open) {
     TRY(program.shadow(DP_CMD_RESET, s.slot, s.gen));
