@@ -7,7 +7,7 @@ import time
 
 from harness import MODES, case
 from lab import tcp, wait
-from lab.keeper import Keeper
+from lab.keeper import File, Keeper
 
 TOP = "/sys/fs/bpf/doppel"  # the directory whose lock guards changes of the data plane
 
@@ -61,4 +61,22 @@ def resends_while_another_holds_the_lock(env, mode):
     finally:
         os.close(lock)
     client.close()
+    keeper.stop()
+
+
+@case(mode=MODES[:1])
+def reload_of_a_file_full_of_errors(env, mode):
+    """The answer comes at once, with as many of them as fit, and the next reload works."""
+    scene = env.scene(ports=(11211, 11212))
+    file = File(scene, ("data", 11211))
+    keeper = Keeper(scene, "--config", file.path)
+    file.write(("data", 11211), **{f"unknown{n}": n for n in range(1500)})
+    begin = time.monotonic()
+    done = scene.doppel.run("reload", check=False)
+    assert time.monotonic() - begin < wait.patience(15), f"after {time.monotonic() - begin:.1f} s"
+    assert done.returncode == 2 and "unknown0" in done.stderr, done
+    assert "1500 errors in all" in done.stderr, done.stderr[-400:]
+    assert f"doppel check --config {file.path}" in done.stderr, done.stderr[-400:]
+    file.write(("data", 11211), ("more", 11212))
+    assert "added more" in scene.doppel.run("reload").stdout
     keeper.stop()

@@ -259,7 +259,7 @@ void Keeper::record(const Errors &errors, const std::string &text) {
   meta->reloads++;
   meta->reload_errors = errors;
   meta->reload_text = text;
-  if (auto s = write_meta(*pins, *meta); !s)
+  if (auto s = write_reload(*pins, *meta); !s)
     log_errors(s.errors());
   meta_ = *meta;
 }

@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -18,6 +19,16 @@ namespace doppel {
 namespace {
 using Json = nlohmann::json;
 
+constexpr size_t kReloadRoom = DP_META_SIZE / 4; // the rest is for the mappings
+
+// A file name need not be UTF-8; JSON must be.
+std::string dump(const Json &j) { return j.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+Json to_json(const Error &e) {
+  return {
+      {"where", e.where}, {"what", e.what}, {"hint", e.hint}, {"exit", static_cast<int>(e.exit)}};
+}
+
 Json to_json(const Meta &m) {
   Json j{{"complete", m.complete},
          {"since", m.since},
@@ -32,10 +43,7 @@ Json to_json(const Meta &m) {
          {"mappings", Json::array()},
          {"programs", Json::array()}};
   for (const Error &e : m.reload_errors)
-    j["reload_errors"].push_back({{"where", e.where},
-                                  {"what", e.what},
-                                  {"hint", e.hint},
-                                  {"exit", static_cast<int>(e.exit)}});
+    j["reload_errors"].push_back(to_json(e));
   for (const auto &n : m.mappings)
     j["mappings"].push_back({{"name", n.name},
                              {"device", n.device},
@@ -100,9 +108,31 @@ Meta from_json(const Json &j) {
 
 } // namespace
 
+Status write_reload(const Pins &pins, const Meta &meta) {
+  Meta m = meta;
+  m.reload_text.clear();
+  m.reload_errors.clear();
+  size_t room = kReloadRoom;
+  const auto take = [&room](const Json &more) {
+    const size_t size = dump(more).size() + 1; // and a comma
+    room -= std::min(room, size);
+    return room > 0;
+  };
+  Error last{"", std::to_string(meta.reload_errors.size()) + " errors in all",
+             "doppel check --config " + meta.config_source + " explains each of them"};
+  for (const Error &e : meta.reload_errors) {
+    last.exit = std::max(last.exit, e.exit);
+    if (take(to_json(e)))
+      m.reload_errors.push_back(e);
+  }
+  if (m.reload_errors.size() < meta.reload_errors.size())
+    m.reload_errors.push_back(last);
+  m.reload_text = take(meta.reload_text) ? meta.reload_text : "more changed than can be told here";
+  return write_meta(pins, m);
+}
+
 Status write_meta(int meta_fd, const Meta &meta) {
-  // A file name need not be UTF-8; JSON must be.
-  std::string text = to_json(meta).dump(-1, ' ', false, Json::error_handler_t::replace);
+  const std::string text = dump(to_json(meta));
   auto value = std::make_unique<dp_meta>();
   if (text.size() >= sizeof(value->json))
     return Error{"map meta",

@@ -33,6 +33,8 @@ struct Meta {
 // `meta_fd`: the map. The JSON must fit DP_META_SIZE.
 Status write_meta(int meta_fd, const Meta &meta);
 Status write_meta(const Pins &pins, const Meta &meta);
+// What a reload came to, or as much of it as fits: whoever asked for it waits for an answer.
+Status write_reload(const Pins &pins, const Meta &meta);
 Result<Meta> read_meta(const Pins &pins);
 
 // The name under which the origin of a configuration is noted: a file's is absolute.
