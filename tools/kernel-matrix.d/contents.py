@@ -23,8 +23,8 @@ MODULES = """
 # busybox has applets of some of these names, which lack options that the tests use.
 TOOLS = "ip tc ss nft ethtool bpftool nsenter unshare setpriv hostname mount sleep memcached".split()
 
-# What tests/net/test_programs.py runs.
-PROGRAMS = "nginx nghttpd h2load nutcracker".split()
+# What tests/net/test_programs.py and test_interrupted.py run.
+PROGRAMS = "nginx nghttpd h2load nutcracker strace".split()
 
 # The interpreter of the system, not one that its user put before it: its library is in one place.
 PYTHON = pathlib.Path("/usr/bin/python3")

@@ -14,6 +14,7 @@
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/neighbours.h"
 #include "userspace/kernel/rtnl.h"
+#include "userspace/mirror/drain.h"
 #include "userspace/util/log.h"
 
 namespace doppel {
@@ -21,6 +22,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kCheck = 30s;       // for what no event tells of: a TCX link that others detached
+constexpr auto kDetachCheck = 2s;  // for a detach that was interrupted
 constexpr auto kSettle = 20ms;     // changes come in bursts: a device, its address, its route
 constexpr int kRestFactor = 20;    // at most one part in so many is spent on reviews
 constexpr auto kExpiryStep = 20ms; // between two batches of a pass over the flow table
@@ -78,6 +80,16 @@ Status Keeper::read_signals() {
 void Keeper::stay_alive() {
   notify_alive();
   loop_->set(alive_timer_, Clock::now() + std::chrono::milliseconds(watchdog_ms_ / 2));
+}
+
+// A detach that was killed took capture away, and TCX tells nobody.
+Status Keeper::look_after_detach() {
+  auto pins = TRY(Pins::locate());
+  const auto paused = is_paused(pins);
+  if (paused && *paused && !pins.is_locked())
+    review_soon();
+  loop_->set(detach_timer_, Clock::now() + kDetachCheck);
+  return Unit{};
 }
 
 void Keeper::review_soon() {
@@ -144,7 +156,9 @@ Status Keeper::review_now() {
       loop_->stop();
       return Unit{};
     }
-    if (health && (!health->complete || !health->link))
+    if (health && !health->complete)
+      return attach_anew("a detach was interrupted: detaching what is left, and attaching anew");
+    if (health && !health->link)
       return attach_anew("the data plane was damaged (device doppel0 was removed?): detaching what "
                          "is left, and attaching anew");
   }
@@ -184,6 +198,8 @@ void Keeper::tell(const Applied &applied) {
     log_line(Priority::notice, sentence);
   if (!applied.change.added.empty() || !applied.change.removed.empty())
     log_line(Priority::notice, "changed: " + to_text(applied));
+  if (applied.resumed)
+    log_line(Priority::warning, "an interrupted detach had paused the mirror: it goes on");
   meta_ = applied.meta;
   net_->watch(config_, meta_);
 }
@@ -271,6 +287,7 @@ Status Keeper::loop() {
     loop_->set(alive_timer_, now);
   loop_->set(expire_timer_, now);
   loop_->set(sweep_timer_, now);
+  loop_->set(detach_timer_, now);
   loop_->set_earlier(review_timer_, now + kCheck);
   return loop_->run();
 }

@@ -63,6 +63,7 @@ private:
   Status expire();
   Status follow_the_source();
   Status tell_unjoinable();
+  Status look_after_detach();
   Status review();
   Status review_now();
   void review_soon();
@@ -85,7 +86,7 @@ private:
   Fd signals_;
   std::unique_ptr<Loop> loop_;
   Loop::Timer alive_timer_ = 0, reload_timer_ = 0, expire_timer_ = 0, sweep_timer_ = 0,
-              review_timer_ = 0;
+              review_timer_ = 0, detach_timer_ = 0;
   Clock::time_point rest_until_; // no review before that
   uint64_t watchdog_ms_ = 0;
   bool detached_ = false; // by another process

@@ -123,6 +123,7 @@ Status Keeper::prepare_loop() {
   expire_timer_ = loop_->add_timer([this] { return expire(); });
   sweep_timer_ = loop_->add_timer([this] { return follow_the_source(); });
   review_timer_ = loop_->add_timer([this] { return review(); });
+  detach_timer_ = loop_->add_timer([this] { return look_after_detach(); });
   TRY(loop_->add(signals_.get(), [this] { return read_signals(); }));
   return loop_->add(net_->fd(), [this]() -> Status {
     if (net_->changed())
@@ -142,7 +143,7 @@ Status Keeper::start() {
   if (!health.pins)
     return attach_fresh();
   if (!health.complete)
-    return attach_anew("an attach that was interrupted left remains: removing them");
+    return attach_anew("an interrupted attach or detach left remains: removing them");
   if (!health.link)
     return attach_anew("device doppel0 of the mirror is gone: attaching anew");
   return adopt();

@@ -147,6 +147,11 @@ Result<Fd> Pins::lock(const Pause &pause) const {
   }
 }
 
+bool Pins::is_locked() const {
+  Fd dir(::open(top_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return dir && ::flock(dir.get(), LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
+}
+
 Status Pins::make_directories() const {
   for (const std::string &dir :
        {dir_, dir_ + "/" DP_PIN_MAPS, dir_ + "/" DP_PIN_PROGS, dir_ + "/" DP_PIN_LINKS})

@@ -42,6 +42,7 @@ public:
 
   // Exclusive lock on top(), which is created. Waits for a few seconds, by `pause`, then fails.
   Result<Fd> lock(const Pause &pause = {}) const;
+  bool is_locked() const; // at this moment, by anybody
   Status check_owner() const;
   Status make_directories() const;
   Status pin(int fd, const std::string &path) const;

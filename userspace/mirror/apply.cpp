@@ -39,6 +39,7 @@ public:
   Result<Applied> run(const PartialPlan &partial, const ApplyOptions &options);
 
 private:
+  Status resume();
   Status build_up();
   void undo(const MirrorState &state, Errors &errors);
   Status take_down(const ApplyOptions &options);
@@ -67,11 +68,22 @@ Status Applier::attach(const Attachment &what) {
   return Unit{};
 }
 
+// Nobody else closes the mirror at this moment: we have the lock.
+Status Applier::resume() {
+  if (!TRY(is_paused(pins_)))
+    return Unit{};
+  TRY(set_paused(pins_, false));
+  applied_.resumed = true;
+  return Unit{};
+}
+
 Status Applier::build_up() {
   const Change &change = applied_.change;
   const auto is_capture = [](const Attachment &a) {
     return a.program == DP_PROG_INGRESS || a.program == DP_PROG_EGRESS;
   };
+  if (!change.attach.empty())
+    TRY(attacher_.announce(change.attach, before_));
   for (const Attachment &a : change.attach)
     if (!is_capture(a))
       TRY(attach(a));
@@ -186,8 +198,10 @@ Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &opt
   applied_.deferred = partial.why;
   applied_.plan_warnings = partial.plan.warnings;
   const bool renamed = applied_.meta.config_source != source_name(config_.source);
-  if (applied_.change.empty() && !renamed)
+  if (applied_.change.empty() && !renamed) {
+    TRY(resume());
     return std::move(applied_);
+  }
   if (!applied_.change.new_rows.empty())
     applied_.neighbours = resolve_neighbours(nl_, config_);
   if (auto s = build_up(); !s) {
@@ -201,6 +215,7 @@ Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &opt
       if (std::find(wanted.begin(), wanted.end(), a) == wanted.end())
         wanted.push_back(a);
   Errors errors;
+  collect(resume(), errors);
   collect(take_down(options), errors);
   collect(finish_meta(wanted), errors);
   if (!errors.empty()) {
@@ -261,6 +276,8 @@ std::string to_text(const Applied &applied) {
   if (applied.drained.closed || applied.drained.reset)
     text += "; shadows closed " + std::to_string(applied.drained.closed) + ", reset " +
             std::to_string(applied.drained.reset);
+  if (applied.resumed)
+    text += "; it goes on: an interrupted detach had paused it";
   return text;
 }
 

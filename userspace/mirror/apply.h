@@ -25,7 +25,8 @@ struct ApplyOptions {
 };
 
 struct Applied {
-  Change change; // empty: all was as it should be
+  Change change;        // empty: all was as it should be
+  bool resumed = false; // an interrupted detach had paused it
   Drained drained;
   Errors deferred; // tolerant: why mappings were left as they were
   std::vector<std::string> plan_warnings;

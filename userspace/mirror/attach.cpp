@@ -12,6 +12,7 @@
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/neighbours.h"
 #include "userspace/kernel/privileges.h"
+#include "userspace/mirror/drain.h"
 #include "userspace/mirror/meta.h"
 #include "userspace/mirror/object.h"
 #include "userspace/mirror/programs.h"
@@ -67,6 +68,7 @@ Status Attacher::attach_all(const Object &object, uint32_t link) {
                is_return);
   std::copy_if(plan_.attachments.begin(), plan_.attachments.end(), std::back_inserter(order),
                std::not_fn(is_return));
+  TRY(attacher_.announce(order, meta_));
   for (const Attachment &a : order)
     TRY(attach(object, a));
   return Unit{};
@@ -95,9 +97,15 @@ Status Attacher::run() {
 Status check_nothing_attached(Rtnl &nl, const Pins &pins) {
   auto remains = TRY(find_remains(nl, &pins));
   if (remains.pins)
-    if (auto meta = read_meta(pins); meta && meta->complete)
+    if (auto meta = read_meta(pins); meta && meta->complete) {
+      if (auto paused = is_paused(pins); paused && *paused)
+        return Error{"doppel attach",
+                     "the mirror that is attached since " + iso_time(meta->since) +
+                         " is paused: a detach was interrupted",
+                     "doppel reload makes it go on; doppel detach ends it"};
       return Error{"doppel attach", "already attached since " + iso_time(meta->since),
                    "doppel status shows what runs; doppel detach ends it"};
+    }
   if (auto others = pins.other_versions(); !others.empty())
     return Error{pins.top() + "/" + others.front(),
                  "another version of doppel is attached, or left its pins",

@@ -60,12 +60,13 @@ Status check_netns(const Meta &meta) {
                "nsenter --net=" + path + " doppel detach"};
 }
 
-// Best effort: an incomplete data plane cannot be drained, but it can be removed.
-void close_down(Rtnl &nl, const Pins &pins, const Meta &meta, const Remains &remains,
-                uint32_t drain_ms, const Pause &pause, std::set<uint32_t> &made_qdisc,
-                DetachReport &report, Errors &errors) {
+// Best effort: an incomplete data plane cannot be drained, but it can be removed. In the end it is
+// one: whoever comes after an interrupted removal has nothing left to drain.
+void close_down(Rtnl &nl, const Pins &pins, Meta meta, const Remains &remains, uint32_t drain_ms,
+                const Pause &pause, std::set<uint32_t> &made_qdisc, DetachReport &report,
+                Errors &errors) {
   if (meta.complete)
-    collect(pause_mirror(pins), errors);
+    collect(set_paused(pins, true), errors);
   end_programs(nl, remains.programs, is_capture, made_qdisc, errors);
   if (!meta.complete)
     return;
@@ -80,6 +81,8 @@ void close_down(Rtnl &nl, const Pins &pins, const Meta &meta, const Remains &rem
   collect(last, errors);
   if (last)
     report.last = std::move(*last);
+  meta.complete = false;
+  collect(write_meta(pins, meta), errors);
 }
 
 } // namespace

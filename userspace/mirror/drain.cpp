@@ -23,10 +23,19 @@ struct OpenShadow {
 
 } // namespace
 
-Status pause_mirror(const Pins &pins) {
+Result<bool> is_paused(const Pins &pins) {
   auto control = TRY(open_table(pins, "control", sizeof(dp_control)));
   dp_control value{};
-  value.paused = 1;
+  const uint32_t key = 0;
+  if (bpf_map_lookup_elem(control.fd.get(), &key, &value))
+    return sys_error("map control", "cannot be read", errno);
+  return value.paused != 0;
+}
+
+Status set_paused(const Pins &pins, bool paused) {
+  auto control = TRY(open_table(pins, "control", sizeof(dp_control)));
+  dp_control value{};
+  value.paused = paused;
   uint32_t key = 0;
   if (bpf_map_update_elem(control.fd.get(), &key, &value, BPF_ANY))
     return sys_error("map control", "cannot be written", errno);

@@ -11,8 +11,10 @@
 
 namespace doppel {
 
-// New flows are no longer opened, and bytes of open ones are excluded as `paused`.
-Status pause_mirror(const Pins &pins);
+// Paused: new flows are no longer opened, and bytes of open ones are excluded as `paused`.
+Status set_paused(const Pins &pins, bool paused);
+// Who sees it with the lock on the pins sees what an interrupted detach has left.
+Result<bool> is_paused(const Pins &pins);
 
 struct Drained {
   uint32_t closed = 0; // had delivered everything and closed within the time

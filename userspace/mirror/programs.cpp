@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "doppel/names.h"
+#include "userspace/kernel/clsact.h"
 #include "userspace/kernel/tcx.h"
 
 namespace doppel {
@@ -86,6 +87,23 @@ Result<AttachedProgram> ProgramAttacher::attach(int prog_fd, const Attachment &w
   if (prog_fd < 0)
     return Error{"program " + what.program, "is not part of the data plane", {}};
   return mode_ == AttachMode::tcx ? attach_link(prog_fd, what) : attach_filter(prog_fd, what);
+}
+
+Status ProgramAttacher::announce(const std::vector<Attachment> &list, Meta meta) const {
+  std::set<uint32_t> qdiscs(meta.made_qdisc.begin(), meta.made_qdisc.end());
+  for (const Attachment &a : list) {
+    AttachedProgram program;
+    program.what = a;
+    program.mechanism = mode_;
+    if (std::none_of(meta.programs.begin(), meta.programs.end(),
+                     [&](const AttachedProgram &p) { return p.what == a; }))
+      meta.programs.push_back(std::move(program));
+    if (mode_ == AttachMode::clsact &&
+        TRY(ingress_qdisc(nl_, a.ifindex, a.device)) == IngressQdisc::none)
+      qdiscs.insert(a.ifindex);
+  }
+  meta.made_qdisc.assign(qdiscs.begin(), qdiscs.end());
+  return write_meta(pins_, meta);
 }
 
 std::vector<AttachedProgram> find_running(Rtnl &nl, const Pins &pins,

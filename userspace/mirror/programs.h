@@ -9,6 +9,7 @@
 
 #include "userspace/kernel/hooks.h"
 #include "userspace/kernel/pins.h"
+#include "userspace/mirror/meta.h"
 
 namespace doppel {
 
@@ -21,6 +22,10 @@ public:
   // Ahead of every neighbour as far as that is possible; capture right behind return. A pin of a
   // link that ended is replaced.
   Result<AttachedProgram> attach(int prog_fd, const Attachment &what);
+
+  // Notes in `meta` what attach() is about to make for `list`, and writes that down: a process that
+  // is killed in between leaves nothing that the next one does not know to be ours.
+  Status announce(const std::vector<Attachment> &list, Meta meta) const;
 
   std::set<uint32_t> made_qdisc;
   std::vector<std::string> warnings;
