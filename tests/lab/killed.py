@@ -42,14 +42,16 @@ def effects(doppel, *command):
 
 
 def points(calls, most):
-    """(name, number) of at most so many calls, spread over the whole command."""
+    """(name, number) of about so many calls: all by netlink, the rest spread over the whole command."""
     chosen = []
     for _, row in itertools.groupby(calls, key=lambda call: call[0]):
         row = list(row)
         step = max(1, (len(row) - 1) / (REPEATED - 1))
         chosen += [row[round(i * step)][1:] for i in range(min(REPEATED, len(row)))]
-    step = max(1, len(chosen) / most)
-    return [chosen[int(i * step)] for i in range(min(most, len(chosen)))]
+    rest = [point for point in chosen if point[0] != "sendto"]
+    room = max(most - (len(chosen) - len(rest)), most // 2)
+    rest = rest[::max(1, round(len(rest) / room))]
+    return [point for point in chosen if point[0] == "sendto" or point in rest]
 
 
 def at(doppel, point, *command):

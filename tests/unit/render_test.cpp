@@ -94,7 +94,7 @@ TEST(Reasons, HaveUniqueNamesAndHelpWithoutFullStop) {
 
 TEST(CountersJson, KeysAreTheContract) {
   const Json j = to_json(sample());
-  EXPECT_EQ(keys(j), (Keys{"mappings", "events", "store", "shadow_ports"}));
+  EXPECT_EQ(keys(j), (Keys{"mappings", "removed", "events", "store", "shadow_ports"}));
   EXPECT_EQ(keys(j["store"]), (Keys{"chunk_bytes", "chunks", "used"}));
   EXPECT_EQ(keys(j["shadow_ports"]), (Keys{"total", "free"}));
   EXPECT_EQ(keys(j["mappings"][0]), (Keys{"name", "targets"}));
@@ -108,6 +108,19 @@ TEST(CountersJson, KeysAreTheContract) {
   EXPECT_EQ(keys(t["excluded"]), excluded_keys);
   EXPECT_EQ(keys(t["events"]), event_keys);
   EXPECT_EQ(keys(j["events"]), event_keys);
+}
+
+TEST(CountersJson, RemovedMappingsAreSummedUp) {
+  Counters c = sample();
+  EXPECT_TRUE(to_json(c)["removed"].is_null());
+  EXPECT_EQ(to_text(c).find("(removed)"), std::string::npos);
+  c.removed_mappings = 2;
+  c.removed.observed = c.removed.lost[DP_LOST_detached] = 7;
+  const Json j = to_json(c)["removed"];
+  EXPECT_EQ(j["mappings"], 2);
+  EXPECT_EQ(j["bytes"]["observed"], 7);
+  EXPECT_EQ(j["lost"]["detached"], 7);
+  EXPECT_NE(to_text(c).find("(removed)"), std::string::npos);
 }
 
 TEST(CountersJson, Values) {

@@ -18,6 +18,7 @@
 #include "userspace/mirror/map_rows.h"
 #include "userspace/mirror/programs.h"
 #include "userspace/plan/partial_plan.h"
+#include "userspace/view/render.h"
 
 namespace doppel {
 namespace {
@@ -43,6 +44,8 @@ private:
   Status build_up();
   void undo(const MirrorState &state, Errors &errors);
   Status take_down(const ApplyOptions &options);
+  Status empty_rows(const std::set<uint32_t> &old);
+  Status take_ledgers(const std::set<uint32_t> &old);
   Status attach(const Attachment &what);
   Status finish_meta(const std::vector<Attachment> &wanted);
 
@@ -53,7 +56,8 @@ private:
   const Meta before_;
   ProgramAttacher attacher_;
   Applied applied_;
-  std::vector<Attachment> attached_; // by this call
+  std::vector<Attachment> attached_;      // by this call
+  std::vector<MirrorState::Mapping> old_; // that are to go
 };
 
 Status Applier::attach(const Attachment &what) {
@@ -92,7 +96,9 @@ Status Applier::build_up() {
     fresh.insert(row);
   if (!fresh.empty()) {
     auto data_plane = TRY(CommandProgram::open(pins_));
-    TRY(rows_.forget(fresh, data_plane));
+    TRY(rows_.forget_flows(fresh, data_plane));
+    TRY(rows_.clear(fresh));
+    std::erase_if(applied_.meta.counted, [&](uint32_t row) { return fresh.count(row) > 0; });
   }
   for (const auto &[row, mapping] : change.new_rows)
     TRY(rows_.put(row, mapping));
@@ -134,6 +140,38 @@ void Applier::undo(const MirrorState &state, Errors &errors) {
   collect(write_meta(pins_, before_), errors);
 }
 
+// What the rows have counted goes into the sum of what is gone. meta says which are in it: a
+// process that is killed before they are cleared leaves them to the next one.
+Status Applier::take_ledgers(const std::set<uint32_t> &old) {
+  Meta &meta = applied_.meta;
+  const auto &counted = before_.counted;
+  for (const MirrorState::Mapping &m : old_) {
+    if (std::find(counted.begin(), counted.end(), m.name.row) != counted.end())
+      continue;
+    MappingCounters last{m.name.name, {}};
+    for (uint32_t t = 0; t < m.row.n_targets && t < DP_MAX_TARGETS; t++) {
+      const auto ledger = TRY(rows_.ledger(m.name.row, t));
+      last.targets.push_back({t < m.name.targets.size() ? m.name.targets[t] : "", ledger});
+      add(&meta.removed, ledger);
+    }
+    meta.removed_mappings++;
+    applied_.ended.push_back(std::move(last));
+  }
+  meta.counted.assign(old.begin(), old.end());
+  return write_meta(pins_, meta);
+}
+
+Status Applier::empty_rows(const std::set<uint32_t> &old) {
+  auto data_plane = TRY(CommandProgram::open(pins_));
+  TRY(rows_.forget_flows(old, data_plane));
+  TRY(take_ledgers(old));
+  TRY(rows_.clear(old));
+  for (uint32_t row : old)
+    TRY(rows_.put(row, dp_mapping{}));
+  applied_.meta.counted.clear();
+  return Unit{};
+}
+
 Status Applier::take_down(const ApplyOptions &options) {
   const Change &change = applied_.change;
   Errors errors;
@@ -148,12 +186,7 @@ Status Applier::take_down(const ApplyOptions &options) {
     collect(drained, errors);
     if (drained) {
       applied_.drained = *drained;
-      auto data_plane = CommandProgram::open(pins_);
-      collect(data_plane, errors);
-      if (data_plane)
-        collect(rows_.forget(old, *data_plane), errors);
-      for (uint32_t row : old)
-        collect(rows_.put(row, dp_mapping{}), errors);
+      collect(empty_rows(old), errors);
     }
   }
   for (const Attachment &a : change.detach)
@@ -195,6 +228,10 @@ Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &opt
     return fixed;
   auto change = TRY(plan_change(state, partial.plan, partial.deferred));
   applied_.change = std::move(change);
+  for (const MirrorState::Mapping &m : state.mappings)
+    if (const auto &rows = applied_.change.old_rows;
+        std::find(rows.begin(), rows.end(), m.name.row) != rows.end())
+      old_.push_back(m);
   applied_.deferred = partial.why;
   applied_.plan_warnings = partial.plan.warnings;
   const bool renamed = applied_.meta.config_source != source_name(config_.source);
@@ -276,6 +313,11 @@ std::string to_text(const Applied &applied) {
   if (applied.drained.closed || applied.drained.reset)
     text += "; shadows closed " + std::to_string(applied.drained.closed) + ", reset " +
             std::to_string(applied.drained.reset);
+  for (const MappingCounters &m : applied.ended)
+    if (std::any_of(m.targets.begin(), m.targets.end(),
+                    [](const TargetCounters &t) { return t.sum.observed > 0; }))
+      text += "; the last of " + (m.name.empty() ? "a mapping that was going already" : m.name) +
+              ": " + in_one_line(m);
   if (applied.resumed)
     text += "; it goes on: an interrupted detach had paused it";
   return text;

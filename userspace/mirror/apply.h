@@ -13,6 +13,7 @@
 #include "userspace/mirror/meta.h"
 #include "userspace/plan/change.h"
 #include "userspace/util/pause.h"
+#include "userspace/view/snapshot.h"
 
 namespace doppel {
 
@@ -28,7 +29,8 @@ struct Applied {
   Change change;        // empty: all was as it should be
   bool resumed = false; // an interrupted detach had paused it
   Drained drained;
-  Errors deferred; // tolerant: why mappings were left as they were
+  std::vector<MappingCounters> ended; // mappings that are gone, with their last ledgers
+  Errors deferred;                    // tolerant: why mappings were left as they were
   std::vector<std::string> plan_warnings;
   // What neighbours and hooks gave cause to warn of. Nothing: this call did not ask.
   std::optional<std::vector<std::string>> neighbours, hooks;

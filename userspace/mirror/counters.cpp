@@ -37,6 +37,8 @@ Result<Counters> read_counters_of(const Attached &attached) {
     }
   }
   TRY(read(DP_LEDGER_GLOBAL, &c.global));
+  c.removed_mappings = attached.meta.removed_mappings;
+  c.removed = attached.meta.removed;
   c.ports = shadows.entries;
   c.ports_free = c.ports - used(slots, c.ports);
   const uint32_t zero = 0;

@@ -118,11 +118,20 @@ Status MapRows::clear_ledger(uint32_t cell) const {
   return Error{"map ledger", "cell " + std::to_string(cell) + " never came to rest", {}};
 }
 
-Status MapRows::forget(const std::set<uint32_t> &rows, const CommandProgram &data_plane) const {
+Status MapRows::forget_flows(const std::set<uint32_t> &rows,
+                             const CommandProgram &data_plane) const {
   auto flows = TRY(read_flow_table(flows_));
   for (const auto &[key, flow] : flows)
     if (rows.count(key.mapping))
       TRY(data_plane.expire(key, 0));
+  return Unit{};
+}
+
+Result<dp_ledger> MapRows::ledger(uint32_t row, uint32_t target) const {
+  return read_cell(ledger_, row * DP_MAX_TARGETS + target);
+}
+
+Status MapRows::clear(const std::set<uint32_t> &rows) const {
   const dp_limit limit{};
   for (uint32_t row : rows) {
     for (uint32_t cell = row * DP_MAX_TARGETS; cell < (row + 1) * DP_MAX_TARGETS; cell++) {

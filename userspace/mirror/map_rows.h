@@ -27,9 +27,12 @@ public:
   Status put(const PortRow &port) const;      // and its bit in `ports`
   Status drop(const dp_port_key &port) const; // the bit goes with the last row of that port
 
-  // Forgets what is known of the flows of these rows, and their ledger. No port leads to them any
-  // more, and their shadows are over. The data plane forgets the flows: it counts them.
-  Status forget(const std::set<uint32_t> &rows, const CommandProgram &data_plane) const;
+  // Forgets the flows of these rows. No port leads to them any more, and their shadows are over.
+  // The data plane does it: it counts them.
+  Status forget_flows(const std::set<uint32_t> &rows, const CommandProgram &data_plane) const;
+  Result<dp_ledger> ledger(uint32_t row, uint32_t target) const;
+  // Their ledgers, and what is known of their limits, once their flows are forgotten.
+  Status clear(const std::set<uint32_t> &rows) const;
 
 private:
   Status clear_ledger(uint32_t cell) const;

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
 #include "userspace/kernel/privileges.h"
 #include "userspace/mirror/flow_walk.h"
@@ -22,18 +21,6 @@ bpf_map_batch_opts batch_options(uint64_t elem_flags) {
   o.sz = sizeof(o);
   o.elem_flags = elem_flags;
   return o;
-}
-
-constexpr size_t kWords = sizeof(dp_ledger) / sizeof(uint64_t);
-static_assert(sizeof(dp_ledger) % sizeof(uint64_t) == 0, "bpf(2) pads per-CPU values to 8 bytes");
-
-void add(dp_ledger *sum, const dp_ledger &part) {
-  uint64_t a[kWords], b[kWords];
-  std::memcpy(a, sum, sizeof(a));
-  std::memcpy(b, &part, sizeof(b));
-  for (size_t i = 0; i < kWords; i++)
-    a[i] += b[i]; // signed counters too: two's complement
-  std::memcpy(sum, a, sizeof(a));
 }
 
 // One pass: every CPU's part at rest, though not all at the same moment.

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -29,6 +30,16 @@ Json to_json(const Error &e) {
       {"where", e.where}, {"what", e.what}, {"hint", e.hint}, {"exit", static_cast<int>(e.exit)}};
 }
 
+// The pins of another layout are in another directory.
+using Words = std::array<uint64_t, sizeof(dp_ledger) / sizeof(uint64_t)>;
+
+Words words_of(const dp_ledger &ledger) {
+  Words words;
+  static_assert(sizeof(words) == sizeof(ledger));
+  std::memcpy(words.data(), &ledger, sizeof(ledger));
+  return words;
+}
+
 Json to_json(const Meta &m) {
   Json j{{"complete", m.complete},
          {"since", m.since},
@@ -37,6 +48,9 @@ Json to_json(const Meta &m) {
          {"netns", {{"cookie", m.netns.cookie}, {"inode", m.netns.inode}}},
          {"made_qdisc", m.made_qdisc},
          {"limits", limits_text(m.limits)},
+         {"removed_mappings", m.removed_mappings},
+         {"removed", words_of(m.removed)},
+         {"counted", m.counted},
          {"reloads", m.reloads},
          {"reload_errors", Json::array()},
          {"reload_text", m.reload_text},
@@ -82,6 +96,12 @@ Meta from_json(const Json &j) {
   if (!limits)
     throw Unreadable("a setting has no value");
   m.limits = *limits;
+  if (j.contains("removed")) { // attached by a doppel that did not keep it
+    j.at("removed_mappings").get_to(m.removed_mappings);
+    const auto removed = j.at("removed").get<Words>();
+    std::memcpy(&m.removed, removed.data(), sizeof(m.removed));
+    j.at("counted").get_to(m.counted);
+  }
   j.at("reloads").get_to(m.reloads);
   j.at("reload_text").get_to(m.reload_text);
   for (const Json &e : j.at("reload_errors"))

@@ -25,6 +25,9 @@ struct Meta {
   std::vector<AttachedProgram> programs;
   std::vector<uint32_t> made_qdisc; // ifindex of devices whose clsact attach created
   Limits limits;                    // as Plan::limits
+  uint32_t removed_mappings = 0;    // by reload
+  dp_ledger removed{};              // the sum of their last ledgers
+  std::vector<uint32_t> counted;    // rows in that sum whose cells may not be cleared yet
   uint32_t reloads = 0;             // how often the keeper was asked to reload
   Errors reload_errors;             // why it did not, the last time
   std::string reload_text;          // what it did, the last time

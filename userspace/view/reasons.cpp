@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The lists of counters and reasons as tables, and what follows from a ledger alone.
 #include <algorithm>
+#include <cstring>
 
 #include "userspace/view/render.h"
 
 namespace doppel {
+namespace {
+constexpr size_t kWords = sizeof(dp_ledger) / sizeof(uint64_t);
+static_assert(sizeof(dp_ledger) % sizeof(uint64_t) == 0, "bpf(2) pads per-CPU values to 8 bytes");
+
+} // namespace
+
 const Reason lost_reasons[DP_LOST_N] = {
 #define DP_LOST(number, name, help) {number, #name, help},
 #include "doppel/reasons.def"
@@ -20,6 +27,15 @@ const Reason event_reasons[DP_EVENT_N] = {
 #define DP_EVENT(number, name, help) {number, #name, help},
 #include "doppel/reasons.def"
 };
+
+void add(dp_ledger *sum, const dp_ledger &part) {
+  uint64_t a[kWords], b[kWords];
+  std::memcpy(a, sum, sizeof(a));
+  std::memcpy(b, &part, sizeof(b));
+  for (size_t i = 0; i < kWords; i++)
+    a[i] += b[i]; // signed counters too: two's complement
+  std::memcpy(sum, a, sizeof(a));
+}
 
 uint64_t missing(const dp_ledger &l) {
   uint64_t sum = sum_of(l.lost);

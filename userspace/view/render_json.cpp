@@ -99,6 +99,12 @@ Json error_json(const Error &e) { return {{"where", e.where}, {"what", e.what}, 
 Json to_json(const Counters &c) {
   Json j;
   j["mappings"] = list_of(c.mappings, mapping_json);
+  j["removed"] = nullptr;
+  if (c.removed_mappings > 0) {
+    j["removed"] = target_json({"", c.removed});
+    j["removed"]["target"] = nullptr;
+    j["removed"]["mappings"] = c.removed_mappings;
+  }
   j["events"] = reasons(c.global.event, event_reasons, DP_EVENT_N);
   j["store"] = {{"chunk_bytes", DP_CHUNK}, {"chunks", c.chunks}, {"used", c.chunks_used}};
   j["shadow_ports"] = {{"total", c.ports}, {"free", c.ports_free}};

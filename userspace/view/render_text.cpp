@@ -13,6 +13,8 @@ template <typename F> void each_target(const Counters &c, F f) {
   for (const MappingCounters &m : c.mappings)
     for (const TargetCounters &t : m.targets)
       f(m.name, t.target, t.sum);
+  if (c.removed_mappings > 0)
+    f("(removed)", "-", c.removed);
 }
 
 // The heading of a column of numbers: "in_flight" as ">IN FLIGHT".
@@ -100,6 +102,24 @@ std::string to_text(const Counters &c) {
          "\nstore: " + amount(c.chunks_used, c.chunks, DP_CHUNK) +
          " used   shadow ports: " + human_count(c.ports - c.ports_free) + " of " +
          human_count(c.ports) + " used\n";
+}
+
+std::string in_one_line(const MappingCounters &mapping) {
+  dp_ledger sum{};
+  for (const TargetCounters &t : mapping.targets)
+    add(&sum, t.sum);
+  const auto amounts = [](const __u64 *values, const Reason *names, size_t n) {
+    std::string text;
+    for (size_t i = 0; i < n; i++)
+      if (values[i] != 0)
+        text += (text.empty() ? " (" : ", ") + std::string(names[i].name) + " " +
+                std::to_string(values[i]);
+    return text + (text.empty() ? "" : ")");
+  };
+  return std::to_string(sum.observed) + " bytes observed, " + std::to_string(sum.delivered) +
+         " delivered, " + std::to_string(sum_of(sum.lost)) + " lost" +
+         amounts(sum.lost, lost_reasons, DP_LOST_N) + ", " + std::to_string(sum_of(sum.excluded)) +
+         " excluded" + amounts(sum.excluded, excluded_reasons, DP_EXCLUDED_N);
 }
 
 std::string to_text(const std::vector<FlowRow> &flows) {

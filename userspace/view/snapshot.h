@@ -22,9 +22,14 @@ struct MappingCounters {
   std::vector<TargetCounters> targets;
 };
 
+// Adds each counter of `part`.
+void add(dp_ledger *sum, const dp_ledger &part);
+
 struct Counters {
   std::vector<MappingCounters> mappings;
   dp_ledger global{};                   // cell DP_LEDGER_GLOBAL
+  uint32_t removed_mappings = 0;        // by reload, since attach
+  dp_ledger removed{};                  // the sum of their last ledgers
   uint32_t ports_free = 0, ports = 0;   // shadow ports
   uint32_t chunks_used = 0, chunks = 0; // store
 };
