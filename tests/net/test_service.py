@@ -3,11 +3,16 @@
 
 import fcntl
 import os
+import socket
+import tempfile
 import time
 
 from harness import MODES, case
-from lab import tcp, wait
+from lab import snapshot, tcp, wait
 from lab.keeper import File, Keeper
+from lab.load import checked
+from lab.service import Service
+from lab.wait import amount
 
 TOP = "/sys/fs/bpf/doppel"  # the directory whose lock guards changes of the data plane
 
@@ -80,3 +85,89 @@ def reload_of_a_file_full_of_errors(env, mode):
     file.write(("data", 11211), ("more", 11212))
     assert "added more" in scene.doppel.run("reload").stdout
     keeper.stop()
+
+
+@case(mode=MODES)
+def restart_hands_the_mirror_over(env, mode):
+    """`systemctl restart` under 1,000 sets a second: nothing is missing, and the ledger goes on. `stop` ends it."""
+    scene = env.scene()
+    before = snapshot.take(scene.lab.source)
+    service = Service(scene, File(scene, ("data", 11211)))
+    load = scene.start("sets", connections=20, count=amount(6000), rate=amount(1000))
+    for times in range(1, 4):
+        enough = times * amount(1000)
+        wait.until(lambda: scene.target[0].stats()["cmd_set"] > enough, "a part of the load to arrive", 20)
+        service.restart("adopted")
+    assert load.running(), "the load was over before the last restart"
+    result = checked(load.result())
+    scene.assert_all_delivered(result["sent"])
+    scene.assert_same(keys=amount(6000))
+    assert scene.doppel.ledger()["flows"]["joined"] == 0
+    service.stop()
+    changes = snapshot.changes(before, snapshot.take(scene.lab.source))
+    assert not changes, "\n".join(changes)
+
+
+class Notices:
+    """What the keeper tells systemd (sd_notify)."""
+
+    def __init__(self):
+        self.where = tempfile.TemporaryDirectory()
+        self.path = os.path.join(self.where.name, "notify")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        self.socket.settimeout(wait.patience(10))
+
+    def hear(self, start, words):
+        """Until a line that starts so has these words; returns all up to there."""
+        heard = []
+        while not any(line.startswith(start) and words in line for line in heard):
+            heard += self.socket.recv(4096).decode().splitlines()
+        return heard
+
+
+@case(mode=MODES[:1])
+def waits_for_a_late_network(env, mode):
+    """No device, then no route: it says what it waits for, and mirrors when all is there."""
+    scene = env.scene()
+    source = scene.lab.source
+    file = File(scene, {**File(scene).mapping("data", 11211), "device": "late0"})
+    notices = Notices()
+    service = Service(scene, file, ready="waiting: ", env={"NOTIFY_SOCKET": notices.path})
+    heard = notices.hear("READY=1", "")
+    assert any(line.startswith("STATUS=Nothing is mirrored yet; waiting: ") and "late0" in line
+               for line in heard), heard
+    scene.lab.source.run(["ip", "route", "add", "blackhole", f"{scene.lab.target.address}/32"])
+    source.run(["ip", "link", "add", "late0", "type", "veth", "peer", "name", "late1"])
+    notices.hear("STATUS=", f"no route to the target {scene.lab.target.address}")
+    source.run(["ip", "route", "del", "blackhole", f"{scene.lab.target.address}/32"])
+    service.keeper.wait_for("attached by")
+    notices.hear("STATUS=", "Mirroring 1 mapping")
+    service.stop()
+
+
+@case(mode=MODES[:1])
+def mirrors_what_it_can_meanwhile(env, mode):
+    """One of two mappings has its device: that one is mirrored, and the other when it comes."""
+    scene = env.scene()
+    file = File(scene)
+    file.write(("data", 11211), {**file.mapping("late", 11212), "device": "late0"})
+    service = Service(scene, file)
+    scene.assert_all_delivered(scene.load("sets", connections=4, count=100)["sent"])
+    scene.lab.source.run(["ip", "link", "add", "late0", "type", "veth", "peer", "name", "late1"])
+    service.keeper.wait_for("added late")
+    service.stop()
+
+
+@case(mode=MODES[:1])
+def is_stopped_while_it_waits(env, mode):
+    scene = env.scene()
+    before = snapshot.take(scene.lab.source)
+    file = File(scene, {**File(scene).mapping("data", 11211), "device": "late0"})
+    service = Service(scene, file, ready="waiting: ")
+    service.restart("waiting: ")
+    service.stop()
+    changes = snapshot.changes(before, snapshot.take(scene.lab.source))
+    assert not changes, "\n".join(changes)
+    refused = scene.doppel.run("run", "--config", file.path, check=False)
+    assert refused.returncode == 1 and "late0" in refused.stderr, refused

@@ -10,11 +10,14 @@ namespace {
 struct RunOptions {
   MappingOptions mappings;
   uint32_t drain_ms = 2000;
+  bool wait = false;
 };
 
 void add_options(CLI::App &app, RunOptions &o) {
   add_mapping_options(app, o.mappings);
   add_drain_option(app, o.drain_ms);
+  app.add_flag("--wait", o.wait,
+               "Wait for devices, routes and bpffs that are not there yet, rather than fail");
 }
 
 int run(const RunOptions &o) {
@@ -22,6 +25,7 @@ int run(const RunOptions &o) {
   options.load = [&o] { return configuration(o.mappings); };
   options.from_file = !o.mappings.config.empty();
   options.drain_ms = o.drain_ms;
+  options.wait = o.wait;
   const auto done = Keeper(options).run();
   if (done)
     return exit_code(Exit::ok);
@@ -35,7 +39,8 @@ const Command run_command = {
     "run", "Start mirroring, or adopt a mirror that is attached, and keep it until stopped",
     "It retransmits what the target does not acknowledge in time, and follows changes of devices "
     "and routes. A mirror that it adopts is changed to what the options or the file say: other "
-    "mappings are removed. SIGHUP reads the file again, SIGTERM detaches. If the process dies, the "
+    "mappings are removed. SIGHUP reads the file again, SIGTERM detaches, SIGUSR1 leaves the "
+    "mirror to the next doppel run. If the process dies, the "
     "mirror keeps running, without retransmission timeouts.",
     "sudo doppel run --config /etc/doppel/doppel.json", declare<RunOptions, add_options, run>};
 

@@ -22,6 +22,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kCheck = 30s;       // for what no event tells of: a TCX link that others detached
+constexpr auto kWaitCheck = 2s;    // for an address on a device, and for bpffs
 constexpr auto kDetachCheck = 2s;  // for a detach that was interrupted
 constexpr auto kSettle = 20ms;     // changes come in bursts: a device, its address, its route
 constexpr int kRestFactor = 20;    // at most one part in so many is spent on reviews
@@ -30,13 +31,6 @@ constexpr auto kExpiryStep = 20ms; // between two batches of a pass over the flo
 // pass over a full table that is half a minute, and the target has as long again for its FIN.
 constexpr auto kSweep = 15s;
 constexpr uint32_t kSilent = 3600; // s, for flows without a shadow where idle_timeout is 0
-
-std::vector<std::string> lines(const Errors &errors) {
-  std::vector<std::string> lines;
-  for (const Error &e : errors)
-    lines.push_back(e.where.empty() ? e.what : e.where + ": " + e.what);
-  return lines;
-}
 
 } // namespace
 
@@ -47,6 +41,10 @@ Status Keeper::listen() {
   source_ends_ = std::make_unique<SourceEnds>(TRY(SourceEnds::open(pins)));
   unjoinable_ = std::make_unique<Unjoinable>(TRY(Unjoinable::open(pins, meta_.mappings)));
   net_->watch(config_, meta_);
+  const auto now = Clock::now();
+  for (Loop::Timer timer : {expire_timer_, sweep_timer_, detach_timer_})
+    loop_->set(timer, now);
+  loop_->set_earlier(review_timer_, now + kCheck);
   return loop_->add(events_->fd(), [this] { return events_->serve(); });
 }
 
@@ -69,10 +67,12 @@ Pause Keeper::pause() {
 Status Keeper::read_signals() {
   signalfd_siginfo info{};
   while (::read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
-    if (info.ssi_signo == SIGHUP)
+    if (info.ssi_signo == SIGHUP) {
       loop_->set(reload_timer_, Clock::now());
-    else
-      loop_->stop();
+      continue;
+    }
+    leave_ = info.ssi_signo == SIGUSR1;
+    loop_->stop();
   }
   return Unit{};
 }
@@ -117,7 +117,7 @@ Status Keeper::follow_the_source() {
     const auto step = source_ends_->step(meta_.mappings);
     std::vector<std::string> failed;
     if (!step)
-      failed.push_back(lines(step.errors()).front() +
+      failed.push_back(as_sentences(step.errors()).front() +
                        "; what the source ends by itself stays until idle_timeout");
     more = step && *step;
     if (!more)
@@ -137,11 +137,11 @@ Status Keeper::tell_unjoinable() {
 }
 
 Status Keeper::review() {
-  const auto begin = Clock::now();
-  auto done = review_now();
+  const auto start = Clock::now();
+  auto done = waiting_ ? begin() : review_now();
   const auto end = Clock::now();
-  rest_until_ = end + kRestFactor * (end - begin);
-  loop_->set(review_timer_, end + kCheck);
+  rest_until_ = end + kRestFactor * (end - start);
+  loop_->set(review_timer_, end + (waiting_ ? kWaitCheck : kCheck));
   return done;
 }
 
@@ -163,7 +163,7 @@ Status Keeper::review_now() {
                          "is left, and attaching anew");
   }
   if (!health) {
-    found(kReview, lines(health.errors()));
+    found(kReview, as_sentences(health.errors()));
     return Unit{};
   }
   auto nl = Rtnl::open();
@@ -175,7 +175,7 @@ Status Keeper::review_now() {
   options.pause = pause();
   auto applied = apply(config_, options);
   if (!applied) {
-    found(kReview, lines(applied.errors()));
+    found(kReview, as_sentences(applied.errors()));
     if (auto again = read_health(); again && !again->pins) {
       detached_ = true;
       loop_->stop();
@@ -207,7 +207,7 @@ void Keeper::tell(const Applied &applied) {
 void Keeper::take_problems(const Applied &applied) {
   found(kReview, {});
   auto planned = applied.plan_warnings;
-  for (const std::string &sentence : lines(applied.deferred))
+  for (const std::string &sentence : as_sentences(applied.deferred))
     planned.push_back(sentence);
   found(kPlan, planned);
   if (applied.neighbours)
@@ -227,46 +227,47 @@ void Keeper::found(const std::string &check, const std::vector<std::string> &sen
     notify_status(status());
 }
 
+Result<std::string> Keeper::reload_now() {
+  if (!options_.from_file)
+    return Error{"doppel run",
+                 "the mappings come from the command line: there is no file to read again",
+                 "start doppel run with --config FILE"};
+  auto config = TRY(options_.load());
+  if (waiting_) {
+    config_ = std::move(config);
+    net_->watch(config_, meta_);
+    review_soon();
+    return std::string("waiting for what that one needs");
+  }
+  ApplyOptions options;
+  options.drain_ms = options_.drain_ms;
+  options.pause = pause();
+  const auto applied = TRY(apply(config, options));
+  config_ = std::move(config);
+  meta_ = applied.meta;
+  net_->watch(config_, meta_);
+  take_problems(applied);
+  return to_text(applied);
+}
+
 void Keeper::reload() {
   notify_reloading();
-  Errors errors;
-  std::string text;
-  if (!options_.from_file) {
-    errors.push_back({"doppel run",
-                      "the mappings come from the command line: there is no file to "
-                      "read again",
-                      "start doppel run with --config FILE"});
-  } else if (auto config = options_.load(); !config) {
-    errors = config.errors();
+  const auto text = reload_now();
+  if (text) {
+    log_line(Priority::notice, "reloaded: " + *text);
+    record({}, *text);
   } else {
-    ApplyOptions options;
-    options.drain_ms = options_.drain_ms;
-    options.pause = pause();
-    auto applied = apply(*config, options);
-    if (applied) {
-      config_ = std::move(*config);
-      meta_ = applied->meta;
-      net_->watch(config_, meta_);
-      text = to_text(*applied);
-      take_problems(*applied);
-    } else {
-      errors = applied.errors();
-    }
-  }
-  if (errors.empty()) {
-    log_line(Priority::notice, "reloaded: " + text);
-  } else {
-    log_errors(errors);
+    log_errors(text.errors());
     log_line(Priority::error, "not reloaded: the mirror goes on as before");
+    record(text.errors(), {});
   }
-  record(errors, text);
   notify_ready(status());
 }
 
 // For `doppel reload`, which waits for it.
 void Keeper::record(const Errors &errors, const std::string &text) {
   auto pins = Pins::locate();
-  if (!pins)
+  if (!pins || waiting_)
     return;
   auto lock = pins->lock(pause());
   auto meta = lock ? read_meta(*pins) : Result<Meta>(lock.errors());
@@ -282,13 +283,8 @@ void Keeper::record(const Errors &errors, const std::string &text) {
 
 Status Keeper::loop() {
   watchdog_ms_ = watchdog_ms();
-  const auto now = Clock::now();
   if (watchdog_ms_)
-    loop_->set(alive_timer_, now);
-  loop_->set(expire_timer_, now);
-  loop_->set(sweep_timer_, now);
-  loop_->set(detach_timer_, now);
-  loop_->set_earlier(review_timer_, now + kCheck);
+    loop_->set(alive_timer_, Clock::now());
   return loop_->run();
 }
 

@@ -28,6 +28,7 @@ struct KeeperOptions {
   std::function<Result<Config>()> load; // the configuration as it is now
   bool from_file = false;               // false: reloading it brings nothing new
   uint32_t drain_ms = 2000;
+  bool wait = false; // for a device, an address, a route or bpffs, where there is nothing to mirror
 };
 
 // The checks that find problems, see Problems.
@@ -38,8 +39,9 @@ class Keeper {
 public:
   explicit Keeper(KeeperOptions options) : options_(std::move(options)) {}
 
-  // Attaches, or adopts what is attached, and keeps it until a signal says to stop. Logs what it
-  // does. The errors are those for which it could not start, or for which it had to give up.
+  // Attaches, or adopts what is attached, and keeps it until a signal says to stop: SIGTERM and
+  // SIGINT detach, SIGUSR1 leaves the mirror to the next keeper. Logs what it does. The errors are
+  // those for which it could not start, or for which it had to give up.
   Status run();
 
 private:
@@ -47,7 +49,9 @@ private:
 
   // keeper_start.cpp
   Status start();
+  Status begin();
   Status prepare_loop();
+  Status wait_for(const Errors &missing);
   Status adopt();
   Status attach_fresh();
   Status attach_anew(const std::string &why);
@@ -68,6 +72,7 @@ private:
   Status review_now();
   void review_soon();
   void reload();
+  Result<std::string> reload_now();
   void record(const Errors &errors, const std::string &text);
   void tell(const Applied &applied);
   void take_problems(const Applied &applied);
@@ -90,6 +95,8 @@ private:
   Clock::time_point rest_until_; // no review before that
   uint64_t watchdog_ms_ = 0;
   bool detached_ = false; // by another process
+  bool leave_ = false;    // the mirror to the next keeper
+  bool waiting_ = false;  // nothing is attached yet
   Problems problems_;
 };
 

@@ -11,6 +11,7 @@
 #include "userspace/kernel/privileges.h"
 #include "userspace/mirror/attach.h"
 #include "userspace/mirror/detach.h"
+#include "userspace/plan/partial_plan.h"
 #include "userspace/util/log.h"
 #include "userspace/util/text.h"
 
@@ -48,15 +49,39 @@ Result<MirrorHealth> Keeper::settled_health() {
 std::string Keeper::status() const {
   const size_t n = meta_.mappings.size();
   std::string text = "Mirroring " + std::to_string(n) + (n == 1 ? " mapping" : " mappings");
+  if (waiting_)
+    text = "Nothing is mirrored yet";
   if (const auto problems = problems_.all(); !problems.empty())
     text += "; " + *problems.begin();
   return text;
 }
 
+// News of devices and routes begin the next try, or a timer.
+Status Keeper::wait_for(const Errors &missing) {
+  waiting_ = true;
+  net_->watch(config_, meta_);
+  found(kReview, {});
+  std::vector<std::string> waits;
+  for (const std::string &sentence : as_sentences(missing))
+    waits.push_back("waiting: " + sentence);
+  found(kPlan, waits);
+  review_soon();
+  return Unit{};
+}
+
 Status Keeper::attach_fresh() {
   auto host = TRY(view_host(config_));
-  auto plan = TRY(make_plan(config_, host));
+  PartialPlan partial;
+  if (options_.wait) {
+    partial = TRY(make_partial_plan(config_, host));
+    if (partial.plan.mappings.empty())
+      return wait_for(partial.why);
+  } else {
+    partial.plan = TRY(make_plan(config_, host));
+  }
+  const Plan &plan = partial.plan;
   auto attached = TRY(attach(plan, config_));
+  waiting_ = false;
   auto pins = TRY(Pins::locate());
   auto meta = TRY(read_meta(pins));
   meta_ = std::move(meta);
@@ -65,7 +90,10 @@ Status Keeper::attach_fresh() {
                                  ": " + std::to_string(n) + (n == 1 ? " mapping" : " mappings") +
                                  " from " + meta_.config_source);
   found(kReview, {});
-  found(kPlan, plan.warnings);
+  auto planned = plan.warnings;
+  for (const std::string &sentence : as_sentences(partial.why))
+    planned.push_back(sentence);
+  found(kPlan, planned);
   found(kNeighbours, attached.neighbours);
   found(kHooks, attached.hooks);
   return listen();
@@ -103,7 +131,7 @@ Status Keeper::adopt() {
 Status Keeper::prepare_loop() {
   sigset_t mask;
   sigemptyset(&mask);
-  for (int signal : {SIGTERM, SIGINT, SIGHUP})
+  for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1})
     sigaddset(&mask, signal);
   if (::sigprocmask(SIG_BLOCK, &mask, nullptr))
     return sys_error("signals", "cannot be blocked", errno);
@@ -132,16 +160,26 @@ Status Keeper::prepare_loop() {
   });
 }
 
+// Signals are blocked first: to be told to stop while it attaches is no crash.
 Status Keeper::start() {
+  TRY(prepare_loop());
   config_ = TRY(options_.load());
   TRY(require_privileges("run", true));
-  TRY(prepare_loop());
-  auto pins = TRY(Pins::locate());
-  auto lock = TRY(KeeperLock::take(pins));
-  lock_ = std::make_unique<KeeperLock>(std::move(lock));
+  return begin();
+}
+
+Status Keeper::begin() {
+  auto pins = Pins::locate();
+  if (const auto bpffs = find_bpffs(); !bpffs && options_.wait)
+    return wait_for(bpffs.errors());
+  if (!pins)
+    return pins.errors();
+  if (!lock_)
+    lock_ = std::make_unique<KeeperLock>(TRY(KeeperLock::take(*pins)));
   auto health = TRY(settled_health());
   if (!health.pins)
     return attach_fresh();
+  waiting_ = false;
   if (!health.complete)
     return attach_anew("an interrupted attach or detach left remains: removing them");
   if (!health.link)
@@ -150,9 +188,16 @@ Status Keeper::start() {
 }
 
 Status Keeper::stop() {
-  notify_stopping();
-  if (detached_) {
-    log_line(Priority::notice, "another process has detached the mirror: nothing is left to keep");
+  notify_stopping(leave_);
+  if (waiting_ || detached_) {
+    log_line(Priority::notice, waiting_ ? "nothing was attached"
+                                        : "another process has detached the mirror: nothing is "
+                                          "left to keep");
+    return Unit{};
+  }
+  if (leave_) {
+    log_line(Priority::notice, "the mirror goes on without a keeper until the next doppel run; "
+                               "doppel detach ends it");
     return Unit{};
   }
   auto report = TRY(detach(options_.drain_ms, pause()));

@@ -19,7 +19,10 @@ void notify_reloading() {
   notify("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(monotonic_ns() / 1000));
 }
 
-void notify_stopping() { notify("STOPPING=1\nSTATUS=Draining and detaching"); }
+void notify_stopping(bool leave) {
+  notify(std::string("STOPPING=1\nSTATUS=") +
+         (leave ? "Leaving the mirror to the next keeper" : "Draining and detaching"));
+}
 void notify_alive() { notify("WATCHDOG=1"); }
 
 uint64_t watchdog_ms() {

@@ -10,7 +10,7 @@ namespace doppel {
 void notify_ready(const std::string &status);
 void notify_status(const std::string &status);
 void notify_reloading();
-void notify_stopping();
+void notify_stopping(bool leave); // true: the mirror stays
 void notify_alive();
 
 // How often systemd wants to hear from us; 0: never.

@@ -15,6 +15,13 @@ std::vector<std::string> missing_in(const std::set<std::string> &b,
 
 } // namespace
 
+std::vector<std::string> as_sentences(const Errors &errors) {
+  std::vector<std::string> list;
+  for (const Error &e : errors)
+    list.push_back(e.where.empty() ? e.what : e.where + ": " + e.what);
+  return list;
+}
+
 // Two checks may find the same: it is told once, and is over when neither finds it.
 Problems::News Problems::found(const std::string &check,
                                const std::vector<std::string> &sentences) {

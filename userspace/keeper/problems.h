@@ -7,7 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "userspace/util/error.h"
+
 namespace doppel {
+
+// Each as "WHERE: WHAT", without the hint.
+std::vector<std::string> as_sentences(const Errors &errors);
 
 class Problems {
 public:
