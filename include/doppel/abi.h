@@ -2,7 +2,13 @@
 /*
  * Types shared by the data plane (bpf/) and user space. Included by both; there
  * is no second copy. A change of any layout here needs a new DP_ABI, which is
- * part of the pin path: two versions never meet in one map.
+ * part of the pin path: two versions never meet in one map. tests/abi compares the
+ * layout with the one that is recorded for this DP_ABI.
+ *
+ * A later version ends what an earlier one has left, and relies on these: the names
+ * dp_shadow.gen, dp_shadow.tcp and dp_tcp_state.state, the numbers of DP_CLOSED,
+ * DP_TIME_WAIT, DP_CMD_CLOSE, DP_CMD_RESET and of enum dp_command_cb, and
+ * dp_control.paused in its place.
  *
  * Byte order: __be16/__be32 and dp_addr are network order, everything else host
  * order. Sequence numbers are host order and compared modulo 2^32 (RFC 9293, 3.4).

@@ -17,12 +17,13 @@ def unit():
 class Service:
     """systemd.service(5), systemd.kill(5): a restart is a stop by RestartKillSignal, then a start."""
 
-    def __init__(self, scene, file, ready="tached", env=None):
+    def __init__(self, scene, file, ready="tached", **more):
         self.directives, self.file = unit(), file  # the file lives as long as the service
+        self.directives.setdefault("KillSignal", "SIGTERM")
         program, command, *options = self.directives["ExecStart"].split()
         assert program.endswith("/doppel") and command == "run", program
         options[options.index("--config") + 1] = file.path
-        self.keeper = Keeper(scene, *options, ready=ready, env=env)
+        self.keeper = Keeper(scene, *options, ready=ready, **more)
 
     def _end(self, signals):
         name = next(self.directives[key] for key in signals if key in self.directives)
@@ -30,10 +31,12 @@ class Service:
         self.keeper.ended(0)
 
     def stop(self):
-        self.directives.setdefault("KillSignal", "SIGTERM")
         self._end(["KillSignal"])
 
-    def restart(self, ready="tached"):
-        self.directives.setdefault("KillSignal", "SIGTERM")
+    def leave(self):
+        """The first half of a restart."""
         self._end(["RestartKillSignal", "KillSignal"])
+
+    def restart(self, ready="tached"):
+        self.leave()
         self.keeper.start(ready)

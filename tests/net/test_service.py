@@ -9,7 +9,7 @@ import time
 
 from harness import MODES, case
 from lab import snapshot, tcp, wait
-from lab.keeper import File, Keeper
+from lab.keeper import File, Keeper, unit_capabilities
 from lab.load import checked
 from lab.service import Service
 from lab.wait import amount
@@ -171,3 +171,52 @@ def is_stopped_while_it_waits(env, mode):
     assert not changes, "\n".join(changes)
     refused = scene.doppel.run("run", "--config", file.path, check=False)
     assert refused.returncode == 1 and "late0" in refused.stderr, refused
+
+
+def pretend_another_version(scene):
+    """As after an upgrade that raised DP_ABI: the pins of what is attached are those of v0."""
+    top = scene.lab.source.root(TOP)
+    own = next(name for name in os.listdir(top) if name.startswith("v"))
+    os.rename(os.path.join(top, own), os.path.join(top, "v0"))
+
+
+@case(mode=MODES)
+def mirror_of_another_version_is_ended(env, mode):
+    """Only by --force: drained in order, and nothing is left."""
+    scene = env.scene()
+    before = snapshot.take(scene.lab.source)
+    scene.attach()
+    client = Setter(scene)
+    client.set("a", "b")
+    scene.doppel.wait_idle()
+    pretend_another_version(scene)
+    for refused in (scene.doppel.detach(check=False), scene.doppel.attach(*scene.mapping(), check=False),
+                    scene.doppel.run("status", check=False)):
+        assert "doppel detach --force" in refused.stdout + refused.stderr, refused
+    wait.until(lambda: scene.target[0].stats()["curr_connections"] >= 2, "the shadow at the target")
+    said = scene.doppel.run("detach", "--force").stdout
+    assert "1 shadows closed, 0 reset" in said, said
+    changes = snapshot.changes(before, snapshot.take(scene.lab.source))
+    assert not changes, "\n".join(changes)
+    client.close()
+    scene.assert_harmless()
+
+
+@case(mode=MODES)
+def mirror_of_another_version_is_taken_over(env, mode):
+    """A service that was upgraded: drains what the former doppel left, and mirrors."""
+    scene = env.scene()
+    service = Service(scene, File(scene, ("data", 11211)), under=[
+        "setpriv", "--no-new-privs", "--bounding-set", unit_capabilities()])
+    client = Setter(scene)
+    client.set("a")
+    scene.doppel.wait_idle()
+    service.leave()
+    pretend_another_version(scene)
+    service.keeper.start()
+    assert '"v0"' in service.keeper.said(), service.keeper.said()
+    assert "ended it: 1 shadows closed, 0 reset" in service.keeper.said(), service.keeper.said()
+    scene.load("sets", connections=8, count=300)
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] >= 301, "the load to arrive")
+    client.close()
+    service.stop()

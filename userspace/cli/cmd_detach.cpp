@@ -8,15 +8,18 @@ namespace doppel {
 namespace {
 struct DetachOptions {
   uint32_t drain_ms = 2000;
+  bool force = false;
   bool json = false;
 };
 
 void add_options(CLI::App &app, DetachOptions &o) {
   add_json_flag(app, o.json);
   add_drain_option(app, o.drain_ms);
+  app.add_flag("--force", o.force,
+               "Also end the mirror of another version of doppel, which is not here any more");
 }
 
-int run(const DetachOptions &o) { return show(detach(o.drain_ms), o.json); }
+int run(const DetachOptions &o) { return show(detach(o.drain_ms, {}, o.force), o.json); }
 
 } // namespace
 

@@ -50,6 +50,7 @@ private:
   // keeper_start.cpp
   Status start();
   Status begin();
+  Status take_over(const Pins &pins);
   Status prepare_loop();
   Status wait_for(const Errors &missing);
   Status adopt();

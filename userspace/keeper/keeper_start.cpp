@@ -177,14 +177,29 @@ Status Keeper::begin() {
   if (!lock_)
     lock_ = std::make_unique<KeeperLock>(TRY(KeeperLock::take(*pins)));
   auto health = TRY(settled_health());
-  if (!health.pins)
+  if (!health.pins) {
+    TRY(take_over(*pins));
     return attach_fresh();
+  }
   waiting_ = false;
   if (!health.complete)
     return attach_anew("an interrupted attach or detach left remains: removing them");
   if (!health.link)
     return attach_anew("device doppel0 of the mirror is gone: attaching anew");
   return adopt();
+}
+
+// After an upgrade that changed DP_ABI nobody else can end what the former doppel left.
+Status Keeper::take_over(const Pins &pins) {
+  const auto others = pins.other_versions();
+  if (others.empty())
+    return Unit{};
+  log_line(Priority::warning, "another version of doppel (" + quoted_list(others) +
+                                  ") has left its mirror: draining it, and attaching anew");
+  const auto ended = TRY(detach(options_.drain_ms, pause(), true));
+  log_line(Priority::notice, "ended it: " + std::to_string(ended.closed) + " shadows closed, " +
+                                 std::to_string(ended.reset) + " reset");
+  return Unit{};
 }
 
 Status Keeper::stop() {

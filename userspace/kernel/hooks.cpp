@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <iterator>
-#include <optional>
 #include <set>
 
 #include "doppel/names.h"
@@ -23,18 +22,23 @@ constexpr char kMadeQdisc[] = "+clsact";
 
 bool is_ours(const std::string &name) { return name.starts_with(DP_PROG_PREFIX); }
 
-// The pins tell which programs and links are ours, and need no more than the rest of doppel. Who
-// may see others' programs knows ours by their name as well, also where the pins are gone.
+// The pins tell which programs and links are ours, of whatever version, and need no more than the
+// rest of doppel. Who may see others' programs knows ours by their name as well, also where the
+// pins are gone.
 class Known {
 public:
   Known() {
-    if (auto pins = Pins::locate())
-      pins_ = std::move(*pins);
+    const auto pins = Pins::locate();
+    if (!pins)
+      return;
+    pins_.push_back(*pins);
+    for (const std::string &version : pins->other_versions())
+      pins_.push_back(pins->of_version(version));
   }
 
   std::string name_of(uint32_t prog_id) const {
-    if (pins_)
-      for (const std::string &path : pins_->progs())
+    for (const Pins &pins : pins_)
+      for (const std::string &path : pins.progs())
         if (Fd prog = open_pin(path); prog && program_id(prog.get()) == prog_id)
           return path.substr(path.rfind('/') + 1);
     return program_name(prog_id);
@@ -43,15 +47,15 @@ public:
   // 0 or errno.
   int end_link(uint32_t link_id) const {
     LinkInfo info;
-    if (pins_)
-      for (const std::string &path : pins_->links())
+    for (const Pins &pins : pins_)
+      for (const std::string &path : pins.links())
         if (Fd link = open_pin(path); link && link_info(link.get(), &info) && info.id == link_id)
           return bpf_link_detach(link.get()) && errno != ENOLINK ? errno : 0;
     return detach_link(link_id);
   }
 
 private:
-  std::optional<Pins> pins_;
+  std::vector<Pins> pins_;
 };
 
 AttachedProgram from_tcx(const Known &known, const TcxEntry &t) {

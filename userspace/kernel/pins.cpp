@@ -124,6 +124,12 @@ std::vector<std::string> Pins::other_versions() const {
   return names;
 }
 
+Pins Pins::of_version(const std::string &name) const {
+  Pins pins = *this;
+  pins.dir_ = top_ + "/" + name;
+  return pins;
+}
+
 Result<Fd> Pins::lock(const Pause &pause) const {
   auto until = std::chrono::steady_clock::now() + kLockPatience;
   for (;;) {

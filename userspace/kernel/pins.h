@@ -40,6 +40,8 @@ public:
   std::vector<std::string> maps() const;           // paths
   std::vector<std::string> other_versions() const; // "v2", pinned by another doppel
 
+  Pins of_version(const std::string &name) const; // one of other_versions(), as if it were ours
+
   // Exclusive lock on top(), which is created. Waits for a few seconds, by `pause`, then fails.
   Result<Fd> lock(const Pause &pause = {}) const;
   bool is_locked() const; // at this moment, by anybody

@@ -109,7 +109,7 @@ Status check_nothing_attached(Rtnl &nl, const Pins &pins) {
   if (auto others = pins.other_versions(); !others.empty())
     return Error{pins.top() + "/" + others.front(),
                  "another version of doppel is attached, or left its pins",
-                 "detach with that version first"};
+                 "doppel run takes over; doppel detach --force ends it"};
   if (remains.any())
     return Error{"doppel attach", "an earlier data plane left remains: " + remains.text(),
                  "doppel detach removes them"};

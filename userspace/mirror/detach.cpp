@@ -15,6 +15,7 @@
 #include "userspace/kernel/privileges.h"
 #include "userspace/mirror/counters.h"
 #include "userspace/mirror/drain.h"
+#include "userspace/mirror/other_version.h"
 #include "userspace/mirror/teardown.h"
 
 namespace doppel {
@@ -85,9 +86,24 @@ void close_down(Rtnl &nl, const Pins &pins, Meta meta, const Remains &remains, u
   collect(write_meta(pins, meta), errors);
 }
 
+// What cannot be closed in order ends at once: no error, as all of it goes.
+void end_other_version(Rtnl &nl, const Pins &pins, uint32_t drain_ms, const Pause &pause,
+                       DetachReport &report, Errors &errors) {
+  std::set<uint32_t> made_qdisc;
+  (void)pause_other_version(pins);
+  const auto programs = find_ours(nl);
+  if (programs)
+    end_programs(nl, *programs, is_capture, made_qdisc, errors);
+  if (const auto drained = drain_other_version(pins, drain_ms, pause)) {
+    report.closed += drained->closed;
+    report.reset += drained->reset;
+  }
+  remove_everything(nl, &pins, made_qdisc, errors);
+}
+
 } // namespace
 
-Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause) {
+Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause, bool force) {
   TRY(require_privileges("detach"));
   auto nl = TRY(Rtnl::open());
   // Without bpffs there are no pins, but filters of clsact and the link may be left.
@@ -98,14 +114,19 @@ Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause) {
     lock = TRY(pins->lock(pause));
   }
   const Pins *p = pins ? &*pins : nullptr;
-  if (p && !p->exist())
-    if (auto others = p->other_versions(); !others.empty())
-      return Error{p->top() + "/" + others.front(), "another version of doppel is attached",
-                   "detach with that version"};
-  auto remains = TRY(find_remains(nl, p));
   DetachReport report;
-  report.was_attached = remains.any();
   Errors errors;
+  const auto others = p ? p->other_versions() : std::vector<std::string>{};
+  if (!others.empty() && !p->exist() && !force)
+    return Error{p->top() + "/" + others.front(), "another version of doppel is attached",
+                 "detach with that version, or doppel detach --force if it is gone"};
+  if (force)
+    for (const std::string &other : others) {
+      report.was_attached = true;
+      end_other_version(nl, p->of_version(other), drain_ms, pause, report, errors);
+    }
+  auto remains = TRY(find_remains(nl, p));
+  report.was_attached |= remains.any();
   std::set<uint32_t> made_qdisc;
   Meta meta;
   if (remains.pins) {

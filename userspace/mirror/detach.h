@@ -12,6 +12,7 @@ namespace doppel {
 
 // Removes everything of ours, also what only half exists; needs no state file. Drains first: FIN
 // after the last byte of each shadow, then waits, at most drain_ms. Holds the lock on the pins.
-Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause = {});
+// `force`: also the mirror of a doppel with another DP_ABI, whose ledger is not known then.
+Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause = {}, bool force = false);
 
 } // namespace doppel

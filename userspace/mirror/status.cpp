@@ -123,9 +123,11 @@ Result<StatusView> read_status() {
       meta = *read;
   if (!meta.complete) {
     auto remains = TRY(find_remains(host.nl, &host.pins));
+    const bool others = !host.pins.other_versions().empty();
     if (remains.any())
       view.warnings.push_back("nothing is attached, but there are remains: " + remains.text() +
-                              "; doppel detach removes them");
+                              (others ? "; doppel run takes over, doppel detach --force ends it"
+                                      : "; doppel detach removes them"));
     return view;
   }
   view.attached = true;
