@@ -9,6 +9,7 @@
 #include "socket.bpf.h"
 #include "tcp/answer.bpf.h"
 #include "tcp/input.bpf.h"
+#include "tcp/loss.bpf.h"
 
 /* Does the packet come from the shadow's target, to the shadow? */
 static __always_inline bool is_for_shadow(const struct pkt *p, const struct dp_shadow *sh)
@@ -55,6 +56,8 @@ static __always_inline int consume(struct __sk_buff *skb)
 	if (!(p.flags & TCP_SYN))
 		parse_timestamp(skb, &p);
 	act = tcp_input(skb, &p, slot, gen);
+	if (act & INPUT_RECOVERY)
+		act = tcp_recovery(skb, &p, slot, gen, act & ~INPUT_RECOVERY);
 	/* Text beyond a hole that was filled since may wait for nothing but this. */
 	if (shadow_has_ahead(sh) && act != INPUT_HALF_OPEN && act != INPUT_RST &&
 	    shadow_ask_source(skb, slot, gen))

@@ -8,9 +8,29 @@
 
 #define NSEC_PER_MSEC 1000000ull
 
+struct tcp_options {
+	__u32 tsval;
+	__u32 tsecr;
+	__u16 mss;
+	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE */
+	__u8 wscale;
+	__u8 barred; /* enum dp_excluded: an option that no copy can have; 0: there is none */
+	__u8 n_sack;
+	__u8 bad;
+	struct dp_range sack[4]; /* as many as fit into 40 bytes (RFC 2018, 3) */
+};
+
+/* What tcp_input() leaves to tcp_recovery(). */
+struct ack_note {
+	struct tcp_options opt;
+	__u32 acked; /* bytes by which una moved */
+	__u32 dup;   /* a duplicate acknowledgement, but for SACK (RFC 5681, 2) */
+};
+
 /* Map `scratch`: per-CPU array[1]; used only where bottom halves are off. */
 struct scratch_space {
 	__u8 data[2 * DP_CHUNK]; /* payload of the segment that is being built */
+	struct ack_note ack;	 /* of the packet that return is looking at */
 };
 
 #define SYN_DATA_UNIT 64		    /* bytes */

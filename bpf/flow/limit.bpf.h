@@ -8,6 +8,7 @@
 
 #include "client.bpf.h"
 #include "maps.bpf.h"
+#include "tcp/shadow.bpf.h"
 
 static __always_inline struct dp_limit *limit_of(__u32 mapping, __u32 target)
 {
@@ -22,6 +23,33 @@ static __always_inline void limit_half_open(__u32 mapping, __u32 target, __s64 n
 
 	if (p)
 		__sync_fetch_and_add(&p->embryonic, n);
+}
+
+/* The clock of dp_limit.rto: units of about a second. */
+#define RTO_AGE_SHIFT 30
+#define RTO_AGE_MAX   60
+
+static __always_inline void limit_note_rto(__u32 mapping, __u32 target, __u32 rto_ms)
+{
+	struct dp_limit *p = limit_of(mapping, target);
+
+	if (p)
+		p->rto = (bpf_ktime_get_coarse_ns() >> RTO_AGE_SHIFT) << 32 | rto_ms;
+}
+
+/*
+ * How long a SYN toward the target is waited for, ms: as the round trips of the last minute were
+ * (RFC 9040, 8), else RFC 6298, 2.1.
+ */
+static __always_inline __u32 limit_first_rto(__u32 mapping, __u32 target, __u64 now)
+{
+	struct dp_limit *p = limit_of(mapping, target);
+	__u64 rto = p ? p->rto : 0;
+
+	if (!(__u32)rto || (__u32)rto > INITIAL_RTO_MS ||
+	    (now >> RTO_AGE_SHIFT) - (rto >> 32) > RTO_AGE_MAX)
+		return INITIAL_RTO_MS;
+	return rto;
 }
 
 /*

@@ -50,18 +50,6 @@ struct pkt {
 	__u16 port_offset; /* dp_port_val.offset */
 };
 
-struct tcp_options {
-	__u32 tsval;
-	__u32 tsecr;
-	__u16 mss;
-	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE */
-	__u8 wscale;
-	__u8 barred; /* enum dp_excluded: an option that no copy can have; 0: there is none */
-	__u8 n_sack;
-	__u8 bad;
-	struct dp_range sack[4]; /* as many as fit into 40 bytes (RFC 2018, 3) */
-};
-
 #define PEEK_OTHER   (-1) /* certainly not IPv4 TCP */
 #define PEEK_UNKNOWN (-2) /* only parse() can tell */
 
@@ -173,6 +161,16 @@ static __always_inline void parse_timestamp(struct __sk_buff *skb, struct pkt *p
 	p->has_ts = 1;
 	p->tsval = bpf_ntohl(o[1]);
 	p->plain = p->optlen == 12;
+}
+
+/* The other half of what parse_timestamp() read; 0 where that read nothing. */
+static __always_inline __u32 parse_tsecr(struct __sk_buff *skb, const struct pkt *p)
+{
+	__be32 echo;
+
+	if (!p->has_ts || bpf_skb_load_bytes(skb, OPT_OFF + 8, &echo, 4))
+		return 0;
+	return bpf_ntohl(echo);
 }
 
 struct opt_ctx {

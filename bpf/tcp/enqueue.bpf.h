@@ -97,10 +97,13 @@ static __always_inline enum verdict_kind claim_locked(struct dp_shadow *sh, cons
 		return sh->tcp.flags & DP_SH_RESUME  ? VERDICT_CLOSED
 		       : sh->tcp.flags & DP_SH_CARRY ? VERDICT_DONE
 						     : VERDICT_GONE;
-	/* PAWS (RFC 7323, 5): an old duplicate may have the right number by chance. */
+	/*
+	 * PAWS (RFC 7323, 5): an old duplicate may have the right number by chance. With a tick of
+	 * tolerance, as Linux (TCP_PAWS_WINDOW): a resend of ours may be one ahead of the client.
+	 */
 	if (!a->judged && ((p->payload && shadow_fin_placed(sh)) ||
 			   !continues(p, sh->tcp.end, sh->tcp.ack_seen) ||
-			   (p->has_ts && seq_before(p->tsval, sh->tcp.ts_val))))
+			   (p->has_ts && seq_before(p->tsval + 1, sh->tcp.ts_val))))
 		return VERDICT_ASK;
 	a->ahead = seq_after(p->seq, sh->tcp.end);
 	a->from = seq_max(p->seq, sh->tcp.end);
@@ -213,10 +216,10 @@ static __always_inline enum verdict_kind account_locked(struct dp_shadow *sh, co
 static __always_inline void send_copy_locked(struct dp_shadow *sh, struct arrival *a)
 {
 	if (sh->tcp.una == sh->tcp.nxt || !sh->tcp.due_ns)
-		shadow_restart_rto_locked(sh, a->now);
+		shadow_restart_probe_locked(sh, a->now);
 	sh->tcp.nxt = a->to;
 	sh->tcp.flags &= ~DP_SH_ACK_DUE;
-	if (!(sh->tcp.flags & DP_SH_TIMED)) {
+	if (!(sh->tcp.flags & (DP_SH_TIMED | DP_SH_STAMPED))) {
 		sh->tcp.flags |= DP_SH_TIMED;
 		sh->tcp.timed_seq = a->to;
 		sh->tcp.timed_ns = a->now;
@@ -237,8 +240,10 @@ static __always_inline void decide_locked(struct __sk_buff *skb, struct dp_shado
 			a->req.kind = TXREQ_WORK;
 		return;
 	}
+	if (a->added && sh->tcp.una == sh->tcp.nxt)
+		congestion_idle_locked(sh, a->now);
 	if (a->added == p->payload && a->added && sh->tcp.nxt == p->seq && sh->tcp.end == a->to &&
-	    (__s32)(shadow_window_end(sh) - a->to) >= 0 &&
+	    (__s32)(shadow_window_end(sh) - a->to) >= 0 && a->added <= congestion_room(sh) &&
 	    !(sh->tcp.flags & (DP_SH_RECOVERY | DP_SH_DUE)) && copyable(skb, p, sh, a)) {
 		send_copy_locked(sh, a);
 	} else if (shadow_may_send(sh) || (sh->tcp.flags & DP_SH_DUE)) {

@@ -31,6 +31,8 @@ enum input_action {
 	INPUT_WORK,	 /* there is something to send: deliver does it, with this as template */
 	INPUT_HALF_OPEN, /* reset what the target remembers, then SYN again */
 	INPUT_RST,	 /* turn this packet around as a RST at its own ACK number */
+
+	INPUT_RECOVERY = 1 << 8, /* beside these: tcp_recovery() goes on */
 };
 
 /* RFC 5961, 5.2: no acknowledgement is older, whatever the window was. Bytes. */
@@ -48,6 +50,7 @@ struct input_result {
 	__s32 event; /* enum dp_event, or EVENT_NONE */
 	__u8 established;
 	__u8 store_short;
+	__u8 recovery; /* tcp_recovery() is wanted */
 	struct shadow_totals totals;
 };
 
@@ -106,13 +109,17 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 	}
 	if (!(p->flags & TCP_SYN))
 		return;
-	if (sh->tcp.flags & DP_SH_TIMED) {
+	/* After a loss it is the echo that tells which SYN is answered (RFC 7323, 4). Without that
+	 * what others have measured holds, or RFC 6298, 5.7.
+	 */
+	if ((sh->tcp.flags & DP_SH_TIMED) ||
+	    ((sh->tcp.flags & opt->flags & DP_SH_TS) && opt->tsecr == sh->tcp.resent_ts))
 		shadow_rtt_locked(sh, (now - sh->tcp.timed_ns) / 1000);
-		sh->tcp.flags &= ~DP_SH_TIMED;
-	} else {
-		sh->tcp.rto_ms = 3000; /* RFC 6298, 5.7: the SYN was lost */
-	}
+	else if (sh->tcp.rto_ms >= INITIAL_RTO_MS)
+		sh->tcp.rto_ms = LOST_SYN_RTO_MS;
+	sh->tcp.flags &= ~(DP_SH_TIMED | DP_SH_STAMPED);
 	negotiate_locked(sh, opt);
+	congestion_start_locked(sh, sh->tcp.tries);
 	sh->tcp.irs = p->seq;
 	sh->tcp.rcv_nxt = p->seq + 1;
 	sh->tcp.ts_recent = opt->tsval;
@@ -150,6 +157,8 @@ static __always_inline void window_locked(struct dp_shadow *sh, const struct pkt
 static __always_inline void ack_timers_locked(struct dp_shadow *sh, bool moved, __u32 wnd,
 					      __u64 now)
 {
+	if (moved && (sh->tcp.flags & DP_SH_PROBE))
+		sh->tcp.flags &= ~(DP_SH_DUE | DP_SH_PROBE);
 	if (moved || sh->tcp.una == sh->tcp.nxt || !wnd) {
 		/* The path works: no further backing off from here (as Linux; RFC 6298, 5). */
 		if (sh->tcp.tries && sh->tcp.srtt_us)
@@ -163,7 +172,7 @@ static __always_inline void ack_timers_locked(struct dp_shadow *sh, bool moved, 
 		else if (moved || !sh->tcp.due_ns)
 			shadow_restart_rto_locked(sh, now);
 	} else if (moved) {
-		shadow_restart_rto_locked(sh, now);
+		shadow_restart_probe_locked(sh, now);
 	}
 }
 
@@ -192,14 +201,28 @@ static __always_inline void quiet_locked(struct dp_shadow *sh)
 		sh->tcp.quiets++;
 }
 
+/* Nearly always there is no SACK, nothing is lost, and nothing was resent: all that is left then is
+ * growth.
+ */
+static __always_inline bool recovery_wanted(const struct dp_shadow *sh, const struct ack_note *note)
+{
+	return (note->opt.n_sack && (sh->tcp.flags & DP_SH_SACK)) || note->dup ||
+	       sh->tcp.n_sacked || sh->tcp.left_out ||
+	       (sh->tcp.flags & (DP_SH_RECOVERY | DP_SH_PROBED | DP_SH_STAMPED));
+}
+
 static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p,
-				       const struct tcp_options *opt, __u64 now,
-				       struct input_result *r)
+				       struct ack_note *note, __u64 now, struct input_result *r)
 {
 	__u32 una, before = snd_una_data(sh), wnd = (__u32)p->window << sh->tcp.snd_wscale;
-	bool news = false, dsack = false, moved = false;
+	__u32 flight = congestion_pipe(sh);
+	bool moved = false;
 
+	note->acked = 0;
+	note->dup = p->ack == sh->tcp.una && sh->tcp.una != sh->tcp.nxt && !p->payload &&
+		    !(p->flags & TCP_FIN) && wnd == sh->tcp.wnd;
 	if (seq_after(p->ack, sh->tcp.una)) {
+		note->acked = p->ack - sh->tcp.una;
 		sh->tcp.una = p->ack;
 		moved = true;
 		una = snd_una_data(sh);
@@ -211,19 +234,11 @@ static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p
 			sh->tcp.flags &= ~DP_SH_TIMED;
 		}
 		quiet_locked(sh);
-		recovery_ack_locked(sh);
 		free_acked_locked(sh, una, r);
 	}
-	if (opt->n_sack && (sh->tcp.flags & DP_SH_SACK)) {
-		news = sack_locked(sh, opt, &dsack);
-		if (dsack)
-			r->event = DP_EVENT_dsack;
-	}
-	if (news || (p->ack == sh->tcp.una && !moved && sh->tcp.una != sh->tcp.nxt && !p->payload &&
-		     !(p->flags & TCP_FIN) && wnd == sh->tcp.wnd && !dsack)) {
-		if (recovery_dupack_locked(sh))
-			r->event = DP_EVENT_fast_retransmit;
-	}
+	r->recovery = recovery_wanted(sh, note);
+	if (moved && !r->recovery)
+		congestion_grow_locked(sh, note->acked, flight);
 	window_locked(sh, p, wnd);
 	ack_timers_locked(sh, moved, wnd, now);
 }
@@ -298,15 +313,14 @@ static __always_inline void target_data_locked(struct dp_shadow *sh, const struc
 }
 
 static __always_inline void input_locked(struct dp_shadow *sh, const struct pkt *p,
-					 const struct tcp_options *opt, __u64 now,
-					 struct input_result *r)
+					 struct ack_note *note, __u64 now, struct input_result *r)
 {
 	__u32 expected = sh->tcp.rcv_nxt;
 
 	if (sh->gen != r->gen || !shadow_is_open(sh))
 		return;
 	if (sh->tcp.state == DP_SYN_SENT) {
-		syn_sent_locked(sh, p, opt, now, r);
+		syn_sent_locked(sh, p, &note->opt, now, r);
 		return;
 	}
 	if (p->flags & TCP_SYN) { /* RFC 5961, 4; also our ACK of the SYN-ACK that got lost */
@@ -333,7 +347,7 @@ static __always_inline void input_locked(struct dp_shadow *sh, const struct pkt 
 	}
 	if (p->has_ts && (__s32)(p->tsval - sh->tcp.ts_recent) > 0)
 		sh->tcp.ts_recent = p->tsval;
-	ack_locked(sh, p, opt, now, r);
+	ack_locked(sh, p, note, now, r);
 
 	if (!(sh->tcp.flags & DP_SH_ACK_DUE))
 		sh->tcp.unacked = 0;
@@ -356,8 +370,9 @@ static __always_inline void input_locked(struct dp_shadow *sh, const struct pkt 
 	if (sh->tcp.state == DP_FIN_WAIT && seq_after(sh->tcp.una, sh->tcp.fin)) {
 		sh->tcp.due_ns = now + LINGER_NS;
 		sh->tcp.flags |= DP_SH_LINGER;
+		sh->tcp.flags &= ~DP_SH_PTO;
 	}
-	if (recovery_pending_locked(sh) || shadow_may_send(sh) || (sh->tcp.flags & DP_SH_DUE))
+	if (shadow_may_send(sh) || (sh->tcp.flags & DP_SH_DUE))
 		r->act = INPUT_WORK;
 	else if ((sh->tcp.flags & DP_SH_ACK_DUE) && !ack_may_wait_locked(sh, p, expected))
 		r->act = INPUT_ACK;
@@ -365,12 +380,30 @@ static __always_inline void input_locked(struct dp_shadow *sh, const struct pkt 
 		sh->tcp.flags &= ~DP_SH_ACK_DUE;
 }
 
-/* Everything but the answer; returns enum input_action. */
+/* What tcp_input() has of the packet for itself and tcp_recovery(). NULL cannot be. */
+static __always_inline struct ack_note *ack_note_of(struct __sk_buff *skb, struct pkt *p)
+{
+	__u32 zero = 0;
+	struct scratch_space *s = bpf_map_lookup_elem(&scratch, &zero);
+
+	if (!s)
+		return NULL;
+	if (p->plain) {
+		__builtin_memset(&s->ack.opt, 0, sizeof(s->ack.opt));
+	} else {
+		parse_options(skb, p, &s->ack.opt);
+		p->has_ts = !!(s->ack.opt.flags & DP_SH_TS);
+		p->tsval = s->ack.opt.tsval;
+	}
+	return &s->ack;
+}
+
+/* Everything but losses and the answer; returns enum input_action, perhaps with INPUT_RECOVERY. */
 GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen)
 {
 	struct input_result r = {.why = END_NONE, .event = EVENT_NONE, .gen = gen};
-	struct tcp_options opt = {};
 	struct dp_shadow *sh = shadow_at(slot);
+	struct ack_note *note;
 	struct dp_ledger *l;
 	__u64 now;
 	bool watch;
@@ -392,11 +425,9 @@ GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen
 			return INPUT_RST;
 		return p->flags & TCP_FIN ? INPUT_ACK : INPUT_DROP;
 	}
-	if (!p->plain) {
-		parse_options(skb, p, &opt);
-		p->has_ts = !!(opt.flags & DP_SH_TS);
-		p->tsval = opt.tsval;
-	}
+	note = ack_note_of(skb, p);
+	if (!note)
+		return INPUT_DROP;
 	now = bpf_ktime_get_coarse_ns();
 	r.store_short = store_is_short();
 	/* 0, as no clock is negative. A 0 that the verifier knows would keep it from seeing that
@@ -405,7 +436,7 @@ GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen
 	r.given.n = (__s64)now >> 63;
 
 	bpf_spin_lock(&sh->lock);
-	input_locked(sh, p, &opt, now, &r);
+	input_locked(sh, p, note, now, &r);
 	watch = shadow_is_open(sh) && timer_wanted_locked(sh);
 	bpf_spin_unlock(&sh->lock);
 	if (watch)
@@ -414,6 +445,8 @@ GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen
 	ledger_deliver(l, r.delivered);
 	if (r.established) {
 		limit_half_open(sh->ep.key.mapping, sh->ep.key.target, -1);
+		if (sh->tcp.srtt_us)
+			limit_note_rto(sh->ep.key.mapping, sh->ep.key.target, sh->tcp.rto_ms);
 		client_count(&sh->ep.key.client, 0, 0, -1);
 	}
 	if (r.event >= 0 && r.event < DP_EVENT_N)
@@ -422,7 +455,7 @@ GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen
 		store_free(slot, r.given.gen, r.given.chunk, r.given.n);
 	if (r.totals.ended)
 		shadow_finish(slot, &r.totals, r.why);
-	return r.act;
+	return r.recovery ? r.act | INPUT_RECOVERY : r.act;
 }
 
 #endif

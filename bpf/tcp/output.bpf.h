@@ -21,25 +21,31 @@ enum sent {
 	SENT_CONTROL,
 };
 
-/* Payload or the FIN, for the first time; shadow_may_send() said yes. */
+/*
+ * Payload or the FIN, for the first time; shadow_may_send() said yes, or it is a probe, for which
+ * the path always has room (RFC 8985, 7.3).
+ */
 static __always_inline enum sent next_new_locked(struct dp_shadow *sh, struct segment *g, __u64 now,
-						 __u32 max)
+						 __u32 max, bool probe)
 {
 	__u32 left, room;
 
 	g->seq = sh->tcp.nxt;
+	if (sh->tcp.una == sh->tcp.nxt)
+		congestion_idle_locked(sh, now);
 	if (sh->tcp.una == sh->tcp.nxt || !sh->tcp.due_ns)
-		shadow_restart_rto_locked(sh, now);
+		shadow_restart_probe_locked(sh, now);
 	sh->tcp.flags &= ~DP_SH_ACK_DUE;
 	left = sh->tcp.end - sh->tcp.nxt;
 	if (left) {
-		room = shadow_window_end(sh) - sh->tcp.nxt;
+		room = probe ? shadow_window_room(sh) : shadow_may_send_bytes(sh);
 		g->len = left < room ? left : room;
 		if (g->len > max)
 			g->len = max;
 		g->flags = g->len == left ? TCP_ACK | TCP_PSH : TCP_ACK;
 		sh->tcp.nxt += g->len;
-		if (!(sh->tcp.flags & (DP_SH_TIMED | DP_SH_RECOVERY))) {
+		sh->tcp.prr_out += g->len;
+		if (!(sh->tcp.flags & (DP_SH_TIMED | DP_SH_STAMPED | DP_SH_RECOVERY))) {
 			sh->tcp.flags |= DP_SH_TIMED;
 			sh->tcp.timed_seq = sh->tcp.nxt;
 			sh->tcp.timed_ns = now;
@@ -50,6 +56,26 @@ static __always_inline enum sent next_new_locked(struct dp_shadow *sh, struct se
 	sh->tcp.nxt = sh->tcp.fin + 1;
 	sh->tcp.state = sh->tcp.state == DP_CLOSE_WAIT ? DP_LAST_ACK : DP_FIN_WAIT;
 	return SENT_CONTROL;
+}
+
+/* A tail loss probe: something new where there is room for it, else the last segment once more. */
+static __always_inline enum sent next_probe_locked(struct dp_shadow *sh, struct segment *g,
+						   __u64 now, __u32 max)
+{
+	enum sent kind = SENT_AGAIN;
+
+	if (sh->tcp.nxt != sh->tcp.end && shadow_window_room(sh) >= sh->tcp.mss &&
+	    (sh->tcp.state == DP_ESTABLISHED || sh->tcp.state == DP_CLOSE_WAIT)) {
+		kind = next_new_locked(sh, g, now, max, true);
+	} else {
+		recovery_probe_locked(sh, &g->seq, &g->len, max, now);
+		g->flags = g->len ? TCP_ACK | TCP_PSH : TCP_ACK | TCP_FIN;
+		sh->tcp.flags &= ~DP_SH_ACK_DUE;
+		sh->tcp.resent++;
+	}
+	sh->tcp.flags |= DP_SH_PROBED;
+	sh->tcp.probe_end = sh->tcp.nxt;
+	return kind;
 }
 
 /* What the shadow owes next. Claims it: after this call it counts as sent. */
@@ -69,8 +95,11 @@ static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct seg
 		return true;
 	}
 	if (sh->tcp.flags & DP_SH_DUE) {
-		sh->tcp.flags &= ~DP_SH_DUE;
+		bool probe = sh->tcp.flags & DP_SH_PROBE;
+
+		sh->tcp.flags &= ~(DP_SH_DUE | DP_SH_PROBE);
 		if (sh->tcp.state == DP_SYN_SENT) {
+			recovery_stamp_locked(sh, now);
 			g->seq = sh->tcp.isn;
 			g->flags = TCP_SYN;
 			*kind = SENT_SYN_AGAIN;
@@ -84,11 +113,15 @@ static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct seg
 			g->flags = TCP_ACK;
 			return true;
 		}
+		if (probe && !(sh->tcp.flags & DP_SH_RECOVERY)) {
+			*kind = next_probe_locked(sh, g, now, max);
+			return true;
+		}
 	}
 	if (sh->tcp.state == DP_SYN_SENT)
 		return false;
 	if (recovery_pending_locked(sh)) {
-		recovery_next_locked(sh, &g->seq, &g->len, max);
+		recovery_next_locked(sh, &g->seq, &g->len, max, now);
 		g->flags = g->len ? TCP_ACK | TCP_PSH : TCP_ACK | TCP_FIN;
 		sh->tcp.flags &= ~DP_SH_ACK_DUE;
 		sh->tcp.resent++;
@@ -96,7 +129,7 @@ static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct seg
 		return true;
 	}
 	if (shadow_may_send(sh)) {
-		*kind = next_new_locked(sh, g, now, max);
+		*kind = next_new_locked(sh, g, now, max, false);
 		return true;
 	}
 	if (sh->tcp.flags & DP_SH_ACK_DUE) {

@@ -9,10 +9,12 @@
 #include "ledger.bpf.h"
 #include "maps.bpf.h"
 #include "packet/parse.bpf.h"
+#include "tcp/congestion.bpf.h"
 #include "tcp/seq.bpf.h"
 
-#define INITIAL_RTO_MS 1000  /* RFC 6298, 2.1 */
-#define RCV_WINDOW     65535 /* what we advertise, before scaling: nobody reads, so never less */
+#define INITIAL_RTO_MS	1000  /* RFC 6298, 2.1 */
+#define LOST_SYN_RTO_MS 3000  /* RFC 6298, 5.7 */
+#define RCV_WINDOW	65535 /* what we advertise, before scaling: nobody reads, so never less */
 
 static __always_inline struct dp_shadow *shadow_at(__u32 slot)
 {
@@ -150,32 +152,67 @@ static __always_inline __u32 acceptable_seq(const struct dp_shadow *sh)
 	return seq_min(sh->tcp.nxt, shadow_window_end(sh));
 }
 
-/*
- * Is there anything for deliver to send? Sender-side silly window avoidance (RFC 9293,
- * 3.8.6.2.1): less than a segment only when it is all there is, or when nothing is in flight.
- */
-static __always_inline bool shadow_may_send(const struct dp_shadow *sh)
+/* Payload that the target's window has room for beyond nxt; bytes. */
+static __always_inline __u32 shadow_window_room(const struct dp_shadow *sh)
 {
-	__u32 waiting = sh->tcp.end - sh->tcp.nxt;
 	__s32 room = shadow_window_end(sh) - sh->tcp.nxt;
 
+	return room > 0 ? room : 0;
+}
+
+/*
+ * So many bytes may be sent for the first time now: what both windows have room for. Sender-side
+ * silly window avoidance (RFC 9293, 3.8.6.2.1): less than a segment only when it is all there is,
+ * or when nothing is in flight.
+ */
+static __always_inline __u32 shadow_may_send_bytes(const struct dp_shadow *sh)
+{
+	__u32 waiting = sh->tcp.end - sh->tcp.nxt, room = shadow_window_room(sh);
+	__u32 path = congestion_room(sh);
+
+	if (room > path)
+		room = path;
+	if ((__s32)waiting <= 0)
+		return 0;
+	if (room >= waiting)
+		return waiting;
+	return room >= sh->tcp.mss || sh->tcp.nxt == sh->tcp.una ? room : 0;
+}
+
+/* Is there anything new for deliver to send? */
+static __always_inline bool shadow_may_send(const struct dp_shadow *sh)
+{
 	if (sh->tcp.state != DP_ESTABLISHED && sh->tcp.state != DP_CLOSE_WAIT)
 		return false;
-	/* All in flight may be lost: the path gets nothing new before that is repaired (RFC 5681,
-	 * 3.1, with a window of what the timeout's recovery sends).
-	 */
-	if (sh->tcp.flags & DP_SH_RTO)
-		return false;
-	if ((__s32)waiting > 0)
-		return room > 0 && ((__u32)room >= waiting || room >= sh->tcp.mss ||
-				    sh->tcp.nxt == sh->tcp.una);
-	return (sh->tcp.flags & DP_SH_CLIENT_FIN) && sh->tcp.nxt == sh->tcp.fin;
+	if (sh->tcp.nxt == sh->tcp.end)
+		return (sh->tcp.flags & DP_SH_CLIENT_FIN) && sh->tcp.nxt == sh->tcp.fin &&
+		       congestion_room(sh);
+	return shadow_may_send_bytes(sh);
 }
 
 /* RFC 6298, 5.1 and 5.3: (re)start when something is outstanding. */
 static __always_inline void shadow_restart_rto_locked(struct dp_shadow *sh, __u64 now)
 {
+	sh->tcp.flags &= ~DP_SH_PTO;
 	sh->tcp.due_ns = now + sh->tcp.rto_ms * NSEC_PER_MSEC;
+}
+
+/*
+ * The same, but first a probe where the end of a flight may be lost: it is sooner than a timeout,
+ * and does no harm (RFC 8985, 7.2). Once a flight, and only where SACK tells what it was good for.
+ * A quarter of the shortest timeout is for an acknowledgement that the target keeps back: 50 ms by
+ * default, and Linux keeps one for 40 where it expects an answer to go with it (TCP_ATO_MIN).
+ */
+static __always_inline void shadow_restart_probe_locked(struct dp_shadow *sh, __u64 now)
+{
+	__u32 pto = (sh->tcp.srtt_us >> 12) + cfg.rto_min_ms / 4; /* 2 SRTT in ms, 2 % short */
+
+	shadow_restart_rto_locked(sh, now);
+	if (!sh->tcp.srtt_us || sh->tcp.tries || pto >= sh->tcp.rto_ms ||
+	    (sh->tcp.flags & (DP_SH_SACK | DP_SH_RECOVERY | DP_SH_PROBED)) != DP_SH_SACK)
+		return;
+	sh->tcp.due_ns = now + pto * NSEC_PER_MSEC;
+	sh->tcp.flags |= DP_SH_PTO;
 }
 
 /* From the measured round-trip time, without backing off. */

@@ -33,18 +33,65 @@ GLOBAL int timer_watch(__u32 slot)
 	return 0;
 }
 
+/*
+ * So many times a SYN is sent again without backing off, and without counting as a try: a round
+ * trip that is lost is lost at random, as a rule (Linux does the same, tcp_syn_linear_timeouts).
+ */
+#define SYN_LINEAR 4
+
+/* The next timeout is later; after those of SYN_LINEAR, which may have been short, as RFC 6298 has
+ * it from its initial value on.
+ */
+static __always_inline void retransmit_back_off_locked(struct dp_shadow *sh)
+{
+	bool syn = sh->tcp.state == DP_SYN_SENT;
+
+	if (syn && sh->tcp.tries <= SYN_LINEAR)
+		return;
+	if (syn && sh->tcp.rto_ms < INITIAL_RTO_MS)
+		sh->tcp.rto_ms = INITIAL_RTO_MS;
+	sh->tcp.rto_ms *= 2;
+	if (sh->tcp.rto_ms > cfg.rto_max_ms)
+		sh->tcp.rto_ms = cfg.rto_max_ms;
+}
+
 /* RFC 6298, 5.4 to 5.6: what is unacknowledged is due again, and the next timeout is later. */
 static __always_inline void retransmit_later_locked(struct dp_shadow *sh, __u64 now)
 {
 	sh->tcp.tries++;
-	/* SACK information may be reneged on (RFC 2018, 8). */
 	sh->tcp.flags |= DP_SH_DUE;
-	sh->tcp.flags &= ~DP_SH_TIMED; /* Karn */
-	shadow_forget_sack_locked(sh);
+	sh->tcp.flags &= ~(DP_SH_TIMED | DP_SH_PROBE); /* Karn */
 	if (sh->tcp.state != DP_SYN_SENT && sh->tcp.una != sh->tcp.nxt)
 		recovery_start_locked(sh, DP_SH_RTO);
-	sh->tcp.rto_ms = sh->tcp.rto_ms * 2 > cfg.rto_max_ms ? cfg.rto_max_ms : sh->tcp.rto_ms * 2;
+	retransmit_back_off_locked(sh);
 	shadow_restart_rto_locked(sh, now);
+}
+
+/* So many timeouts in a row are one too many. */
+static __always_inline bool retransmit_is_over(const struct dp_shadow *sh)
+{
+	return sh->tcp.tries >=
+	       (sh->tcp.state == DP_SYN_SENT ? cfg.syn_tries + SYN_LINEAR : cfg.tries);
+}
+
+/* RFC 8985, 7.3: it is sent by who looks next, and then the timeout runs. True: it is due. */
+static __always_inline bool probe_later_locked(struct dp_shadow *sh, __u64 now)
+{
+	bool due = (sh->tcp.flags & DP_SH_PTO) && sh->tcp.una != sh->tcp.nxt;
+
+	if (due)
+		sh->tcp.flags |= DP_SH_DUE | DP_SH_PROBE;
+	if (sh->tcp.flags & DP_SH_PTO)
+		shadow_restart_rto_locked(sh, now);
+	return due;
+}
+
+/* The keeper sends what is due. */
+static __always_inline void shadow_wake(__u32 slot, __u32 gen)
+{
+	struct dp_retransmit e = {.kind = DP_RETRANSMIT_DUE, .slot = slot, .gen = gen};
+
+	bpf_ringbuf_output(&events, &e, sizeof(e), 0);
 }
 
 /* One look at a shadow that is in the queue. True: there is still something to wait for. */
@@ -54,13 +101,13 @@ static __always_inline bool shadow_timeout(__u32 slot)
 	struct dp_shadow *sh = shadow_at(slot);
 	__s32 why = DP_LOST_target_timeout;
 	bool due = false;
-	struct dp_retransmit e = {.kind = DP_RETRANSMIT_DUE};
 	struct shadow_totals r = {};
+	__u32 gen;
 
 	if (!sh)
 		return false;
 	bpf_spin_lock(&sh->lock);
-	e.gen = sh->gen;
+	gen = sh->gen;
 	if (!shadow_is_open(sh) || !sh->tcp.due_ns) {
 		sh->tcp.flags &= ~DP_SH_TIMER;
 		bpf_spin_unlock(&sh->lock);
@@ -70,8 +117,16 @@ static __always_inline bool shadow_timeout(__u32 slot)
 		bpf_spin_unlock(&sh->lock);
 		return true;
 	}
-	if ((sh->tcp.flags & DP_SH_LINGER) ||
-	    sh->tcp.tries >= (sh->tcp.state == DP_SYN_SENT ? cfg.syn_tries : cfg.tries)) {
+	if (sh->tcp.flags & DP_SH_PTO) {
+		due = probe_later_locked(sh, now);
+		bpf_spin_unlock(&sh->lock);
+		if (due) {
+			ledger_event(shadow_ledger(sh), DP_EVENT_tail_loss_probe);
+			shadow_wake(slot, gen);
+		}
+		return true;
+	}
+	if ((sh->tcp.flags & DP_SH_LINGER) || retransmit_is_over(sh)) {
 		if (sh->tcp.flags & DP_SH_LINGER)
 			why = END_CLEAN; /* only the target's FIN is missing: nothing was lost */
 		shadow_end_locked(sh, &r, true);
@@ -87,8 +142,7 @@ static __always_inline bool shadow_timeout(__u32 slot)
 		ledger_event(shadow_ledger(sh), DP_EVENT_timeout_retransmit);
 	if (r.ended)
 		shadow_finish(slot, &r, why);
-	e.slot = slot;
-	bpf_ringbuf_output(&events, &e, sizeof(e), 0);
+	shadow_wake(slot, gen);
 	return due;
 }
 

@@ -23,13 +23,13 @@
 #include <linux/types.h>
 #endif
 
-#define DP_ABI 3
+#define DP_ABI 4
 
 #define DP_MAX_MAPPINGS 64
 #define DP_MAX_TARGETS	4 /* per mapping */
 #define DP_CHUNK_SHIFT	11
 #define DP_CHUNK	(1u << DP_CHUNK_SHIFT) /* bytes of the client's stream in one store entry */
-#define DP_MAX_SACK	8		       /* ranges the target reported, per shadow */
+#define DP_MAX_SACK	16		       /* ranges the target reported, per shadow */
 #define DP_NO_SLOT	0xffffffffu
 #define DP_SLOT_GONE	0xfffffffeu
 
@@ -219,6 +219,11 @@ enum dp_shadow_flags {
 	DP_SH_RESUME = 1 << 18,	   /* the target ended it at rest: the client goes on in the next */
 	DP_SH_TARGET_FIN = 1 << 19, /* rcv_nxt counts the target's FIN */
 	DP_SH_CARRY = 1 << 20,	    /* the target ended it too early: a new one takes its bytes */
+	DP_SH_PTO = 1 << 21,	    /* due_ns is when a tail loss probe is due (RFC 8985, 7.2) */
+	DP_SH_PROBE = 1 << 22,	    /* what is due is a probe */
+	DP_SH_PROBED = 1 << 23,	    /* a probe is out, up to `probe_end` */
+	DP_SH_STAMP = 1 << 24,	    /* the next resend gets a timestamp of its own: `resent_ts` */
+	DP_SH_STAMPED = 1 << 25,    /* it got it, and nothing new was acknowledged since */
 };
 
 struct dp_range {
@@ -261,14 +266,17 @@ struct dp_tcp_state {
 	__u8 fruitless; /* copied to dp_flow.fruitless at the end */
 
 	/* the client's stream */
-	__u32 una;	   /* oldest unacknowledged */
-	__u32 nxt;	   /* next to send for the first time */
-	__u32 end;	   /* behind all that the source is known to have, without a hole */
-	__u32 ahead;	   /* behind the last byte that came beyond a hole; not after `end`: none */
-	__u32 fin;	   /* sequence number of the client's FIN */
-	__u32 wnd;	   /* the target's window, bytes, unscaled */
-	__u32 wl1;	   /* SEG.SEQ of the last window update */
-	__u32 wl2;	   /* SEG.ACK of the last window update */
+	__u32 una;	/* oldest unacknowledged */
+	__u32 nxt;	/* next to send for the first time */
+	__u32 end;	/* behind all that the source is known to have, without a hole */
+	__u32 ahead;	/* behind the last byte that came beyond a hole; not after `end`: none */
+	__u32 fin;	/* sequence number of the client's FIN */
+	__u32 wnd;	/* the target's window, bytes, unscaled */
+	__u32 cwnd;	/* the path's: congestion window, bytes */
+	__u32 left_out; /* bytes of [una, nxt) that are on no path: SACKed, or lost and not resent
+			 */
+	__u32 wl1;	/* SEG.SEQ of the last window update */
+	__u32 wl2;	/* SEG.ACK of the last window update */
 	__u32 store_start; /* first byte whose chunk may still be in the store */
 	__u32 store_end;   /* behind all that was ever written to the store */
 	__u64 last_chunk;  /* chunk written last, + 1, << 32 | its index in `chunks`; 0: none */
@@ -291,10 +299,21 @@ struct dp_tcp_state {
 	__u32 ack_last; /* client's ACK at its last payload byte, for the join rule */
 	__u32 ack_seen; /* highest ACK of the client, of its segments that continued the stream */
 
-	/* loss: RFC 5681, 6298, 6675 */
-	__u32 recover; /* end of the recovery: nxt when the loss was found */
-	__u32 rtx;     /* next byte to look at for resending */
-	__u32 budget;  /* segments that may be resent without a SACK that shows them lost */
+	/* congestion and loss: RFC 5681, 6298, 6675, 6937, 8985 (tcp/congestion, tcp/recovery) */
+	__u32 ssthresh;	  /* bytes */
+	__u32 cwnd_acked; /* bytes acknowledged since cwnd grew last, in congestion avoidance */
+	__u32 prior_cwnd; /* before the recovery, should it turn out to be for nothing */
+	__u32 prior_ssthresh;
+	__u32 recover;	     /* end of the recovery: nxt when the loss was found */
+	__u32 rtx;	     /* next byte to look at for resending */
+	__u32 lost;	     /* below it, all that is not SACKed is lost */
+	__u32 rtx_nxt;	     /* nxt at the last resend */
+	__u32 budget;	     /* segments that are resent now, whatever cwnd says */
+	__u32 prr_delivered; /* RFC 6937: bytes since the recovery began */
+	__u32 prr_out;
+	__u32 flight;	 /* RecoverFS: bytes in flight when it began */
+	__u32 resent_ts; /* TSval of the resend that DP_SH_STAMPED is about */
+	__u32 probe_end;
 	__u32 resent;
 	struct dp_range sacked[DP_MAX_SACK];
 
@@ -303,7 +322,7 @@ struct dp_tcp_state {
 	__u32 irs;
 	__u16 mss_offer; /* what our SYN says */
 	__u8 hole; /* enum dp_excluded: a packet at hole_seq could not be read; 0: there was none */
-	__u8 pad2;
+	__u8 dup_thresh; /* DupThresh: grows where the path reorders */
 	__u32 hole_seq;
 	__u32 quiet;	 /* last place at which all was acknowledged, and the client's write over */
 	__u32 hole_len;	 /* bytes that the packet at hole_seq had, as far as it told */
@@ -419,6 +438,10 @@ struct dp_limit {
 	__u64 window_ns; /* start of the current window of DP_LIMIT_NS */
 	__u64 bytes;	 /* accepted in it */
 	__u64 commands;	 /* not 0: a flow here was seen to speak memcached */
+	/* Retransmission timeout of a shadow that was just opened, in ms, and when in s << 32:
+	 * those that follow begin with it (RFC 9040, 8).
+	 */
+	__u64 rto;
 };
 #define DP_LIMIT_NS 100000000ull
 
@@ -489,15 +512,15 @@ DP_ASSERT(sizeof(struct dp_target) == 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_mapping) == 16 + DP_MAX_TARGETS * 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_flow) == 48, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_endpoint) == 80, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_tcp_state) == 272, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_shadow) == 360, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_tcp_state) == 392, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_shadow) == 480, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_chunk) == DP_CHUNK + DP_PIECE, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_fresh) == 40, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_client) == 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_ledger) ==
 		  8 * (2 + DP_COUNTER_N + DP_LOST_N + DP_EXCLUDED_N + DP_EVENT_N),
 	  "layout is ABI");
-DP_ASSERT(sizeof(struct dp_limit) == 32, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_limit) == 40, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_retransmit) == 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_meta) == DP_META_SIZE, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_control) == 8, "layout is ABI");

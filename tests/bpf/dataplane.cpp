@@ -29,8 +29,8 @@ namespace doppel::bpftest {
 
 namespace {
 
-constexpr char kPins[] = "/sys/fs/bpf/doppel/v3/";
-static_assert(DP_ABI == 3, "the pin path above");
+constexpr char kPins[] = "/sys/fs/bpf/doppel/v4/";
+static_assert(DP_ABI == 4, "the pin path above");
 
 std::string joined(const Errors &errors) {
   std::string out;
@@ -275,6 +275,14 @@ dp_fresh DataPlane::store_state() const {
 void DataPlane::age(unsigned slot, unsigned seconds) const {
   dp_shadow row = shadow(slot);
   row.tcp.seen_ns -= seconds * 1000000000ull;
+  row.tcp.timed_ns -= seconds * 1000000000ull;
+  if (bpf_map_update_elem(map("shadows"), &slot, &row, BPF_F_LOCK))
+    throw std::system_error(errno, std::generic_category(), "shadows");
+}
+
+void DataPlane::widen(unsigned slot, unsigned bytes) const {
+  dp_shadow row = shadow(slot);
+  row.tcp.cwnd = bytes;
   if (bpf_map_update_elem(map("shadows"), &slot, &row, BPF_F_LOCK))
     throw std::system_error(errno, std::generic_category(), "shadows");
 }

@@ -51,6 +51,8 @@ public:
   dp_fresh store_state() const;
   // As if nothing had come of the shadow's client for so many seconds.
   void age(unsigned slot, unsigned seconds) const;
+  // As if the path had taken so many bytes at a time: the congestion window.
+  void widen(unsigned slot, unsigned bytes) const;
   void pause(bool on) const;
 
   // BPF_PROG_RUN of the command program, as the keeper does it.

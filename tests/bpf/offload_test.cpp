@@ -32,6 +32,7 @@ TEST_P(Offload, SuperPacketStaysOne) {
   open();
   target_.window = 10000;
   consumed(target_.ack());
+  plane().widen(slot(), 100'000);
   mark();
   const std::string text = filler(20000);
   const Packet original = client_.data(text);
@@ -80,6 +81,7 @@ TEST_P(Offload, SegmentsLargerThanTheTargetsMssAreCutAnew) {
   open();
   target_.window = 10000;
   consumed(target_.ack());
+  plane().widen(slot(), 100'000);
   const std::string text = filler(10000);
   const std::vector<Received> sent = offloaded(client_.data(text), kMss);
   EXPECT_FALSE(sent.empty());
@@ -107,6 +109,7 @@ TEST_P(Offload, EgressWithoutOffloadsMakesWholeFrames) {
   open();
   target_.window = 10000;
   consumed(target_.ack());
+  plane().widen(slot(), 100'000);
   const std::string text = filler(20000);
   const std::vector<Received> cut = offloaded(client_.data(text), kMss);
   const std::vector<Received> one = offloaded(client_.data("get k\r\n"), 0);

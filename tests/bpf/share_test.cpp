@@ -299,6 +299,7 @@ TEST_P(Large, OneAcknowledgementOfMuchIsFreedInSlices) {
   next(a);
   target_.window = 65535;
   consumed(target_.ack());
+  plane().widen(slot(), 2'000'000);
   for (int i = 0; i < 1000; i++)
     capture(client_.data(filler(1400)));
   EXPECT_EQ(new_store_entries(), 685);

@@ -24,7 +24,7 @@ protected:
   }
 
   int map(const std::string &name) {
-    fds_.push_back(open_pin(bpffs + "/doppel/v3/maps/" + name));
+    fds_.push_back(open_pin(bpffs + "/doppel/v4/maps/" + name));
     EXPECT_TRUE(fds_.back()) << name;
     return fds_.back().get();
   }
@@ -128,6 +128,7 @@ TEST_F(Reading, FlowsJoinTheirShadows) {
   s.tcp.isn = 0xfffffff0; // the stream wraps
   s.tcp.una = 0xfffffff1, s.tcp.nxt = 4, s.tcp.end = 10;
   s.tcp.ahead = 25; // beyond a hole: not in flight
+  s.tcp.cwnd = 14480, s.tcp.ssthresh = 28960;
   s.tcp.wnd = 1000, s.tcp.srtt_us = 800, s.tcp.observed = 30, s.tcp.delivered = 1;
   uint32_t slot = 5;
   ASSERT_EQ(bpf_map_update_elem(map("shadows"), &slot, &s, BPF_ANY), 0);
@@ -151,6 +152,9 @@ TEST_F(Reading, FlowsJoinTheirShadows) {
   EXPECT_EQ(open.in_flight, 25u);
   EXPECT_EQ(open.waiting_to_send, 6u);
   EXPECT_EQ(open.srtt_us, 100u);
+  EXPECT_EQ(open.window, 1000u);
+  EXPECT_EQ(open.cwnd, 14480u);
+  EXPECT_EQ(open.ssthresh, 28960u);
   EXPECT_EQ(waiting.state, "WAITING");
   EXPECT_EQ(waiting.reason, "not_joined");
   EXPECT_TRUE(waiting.shadow.empty());

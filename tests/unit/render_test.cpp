@@ -245,10 +245,11 @@ TEST(Flows, JsonAndText) {
   const Json j = to_json(flows);
   EXPECT_EQ(keys(j), Keys{"flows"});
   ASSERT_EQ(j["flows"].size(), 2u);
-  EXPECT_EQ(keys(j["flows"][0]),
-            (Keys{"mapping", "client", "server", "target", "shadow", "state", "reason", "joined",
-                  "observed", "delivered", "in_flight", "waiting_to_send", "window", "resent",
-                  "rto_ms", "srtt_us", "age_ms", "idle_ms"}));
+  EXPECT_EQ(
+      keys(j["flows"][0]),
+      (Keys{"mapping",  "client",   "server",    "target",    "shadow",          "state",  "reason",
+            "joined",   "observed", "delivered", "in_flight", "waiting_to_send", "window", "cwnd",
+            "ssthresh", "resent",   "rto_ms",    "srtt_us",   "age_ms",          "idle_ms"}));
   EXPECT_TRUE(j["flows"][0]["shadow"].is_null());
   EXPECT_EQ(j["flows"][0]["reason"], "not_joined");
   EXPECT_EQ(j["flows"][1]["shadow"], "10.0.0.1:16384");

@@ -59,6 +59,8 @@ void describe_shadow(const dp_shadow &s, uint64_t now_ns, FlowRow *row) {
   row->in_flight = distance(una, s.tcp.end);
   row->waiting_to_send = distance(nxt, s.tcp.end);
   row->window = s.tcp.wnd;
+  row->cwnd = s.tcp.cwnd;
+  row->ssthresh = s.tcp.ssthresh;
   row->resent = s.tcp.resent;
   row->rto_ms = s.tcp.rto_ms;
   row->srtt_us = s.tcp.srtt_us / 8; // scaled, see dp_shadow

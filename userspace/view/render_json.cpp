@@ -68,6 +68,8 @@ Json flow_json(const FlowRow &f) {
           {"in_flight", f.in_flight},
           {"waiting_to_send", f.waiting_to_send},
           {"window", f.window},
+          {"cwnd", f.cwnd},
+          {"ssthresh", f.ssthresh},
           {"resent", f.resent},
           {"rto_ms", f.rto_ms},
           {"srtt_us", f.srtt_us},

@@ -41,6 +41,7 @@ struct FlowRow {
   bool joined = false;
   uint64_t observed = 0, delivered = 0;
   uint32_t in_flight = 0, waiting_to_send = 0, window = 0, resent = 0, rto_ms = 0, srtt_us = 0;
+  uint32_t cwnd = 0, ssthresh = 0;
   uint64_t age_ms = 0, idle_ms = 0;
 };
 

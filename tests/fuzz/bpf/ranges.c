@@ -170,30 +170,37 @@ static void scoreboard(struct input *in)
 {
 	struct dp_shadow sh = {
 		.tcp = {.state = DP_ESTABLISHED, .mss = 64 + take8(in), .flags = DP_SH_SACK}};
-	__u32 fin = take8(in) & 1;
+	__u32 kind = take8(in), fin = kind & 1;
+	__u64 now = 0;
 
 	sh.tcp.una = take32(in);
 	sh.tcp.end = sh.tcp.una + take16(in) + 1;
 	sh.tcp.nxt = sh.tcp.end + fin;
 	sh.tcp.fin = sh.tcp.end;
 	sh.tcp.flags |= fin ? DP_SH_CLIENT_FIN : 0;
+	sh.tcp.flags |= kind & 2 ? DP_SH_TS : 0;
+	sh.tcp.rto_ms = 200;
+	congestion_start_locked(&sh, 0);
 	while (in->size) {
 		__u32 op = take8(in), used = 0, seq, len;
 		struct tcp_options opt = {};
-		bool dsack;
 
 		if (op % 4 == 0 && sh.tcp.una != sh.tcp.nxt) {
-			sh.tcp.una += take16(in) % (sh.tcp.nxt - sh.tcp.una + 1);
-			recovery_ack_locked(&sh);
+			len = take16(in) % (sh.tcp.nxt - sh.tcp.una + 1);
+			sh.tcp.una += len;
+			recovery_ack_locked(&sh, len, take8(in), op & 4, now += 1000000);
 		} else if (op % 4 == 1) {
 			recovery_dupack_locked(&sh);
+			recovery_detect_locked(&sh);
+			if (sh.tcp.flags & DP_SH_RECOVERY)
+				congestion_reduce_locked(&sh, take16(in));
 		} else if (op % 4 == 2) {
 			for (__u32 i = 0; sh.tcp.flags & DP_SH_RECOVERY && i < op; i++) {
 				if (!recovery_pending_locked(&sh))
 					break;
 				CHECK(!seq_before(sh.tcp.rtx, sh.tcp.una) &&
 				      seq_before(sh.tcp.rtx, sh.tcp.recover));
-				recovery_next_locked(&sh, &seq, &len, sh.tcp.mss);
+				recovery_next_locked(&sh, &seq, &len, sh.tcp.mss, now);
 				CHECK(len <= sh.tcp.mss);
 				CHECK(!seq_before(seq, sh.tcp.una));
 				CHECK(len || (fin && seq == sh.tcp.fin));
@@ -213,8 +220,9 @@ static void scoreboard(struct input *in)
 				opt.sack[i].end =
 					opt.sack[i].start + (wild ? take32(in) : take16(in) % 4096);
 			}
-			sack_locked(&sh, &opt, &dsack);
+			sack_locked(&sh, &opt);
 		}
+		recovery_count_locked(&sh);
 		for (int i = 0; i < DP_MAX_SACK; i++) {
 			__u32 from = sh.tcp.sacked[i].start - sh.tcp.una,
 			      to = sh.tcp.sacked[i].end - sh.tcp.una;
@@ -231,6 +239,10 @@ static void scoreboard(struct input *in)
 		CHECK(used == sh.tcp.n_sacked);
 		CHECK(sack_bytes(&sh) <= sh.tcp.nxt - sh.tcp.una);
 		CHECK(sack_high(&sh) - sh.tcp.una <= sh.tcp.nxt - sh.tcp.una);
+		CHECK(sh.tcp.left_out <= sh.tcp.nxt - sh.tcp.una);
+		CHECK(sh.tcp.left_out >= sack_bytes(&sh));
+		CHECK(sh.tcp.lost - sh.tcp.una <= sh.tcp.nxt - sh.tcp.una);
+		CHECK(sh.tcp.cwnd >= sh.tcp.mss && sh.tcp.ssthresh >= 2 * (__u32)sh.tcp.mss);
 	}
 }
 
