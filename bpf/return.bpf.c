@@ -10,6 +10,7 @@
 #include "tcp/answer.bpf.h"
 #include "tcp/input.bpf.h"
 #include "tcp/loss.bpf.h"
+#include "tcp/path_mtu.bpf.h"
 
 /* Does the packet come from the shadow's target, to the shadow? */
 static __always_inline bool is_for_shadow(const struct pkt *p, const struct dp_shadow *sh)
@@ -70,7 +71,9 @@ int doppel_return(struct __sk_buff *skb)
 {
 	__s32 port = peek_port(skb);
 
-	if (port == PEEK_OTHER || (port >= 0 && slot_of_port(port) >= cfg.slots))
+	if (port == PEEK_OTHER)
+		return peek_icmp(skb) ? path_error(skb) : TC_ACT_UNSPEC;
+	if (port >= 0 && slot_of_port(port) >= cfg.slots)
 		return TC_ACT_UNSPEC;
 	return consume(skb);
 }

@@ -7,6 +7,7 @@
 #include "doppel/abi.h"
 
 #define NSEC_PER_MSEC 1000000ull
+#define NSEC_PER_SEC  1000000000ull
 
 struct tcp_options {
 	__u32 tsval;

@@ -66,6 +66,7 @@ enum {
 #define AF_INET		2
 #define ETH_P_IP	0x0800
 #define ETH_P_IPV6	0x86DD
+#define IPPROTO_ICMP 1
 #define IPPROTO_TCP	6
 #define IPPROTO_UDP	17
 #define CLOCK_MONOTONIC 1

@@ -12,6 +12,7 @@
 #include "packet/txreq.bpf.h"
 #include "store.bpf.h"
 #include "tcp/finish.bpf.h"
+#include "tcp/path_mtu.bpf.h"
 #include "tcp/timer.bpf.h"
 
 struct store_move {
@@ -245,6 +246,7 @@ GLOBAL int flow_carry(struct __sk_buff *skb, __u32 slot, __u32 gen)
 	if (old->tcp.flags & DP_SH_TARGET_FIN)
 		carry_send(skb, slot, gen, old->tcp.nxt, TCP_RST | TCP_ACK);
 	shadow_finish(slot, &r, END_CLEAN);
+	path_mtu_recall(to);
 	if (whole)
 		carry_send(skb, to, sh->gen, sh->tcp.isn, TCP_SYN);
 	else

@@ -14,6 +14,7 @@
 #include "flow/join.bpf.h"
 #include "flow/limit.bpf.h"
 #include "packet/txreq.bpf.h"
+#include "tcp/path_mtu.bpf.h"
 #include "tcp/timer.bpf.h"
 
 /*
@@ -155,6 +156,7 @@ static __always_inline void flow_open_shadow(struct __sk_buff *skb, const struct
 	if (!bound)
 		return;
 	flow_time_syn(v->slot, v->gen);
+	path_mtu_recall(v->slot);
 	syn.slot = v->slot;
 	syn.gen = v->gen;
 	if (txreq_clone(skb, &syn, 0))

@@ -13,6 +13,7 @@
 #include "packet/parse.bpf.h"
 #include "store.bpf.h"
 #include "tcp/finish.bpf.h"
+#include "tcp/path_mtu.bpf.h"
 #include "tcp/recovery.bpf.h"
 #include "tcp/timer.bpf.h"
 
@@ -51,6 +52,7 @@ struct input_result {
 	__u8 established;
 	__u8 store_short;
 	__u8 recovery; /* tcp_recovery() is wanted */
+	__u8 smaller;  /* the path takes smaller packets than was believed */
 	struct shadow_totals totals;
 };
 
@@ -229,6 +231,7 @@ static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p
 		r->delivered = una - before;
 		sh->tcp.delivered += r->delivered;
 		sh->tcp.breaks = 0;
+		r->smaller = path_mtu_ack_locked(sh, r->delivered);
 		if ((sh->tcp.flags & DP_SH_TIMED) && !seq_before(p->ack, sh->tcp.timed_seq)) {
 			shadow_rtt_locked(sh, (now - sh->tcp.timed_ns) / 1000);
 			sh->tcp.flags &= ~DP_SH_TIMED;
@@ -449,6 +452,8 @@ GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen
 			limit_note_rto(sh->ep.key.mapping, sh->ep.key.target, sh->tcp.rto_ms);
 		client_count(&sh->ep.key.client, 0, 0, -1);
 	}
+	if (r.smaller)
+		path_mtu_remember(sh, l);
 	if (r.event >= 0 && r.event < DP_EVENT_N)
 		l->event[r.event]++;
 	if (r.given.n)

@@ -7,6 +7,7 @@
 #include "packet/build.bpf.h"
 #include "packet/txreq.bpf.h"
 #include "tcp/finish.bpf.h"
+#include "tcp/path_mtu.bpf.h"
 #include "tcp/recovery.bpf.h"
 #include "tcp/timer.bpf.h"
 
@@ -82,7 +83,8 @@ static __always_inline enum sent next_probe_locked(struct dp_shadow *sh, struct 
 static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct segment *g, __u64 now,
 						enum sent *kind)
 {
-	__u32 max = sh->tcp.mss < SEG_MAX_PAYLOAD ? sh->tcp.mss : SEG_MAX_PAYLOAD;
+	__u32 payload = path_mtu_payload(sh);
+	__u32 max = payload < SEG_MAX_PAYLOAD ? payload : SEG_MAX_PAYLOAD;
 
 	*kind = SENT_CONTROL;
 	g->len = 0;

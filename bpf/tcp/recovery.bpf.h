@@ -60,6 +60,19 @@ static __always_inline void recovery_start_locked(struct dp_shadow *sh, __u32 fl
 	recovery_count_locked(sh);
 }
 
+/*
+ * What is on its way was too large for the path: all of it is sent again, in smaller segments. That
+ * is no sign of congestion (RFC 1191, 6.5).
+ */
+static __always_inline void recovery_resegment_locked(struct dp_shadow *sh)
+{
+	__u32 cwnd = sh->tcp.cwnd, ssthresh = sh->tcp.ssthresh;
+
+	recovery_start_locked(sh, DP_SH_RTO);
+	sh->tcp.cwnd = cwnd;
+	sh->tcp.ssthresh = ssthresh;
+}
+
 static __always_inline void recovery_end_locked(struct dp_shadow *sh)
 {
 	sh->tcp.flags &= ~(DP_SH_RECOVERY | DP_SH_RTO | DP_SH_STAMP | DP_SH_STAMPED);

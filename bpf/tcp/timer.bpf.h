@@ -8,6 +8,7 @@
 
 #include "sweep.bpf.h"
 #include "tcp/finish.bpf.h"
+#include "tcp/path_mtu.bpf.h"
 #include "tcp/recovery.bpf.h"
 #include "tcp/shadow.bpf.h"
 
@@ -59,6 +60,7 @@ static __always_inline void retransmit_back_off_locked(struct dp_shadow *sh)
 static __always_inline void retransmit_later_locked(struct dp_shadow *sh, __u64 now)
 {
 	sh->tcp.tries++;
+	path_mtu_timeout_locked(sh);
 	sh->tcp.flags |= DP_SH_DUE;
 	sh->tcp.flags &= ~(DP_SH_TIMED | DP_SH_PROBE); /* Karn */
 	if (sh->tcp.state != DP_SYN_SENT && sh->tcp.una != sh->tcp.nxt)

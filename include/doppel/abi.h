@@ -224,6 +224,8 @@ enum dp_shadow_flags {
 	DP_SH_PROBED = 1 << 23,	    /* a probe is out, up to `probe_end` */
 	DP_SH_STAMP = 1 << 24,	    /* the next resend gets a timestamp of its own: `resent_ts` */
 	DP_SH_STAMPED = 1 << 25,    /* it got it, and nothing new was acknowledged since */
+	DP_SH_SMALL =
+		1 << 26, /* full segments may not pass: what is sent again goes in small ones */
 };
 
 struct dp_range {
@@ -262,8 +264,9 @@ struct dp_tcp_state {
 	__u8 unacked; /* answers since DP_SH_ACK_DUE was set */
 	__u8 quick;   /* so many answers are acknowledged at once */
 	__u8 half_open_resets;
-	__u8 quiets;	/* how often `quiet` moved; saturates */
-	__u8 fruitless; /* copied to dp_flow.fruitless at the end */
+	__u8 quiets;	   /* how often `quiet` moved; saturates */
+	__u8 fruitless;	   /* copied to dp_flow.fruitless at the end */
+	__u8 small_passed; /* times that a full segment did not pass, and a small one did */
 
 	/* the client's stream */
 	__u32 una;	/* oldest unacknowledged */
@@ -442,6 +445,10 @@ struct dp_limit {
 	 * those that follow begin with it (RFC 9040, 8).
 	 */
 	__u64 rto;
+	/* What the path was found to take, bytes of IP packet, and until when that is believed, in
+	 * seconds of CLOCK_MONOTONIC << 32.
+	 */
+	__u64 path_mtu;
 };
 #define DP_LIMIT_NS 100000000ull
 
@@ -520,7 +527,7 @@ DP_ASSERT(sizeof(struct dp_client) == 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_ledger) ==
 		  8 * (2 + DP_COUNTER_N + DP_LOST_N + DP_EXCLUDED_N + DP_EVENT_N),
 	  "layout is ABI");
-DP_ASSERT(sizeof(struct dp_limit) == 40, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_limit) == 48, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_retransmit) == 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_meta) == DP_META_SIZE, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_control) == 8, "layout is ABI");

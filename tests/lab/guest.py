@@ -17,6 +17,30 @@ def guest(lab, name, number):
     return host
 
 
+def router(lab, number=30, mtu=1300):
+    """A router between source and target, behind which the path takes packets of `mtu` bytes at most. It tells
+    that by ICMP, unless mute() is called. The target answers past it."""
+    host = guest(lab, "router", number)
+    for name in ("all", "eth0"):
+        host.sysctl(f"net/ipv4/conf/{name}/send_redirects", 0)
+    host.sysctl("net/ipv4/ip_forward", 1)
+    host.run(["ip", "route", "add", f"{lab.target.address}/32", "dev", "eth0", "mtu", "lock", str(mtu)])
+    lab.source.run(["ip", "route", "add", f"{lab.target.address}/32", "via", host.address])
+    return host
+
+
+def mute(host):
+    """The host sends no ICMP."""
+    host.run(["nft", "-f", "-"], stdin="""
+table ip mute {
+  chain out {
+    type filter hook output priority 0; policy accept;
+    meta l4proto icmp drop
+  }
+}
+""")
+
+
 def published(lab, port, name="container"):
     """A host behind the source, whose port the source publishes as container engines do: by DNAT."""
     host = lab.hosts[name] = Host(name)

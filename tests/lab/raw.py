@@ -14,7 +14,7 @@ FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 WRAP = 1 << 32
 
 
-def _sum(data):
+def ones_sum(data):
     """The ones' complement sum of 16-bit words (RFC 1071): 2^16 is 1 modulo 65535."""
     value = int.from_bytes(data + b"\0" * (len(data) % 2), "big")
     return value % 65535 or (65535 if value else 0)
@@ -26,24 +26,24 @@ def _add(*sums):
 
 def tcp(addresses, ports, seq, ack, flags, payload=b"", options=b"", check=None, payload_sum=None):
     """A segment. check: "pseudo" puts the sum of the pseudo-header into the checksum, as a sender does that
-    leaves the rest to its device. payload_sum: _sum(payload), where many segments have the same."""
+    leaves the rest to its device. payload_sum: ones_sum(payload), where many segments have the same."""
     options += b"\x01" * (-len(options) % 4)
     header = struct.pack("!HHIIBBHHH", *ports, seq % WRAP, ack % WRAP, (20 + len(options)) // 4 << 4, flags,
                          8192, 0, 0) + options
-    pseudo = _sum(addresses[0] + addresses[1] + struct.pack("!HH", 6, len(header) + len(payload)))
+    pseudo = ones_sum(addresses[0] + addresses[1] + struct.pack("!HH", 6, len(header) + len(payload)))
     if check == "pseudo":
         value = pseudo
     else:
-        value = _add(pseudo, _sum(header), _sum(payload) if payload_sum is None else payload_sum) ^ 0xFFFF
+        value = _add(pseudo, ones_sum(header), ones_sum(payload) if payload_sum is None else payload_sum) ^ 0xFFFF
     return header[:16] + struct.pack("!H", value) + header[18:] + payload
 
 
-def ip(addresses, payload, options=b"", ident=0, offset=0, more=False):
+def ip(addresses, payload, options=b"", ident=0, offset=0, more=False, protocol=6):
     """A packet, or a fragment that begins at `offset` of the payload of the whole."""
     fragment = (0x2000 if more else 0) | offset // 8
     header = struct.pack("!BBHHHBBH4s4s", 0x40 | (5 + len(options) // 4), 0,
-                         20 + len(options) + len(payload), ident, fragment, 64, 6, 0, *addresses) + options
-    return header[:10] + struct.pack("!H", _sum(header) ^ 0xFFFF) + header[12:] + payload
+                         20 + len(options) + len(payload), ident, fragment, 64, protocol, 0, *addresses) + options
+    return header[:10] + struct.pack("!H", ones_sum(header) ^ 0xFFFF) + header[12:] + payload
 
 
 def numbers(s):
@@ -90,7 +90,7 @@ class Wire:
         address, port = s.getsockname()
         seq, ack = numbers(s)
         payload = b"x" * size
-        known = _sum(payload)
+        known = ones_sum(payload)
         for at in range(first, last - size, size):
             self.segment(address, (port, s.getpeername()[1]), seq + at, ack, ACK, payload, payload_sum=known)
 

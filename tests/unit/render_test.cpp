@@ -66,7 +66,8 @@ const Keys event_keys = {"clone_failed",       "build_failed",
                          "late_response",      "dsack",
                          "no_socket",          "idle",
                          "source_gone",        "resumed",
-                         "contended"};
+                         "contended",          "tail_loss_probe",
+                         "path_mtu",           "icmp_error"};
 
 TEST(Reasons, StandAtTheirNumber) {
   for (unsigned i = 0; i < DP_LOST_N; i++)

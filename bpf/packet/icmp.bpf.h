@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* ICMP errors: which segment of ours one is about, and what it says (RFC 792, RFC 1191). */
+#ifndef DOPPEL_ICMP_BPF_H
+#define DOPPEL_ICMP_BPF_H
+
+#include "packet/addr.bpf.h"
+#include "packet/headers.bpf.h"
+
+#define ICMP_DEST_UNREACH  3
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_PARAMETERPROB 12
+#define ICMP_FRAG_NEEDED   4 /* a code of ICMP_DEST_UNREACH */
+
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__be16 check;
+	__be16 unused;
+	__be16 mtu; /* of the next hop; 0: the router is older than RFC 1191 */
+};
+
+/* The segment that was quoted: its IP header, and the first 8 bytes of TCP's, which every router
+ * returns (RFC 792).
+ */
+struct icmp_quote {
+	struct dp_addr saddr;
+	struct dp_addr daddr;
+	__be16 sport;
+	__be16 dport;
+	__u32 seq;
+	__u32 mtu; /* ICMP_FRAG_NEEDED: what the next hop takes, bytes of IP packet; else 0 */
+};
+
+/* A glance: is it IPv4, without options, and ICMP? */
+static __always_inline bool peek_icmp(struct __sk_buff *skb)
+{
+	long start = skb->data, end = skb->data_end;
+	const __u8 *data = (const __u8 *)start;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) ||
+	    start + IP_OFF + (long)sizeof(struct iphdr) > end)
+		return false;
+	return data[IP_OFF] == 0x45 && data[IP_OFF + 9] == IPPROTO_ICMP;
+}
+
+/* RFC 1191, 7.1: what the next smaller kind of link takes, for a router that does not tell. */
+static __always_inline __u32 mtu_plateau(__u32 length)
+{
+	return length > 1492 ? 1492 : length > 1006 ? 1006 : length > 508 ? 508 : 296;
+}
+
+/*
+ * What an ICMP error quotes. False: it is none, or quotes no TCP segment. The error's checksum is
+ * not verified: a quote must name a segment that is on its way, which damage does not bring about.
+ */
+static __always_inline bool icmp_parse(struct __sk_buff *skb, struct icmp_quote *q)
+{
+	__u32 at = IP_OFF + sizeof(struct iphdr);
+	struct icmp_header icmp;
+	struct iphdr ip;
+	__be16 ports[2];
+	__be32 seq;
+
+	if (bpf_skb_load_bytes(skb, IP_OFF, &ip, sizeof(ip)) ||
+	    (ip.frag_off & bpf_htons(IP_OFFSET | IP_MF)) ||
+	    bpf_skb_load_bytes(skb, at, &icmp, sizeof(icmp)))
+		return false;
+	if (icmp.type != ICMP_DEST_UNREACH && icmp.type != ICMP_TIME_EXCEEDED &&
+	    icmp.type != ICMP_PARAMETERPROB)
+		return false;
+	at += sizeof(icmp);
+	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl != 5 ||
+	    ip.protocol != IPPROTO_TCP || (ip.frag_off & bpf_htons(IP_OFFSET)))
+		return false;
+	at += sizeof(ip);
+	if (bpf_skb_load_bytes(skb, at, ports, sizeof(ports)) ||
+	    bpf_skb_load_bytes(skb, at + sizeof(ports), &seq, sizeof(seq)))
+		return false;
+	q->saddr = addr_of_v4(ip.saddr);
+	q->daddr = addr_of_v4(ip.daddr);
+	q->sport = ports[0];
+	q->dport = ports[1];
+	q->seq = bpf_ntohl(seq);
+	q->mtu = 0;
+	if (icmp.type == ICMP_DEST_UNREACH && icmp.code == ICMP_FRAG_NEEDED)
+		q->mtu = bpf_ntohs(icmp.mtu) ?: mtu_plateau(bpf_ntohs(ip.tot_len));
+	return true;
+}
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the path to a target takes: less than its ends do where a tunnel is on the way. A router
+ * tells by ICMP (RFC 1191), which is believed if it quotes what is on its way (RFC 5927, 4.1); or
+ * nobody does, and full segments vanish while small ones arrive (RFC 4821).
+ */
+#ifndef DOPPEL_PATH_MTU_BPF_H
+#define DOPPEL_PATH_MTU_BPF_H
+
+#include "flow/limit.bpf.h"
+#include "ledger.bpf.h"
+#include "packet/icmp.bpf.h"
+#include "packet/txreq.bpf.h"
+#include "tcp/recovery.bpf.h"
+#include "tcp/shadow.bpf.h"
+
+#define PATH_MTU_LEAST 552 /* net.ipv4.route.min_pmtu: less is not believed */
+
+/* After so many timeouts in a row a full segment may be what cannot pass. */
+#define BLACK_HOLE_TRIES 2
+/* Each time a small one passes then, and a full one did not; the second time is no accident. */
+#define BLACK_HOLE_PROOFS 2
+/* Payload of a small segment, bytes: passes wherever IPv4 does (RFC 791: 576 with all headers). */
+#define SMALL_PAYLOAD 512
+
+/* Bytes of payload per segment for that MTU, after options. */
+static __always_inline __u32 payload_of_mtu(const struct dp_shadow *sh, __u32 mtu)
+{
+	return mtu - HEADERS_LEN - (sh->tcp.flags & DP_SH_TS ? TS_LEN : 0);
+}
+
+static __always_inline __u32 mtu_of_payload(const struct dp_shadow *sh)
+{
+	return sh->tcp.mss + HEADERS_LEN + (sh->tcp.flags & DP_SH_TS ? TS_LEN : 0);
+}
+
+/* True: its segments are smaller from here on. */
+static __always_inline bool path_mtu_lower_locked(struct dp_shadow *sh, __u32 mtu)
+{
+	if (mtu < PATH_MTU_LEAST)
+		mtu = PATH_MTU_LEAST;
+	if (mtu >= mtu_of_payload(sh))
+		return false;
+	sh->tcp.mss = payload_of_mtu(sh, mtu);
+	sh->tcp.small_passed = 0;
+	return true;
+}
+
+/* The largest payload of the shadow's next segment, bytes. */
+static __always_inline __u32 path_mtu_payload(const struct dp_shadow *sh)
+{
+	return (sh->tcp.flags & DP_SH_SMALL) && sh->tcp.mss > SMALL_PAYLOAD ? SMALL_PAYLOAD
+									    : sh->tcp.mss;
+}
+
+/* A timeout, with sh->tcp.tries counted: does what is sent again go in small pieces? */
+static __always_inline void path_mtu_timeout_locked(struct dp_shadow *sh)
+{
+	if (sh->tcp.tries >= BLACK_HOLE_TRIES && sh->tcp.state != DP_SYN_SENT &&
+	    sh->tcp.end - sh->tcp.una > SMALL_PAYLOAD)
+		sh->tcp.flags |= DP_SH_SMALL;
+}
+
+/*
+ * `acked` bytes were acknowledged. A target that was away for a while takes full segments when it
+ * is back; a path that never does has failed each time when only a small one passed. True: the
+ * MTU was lowered.
+ */
+static __always_inline bool path_mtu_ack_locked(struct dp_shadow *sh, __u32 acked)
+{
+	__u32 mtu = mtu_of_payload(sh);
+
+	if (!(sh->tcp.flags & DP_SH_SMALL)) {
+		if (acked > SMALL_PAYLOAD)
+			sh->tcp.small_passed = 0;
+		return false;
+	}
+	sh->tcp.flags &= ~DP_SH_SMALL;
+	if (++sh->tcp.small_passed < BLACK_HOLE_PROOFS)
+		return false;
+	/* IPv6 asks every link for 1280, so tunnels have that at least; then as routers of old. */
+	return path_mtu_lower_locked(sh, mtu > 1280 ? 1280 : mtu_plateau(mtu));
+}
+
+#define PATH_MTU_SECONDS 600 /* RFC 1191, 6.3: then it is tried again */
+
+/* A new shadow, whose SYN is not sent yet, begins with what was found lately for its target. */
+GLOBAL int path_mtu_recall(__u32 slot)
+{
+	__u64 now = bpf_ktime_get_coarse_ns() / NSEC_PER_SEC;
+	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_limit *limit;
+	__u32 mtu;
+
+	if (!sh)
+		return 0;
+	limit = limit_of(sh->ep.key.mapping, sh->ep.key.target);
+	if (!limit || now >= limit->path_mtu >> 32)
+		return 0;
+	mtu = limit->path_mtu;
+	if (mtu - HEADERS_LEN < sh->tcp.mss_offer)
+		sh->tcp.mss_offer = mtu - HEADERS_LEN;
+	return 0;
+}
+
+/* Others that begin toward the same target begin with it. */
+static __always_inline void path_mtu_remember(const struct dp_shadow *sh, struct dp_ledger *l)
+{
+	struct dp_limit *limit = limit_of(sh->ep.key.mapping, sh->ep.key.target);
+	__u64 until = bpf_ktime_get_coarse_ns() / NSEC_PER_SEC + PATH_MTU_SECONDS;
+
+	if (limit)
+		limit->path_mtu = until << 32 | mtu_of_payload(sh);
+	ledger_event(l, DP_EVENT_path_mtu);
+}
+
+/*
+ * An ICMP error. TC_ACT_UNSPEC: it is not about a shadow. Any other verdict: it is, and this host's
+ * stack, which knows of no such socket, must not see it.
+ */
+GLOBAL int path_error(struct __sk_buff *skb)
+{
+	struct txreq work = {.kind = TXREQ_WORK};
+	struct icmp_quote q = {};
+	struct dp_shadow *sh;
+	struct dp_ledger *l;
+	bool ours, lower = false;
+
+	if (!icmp_parse(skb, &q))
+		return TC_ACT_UNSPEC;
+	work.slot = slot_of_port(bpf_ntohs(q.sport));
+	if (work.slot >= cfg.slots || skb->pkt_type != PACKET_HOST)
+		return TC_ACT_UNSPEC;
+	sh = shadow_at(work.slot);
+	if (!sh || !shadow_is_open(sh) || !sh->ep.oif)
+		return TC_ACT_UNSPEC;
+	work.gen = sh->gen; /* before the identity, which changes after it */
+	if (!addr_eq(&q.daddr, &sh->ep.address) || q.dport != sh->ep.target_port ||
+	    !addr_eq(&q.saddr, &sh->ep.shadow_addr))
+		return TC_ACT_UNSPEC;
+	l = shadow_ledger(sh);
+	bpf_spin_lock(&sh->lock);
+	/* RFC 5927, 4.1: what it quotes is on its way. */
+	ours = sh->gen == work.gen && shadow_is_open(sh) &&
+	       q.seq - sh->tcp.una < sh->tcp.nxt - sh->tcp.una;
+	if (ours && q.mtu && sh->tcp.state != DP_SYN_SENT)
+		lower = path_mtu_lower_locked(sh, q.mtu);
+	if (lower)
+		recovery_resegment_locked(sh);
+	bpf_spin_unlock(&sh->lock);
+	if (!lower) {
+		ledger_event(l, ours ? DP_EVENT_icmp_error : DP_EVENT_unacceptable);
+		return TC_ACT_SHOT;
+	}
+	path_mtu_remember(sh, l);
+	txreq_write(skb, &work);
+	return bpf_redirect(cfg.link, 0);
+}
+
+#endif

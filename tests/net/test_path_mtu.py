@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A path to the target that takes smaller packets than either end: behind a router that says so, and behind one
+that says nothing."""
+
+import socket
+import struct
+
+from harness import case
+from lab import health, mirror, wait
+from lab.guest import mute, router
+from lab.keeper import keep
+from lab.raw import ACK, Wire, ip, ones_sum, tcp
+from lab.traffic import set_command
+from test_client_net import connect, stored
+
+
+def path_scene(env, kept):
+    """A router between source and target, with an MTU of 1300 behind it."""
+    scene = env.scene()
+    hop = router(scene.lab)
+    if kept:
+        keep(scene)
+    else:
+        scene.attach()
+    return scene, hop
+
+
+def assert_arrives(scene, connections=4, count=20):
+    """Sets of 4,000 bytes all arrive, and this host's stack hears nothing of it."""
+    before = health.counters(scene.lab.source)["Icmp.InErrors"]
+    sent = scene.load("sets", connections=connections, count=count, smallest=4000, largest=4000)["sent"]
+    ledger = scene.assert_all_delivered(sent)
+    scene.assert_same(keys=count)
+    assert health.counters(scene.lab.source)["Icmp.InErrors"] == before, "ICMP errors reached this host's stack"
+    scene.assert_harmless()
+    return ledger, mirror.events(scene)
+
+
+@case(by=("attach", "run"))
+def a_router_tells(env, by):
+    """By ICMP: each segment that was too large is sent again, once, in smaller ones."""
+    scene, _ = path_scene(env, by == "run")
+    _, events = assert_arrives(scene)
+    assert events.get("path_mtu"), events
+    assert "timeout_retransmit" not in events, events
+
+
+@case(by=("attach", "run"))
+def nobody_tells(env, by):
+    """Full segments vanish, small ones arrive (RFC 4821)."""
+    scene, hop = path_scene(env, by == "run")
+    mute(hop)
+    _, events = assert_arrives(scene)
+    assert events.get("path_mtu"), events
+
+
+@case()
+def what_was_learnt_is_kept(env):
+    """A later connection begins with what the first has found, and has nothing to send again."""
+    scene, _ = path_scene(env, True)
+    sent = scene.load("sets", connections=1, count=5, smallest=4000, largest=4000, prefix="first")["sent"]
+    resent, found = scene.assert_all_delivered(sent)["packets"]["resent"], mirror.events(scene).get("path_mtu")
+    sent += scene.load("sets", connections=4, count=20, smallest=4000, largest=4000, prefix="second")["sent"]
+    ledger = scene.assert_all_delivered(sent)
+    assert found and mirror.events(scene)["path_mtu"] == found, (found, mirror.events(scene))
+    assert ledger["packets"]["resent"] == resent, (resent, ledger["packets"])
+    scene.assert_same(keys=25)
+
+
+@case()
+def a_stranger_lies(env):
+    """Errors that quote no segment that is on its way change nothing (RFC 5927), nor does their host hear of them."""
+    scene = env.scene()
+    keep(scene)
+    lab = scene.lab
+    client = connect(scene)
+    sent = 0
+
+    def one(key):
+        nonlocal sent
+        request = set_command(key, 4000)
+        client.sendall(request)
+        stored(client, 1)
+        sent += len(request)
+        return scene.assert_all_delivered(sent)
+    heard = health.counters(lab.source)["Icmp.InErrors"]
+    one(b"before")
+    address, port = scene.doppel.json("flows")["flows"][0]["shadow"].split(":")
+    ends = socket.inet_aton(address), socket.inet_aton(lab.target.address)
+    wire = Wire(lab, lab.client)
+    for seq in range(0, 1 << 32, 1 << 24):
+        quoted = ip(ends, tcp(ends, (int(port), 11211), seq, 1, ACK, b"x" * 1000))
+        error = b"\x03\x04\0\0" + struct.pack("!HH", 0, 600) + quoted[:28]
+        error = error[:2] + struct.pack("!H", ones_sum(error) ^ 0xFFFF) + error[4:]
+        wire.packet(ip((socket.inet_aton(lab.client.address), ends[0]), error, protocol=1))
+    wire.close()
+    wait.until(lambda: mirror.events(scene).get("unacceptable") == 256, "all errors to be seen")
+    one(b"after")
+    assert "path_mtu" not in mirror.events(scene), mirror.events(scene)
+    assert health.counters(lab.source)["Icmp.InErrors"] == heard
+    client.close()
