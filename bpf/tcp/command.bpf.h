@@ -6,6 +6,7 @@
 #include "flow/expire.bpf.h"
 #include "packet/txreq.bpf.h"
 #include "tcp/output.bpf.h"
+#include "tcp/path_mtu.bpf.h"
 
 /* As if the client had sent its FIN. */
 static __always_inline void shadow_close_locked(struct dp_shadow *sh, __u64 now)
@@ -25,6 +26,8 @@ static __always_inline void shadow_command(struct __sk_buff *skb, struct dp_shad
 {
 	struct txreq rst = {.kind = TXREQ_SEGMENT, .slot = slot};
 	__u64 now = bpf_ktime_get_coarse_ns();
+	struct dp_mapping *m = mapping_at(sh->ep.key.mapping);
+	__u32 mtu = m ? target_at(m, sh->ep.key.target)->mtu : 0;
 	struct shadow_totals totals = {};
 
 	bpf_spin_lock(&sh->lock);
@@ -32,6 +35,8 @@ static __always_inline void shadow_command(struct __sk_buff *skb, struct dp_shad
 		shadow_close_locked(sh, now);
 	else if (op == DP_CMD_RESET)
 		shadow_end_locked(sh, &totals, true);
+	else if (op == DP_CMD_MTU && mtu && sh->tcp.state != DP_SYN_SENT)
+		path_mtu_lower_locked(sh, mtu);
 	bpf_spin_unlock(&sh->lock);
 	if (!totals.ended) {
 		tcp_output(skb, sh, slot);

@@ -503,6 +503,7 @@ enum dp_command {
 	 * is lost as client_gap.
 	 */
 	DP_CMD_SOURCE_GONE,
+	DP_CMD_MTU, /* the target's row has another MTU: no larger segment than that from here on */
 };
 
 /* Both sides see the same layout; keys of hashes have no holes, whose content would count. */

@@ -68,6 +68,30 @@ def what_was_learnt_is_kept(env):
 
 
 @case()
+def the_route_changes(env):
+    """A connection that is open obeys the new MTU of its route."""
+    scene = env.scene()
+    keeper = keep(scene)
+    client = connect(scene)
+    sent = copied = 0
+
+    def segments(key):
+        """So many copies does a request make."""
+        nonlocal sent, copied
+        request = set_command(key, 4000)
+        client.sendall(request)
+        stored(client, 1)
+        sent += len(request)
+        before, copied = copied, scene.assert_all_delivered(sent)["packets"]["copied"]
+        return copied - before
+    assert segments(b"before") <= 4
+    scene.lab.source.run(["ip", "route", "add", f"{scene.lab.target.address}/32", "dev", "eth0", "mtu", "700"])
+    keeper.wait_for("MTU 700")
+    wait.until(lambda: segments(b"after") >= 6, "segments of 700 bytes")
+    client.close()
+
+
+@case()
 def a_stranger_lies(env):
     """Errors that quote no segment that is on its way change nothing (RFC 5927), nor does their host hear of them."""
     scene = env.scene()

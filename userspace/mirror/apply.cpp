@@ -102,8 +102,14 @@ Status Applier::build_up() {
   }
   for (const auto &[row, mapping] : change.new_rows)
     TRY(rows_.put(row, mapping));
-  for (const auto &[row, mapping] : change.rows)
+  std::set<uint32_t> other;
+  for (const auto &[row, mapping] : change.rows) {
     TRY(rows_.put(row, mapping));
+    other.insert(row);
+  }
+  if (!other.empty()) // open shadows do not look there again
+    TRY(command_shadows(pins_, DP_CMD_MTU,
+                        [&](const dp_shadow &s) { return other.count(s.ep.key.mapping) > 0; }));
   for (const Attachment &a : change.attach)
     if (is_capture(a))
       TRY(attach(a));

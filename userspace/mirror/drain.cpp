@@ -42,6 +42,17 @@ Status set_paused(const Pins &pins, bool paused) {
   return Unit{};
 }
 
+Status command_shadows(const Pins &pins, dp_command op,
+                       const std::function<bool(const dp_shadow &)> &wanted) {
+  auto shadows = TRY(open_table(pins, "shadows", sizeof(dp_shadow)));
+  auto program = TRY(CommandProgram::open(pins));
+  const auto all = TRY(read_shadows(shadows));
+  for (uint32_t slot = 0; slot < all.size(); slot++)
+    if (const dp_shadow &s = all[slot]; !is_over(s) && wanted(s))
+      TRY(program.shadow(op, slot, s.gen));
+  return Unit{};
+}
+
 Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &pause,
                               const std::function<bool(const dp_shadow &)> &wanted) {
   auto shadows = TRY(open_table(pins, "shadows", sizeof(dp_shadow)));

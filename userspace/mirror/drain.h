@@ -16,6 +16,10 @@ Status set_paused(const Pins &pins, bool paused);
 // Who sees it with the lock on the pins sees what an interrupted detach has left.
 Result<bool> is_paused(const Pins &pins);
 
+// Every open shadow that is `wanted` gets the command.
+Status command_shadows(const Pins &pins, dp_command op,
+                       const std::function<bool(const dp_shadow &)> &wanted);
+
 struct Drained {
   uint32_t closed = 0; // had delivered everything and closed within the time
   uint32_t reset = 0;  // were given up
