@@ -215,6 +215,7 @@ static __always_inline int capture(struct __sk_buff *skb, __u32 direction)
 		else
 			capture_unusable(skb, shape, &p, &s);
 	}
+	clock_look(skb);
 	return TC_ACT_UNSPEC;
 }
 

@@ -8,6 +8,7 @@
 #include "packet/rewrite.bpf.h"
 #include "packet/send.bpf.h"
 #include "packet/txreq.bpf.h"
+#include "tcp/clock.bpf.h"
 #include "tcp/command.bpf.h"
 #include "tcp/output.bpf.h"
 
@@ -27,13 +28,19 @@ int doppel_deliver(struct __sk_buff *skb)
 	}
 	if (kind == TXREQ_COMMAND) {
 		command_run(skb, slot);
+		clock_look(skb);
 		return TC_ACT_SHOT;
 	}
+	if (kind == TXREQ_START)
+		return clock_begin(skb);
+	if (kind == TXREQ_TICK)
+		return clock_tick(skb);
 	sh = shadow_at(slot);
 	if (!sh || !txreq_is_for(skb, sh))
 		return TC_ACT_SHOT;
 	if (kind == TXREQ_WORK) {
 		tcp_output(skb, sh, slot);
+		clock_look(skb);
 		return TC_ACT_SHOT;
 	}
 	if (kind == TXREQ_COPY) {

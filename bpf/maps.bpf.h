@@ -143,6 +143,12 @@ MAP struct {
 } timer SEC(".maps");
 
 MAP struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 65536);
+	__type(value, struct due_shadow);
+} due SEC(".maps");
+
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
 } events SEC(".maps");

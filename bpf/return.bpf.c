@@ -63,6 +63,7 @@ static __always_inline int consume(struct __sk_buff *skb)
 	if (shadow_has_ahead(sh) && act != INPUT_HALF_OPEN && act != INPUT_RST &&
 	    shadow_ask_source(skb, slot, gen))
 		act = INPUT_WORK;
+	clock_look(skb);
 	return tcp_answer(skb, sh, slot, &p, act);
 }
 

@@ -52,6 +52,21 @@ struct noted_syn {
 	__u8 data;   /* payload in the SYN (TCP Fast Open), in SYN_DATA_UNIT, rounded up */
 };
 
+/* The packet that goes round: tcp/clock.bpf.h. Written under shadow_timer.lock. */
+struct clock_hand {
+	__u32 goes_round;
+	__u32 gen;   /* of the one that counts: any other is dropped */
+	__u32 early; /* that came back before its time, one after the other */
+	__u32 pad;
+	__u64 tick_ns; /* when it came by last */
+};
+
+/* Map `due`: shadows that the timer has found something due on, for the next tick of the clock. */
+struct due_shadow {
+	__u32 slot;
+	__u32 gen;
+};
+
 /*
  * Maps `timer_queue` and `timer`: slots with something due, each at most once (DP_SH_TIMER), and
  * the one timer that looks at them every TIMER_NS while there are any. Not a timer per shadow:
@@ -64,6 +79,10 @@ struct shadow_timer {
 	__u32 ready; /* the callback is set */
 	__u32 count; /* entries of `timer_queue` */
 	__u64 looked_ns;
+	struct clock_hand hand;
+	__u32 start; /* something waits, and the clock stands still: whoever has a packet starts it
+		      */
+	__u64 rest_ns; /* no start before this time */
 };
 #define TIMER_NS 25000000ull
 #define SLICE_NS 1000000ull /* the same while ranges of chunks wait to be freed */

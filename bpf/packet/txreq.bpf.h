@@ -18,6 +18,8 @@ enum txreq_kind {
 	TXREQ_WORK,	/* template: send what the shadow owes, TX_BURST segments at most */
 	TXREQ_SEGMENT,	/* template: it becomes this one segment */
 	TXREQ_COMMAND,	/* template: carry out a command of a process */
+	TXREQ_START,	/* template: it becomes the clock's hand */
+	TXREQ_TICK,	/* the clock's hand comes by */
 };
 
 /* The words of skb->cb (20 bytes, qdisc_skb_cb.data); from the third on their use depends on the
@@ -95,7 +97,7 @@ static __always_inline enum txreq_kind txreq_kind_of(struct __sk_buff *skb)
 {
 	__u32 kind = skb->cb[CB_KIND] - cfg.cookie;
 
-	return kind >= TXREQ_COPY && kind <= TXREQ_COMMAND ? kind : TXREQ_NONE;
+	return kind >= TXREQ_COPY && kind <= TXREQ_TICK ? kind : TXREQ_NONE;
 }
 
 static __always_inline __u32 txreq_slot(struct __sk_buff *skb)
@@ -103,9 +105,15 @@ static __always_inline __u32 txreq_slot(struct __sk_buff *skb)
 	return skb->cb[CB_SHADOW] & 0xffff;
 }
 
+/* The low 16 bits of it. */
+static __always_inline __u32 txreq_gen(struct __sk_buff *skb)
+{
+	return skb->cb[CB_SHADOW] >> 16;
+}
+
 static __always_inline bool txreq_is_for(struct __sk_buff *skb, const struct dp_shadow *sh)
 {
-	return skb->cb[CB_SHADOW] >> 16 == (sh->gen & 0xffff);
+	return txreq_gen(skb) == (sh->gen & 0xffff);
 }
 
 static __always_inline void txreq_read_copy(struct __sk_buff *skb, struct copy *c)

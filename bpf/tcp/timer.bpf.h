@@ -7,6 +7,7 @@
 #define DOPPEL_TIMER_BPF_H
 
 #include "sweep.bpf.h"
+#include "tcp/clock.bpf.h"
 #include "tcp/finish.bpf.h"
 #include "tcp/path_mtu.bpf.h"
 #include "tcp/recovery.bpf.h"
@@ -30,6 +31,7 @@ GLOBAL int timer_watch(__u32 slot)
 	if (!k || bpf_map_push_elem(&timer_queue, &slot, 0))
 		return 0;
 	__sync_fetch_and_add(&k->count, 1);
+	clock_want(k);
 	timer_run();
 	return 0;
 }
@@ -88,12 +90,15 @@ static __always_inline bool probe_later_locked(struct dp_shadow *sh, __u64 now)
 	return due;
 }
 
-/* The keeper sends what is due. */
-static __always_inline void shadow_wake(__u32 slot, __u32 gen)
+/* Something is to be sent on the shadow: by the clock, or, where it does not go, by the keeper. */
+static __always_inline void timer_tell(__u32 slot, __u32 gen)
 {
 	struct dp_retransmit e = {.kind = DP_RETRANSMIT_DUE, .slot = slot, .gen = gen};
+	struct due_shadow d = {.slot = slot, .gen = gen};
+	struct shadow_timer *k = clock_state();
 
-	bpf_ringbuf_output(&events, &e, sizeof(e), 0);
+	if (!k || !clock_goes(k, bpf_ktime_get_ns()) || bpf_map_push_elem(&due, &d, 0))
+		bpf_ringbuf_output(&events, &e, sizeof(e), 0);
 }
 
 /* One look at a shadow that is in the queue. True: there is still something to wait for. */
@@ -144,7 +149,7 @@ static __always_inline bool shadow_timeout(__u32 slot)
 		ledger_event(shadow_ledger(sh), DP_EVENT_timeout_retransmit);
 	if (r.ended)
 		shadow_finish(slot, &r, why);
-	shadow_wake(slot, gen);
+	timer_tell(slot, gen);
 	return due;
 }
 
@@ -205,7 +210,7 @@ static __always_inline void timer_look(struct shadow_timer *k)
 /*
  * Every TIMER_NS while a shadow is in the queue, and more often while chunks wait to be freed. It
  * cannot transmit (bpf_timer, 5.15): it marks a shadow as due, for the next packet of either side,
- * and wakes the keeper.
+ * the clock's next tick, or the keeper.
  */
 static int timer_expired(void *map, __u32 *key, struct shadow_timer *value)
 {
@@ -220,6 +225,8 @@ static int timer_expired(void *map, __u32 *key, struct shadow_timer *value)
 	if (now - k->looked_ns >= TIMER_NS - SLICE_NS) {
 		k->looked_ns = now;
 		timer_look(k);
+		if (k->count)
+			clock_want(k);
 	}
 	if (timer_is_idle()) {
 		bpf_spin_lock(&k->lock);

@@ -74,6 +74,7 @@ enum dp_event {
 struct dp_config {
 	__u32 cookie;	   /* random per attach; marks requests in skb->cb */
 	__u32 link;	   /* ifindex of DP_LINK */
+	__u32 clock;	   /* ifindex of DP_LINK_PEER, whose qdisc is the clock; 0: there is none */
 	__u32 clone_flags; /* of bpf_clone_redirect to DP_LINK: 0 or BPF_F_INGRESS */
 	__u32 port_first;  /* first shadow port, host order */
 	__u32 slots;	   /* number of shadow ports = shadows */
@@ -482,6 +483,11 @@ struct dp_control {
 	__u32 paused; /* 1: no new flow is opened, bytes of open ones are excluded */
 	__u32 pad;
 };
+
+/* The qdisc of DP_LINK_PEER holds a packet of so many bytes for so long. */
+#define DP_CLOCK_BYTES	64
+#define DP_CLOCK_MS	10
+#define DP_CLOCK_HANDLE 0xd0990000u /* skb->priority chooses the class: handle + 1 */
 
 /* BPF_PROG_RUN on DP_PROG_COMMAND: words of __sk_buff.cb in ctx_in. */
 enum dp_command_cb {

@@ -139,7 +139,8 @@ DataPlane::DataPlane(AttachMode mode, const Config &wanted) {
   Config config = wanted;
   config.attach_mode = mode;
   const HostView host = must(view_host(config), "view_host");
-  const Plan plan = must(make_plan(config, host), "make_plan");
+  Plan plan = must(make_plan(config, host), "make_plan");
+  plan.clock = false;
   if (plan.mode != mode)
     throw std::runtime_error("the plan chose another attachment mode than was asked for");
   must(attach(plan, config), "attach");

@@ -72,12 +72,3 @@ def assert_nothing_left(scene, timeout=15):
         wait.until(lambda: not leftovers(scene), "nothing to be left", timeout, 0.1)
     except wait.Timeout:
         raise AssertionError(f"after {timeout} s: " + "; ".join(leftovers(scene))) from None
-
-
-def assert_closed(scene, timeout=5):
-    """After the last client has closed, with `attach` alone: every shadow has sent its FIN. One that was
-    lost on the way is not sent again before another packet comes by (README, limits)."""
-    def closed():
-        flows = scene.doppel.json("flows")["flows"]
-        return len(flows) <= 2 and all(f["state"] in ("FIN-WAIT", "LAST-ACK") for f in flows)
-    wait.until(closed, "all shadows to be closed, or nearly so", timeout)

@@ -34,7 +34,7 @@ def short_connections(env, mode, finish):
     scene.attach()
     sent = scene.load("sets", connections=amount(2000), count=amount(2000), at_once=100, finish=finish)["sent"]
     scene.assert_all_delivered(sent)
-    mirror.assert_closed(scene)
+    mirror.assert_nothing_left(scene)
     ledger = scene.doppel.ledger()
     assert ledger["flows"]["opened"] == amount(2000), ledger["flows"]
     assert ledger["flows"]["broken"] == 0, ledger["flows"]
@@ -50,7 +50,7 @@ def reset_connections(env, mode):
     scene.attach()
     sent = scene.load("sets", connections=amount(500), count=amount(500), at_once=50, finish="reset")["sent"]
     scene.assert_all_delivered(sent)
-    mirror.assert_closed(scene)
+    mirror.assert_nothing_left(scene)
     scene.assert_same(keys=amount(500))
     scene.assert_harmless(resets_to_target=True)
 

@@ -16,6 +16,7 @@ GUEST = HERE / "guest"
 MODULES = """
     veth bridge dummy 8021q tcp_diag
     sch_ingress cls_bpf act_bpf cls_u32 cls_matchall act_mirred act_gact sch_netem sch_fq sch_prio sch_tbf
+    sch_htb
     nf_tables nft_numgen nft_limit nft_quota nft_reject_ipv4 nft_fwd_netdev inet_diag
     nf_conntrack nft_chain_nat nft_nat nft_redir
 """.split()

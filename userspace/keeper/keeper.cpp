@@ -11,6 +11,7 @@
 #include <csignal>
 
 #include "userspace/keeper/notify.h"
+#include "userspace/kernel/clock.h"
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/neighbours.h"
 #include "userspace/kernel/rtnl.h"
@@ -169,6 +170,8 @@ Status Keeper::review_now() {
   auto nl = Rtnl::open();
   if (!health->link_up && nl && start_link_pair(*nl))
     log_line(Priority::warning, "device doppel0 was down: it is up again");
+  if (nl && meta_.clock)
+    keep_clock(*nl);
   ApplyOptions options;
   options.tolerant = true;
   options.drain_ms = options_.drain_ms;
@@ -188,6 +191,16 @@ Status Keeper::review_now() {
     applied->neighbours = resolve_neighbours(*nl, config_, 0);
   take_problems(*applied);
   return Unit{};
+}
+
+void Keeper::keep_clock(Rtnl &nl) {
+  const auto there = has_clock(nl, meta_.clock);
+  if (!there || *there)
+    return;
+  const auto clock = ensure_clock(nl);
+  found(kClock, clock ? std::vector<std::string>{} : lines(clock.errors()));
+  if (clock)
+    log_line(Priority::warning, "the qdisc of doppel1 was gone: it is there again");
 }
 
 void Keeper::tell(const Applied &applied) {

@@ -33,7 +33,7 @@ struct KeeperOptions {
 
 // The checks that find problems, see Problems.
 inline constexpr char kReview[] = "review", kPlan[] = "plan", kNeighbours[] = "neighbours",
-                      kHooks[] = "hooks", kSource[] = "source";
+                      kHooks[] = "hooks", kSource[] = "source", kClock[] = "clock";
 
 class Keeper {
 public:
@@ -71,6 +71,7 @@ private:
   Status look_after_detach();
   Status review();
   Status review_now();
+  void keep_clock(Rtnl &nl);
   void review_soon();
   void reload();
   Result<std::string> reload_now();

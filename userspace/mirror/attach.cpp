@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "doppel/names.h"
+#include "userspace/kernel/clock.h"
 #include "userspace/kernel/host.h"
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/neighbours.h"
@@ -31,6 +32,7 @@ public:
 
 private:
   Status check_devices();
+  void start_clock();
   Status attach_all(const Object &object, uint32_t link);
   Status attach(const Object &object, const Attachment &what);
 
@@ -74,10 +76,21 @@ Status Attacher::attach_all(const Object &object, uint32_t link) {
   return Unit{};
 }
 
+// Without it the mirror works, and `doppel run` sends again what is lost last.
+void Attacher::start_clock() {
+  auto clock = ensure_clock(nl_);
+  if (clock)
+    meta_.clock = *clock;
+  else
+    attacher_.warnings.push_back(no_clock(clock.errors().front()));
+}
+
 Status Attacher::run() {
   TRY(check_devices());
   auto link = TRY(create_link_pair(nl_));
-  auto object = TRY(Object::load(plan_, link));
+  if (plan_.clock)
+    start_clock();
+  auto object = TRY(Object::load(plan_, link, meta_.clock));
   TRY(object.fill(plan_));
   TRY(object.pin(pins_));
   meta_.since = std::time(nullptr);

@@ -46,6 +46,7 @@ Json to_json(const Meta &m) {
          {"config", m.config_source},
          {"mechanism", attach_mode_name(m.mechanism)},
          {"netns", {{"cookie", m.netns.cookie}, {"inode", m.netns.inode}}},
+         {"clock", m.clock},
          {"made_qdisc", m.made_qdisc},
          {"limits", limits_text(m.limits)},
          {"removed_mappings", m.removed_mappings},
@@ -91,6 +92,7 @@ Meta from_json(const Json &j) {
   m.mechanism = j.at("mechanism") == "tcx" ? AttachMode::tcx : AttachMode::clsact;
   j.at("netns").at("cookie").get_to(m.netns.cookie);
   j.at("netns").at("inode").get_to(m.netns.inode);
+  j.at("clock").get_to(m.clock);
   j.at("made_qdisc").get_to(m.made_qdisc);
   const auto limits = limits_from_text(j.at("limits").get<std::map<std::string, std::string>>());
   if (!limits)

@@ -23,6 +23,7 @@ struct Meta {
   NetnsId netns;
   std::vector<NamedMapping> mappings;
   std::vector<AttachedProgram> programs;
+  uint32_t clock = 0;               // ifindex of DP_LINK_PEER; 0: the data plane has no clock
   std::vector<uint32_t> made_qdisc; // ifindex of devices whose clsact attach created
   Limits limits;                    // as Plan::limits
   uint32_t removed_mappings = 0;    // by reload

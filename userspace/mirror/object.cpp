@@ -114,13 +114,13 @@ bool conntrack_can_be_asked() {
   return ok;
 }
 
-Result<Object> Object::load(const Plan &plan, uint32_t link) {
+Result<Object> Object::load(const Plan &plan, uint32_t link, uint32_t clock) {
   TRY(check_memory(plan));
-  auto with = load_image(plan, link, true);
-  return with ? std::move(with) : load_image(plan, link, false);
+  auto with = load_image(plan, link, clock, true);
+  return with ? std::move(with) : load_image(plan, link, clock, false);
 }
 
-Result<Object> Object::load_image(const Plan &plan, uint32_t link, bool conntrack) {
+Result<Object> Object::load_image(const Plan &plan, uint32_t link, uint32_t clock, bool conntrack) {
   LibbpfLog log;
   Object object;
   object.skel_.reset(open_image(conntrack));
@@ -131,6 +131,7 @@ Result<Object> Object::load_image(const Plan &plan, uint32_t link, bool conntrac
   auto *cfg = const_cast<dp_config *>(&skel->rodata->cfg);
   *cfg = plan.config;
   cfg->link = link;
+  cfg->clock = clock;
   cfg->cookie = std::random_device()();
   if (int err = doppel_bpf::load(skel))
     return log.load_error(-err);

@@ -21,9 +21,10 @@ bool conntrack_can_be_asked();
 class Object {
 public:
   // Creates the maps and verifies the programs: those that ask conntrack, or, where they cannot be
-  // had, those that do not. `link`: ifindex of DP_LINK. A rejected program gives the end of the
-  // verifier's log in the error and the whole of it in a file named there.
-  static Result<Object> load(const Plan &plan, uint32_t link);
+  // had, those that do not. `link`: ifindex of DP_LINK; `clock`: of DP_LINK_PEER, or 0 where it is
+  // none. A rejected program gives the end of the verifier's log in the error and the whole of it
+  // in a file named there.
+  static Result<Object> load(const Plan &plan, uint32_t link, uint32_t clock);
 
   // The rows that the plan wants, and all free slots. Before anything is attached.
   Status fill(const Plan &plan) const;
@@ -34,7 +35,7 @@ public:
   int meta_fd() const;
 
 private:
-  static Result<Object> load_image(const Plan &plan, uint32_t link, bool conntrack);
+  static Result<Object> load_image(const Plan &plan, uint32_t link, uint32_t clock, bool conntrack);
 
   struct Destroyer {
     void operator()(doppel_bpf *skel) const;

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "doppel/names.h"
+#include "userspace/kernel/clock.h"
 #include "userspace/kernel/clsact.h"
 #include "userspace/kernel/host_net.h"
 #include "userspace/kernel/host_view.h"
@@ -124,7 +125,7 @@ ProbeRow probe_name() {
   return row("names", true, true, "no device " DP_LINK " or " DP_LINK_PEER " is in the way");
 }
 
-// In a fresh network namespace: a veth pair, and clsact on it.
+// In a fresh network namespace: a veth pair, clsact on it, and the clock.
 std::vector<ProbeRow> probe_devices() {
   auto failed = [](const char *feature, const std::string &why) {
     return row(feature, false, true, why);
@@ -133,18 +134,25 @@ std::vector<ProbeRow> probe_devices() {
     // That takes CAP_SYS_ADMIN, and mirroring does not: nothing is known, and nothing wrong.
     std::string why =
         std::string("not tried: no network namespace for it: ") + std::strerror(errno);
-    return {row("veth", false, false, why), row("clsact", false, false, why)};
+    return {row("veth", false, false, why), row("clsact", false, false, why),
+            row("clock", false, false, why)};
   }
   auto nl = Rtnl::open();
   if (!nl)
-    return {failed("veth", problem(nl.errors())), failed("clsact", problem(nl.errors()))};
+    return {failed("veth", problem(nl.errors())), failed("clsact", problem(nl.errors())),
+            failed("clock", problem(nl.errors()))};
   auto link = create_link_pair(*nl);
   if (!link)
-    return {failed("veth", problem(link.errors())), failed("clsact", "cannot be tried: no veth")};
+    return {failed("veth", problem(link.errors())), failed("clsact", "cannot be tried: no veth"),
+            failed("clock", "cannot be tried: no veth")};
   std::vector<ProbeRow> rows{row("veth", true, true, "a pair of 65535 bytes MTU can be made")};
   auto clsact = ensure_clsact(*nl, *link, DP_LINK, DP_DIR_INGRESS);
   rows.push_back(row("clsact", static_cast<bool>(clsact), !tcx_supported(),
                      clsact ? "attach mode clsact: filters" : problem(clsact.errors())));
+  auto clock = ensure_clock(*nl);
+  rows.push_back(row("clock", static_cast<bool>(clock), false,
+                     clock ? "qdisc htb: what is lost last is sent again without doppel run"
+                           : no_clock(clock.errors().front())));
   return rows;
 }
 

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "doppel/names.h"
+#include "userspace/kernel/clock.h"
 #include "userspace/kernel/hooks.h"
 #include "userspace/kernel/host.h"
 #include "userspace/kernel/host_net.h"
@@ -39,6 +40,19 @@ Status describe_link(Rtnl &nl, StatusView &view) {
                               std::to_string(d->mtu) +
                               ": longer copies are lost and sent again in pieces");
   }
+  return Unit{};
+}
+
+// Told where the kernel has no clock, and where somebody removed it.
+Status describe_clock(Rtnl &nl, const Meta &meta, StatusView &view) {
+  Error gone{"device " DP_LINK_PEER, "its qdisc htb is gone",
+             "doppel run makes it again; so does doppel detach, then attach"};
+  if (!meta.clock)
+    gone = {"the kernel", "had no qdisc htb when the mirror was attached",
+            "load the module sch_htb, doppel detach, then attach again"};
+  else if (TRY(has_clock(nl, meta.clock)))
+    return Unit{};
+  view.warnings.push_back(no_clock(gone));
   return Unit{};
 }
 
@@ -140,6 +154,8 @@ Result<StatusView> read_status() {
     return view;
   }
   TRY(describe_link(host.nl, view));
+  if (view.missing.empty())
+    TRY(describe_clock(host.nl, meta, view));
   TRY(describe_hooks(host.nl, meta, host.pins, view));
   return view;
 }

@@ -64,6 +64,7 @@ struct Plan {
   std::vector<PortRow> ports;
   std::vector<Attachment> attachments;  // without those on DP_LINK, which attach adds
   AttachMode mode = AttachMode::clsact; // tcx or clsact
+  bool clock = true; // false: whoever plays the keeper's part wants to send by himself
   std::vector<std::string> warnings;
 };
 

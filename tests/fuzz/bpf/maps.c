@@ -36,6 +36,7 @@ DEFINE(ledger);
 DEFINE(limits);
 DEFINE(timer_queue);
 DEFINE(timer);
+DEFINE(due);
 DEFINE(events);
 DEFINE(control);
 DEFINE(meta);
@@ -69,6 +70,7 @@ const struct host_map_row host_map_rows[] = {
 	KEYED(limits, NUMBER(limits.max_entries)),
 	QUEUE(timer_queue, HOST_SLOTS),
 	KEYED(timer, NUMBER(timer.max_entries)),
+	QUEUE(due, 256),
 	{"events", &events, NUMBER(events.type), 0, 0, 0},
 	KEYED(control, NUMBER(control.max_entries)),
 	KEYED(meta, NUMBER(meta.max_entries)),

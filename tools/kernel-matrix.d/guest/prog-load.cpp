@@ -33,6 +33,7 @@ constexpr uint32_t ring_bytes = 256 << 10;
 constexpr dp_config typical = {
     .cookie = 0x12345678,
     .link = 2,
+    .clock = 3,
     .clone_flags = 0,
     .port_first = 16384,
     .slots = 16384,
