@@ -11,6 +11,7 @@
 #include "flow/judge.bpf.h"
 #include "flow/open.bpf.h"
 #include "flow/reclaim.bpf.h"
+#include "netns.bpf.h"
 #include "packet/csum_verify.bpf.h"
 #include "tcp/enqueue.bpf.h"
 
@@ -166,7 +167,7 @@ static __noinline struct dp_mapping *mapping_of(struct __sk_buff *skb, struct pk
 	p->mapping = val->mapping;
 	p->port_offset = val->offset;
 	m = mapping_at(p->mapping);
-	if (!m)
+	if (!m || !netns_is_ours(skb))
 		return NULL;
 	/* TCP takes nothing that came for another host, or for many (tcp_v4_rcv). */
 	if (direction == DP_DIR_INGRESS && skb->pkt_type != PACKET_HOST &&

@@ -5,6 +5,7 @@
  * MAC is always the sending device's. Anything else on doppel0 is dropped here.
  */
 #include "packet/build.bpf.h"
+#include "packet/parse.bpf.h"
 #include "packet/rewrite.bpf.h"
 #include "packet/send.bpf.h"
 #include "packet/txreq.bpf.h"
@@ -26,6 +27,7 @@ int doppel_deliver(struct __sk_buff *skb)
 		ledger_event(ledger_global(), DP_EVENT_foreign_on_doppel0);
 		return TC_ACT_SHOT;
 	}
+	forget_priority_tag(skb);
 	if (kind == TXREQ_COMMAND) {
 		command_run(skb, slot);
 		clock_look(skb);

@@ -3,6 +3,7 @@
  * Return: what the target says to a shadow. Such a packet is consumed here: this host's stack
  * would reset it, and no client may see it. Everything else passes with TC_ACT_UNSPEC.
  */
+#include "netns.bpf.h"
 #include "packet/csum_verify.bpf.h"
 #include "flow/judge.bpf.h"
 #include "packet/parse.bpf.h"
@@ -37,7 +38,7 @@ static __always_inline int consume(struct __sk_buff *skb)
 	if (!sh || sh->tcp.state == DP_CLOSED || !sh->ep.oif)
 		return TC_ACT_UNSPEC;
 	gen = sh->gen; /* before the identity, which changes after it */
-	if (!is_for_shadow(&p, sh))
+	if (!is_for_shadow(&p, sh) || !netns_is_ours(skb))
 		return TC_ACT_UNSPEC;
 	/* For another host's address on this wire: TCP would not take it either. */
 	if (skb->pkt_type != PACKET_HOST)
@@ -53,6 +54,7 @@ static __always_inline int consume(struct __sk_buff *skb)
 		ledger_event(shadow_ledger(sh), DP_EVENT_bad_checksum);
 		return TC_ACT_SHOT;
 	}
+	forget_priority_tag(skb);
 	/* Not in there: the verifier would walk all of it for each way to read them. */
 	if (!(p.flags & TCP_SYN))
 		parse_timestamp(skb, &p);

@@ -44,6 +44,8 @@ struct ipv4_tcp {
 	struct tcp_header tcp;
 };
 
+#define VLAN_VID_MASK 0x0fff /* of the tag control information; IEEE 802.1Q, 9.6 */
+
 /* Where peek_port() looks, and where headers lie in what we write: no VLAN, no IP options. */
 #define IP_OFF	  ETH_HLEN
 #define TCP_OFF	  (ETH_HLEN + 20)

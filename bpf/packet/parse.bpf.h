@@ -91,6 +91,23 @@ static __always_inline long load_words(struct __sk_buff *skb, __u32 offset, __u3
 	return bpf_skb_load_bytes(skb, offset, to, words * 4);
 }
 
+/*
+ * VID 0 is a priority tag, and no VLAN (IEEE 802.1Q, 9.6): the stack takes such a frame as
+ * untagged. A tag is never in the frame here: __netif_receive_skb_core() moves it to the skb before
+ * any hook (skb_vlan_untag()), and the devices of this host send it so.
+ */
+static __always_inline bool of_a_vlan(struct __sk_buff *skb)
+{
+	return skb->vlan_present && (skb->vlan_tci & VLAN_VID_MASK);
+}
+
+/* What is sent has no tag, whatever the template had. */
+static __always_inline void forget_priority_tag(struct __sk_buff *skb)
+{
+	if (skb->vlan_present)
+		bpf_skb_vlan_pop(skb);
+}
+
 /* The cheap part: which ports is this for? Fills saddr .. dport and, for PKT_TCP, the rest
  * except options and timestamps.
  */
@@ -99,7 +116,7 @@ static __noinline enum pkt_shape parse(struct __sk_buff *skb, struct pkt *p)
 	struct ipv4_tcp h;
 	__u32 total, ihl, doff;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
+	if (skb->protocol != bpf_htons(ETH_P_IP) || of_a_vlan(skb))
 		return PKT_NONE;
 	if (load_words(skb, IP_OFF, (__u32 *)&h, sizeof(h) / 4))
 		return PKT_NONE;

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The answer to a packet of the target's, made of that packet, or of clones of it. */
+/*
+ * The answer to a packet of the target's, made of that packet, or of clones of it. It goes back
+ * where that came from; where the way to the target is by another device (asymmetric routes, two
+ * NICs, a failover), it goes by that.
+ */
 #ifndef DOPPEL_ANSWER_BPF_H
 #define DOPPEL_ANSWER_BPF_H
 
@@ -13,7 +17,9 @@ static __noinline int tcp_answer(struct __sk_buff *skb, struct dp_shadow *sh, __
 {
 	struct dp_ledger *l = shadow_ledger(sh);
 	struct txreq req = {.kind = TXREQ_WORK, .slot = slot, .gen = sh->gen};
-	struct segment g = {.seq = acceptable_seq(sh), .flags = TCP_ACK, .turn = 1};
+	struct segment g = {.seq = acceptable_seq(sh), .flags = TCP_ACK};
+
+	g.turn = skb->ifindex == sh->ep.oif;
 
 	switch (act) {
 	case INPUT_WORK:
@@ -44,7 +50,7 @@ static __noinline int tcp_answer(struct __sk_buff *skb, struct dp_shadow *sh, __
 		return TC_ACT_SHOT;
 	}
 	forget_marks(skb);
-	return bpf_redirect(skb->ifindex, 0);
+	return g.turn ? bpf_redirect(skb->ifindex, 0) : send_to_target(sh);
 }
 
 #endif

@@ -129,7 +129,7 @@ static __always_inline bool shadow_timeout(__u32 slot)
 		bpf_spin_unlock(&sh->lock);
 		if (due) {
 			ledger_event(shadow_ledger(sh), DP_EVENT_tail_loss_probe);
-			shadow_wake(slot, gen);
+			timer_tell(slot, gen);
 		}
 		return true;
 	}

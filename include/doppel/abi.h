@@ -72,6 +72,7 @@ enum dp_event {
  * What may change while attached lives in the map `mappings`.
  */
 struct dp_config {
+	__u64 netns;	   /* cookie of the network namespace (SO_NETNS_COOKIE); 0: not known */
 	__u32 cookie;	   /* random per attach; marks requests in skb->cb */
 	__u32 link;	   /* ifindex of DP_LINK */
 	__u32 clock;	   /* ifindex of DP_LINK_PEER, whose qdisc is the clock; 0: there is none */

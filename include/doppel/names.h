@@ -12,7 +12,7 @@
 #define DP_PROG_INGRESS "doppel_ingress" /* capture on a server: TC ingress */
 #define DP_PROG_EGRESS	"doppel_egress"	 /* capture on a client host: TC egress */
 #define DP_PROG_DELIVER "doppel_deliver" /* TC egress and ingress of doppel0 */
-#define DP_PROG_RETURN	"doppel_return"	 /* TC ingress of the device toward a target */
+#define DP_PROG_RETURN	"doppel_return"	 /* TC ingress of every Ethernet device */
 #define DP_PROG_COMMAND "doppel_command" /* BPF_PROG_RUN only */
 
 /* The link on which copies are rewritten, and its unused veth peer. */

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bad network between client and source: delays, so reorders, and duplicates a part of the frames.
+"""A bad network between a host and the source: delays, so reorders, and duplicates a part of the frames, or
+gives them a priority tag.
 
-nftables diverts that part, at the switch's port of the client, to the veth "detour"; its peer is read
-here. A frame that goes back through the peer comes in at the bridge as if it came from the client.
-The client must compute checksums by itself (offload="sender-off"): nobody would do it here.
+nftables diverts that part, at the switch's port of the host, to the veth "detour"; its peer is read
+here. A frame that goes back through the peer comes in at the bridge as if it came from the host.
+The host must compute checksums by itself (offload="sender-off", or "all-off"): nobody would do it here.
 """
 
 import heapq
@@ -17,30 +18,34 @@ from . import wait
 
 ETH_P_IP = 0x0800
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
+TAG_VID_0 = bytes.fromhex("81006000")  # priority 3, in no VLAN (IEEE 802.1Q, 9.6)
 
 
 class Relay:
-    def __init__(self, lab, per_mille, longest_ms=3.0, duplicates=0.0, seed=1):
+    def __init__(self, lab, per_mille, longest_ms=3.0, duplicates=0.0, seed=1, sender="client", tag=None):
+        """tag: what comes behind the source's address of each frame, such as TAG_VID_0."""
+        self.tag = tag
         self.lab, self.longest_ms, self.duplicates = lab, longest_ms, duplicates
         self.dice = random.Random(seed)
         self.delayed = self.doubled = 0
         self._over = threading.Event()
-        self.mac = bytes.fromhex(lab.client.mac().replace(":", ""))
+        self.mac = bytes.fromhex(lab[sender].mac().replace(":", ""))
         lab.switch.run(["ip", "-batch", "-"], stdin="\n".join([
             "link add detour type veth peer name relay",
             "link set detour master br0 up", "link set relay up",
-            # The client's address stays where the client is.
+            # The host's address stays where the host is.
             "link set detour type bridge_slave learning off flood off mcast_flood off bcast_flood off",
             ""]))
         self.socket = lab.switch.in_netns(self._open)
         self._thread = threading.Thread(target=self._body, daemon=True)
         self._thread.start()
+        chance = f"numgen random mod 1000 < {per_mille}" if per_mille < 1000 else ""
         lab.switch.run(["nft", "-f", "-"], stdin=f"""
 table netdev detour {{
   chain divert {{
-    type filter hook ingress device "client" priority 10; policy accept;
-    ip saddr {lab.client.address} ip daddr {lab.source.address} \
-numgen random mod 1000 < {per_mille} fwd to "detour"
+    type filter hook ingress device "{sender}" priority 10; policy accept;
+    ip saddr {lab[sender].address} ip daddr {lab.source.address} \
+{chance} fwd to "detour"
   }}
 }}
 """)
@@ -61,6 +66,8 @@ numgen random mod 1000 < {per_mille} fwd to "detour"
                 return
             if frame[6:12] != self.mac:
                 continue
+            if self.tag:
+                frame = frame[:12] + self.tag + frame[12:]
             now = time.monotonic()
             self.delayed += 1
             heapq.heappush(late, (now + self.dice.uniform(0, self.longest_ms) / 1000, self.delayed, frame))

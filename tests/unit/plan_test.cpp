@@ -126,6 +126,19 @@ TEST(Plan, EachProgramOncePerHookReturnsFirst) {
                                                  "doppel_ingress eth0/2 ingress"}));
 }
 
+TEST(Plan, ReturnIsOnEveryDeviceThatMayHearAnswers) {
+  HostView host = a_host();
+  host.devices.push_back(a_device(9, "port", {})); // of a bridge
+  host.devices[1].answers = host.devices[2].answers = true;
+  const auto p = make_plan(a_config({"1-10.0.0.2:1"}), host);
+  ASSERT_TRUE(p) << show_errors(p.errors());
+  EXPECT_EQ(hooks(*p), (std::vector<std::string>{"doppel_return eth0/2 ingress",
+                                                 "doppel_return eth1/3 ingress",
+                                                 "doppel_ingress eth0/2 ingress"}));
+  EXPECT_FALSE(p->attachments[0].optional); // the route leads there
+  EXPECT_TRUE(p->attachments[1].optional);
+}
+
 TEST(Plan, EgressCapturesOnEgress) {
   Config c = a_config({"1-10.0.0.2:7", "2-10.0.0.3:8"});
   c.mappings[1].direction = DP_DIR_EGRESS;

@@ -205,8 +205,8 @@ void Keeper::keep_clock(Rtnl &nl) {
 
 void Keeper::tell(const Applied &applied) {
   for (const Attachment &a : applied.change.attach)
-    log_line(Priority::notice,
-             a.program + " runs again on " + a.device + " " + direction_name(a.direction));
+    log_line(Priority::notice, a.program + (a.optional ? " runs on " : " runs again on ") +
+                                   a.device + " " + direction_name(a.direction));
   for (const std::string &sentence : applied.change.updated)
     log_line(Priority::notice, sentence);
   if (!applied.change.added.empty() || !applied.change.removed.empty())

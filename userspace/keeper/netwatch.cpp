@@ -5,6 +5,8 @@
 #include <libmnl/libmnl.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <net/if_arp.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -22,6 +24,16 @@ constexpr size_t kReceiveBuffer = size_t{32} * 1024;
 bool in_prefix(const Address &a, const Address &prefix, unsigned length) {
   const uint32_t mask = length ? htonl(~uint32_t{0} << (32 - length)) : 0;
   return a.is_v4() && ((a.raw.w[3] ^ prefix.raw.w[3]) & mask) == 0;
+}
+
+// A device that has come up: see host_view.cpp.
+bool may_hear_answers(const nlmsghdr *h) {
+  auto *ifi = static_cast<const ifinfomsg *>(mnl_nlmsg_get_payload(h));
+  if (h->nlmsg_type != RTM_NEWLINK || ifi->ifi_type != ARPHRD_ETHER || !(ifi->ifi_flags & IFF_UP))
+    return false;
+  const auto list = attributes(h, sizeof(*ifi));
+  return std::none_of(list.begin(), list.end(),
+                      [](const nlattr *a) { return mnl_attr_get_type(a) == IFLA_MASTER; });
 }
 
 } // namespace
@@ -76,7 +88,7 @@ bool NetWatch::matters(const nlmsghdr *h) const {
   case RTM_NEWLINK:
   case RTM_DELLINK: {
     auto *ifi = static_cast<const ifinfomsg *>(payload);
-    if (devices_.count(static_cast<uint32_t>(ifi->ifi_index)))
+    if (devices_.count(static_cast<uint32_t>(ifi->ifi_index)) || may_hear_answers(h))
       return true;
     for (const nlattr *a : attributes(h, sizeof(*ifi)))
       if (mnl_attr_get_type(a) == IFLA_IFNAME && names_.count(mnl_attr_get_str(a)))

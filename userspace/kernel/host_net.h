@@ -19,6 +19,7 @@ struct Device {
   uint32_t flags = 0;            // IFF_*
   uint32_t mtu = 0;              // bytes
   uint32_t peer = 0;             // IFLA_LINK: for a veth, its other end
+  uint32_t master = 0;           // IFLA_MASTER: the bridge, bond or VRF that it is part of
 };
 
 Result<std::vector<Device>> list_devices(Rtnl &nl);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "doppel/names.h"
 #include "userspace/kernel/host_net.h"
 #include "userspace/kernel/tcx.h"
 
@@ -17,6 +18,21 @@ DeviceView *find(std::vector<DeviceView> &devices, uint32_t ifindex) {
   auto d = std::find_if(devices.begin(), devices.end(),
                         [&](const DeviceView &v) { return v.ifindex == ifindex; });
   return d == devices.end() ? nullptr : &*d;
+}
+
+// What comes in by a port of these comes in by the bridge or bond as well; with a VRF it does not
+// (l3mdev).
+bool hands_up(const std::string &kind) {
+  return kind == "bridge" || kind == "bond" || kind == "team" || kind == "openvswitch";
+}
+
+bool may_hear_answers(const Device &d, const std::vector<Device> &devices) {
+  if (d.arphrd != ARPHRD_ETHER || !(d.flags & IFF_UP) || d.name == DP_LINK ||
+      d.name == DP_LINK_PEER)
+    return false;
+  return std::none_of(devices.begin(), devices.end(), [&](const Device &m) {
+    return d.master && m.ifindex == d.master && hands_up(m.kind);
+  });
 }
 
 } // namespace
@@ -36,7 +52,8 @@ Result<HostView> view_host(const Config &config) {
                             d.arphrd == ARPHRD_ETHER || d.arphrd == ARPHRD_LOOPBACK,
                             (d.flags & IFF_UP) != 0,
                             d.mtu,
-                            {}});
+                            {},
+                            may_hear_answers(d, devices)});
   auto addresses = TRY(list_addresses(nl));
   for (const auto &a : addresses)
     if (DeviceView *d = find(view.devices, a.ifindex))

@@ -90,7 +90,11 @@ Status Applier::build_up() {
     TRY(attacher_.announce(change.attach, before_));
   for (const Attachment &a : change.attach)
     if (!is_capture(a))
-      TRY(attach(a));
+      if (auto s = attach(a); !s) {
+        if (!a.optional)
+          return s;
+        attacher_.warnings.push_back(no_return(a, s.errors().front()));
+      }
   std::set<uint32_t> fresh;
   for (const auto &[row, mapping] : change.new_rows)
     fresh.insert(row);
@@ -209,6 +213,8 @@ Status Applier::finish_meta(const std::vector<Attachment> &wanted) {
   for (const Attachment &a : wanted) {
     devices.insert(a.ifindex);
     const AttachedProgram *known = find_program(running, a);
+    if (!known && a.optional)
+      continue;
     if (!known)
       known = find_program(meta.programs, a);
     programs.push_back(known ? *known : AttachedProgram{});

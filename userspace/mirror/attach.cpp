@@ -48,6 +48,8 @@ private:
 // The plan was made a moment ago; a device may have gone or been replaced since.
 Status Attacher::check_devices() {
   for (const Attachment &a : plan_.attachments) {
+    if (a.optional)
+      continue;
     auto d = TRY(find_device(nl_, a.device));
     if (!d || d->ifindex != a.ifindex)
       return Error{"device " + a.device, "disappeared while attaching",
@@ -72,7 +74,11 @@ Status Attacher::attach_all(const Object &object, uint32_t link) {
                std::not_fn(is_return));
   TRY(attacher_.announce(order, meta_));
   for (const Attachment &a : order)
-    TRY(attach(object, a));
+    if (auto s = attach(object, a); !s) {
+      if (!a.optional)
+        return s;
+      attacher_.warnings.push_back(no_return(a, s.errors().front()));
+    }
   return Unit{};
 }
 

@@ -72,6 +72,7 @@ Json to_json(const Meta &m) {
                              {"device", p.what.device},
                              {"ifindex", p.what.ifindex},
                              {"hook", p.what.direction},
+                             {"optional", p.what.optional},
                              {"prog_id", p.prog_id},
                              {"link_id", p.link_id},
                              {"priority", p.priority},
@@ -116,7 +117,8 @@ Meta from_json(const Json &j) {
   for (const Json &p : j.at("programs")) {
     AttachedProgram program;
     program.what = {p.at("program"), p.at("device"), p.at("ifindex"),
-                    p.at("hook").get<int>() == DP_DIR_INGRESS ? DP_DIR_INGRESS : DP_DIR_EGRESS};
+                    p.at("hook").get<int>() == DP_DIR_INGRESS ? DP_DIR_INGRESS : DP_DIR_EGRESS,
+                    p.at("optional").get<bool>()};
     program.mechanism = m.mechanism;
     p.at("prog_id").get_to(program.prog_id);
     p.at("link_id").get_to(program.link_id);

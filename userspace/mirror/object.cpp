@@ -17,6 +17,7 @@
 #include "doppel/abi.h"
 #include "doppel_conntrack.skel.h"
 #include "userspace/kernel/libbpf_log.h"
+#include "userspace/kernel/netns.h"
 
 namespace doppel {
 namespace {
@@ -132,6 +133,7 @@ Result<Object> Object::load_image(const Plan &plan, uint32_t link, uint32_t cloc
   *cfg = plan.config;
   cfg->link = link;
   cfg->clock = clock;
+  cfg->netns = current_netns().cookie;
   cfg->cookie = std::random_device()();
   if (int err = doppel_bpf::load(skel))
     return log.load_error(-err);

@@ -106,6 +106,11 @@ Status ProgramAttacher::announce(const std::vector<Attachment> &list, Meta meta)
   return write_meta(pins_, meta);
 }
 
+std::string no_return(const Attachment &what, const Error &why) {
+  return "a target that answers by device " + what.device +
+         " would be reset by this host: " + why.what;
+}
+
 std::vector<AttachedProgram> find_running(Rtnl &nl, const Pins &pins,
                                           const std::vector<Attachment> &wanted) {
   std::vector<AttachedProgram> running;

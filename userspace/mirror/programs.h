@@ -40,6 +40,9 @@ private:
   AttachMode mode_;
 };
 
+// What it means that return is not on the device of an optional attachment, as a sentence.
+std::string no_return(const Attachment &what, const Error &why);
+
 // Those of `wanted` that are on their hooks now, with the numbers that the kernel gave them.
 std::vector<AttachedProgram> find_running(Rtnl &nl, const Pins &pins,
                                           const std::vector<Attachment> &wanted);

@@ -56,10 +56,24 @@ Status describe_clock(Rtnl &nl, const Meta &meta, StatusView &view) {
   return Unit{};
 }
 
+// A TCX link lives as long as its device, wherever that is.
+bool has_moved(const AttachedProgram &p, const Pins &pins) {
+  Fd link = open_pin(pins.link(p.what.program, p.what.ifindex, p.what.direction));
+  LinkInfo info;
+  return link && link_info(link.get(), &info) && info.ifindex;
+}
+
+bool device_is_there(Rtnl &nl, const Attachment &a) {
+  auto d = find_device(nl, a.device);
+  return d && *d && (*d)->ifindex == a.ifindex;
+}
+
 // Why a program of ours is not on its hook.
 std::string absence(Rtnl &nl, const AttachedProgram &p, const Pins &pins) {
   std::string what = p.what.program + " does not run on " + hook_name(p.what) + ": ";
   auto d = find_device(nl, p.what.device);
+  if (d && !*d && has_moved(p, pins))
+    return what + "the device is in another network namespace, where nothing is captured" + kWayOut;
   if (d && !*d)
     return what + "the device is gone" + kWayOut;
   if (d && (*d)->ifindex != p.what.ifindex)
@@ -112,7 +126,7 @@ Status describe_hooks(Rtnl &nl, const Meta &meta, const Pins &pins, StatusView &
         continue;
       bool runs = std::any_of(present.begin(), present.end(),
                               [&](const AttachedProgram &one) { return one.prog_id == q.prog_id; });
-      if (!runs)
+      if (!runs && !(q.what.optional && !device_is_there(nl, q.what)))
         view.missing.push_back(absence(nl, q, pins));
     }
   }

@@ -24,6 +24,9 @@ struct Attachment {
   std::string device;
   uint32_t ifindex = 0;
   dp_direction direction = DP_DIR_INGRESS;
+  // On a device that no mapping names and no route leads to, but answers may come in by: the mirror
+  // does not depend on it, and the device may go as it came.
+  bool optional = false;
 
   Hook hook() const { return {ifindex, device, direction}; }
   // The same program on the same hook. A device keeps its ifindex when it is renamed.

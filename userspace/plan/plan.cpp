@@ -85,7 +85,9 @@ void attach_once(std::vector<Attachment> &list, const Attachment &a) {
     list.push_back(a);
 }
 
-// All returns, then all captures: what a target answers must not be taken for a client's.
+// All returns, then all captures: what a target answers must not be taken for a client's. A target
+// may answer by another device than the one that leads to it (asymmetric routes, two NICs on a
+// wire, a failover), and this host's stack would reset it there: so return is on every device.
 std::vector<Attachment> attachments(const Config &config, const HostView &host) {
   std::vector<Attachment> list;
   for (const MappingConfig &m : config.mappings)
@@ -93,6 +95,9 @@ std::vector<Attachment> attachments(const Config &config, const HostView &host) 
       const Route &route = host.routes.at(t.address.text());
       attach_once(list, {DP_PROG_RETURN, route.device, route.oif, DP_DIR_INGRESS});
     }
+  for (const DeviceView &d : host.devices)
+    if (d.answers && !config.mappings.empty())
+      attach_once(list, {DP_PROG_RETURN, d.name, d.ifindex, DP_DIR_INGRESS, true});
   for (const MappingConfig &m : config.mappings) {
     const char *program = m.direction == DP_DIR_INGRESS ? DP_PROG_INGRESS : DP_PROG_EGRESS;
     attach_once(list, {program, m.device, find_device(host, m.device)->ifindex, m.direction});

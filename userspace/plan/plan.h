@@ -33,6 +33,7 @@ struct DeviceView {
   bool up = false;
   uint32_t mtu = 0;
   std::vector<Address> addresses;
+  bool answers = false; // what a target says may reach this host's stack by it
 };
 
 // What plan() wants to know of the host, gathered by view_host() or made up by a test.

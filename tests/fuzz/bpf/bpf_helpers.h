@@ -33,6 +33,7 @@ long bpf_loop(__u32 n, void *callback, void *context, __u64 flags);
 long bpf_timer_init(struct bpf_timer *timer, const void *map, __u64 flags);
 long bpf_timer_set_callback(struct bpf_timer *timer, void *callback);
 long bpf_timer_start(struct bpf_timer *timer, __u64 ns, __u64 flags);
+long bpf_skb_vlan_pop(struct __sk_buff *skb);
 long bpf_probe_read_kernel(void *to, __u32 size, const void *from);
 
 long bpf_skb_load_bytes(const void *skb, __u32 offset, void *to, __u32 len);

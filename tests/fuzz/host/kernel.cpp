@@ -391,6 +391,8 @@ long bpf_timer_start(struct bpf_timer *timer, uint64_t ns, uint64_t) {
   return 0;
 }
 
+long bpf_skb_vlan_pop(__sk_buff *) { return 0; }
+
 // Behind a packet's context is no sk_buff here.
 long bpf_probe_read_kernel(void *to, uint32_t size, const void *from) {
   const auto *context = reinterpret_cast<const char *>(kernel().context);

@@ -31,6 +31,7 @@ constexpr uint32_t ring_bytes = 256 << 10;
 // Programs see their configuration as constants, and the verifier prunes by them. These are in
 // the range that user space would choose; zeros would hide most of the code.
 constexpr dp_config typical = {
+    .netns = 1,
     .cookie = 0x12345678,
     .link = 2,
     .clock = 3,
