@@ -62,7 +62,7 @@ static __always_inline void ledger_accept(struct dp_ledger *l, __u32 bytes)
 	ledger_close(l);
 }
 
-static __always_inline void ledger_deliver(struct dp_ledger *l, __u32 bytes)
+static __always_inline void ledger_deliver(struct dp_ledger *l, __u32 bytes, __u64 now)
 {
 	if (!l || !bytes)
 		return;
@@ -70,6 +70,7 @@ static __always_inline void ledger_deliver(struct dp_ledger *l, __u32 bytes)
 	l->delivered += bytes;
 	l->in_flight -= bytes;
 	ledger_close(l);
+	l->last.acknowledged = now;
 }
 
 /* A reason that is known at run time only: the index and what was compared stay one register. */
@@ -91,6 +92,7 @@ static __always_inline void ledger_lose(struct dp_ledger *l, enum dp_lost why, _
 	l->lost[i] += bytes;
 	l->in_flight -= bytes;
 	ledger_close(l);
+	l->last.lost[i] = bpf_ktime_get_coarse_ns();
 }
 
 /* Bytes that the source took and capture did not get. */
@@ -104,6 +106,7 @@ static __always_inline void ledger_miss(struct dp_ledger *l, __u32 why, __u32 by
 	l->observed += bytes;
 	l->lost[i] += bytes;
 	ledger_close(l);
+	l->last.lost[i] = bpf_ktime_get_coarse_ns();
 }
 
 static __always_inline void ledger_exclude(struct dp_ledger *l, __u32 why, __u32 bytes)

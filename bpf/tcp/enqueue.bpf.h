@@ -45,6 +45,7 @@ struct arrival {
 	bool more;	  /* text beyond a hole is left in the store */
 	bool full;	  /* the store is */
 	bool strung;	  /* skb_is_fraglist() */
+	bool answered;	  /* the client acknowledges more of the source's answers than before */
 	struct txreq req; /* TXREQ_NONE: nothing is sent now */
 };
 
@@ -204,8 +205,10 @@ static __always_inline enum verdict_kind account_locked(struct dp_shadow *sh, co
 	if (p->has_ts && seq_after(p->tsval, sh->tcp.ts_val))
 		sh->tcp.ts_val = p->tsval;
 	/* Beyond a hole it would hide that an answer came since: taken_by_unseen(). */
-	if (!a->ahead && seq_after(p->ack, sh->tcp.ack_seen))
+	if (!a->ahead && seq_after(p->ack, sh->tcp.ack_seen)) {
 		sh->tcp.ack_seen = p->ack;
+		a->answered = true;
+	}
 	if (a->fresh)
 		extend_locked(sh, p, a);
 	client_closes_locked(sh, p, a->to);
@@ -295,6 +298,8 @@ static __always_inline void enqueue_count(struct dp_ledger *l, const struct pkt 
 					  const struct arrival *a)
 {
 	ledger_accept(l, a->added);
+	if (a->answered)
+		l->last.source_answered = a->now;
 	if (a->ahead && a->fresh)
 		l->event[DP_EVENT_out_of_order]++;
 	else if (p->payload && !a->added)

@@ -208,6 +208,10 @@ GLOBAL int shadow_finish(__u32 slot, const struct shadow_totals *r, __s32 why)
 			l->closed++;
 		else
 			l->broken++;
+		if (why == DP_LOST_target_refused)
+			l->last.refused = bpf_ktime_get_coarse_ns();
+		if (why == DP_LOST_target_timeout)
+			l->last.gave_up = bpf_ktime_get_coarse_ns();
 	}
 	if (r->embryonic)
 		limit_half_open(sh->ep.key.mapping, sh->ep.key.target, -1);

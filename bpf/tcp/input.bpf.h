@@ -445,8 +445,14 @@ GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen
 	if (watch)
 		timer_watch(slot);
 
-	ledger_deliver(l, r.delivered);
+	ledger_deliver(l, r.delivered, now);
+	/* One of the two: an answer costs one store. */
+	if (p->payload)
+		l->last.answered = now;
+	else
+		l->last.heard = now;
 	if (r.established) {
+		l->last.taken = now;
 		limit_half_open(sh->ep.key.mapping, sh->ep.key.target, -1);
 		if (sh->tcp.srtt_us)
 			limit_note_rto(sh->ep.key.mapping, sh->ep.key.target, sh->tcp.rto_ms);

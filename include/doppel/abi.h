@@ -406,6 +406,20 @@ enum dp_counter {
 	DP_COUNTER_N
 };
 
+/* How many lines moments.def has. */
+enum dp_moment {
+#define DP_MOMENT(name, help) DP_MOMENT_##name,
+#include "doppel/moments.def"
+	DP_MOMENT_N
+};
+
+/* When things happened last: CLOCK_MONOTONIC, coarse, ns; 0: never. */
+struct dp_moments {
+#define DP_MOMENT(name, help) __u64 name;
+#include "doppel/moments.def"
+	__u64 lost[DP_LOST_N]; /* bytes, by that reason */
+};
+
 /*
  * Map `ledger`: per-CPU array, [mapping * DP_MAX_TARGETS + target], and one cell
  * DP_LEDGER_GLOBAL for what belongs to no mapping. Bytes are request payload.
@@ -416,6 +430,8 @@ enum dp_counter {
  * be accepted on one CPU and acknowledged on another. `begin` is raised before
  * and `end` after a transaction. bpf(2) copies a cell in ascending order of
  * words, so a copy with end == begin is one moment's state; else read again.
+ *
+ * Of `last` the latest of all CPUs counts, not the sum.
  */
 struct dp_ledger {
 	__u64 end;
@@ -425,6 +441,7 @@ struct dp_ledger {
 #include "doppel/counters.def"
 #undef DP_FIELD_total
 #undef DP_FIELD_gauge
+	struct dp_moments last;
 	__u64 lost[DP_LOST_N];
 	__u64 excluded[DP_EXCLUDED_N];
 	__u64 event[DP_EVENT_N];
@@ -533,7 +550,7 @@ DP_ASSERT(sizeof(struct dp_chunk) == DP_CHUNK + DP_PIECE, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_fresh) == 40, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_client) == 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_ledger) ==
-		  8 * (2 + DP_COUNTER_N + DP_LOST_N + DP_EXCLUDED_N + DP_EVENT_N),
+		  8 * (2 + DP_COUNTER_N + DP_MOMENT_N + 2 * DP_LOST_N + DP_EXCLUDED_N + DP_EVENT_N),
 	  "layout is ABI");
 DP_ASSERT(sizeof(struct dp_limit) == 48, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_retransmit) == 16, "layout is ABI");

@@ -7,8 +7,10 @@
 #include <linux/if_ether.h>
 #include <net/if.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <cstring>
 #include <set>
 #include <sstream>
@@ -175,12 +177,14 @@ dp_ledger DataPlane::sum(unsigned index) const {
   if (bpf_map_lookup_elem(map("ledger"), &index, cells.data()))
     throw std::system_error(errno, std::generic_category(), "ledger");
   dp_ledger out{};
-  // All fields are 64-bit words, signed ones in two's complement: they add up as such.
+  // All fields are 64-bit words, signed ones in two's complement: they add up as such. Of moments
+  // the latest counts.
+  constexpr size_t first = offsetof(dp_ledger, last) / 8, n = sizeof(dp_moments) / 8;
   auto *to = reinterpret_cast<__u64 *>(&out);
   for (const dp_ledger &cell : cells) {
     const auto *from = reinterpret_cast<const __u64 *>(&cell);
     for (size_t i = 0; i < sizeof out / 8; i++)
-      to[i] += from[i];
+      to[i] = i - first < n ? std::max(to[i], from[i]) : to[i] + from[i];
   }
   return out;
 }

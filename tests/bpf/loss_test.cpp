@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Losses on the way to the target (docs/design.md, The shadow; RFC 5681, 6298, 6675).
 #include "tests/bpf/session.h"
+#include "userspace/util/clock.h"
 
 namespace doppel::bpftest {
 namespace {
@@ -200,8 +201,10 @@ TEST_P(Timeout, SilentTargetIsGivenUp) {
   knock();
   capture(client_.data("get k\r\n")).none();
   mark();
+  const uint64_t begin = monotonic_ns();
   wait_for_the_end();
   EXPECT_EQ(moved()["lost.target_timeout"], 7);
+  EXPECT_GT(plane().cell().last.gave_up, begin);
   EXPECT_EQ(moved()["broken"], 1);
 }
 
@@ -232,8 +235,10 @@ TEST_P(Timeout, TargetThatStopsAnsweringIsGivenUp) {
   open();
   capture(client_.data("get k\r\n"));
   mark();
+  const uint64_t begin = monotonic_ns();
   wait_for_the_end();
   EXPECT_EQ(moved()["lost.target_timeout"], 7);
+  EXPECT_GT(plane().cell().last.gave_up, begin);
   EXPECT_EQ(moved()["in_flight"], -7);
 }
 

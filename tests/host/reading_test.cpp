@@ -42,6 +42,7 @@ TEST_F(Reading, CountersAreSumsOverCpus) {
   if (libbpf_num_possible_cpus() < 2)
     GTEST_SKIP() << "one CPU: nothing to add up";
   dp_ledger a{}, b{};
+  a.last.taken = 5, b.last.taken = 3, b.last.lost[DP_LOST_store_full] = 9;
   a.observed = 100, a.in_flight = 100, a.slots = 3, a.begin = a.end = 7;
   b.delivered = 60, b.in_flight = -60, b.slots = -1, b.begin = b.end = 9;
   b.lost[DP_LOST_store_full] = 1, b.in_flight -= 1;
@@ -61,6 +62,8 @@ TEST_F(Reading, CountersAreSumsOverCpus) {
   EXPECT_EQ(sum.delivered, 60u);
   EXPECT_EQ(sum.in_flight, 39);
   EXPECT_EQ(sum.lost[DP_LOST_store_full], 1u);
+  EXPECT_EQ(sum.last.taken, 5u) << "the latest, no sum";
+  EXPECT_EQ(sum.last.lost[DP_LOST_store_full], 9u);
   EXPECT_EQ(c->ports, 64u);
   EXPECT_EQ(c->ports_free, 62u);
   EXPECT_EQ(c->chunks_used, 3u);

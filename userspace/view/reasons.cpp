@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The lists of counters and reasons as tables, and what follows from a ledger alone.
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 #include "userspace/view/render.h"
@@ -34,6 +35,11 @@ void add(dp_ledger *sum, const dp_ledger &part) {
   std::memcpy(b, &part, sizeof(b));
   for (size_t i = 0; i < kWords; i++)
     a[i] += b[i]; // signed counters too: two's complement
+  // Of moments the later one counts.
+  constexpr size_t moments = offsetof(dp_ledger, last) / sizeof(uint64_t);
+  constexpr size_t count = sizeof(dp_moments) / sizeof(uint64_t);
+  for (size_t i = moments; i < moments + count; i++)
+    a[i] = std::max(a[i] - b[i], b[i]);
   std::memcpy(sum, a, sizeof(a));
 }
 

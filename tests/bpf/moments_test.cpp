@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// When things happened last (include/doppel/moments.def).
+#include <ctime>
+
+#include "tests/bpf/session.h"
+
+namespace doppel::bpftest {
+namespace {
+
+using namespace packet;
+
+constexpr char kGet[] = "get k\r\n";
+
+// The clock of the data plane's moments.
+uint64_t coarse_ns() {
+  timespec t{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+  return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
+}
+
+class Moments : public Session {
+protected:
+  // What has happened so far has happened before: the clock ticks once.
+  void tick() {
+    const uint64_t now = coarse_ns();
+    while ((since_ = coarse_ns()) == now)
+      ;
+  }
+  // The names of all moments since the last tick().
+  std::string moved() {
+    const dp_ledger cell = plane().cell();
+    std::string names;
+#define DP_MOMENT(name, help)                                                                      \
+  if (cell.last.name >= since_)                                                                    \
+    names += #name " ";
+#include "doppel/moments.def"
+#define DP_LOST(number, name, help)                                                                \
+  if (cell.last.lost[number] >= since_)                                                            \
+    names += "lost." #name " ";
+#include "doppel/reasons.def"
+    return names;
+  }
+
+private:
+  uint64_t since_ = 0;
+};
+DOPPEL_ALL_MODES(Moments);
+
+TEST_P(Moments, OfATargetThatDoesItsWork) {
+  tick();
+  open();
+  EXPECT_EQ(moved(), "heard taken ");
+  tick();
+  deliver(capture(client_.data(kGet)));
+  EXPECT_EQ(moved(), "");
+  consumed(target_.ack()).none();
+  EXPECT_EQ(moved(), "heard acknowledged ");
+  tick();
+  consumed(target_.ack()).none();
+  EXPECT_EQ(moved(), "heard ") << "nothing new is acknowledged";
+  tick();
+  consumed(target_.response("END\r\n"));
+  EXPECT_EQ(moved(), "answered ");
+}
+
+TEST_P(Moments, OfASourceThatAnswers) {
+  open();
+  deliver(capture(client_.data(kGet)));
+  tick();
+  capture(client_.ack());
+  EXPECT_EQ(moved(), "");
+  client_.answered(5);
+  capture(client_.ack());
+  EXPECT_EQ(moved(), "source_answered ");
+}
+
+TEST_P(Moments, OfARefusal) {
+  knock();
+  capture(client_.data(kGet)).none();
+  tick();
+  consumed(target_.segment(0, RST)).none();
+  EXPECT_EQ(moved(), "heard refused lost.target_refused ");
+}
+
+TEST_P(Moments, OfARefusalThatCostsNothing) {
+  knock();
+  tick();
+  consumed(target_.segment(0, RST)).none();
+  EXPECT_EQ(moved(), "heard refused ");
+}
+
+TEST_P(Moments, OfAResetThatCostsNothing) {
+  open();
+  deliver(capture(client_.data(kGet)));
+  consumed(target_.ack());
+  tick();
+  consumed(target_.rst());
+  EXPECT_EQ(moved(), "heard ") << "nothing was under way";
+}
+
+} // namespace
+} // namespace doppel::bpftest
