@@ -5,6 +5,8 @@
 
 #include <set>
 
+#include "userspace/util/text.h"
+
 namespace doppel {
 namespace {
 Counters sample() {
@@ -95,13 +97,18 @@ TEST(Reasons, HaveUniqueNamesAndHelpWithoutFullStop) {
 
 TEST(CountersJson, KeysAreTheContract) {
   const Json j = to_json(sample());
-  EXPECT_EQ(keys(j), (Keys{"mappings", "removed", "events", "store", "shadow_ports"}));
+  EXPECT_EQ(keys(j), (Keys{"mappings", "removed", "events", "store", "shadow_ports", "time",
+                           "attached", "rates_over_ms"}));
   EXPECT_EQ(keys(j["store"]), (Keys{"chunk_bytes", "chunks", "used"}));
   EXPECT_EQ(keys(j["shadow_ports"]), (Keys{"total", "free"}));
   EXPECT_EQ(keys(j["mappings"][0]), (Keys{"name", "targets"}));
   const Json &t = j["mappings"][0]["targets"][0];
   EXPECT_EQ(keys(t), (Keys{"target", "complete", "missing", "flows", "bytes", "packets", "lost",
-                           "excluded", "events"}));
+                           "excluded", "events", "rates", "last_loss", "last"}));
+  EXPECT_EQ(keys(t["rates"]), (Keys{"observed", "delivered", "captured", "copied", "resent",
+                                    "responses", "lost", "excluded"}));
+  EXPECT_EQ(keys(t["last"]), (Keys{"heard", "answered", "acknowledged", "taken", "refused",
+                                   "gave_up", "source_answered"}));
   EXPECT_EQ(keys(t["flows"]), (Keys{"open", "opened", "joined", "closed", "broken", "waiting"}));
   EXPECT_EQ(keys(t["bytes"]), (Keys{"observed", "delivered", "in_flight", "lost", "excluded"}));
   EXPECT_EQ(keys(t["packets"]), (Keys{"captured", "copied", "resent", "responses"}));
@@ -212,6 +219,12 @@ TEST(CountersText, ShowsWhatIsNotZero) {
       "data     192.168.2.184:11211     2        1       5       1       2       1        70  "
       "    60       6         50\n"
       "\n"
+      "over the last 0 ms:\n"
+      "MAPPING  TARGET               OBSERVED/s  DELIVERED/s  LOST/s  EXCLUDED/s  CAPTURED/s  "
+      "COPIED/s  RESENT/s  RESPONSES/s  LAST LOSS\n"
+      "data     192.168.2.184:11211           -            -       -           -           -  "
+      "       -         -            -  -\n"
+      "\n"
       "MAPPING  TARGET               WHAT      REASON              AMOUNT  MEANING\n"
       "data     192.168.2.184:11211  lost      target_timeout         3 B  the target did not "
       "acknowledge within the bounded number of tries\n"
@@ -225,6 +238,47 @@ TEST(CountersText, ShowsWhatIsNotZero) {
       "that is not ours was dropped\n"
       "\n"
       "store: 6.0 KiB of 2.0 MiB used   shadow ports: 2 of 100 used\n");
+}
+
+// The later of two looks has the rates since the earlier one.
+TEST(CountersTime, RatesAndTheLastLoss) {
+  constexpr uint64_t second = 1'000'000'000;
+  Counters before = sample(), now = sample();
+  before.attached = now.attached = 1'700'000'000;
+  before.now = 1'700'000'100, before.now_ns = 100 * second;
+  now.now = 1'700'000'102, now.now_ns = 102 * second;
+  now.over_ns = 102 * second;
+  dp_ledger &l = now.mappings[0].targets[0].sum;
+  EXPECT_EQ(to_json(now)["mappings"][0]["targets"][0]["rates"]["observed"], 98) << "since attach";
+  l.observed += 4096;
+  l.lost[DP_LOST_store_full] += 20;
+  l.captured += 9;
+  l.last.lost[DP_LOST_store_full] = 95 * second;
+  l.last.lost[DP_LOST_target_timeout] = 90 * second;
+  l.last.answered = 101 * second;
+  measure_rates(now, before);
+  const Json j = to_json(now), &t = j["mappings"][0]["targets"][0];
+  EXPECT_EQ(t["rates"].dump(), R"({"observed":2048,"delivered":0,"captured":5,"copied":0,)"
+                               R"("resent":0,"responses":0,"lost":10,"excluded":0})");
+  EXPECT_EQ(j["rates_over_ms"], 2000);
+  EXPECT_EQ(j["time"], iso_time(1'700'000'102));
+  EXPECT_EQ(j["attached"], iso_time(1'700'000'000));
+  EXPECT_EQ(t["last_loss"]["at"], iso_time(1'700'000'095));
+  EXPECT_EQ(t["last_loss"]["reason"], "store_full");
+  EXPECT_EQ(t["last"]["answered"], iso_time(1'700'000'101));
+  EXPECT_TRUE(t["last"]["refused"].is_null());
+  const std::string text = to_text(now);
+  EXPECT_TRUE(text.starts_with(iso_time(1'700'000'102) + ", attached since " +
+                               iso_time(1'700'000'000) + " (1m 42s)\n\nMAPPING"))
+      << text;
+  EXPECT_NE(text.find("over the last 2.0 s:\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("store_full, 7.0 s ago\n"), std::string::npos) << text;
+  Counters other = before;
+  other.attached++;
+  Counters fresh = sample();
+  fresh.attached = before.attached, fresh.now_ns = now.now_ns;
+  measure_rates(fresh, other);
+  EXPECT_EQ(fresh.over_ns, 0u) << "of another mirror";
 }
 
 TEST(Flows, JsonAndText) {

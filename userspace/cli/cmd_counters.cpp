@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <ctime>
+#include <optional>
 
 #include "userspace/cli/command.h"
 #include "userspace/cli/options.h"
@@ -45,10 +46,14 @@ int watch(const CountersOptions &o) {
   const bool redraw = !o.json && isatty(STDOUT_FILENO) == 1;
   timespec next{};
   clock_gettime(CLOCK_MONOTONIC, &next);
+  std::optional<Counters> before; // the rates of the first are those since attach
   while (interrupted == 0) {
-    const auto counters = read_counters();
+    auto counters = read_counters();
     if (!counters)
       return fail(counters.errors(), o.json);
+    if (before)
+      measure_rates(*counters, *before);
+    before = *counters;
     if (o.json)
       std::cout << dump(to_json(*counters), true);
     else
@@ -70,7 +75,9 @@ int run(const CountersOptions &o) {
 
 } // namespace
 
-const Command counters_command = {"counters", "Show the ledger: what happened to every byte", "",
+const Command counters_command = {"counters", "Show the ledger: what happened to every byte",
+                                  "Rates are averages since the mirror was attached; with --watch, "
+                                  "from the second time on, since the time before.",
                                   "sudo doppel counters --watch 1",
                                   declare<CountersOptions, add_options, run>};
 

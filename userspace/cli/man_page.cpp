@@ -75,6 +75,9 @@ std::string man_page(const CLI::App &app) {
   counters(page, "Bytes", "Where the bytes are.", CounterGroup::bytes);
   counters(page, "Flows", "Connections of clients, and their shadows.", CounterGroup::flows);
   counters(page, "Packets", "Packets and segments.", CounterGroup::packets);
+  page += ".SS Last\nWhen something happened last, beside the last loss.\n";
+  for (const Moment &m : all_moments())
+    item(page, m.name, m.help);
   reasons(page, "Lost",
           "Bytes that the source has and the target lacks: accepted and not delivered, or never "
           "captured.",

@@ -18,6 +18,7 @@
 #include "userspace/mirror/object.h"
 #include "userspace/mirror/programs.h"
 #include "userspace/mirror/teardown.h"
+#include "userspace/util/text.h"
 
 namespace doppel {
 namespace {

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "userspace/util/clock.h"
+
 namespace doppel {
 namespace {
 // Gauges are spread over all cells, as each transaction touches only its own.
@@ -21,6 +23,7 @@ Result<Counters> read_counters_of(const Attached &attached) {
   auto store = TRY(open_table(attached.pins, "fresh_chunks", sizeof(dp_fresh)));
 
   Counters c;
+  c.attached = attached.meta.since;
   int64_t slots = 0;
   auto read = [&](uint32_t index, dp_ledger *out) -> Status {
     auto cell = TRY(read_cell(ledger, index));
@@ -47,6 +50,9 @@ Result<Counters> read_counters_of(const Attached &attached) {
     return sys_error("map fresh_chunks", "cannot be read", errno);
   c.chunks = chunks.limit;
   c.chunks_used = used(chunks.used, c.chunks);
+  c.now_ns = monotonic_ns(); // after all that was read: no moment lies behind it
+  c.now = std::time(nullptr);
+  c.over_ns = static_cast<uint64_t>(std::max<std::time_t>(c.now - c.attached, 0)) * 1'000'000'000;
   return c;
 }
 

@@ -207,11 +207,4 @@ Result<Meta> read_meta(const Pins &pins) {
   }
 }
 
-std::string iso_time(std::time_t t) {
-  char text[64];
-  std::tm local{};
-  ::localtime_r(&t, &local);
-  return std::strftime(text, sizeof(text), "%FT%T%z", &local) ? text : "";
-}
-
 } // namespace doppel

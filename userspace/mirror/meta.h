@@ -44,7 +44,4 @@ Result<Meta> read_meta(const Pins &pins);
 // The name under which the origin of a configuration is noted: a file's is absolute.
 std::string source_name(const std::string &config_source);
 
-// "2024-05-01T12:34:56+0200", local time.
-std::string iso_time(std::time_t t);
-
 } // namespace doppel

@@ -106,4 +106,11 @@ std::string in_quotes(std::string_view text) {
   return s + (text.size() > 64 ? "...\"" : "\"");
 }
 
+std::string iso_time(std::time_t t) {
+  char text[64];
+  std::tm local{};
+  ::localtime_r(&t, &local);
+  return std::strftime(text, sizeof(text), "%FT%T%z", &local) ? text : "";
+}
+
 } // namespace doppel

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <ctime>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -38,5 +39,8 @@ std::string quoted_list(const std::vector<std::string> &words);
 
 // For messages: control bytes as \xNN, at most 64 bytes, in double quotes.
 std::string in_quotes(std::string_view text);
+
+// "2024-05-01T12:34:56+0200", local time.
+std::string iso_time(std::time_t t);
 
 } // namespace doppel

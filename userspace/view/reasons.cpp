@@ -62,6 +62,47 @@ const std::vector<Counter> &all_counters() {
   return list;
 }
 
+const std::vector<Moment> &all_moments() {
+  static const std::vector<Moment> list = {
+#define DP_MOMENT(name, help)                                                                      \
+  {#name, help, [](const dp_moments &m) { return static_cast<uint64_t>(m.name); }},
+#include "doppel/moments.def"
+  };
+  return list;
+}
+
+std::optional<Loss> last_loss(const dp_ledger &l) {
+  Loss last;
+  for (const Reason &r : lost_reasons)
+    if (l.last.lost[r.number] > last.at_ns)
+      last = {l.last.lost[r.number], r.name};
+  return last.at_ns ? std::optional(last) : std::nullopt;
+}
+
+std::time_t unix_time(uint64_t moment_ns, uint64_t now_ns, std::time_t now) {
+  return now - static_cast<std::time_t>((now_ns - std::min(now_ns, moment_ns)) / 1'000'000'000);
+}
+
+void measure_rates(Counters &now, const Counters &before) {
+  if (now.attached != before.attached || now.now_ns <= before.now_ns)
+    return; // another mirror meanwhile
+  now.over_ns = now.now_ns - before.now_ns;
+  for (MappingCounters &m : now.mappings)
+    for (TargetCounters &t : m.targets)
+      for (const MappingCounters &was : before.mappings)
+        for (const TargetCounters &then : was.targets)
+          if (was.name == m.name && then.target == t.target)
+            t.before = then.sum;
+}
+
+// A row that was cleared meanwhile begins at 0 again.
+std::optional<uint64_t> rate_of(uint64_t now, uint64_t before, uint64_t over_ns) {
+  if (!over_ns)
+    return std::nullopt;
+  const double events = static_cast<double>(now >= before ? now - before : now);
+  return static_cast<uint64_t>(events * 1e9 / static_cast<double>(over_ns) + 0.5);
+}
+
 std::optional<double> completeness(const dp_ledger &l) {
   uint64_t unwanted = 0;
   for (const Reason &r : excluded_reasons)

@@ -39,6 +39,16 @@ struct Counter {
 };
 const std::vector<Counter> &all_counters();
 
+// What a cell knows the last time of, in the order of moments.def.
+struct Moment {
+  const char *name, *help;
+  uint64_t (*value)(const dp_moments &m); // as dp_moments; 0: never
+};
+const std::vector<Moment> &all_moments();
+
+// A second, on average over that time, rounded. Nothing: there was no time.
+std::optional<uint64_t> rate_of(uint64_t now, uint64_t before, uint64_t over_ns);
+
 // Of all reasons of one kind together, as lost[] and excluded[] of a cell.
 template <size_t N> uint64_t sum_of(const __u64 (&values)[N]) {
   return std::accumulate(std::begin(values), std::end(values), uint64_t{0});

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "userspace/util/text.h"
 #include "userspace/view/render.h"
 
 namespace doppel {
@@ -21,6 +22,12 @@ template <typename T, typename F> Json list_of(const std::vector<T> &all, F json
 // A text that is not known, or that there is none of, is null.
 Json text_or_null(const std::string &text) { return text.empty() ? Json(nullptr) : Json(text); }
 
+Json time_or_null(std::time_t t) { return t ? Json(iso_time(t)) : Json(nullptr); }
+
+template <typename T> Json or_null(const std::optional<T> &value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
 Json counters(const dp_ledger &l, CounterGroup group) {
   Json j = Json::object();
   for (const Counter &c : all_counters()) {
@@ -32,7 +39,35 @@ Json counters(const dp_ledger &l, CounterGroup group) {
   return j;
 }
 
-Json target_json(const TargetCounters &t) {
+// Of what only grows: bytes, or packets, a second.
+Json rates_json(const TargetCounters &t, uint64_t over_ns) {
+  Json j = Json::object();
+  for (const CounterGroup group : {CounterGroup::bytes, CounterGroup::packets})
+    for (const Counter &c : all_counters())
+      if (c.group == group && !c.gauge)
+        j[c.name] = or_null(rate_of(c.value(t.sum), c.value(t.before), over_ns));
+  j["lost"] = or_null(rate_of(sum_of(t.sum.lost), sum_of(t.before.lost), over_ns));
+  j["excluded"] = or_null(rate_of(sum_of(t.sum.excluded), sum_of(t.before.excluded), over_ns));
+  return j;
+}
+
+Json moment_json(uint64_t moment_ns, const Counters &c) {
+  return moment_ns ? Json(iso_time(unix_time(moment_ns, c.now_ns, c.now))) : Json(nullptr);
+}
+
+Json last_json(const dp_ledger &l, const Counters &c) {
+  Json j = Json::object();
+  for (const Moment &m : all_moments())
+    j[m.name] = moment_json(m.value(l.last), c);
+  return j;
+}
+
+Json last_loss_json(const dp_ledger &l, const Counters &c) {
+  const auto loss = last_loss(l);
+  return loss ? Json{{"at", moment_json(loss->at_ns, c)}, {"reason", loss->reason}} : Json(nullptr);
+}
+
+Json target_json(const TargetCounters &t, const Counters &all) {
   const dp_ledger &l = t.sum;
   Json j;
   j["target"] = t.target;
@@ -47,11 +82,15 @@ Json target_json(const TargetCounters &t) {
   j["lost"] = reasons(l.lost, lost_reasons, DP_LOST_N);
   j["excluded"] = reasons(l.excluded, excluded_reasons, DP_EXCLUDED_N);
   j["events"] = reasons(l.event, event_reasons, DP_EVENT_N);
+  j["rates"] = rates_json(t, all.over_ns);
+  j["last_loss"] = last_loss_json(l, all);
+  j["last"] = last_json(l, all);
   return j;
 }
 
-Json mapping_json(const MappingCounters &m) {
-  return {{"name", m.name}, {"targets", list_of(m.targets, target_json)}};
+Json mapping_json(const MappingCounters &m, const Counters &all) {
+  const auto target = [&](const TargetCounters &t) { return target_json(t, all); };
+  return {{"name", m.name}, {"targets", list_of(m.targets, target)}};
 }
 
 Json flow_json(const FlowRow &f) {
@@ -100,16 +139,19 @@ Json error_json(const Error &e) { return {{"where", e.where}, {"what", e.what}, 
 
 Json to_json(const Counters &c) {
   Json j;
-  j["mappings"] = list_of(c.mappings, mapping_json);
+  j["mappings"] = list_of(c.mappings, [&](const MappingCounters &m) { return mapping_json(m, c); });
   j["removed"] = nullptr;
   if (c.removed_mappings > 0) {
-    j["removed"] = target_json({"", c.removed});
+    j["removed"] = target_json({"", c.removed, c.removed}, c);
     j["removed"]["target"] = nullptr;
     j["removed"]["mappings"] = c.removed_mappings;
   }
   j["events"] = reasons(c.global.event, event_reasons, DP_EVENT_N);
   j["store"] = {{"chunk_bytes", DP_CHUNK}, {"chunks", c.chunks}, {"used", c.chunks_used}};
   j["shadow_ports"] = {{"total", c.ports}, {"free", c.ports_free}};
+  j["time"] = time_or_null(c.now);
+  j["attached"] = time_or_null(c.attached);
+  j["rates_over_ms"] = c.over_ns / 1'000'000;
   return j;
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "userspace/util/text.h"
 #include "userspace/view/render.h"
 #include "userspace/view/table.h"
 
@@ -71,6 +72,57 @@ std::string flows_table(const Counters &c) {
   return table.text();
 }
 
+std::vector<Counter> totals_of(CounterGroup group) {
+  std::vector<Counter> list = counters_of(group);
+  std::erase_if(list, [](const Counter &counter) { return counter.gauge; });
+  return list;
+}
+
+std::string last_loss_text(const dp_ledger &l, const Counters &c) {
+  const auto loss = last_loss(l);
+  return loss ? std::string(loss->reason) + ", " +
+                    human_ms((c.now_ns - std::min(c.now_ns, loss->at_ns)) / 1'000'000) + " ago"
+              : "-";
+}
+
+std::string rates_table(const Counters &c) {
+  const auto bytes = totals_of(CounterGroup::bytes), packets = totals_of(CounterGroup::packets);
+  std::vector<std::string> headings = {"MAPPING", "TARGET"};
+  for (const Counter &counter : bytes)
+    headings.push_back(heading(counter.name) + "/s");
+  headings.insert(headings.end(), {">LOST/s", ">EXCLUDED/s"});
+  for (const Counter &counter : packets)
+    headings.push_back(heading(counter.name) + "/s");
+  headings.push_back("LAST LOSS");
+  Table table(headings);
+  for (const MappingCounters &m : c.mappings)
+    for (const TargetCounters &t : m.targets) {
+      std::vector<std::string> row = {m.name, t.target};
+      const auto rate = [&](uint64_t now, uint64_t before, std::string (*human)(int64_t)) {
+        const auto r = rate_of(now, before, c.over_ns);
+        row.push_back(r ? human(number(*r)) : "-");
+      };
+      for (const Counter &counter : bytes)
+        rate(counter.value(t.sum), counter.value(t.before), human_bytes);
+      rate(sum_of(t.sum.lost), sum_of(t.before.lost), human_bytes);
+      rate(sum_of(t.sum.excluded), sum_of(t.before.excluded), human_bytes);
+      for (const Counter &counter : packets)
+        rate(counter.value(t.sum), counter.value(t.before), human_count);
+      row.push_back(last_loss_text(t.sum, c));
+      table.row(row);
+    }
+  return table.text();
+}
+
+// "2024-05-01T12:34:56+0200, attached since 2024-05-01T12:00:00+0200 (34m 56s)"
+std::string time_line(const Counters &c) {
+  if (!c.now)
+    return "";
+  const auto s = static_cast<uint64_t>(std::max<std::time_t>(c.now - c.attached, 0));
+  return iso_time(c.now) + ", attached since " + iso_time(c.attached) + " (" + human_ms(s * 1000) +
+         ")\n\n";
+}
+
 void add_reasons(Table &table, const std::string &mapping, const std::string &target,
                  const char *kind, const __u64 *values, const Reason *names, size_t n,
                  std::string (*human)(int64_t)) {
@@ -98,7 +150,8 @@ std::string amount(uint32_t used, uint32_t total, uint64_t unit) {
 } // namespace
 
 std::string to_text(const Counters &c) {
-  return bytes_table(c) + "\n" + flows_table(c) + reasons_table(c) +
+  return time_line(c) + bytes_table(c) + "\n" + flows_table(c) + "\nover the last " +
+         human_ms(c.over_ns / 1'000'000) + ":\n" + rates_table(c) + reasons_table(c) +
          "\nstore: " + amount(c.chunks_used, c.chunks, DP_CHUNK) +
          " used   shadow ports: " + human_count(c.ports - c.ports_free) + " of " +
          human_count(c.ports) + " used\n";

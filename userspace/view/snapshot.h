@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <ctime>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +17,7 @@ namespace doppel {
 struct TargetCounters {
   std::string target; // "192.168.2.184:11211"
   dp_ledger sum{};
+  dp_ledger before{}; // the same at the begin of the time that rates are of
 };
 
 struct MappingCounters {
@@ -32,7 +35,25 @@ struct Counters {
   dp_ledger removed{};                  // the sum of their last ledgers
   uint32_t ports_free = 0, ports = 0;   // shadow ports
   uint32_t chunks_used = 0, chunks = 0; // store
+
+  std::time_t now = 0;      // when they were read: Unix time, seconds
+  uint64_t now_ns = 0;      // the same moment, as moments of the ledger are
+  std::time_t attached = 0; // since when they count
+  uint64_t over_ns = 0; // the time that rates are of: since then, or see measure_rates(); 0: none
 };
+
+// Of two looks at the same mirror: the rates of the later one are those since the earlier.
+void measure_rates(Counters &now, const Counters &before);
+
+// The last loss that a cell knows of.
+struct Loss {
+  uint64_t at_ns = 0;
+  const char *reason = ""; // of reasons.def
+};
+std::optional<Loss> last_loss(const dp_ledger &ledger);
+
+// The Unix time of a moment before `now_ns`, which is `now`.
+std::time_t unix_time(uint64_t moment_ns, uint64_t now_ns, std::time_t now);
 
 struct FlowRow {
   std::string mapping, client, server, target, shadow; // "ip:port"; shadow empty: none
