@@ -18,7 +18,10 @@
 namespace doppel {
 
 // Exit codes of the command line.
-enum class Exit { ok = 0, failure = 1, usage = 2 };
+enum class Exit {
+#define DP_EXIT(name, code, help) name = code,
+#include "doppel/exits.def"
+};
 
 struct Error {
   std::string

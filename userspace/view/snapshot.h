@@ -10,6 +10,7 @@
 
 #include "doppel/abi.h"
 #include "userspace/plan/plan.h"
+#include "userspace/view/problem.h"
 
 namespace doppel {
 
@@ -78,6 +79,31 @@ struct AttachedProgram {
   bool made_qdisc = false;           // clsact: our filter says that attach created its qdisc
   bool ours = false;
   uint32_t position = 0; // 1 = runs first, among everything on this hook
+};
+
+// How a target fares.
+enum class TargetState { untried, up, slow, hung, silent, refusing };
+const char *state_name(TargetState state);
+
+struct TargetHealth {
+  std::string mapping, target;
+  TargetState state = TargetState::untried;
+  std::time_t since = 0; // of a state that is a problem; 0: not known
+  uint64_t waits = 0;    // bytes that it has not acknowledged
+  std::optional<uint64_t>
+      quiet_ms; // since it took or acknowledged something; nothing: it never did
+  std::optional<std::time_t> lost_at; // when bytes were lost last
+  std::string lost_reason;
+  uint64_t lost = 0;                        // bytes, in all
+  std::optional<uint64_t> lost_in_a_minute; // bytes; nothing: nobody has looked that long
+};
+
+// Who keeps the mirror.
+struct KeeperView {
+  bool expected = false; // one has taken it in its care, and has not given it back
+  bool alive = false;
+  long pid = 0;          // 0: there is none; -1: not to be seen from here
+  std::time_t since = 0; // when it took it
 };
 
 struct StatusView {

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+// From looks at a mirror to what is wrong with it.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "userspace/view/vitals.h"
+
+namespace doppel {
+namespace {
+constexpr uint64_t kSecond = 1'000'000'000;
+constexpr uint64_t kStart = 5000 * kSecond; // CLOCK_MONOTONIC when the mirror was attached
+constexpr std::time_t kAttached = 1'700'000'000;
+
+// A look so many seconds after attach.
+Vitals at(double seconds, const dp_ledger &ledger = {}) {
+  Vitals v;
+  v.now_ns = kStart + static_cast<uint64_t>(seconds * 1e9);
+  v.attached = kAttached;
+  v.now = kAttached + static_cast<std::time_t>(seconds);
+  v.flow_rows = 100;
+  v.devices = {{"eth0"}};
+  v.counters.mappings.push_back({"data", {{"10.0.0.2:80", ledger, {}}}});
+  v.counters.chunks = v.counters.ports = v.counters.ports_free = 100;
+  return v;
+}
+
+uint64_t moment(double seconds) { return kStart + static_cast<uint64_t>(seconds * 1e9); }
+
+TargetState state(const Looks &looks) { return judge_targets(looks).front().state; }
+
+std::vector<std::string> names(const std::vector<Problem> &problems) {
+  std::vector<std::string> list;
+  for (const Problem &p : problems)
+    list.emplace_back(help_of(p.kind).name);
+  return list;
+}
+
+using Names = std::vector<std::string>;
+
+dp_ledger healthy(double seconds) {
+  dp_ledger l{};
+  l.last.taken = moment(1);
+  l.last.acknowledged = l.last.answered = l.last.source_answered = moment(seconds);
+  return l;
+}
+
+TEST(Judge, FreshMirrorIsWell) {
+  EXPECT_EQ(state({at(0)}), TargetState::untried);
+  EXPECT_TRUE(judge({at(0)}).empty());
+  EXPECT_FALSE(wants_another_look({at(0)}));
+}
+
+TEST(Judge, BusyTargetIsUp) {
+  dp_ledger l = healthy(100);
+  l.in_flight = 5;
+  EXPECT_EQ(state({at(98, healthy(98)), at(100, l)}), TargetState::up);
+  EXPECT_TRUE(judge({at(98, healthy(98)), at(100, l)}).empty());
+}
+
+TEST(Judge, RefusalHoldsUntilTheTargetTakesSomething) {
+  dp_ledger l = healthy(10);
+  l.last.refused = moment(20);
+  const Looks looks = {at(1000, l)};
+  EXPECT_EQ(state(looks), TargetState::refusing);
+  const auto problems = judge(looks);
+  EXPECT_EQ(names(problems), Names{"refusing"});
+  EXPECT_EQ(problems[0].since, kAttached + 10) << "nothing was taken since";
+  EXPECT_NE(problems[0].what.find("10.0.0.2:80"), std::string::npos);
+  EXPECT_FALSE(problems[0].hint.empty());
+  EXPECT_EQ(exit_of(problems), Exit::target);
+  l.last.taken = moment(1000);
+  EXPECT_EQ(state({at(1001, l)}), TargetState::up);
+}
+
+// A range of ports is one row: one process refuses, and another takes what comes.
+TEST(Judge, RefusalBesideWhatIsTakenLastsSeconds) {
+  dp_ledger l = healthy(20);
+  l.last.refused = moment(19);
+  EXPECT_EQ(state({at(20, l)}), TargetState::refusing);
+  EXPECT_EQ(state({at(24.5, l)}), TargetState::up);
+}
+
+TEST(Judge, SilentIsTheOneThatAcknowledgesNothingWhileBytesWait) {
+  dp_ledger l = healthy(100);
+  l.in_flight = 1;
+  EXPECT_EQ(state({at(102, l), at(104, l)}), TargetState::up) << "patience";
+  const Looks looks = {at(104, l), at(106, l)};
+  EXPECT_EQ(state(looks), TargetState::silent);
+  const auto problems = judge(looks);
+  EXPECT_EQ(names(problems), Names{"silent"});
+  EXPECT_EQ(problems[0].since, kAttached + 100);
+  l.last.acknowledged = moment(106.5);
+  l.in_flight = 0, l.delivered = 1;
+  EXPECT_EQ(state({looks[0], looks[1], at(107, l)}), TargetState::up);
+}
+
+// After an idle hour a request is under way.
+TEST(Judge, WhatHasJustBegunToWaitIsNoSilence) {
+  const dp_ledger idle = healthy(100);
+  dp_ledger asked = idle;
+  asked.in_flight = 40;
+  EXPECT_EQ(state({at(3700, idle), at(3702, asked)}), TargetState::up);
+  EXPECT_TRUE(wants_another_look({at(3702, asked)})) << "one look cannot tell";
+  EXPECT_EQ(state({at(3702, asked)}), TargetState::up);
+  dp_ledger answered = healthy(3702.1);
+  answered.delivered = 40;
+  EXPECT_FALSE(wants_another_look({at(3702, asked), at(3702.1, answered)}));
+  EXPECT_TRUE(wants_another_look({at(3702, asked), at(3703, asked)}));
+  EXPECT_FALSE(wants_another_look({at(3702, asked), at(3704, asked)}));
+  EXPECT_EQ(state({at(3702, asked), at(3704, asked)}), TargetState::silent);
+}
+
+// Its shadows are given up one after the other, and nothing is in flight between two tries.
+TEST(Judge, SilentHoldsBetweenTwoTries) {
+  dp_ledger l = healthy(100);
+  l.last.gave_up = moment(120);
+  EXPECT_EQ(state({at(130, l)}), TargetState::silent);
+  l.last.taken = moment(130);
+  EXPECT_EQ(state({at(131, l)}), TargetState::up);
+}
+
+TEST(Judge, NeverReachedCountsFromAttach) {
+  dp_ledger l{};
+  l.in_flight = 40;
+  EXPECT_EQ(state({at(2, l), at(4, l)}), TargetState::untried);
+  const Looks looks = {at(4, l), at(6, l)};
+  EXPECT_EQ(state(looks), TargetState::silent);
+  EXPECT_EQ(judge(looks)[0].since, kAttached);
+  EXPECT_NE(judge(looks)[0].what.find("never"), std::string::npos);
+}
+
+TEST(Judge, ShutWindowIsToldApart) {
+  dp_ledger l = healthy(100);
+  l.in_flight = 40;
+  l.last.heard = moment(109);
+  const auto problems = judge({at(108, l), at(110, l)});
+  EXPECT_EQ(names(problems), Names{"silent"});
+  EXPECT_NE(problems[0].what.find("window is shut"), std::string::npos) << problems[0].what;
+}
+
+// The kernel of a stopped process takes bytes for it until its buffers are full.
+TEST(Judge, HungIsTheOneThatAnswersNothingWhileTheSourceDoes) {
+  dp_ledger l = healthy(100);
+  l.last.acknowledged = l.last.source_answered = moment(104);
+  EXPECT_EQ(state({at(102, l), at(104, l)}), TargetState::up) << "patience";
+  l.last.acknowledged = l.last.source_answered = moment(106);
+  const Looks looks = {at(104, l), at(106, l)};
+  EXPECT_EQ(state(looks), TargetState::hung);
+  EXPECT_EQ(judge(looks)[0].since, kAttached + 100);
+  l.last.answered = moment(106.5);
+  EXPECT_EQ(state({looks[0], looks[1], at(107, l)}), TargetState::up);
+}
+
+TEST(Judge, RequestsThatNobodyAnswersAreNoHang) {
+  dp_ledger l = healthy(100);
+  l.last.acknowledged = moment(200);
+  EXPECT_EQ(state({at(198, l), at(200, l)}), TargetState::up);
+}
+
+TEST(Judge, TargetThatNeverAnswersAnythingIsNotHung) {
+  dp_ledger l = healthy(100);
+  l.last.answered = 0;
+  EXPECT_EQ(state({at(198, l), at(200, l)}), TargetState::up);
+}
+
+TEST(Judge, SlowIsASecondBehind) {
+  const auto flowing = [](double seconds, uint64_t delivered) {
+    dp_ledger l = healthy(seconds);
+    l.in_flight = 1'000'000;
+    l.delivered = delivered;
+    return l;
+  };
+  EXPECT_EQ(state({at(98, flowing(98, 0)), at(100, flowing(100, 1'900'000))}), TargetState::slow);
+  EXPECT_EQ(state({at(98, flowing(98, 0)), at(100, flowing(100, 2'100'000))}), TargetState::up);
+  EXPECT_EQ(names(judge({at(98, flowing(98, 0)), at(100, flowing(100, 1'000))})), Names{"slow"});
+}
+
+TEST(Judge, TrickleIsNotSlow) {
+  const auto trickle = [](double seconds, uint64_t delivered) {
+    dp_ledger l = healthy(seconds);
+    l.in_flight = 40;
+    l.delivered = delivered;
+    return l;
+  };
+  EXPECT_EQ(state({at(98, trickle(98, 0)), at(100, trickle(100, 40))}), TargetState::up);
+}
+
+TEST(Judge, DevicesAndPause) {
+  Vitals v = at(10);
+  v.paused = true;
+  v.devices = {{"eth0", true, false, false},
+               {"eth1", false, false, false},
+               {"eth2", true, true, false},
+               {"eth3"}};
+  const auto problems = judge({v});
+  EXPECT_EQ(names(problems), (Names{"device", "device", "device", "paused"}));
+  EXPECT_NE(problems[0].what.find("eth0 is down"), std::string::npos);
+  EXPECT_NE(problems[1].what.find("eth1 is gone"), std::string::npos);
+  EXPECT_NE(problems[2].what.find("eth2 has no carrier"), std::string::npos);
+  EXPECT_EQ(exit_of(problems), Exit::stopped);
+}
+
+TEST(Judge, PoolsAreNearlyFullFrom95To90PerCent) {
+  Vitals v = at(10);
+  v.counters.chunks_used = 94;
+  v.counters.ports_free = 6;
+  v.counters.mappings[0].targets[0].sum.waiting = 50;
+  v.counters.mappings[0].targets[0].sum.open = 44;
+  EXPECT_TRUE(judge({v}).empty());
+  v.counters.chunks_used = 95;
+  v.counters.ports_free = 5;
+  v.counters.mappings[0].targets[0].sum.open = 45;
+  const auto full = judge({v});
+  EXPECT_EQ(names(full), (Names{"store", "ports", "flows"}));
+  EXPECT_EQ(exit_of(full), Exit::scarce);
+  v.counters.chunks_used = 90;
+  v.counters.ports_free = 11;
+  v.counters.mappings[0].targets[0].sum.open = 39;
+  EXPECT_EQ(names(judge({v}, full)), Names{"store"});
+  EXPECT_TRUE(judge({v}).empty());
+}
+
+// Each connection that breaks leaves its room to the others.
+TEST(Judge, StoreThatWasJustFullIsNearlyFull) {
+  dp_ledger l = healthy(99);
+  l.last.lost[DP_LOST_store_full] = moment(95);
+  Vitals v = at(99, l);
+  v.counters.chunks_used = 80;
+  EXPECT_EQ(names(judge({v})), (Names{"store", "loss"}));
+  v.counters.chunks_used = 99;
+  EXPECT_EQ(names(judge({v})), (Names{"store", "loss"})) << "once";
+  EXPECT_TRUE(judge({at(100.5, l)}).empty());
+}
+
+TEST(Judge, LossIsFiveSecondsOld) {
+  dp_ledger l = healthy(99);
+  l.lost[DP_LOST_flow_cap] = 30;
+  l.lost[DP_LOST_client_gap] = 12;
+  l.last.lost[DP_LOST_flow_cap] = moment(40);
+  l.last.lost[DP_LOST_client_gap] = moment(95);
+  const auto problems = judge({at(99, l)});
+  EXPECT_EQ(names(problems), Names{"loss"});
+  EXPECT_NE(problems[0].what.find("client_gap, 42 B in all"), std::string::npos)
+      << problems[0].what;
+  EXPECT_TRUE(judge({at(100.5, l)}).empty());
+  const TargetHealth t = judge_targets({at(100.5, l)}).front();
+  EXPECT_EQ(t.lost_reason, "client_gap");
+  EXPECT_EQ(t.lost_at, kAttached + 95);
+  EXPECT_EQ(t.lost, 42u);
+}
+
+TEST(Judge, LostInAMinute) {
+  const auto lost = [](uint64_t bytes) {
+    dp_ledger l{};
+    l.lost[DP_LOST_store_full] = bytes;
+    return l;
+  };
+  const Looks looks = {at(100, lost(5)), at(110, lost(7)), at(165, lost(20))};
+  EXPECT_EQ(lost_in_a_minute(looks, "data", "10.0.0.2:80"), 13u);
+  EXPECT_EQ(lost_in_a_minute(looks, "other", "10.0.0.2:80"), 0u);
+}
+
+// A mapping that a reload brought is in the last look alone.
+TEST(Judge, RowsMayComeAndGo) {
+  Vitals before = at(100);
+  before.counters.mappings[0].name = "other";
+  dp_ledger l = healthy(100);
+  l.in_flight = 10;
+  const Looks looks = {before, at(102, l)};
+  ASSERT_EQ(judge_targets(looks).size(), 1u);
+  EXPECT_EQ(state(looks), TargetState::up);
+}
+
+TEST(ProblemList, IsInOrderOfWeightAndEachOnce) {
+  const auto list = in_order({{ProblemKind::note, "a", "", 5, ""},
+                              {ProblemKind::loss, "b", "", 7, "key"},
+                              {ProblemKind::link, "c", "", 9, "key"},
+                              {ProblemKind::host, "a", "", 3, ""}});
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(list[0].what, "c");
+  EXPECT_EQ(list[0].since, 7);
+  EXPECT_EQ(list[1].kind, ProblemKind::host);
+  EXPECT_EQ(list[1].since, 3);
+  EXPECT_EQ(exit_of(list), Exit::stopped);
+  EXPECT_EQ(exit_of(std::vector<Problem>{}), Exit::ok);
+}
+
+// Written out, and not generated: scripts rely on names and numbers.
+TEST(ProblemList, IsTheContract) {
+  std::vector<std::pair<std::string, int>> list;
+  std::set<std::string> helps;
+  for (const ProblemHelp &p : all_problems()) {
+    list.emplace_back(p.name, static_cast<int>(p.exit));
+    EXPECT_EQ(problem_kind(p.name), p.kind);
+    EXPECT_TRUE(helps.insert(p.help).second);
+    EXPECT_NE(std::string(p.help).back(), '.');
+  }
+  EXPECT_EQ(list, (std::vector<std::pair<std::string, int>>{{"remains", 4},
+                                                            {"link", 4},
+                                                            {"program", 4},
+                                                            {"device", 4},
+                                                            {"paused", 4},
+                                                            {"host", 4},
+                                                            {"refusing", 5},
+                                                            {"silent", 5},
+                                                            {"hung", 5},
+                                                            {"slow", 5},
+                                                            {"neighbour", 5},
+                                                            {"keeper", 6},
+                                                            {"store", 7},
+                                                            {"ports", 7},
+                                                            {"flows", 7},
+                                                            {"loss", 7},
+                                                            {"note", 0}}));
+  EXPECT_EQ(problem_kind("of a later version"), ProblemKind::note);
+}
+
+} // namespace
+} // namespace doppel

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+// From what was seen of a mirror to what is wrong with it.
+#include <algorithm>
+
+#include "userspace/util/text.h"
+#include "userspace/view/render.h"
+#include "userspace/view/table.h"
+#include "userspace/view/vitals.h"
+
+namespace doppel {
+namespace {
+constexpr uint64_t kSecondNs = 1'000'000'000;
+// Longer than a retransmission or two takes, and with a look or two still within ten seconds.
+constexpr uint64_t kPatienceNs = 4 * kSecondNs;
+// As long as a flow stays away from a target that refused it, which is backoff's longest: a range
+// of ports has one row, and a process behind one of them may refuse while the others answer.
+constexpr uint64_t kRefusedNs = 5 * kSecondNs;
+constexpr uint64_t kLossNs = 5 * kSecondNs;
+constexpr uint64_t kMinuteNs = 60 * kSecondNs;
+constexpr uint64_t kWindowNs = 5 * kSecondNs; // looks that are held against each other
+constexpr int64_t kBacklog = 16 * 1024; // bytes; less than that is no backlog, however slow it goes
+constexpr uint64_t kNearlyFull = 95, kFullNoMore = 90; // per cent
+
+uint64_t age(uint64_t now_ns, uint64_t moment_ns) {
+  return now_ns > moment_ns ? now_ns - moment_ns : 0;
+}
+
+// Null: it has no such row.
+const dp_ledger *row_of(const Counters &counters, const std::string &mapping,
+                        const std::string &target) {
+  for (const MappingCounters &m : counters.mappings)
+    for (const TargetCounters &t : m.targets)
+      if (m.name == mapping && t.target == target)
+        return &t.sum;
+  return nullptr;
+}
+
+// One row over the looks of the last kWindowNs.
+struct Course {
+  uint64_t span_ns = 0;
+  bool waits = true; // bytes wait at each look, and nothing was acknowledged between them
+  bool unanswered = true;
+  int64_t backlog = INT64_MAX; // the least that waited
+  uint64_t delivered = 0;      // bytes, from the first look to the last
+};
+
+Course course_of(const Looks &looks, const std::string &mapping, const std::string &target) {
+  Course c;
+  const Vitals &last = looks.back();
+  const dp_ledger &now = *row_of(last.counters, mapping, target);
+  for (const Vitals &v : looks) {
+    const dp_ledger *l = row_of(v.counters, mapping, target);
+    if (!l || age(last.now_ns, v.now_ns) > kWindowNs)
+      continue;
+    c.span_ns = std::max(c.span_ns, age(last.now_ns, v.now_ns));
+    c.waits &= l->in_flight > 0 && l->delivered == now.delivered;
+    c.unanswered &= l->last.answered == now.last.answered;
+    c.backlog = std::min<int64_t>(c.backlog, l->in_flight);
+    c.delivered =
+        std::max<uint64_t>(c.delivered, now.delivered - std::min(now.delivered, l->delivered));
+  }
+  return c;
+}
+
+// When it took something last: a connection, or bytes.
+uint64_t took(const dp_ledger &l) { return std::max(l.last.acknowledged, l.last.taken); }
+
+struct Verdict {
+  TargetState state;
+  uint64_t since_ns; // 0: not known
+};
+
+// `span_ns`: for how long it must have been seen so.
+Verdict judge_target(const Looks &looks, const std::string &mapping, const std::string &target,
+                     uint64_t span_ns) {
+  const Vitals &v = looks.back();
+  const dp_ledger &l = *row_of(v.counters, mapping, target);
+  const uint64_t good = took(l), now = v.now_ns;
+  if (l.last.refused && (l.last.refused > good || age(now, l.last.refused) < kRefusedNs))
+    return {TargetState::refusing, l.last.refused > good ? good : l.last.refused};
+  const Course c = course_of(looks, mapping, target);
+  const bool seen = c.span_ns >= span_ns;
+  const uint64_t attached_ns =
+      now - std::min(now, static_cast<uint64_t>(std::max<std::time_t>(v.now - v.attached, 0)) *
+                              kSecondNs);
+  const bool stuck = (seen && c.waits) || l.last.gave_up > good;
+  if (stuck && age(now, std::max(good, attached_ns)) > kPatienceNs)
+    return {TargetState::silent, std::max(good, attached_ns)};
+  if (l.last.answered && seen && c.unanswered && good > l.last.answered &&
+      l.last.source_answered > l.last.answered + kPatienceNs)
+    return {TargetState::hung, l.last.answered};
+  // At this pace what waits takes a second and more.
+  if (seen && c.backlog >= kBacklog &&
+      static_cast<double>(c.backlog) * static_cast<double>(c.span_ns) >=
+          static_cast<double>(c.delivered) * static_cast<double>(kSecondNs))
+    return {TargetState::slow, 0};
+  return {good ? TargetState::up : TargetState::untried, 0};
+}
+
+template <typename F> void each_row(const Counters &counters, F f) {
+  for (const MappingCounters &m : counters.mappings)
+    for (const TargetCounters &t : m.targets)
+      f(m.name, t.target, t.sum);
+}
+
+std::string name_of(const TargetHealth &t) {
+  return "target " + t.target + " of mapping " + t.mapping;
+}
+
+// "; it took something last 12.3 s ago"
+std::string last_taken(const TargetHealth &t) {
+  return t.quiet_ms ? "; it took something last " + human_ms(*t.quiet_ms) + " ago"
+                    : "; it has never taken anything";
+}
+
+void judge_row(const TargetHealth &t, const Vitals &v, std::vector<Problem> &problems) {
+  Problem p;
+  p.since = t.since;
+  const std::string waits = human_bytes(static_cast<int64_t>(t.waits)) + " wait for it";
+  const dp_ledger &l = *row_of(v.counters, t.mapping, t.target);
+  switch (t.state) {
+  case TargetState::refusing:
+    p.kind = ProblemKind::refusing;
+    p.what = name_of(t) + " refuses connections" + last_taken(t);
+    break;
+  case TargetState::silent:
+    p.kind = ProblemKind::silent;
+    p.what = name_of(t) +
+             (std::max(l.last.heard, l.last.answered) > took(l) &&
+                      age(v.now_ns, l.last.heard) < kPatienceNs
+                  ? " is there and takes nothing: its window is shut; "
+                  : " does not answer: ") +
+             waits + last_taken(t);
+    break;
+  case TargetState::hung:
+    p.kind = ProblemKind::hung;
+    p.what = name_of(t) + " takes requests and answers none, while the source answers; " + waits;
+    break;
+  case TargetState::slow:
+    p.kind = ProblemKind::slow;
+    p.what = name_of(t) + " is slow: " + waits + ", which takes it more than a second";
+    break;
+  case TargetState::untried:
+  case TargetState::up:
+    return;
+  }
+  p.key = std::string(help_of(p.kind).name) + " " + t.mapping + " " + t.target;
+  problems.push_back(std::move(p));
+}
+
+void judge_loss(const TargetHealth &t, const Looks &looks, std::vector<Problem> &problems) {
+  const Vitals &v = looks.back();
+  const auto loss = last_loss(*row_of(v.counters, t.mapping, t.target));
+  if (!loss || age(v.now_ns, loss->at_ns) >= kLossNs)
+    return;
+  Problem p;
+  p.kind = ProblemKind::loss;
+  p.what = "bytes for " + name_of(t) + " are being lost: " + loss->reason + ", " +
+           human_bytes(static_cast<int64_t>(t.lost)) + " in all";
+  p.key = "loss " + t.mapping + " " + t.target;
+  problems.push_back(std::move(p));
+}
+
+void judge_device(const DeviceVitals &d, std::vector<Problem> &problems) {
+  Problem p;
+  p.kind = ProblemKind::device;
+  if (!d.present) {
+    p.what = "device " + d.name + " is gone: nothing is captured until it is back";
+    p.hint = "where doppel run keeps the mirror, it captures a new device of that name; else "
+             "doppel detach, then attach again";
+  } else if (!d.up) { // as the plan says it: one problem
+    p.what = "device " + d.name + " is down: nothing is captured until it is up";
+    p.hint = "ip link set " + d.name + " up";
+  } else if (!d.carrier) {
+    p.what = "device " + d.name + " has no carrier: nothing is captured until it has";
+    p.hint = "look at its cable, or at the other end of the link";
+  } else {
+    return;
+  }
+  problems.push_back(std::move(p));
+}
+
+void judge_pool(ProblemKind kind, uint64_t used, uint64_t total, const std::string &what,
+                const std::vector<Problem> &before, std::vector<Problem> &problems) {
+  Problem p;
+  p.kind = kind;
+  p.key = help_of(kind).name;
+  const bool was =
+      std::any_of(before.begin(), before.end(), [&](const Problem &b) { return b.id() == p.id(); });
+  if (!total || used * 100 < total * (was ? kFullNoMore : kNearlyFull))
+    return;
+  p.what = what + " is " + std::to_string(used * 100 / total) + " % full";
+  problems.push_back(std::move(p));
+}
+
+// Who breaks for want of room leaves some: between two breaks the store is not quite full.
+void judge_full_store(const Vitals &v, std::vector<Problem> &problems) {
+  uint64_t full_ns = 0;
+  each_row(v.counters, [&](const std::string &, const std::string &, const dp_ledger &l) {
+    full_ns = std::max<uint64_t>(full_ns, l.last.lost[DP_LOST_store_full]);
+  });
+  if (full_ns && age(v.now_ns, full_ns) < kLossNs)
+    problems.push_back({ProblemKind::store,
+                        "the store is full: connections lose what is in it",
+                        {},
+                        0,
+                        help_of(ProblemKind::store).name});
+}
+
+void judge_pools(const Vitals &v, const std::vector<Problem> &before,
+                 std::vector<Problem> &problems) {
+  const Counters &c = v.counters;
+  judge_full_store(v, problems);
+  int64_t flows = 0;
+  each_row(c, [&](const std::string &, const std::string &, const dp_ledger &l) {
+    flows += l.open + l.waiting;
+  });
+  judge_pool(ProblemKind::store, c.chunks_used, c.chunks, "the store", before, problems);
+  judge_pool(ProblemKind::ports, c.ports - c.ports_free, c.ports, "the range of shadow ports",
+             before, problems);
+  judge_pool(ProblemKind::flows, static_cast<uint64_t>(std::max<int64_t>(flows, 0)), v.flow_rows,
+             "the flow table", before, problems);
+}
+
+std::vector<TargetHealth> targets_of(const Looks &looks, uint64_t span_ns) {
+  std::vector<TargetHealth> list;
+  const Vitals &v = looks.back();
+  each_row(v.counters,
+           [&](const std::string &mapping, const std::string &target, const dp_ledger &l) {
+             TargetHealth t;
+             t.mapping = mapping;
+             t.target = target;
+             const Verdict verdict = judge_target(looks, mapping, target, span_ns);
+             t.state = verdict.state;
+             if (verdict.since_ns)
+               t.since = unix_time(verdict.since_ns, v.now_ns, v.now);
+             t.waits = static_cast<uint64_t>(std::max<int64_t>(l.in_flight, 0));
+             if (took(l))
+               t.quiet_ms = age(v.now_ns, took(l)) / 1'000'000;
+             t.lost = sum_of(l.lost);
+             if (const auto loss = last_loss(l)) {
+               t.lost_at = unix_time(loss->at_ns, v.now_ns, v.now);
+               t.lost_reason = loss->reason;
+             }
+             list.push_back(std::move(t));
+           });
+  return list;
+}
+
+} // namespace
+
+std::vector<Problem> judge(const Looks &looks, const std::vector<Problem> &before) {
+  std::vector<Problem> problems;
+  const Vitals &v = looks.back();
+  for (const DeviceVitals &d : v.devices)
+    judge_device(d, problems);
+  if (v.paused)
+    problems.push_back({ProblemKind::paused,
+                        "the mirror is paused, no new connection is mirrored: a detach is under "
+                        "way, or was interrupted",
+                        {},
+                        0,
+                        "paused"});
+  for (const TargetHealth &t : judge_targets(looks)) {
+    judge_row(t, v, problems);
+    judge_loss(t, looks, problems);
+  }
+  judge_pools(v, before, problems);
+  for (Problem &p : problems)
+    if (p.hint.empty())
+      p.hint = help_of(p.kind).hint;
+  return in_order(std::move(problems));
+}
+
+bool wants_another_look(const Looks &looks) {
+  if (age(looks.back().now_ns, looks.front().now_ns) >= kLookNs)
+    return false;
+  const auto seen = targets_of(looks, kLookNs), at_once = targets_of(looks, 0);
+  for (size_t i = 0; i < seen.size(); i++)
+    if (seen[i].state != at_once[i].state)
+      return true;
+  return false;
+}
+
+std::vector<TargetHealth> judge_targets(const Looks &looks) { return targets_of(looks, kLookNs); }
+
+uint64_t lost_in_a_minute(const Looks &looks, const std::string &mapping,
+                          const std::string &target) {
+  const Vitals &last = looks.back();
+  const dp_ledger *now = row_of(last.counters, mapping, target);
+  for (const Vitals &v : looks) {
+    const dp_ledger *then = row_of(v.counters, mapping, target);
+    if (now && then && age(last.now_ns, v.now_ns) <= kMinuteNs)
+      return sum_of(now->lost) - std::min(sum_of(now->lost), sum_of(then->lost));
+  }
+  return 0;
+}
+
+const char *state_name(TargetState state) {
+  constexpr const char *names[] = {"untried", "up", "slow", "hung", "silent", "refusing"};
+  return names[static_cast<size_t>(state)];
+}
+
+} // namespace doppel

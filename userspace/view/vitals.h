@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a mirror is judged by, as plain data, and the judgement. Pure.
+#pragma once
+
+#include <cstdint>
+#include <ctime>
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "userspace/view/problem.h"
+#include "userspace/view/snapshot.h"
+
+namespace doppel {
+
+struct DeviceVitals {
+  std::string name;
+  bool present = true, up = true, carrier = true;
+};
+
+// One look at an attached mirror.
+struct Vitals {
+  uint64_t now_ns = 0;               // CLOCK_MONOTONIC
+  std::time_t now = 0;               // the same moment
+  std::time_t attached = 0;          // when the mirror was attached
+  bool paused = false;               // see dp_control
+  uint32_t flow_rows = 0;            // what the flow table can hold
+  std::vector<DeviceVitals> devices; // those that are captured
+  Counters counters;
+};
+
+// Looks at the same mirror, the oldest first.
+using Looks = std::deque<Vitals>;
+
+// How long something must be seen before it is told: an answer that is under way is no silence.
+inline constexpr uint64_t kLookNs = 2'000'000'000;
+
+// `before`: what was found the last time. A pool that is nearly full stays so until it has some
+// room again, so that it is not told each time that it crosses the line.
+// In order.
+std::vector<Problem> judge(const Looks &looks, const std::vector<Problem> &before = {});
+
+// The last look has cause for concern, and only another one, up to kLookNs later than the first,
+// will tell.
+bool wants_another_look(const Looks &looks);
+
+// Each target of the last look.
+std::vector<TargetHealth> judge_targets(const Looks &looks);
+
+// Bytes lost within the last minute, as far as the looks reach back;.
+uint64_t lost_in_a_minute(const Looks &looks, const std::string &mapping,
+                          const std::string &target);
+
+} // namespace doppel
