@@ -168,6 +168,13 @@ MAP struct {
 } meta SEC(".maps");
 
 MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dp_meta);
+} keeper SEC(".maps");
+
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);

@@ -488,6 +488,8 @@ struct dp_retransmit {
  * shadow port rests as long as possible before it is used again (RFC 9293, 3.4.3).
  *
  * Map `meta`: array[1] of dp_meta, written by attach, reload and the keeper.
+ * Map `keeper`: array[1] of dp_meta, what the keeper alone writes: that it is there, and what it
+ * finds.
  */
 #define DP_META_SIZE 65536
 struct dp_meta {

@@ -50,8 +50,9 @@ TEST_P(Damaged, PinsRemoved) {
   auto status = read_status();
   ASSERT_TRUE(status);
   EXPECT_FALSE(status->attached);
-  ASSERT_EQ(status->warnings.size(), 1u);
-  EXPECT_NE(status->warnings.front().find("doppel detach"), std::string::npos);
+  ASSERT_EQ(status->problems.size(), 1u);
+  EXPECT_EQ(status->problems.front().kind, ProblemKind::remains);
+  EXPECT_NE(status->problems.front().hint.find("doppel detach"), std::string::npos);
   auto again = attach(plan_, config_);
   ASSERT_FALSE(again);
   EXPECT_NE(text(again.errors()).find("remains"), std::string::npos);

@@ -71,6 +71,16 @@ def pinned(path):
     return None
 
 
+def update(path, key, value):
+    """Writes a row of a pinned map."""
+    fd = open_pin(path)
+    try:
+        k, v = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value, len(value))
+        call(MAP_UPDATE, struct.pack("=IIQQQ", fd, 0, ctypes.addressof(k), ctypes.addressof(v), 0))
+    finally:
+        os.close(fd)
+
+
 def memlock(path):
     """Bytes that the kernel holds for a pinned map (fdinfo's memlock; exact since kernel 6.4)."""
     fd = open_pin(path)

@@ -38,7 +38,13 @@ class Doppel:
         return self.json("counters")
 
     def status(self):
-        return self.json("status")
+        """Its exit code tells how the mirror is: see health()."""
+        return self.health()[1]
+
+    def health(self):
+        """(exit code, what `status` says)"""
+        done = self.run("status", "--json", check=False)
+        return done.returncode, json.loads(done.stdout)
 
     def ledger(self):
         """Sums over all mappings and targets, the identity checked for each."""

@@ -12,3 +12,8 @@ def drops(lab, name):
     """Packets that the queue toward the host had no room for."""
     words = lab.switch.run(["tc", "-s", "qdisc", "show", "dev", name]).stdout.replace(",", "").split()
     return int(words[words.index("(dropped") + 1])
+
+
+def widen(lab, name):
+    """The link is what it was before narrow()."""
+    lab.switch.run(["tc", "qdisc", "del", "dev", name, "root"])

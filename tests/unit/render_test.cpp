@@ -319,9 +319,11 @@ TEST(Flows, JsonAndText) {
 TEST(Status, JsonAndText) {
   StatusView s;
   EXPECT_EQ(to_text(s), "not attached\n");
+  EXPECT_EQ(exit_of(s), Exit::detached);
   EXPECT_FALSE(is_whole(s));
   s.attached = true;
   EXPECT_TRUE(is_whole(s));
+  EXPECT_EQ(exit_of(s), Exit::ok);
   s.since = "2025-01-02T03:04:05+01:00";
   s.config_source = "/etc/doppel/doppel.json";
   s.mappings.push_back({"data", "eth0", "ingress", "tcp", "11211-11212", {"10.0.0.2:1", "b:2"}});
@@ -336,23 +338,63 @@ TEST(Status, JsonAndText) {
   s.missing.push_back("doppel_return is gone from eth0 ingress");
   s.warnings.push_back("device eth0 is down");
   EXPECT_FALSE(is_whole(s));
+  s.now = 1'700'000'012;
+  s.problems = {{ProblemKind::program, s.missing[0], "", 0, ""},
+                {ProblemKind::silent, "b:2 is silent", "look there", 1'700'000'000, ""},
+                {ProblemKind::note, "mind this", "", 0, ""}};
+  TargetHealth t;
+  t.mapping = "data", t.target = "b:2", t.state = TargetState::silent;
+  t.waits = 2048, t.quiet_ms = 12'000, t.lost = 5;
+  t.lost_at = 1'700'000'010, t.lost_reason = "store_full";
+  s.targets = {t};
+  s.keeper = {true, true, 77, 0};
   const Json j = to_json(s);
-  EXPECT_EQ(keys(j), (Keys{"attached", "whole", "since", "config", "abi", "mappings", "hooks",
-                           "missing", "warnings"}));
+  EXPECT_EQ(keys(j),
+            (Keys{"attached", "whole", "since", "config", "abi", "mappings", "hooks", "missing",
+                  "warnings", "well", "exit", "time", "problems", "targets", "keeper", "paused"}));
+  EXPECT_EQ(keys(j["problems"][0]), (Keys{"class", "exit", "what", "do", "since"}));
+  EXPECT_EQ(keys(j["targets"][0]), (Keys{"mapping", "target", "state", "since", "waits", "quiet_ms",
+                                         "lost", "lost_in_a_minute", "last_loss"}));
+  EXPECT_EQ(keys(j["keeper"]), (Keys{"expected", "alive", "pid", "since"}));
+  EXPECT_EQ(j["exit"], 4);
+  EXPECT_FALSE(j["well"].get<bool>());
+  EXPECT_EQ(j["problems"][0]["class"], "program");
+  EXPECT_EQ(j["targets"][0]["state"], "silent");
   EXPECT_EQ(keys(j["mappings"][0]),
             (Keys{"name", "device", "direction", "protocol", "ports", "targets"}));
   EXPECT_EQ(keys(j["hooks"][0]), (Keys{"device", "hook", "position", "program", "ours", "mechanism",
                                        "prog_id", "link_id", "priority", "handle"}));
-  EXPECT_EQ(to_text(s),
-            "attached since 2025-01-02T03:04:05+01:00, from /etc/doppel/doppel.json\n"
-            "\n"
-            "MAPPING  DEVICE  DIRECTION  PROTOCOL  PORTS        TARGETS\n"
-            "data     eth0    ingress    tcp       11211-11212  10.0.0.2:1, b:2\n"
-            "\n"
-            "DEVICE  HOOK     POS  PROGRAM         OURS  BY   PROG ID  LINK ID  PRIO  HANDLE\n"
-            "eth0    ingress    1  doppel_ingress  yes   tcx        7        8     -       -\n"
-            "missing: doppel_return is gone from eth0 ingress\n"
-            "warning: device eth0 is down\n");
+  EXPECT_EQ(
+      to_text(s),
+      "not well: doppel_return is gone from eth0 ingress\n"
+      "and: b:2 is silent, since " +
+          iso_time(1'700'000'000) +
+          " (12.0 s): look there\n"
+          "note: mind this\n"
+          "attached since 2025-01-02T03:04:05+01:00, from /etc/doppel/doppel.json; kept by "
+          "doppel run, process 77\n"
+          "\n"
+          "MAPPING  DEVICE  DIRECTION  PROTOCOL  PORTS        TARGETS\n"
+          "data     eth0    ingress    tcp       11211-11212  10.0.0.2:1, b:2\n"
+          "\n"
+          "MAPPING  TARGET  STATE   SINCE    WAITS  LAST TAKEN  LOST  LOST IN 60 s  LAST LOSS\n"
+          "data     b:2     silent  -      2.0 KiB  12.0 s ago   5 B             -  store_full, "
+          "2.0 s ago\n"
+          "\n"
+          "DEVICE  HOOK     POS  PROGRAM         OURS  BY   PROG ID  LINK ID  PRIO  HANDLE\n"
+          "eth0    ingress    1  doppel_ingress  yes   tcx        7        8     -       -\n"
+          "warning: device eth0 is down\n");
+  s.problems = {{ProblemKind::note, "mind this", "", 0, ""}};
+  EXPECT_EQ(exit_of(s), Exit::ok);
+  EXPECT_TRUE(to_text(s).starts_with("all well\nnote: mind this\n")) << to_text(s);
+}
+
+// Programs alone are left: nothing is attached, and yet there is something to do.
+TEST(Status, RemainsOfAMirror) {
+  StatusView s;
+  s.problems = {{ProblemKind::remains, "there are remains", "doppel detach removes them", 0, ""}};
+  EXPECT_EQ(exit_of(s), Exit::stopped);
+  EXPECT_EQ(to_text(s), "not well: there are remains: doppel detach removes them\nnot attached\n");
 }
 
 TEST(Probe, JsonAndText) {

@@ -86,10 +86,13 @@ std::string man_page(const CLI::App &app) {
           DP_EXCLUDED_N);
   reasons(page, "Events", "Packets or occurrences; no bytes are accounted here.", event_reasons,
           DP_EVENT_N);
+  page += ".SH HEALTH\nWhat status and the keeper's log may tell, the gravest first. The number is "
+          "the exit code of status.\n";
+  for (const ProblemHelp &p : all_problems())
+    item(page, p.name, std::string(p.help) + " (" + std::to_string(static_cast<int>(p.exit)) + ")");
   page += ".SH EXIT STATUS\n";
-  item(page, "0", "Done. For status: nothing is missing; for probe: this host can mirror");
-  item(page, "1", "Failed");
-  item(page, "2", "The command line or the configuration is wrong");
+#define DP_EXIT(name, code, help) item(page, #code, help);
+#include "doppel/exits.def"
   return page;
 }
 

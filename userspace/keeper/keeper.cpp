@@ -31,6 +31,7 @@ constexpr auto kExpiryStep = 20ms; // between two batches of a pass over the flo
 // Between two looks at the source's sockets. A flow ends at the second that finds none: with the
 // pass over a full table that is half a minute, and the target has as long again for its FIN.
 constexpr auto kSweep = 15s;
+constexpr auto kWord = 5s;         // between two signs of life, while something else takes its time
 constexpr uint32_t kSilent = 3600; // s, for flows without a shadow where idle_timeout is 0
 
 } // namespace
@@ -43,7 +44,7 @@ Status Keeper::listen() {
   unjoinable_ = std::make_unique<Unjoinable>(TRY(Unjoinable::open(pins, meta_.mappings)));
   net_->watch(config_, meta_);
   const auto now = Clock::now();
-  for (Loop::Timer timer : {expire_timer_, sweep_timer_, detach_timer_})
+  for (Loop::Timer timer : {expire_timer_, sweep_timer_, detach_timer_, look_timer_})
     loop_->set(timer, now);
   loop_->set_earlier(review_timer_, now + kCheck);
   return loop_->add(events_->fd(), [this] { return events_->serve(); });
@@ -53,6 +54,8 @@ Pause Keeper::pause() {
   return [this](std::chrono::milliseconds time) {
     if (watchdog_ms_)
       notify_alive();
+    if (since_ && Clock::now() - word_ > kWord)
+      give_word();
     if (!events_)
       return;
     const auto until = Clock::now() + time;
@@ -122,7 +125,7 @@ Status Keeper::follow_the_source() {
                        "; what the source ends by itself stays until idle_timeout");
     more = step && *step;
     if (!more)
-      found(kSource, failed);
+      found(kSource, ProblemKind::note, failed);
   }
   if (!more)
     TRY(tell_unjoinable());
@@ -164,7 +167,7 @@ Status Keeper::review_now() {
                          "is left, and attaching anew");
   }
   if (!health) {
-    found(kReview, as_sentences(health.errors()));
+    found(kReview, ProblemKind::host, as_sentences(health.errors()));
     return Unit{};
   }
   auto nl = Rtnl::open();
@@ -178,7 +181,7 @@ Status Keeper::review_now() {
   options.pause = pause();
   auto applied = apply(config_, options);
   if (!applied) {
-    found(kReview, as_sentences(applied.errors()));
+    found(kReview, ProblemKind::host, as_sentences(applied.errors()));
     if (auto again = read_health(); again && !again->pins) {
       detached_ = true;
       loop_->stop();
@@ -198,7 +201,8 @@ void Keeper::keep_clock(Rtnl &nl) {
   if (!there || *there)
     return;
   const auto clock = ensure_clock(nl);
-  found(kClock, clock ? std::vector<std::string>{} : lines(clock.errors()));
+  found(kClock, ProblemKind::note,
+        clock ? std::vector<std::string>{} : as_sentences(clock.errors()));
   if (clock)
     log_line(Priority::warning, "the qdisc of doppel1 was gone: it is there again");
 }
@@ -222,22 +226,27 @@ void Keeper::take_problems(const Applied &applied) {
   auto planned = applied.plan_warnings;
   for (const std::string &sentence : as_sentences(applied.deferred))
     planned.push_back(sentence);
-  found(kPlan, planned);
+  found(kPlan, ProblemKind::host, planned);
   if (applied.neighbours)
-    found(kNeighbours, *applied.neighbours);
+    found(kNeighbours, ProblemKind::neighbour, *applied.neighbours);
   if (applied.hooks)
-    found(kHooks, *applied.hooks);
+    found(kHooks, ProblemKind::note, *applied.hooks);
 }
 
 // Each problem is told when it comes and when it goes.
-void Keeper::found(const std::string &check, const std::vector<std::string> &sentences) {
-  const auto news = problems_.found(check, sentences);
+void Keeper::found(const std::string &check, std::vector<Problem> problems) {
+  const auto news = problems_.found(check, std::move(problems), std::time(nullptr));
   for (const std::string &problem : news.begun)
     log_line(Priority::warning, problem);
   for (const std::string &problem : news.over)
     log_line(Priority::notice, "no longer: " + problem);
   if (!news.empty())
     notify_status(status());
+}
+
+void Keeper::found(const std::string &check, ProblemKind kind,
+                   const std::vector<std::string> &sentences) {
+  found(check, as_problems(kind, sentences));
 }
 
 Result<std::string> Keeper::reload_now() {

@@ -21,6 +21,7 @@
 #include "userspace/keeper/unjoinable.h"
 #include "userspace/mirror/apply.h"
 #include "userspace/mirror/health.h"
+#include "userspace/mirror/vitals.h"
 
 namespace doppel {
 
@@ -33,7 +34,8 @@ struct KeeperOptions {
 
 // The checks that find problems, see Problems.
 inline constexpr char kReview[] = "review", kPlan[] = "plan", kNeighbours[] = "neighbours",
-                      kHooks[] = "hooks", kSource[] = "source", kClock[] = "clock";
+                      kHooks[] = "hooks", kSource[] = "source", kClock[] = "clock",
+                      kVitals[] = "vitals";
 
 class Keeper {
 public:
@@ -78,7 +80,14 @@ private:
   void record(const Errors &errors, const std::string &text);
   void tell(const Applied &applied);
   void take_problems(const Applied &applied);
-  void found(const std::string &check, const std::vector<std::string> &sentences);
+  void found(const std::string &check, std::vector<Problem> problems);
+  void found(const std::string &check, ProblemKind kind, const std::vector<std::string> &sentences);
+
+  // keeper_look.cpp
+  Status look();
+  void look_at_vitals();
+  void look_for_neighbours();
+  void give_word();
   Pause pause(); // serves retransmissions while something else takes its time
 
   KeeperOptions options_;
@@ -93,13 +102,16 @@ private:
   Fd signals_;
   std::unique_ptr<Loop> loop_;
   Loop::Timer alive_timer_ = 0, reload_timer_ = 0, expire_timer_ = 0, sweep_timer_ = 0,
-              review_timer_ = 0, detach_timer_ = 0;
+              review_timer_ = 0, detach_timer_ = 0, look_timer_ = 0;
   Clock::time_point rest_until_; // no review before that
   uint64_t watchdog_ms_ = 0;
   bool detached_ = false; // by another process
   bool leave_ = false;    // the mirror to the next keeper
   bool waiting_ = false;  // nothing is attached yet
   Problems problems_;
+  Looks looks_;            // of the last minute
+  std::time_t since_ = 0;  // when it took the mirror in its care; 0: not yet
+  Clock::time_point word_; // when it said last that it is there
 };
 
 } // namespace doppel

@@ -52,7 +52,7 @@ std::string Keeper::status() const {
   if (waiting_)
     text = "Nothing is mirrored yet";
   if (const auto problems = problems_.all(); !problems.empty())
-    text += "; " + *problems.begin();
+    text += "; " + problems.front().what;
   return text;
 }
 
@@ -64,7 +64,7 @@ Status Keeper::wait_for(const Errors &missing) {
   std::vector<std::string> waits;
   for (const std::string &sentence : as_sentences(missing))
     waits.push_back("waiting: " + sentence);
-  found(kPlan, waits);
+  found(kPlan, ProblemKind::host, waits);
   review_soon();
   return Unit{};
 }
@@ -93,9 +93,9 @@ Status Keeper::attach_fresh() {
   auto planned = plan.warnings;
   for (const std::string &sentence : as_sentences(partial.why))
     planned.push_back(sentence);
-  found(kPlan, planned);
-  found(kNeighbours, attached.neighbours);
-  found(kHooks, attached.hooks);
+  found(kPlan, ProblemKind::host, planned);
+  found(kNeighbours, ProblemKind::neighbour, attached.neighbours);
+  found(kHooks, ProblemKind::note, attached.hooks);
   return listen();
 }
 
@@ -152,6 +152,7 @@ Status Keeper::prepare_loop() {
   sweep_timer_ = loop_->add_timer([this] { return follow_the_source(); });
   review_timer_ = loop_->add_timer([this] { return review(); });
   detach_timer_ = loop_->add_timer([this] { return look_after_detach(); });
+  look_timer_ = loop_->add_timer([this] { return look(); });
   TRY(loop_->add(signals_.get(), [this] { return read_signals(); }));
   return loop_->add(net_->fd(), [this]() -> Status {
     if (net_->changed())

@@ -1,20 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/keeper/problems.h"
 
-#include <algorithm>
-#include <iterator>
-
 namespace doppel {
-namespace {
-std::vector<std::string> missing_in(const std::set<std::string> &b,
-                                    const std::set<std::string> &a) {
-  std::vector<std::string> missing;
-  std::set_difference(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(missing));
-  return missing;
-}
-
-} // namespace
-
 std::vector<std::string> as_sentences(const Errors &errors) {
   std::vector<std::string> list;
   for (const Error &e : errors)
@@ -23,12 +10,27 @@ std::vector<std::string> as_sentences(const Errors &errors) {
 }
 
 // Two checks may find the same: it is told once, and is over when neither finds it.
-Problems::News Problems::found(const std::string &check,
-                               const std::vector<std::string> &sentences) {
-  const auto before = all();
-  by_check_[check] = {sentences.begin(), sentences.end()};
-  const auto now = all();
-  return {missing_in(before, now), missing_in(now, before)};
+Problems::News Problems::found(const std::string &check, std::vector<Problem> problems,
+                               std::time_t now) {
+  for (Problem &p : problems) {
+    const auto told = told_.find(p.id());
+    if (!p.since)
+      p.since = told == told_.end() ? now : told->second.since;
+  }
+  by_check_[check] = std::move(problems);
+  News news;
+  std::map<std::string, Told> lasting;
+  for (const Problem &p : all()) {
+    const auto told = told_.find(p.id());
+    if (told == told_.end())
+      news.begun.push_back(p.what);
+    lasting[p.id()] = told == told_.end() ? Told{p.what, p.since} : told->second;
+  }
+  for (const auto &[id, told] : told_)
+    if (!lasting.count(id))
+      news.over.push_back(told.what);
+  told_ = std::move(lasting);
+  return news;
 }
 
 bool Problems::any_of(const std::string &check) const {
@@ -36,11 +38,23 @@ bool Problems::any_of(const std::string &check) const {
   return found != by_check_.end() && !found->second.empty();
 }
 
-std::set<std::string> Problems::all() const {
-  std::set<std::string> all;
-  for (const auto &[check, sentences] : by_check_)
-    all.insert(sentences.begin(), sentences.end());
-  return all;
+std::vector<Problem> Problems::of(const std::string &check) const {
+  const auto found = by_check_.find(check);
+  return found == by_check_.end() ? std::vector<Problem>{} : found->second;
+}
+
+std::vector<Problem> Problems::all() const {
+  std::vector<Problem> all;
+  for (const auto &[check, problems] : by_check_)
+    all.insert(all.end(), problems.begin(), problems.end());
+  return in_order(std::move(all));
+}
+
+std::vector<Problem> as_problems(ProblemKind kind, const std::vector<std::string> &sentences) {
+  std::vector<Problem> problems;
+  for (const std::string &sentence : sentences)
+    problems.push_back({kind, sentence, help_of(kind).hint, 0, {}});
+  return problems;
 }
 
 } // namespace doppel

@@ -15,11 +15,16 @@
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/privileges.h"
 #include "userspace/kernel/tcx.h"
+#include "userspace/mirror/keeper_word.h"
 #include "userspace/mirror/maps.h"
 #include "userspace/mirror/teardown.h"
+#include "userspace/mirror/vitals.h"
+#include "userspace/util/text.h"
 
 namespace doppel {
 namespace {
+// It looks every second, unless a reload or a review takes its time.
+constexpr uint64_t kKeeperPatienceNs = 15'000'000'000;
 constexpr char kWayOut[] = "; doppel detach, then attach again";
 
 std::string hook_name(const Attachment &a) { return a.device + " " + direction_name(a.direction); }
@@ -136,12 +141,89 @@ Status describe_hooks(Rtnl &nl, const Meta &meta, const Pins &pins, StatusView &
   return Unit{};
 }
 
+// What is missing and was not told as a problem yet is one of that kind. The sentence has its hint.
+void take_missing(ProblemKind kind, StatusView &view) {
+  for (const std::string &sentence : view.missing)
+    if (std::none_of(view.problems.begin(), view.problems.end(),
+                     [&](const Problem &p) { return p.what == sentence; }))
+      view.problems.push_back({kind, sentence, {}, 0, {}});
+}
+
+// True: it looks at the mirror all along, so that its word is worth more than one look.
+bool judge_keeper(const KeeperWord &word, const Vitals &now, StatusView &view) {
+  const KeeperView &k = view.keeper;
+  Problem p;
+  p.kind = ProblemKind::keeper;
+  p.key = "keeper";
+  const std::string name = "the keeper of this mirror (process " + std::to_string(word.pid) + ")";
+  const uint64_t quiet_ns = now.now_ns - std::min(now.now_ns, word.looked_ns);
+  if (!k.expected || (k.alive && quiet_ns < kKeeperPatienceNs))
+    return k.expected;
+  p.since = unix_time(word.looked_ns, now.now_ns, now.now);
+  if (k.alive) {
+    p.what = name + " does nothing";
+    p.hint = "see what it says in its log, and start it again: the mirror goes on meanwhile";
+  } else {
+    p.what = name + " is gone, and with it timeouts and repairs";
+    p.hint = help_of(p.kind).hint;
+  }
+  view.problems.push_back(std::move(p));
+  return false;
+}
+
+// What the keeper found of a target is its state: of this one look, there may be nothing to see.
+void take_word(const KeeperWord &word, StatusView &view) {
+  view.problems.insert(view.problems.end(), word.problems.begin(), word.problems.end());
+  for (TargetHealth &t : view.targets) {
+    for (const Problem &p : word.problems)
+      for (const TargetState s :
+           {TargetState::slow, TargetState::hung, TargetState::silent, TargetState::refusing})
+        if (p.key == std::string(state_name(s)) + " " + t.mapping + " " + t.target) {
+          t.state = s;
+          t.since = p.since;
+        }
+    const auto lost = word.lost.find(t.mapping + " " + t.target);
+    if (lost != word.lost.end())
+      t.lost_in_a_minute = lost->second;
+  }
+}
+
+Status describe_health(Rtnl &nl, const Attached &attached, const FindKeeper &find_keeper,
+                       StatusView &view) {
+  const auto word = TRY(read_keeper_word(attached.pins));
+  view.keeper.expected = word.pid != 0;
+  view.keeper.pid = find_keeper ? find_keeper(attached.pins) : 0;
+  view.keeper.alive = view.keeper.pid != 0;
+  view.keeper.since = word.since;
+  Looks looks{TRY(read_vitals(nl, attached))};
+  const bool kept = judge_keeper(word, looks.back(), view);
+  if (!kept)
+    looks = TRY(look_closely(nl, attached));
+  const auto found = judge(looks);
+  view.problems.insert(view.problems.end(), found.begin(), found.end());
+  view.targets = judge_targets(looks);
+  view.paused = looks.back().paused;
+  if (kept)
+    take_word(word, view);
+  return Unit{};
+}
+
+// Of a damaged data plane the rest is told all the same.
+void tell_health(Rtnl &nl, const Attached &attached, const FindKeeper &find_keeper,
+                 StatusView &view) {
+  if (auto s = describe_health(nl, attached, find_keeper, view); !s)
+    for (const Error &e : s.errors())
+      view.problems.push_back({ProblemKind::program, e.where + ": " + e.what, e.hint, 0, {}});
+  view.problems = in_order(std::move(view.problems));
+}
+
 } // namespace
 
-Result<StatusView> read_status() {
+Result<StatusView> read_status(const FindKeeper &find_keeper) {
   TRY(require_privileges("status"));
   auto host = TRY(Host::open());
   StatusView view;
+  view.now = std::time(nullptr);
   for (const std::string &version : host.pins.other_versions())
     view.warnings.push_back(host.pins.top() + "/" + version +
                             " belongs to another version of doppel: use that one to see it");
@@ -153,9 +235,11 @@ Result<StatusView> read_status() {
     auto remains = TRY(find_remains(host.nl, &host.pins));
     const bool others = !host.pins.other_versions().empty();
     if (remains.any())
-      view.warnings.push_back("nothing is attached, but there are remains: " + remains.text() +
-                              (others ? "; doppel run takes over, doppel detach --force ends it"
-                                      : "; doppel detach removes them"));
+      view.problems.push_back({ProblemKind::remains,
+                               "nothing is attached, but there are remains: " + remains.text(),
+                               others ? "doppel run takes over, doppel detach --force ends it"
+                                      : help_of(ProblemKind::remains).hint,
+                               0, "remains"});
     return view;
   }
   view.attached = true;
@@ -164,13 +248,18 @@ Result<StatusView> read_status() {
   view.mappings = meta.mappings;
   if (!(current_netns() == meta.netns)) {
     view.warnings.push_back("the mirror was attached in another network namespace: "
-                            "its hooks cannot be seen from here");
+                            "its hooks and devices cannot be seen from here");
+    tell_health(host.nl, {host.pins, meta}, find_keeper, view);
+    std::erase_if(view.problems, [](const Problem &p) { return p.kind == ProblemKind::device; });
     return view;
   }
   TRY(describe_link(host.nl, view));
-  if (view.missing.empty())
+  take_missing(ProblemKind::link, view);
+  if (view.problems.empty())
     TRY(describe_clock(host.nl, meta, view));
   TRY(describe_hooks(host.nl, meta, host.pins, view));
+  take_missing(ProblemKind::program, view);
+  tell_health(host.nl, {host.pins, meta}, find_keeper, view);
   return view;
 }
 

@@ -114,6 +114,11 @@ std::optional<double> completeness(const dp_ledger &l) {
                   static_cast<double>(l.delivered) / static_cast<double>(l.observed - unwanted));
 }
 
+Exit exit_of(const StatusView &status) {
+  const Exit gravest = exit_of(status.problems);
+  return gravest == Exit::ok && !status.attached ? Exit::detached : gravest;
+}
+
 bool is_whole(const StatusView &status) { return status.attached && status.missing.empty(); }
 
 bool is_able(const std::vector<ProbeRow> &probe) {

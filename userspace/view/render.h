@@ -91,6 +91,8 @@ std::string roff(const std::string &text);
 
 // Attached and nothing missing.
 bool is_whole(const StatusView &status);
+// Of `doppel status`.
+Exit exit_of(const StatusView &status);
 // Nothing that is needed is absent.
 bool is_able(const std::vector<ProbeRow> &probe);
 

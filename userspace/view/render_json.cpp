@@ -129,6 +129,34 @@ Json hook_json(const AttachedProgram &h) {
           {"priority", h.priority},  {"handle", h.handle}};
 }
 
+Json problem_json(const Problem &p) {
+  return {{"class", help_of(p.kind).name},
+          {"exit", static_cast<int>(help_of(p.kind).exit)},
+          {"what", p.what},
+          {"do", text_or_null(p.hint)},
+          {"since", time_or_null(p.since)}};
+}
+
+Json target_health_json(const TargetHealth &t) {
+  return {{"mapping", t.mapping},
+          {"target", t.target},
+          {"state", state_name(t.state)},
+          {"since", time_or_null(t.since)},
+          {"waits", t.waits},
+          {"quiet_ms", or_null(t.quiet_ms)},
+          {"lost", t.lost},
+          {"lost_in_a_minute", or_null(t.lost_in_a_minute)},
+          {"last_loss", t.lost_at ? Json{{"at", iso_time(*t.lost_at)}, {"reason", t.lost_reason}}
+                                  : Json(nullptr)}};
+}
+
+Json keeper_json(const KeeperView &k) {
+  return {{"expected", k.expected},
+          {"alive", k.alive},
+          {"pid", k.pid > 0 ? Json(k.pid) : Json(nullptr)},
+          {"since", time_or_null(k.since)}};
+}
+
 Json probe_json(const ProbeRow &p) {
   return {{"feature", p.feature}, {"ok", p.ok}, {"needed", p.needed}, {"detail", p.detail}};
 }
@@ -170,7 +198,14 @@ Json to_json(const StatusView &s) {
           {"mappings", to_json(s.mappings)},
           {"hooks", list_of(s.hooks, hook_json)},
           {"missing", s.missing},
-          {"warnings", s.warnings}};
+          {"warnings", s.warnings},
+          {"well", exit_of(s) == Exit::ok},
+          {"exit", static_cast<int>(exit_of(s))},
+          {"time", time_or_null(s.now)},
+          {"problems", list_of(s.problems, problem_json)},
+          {"targets", list_of(s.targets, target_health_json)},
+          {"keeper", keeper_json(s.keeper)},
+          {"paused", s.paused}};
 }
 
 Json to_json(const std::vector<ProbeRow> &probe) {

@@ -202,29 +202,6 @@ std::string to_text(const std::vector<NamedMapping> &mappings) {
   return table.text();
 }
 
-std::string to_text(const StatusView &s) {
-  std::string out;
-  if (s.attached) {
-    out = "attached since " + s.since + ", from " + s.config_source + "\n\n" + to_text(s.mappings) +
-          "\n";
-    Table hooks({"DEVICE", "HOOK", ">POS", "PROGRAM", "OURS", "BY", ">PROG ID", ">LINK ID", ">PRIO",
-                 ">HANDLE"});
-    const auto id = [](uint32_t n) { return n == 0 ? std::string("-") : std::to_string(n); };
-    for (const AttachedProgram &h : s.hooks)
-      hooks.row({h.what.device, direction_name(h.what.direction), std::to_string(h.position),
-                 h.what.program, h.ours ? "yes" : "no", attach_mode_name(h.mechanism),
-                 id(h.prog_id), id(h.link_id), id(h.priority), id(h.handle)});
-    out += hooks.text();
-  } else {
-    out = "not attached\n";
-  }
-  for (const std::string &m : s.missing)
-    out += "missing: " + m + "\n";
-  for (const std::string &w : s.warnings)
-    out += "warning: " + w + "\n";
-  return out;
-}
-
 std::string to_text(const std::vector<ProbeRow> &probe) {
   Table table({"FEATURE", "FOUND", "NEEDED", "DETAIL"});
   for (const ProbeRow &p : probe)

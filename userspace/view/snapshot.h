@@ -115,6 +115,12 @@ struct StatusView {
   std::vector<AttachedProgram> hooks; // ours and the neighbours', in running order per hook
   std::vector<std::string> missing;   // what should be there and is not: a sentence each
   std::vector<std::string> warnings;
+
+  std::time_t now = 0;
+  std::vector<Problem> problems; // in order
+  std::vector<TargetHealth> targets;
+  KeeperView keeper;
+  bool paused = false;
 };
 
 // What detach did.

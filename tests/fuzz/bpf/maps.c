@@ -40,6 +40,7 @@ DEFINE(due);
 DEFINE(events);
 DEFINE(control);
 DEFINE(meta);
+DEFINE(keeper);
 DEFINE(scratch);
 
 #define NUMBER(field) (sizeof(*(field)) / sizeof(int))
@@ -74,6 +75,7 @@ const struct host_map_row host_map_rows[] = {
 	{"events", &events, NUMBER(events.type), 0, 0, 0},
 	KEYED(control, NUMBER(control.max_entries)),
 	KEYED(meta, NUMBER(meta.max_entries)),
+	KEYED(keeper, NUMBER(keeper.max_entries)),
 	KEYED(scratch, NUMBER(scratch.max_entries)),
 	{0},
 };

@@ -198,7 +198,7 @@ Kernel::Kernel() {
 
 void Kernel::reset() {
   for (auto &[address, m] : maps)
-    if (address != &meta) // large, and nobody's to write
+    if (address != &meta && address != &keeper) // large, and nobody's to write
       m.clear();
   now = 1'000'000'000'000;
   sent.clear();

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`doppel status` is the one answer to "is it healthy?": each thing that can go wrong is told within ten seconds
+with an exit code of its own, and is over when it is over; the keeper logs it once when it comes and when it goes."""
+
+import os
+import signal
+import struct
+import time
+
+from harness import case
+from lab import bpf, shape, snapshot, wait
+from lab.keeper import File, Keeper
+from lab.wait import amount
+
+WITHIN = 10.0  # s
+HOW = ("attach", "run")
+STOPPED, TARGET, KEEPER, SCARCE = 4, 5, 6, 7  # include/doppel/exits.def
+
+
+class Patient:
+    """A mirror, and what `status` says of it. `load`: options of the load that it is under; None: it is idle."""
+
+    def __init__(self, env, how, load=(), **settings):
+        self.scene = env.scene()
+        self.keeper = None
+        self.file = File(self.scene)
+        self.file.write(("data", 11211), **settings)
+        if how == "run":
+            self.keeper = Keeper(self.scene, "--config", self.file.path)
+        else:
+            self.scene.doppel.attach("--config", self.file.path)
+        if load is not None:
+            self.scene.start("sets", **{"connections": 20, "count": 100_000, "rate": amount(400), **dict(load)})
+            wait.until(lambda: self.scene.target[0].stats()["cmd_set"] > 40, "the load to be under way", 20)
+        self.well()
+
+    def well(self, within=20):
+        """`status` says that all is well, and nothing else."""
+        def calm():
+            code, said = self.scene.doppel.health()
+            assert (code == 0) == said["well"] and code == said["exit"], (code, said)
+            return code == 0
+        self.until(calm, "all to be well", within)
+
+    def until(self, condition, what, within=WITHIN):
+        begin = time.monotonic()
+        try:
+            found = wait.until(condition, what, within, 0.1)
+        except wait.Timeout as e:
+            raise AssertionError(f"{e}\n{self.scene.doppel.health()}"
+                                 f"\n{self.keeper.said() if self.keeper else ''}") from None
+        print(f"      {what}: {time.monotonic() - begin:.1f} s")
+        return found
+
+    def falls_ill(self, kinds, code, others=(), words=None):
+        """One of these problems is told within ten seconds, with that exit code; `others`: graver ones may come
+        with it and have theirs. A keeper logs it with these words."""
+        def told():
+            got, said = self.scene.doppel.health()
+            return next((p for p in said["problems"] if p["class"] in kinds
+                         and p["exit"] == code and (got == code or got in others)), None)
+        problem = self.until(told, f"status to tell {kinds}")
+        text = self.scene.doppel.run("status", check=False).stdout
+        assert text.startswith("not well: "), text
+        if self.keeper and words:
+            self.until(lambda: self.lines("warning: ", words), f"the keeper to say {words!r}")
+        return problem
+
+    def recovers(self, kinds):
+        """These problems are over within ten seconds, and soon all is well."""
+        def over():
+            said = self.scene.doppel.status()
+            return not [p for p in said["problems"] if p["class"] in kinds]
+        self.until(over, f"{kinds} to be over")
+        self.well()
+
+    def lines(self, begin, words):
+        return [line for line in self.keeper.said().splitlines() if line.startswith(begin) and words in line]
+
+    def logged(self, words):
+        """With a keeper: one line when it came, and one when it is over."""
+        if not self.keeper:
+            return
+        self.until(lambda: self.lines("no longer: ", words), f"the keeper to say that {words!r} is over")
+        assert [len(self.lines(begin, words)) for begin in ("warning: ", "no longer: ")] == [1, 1], self.keeper.said()
+
+    def state(self):
+        return self.scene.doppel.status()["targets"][0]
+
+
+@case(how=HOW, slow=True)
+def target_killed(env, how):
+    p = Patient(env, how)
+    p.scene.target[0].kill()
+    problem = p.falls_ill({"refusing"}, TARGET, words="refuses connections")
+    assert f"{p.scene.lab.target.address}:11211" in problem["what"] and problem["do"], problem
+    assert problem["since"], problem
+    assert p.state()["state"] == "refusing", p.state()
+    p.scene.start_target()
+    p.recovers({"refusing"})
+    assert p.state()["state"] == "up", p.state()
+    p.logged("refuses connections")
+
+
+@case(how=HOW, slow=True)
+def target_stopped(env, how):
+    """Its kernel goes on taking what comes, and nobody answers."""
+    p = Patient(env, how)
+    pid = p.scene.target[0].process.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        p.falls_ill({"hung", "silent"}, TARGET, words="answers none")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    p.recovers({"hung", "silent", "slow"})
+    p.logged("answers none")
+
+
+@case(how=HOW, slow=True)
+def target_host_gone(env, how):
+    p = Patient(env, how)
+    p.scene.lab.unplug("target")
+    problem = p.falls_ill({"silent"}, TARGET, words="does not answer: ")
+    assert "wait for it" in problem["what"], problem
+    assert p.state()["waits"] > 0, p.state()
+    p.scene.lab.plug("target")
+    p.recovers({"silent"})
+    p.logged("does not answer: ")
+
+
+@case(how=HOW, slow=True)
+def target_slow(env, how):
+    """Its link takes a twentieth of what is mirrored, and never stands still."""
+    p = Patient(env, how, load={"smallest": 6000, "largest": 6000})
+    shape.narrow(p.scene.lab, "target", 1, 100)
+    problem = p.falls_ill({"slow"}, TARGET, words="is slow")
+    assert "wait for it" in problem["what"], problem
+    shape.widen(p.scene.lab, "target")
+    p.recovers({"slow", "silent", "hung"})
+
+
+@case(slow=True)
+def keeper_killed(env):
+    p = Patient(env, "run")
+    said = p.scene.doppel.status()["keeper"]
+    assert said["alive"] and said["expected"] and said["pid"] == p.keeper.pid, said
+    p.keeper.kill()
+    p.falls_ill({"keeper"}, KEEPER)
+    p.keeper.start("adopted")
+    p.recovers({"keeper"})
+    p.keeper.signal(signal.SIGSTOP)
+    try:
+        p.until(lambda: p.scene.doppel.health()[0] == KEEPER, "a stopped keeper to be told", 25)
+    finally:
+        p.keeper.signal(signal.SIGCONT)
+    p.recovers({"keeper"})
+
+
+@case()
+def keeper_is_not_missed(env):
+    """By a mirror that nobody keeps, and once another has detached it."""
+    p = Patient(env, "attach", load=None)
+    said = p.scene.doppel.status()["keeper"]
+    assert not said["alive"] and not said["expected"] and said["pid"] is None, said
+    p.scene.doppel.detach()
+    assert p.scene.doppel.health()[0] == 3, p.scene.doppel.health()
+
+
+@case(how=HOW)
+def device_down(env, how):
+    p = Patient(env, how, load=None)
+    source = p.scene.lab.source
+    source.run(["ip", "link", "set", "eth0", "down"])
+    problem = p.falls_ill({"device"}, STOPPED, words="device eth0 is down")
+    assert problem["do"] == "ip link set eth0 up", problem
+    source.run(["ip", "link", "set", "eth0", "up"])
+    p.recovers({"device", "host", "neighbour"})
+    p.logged("device eth0 is down")
+    p.scene.lab.switch.run(["ip", "link", "set", "source", "down"])
+    problem = p.falls_ill({"device"}, STOPPED)
+    assert "carrier" in problem["what"], problem
+    p.scene.lab.switch.run(["ip", "link", "set", "source", "up"])
+    p.recovers({"device"})
+
+
+@case()
+def route_gone(env):
+    """What the keeper alone can know."""
+    p = Patient(env, "run", load=None)
+    target = f"{p.scene.lab.target.address}/32"
+    p.scene.lab.source.run(["ip", "route", "add", "unreachable", target])
+    problem = p.falls_ill({"host"}, STOPPED)
+    assert "no route to the target" in problem["what"], problem
+    p.scene.lab.source.run(["ip", "route", "del", "unreachable", target])
+    p.recovers({"host"})
+    p.logged("no route to the target")
+
+
+@case(how=HOW, slow=True)
+def store_nearly_full(env, how):
+    p = Patient(env, how, load={"smallest": 2000, "largest": 2000, "connections": 100}, store="1MiB")
+    p.scene.lab.unplug("target")
+    p.falls_ill({"store"}, SCARCE, others=(TARGET,))
+    p.scene.lab.plug("target")
+    p.recovers({"store", "silent", "slow"})
+
+
+@case(how=HOW)
+def paused(env, how):
+    p = Patient(env, how, load=None)
+    control = p.scene.lab.source.root("/sys/fs/bpf" + next(
+        path for path in snapshot.pins(p.scene.lab.source) if path.endswith("/maps/control")))
+    bpf.update(control, struct.pack("=I", 0), struct.pack("=II", 1, 0))
+    p.falls_ill({"paused"}, STOPPED, words="the mirror is paused")
+    bpf.update(control, struct.pack("=I", 0), struct.pack("=II", 0, 0))
+    p.recovers({"paused"})
+    p.logged("the mirror is paused")
+
+
+@case(how=HOW)
+def loss_is_told(env, how):
+    """Reason and time of the last loss; some seconds later it is history."""
+    p = Patient(env, how)
+    assert p.state()["last_loss"] is None, p.state()
+    p.scene.target[0].kill()
+    p.falls_ill({"loss"}, SCARCE, others=(TARGET,))
+    state = p.state()
+    assert state["last_loss"]["reason"].startswith("target_") and state["lost"] > 0, state
+    if how == "run":
+        assert p.until(lambda: p.state()["lost_in_a_minute"], "the keeper to count it") > 0
+    row = p.scene.doppel.counters()["mappings"][0]["targets"][0]
+    assert row["last_loss"]["reason"].startswith("target_") and row["last"]["refused"], row
+    p.scene.start_target()
+    p.recovers({"refusing", "silent"})
+    assert p.state()["lost"] >= state["lost"], p.state()

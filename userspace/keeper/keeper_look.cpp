@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// The keeper's eye on how the mirror fares, and what it leaves for `doppel status`.
+#include <unistd.h>
+
+#include "userspace/keeper/keeper.h"
+#include "userspace/kernel/neighbours.h"
+#include "userspace/kernel/rtnl.h"
+#include "userspace/mirror/keeper_word.h"
+#include "userspace/util/clock.h"
+
+namespace doppel {
+namespace {
+using namespace std::chrono_literals;
+
+constexpr auto kLook = 1s; // a look at a few cells of the ledger and at the captured devices
+constexpr uint64_t kMinuteNs = 60'000'000'000;
+
+} // namespace
+
+// What it cannot see now it may see the next time: a mirror that others are just detaching.
+Status Keeper::look() {
+  look_at_vitals();
+  look_for_neighbours();
+  give_word();
+  loop_->set(look_timer_, Clock::now() + kLook);
+  return Unit{};
+}
+
+void Keeper::look_at_vitals() {
+  auto nl = Rtnl::open();
+  const auto pins = Pins::locate();
+  if (!nl || !pins || !pins->exist())
+    return;
+  auto vitals = read_vitals(*nl, {*pins, meta_});
+  if (!vitals)
+    return;
+  while (!looks_.empty() && (looks_.front().now_ns + kMinuteNs < vitals->now_ns ||
+                             looks_.front().attached != vitals->attached))
+    looks_.pop_front();
+  looks_.push_back(std::move(*vitals));
+  found(kVitals, judge(looks_, problems_.of(kVitals)));
+}
+
+// Reviews ask them as well, but seldom: whoever answers again is no problem for half a minute.
+void Keeper::look_for_neighbours() {
+  if (!problems_.any_of(kNeighbours))
+    return;
+  if (auto nl = Rtnl::open())
+    found(kNeighbours, ProblemKind::neighbour, resolve_neighbours(*nl, config_, 0));
+}
+
+void Keeper::give_word() {
+  word_ = Clock::now();
+  if (!since_)
+    since_ = std::time(nullptr);
+  const auto pins = Pins::locate();
+  if (!pins || !pins->exist())
+    return;
+  KeeperWord word;
+  word.pid = ::getpid();
+  word.since = since_;
+  word.looked_ns = monotonic_ns();
+  word.problems = problems_.all();
+  if (!looks_.empty())
+    for (const MappingCounters &m : looks_.back().counters.mappings)
+      for (const TargetCounters &t : m.targets)
+        word.lost[m.name + " " + t.target] = lost_in_a_minute(looks_, m.name, t.target);
+  (void)write_keeper_word(*pins, word); // a mirror that is just going has no room for it
+}
+
+} // namespace doppel

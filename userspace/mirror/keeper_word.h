@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a keeper leaves in the data plane for whoever asks how the mirror is: that it has it in its
+// care, and what it finds. JSON in the map `keeper`, which it alone writes.
+#pragma once
+
+#include <cstdint>
+#include <ctime>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "userspace/kernel/pins.h"
+#include "userspace/view/problem.h"
+
+namespace doppel {
+
+struct KeeperWord {
+  long pid = 0;           // 0: no keeper has the mirror in its care
+  std::time_t since = 0;  // when it took it, Unix time, seconds
+  uint64_t looked_ns = 0; // when it looked last, CLOCK_MONOTONIC
+  std::vector<Problem> problems;
+  std::map<std::string, uint64_t> lost; // bytes within the last minute, by "MAPPING TARGET"
+};
+
+// A default word takes the last one back: from then on nobody misses the keeper.
+Status write_keeper_word(const Pins &pins, const KeeperWord &word);
+Result<KeeperWord> read_keeper_word(const Pins &pins);
+
+} // namespace doppel

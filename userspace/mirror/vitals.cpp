@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/mirror/vitals.h"
+
+#include <bpf/bpf.h>
+#include <net/if.h>
+
+#include <cerrno>
+#include <chrono>
+#include <set>
+#include <thread>
+
+#include "userspace/kernel/host_net.h"
+#include "userspace/mirror/counters.h"
+
+namespace doppel {
+namespace {
+constexpr auto kBetweenLooks = std::chrono::milliseconds(100);
+
+Result<std::vector<DeviceVitals>> read_devices(Rtnl &nl, const Meta &meta) {
+  std::set<std::string> names;
+  for (const NamedMapping &m : meta.mappings)
+    names.insert(m.device);
+  std::vector<DeviceVitals> devices;
+  for (const std::string &name : names) {
+    const auto d = TRY(find_device(nl, name));
+    DeviceVitals v{name};
+    v.present = d.has_value();
+    v.up = d && d->flags & IFF_UP;
+    v.carrier = d && d->flags & IFF_RUNNING;
+    devices.push_back(v);
+  }
+  return devices;
+}
+
+} // namespace
+
+Result<Vitals> read_vitals(Rtnl &nl, const Attached &attached) {
+  Vitals v;
+  v.counters = TRY(read_counters_of(attached));
+  v.now = v.counters.now;
+  v.now_ns = v.counters.now_ns;
+  v.attached = attached.meta.since;
+  v.flow_rows = TRY(open_table(attached.pins, "flows", sizeof(dp_flow))).entries;
+  const auto control = TRY(open_table(attached.pins, "control", sizeof(dp_control)));
+  const uint32_t zero = 0;
+  dp_control value{};
+  if (bpf_map_lookup_elem(control.fd.get(), &zero, &value))
+    return sys_error("map control", "cannot be read", errno);
+  v.paused = value.paused != 0;
+  v.devices = TRY(read_devices(nl, attached.meta));
+  return v;
+}
+
+Result<Looks> look_closely(Rtnl &nl, const Attached &attached) {
+  Looks looks;
+  do {
+    if (!looks.empty())
+      std::this_thread::sleep_for(kBetweenLooks);
+    looks.push_back(TRY(read_vitals(nl, attached)));
+  } while (wants_another_look(looks));
+  return looks;
+}
+
+} // namespace doppel
