@@ -122,7 +122,8 @@ def _counter(map_fd, port, verdict):
 class Neighbour:
     """attach="tcx-first", "tcx-last" or "clsact"; read() gives (packets, bytes)."""
 
-    def __init__(self, host, attach, port=11211, device="eth0", priority=50000, hook="ingress"):
+    def __init__(self, host, attach, port=11211, device="eth0", priority=50000, hook="ingress",
+                 name=b"neighbour"):
         self.host, self.device, self.hook, self.priority = host, device, hook, priority
         self.link = None
         self.map = call(MAP_CREATE, struct.pack("=IIII", 2, 4, 16, 1))
@@ -130,7 +131,7 @@ class Neighbour:
         gpl = ctypes.create_string_buffer(b"GPL")
         self.prog = call(PROG_LOAD, struct.pack(
             "=IIQQIIQII16s", 3, (len(code) - 1) // 8, ctypes.addressof(code),
-            ctypes.addressof(gpl), 0, 0, 0, 0, 0, b"neighbour"))
+            ctypes.addressof(gpl), 0, 0, 0, 0, 0, name))
         if attach == "clsact":
             self._filter(device, priority)
         else:

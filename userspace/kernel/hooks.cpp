@@ -20,7 +20,10 @@ namespace {
 // So detach knows it without a state file: clsact has no place of its own for a note.
 constexpr char kMadeQdisc[] = "+clsact";
 
-bool is_ours(const std::string &name) { return name.starts_with(DP_PROG_PREFIX); }
+// Anybody may call a program so. Ours share their maps, of which each uses this one.
+constexpr char kOurMap[] = "ledger";
+
+bool is_our_name(const std::string &name) { return name.starts_with(DP_PROG_PREFIX); }
 
 // The pins tell which programs and links are ours, of whatever version, and need no more than the
 // rest of doppel. Who may see others' programs knows ours by their name as well, also where the
@@ -82,7 +85,7 @@ AttachedProgram from_filter(const Known &known, const Filter &f) {
   p.what.program = known.name_of(f.prog_id);
   if (p.what.program.empty())
     p.what.program = f.name.substr(0, f.name.find('+'));
-  p.made_qdisc = is_ours(f.name) && f.name.ends_with(kMadeQdisc);
+  p.made_qdisc = is_our_name(f.name) && f.name.ends_with(kMadeQdisc);
   return p;
 }
 
@@ -98,7 +101,7 @@ Result<std::vector<AttachedProgram>> list_hook(Rtnl &nl, const Known &known, con
     programs.push_back(from_filter(known, f));
   uint32_t position = 0;
   for (auto &p : programs) {
-    p.ours = is_ours(p.what.program);
+    p.ours = is_our_name(p.what.program) && program_uses(p.prog_id, kOurMap);
     p.what = {p.what.program.empty() ? kNoName : p.what.program, hook.device, hook.ifindex,
               hook.direction};
     p.position = ++position;

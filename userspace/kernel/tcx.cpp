@@ -6,6 +6,7 @@
 #include <net/if.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "userspace/kernel/compat.h"
@@ -103,6 +104,26 @@ std::string program_name(uint32_t prog_id) {
   if (!prog || bpf_obj_get_info_by_fd(prog.get(), &info, &len))
     return {};
   return info.name;
+}
+
+bool program_uses(uint32_t prog_id, const std::string &map) {
+  Fd prog(bpf_prog_get_fd_by_id(prog_id));
+  bpf_prog_info info{};
+  uint32_t len = sizeof(info);
+  std::vector<uint32_t> ids(64); // MAX_USED_MAPS
+  info.nr_map_ids = static_cast<uint32_t>(ids.size());
+  info.map_ids = reinterpret_cast<uint64_t>(ids.data());
+  if (!prog || bpf_obj_get_info_by_fd(prog.get(), &info, &len))
+    return true;
+  ids.resize(std::min<size_t>(ids.size(), info.nr_map_ids));
+  for (uint32_t id : ids) {
+    Fd fd(bpf_map_get_fd_by_id(id));
+    bpf_map_info about{};
+    uint32_t size = sizeof(about);
+    if (!fd || bpf_obj_get_info_by_fd(fd.get(), &about, &size) || about.name == map)
+      return true;
+  }
+  return false;
 }
 
 uint32_t program_id(int prog_fd) {

@@ -39,6 +39,8 @@ bool link_info(int link_fd, LinkInfo *info);
 int detach_link(uint32_t link_id);
 // Empty if the program is gone or the capability is missing.
 std::string program_name(uint32_t prog_id);
+// Whether it uses a map of that name; true where that cannot be told.
+bool program_uses(uint32_t prog_id, const std::string &map);
 
 uint32_t program_id(int prog_fd); // 0: not a program
 
