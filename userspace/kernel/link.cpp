@@ -15,7 +15,7 @@
 
 namespace doppel {
 namespace {
-constexpr char kAlias[] = "doppel";
+constexpr char kAlias[] = "doppel"; // and what create_link_pair() was given to note
 
 std::string object(const char *name) { return std::string("device ") + name; }
 
@@ -56,13 +56,15 @@ void switch_ipv6_off(Rtnl &nl, const char *name) {
   nl.run(q);
 }
 
-RtnlStatus mark_and_start(Rtnl &nl, const char *name) {
+// An empty alias leaves it as it is.
+RtnlStatus mark_and_start(Rtnl &nl, const char *name, const std::string &alias) {
   RtnlRequest q(RTM_SETLINK, 0);
   auto *ifi = q.extra<ifinfomsg>();
   ifi->ifi_flags = IFF_UP | IFF_NOARP;
   ifi->ifi_change = IFF_UP | IFF_NOARP;
   mnl_attr_put_strz(q.header(), IFLA_IFNAME, name);
-  mnl_attr_put_str(q.header(), IFLA_IFALIAS, kAlias);
+  if (!alias.empty())
+    mnl_attr_put_str(q.header(), IFLA_IFALIAS, alias.c_str());
   return nl.run(q);
 }
 
@@ -77,13 +79,18 @@ RtnlStatus delete_device(Rtnl &nl, uint32_t ifindex) {
 bool is_our_link(Rtnl &nl, const Device &d) {
   if (d.kind != "veth")
     return false;
-  if (d.alias == kAlias)
+  if (d.alias == kAlias || d.alias.starts_with(std::string(kAlias) + " "))
     return true;
   auto peer = find_device(nl, DP_LINK_PEER);
   return peer && *peer && d.peer == (*peer)->ifindex;
 }
 
-Result<uint32_t> create_link_pair(Rtnl &nl) {
+std::string noted_on(const Device &link) {
+  const std::string before = std::string(kAlias) + " ";
+  return link.alias.starts_with(before) ? link.alias.substr(before.size()) : "";
+}
+
+Result<uint32_t> create_link_pair(Rtnl &nl, const std::string &note) {
   if (auto s = create_down(nl); !s.ok()) {
     if (s.code == EEXIST)
       return rtnl_error(object(DP_LINK), "cannot be created", s,
@@ -98,7 +105,7 @@ Result<uint32_t> create_link_pair(Rtnl &nl) {
   uint32_t ifindex = (*d)->ifindex;
   for (const char *name : {DP_LINK, DP_LINK_PEER}) {
     switch_ipv6_off(nl, name);
-    if (auto s = mark_and_start(nl, name); !s.ok()) {
+    if (auto s = mark_and_start(nl, name, kAlias + (note.empty() ? "" : " " + note)); !s.ok()) {
       delete_device(nl, ifindex);
       return rtnl_error(object(name), "cannot be set up", s);
     }
@@ -108,7 +115,7 @@ Result<uint32_t> create_link_pair(Rtnl &nl) {
 
 Status start_link_pair(Rtnl &nl) {
   for (const char *name : {DP_LINK, DP_LINK_PEER})
-    if (auto s = mark_and_start(nl, name); !s.ok())
+    if (auto s = mark_and_start(nl, name, ""); !s.ok())
       return rtnl_error(object(name), "cannot be set up", s);
   return Unit{};
 }

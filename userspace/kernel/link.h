@@ -17,8 +17,12 @@ inline constexpr uint32_t kLinkMtu = 65535;
 bool is_our_link(Rtnl &nl, const Device &d);
 
 // Creates the pair: no addresses, IPv6 off, no ARP, up. Returns the ifindex of DP_LINK.
-// Fails if a device of either name exists; leaves nothing on failure.
-Result<uint32_t> create_link_pair(Rtnl &nl);
+// Fails if a device of either name exists; leaves nothing on failure. `note` stands in the alias of
+// both, for whoever cannot see the pins.
+Result<uint32_t> create_link_pair(Rtnl &nl, const std::string &note = {});
+
+// What create_link_pair() was given to note; empty: nothing, or not our device.
+std::string noted_on(const Device &link);
 
 // Sets both ends up again, if someone has set them down.
 Status start_link_pair(Rtnl &nl);

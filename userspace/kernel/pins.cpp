@@ -6,6 +6,7 @@
 #include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -100,6 +101,13 @@ Status Pins::check_owner() const {
                "belongs to user " + std::to_string(st.st_uid) +
                    " or is writable by others, who could put anything there",
                "look what it is, then rm -r " + top_};
+}
+
+std::string Pins::file_system() const {
+  struct stat st;
+  if (::stat(fs::path(top_).parent_path().c_str(), &st))
+    return {};
+  return "bpffs " + std::to_string(major(st.st_dev)) + ":" + std::to_string(minor(st.st_dev));
 }
 
 std::string Pins::link(const std::string &prog, uint32_t ifindex, dp_direction direction) const {

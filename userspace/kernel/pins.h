@@ -27,6 +27,10 @@ public:
   // directory in bpffs, whose root usually is like /tmp.
   static Result<Pins> locate();
 
+  // Which BPF file system it is, in words: the same for every mount of it, and another's in a mount
+  // namespace that has its own. Until it is unmounted everywhere.
+  std::string file_system() const;
+
   const std::string &top() const { return top_; } // <bpffs>/doppel
   std::string map(const std::string &name) const { return dir_ + "/" DP_PIN_MAPS "/" + name; }
   std::string prog(const std::string &name) const { return dir_ + "/" DP_PIN_PROGS "/" + name; }

@@ -94,7 +94,7 @@ void Attacher::start_clock() {
 
 Status Attacher::run() {
   TRY(check_devices());
-  auto link = TRY(create_link_pair(nl_));
+  auto link = TRY(create_link_pair(nl_, pins_.file_system()));
   if (plan_.clock)
     start_clock();
   auto object = TRY(Object::load(plan_, link, meta_.clock));
@@ -130,6 +130,13 @@ Status check_nothing_attached(Rtnl &nl, const Pins &pins) {
     return Error{pins.top() + "/" + others.front(),
                  "another version of doppel is attached, or left its pins",
                  "doppel run takes over; doppel detach --force ends it"};
+  if (remains.pins_elsewhere)
+    return Error{
+        "doppel attach",
+        "a mirror runs here that was attached from another mount namespace, since its pins "
+        "are not in " +
+            pins.top() + ": " + remains.text(),
+        "detach it there; doppel detach tells how"};
   if (remains.any())
     return Error{"doppel attach", "an earlier data plane left remains: " + remains.text(),
                  "doppel detach removes them"};

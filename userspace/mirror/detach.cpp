@@ -61,6 +61,30 @@ Status check_netns(const Meta &meta) {
                "nsenter --net=" + path + " doppel detach"};
 }
 
+// The process of this network namespace in whose mount namespace the pins are; empty: none is seen.
+std::string holder_of_pins() {
+  std::error_code ec;
+  for (fs::directory_iterator it("/proc", ec), end; !ec && it != end; it.increment(ec)) {
+    const fs::path process = it->path();
+    std::error_code unseen; // by another user, or ended meanwhile
+    if (has_inode(process / "ns/net", current_netns().inode) &&
+        fs::is_directory(process / "root/sys/fs/bpf/" DP_PIN_DIR, unseen))
+      return process.filename();
+  }
+  return {};
+}
+
+Error pins_unseen(const Remains &remains, const Pins *pins) {
+  const std::string pid = holder_of_pins();
+  return Error{"doppel detach",
+               "a mirror runs here (" + remains.text() + "), and its pins are not in " +
+                   (pins ? pins->top() : "a BPF file system of this mount namespace") +
+                   ": it was attached from another mount namespace",
+               (pid.empty() ? "detach where it was attached"
+                            : "nsenter --target " + pid + " --mount doppel detach") +
+                   "; doppel detach --force ends it from here, undrained and without its ledger"};
+}
+
 // Best effort: an incomplete data plane cannot be drained, but it can be removed. In the end it is
 // one: whoever comes after an interrupted removal has nothing left to drain.
 void close_down(Rtnl &nl, const Pins &pins, Meta meta, const Remains &remains, uint32_t drain_ms,
@@ -120,12 +144,16 @@ Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause, bool force) {
   if (!others.empty() && !p->exist() && !force)
     return Error{p->top() + "/" + others.front(), "another version of doppel is attached",
                  "detach with that version, or doppel detach --force if it is gone"};
-  if (force)
+  auto remains = TRY(find_remains(nl, p));
+  if (!force && remains.pins_elsewhere)
+    return pins_unseen(remains, p);
+  if (force && !others.empty()) {
     for (const std::string &other : others) {
       report.was_attached = true;
       end_other_version(nl, p->of_version(other), drain_ms, pause, report, errors);
     }
-  auto remains = TRY(find_remains(nl, p));
+    remains = TRY(find_remains(nl, p));
+  }
   report.was_attached |= remains.any();
   std::set<uint32_t> made_qdisc;
   Meta meta;

@@ -116,7 +116,7 @@ ProbeRow probe_name() {
       return row("names", false, true, problem(d.errors()));
     if (!*d)
       continue;
-    bool ours = is_our_link(*nl, **d) || (*d)->alias == "doppel";
+    bool ours = is_our_link(*nl, **d);
     return row("names", ours, true,
                std::string("device ") + name +
                    (ours ? " exists: a mirror is attached, see doppel status"

@@ -234,7 +234,13 @@ Result<StatusView> read_status(const FindKeeper &find_keeper) {
   if (!meta.complete) {
     auto remains = TRY(find_remains(host.nl, &host.pins));
     const bool others = !host.pins.other_versions().empty();
-    if (remains.any())
+    if (remains.pins_elsewhere)
+      view.problems.push_back({ProblemKind::remains,
+                               "a mirror runs here that was attached from another mount "
+                               "namespace, since its pins are not in " +
+                                   host.pins.top() + ": " + remains.text(),
+                               "look at it there", 0, "remains"});
+    else if (remains.any())
       view.problems.push_back({ProblemKind::remains,
                                "nothing is attached, but there are remains: " + remains.text(),
                                others ? "doppel run takes over, doppel detach --force ends it"

@@ -45,6 +45,9 @@ Result<Remains> find_remains(Rtnl &nl, const Pins *pins) {
   r.link = link && is_our_link(nl, *link);
   auto programs = TRY(find_ours(nl));
   r.programs = std::move(programs);
+  // Where it is the same file system, somebody has removed them.
+  r.pins_elsewhere =
+      !r.pins && r.link && !r.programs.empty() && (!pins || noted_on(*link) != pins->file_system());
   return r;
 }
 

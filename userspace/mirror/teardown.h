@@ -19,6 +19,9 @@ struct Remains {
   bool link = false;                     // DP_LINK
   bool pins = false;
   bool any() const { return link || pins || !programs.empty(); }
+  // Programs run whose pins are somewhere else: in another BPF file system than `pins` are looked
+  // for in.
+  bool pins_elsewhere = false;
   std::string text() const; // "pins, the device doppel0, programs on 3 hooks"
 };
 
