@@ -341,6 +341,25 @@ TEST(Plan, ReservedPortsMayBeShadows) {
   EXPECT_FALSE(make_plan(a_config(), h)) << "20001 is neither reserved nor outside";
 }
 
+// The hint never takes from the host what it connects with, nor from others what they reserved.
+TEST(Plan, HintOfReservedPortsDoesNoHarm) {
+  HostView h = a_host();
+  h.local_port_first = 1024;
+  h.local_reserved = {{8080, 8080}, {9148, 9150}};
+  auto refused = make_plan(a_config(), h);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.errors()[0].hint.find("ip_local_reserved_ports=8080,9148-9150,16384-32767"),
+            std::string::npos)
+      << refused.errors()[0].hint;
+  h = a_host();
+  Config c = a_config({"80-10.0.0.2:80"});
+  c.limits.port_first = 1024;
+  c.limits.port_last = 65535;
+  refused = make_plan(c, h);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.errors()[0].hint, "set \"shadow_ports\" to a range outside of it");
+}
+
 TEST(Plan, AllErrorsAtOnce) {
   Config c = a_config({"1-10.0.0.9:1", "2-10.0.0.1:5"});
   c.mappings[0].device = "gone";

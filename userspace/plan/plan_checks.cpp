@@ -89,6 +89,28 @@ bool is_reserved(const HostView &host, unsigned port) {
                      [&](PortRange r) { return r.first <= port && port <= r.last; });
 }
 
+unsigned ephemeral_left(const HostView &host, PortRange shadow) {
+  unsigned left = 0;
+  for (unsigned port = host.local_port_first; port <= host.local_port_last; port++)
+    left += !is_reserved(host, port) && (port < shadow.first || port > shadow.last);
+  return left;
+}
+
+// Never less than Linux' own default leaves room for many connections to one server.
+constexpr unsigned kEnoughEphemeral = 4096;
+
+std::string overlap_hint(const HostView &host, PortRange shadow) {
+  const std::string outside = "set \"shadow_ports\" to a range outside of it";
+  if (ephemeral_left(host, shadow) < kEnoughEphemeral)
+    return outside;
+  // What others have reserved stays reserved: the sysctl is one list for all.
+  std::string list;
+  for (const PortRange &r : host.local_reserved)
+    list += ports_text(r) + ",";
+  return outside + ", or keep this one free: sysctl -w net.ipv4.ip_local_reserved_ports=" + list +
+         ports_text(shadow);
+}
+
 bool host_may_take(const HostView &host, PortRange shadow) {
   const unsigned first = std::max(shadow.first, host.local_port_first);
   const unsigned last = std::min(shadow.last, host.local_port_last);
@@ -148,15 +170,12 @@ void check_shadow_ports(const Config &config, const HostView &host, Errors &erro
     return;
   }
   if (host_may_take(host, shadow))
-    errors.push_back(
-        {where,
-         "the range " + range + " overlaps net.ipv4.ip_local_port_range (" +
-             std::to_string(host.local_port_first) + "-" + std::to_string(host.local_port_last) +
-             "): this host's own connections could take a shadow's port",
-         "set \"shadow_ports\" to a range outside of it, or keep this one free: sysctl -w "
-         "net.ipv4.ip_local_reserved_ports=" +
-             range,
-         Exit::failure});
+    errors.push_back({where,
+                      "the range " + range + " overlaps net.ipv4.ip_local_port_range (" +
+                          std::to_string(host.local_port_first) + "-" +
+                          std::to_string(host.local_port_last) +
+                          "): this host's own connections could take a shadow's port",
+                      overlap_hint(host, shadow), Exit::failure});
   for (const MappingConfig &m : config.mappings)
     if (m.direction == DP_DIR_INGRESS && overlap(captured_ports(m), shadow))
       errors.push_back(
