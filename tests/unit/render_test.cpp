@@ -408,6 +408,10 @@ TEST(Probe, JsonAndText) {
                            "tcx      no     no      clsact is used\n"
                            "bpffs    yes    yes     /x\n"
                            "\nthis host can mirror\n");
+  rows.push_back({"ringbuf", false, true, "not tried", false});
+  EXPECT_TRUE(is_able(rows)) << "nothing is known against it";
+  EXPECT_FALSE(to_json(rows)["features"][2]["tried"].get<bool>());
+  EXPECT_NE(to_text(rows).find("ringbuf  ?      yes     not tried\n"), std::string::npos);
   rows[1].ok = false;
   EXPECT_FALSE(is_able(rows));
   EXPECT_FALSE(to_json(rows)["ok"].get<bool>());

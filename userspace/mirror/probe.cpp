@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <fcntl.h>
 #include <linux/bpf.h>
 #include <sched.h>
 #include <sys/utsname.h>
@@ -12,6 +13,7 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <thread>
 
 #include "doppel/names.h"
@@ -30,8 +32,15 @@ namespace doppel {
 namespace {
 constexpr char kOldKernel[] = "; Linux 6.1 or newer is needed";
 
-ProbeRow row(const char *feature, bool ok, bool needed, std::string detail) {
-  return {feature, ok, needed, std::move(detail)};
+ProbeRow row(std::string feature, bool ok, bool needed, std::string detail) {
+  return {std::move(feature), ok, needed, std::move(detail)};
+}
+
+// Nobody knows, and nothing is wrong.
+ProbeRow untried(const char *feature, bool needed, const std::string &why) {
+  ProbeRow r = row(feature, false, needed, "not tried: " + why);
+  r.tried = false;
+  return r;
 }
 
 std::string problem(const Errors &errors) {
@@ -56,7 +65,15 @@ ProbeRow probe_privileges() {
 
 ProbeRow probe_bpffs() {
   auto path = find_bpffs();
-  return row("bpffs", static_cast<bool>(path), true, path ? *path : problem(path.errors()));
+  if (!path)
+    return row("bpffs", false, true, problem(path.errors()));
+  const std::string top = *path + "/" DP_PIN_DIR;
+  const std::string &dir = ::access(top.c_str(), F_OK) == 0 ? top : *path;
+  if (::faccessat(AT_FDCWD, dir.c_str(), W_OK | X_OK, AT_EACCESS))
+    return row("bpffs", false, true,
+               dir + ": this user may not write there; another, which it may, is named by "
+                     "DOPPEL_BPFFS");
+  return row("bpffs", true, true, *path);
 }
 
 ProbeRow probe_map(const char *feature, bpf_map_type type, uint32_t key, uint32_t value,
@@ -132,10 +149,9 @@ std::vector<ProbeRow> probe_devices() {
   };
   if (::unshare(CLONE_NEWNET)) {
     // That takes CAP_SYS_ADMIN, and mirroring does not: nothing is known, and nothing wrong.
-    std::string why =
-        std::string("not tried: no network namespace for it: ") + std::strerror(errno);
-    return {row("veth", false, false, why), row("clsact", false, false, why),
-            row("clock", false, false, why)};
+    std::string why = std::string("no network namespace for it: ") + std::strerror(errno);
+    return {untried("veth", false, why), untried("clsact", false, why),
+            untried("clock", false, why)};
   }
   auto nl = Rtnl::open();
   if (!nl)
@@ -156,22 +172,51 @@ std::vector<ProbeRow> probe_devices() {
   return rows;
 }
 
+ProbeRow probe_object(const char *feature, bool needed) {
+  using Probe = std::function<ProbeRow()>;
+  static const std::map<std::string, Probe> all = {
+      {"tcx", probe_tcx},
+      {"queue",
+       [] { return probe_map("queue", BPF_MAP_TYPE_QUEUE, 0, 4, 16, "map of free shadow ports"); }},
+      {"ringbuf",
+       [] {
+         return probe_map("ringbuf", BPF_MAP_TYPE_RINGBUF, 0, 0, 1 << 16, "events to the keeper");
+       }},
+      {"lru_hash",
+       [] {
+         return probe_map("lru_hash", BPF_MAP_TYPE_LRU_HASH, 4, 4, 4096, "half-open handshakes");
+       }},
+      {"clone_redirect",
+       [] { return probe_helper("clone_redirect", BPF_FUNC_clone_redirect, "makes copies"); }},
+      {"redirect_neigh",
+       [] { return probe_helper("redirect_neigh", BPF_FUNC_redirect_neigh, "sends copies"); }},
+      {"bpf_timer",
+       [] { return probe_helper("bpf_timer", BPF_FUNC_timer_init, "retransmission timeouts"); }},
+      {"bpf_loop", [] { return probe_helper("bpf_loop", BPF_FUNC_loop, "bounded loops"); }},
+      {"conntrack", probe_conntrack},
+  };
+  // The kernel says the same to who may not ask as where there is nothing.
+  if (!require_privileges("probe", true))
+    return untried(feature, needed, "it takes root, or CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON");
+  return all.at(feature)();
+}
+
 } // namespace
 
 std::vector<ProbeRow> probe_host() {
   quiet_libbpf();
-  std::vector<ProbeRow> rows{probe_kernel(), probe_privileges(), probe_bpffs(), probe_tcx()};
+  std::vector<ProbeRow> rows{probe_kernel(), probe_privileges(), probe_bpffs(),
+                             probe_object("tcx", false)};
+  const auto add = [&](std::vector<ProbeRow> more) {
+    rows.insert(rows.end(), more.begin(), more.end());
+  };
   std::vector<ProbeRow> devices;
   std::thread([&] { devices = probe_devices(); }).join();
-  rows.insert(rows.end(), devices.begin(), devices.end());
-  rows.push_back(probe_map("queue", BPF_MAP_TYPE_QUEUE, 0, 4, 16, "map of free shadow ports"));
-  rows.push_back(probe_map("ringbuf", BPF_MAP_TYPE_RINGBUF, 0, 0, 1 << 16, "events to the keeper"));
-  rows.push_back(probe_map("lru_hash", BPF_MAP_TYPE_LRU_HASH, 4, 4, 4096, "half-open handshakes"));
-  rows.push_back(probe_helper("clone_redirect", BPF_FUNC_clone_redirect, "makes copies"));
-  rows.push_back(probe_helper("redirect_neigh", BPF_FUNC_redirect_neigh, "sends copies"));
-  rows.push_back(probe_helper("bpf_timer", BPF_FUNC_timer_init, "retransmission timeouts"));
-  rows.push_back(probe_helper("bpf_loop", BPF_FUNC_loop, "bounded loops"));
-  rows.push_back(probe_conntrack());
+  add(devices);
+  for (const char *feature : {"queue", "ringbuf", "lru_hash", "clone_redirect", "redirect_neigh",
+                              "bpf_timer", "bpf_loop"})
+    rows.push_back(probe_object(feature, true));
+  rows.push_back(probe_object("conntrack", false));
   rows.push_back(probe_ports());
   rows.push_back(probe_name());
   return rows;

@@ -123,7 +123,7 @@ bool is_whole(const StatusView &status) { return status.attached && status.missi
 
 bool is_able(const std::vector<ProbeRow> &probe) {
   return std::all_of(probe.begin(), probe.end(),
-                     [](const ProbeRow &p) { return p.ok || !p.needed; });
+                     [](const ProbeRow &p) { return p.ok || !p.needed || !p.tried; });
 }
 
 } // namespace doppel

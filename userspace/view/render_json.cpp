@@ -158,7 +158,10 @@ Json keeper_json(const KeeperView &k) {
 }
 
 Json probe_json(const ProbeRow &p) {
-  return {{"feature", p.feature}, {"ok", p.ok}, {"needed", p.needed}, {"detail", p.detail}};
+  Json j = {{"feature", p.feature}, {"ok", p.ok}, {"needed", p.needed}, {"detail", p.detail}};
+  if (!p.tried)
+    j["tried"] = false;
+  return j;
 }
 
 Json error_json(const Error &e) { return {{"where", e.where}, {"what", e.what}, {"hint", e.hint}}; }

@@ -205,7 +205,7 @@ std::string to_text(const std::vector<NamedMapping> &mappings) {
 std::string to_text(const std::vector<ProbeRow> &probe) {
   Table table({"FEATURE", "FOUND", "NEEDED", "DETAIL"});
   for (const ProbeRow &p : probe)
-    table.row({p.feature, p.ok ? "yes" : "no", p.needed ? "yes" : "no", p.detail});
+    table.row({p.feature, !p.tried ? "?" : p.ok ? "yes" : "no", p.needed ? "yes" : "no", p.detail});
   return table.text() + "\n" +
          (is_able(probe) ? "this host can mirror\n" : "this host cannot mirror\n");
 }

@@ -135,6 +135,7 @@ struct ProbeRow {
   bool ok = false;
   bool needed = true;
   std::string detail; // what was found, or what to do
+  bool tried = true;  // false: nobody knows, and `ok` says nothing
 };
 
 } // namespace doppel
