@@ -31,6 +31,7 @@ Result<Outcome> attach_mappings(const MappingOptions &mappings) {
   auto plan = TRY(make_plan(config, host));
   const auto report = TRY(attach(plan, config));
   auto warnings = plan.warnings;
+  warnings.insert(warnings.end(), plan.notes.begin(), plan.notes.end());
   for (const auto *more : {&report.neighbours, &report.hooks})
     warnings.insert(warnings.end(), more->begin(), more->end());
   return Outcome{std::move(plan), std::move(warnings)};

@@ -28,7 +28,8 @@ int run(const CheckOptions &o) {
     const auto plan = make_plan(*config, *host);
     if (!plan)
       return fail(plan.errors(), o.json);
-    warnings.insert(warnings.end(), plan->warnings.begin(), plan->warnings.end());
+    for (const auto *more : {&plan->warnings, &plan->notes})
+      warnings.insert(warnings.end(), more->begin(), more->end());
   } else {
     for (const Error &e : host.errors())
       warnings.push_back("not compared with this host: " + e.where + ": " + e.what);

@@ -222,6 +222,7 @@ void Keeper::tell(const Applied &applied) {
 }
 
 void Keeper::take_problems(const Applied &applied) {
+  tell_notes(applied.notes);
   found(kReview, {});
   auto planned = applied.plan_warnings;
   for (const std::string &sentence : as_sentences(applied.deferred))
@@ -231,6 +232,11 @@ void Keeper::take_problems(const Applied &applied) {
     found(kNeighbours, ProblemKind::neighbour, *applied.neighbours);
   if (applied.hooks)
     found(kHooks, ProblemKind::note, *applied.hooks);
+}
+
+void Keeper::tell_notes(const std::vector<std::string> &notes) {
+  for (const std::string &note : notes)
+    log_line(Priority::warning, note);
 }
 
 // Each problem is told when it comes and when it goes.

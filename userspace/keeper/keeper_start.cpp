@@ -89,6 +89,7 @@ Status Keeper::attach_fresh() {
   log_line(Priority::notice, std::string("attached by ") + attach_mode_name(meta_.mechanism) +
                                  ": " + std::to_string(n) + (n == 1 ? " mapping" : " mappings") +
                                  " from " + meta_.config_source);
+  tell_notes(plan.notes);
   found(kReview, {});
   auto planned = plan.warnings;
   for (const std::string &sentence : as_sentences(partial.why))

@@ -2,6 +2,7 @@
 #include "userspace/kernel/host_net.h"
 
 #include <libmnl/libmnl.h>
+#include <linux/if_tunnel.h>
 #include <linux/rtnetlink.h>
 
 #include <cerrno>
@@ -10,12 +11,33 @@ namespace doppel {
 namespace {
 Address v4_address(const nlattr *a) { return Address::v4(mnl_attr_get_u32(a)); }
 
-std::string link_kind(const nlattr *info) {
+// Tunnels say in a way of their own what they stand on.
+void parse_tunnel(const nlattr *data, uint16_t link, uint16_t local, Device &d) {
+  for (const nlattr *a : nested(data)) {
+    const uint16_t type = mnl_attr_get_type(a);
+    if (mnl_attr_get_payload_len(a) != sizeof(uint32_t))
+      continue;
+    if (type == link)
+      d.peer = mnl_attr_get_u32(a);
+    else if (type == local && mnl_attr_get_u32(a) != 0)
+      d.tunnel = v4_address(a);
+  }
+}
+
+void parse_link_info(const nlattr *info, Device &d) {
+  const nlattr *data = nullptr;
   for (const nlattr *a : nested(info)) {
     if (mnl_attr_get_type(a) == IFLA_INFO_KIND)
-      return mnl_attr_get_str(a);
+      d.kind = mnl_attr_get_str(a);
+    else if (mnl_attr_get_type(a) == IFLA_INFO_DATA)
+      data = a;
   }
-  return {};
+  if (!data)
+    return;
+  if (d.kind == "vxlan")
+    parse_tunnel(data, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL, d);
+  else if (d.kind == "gretap" || d.kind == "erspan")
+    parse_tunnel(data, IFLA_GRE_LINK, IFLA_GRE_LOCAL, d);
 }
 
 Device parse_device(const nlmsghdr *h) {
@@ -24,7 +46,6 @@ Device parse_device(const nlmsghdr *h) {
   d.ifindex = static_cast<uint32_t>(ifi->ifi_index);
   d.arphrd = ifi->ifi_type;
   d.flags = ifi->ifi_flags;
-  bool other_netns = false;
   for (const nlattr *a : attributes(h, sizeof(*ifi))) {
     switch (mnl_attr_get_type(a)) {
     case IFLA_IFNAME:
@@ -43,14 +64,25 @@ Device parse_device(const nlmsghdr *h) {
       d.master = mnl_attr_get_u32(a);
       break;
     case IFLA_LINK_NETNSID:
-      other_netns = true;
+      d.elsewhere = true;
       break;
     case IFLA_LINKINFO:
-      d.kind = link_kind(a);
+      parse_link_info(a, d);
+      break;
+    case IFLA_MASTER:
+      d.master = mnl_attr_get_u32(a);
+      break;
+    case IFLA_CARRIER:
+      d.carrier = mnl_attr_get_u8(a) != 0;
+      break;
+    case IFLA_ADDRESS: {
+      const auto *bytes = static_cast<const char *>(mnl_attr_get_payload(a));
+      d.mac.assign(bytes, mnl_attr_get_payload_len(a));
       break;
     }
+    }
   }
-  if (other_netns)
+  if (d.elsewhere)
     d.peer = 0; // an index of another namespace says nothing here
   return d;
 }

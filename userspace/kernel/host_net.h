@@ -18,8 +18,12 @@ struct Device {
   uint16_t arphrd = 0;           // ARPHRD_*
   uint32_t flags = 0;            // IFF_*
   uint32_t mtu = 0;              // bytes
-  uint32_t peer = 0;             // IFLA_LINK: for a veth, its other end
+  uint32_t peer = 0;             // IFLA_LINK: for a veth, its other end; for a tunnel, below it
+  bool elsewhere = false;        // IFLA_LINK is in another network namespace, and peer is 0
   uint32_t master = 0;           // IFLA_MASTER: the bridge, bond or VRF that it is part of
+  bool carrier = true;
+  std::string mac; // raw bytes
+  Address tunnel;  // of a VXLAN or GRE device: its own end, if that was given
 };
 
 Result<std::vector<Device>> list_devices(Rtnl &nl);

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/kernel/host_view.h"
 
+#include <arpa/inet.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 
 #include <algorithm>
 #include <fstream>
+#include <tuple>
 
 #include "doppel/names.h"
 #include "userspace/kernel/host_net.h"
+#include "userspace/kernel/sock_diag.h"
 #include "userspace/kernel/tcx.h"
+#include "userspace/kernel/via.h"
 
 namespace doppel {
 namespace {
@@ -35,6 +39,74 @@ bool may_hear_answers(const Device &d, const std::vector<Device> &devices) {
   });
 }
 
+DeviceView view(const Device &d, const std::vector<Device> &all) {
+  DeviceView v;
+  v.ifindex = d.ifindex;
+  v.name = d.name;
+  v.ethernet = d.arphrd == ARPHRD_ETHER || d.arphrd == ARPHRD_LOOPBACK;
+  v.up = (d.flags & IFF_UP) != 0;
+  v.mtu = d.mtu;
+  v.kind = d.kind;
+  v.mac = d.mac;
+  v.carrier = d.carrier;
+  v.master = d.master;
+  v.lower = d.peer;
+  v.elsewhere = d.elsewhere;
+  v.tunnel = d.tunnel;
+  v.answers = may_hear_answers(d, all);
+  return v;
+}
+
+bool in(const std::vector<PortRange> &ranges, unsigned port) {
+  return std::any_of(ranges.begin(), ranges.end(),
+                     [&](PortRange r) { return r.first <= port && port <= r.last; });
+}
+
+// Of use where they can be had: a kernel that cannot list its sockets says nothing.
+void view_sockets(const Config &config, Rtnl &nl, HostView &host) {
+  SocketPorts served, wanted;
+  for (const MappingConfig &m : config.mappings) {
+    served.local.push_back({m.port_first, m.port_last});
+    if (m.direction == DP_DIR_EGRESS)
+      wanted.remote.push_back({m.port_first, m.port_last});
+  }
+  wanted.local = served.local;
+  std::vector<Listener> listeners;
+  const auto listening = each_tcp_socket(
+      served,
+      [&](const TcpSocket &s) {
+        Address a{s.local};
+        if (a.is_v4() && a.raw.w[3] == 0) // 0.0.0.0
+          a = {};
+        if (!a.is_set() || a.is_v4())
+          listeners.push_back({a, ntohs(s.local_port), s.ifindex});
+      },
+      SocketKind::listening);
+  Via via(host.devices, nl);
+  std::map<std::tuple<bool, uint16_t, uint32_t>, uint32_t> count;
+  const auto connected = each_tcp_socket(wanted, [&](const TcpSocket &s) {
+    const Address local{s.local}, remote{s.remote};
+    if (!local.is_v4() || !remote.is_v4())
+      return;
+    if (const uint16_t port = ntohs(s.local_port); in(wanted.local, port)) {
+      const uint32_t own = via.of_server(local, remote), back = via.to(remote);
+      count[{false, port, own}]++;
+      if (back != own)
+        count[{false, port, back}]++;
+    }
+    if (const uint16_t port = ntohs(s.remote_port); in(wanted.remote, port))
+      count[{true, port, via.to(remote)}]++;
+  });
+  if (!listening || !connected)
+    return;
+  host.listeners = std::move(listeners);
+  for (const auto &[key, n] : count) {
+    const auto &[asked, port, ifindex] = key;
+    if (ifindex)
+      host.connections.push_back({asked, port, ifindex, n});
+  }
+}
+
 } // namespace
 
 bool local_port_range(uint16_t *first, uint16_t *last) {
@@ -42,22 +114,22 @@ bool local_port_range(uint16_t *first, uint16_t *last) {
   return static_cast<bool>(f >> *first >> *last);
 }
 
-Result<HostView> view_host(const Config &config) {
-  auto nl = TRY(Rtnl::open());
+Result<std::vector<DeviceView>> view_devices(Rtnl &nl) {
+  std::vector<DeviceView> views;
   auto devices = TRY(list_devices(nl));
-  HostView view;
   for (const auto &d : devices)
-    view.devices.push_back({d.ifindex,
-                            d.name,
-                            d.arphrd == ARPHRD_ETHER || d.arphrd == ARPHRD_LOOPBACK,
-                            (d.flags & IFF_UP) != 0,
-                            d.mtu,
-                            {},
-                            may_hear_answers(d, devices)});
+    views.push_back(view(d, devices));
   auto addresses = TRY(list_addresses(nl));
   for (const auto &a : addresses)
-    if (DeviceView *d = find(view.devices, a.ifindex))
+    if (DeviceView *d = find(views, a.ifindex))
       d->addresses.push_back(a.address);
+  return views;
+}
+
+Result<HostView> view_host(const Config &config, ViewOf what) {
+  auto nl = TRY(Rtnl::open());
+  HostView view;
+  view.devices = TRY(view_devices(nl));
   for (const auto &m : config.mappings) {
     for (const auto &t : m.targets) {
       auto found = TRY(route_to(nl, t.address));
@@ -73,6 +145,8 @@ Result<HostView> view_host(const Config &config) {
       view.routes[t.address.text()] = r;
     }
   }
+  if (what == ViewOf::everything)
+    view_sockets(config, nl, view);
   local_port_range(&view.local_port_first, &view.local_port_last);
   std::ifstream reserved("/proc/sys/net/ipv4/ip_local_reserved_ports");
   std::string list;

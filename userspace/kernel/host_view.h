@@ -4,13 +4,20 @@
 
 #include <cstdint>
 
+#include "userspace/kernel/rtnl.h"
 #include "userspace/plan/plan.h"
 #include "userspace/util/error.h"
 
 namespace doppel {
 
-// Devices and their addresses, routes to the targets, port ranges, TCX.
-Result<HostView> view_host(const Config &config);
+enum class ViewOf {
+  devices,    // and their addresses, routes to the targets, IPsec policies, port ranges, TCX
+  everything, // the same, who listens and is connected to the mappings' ports, netfilter's rules
+};
+Result<HostView> view_host(const Config &config, ViewOf what = ViewOf::everything);
+
+// The devices of this network namespace with their IPv4 addresses.
+Result<std::vector<DeviceView>> view_devices(Rtnl &nl);
 
 // net.ipv4.ip_local_port_range; false: cannot be read.
 bool local_port_range(uint16_t *first, uint16_t *last);

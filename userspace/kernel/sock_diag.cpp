@@ -10,9 +10,11 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <memory>
 
+#include "userspace/kernel/rtnl.h"
 #include "userspace/util/fd.h"
 
 namespace doppel {
@@ -83,6 +85,22 @@ dp_addr mapped(uint8_t family, const __be32 *words) {
   return a;
 }
 
+// Fields of struct tcp_info that came later than others (Linux 4.1 and 4.19), each at its offset.
+void read_traffic(const nlattr *a, TcpSocket &s) {
+  constexpr size_t kReceived = 128, kSent = 200; // tcpi_bytes_received, tcpi_bytes_sent
+  static_assert(offsetof(tcp_info, tcpi_last_data_recv) == 52);
+  const auto *info = static_cast<const char *>(mnl_attr_get_payload(a));
+  const size_t size = mnl_attr_get_payload_len(a);
+  const auto read = [&](size_t at, auto &value) {
+    if (at + sizeof(value) <= size)
+      std::memcpy(&value, info + at, sizeof(value));
+  };
+  read(offsetof(tcp_info, tcpi_last_data_sent), s.sent_ms);
+  read(offsetof(tcp_info, tcpi_last_data_recv), s.received_ms);
+  read(kReceived, s.bytes_received);
+  read(kSent, s.bytes_sent);
+}
+
 TcpSocket read_socket(const nlmsghdr *h) {
   const auto *m = static_cast<const inet_diag_msg *>(mnl_nlmsg_get_payload(h));
   TcpSocket s;
@@ -92,6 +110,10 @@ TcpSocket read_socket(const nlmsghdr *h) {
   s.remote_port = m->id.idiag_dport;
   s.state = m->idiag_state;
   s.held = m->idiag_inode != 0;
+  s.ifindex = m->id.idiag_if;
+  for (const nlattr *a : attributes(h, sizeof(*m)))
+    if (mnl_attr_get_type(a) == INET_DIAG_INFO)
+      read_traffic(a, s);
   return s;
 }
 
@@ -101,7 +123,7 @@ Error failed(int code) {
 }
 
 // A listener of :: has its IPv4 connections in the family AF_INET6, and no request names both.
-Status dump(mnl_socket *socket, uint8_t family, Filter &filter,
+Status dump(mnl_socket *socket, uint8_t family, Filter &filter, SocketKind kind,
             const std::function<void(const TcpSocket &)> &see) {
   std::vector<uint64_t> request(
       (MNL_NLMSG_HDRLEN + sizeof(inet_diag_req_v2) + MNL_ATTR_HDRLEN + filter.bytes() + 64) / 8);
@@ -113,7 +135,9 @@ Status dump(mnl_socket *socket, uint8_t family, Filter &filter,
       static_cast<inet_diag_req_v2 *>(mnl_nlmsg_put_extra_header(h, sizeof(inet_diag_req_v2)));
   r->sdiag_family = family;
   r->sdiag_protocol = IPPROTO_TCP;
-  r->idiag_states = kStates;
+  r->idiag_states = kind == SocketKind::listening ? 1u << TCP_LISTEN : kStates;
+  if (kind == SocketKind::with_traffic)
+    r->idiag_ext = 1 << (INET_DIAG_INFO - 1);
   mnl_attr_put(h, INET_DIAG_REQ_BYTECODE, filter.bytes(), filter.data());
   if (mnl_socket_sendto(socket, h, h->nlmsg_len) < 0)
     return failed(errno);
@@ -144,8 +168,8 @@ Status dump(mnl_socket *socket, uint8_t family, Filter &filter,
 
 } // namespace
 
-Status each_tcp_socket(const SocketPorts &ports,
-                       const std::function<void(const TcpSocket &)> &see) {
+Status each_tcp_socket(const SocketPorts &ports, const std::function<void(const TcpSocket &)> &see,
+                       SocketKind kind) {
   if (ports.local.empty() && ports.remote.empty())
     return Unit{};
   Filter filter;
@@ -159,7 +183,7 @@ Status each_tcp_socket(const SocketPorts &ports,
   if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
     return failed(errno);
   for (const uint8_t family : {AF_INET, AF_INET6})
-    TRY(dump(socket.get(), family, filter, see));
+    TRY(dump(socket.get(), family, filter, kind, see));
   return Unit{};
 }
 

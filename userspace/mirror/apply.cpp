@@ -251,6 +251,8 @@ Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &opt
     TRY(resume());
     return std::move(applied_);
   }
+  if (!applied_.change.new_rows.empty() || !applied_.change.attach.empty())
+    applied_.notes = partial.plan.notes;
   if (!applied_.change.new_rows.empty())
     applied_.neighbours = resolve_neighbours(nl_, config_);
   if (auto s = build_up(); !s) {
@@ -282,7 +284,7 @@ Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &opt
 } // namespace
 
 Result<Applied> apply(const Config &config, const ApplyOptions &options) {
-  auto view = TRY(view_host(config));
+  auto view = TRY(view_host(config, options.tolerant ? ViewOf::devices : ViewOf::everything));
   PartialPlan partial;
   if (options.tolerant) {
     partial = TRY(make_partial_plan(config, view));
@@ -314,6 +316,7 @@ Result<Applied> apply(const Config &config, const ApplyOptions &options) {
 
 std::vector<std::string> Applied::warnings() const {
   std::vector<std::string> all = plan_warnings;
+  all.insert(all.end(), notes.begin(), notes.end());
   for (const auto *more : {&neighbours, &hooks})
     if (*more)
       all.insert(all.end(), (*more)->begin(), (*more)->end());

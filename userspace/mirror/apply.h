@@ -32,6 +32,7 @@ struct Applied {
   std::vector<MappingCounters> ended; // mappings that are gone, with their last ledgers
   Errors deferred;                    // tolerant: why mappings were left as they were
   std::vector<std::string> plan_warnings;
+  std::vector<std::string> notes; // of the plan, where the mappings or their programs changed
   // What neighbours and hooks gave cause to warn of. Nothing: this call did not ask.
   std::optional<std::vector<std::string>> neighbours, hooks;
   Meta meta; // as it is now

@@ -5,6 +5,7 @@
 
 #include "doppel/names.h"
 #include "userspace/plan/plan_checks.h"
+#include "userspace/plan/topology.h"
 
 namespace doppel {
 namespace {
@@ -119,6 +120,7 @@ Result<Plan> make_plan(const Config &config, const HostView &host) {
   if (!errors.empty())
     return errors;
 
+  plan.notes = blind_spots(config, host);
   plan.limits = config.limits;
   plan.limits.store_bytes -= plan.limits.store_bytes % DP_CHUNK;
   plan.config = config_row(plan.limits);

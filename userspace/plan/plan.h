@@ -33,7 +33,29 @@ struct DeviceView {
   bool up = false;
   uint32_t mtu = 0;
   std::vector<Address> addresses;
-  bool answers = false; // what a target says may reach this host's stack by it
+  bool answers = false;   // what a target says may reach this host's stack by it
+  std::string kind;       // rtnetlink's: "bridge", "vlan", "veth"; empty: hardware, or loopback
+  std::string mac;        // raw bytes; empty: none
+  bool carrier = true;    // false: the cable, or the other end, is missing
+  uint32_t master = 0;    // ifindex of the bridge, bond or VRF that it is a port of; 0: none
+  uint32_t lower = 0;     // ifindex of what it stands on or is joined to; 0: nothing here
+  bool elsewhere = false; // what it stands on or is joined to is in another network namespace
+  Address tunnel;         // of a tunnel: its own end, if that was given
+};
+
+// A TCP socket of this host that waits for connections.
+struct Listener {
+  Address address; // not set: any of this host
+  uint16_t port = 0;
+  uint32_t ifindex = 0; // the one device that it is bound to; 0: it is not
+};
+
+// Connections of this host's sockets with other hosts, of one port and by one device.
+struct Connections {
+  bool asked = false; // this host asked; false: it was asked
+  uint16_t port = 0;  // of the server
+  uint32_t ifindex = 0;
+  uint32_t count = 0;
 };
 
 // What plan() wants to know of the host, gathered by view_host() or made up by a test.
@@ -43,6 +65,9 @@ struct HostView {
   uint16_t local_port_first = 32768, local_port_last = 60999; // ip_local_port_range
   std::vector<PortRange> local_reserved; // ip_local_reserved_ports: never chosen by this host
   bool has_tcx = false;
+  // Of the ports of all mappings; empty where sockets cannot be listed.
+  std::vector<Listener> listeners;
+  std::vector<Connections> connections;
 };
 
 struct PortRow {
@@ -66,7 +91,8 @@ struct Plan {
   std::vector<Attachment> attachments;  // without those on DP_LINK, which attach adds
   AttachMode mode = AttachMode::clsact; // tcx or clsact
   bool clock = true; // false: whoever plays the keeper's part wants to send by himself
-  std::vector<std::string> warnings;
+  std::vector<std::string> warnings; // they last as long as their cause does
+  std::vector<std::string> notes;    // worth to be told once, when the plan is carried out
 };
 
 // Every reason at once why this host cannot do what the configuration wants; or what to do.

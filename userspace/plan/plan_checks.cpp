@@ -151,6 +151,9 @@ void check_devices(const Config &config, const HostView &host, Errors &errors,
                         "capture on the Ethernet device below it", Exit::failure});
     } else if (!d->up && down.insert(m.device).second) {
       warnings.push_back("device " + m.device + " is down: nothing is captured until it is up");
+    } else if (!d->carrier && down.insert(m.device).second) {
+      warnings.push_back("device " + m.device +
+                         " has no carrier: nothing is captured until its other end is there");
     }
   }
 }

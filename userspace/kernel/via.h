@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// By which device the packets of a connection come or go.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "userspace/kernel/rtnl.h"
+#include "userspace/plan/plan.h"
+
+namespace doppel {
+
+class Via {
+public:
+  Via(const std::vector<DeviceView> &devices, Rtnl &nl);
+
+  // ifindex of the device by which requests from `client` to this host's address `own` come: the
+  // one that has the address, since clients ask for that; else the one that leads back. 0: unknown.
+  uint32_t of_server(const Address &own, const Address &client);
+  // The same for requests of this host to `server`.
+  uint32_t to(const Address &server);
+
+  // Whether it is an address of this host, or of 127.0.0.0/8.
+  bool is_own(const Address &address) const;
+
+private:
+  const std::vector<DeviceView> &devices_;
+  Rtnl &nl_;
+  uint32_t loopback_ = 0;
+  std::map<std::string, uint32_t> routes_; // of an address
+};
+
+} // namespace doppel
