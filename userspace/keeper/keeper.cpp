@@ -15,6 +15,7 @@
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/neighbours.h"
 #include "userspace/kernel/rtnl.h"
+#include "userspace/mirror/blindness.h"
 #include "userspace/mirror/drain.h"
 #include "userspace/util/log.h"
 
@@ -32,6 +33,7 @@ constexpr auto kExpiryStep = 20ms; // between two batches of a pass over the flo
 // pass over a full table that is half a minute, and the target has as long again for its FIN.
 constexpr auto kSweep = 15s;
 constexpr auto kWord = 5s;         // between two signs of life, while something else takes its time
+constexpr auto kBlindCheck = 10s;  // between two looks at what is asked and not seen
 constexpr uint32_t kSilent = 3600; // s, for flows without a shadow where idle_timeout is 0
 
 } // namespace
@@ -46,6 +48,7 @@ Status Keeper::listen() {
   const auto now = Clock::now();
   for (Loop::Timer timer : {expire_timer_, sweep_timer_, detach_timer_, look_timer_})
     loop_->set(timer, now);
+  loop_->set(blind_timer_, now + kBlindCheck);
   loop_->set_earlier(review_timer_, now + kCheck);
   return loop_->add(events_->fd(), [this] { return events_->serve(); });
 }
@@ -137,6 +140,20 @@ Status Keeper::follow_the_source() {
 Status Keeper::tell_unjoinable() {
   for (const std::string &sentence : TRY(unjoinable_->news(meta_.mappings)))
     log_line(Priority::warning, sentence);
+  return Unit{};
+}
+
+// What cannot be looked at is nobody's fault: the mirror works without.
+Status Keeper::look_for_blindness() {
+  const auto begin = Clock::now();
+  auto nl = Rtnl::open();
+  auto pins = Pins::locate();
+  if (nl && pins)
+    if (const auto blind = find_blindness(*nl, *pins, meta_))
+      found(kBlind, ProblemKind::blind, *blind);
+  const auto end = Clock::now();
+  loop_->set(blind_timer_,
+             end + std::max<Clock::duration>(kBlindCheck, kRestFactor * (end - begin)));
   return Unit{};
 }
 

@@ -35,7 +35,7 @@ struct KeeperOptions {
 // The checks that find problems, see Problems.
 inline constexpr char kReview[] = "review", kPlan[] = "plan", kNeighbours[] = "neighbours",
                       kHooks[] = "hooks", kSource[] = "source", kClock[] = "clock",
-                      kVitals[] = "vitals";
+                      kVitals[] = "vitals", kBlind[] = "blind";
 
 class Keeper {
 public:
@@ -71,6 +71,7 @@ private:
   Status follow_the_source();
   Status tell_unjoinable();
   Status look_after_detach();
+  Status look_for_blindness();
   Status review();
   Status review_now();
   void keep_clock(Rtnl &nl);
@@ -103,7 +104,7 @@ private:
   Fd signals_;
   std::unique_ptr<Loop> loop_;
   Loop::Timer alive_timer_ = 0, reload_timer_ = 0, expire_timer_ = 0, sweep_timer_ = 0,
-              review_timer_ = 0, detach_timer_ = 0, look_timer_ = 0;
+              review_timer_ = 0, detach_timer_ = 0, look_timer_ = 0, blind_timer_ = 0;
   Clock::time_point rest_until_; // no review before that
   uint64_t watchdog_ms_ = 0;
   bool detached_ = false; // by another process

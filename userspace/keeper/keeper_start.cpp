@@ -154,6 +154,7 @@ Status Keeper::prepare_loop() {
   review_timer_ = loop_->add_timer([this] { return review(); });
   detach_timer_ = loop_->add_timer([this] { return look_after_detach(); });
   look_timer_ = loop_->add_timer([this] { return look(); });
+  blind_timer_ = loop_->add_timer([this] { return look_for_blindness(); });
   TRY(loop_->add(signals_.get(), [this] { return read_signals(); }));
   return loop_->add(net_->fd(), [this]() -> Status {
     if (net_->changed())

@@ -3,9 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "doppel/abi.h"
+#include "userspace/util/address.h"
 #include "userspace/util/error.h"
+#include "userspace/util/text.h"
 
 namespace doppel {
 
@@ -16,5 +19,23 @@ namespace doppel {
 // Needs CAP_NET_ADMIN.
 Result<bool> has_other_destination(const dp_addr &client, __be16 client_port, const dp_addr &server,
                                    __be16 server_port);
+
+// An established connection of TCP over IPv4 as it arrives, and where it goes on to: the same
+// place, or, by DNAT, another.
+struct TrackedConnection {
+  dp_addr client{}, server{}, passed_to{};                     // network order
+  __be16 client_port = 0, server_port = 0, passed_to_port = 0; // network order
+  uint32_t silent_s = 0; // since its last packet of whatever kind
+};
+
+// What is tracked in this network namespace and has either port within the ranges. Empty where
+// nothing tracks connections, and where so many are tracked that to read them all would take long.
+// Needs CAP_NET_ADMIN.
+Result<std::vector<TrackedConnection>> list_tracked(const std::vector<PortRange> &ports);
+
+// The one connection from this host with these ends: where it goes on to. Not set: it is not
+// tracked.
+Result<Address> passed_to(const dp_addr &client, __be16 client_port, const dp_addr &server,
+                          __be16 server_port);
 
 } // namespace doppel

@@ -79,13 +79,16 @@ void *RtnlRequest::reserve(size_t size) { return mnl_nlmsg_put_extra_header(h_, 
 
 void Rtnl::Closer::operator()(mnl_socket *s) const { mnl_socket_close(s); }
 
-Result<Rtnl> Rtnl::open() {
-  mnl_socket *s = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+Result<Rtnl> Rtnl::open() { return open(NETLINK_ROUTE); }
+
+Result<Rtnl> Rtnl::open(int family) {
+  const char *name = family == NETLINK_ROUTE ? "rtnetlink" : "netlink";
+  mnl_socket *s = mnl_socket_open2(family, SOCK_CLOEXEC);
   if (!s)
-    return Error{"rtnetlink", std::string("cannot open a socket: ") + std::strerror(errno), {}};
+    return Error{name, std::string("cannot open a socket: ") + std::strerror(errno), {}};
   Rtnl nl(s);
   if (mnl_socket_bind(s, 0, MNL_SOCKET_AUTOPID) < 0)
-    return Error{"rtnetlink", std::string("cannot bind: ") + std::strerror(errno), {}};
+    return Error{name, std::string("cannot bind: ") + std::strerror(errno), {}};
   int on = 1; // both are comforts: without them errors merely lose their explanation
   mnl_socket_setsockopt(s, NETLINK_EXT_ACK, &on, sizeof(on));
   mnl_socket_setsockopt(s, NETLINK_CAP_ACK, &on, sizeof(on));

@@ -56,6 +56,8 @@ private:
 class Rtnl {
 public:
   static Result<Rtnl> open();
+  // Another NETLINK_* family, whose requests and dumps have the same form.
+  static Result<Rtnl> open(int family);
   // Sends `q` and waits for its end: acknowledgement, error, or end of the dump. Replies go to
   // `out`. A dump that the kernel marks as inconsistent is repeated. Not thread-safe.
   RtnlStatus run(RtnlRequest &q, std::vector<RtnlMessage> *out = nullptr);

@@ -15,6 +15,7 @@
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/privileges.h"
 #include "userspace/kernel/tcx.h"
+#include "userspace/mirror/blindness.h"
 #include "userspace/mirror/keeper_word.h"
 #include "userspace/mirror/maps.h"
 #include "userspace/mirror/teardown.h"
@@ -217,6 +218,22 @@ void tell_health(Rtnl &nl, const Attached &attached, const FindKeeper &find_keep
   view.problems = in_order(std::move(view.problems));
 }
 
+// The keeper looks as well, and is believed: its sentences have other numbers.
+void tell_blindness(Host &host, const Meta &meta, StatusView &view) {
+  if (std::any_of(view.problems.begin(), view.problems.end(),
+                  [](const Problem &p) { return p.kind == ProblemKind::blind; }))
+    return;
+  const auto blind = find_blindness(host.nl, host.pins, meta);
+  if (!blind) {
+    view.warnings.push_back("whether requests are missed is not known: " +
+                            blind.errors().front().what);
+    return;
+  }
+  for (const std::string &sentence : *blind)
+    view.problems.push_back({ProblemKind::blind, sentence, {}, 0, {}});
+  view.problems = in_order(std::move(view.problems));
+}
+
 } // namespace
 
 Result<StatusView> read_status(const FindKeeper &find_keeper) {
@@ -266,6 +283,7 @@ Result<StatusView> read_status(const FindKeeper &find_keeper) {
   TRY(describe_hooks(host.nl, meta, host.pins, view));
   take_missing(ProblemKind::program, view);
   tell_health(host.nl, {host.pins, meta}, find_keeper, view);
+  tell_blindness(host, meta, view);
   return view;
 }
 

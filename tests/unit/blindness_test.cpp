@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/plan/blindness.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/a_host.h"
+
+namespace doppel {
+namespace {
+using Sentences = std::vector<std::string>;
+
+constexpr uint32_t kEth0 = 2, kEth1 = 3, kBr0 = 9;
+
+MappingView a_view() {
+  MappingView s;
+  s.mapping = "data";
+  s.device = "eth0";
+  s.ifindex = kEth0;
+  s.ports = {11211, 11211};
+  return s;
+}
+
+AskedConnection asked(uint32_t ifindex, bool seen) {
+  AskedConnection c;
+  c.ifindex = ifindex;
+  c.seen = seen;
+  return c;
+}
+
+TEST(Blindness, IdleAndSeenServicesAreWell) {
+  MappingView s = a_view();
+  EXPECT_EQ(blindness({s}, a_host()), Sentences{});
+  s.asked = {asked(kEth0, true), asked(kEth0, true)};
+  EXPECT_EQ(blindness({s}, a_host()), Sentences{});
+}
+
+TEST(Blindness, NothingIsSeenOfWhatComesByABridge) {
+  HostView h = a_host();
+  DeviceView br = a_device(kBr0, "br0");
+  br.kind = "bridge";
+  h.devices.push_back(br);
+  h.devices[1].master = kBr0;
+  MappingView s = a_view();
+  s.asked.assign(16, asked(kBr0, false));
+  EXPECT_EQ(
+      blindness({s}, h),
+      Sentences{"mapping data: no request seen for 30 s on eth0, but the socket of port 11211 "
+                "has 16 connections, by br0: eth0 is a port of bridge br0; capture on br0"});
+}
+
+TEST(Blindness, OfTheDeviceItselfAnotherProgramIsTheCause) {
+  MappingView s = a_view();
+  s.asked = {asked(kEth0, false)};
+  const auto found = blindness({s}, a_host());
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_NE(found[0].find("1 connection, by eth0 itself; another program on its hook"),
+            std::string::npos)
+      << found[0];
+}
+
+TEST(Blindness, SomeComeByASecondDevice) {
+  MappingView s = a_view();
+  s.asked = {asked(kEth0, true), asked(kEth1, false), asked(kEth1, false)};
+  EXPECT_EQ(
+      blindness({s}, a_host()),
+      Sentences{"mapping data: 2 of 3 connections of port 11211 are not seen on eth0: they come "
+                "by eth1; capture on eth1 as well"});
+  MappingView other = a_view();
+  other.mapping = "more";
+  other.device = "eth1";
+  other.ifindex = kEth1;
+  other.asked = {asked(kEth0, false), asked(kEth1, true), asked(kEth1, true)};
+  EXPECT_EQ(blindness({s, other}, a_host()), Sentences{}) << "each captures its own";
+}
+
+TEST(Blindness, PassedOnToAContainer) {
+  MappingView s = a_view();
+  AskedConnection c = asked(kEth1, false);
+  c.passed_to = ip("172.17.0.2");
+  c.passed_by = kEth0;
+  s.asked = {c, c};
+  EXPECT_EQ(blindness({s}, a_host()),
+            Sentences{"mapping data: no request seen for 30 s on eth0, but 2 connections to port "
+                      "11211 are passed on to 172.17.0.2, and leave by eth0; capture there with "
+                      "direction egress, or on eth1, by which they come"});
+}
+
+TEST(Blindness, PacketsThatNoSocketTakes) {
+  MappingView s = a_view();
+  s.captured = 200;
+  s.no_socket = 160;
+  const auto found = blindness({s}, a_host());
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_NE(
+      found[0].find("160 packets to port 11211 on eth0 that no socket of this host takes: DNAT?"),
+      std::string::npos)
+      << found[0];
+  s.observed = 1;
+  EXPECT_EQ(blindness({s}, a_host()), Sentences{}) << "the source takes some";
+  s.observed = 0;
+  s.no_socket = 3;
+  EXPECT_EQ(blindness({s}, a_host()), Sentences{}) << "stray ones";
+}
+
+TEST(Blindness, EgressOnAServer) {
+  MappingView s = a_view();
+  s.direction = DP_DIR_EGRESS;
+  s.asked = {asked(kEth0, false)};
+  const auto found = blindness({s}, a_host());
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_NE(found[0].find("capture with direction ingress"), std::string::npos) << found[0];
+}
+
+} // namespace
+} // namespace doppel

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/mirror/blindness.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+#include <set>
+
+#include "userspace/kernel/conntrack.h"
+#include "userspace/kernel/host_view.h"
+#include "userspace/kernel/sock_diag.h"
+#include "userspace/kernel/via.h"
+#include "userspace/mirror/maps.h"
+#include "userspace/plan/blindness.h"
+#include "userspace/plan/plan_checks.h"
+#include "userspace/plan/topology.h"
+#include "userspace/util/clock.h"
+
+namespace doppel {
+namespace {
+constexpr uint64_t kMs = 1'000'000; // ns
+
+// Who asked in the first moment after attach may have been asked before it.
+constexpr uint64_t kGraceMs = 1000;
+
+bool in(PortRange range, __be16 port) {
+  return range.first <= ntohs(port) && ntohs(port) <= range.last;
+}
+
+class Observer {
+public:
+  Observer(Rtnl &nl, const HostView &host, MapTable flows, MapTable shadows, uint64_t age_ms)
+      : via_(host.devices, nl), flows_(std::move(flows)), shadows_(std::move(shadows)),
+        age_ms_(age_ms) {}
+
+  struct Row {
+    MappingView view;
+    uint32_t row = 0;
+    std::vector<Address> targets;
+    std::vector<AskedConnection> served; // egress: asked of this host's own sockets
+    bool asks = false;                   // egress: this host has a connection at all
+  };
+
+  Status look_at_sockets(std::vector<Row> &rows);
+  Status look_at_conntrack(std::vector<Row> &rows);
+
+private:
+  bool is_recent(uint64_t silent_ms) const {
+    return silent_ms <= kBlindSeconds * 1000 && silent_ms + kGraceMs < age_ms_;
+  }
+  bool knows(uint32_t row, const dp_addr &client, __be16 client_port, const dp_addr &server,
+             __be16 server_port, uint64_t silent_ms) const;
+  void see(Row &r, const TcpSocket &s);
+
+  Via via_;
+  MapTable flows_, shadows_;
+  uint64_t age_ms_; // of the mirror
+};
+
+// Whether the mirror has that conversation, and has seen as late a packet of it as others have.
+bool Observer::knows(uint32_t row, const dp_addr &client, __be16 client_port, const dp_addr &server,
+                     __be16 server_port, uint64_t silent_ms) const {
+  dp_flow_key key{};
+  key.client = client;
+  key.server = server;
+  key.client_port = client_port;
+  key.server_port = server_port;
+  key.proto = IPPROTO_TCP;
+  key.mapping = static_cast<__u16>(row);
+  dp_flow flow{};
+  if (bpf_map_lookup_elem(flows_.fd.get(), &key, &flow))
+    return false;
+  uint64_t seen_ns = flow.seen_ns;
+  if (flow.slot < shadows_.entries)
+    if (const auto shadow = read_shadow(shadows_, flow.slot); shadow && shadow->gen == flow.gen)
+      seen_ns = std::max<uint64_t>(seen_ns, shadow->tcp.seen_ns);
+  const uint64_t now = monotonic_ns();
+  return now < seen_ns || now - seen_ns <= (silent_ms + kBlindSeconds * 1000) * kMs;
+}
+
+void Observer::see(Row &r, const TcpSocket &s) {
+  const Address local{s.local}, remote{s.remote};
+  const auto is_target = [&](const Address &a) {
+    return std::find(r.targets.begin(), r.targets.end(), a) != r.targets.end();
+  };
+  const bool loopback = r.view.device == "lo";
+  if (via_.is_own(remote) != loopback)
+    return;
+  AskedConnection c;
+  if (in(r.view.ports, s.local_port) && s.bytes_received && is_recent(s.received_ms) &&
+      !is_target(remote)) {
+    c.ifindex = via_.of_server(local, remote);
+    if (r.view.direction == DP_DIR_EGRESS) {
+      r.served.push_back(c);
+      return;
+    }
+    c.seen = knows(r.row, s.remote, s.remote_port, s.local, s.local_port, s.received_ms);
+    r.view.asked.push_back(c);
+  } else if (r.view.direction == DP_DIR_EGRESS && in(r.view.ports, s.remote_port) &&
+             !is_target(remote)) {
+    r.asks = true;
+    if (!s.bytes_sent || !is_recent(s.sent_ms))
+      return;
+    c.served = false;
+    c.ifindex = via_.to(remote);
+    c.seen = knows(r.row, s.local, s.local_port, s.remote, s.remote_port, s.sent_ms);
+    r.view.asked.push_back(c);
+  }
+}
+
+Status Observer::look_at_sockets(std::vector<Row> &rows) {
+  SocketPorts ports;
+  for (const Row &r : rows) {
+    if (r.view.any_host)
+      continue;
+    ports.local.push_back(r.view.ports);
+    if (r.view.direction == DP_DIR_EGRESS)
+      ports.remote.push_back(r.view.ports);
+  }
+  TRY(each_tcp_socket(
+      ports,
+      [&](const TcpSocket &s) {
+        if (!Address{s.local}.is_v4() || !Address{s.remote}.is_v4())
+          return;
+        for (Row &r : rows)
+          if (!r.view.any_host)
+            see(r, s);
+      },
+      SocketKind::with_traffic));
+  // This host serves the port and asks nobody: then the direction is the wrong one.
+  for (Row &r : rows)
+    if (!r.asks && r.view.captured == 0)
+      r.view.asked.insert(r.view.asked.end(), r.served.begin(), r.served.end());
+  return Unit{};
+}
+
+// Of services that are behind this host. Only where nothing at all was captured: conntrack does not
+// tell a request from an acknowledgement.
+Status Observer::look_at_conntrack(std::vector<Row> &rows) {
+  std::vector<PortRange> ports;
+  for (const Row &r : rows)
+    if (r.view.captured == 0)
+      ports.push_back(r.view.ports);
+  if (ports.empty())
+    return Unit{};
+  const auto tracked = TRY(list_tracked(ports));
+  for (const TrackedConnection &t : tracked) {
+    const Address to{t.passed_to}, client{t.client};
+    if (via_.is_own(to) || via_.is_own(client) || !is_recent(uint64_t{t.silent_s} * 1000))
+      continue;
+    AskedConnection c;
+    c.passed_to = to;
+    c.passed_by = via_.to(to);
+    c.ifindex = via_.to(client);
+    for (Row &r : rows)
+      if (r.view.captured == 0 &&
+          (in(r.view.ports, t.server_port) || in(r.view.ports, t.passed_to_port)))
+        r.view.asked.push_back(c);
+  }
+  return Unit{};
+}
+
+Result<Observer::Row> row_of(const NamedMapping &m, const HostView &host, const MapTable &mappings,
+                             const MapTable &ledger) {
+  Observer::Row r;
+  dp_mapping row{};
+  if (bpf_map_lookup_elem(mappings.fd.get(), &m.row, &row))
+    return sys_error("map mappings", "cannot be read", errno);
+  r.row = m.row;
+  r.view.mapping = m.name;
+  r.view.device = m.device;
+  if (const DeviceView *d = find_device(host, m.device))
+    r.view.ifindex = d->ifindex;
+  r.view.direction = row.flags & DP_MAP_EGRESS ? DP_DIR_EGRESS : DP_DIR_INGRESS;
+  r.view.any_host = row.flags & DP_MAP_ANY_HOST;
+  if (const auto ports = parse_ports(m.ports))
+    r.view.ports = *ports;
+  for (uint32_t t = 0; t < row.n_targets && t < DP_MAX_TARGETS; t++) {
+    const dp_ledger cell = TRY(read_cell(ledger, m.row * DP_MAX_TARGETS + t));
+    r.targets.push_back(Address{row.target[t].address});
+    r.view.captured += cell.captured;
+    r.view.observed += cell.observed;
+    r.view.no_socket += t == 0 ? cell.event[DP_EVENT_no_socket] : 0; // each target counts them
+  }
+  return r;
+}
+
+// As check_devices() has it.
+void devices_down(const Meta &meta, const HostView &host, std::vector<std::string> &found) {
+  Config config;
+  for (const NamedMapping &m : meta.mappings)
+    if (find_device(host, m.device)) { // else its program is missing
+      config.mappings.emplace_back();
+      config.mappings.back().device = m.device;
+    }
+  Errors errors;
+  check_devices(config, host, errors, found);
+}
+
+} // namespace
+
+Result<std::vector<std::string>> find_blindness(Rtnl &nl, const Pins &pins, const Meta &meta) {
+  std::vector<std::string> found;
+  HostView host;
+  host.devices = TRY(view_devices(nl));
+  devices_down(meta, host, found);
+  const auto age_s = static_cast<int64_t>(std::time(nullptr) - meta.since);
+  if (age_s < int64_t{kBlindSeconds})
+    return found;
+  auto mappings = TRY(open_table(pins, "mappings", sizeof(dp_mapping)));
+  auto ledger = TRY(open_table(pins, "ledger", sizeof(dp_ledger)));
+  std::vector<Observer::Row> rows;
+  for (const NamedMapping &m : meta.mappings)
+    rows.push_back(TRY(row_of(m, host, mappings, ledger)));
+  Observer observer(nl, host, TRY(open_table(pins, "flows", sizeof(dp_flow))),
+                    TRY(open_table(pins, "shadows", sizeof(dp_shadow))),
+                    static_cast<uint64_t>(age_s) * 1000);
+  TRY(observer.look_at_sockets(rows));
+  TRY(observer.look_at_conntrack(rows));
+  std::vector<MappingView> views;
+  for (Observer::Row &r : rows)
+    views.push_back(std::move(r.view));
+  for (std::string &sentence : blindness(views, host))
+    found.push_back(std::move(sentence));
+  return found;
+}
+
+} // namespace doppel
