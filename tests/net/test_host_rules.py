@@ -1,10 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may end a mirror, and what is a mirror's."""
+"""The host's own rules for what it sends: IPsec is not gone past unless the user says so; and who may end a mirror."""
 
 from harness import MODES, case
 from lab import doppel, snapshot
 from lab.bpf import Neighbour
+from lab.keeper import File, Keeper
 from test_keeper import assert_unchanged
+from test_netem import lacks
+
+
+POLICY = ["dir", "out", "tmpl", "proto", "esp", "mode", "transport"]
+
+
+def policy(scene, verb="add", target=None):
+    words = POLICY if verb == "add" else POLICY[:2]
+    return scene.lab.source.run(["ip", "xfrm", "policy", verb, "dst", target or scene.lab.target.address, *words],
+                                check=False)
+
+
+def ipsec(scene):
+    done = policy(scene)
+    if done.returncode:
+        lacks("xfrm", done)
+
+
+@case(mode=MODES)
+def ipsec_is_refused(env, mode):
+    """By attach, run and check; with --bypass-ipsec the copies leave all the same."""
+    scene = env.scene()
+    before = snapshot.take(scene.lab.source)
+    ipsec(scene)
+    for command in ("attach", "run", "check"):
+        file = File(scene, ("data", 11211))
+        said = scene.doppel.run(command, "--config", file.path, check=False)
+        text = said.stdout + said.stderr
+        assert said.returncode == 1, f"{command}: {said.returncode}, {text}"
+        assert f"an IPsec policy of this host covers the target {scene.lab.target.address}" in text, text
+        assert "bypass_ipsec" in text, text
+    assert_unchanged(scene.lab.source, before)
+    scene.doppel.attach(*scene.mapping(), "--bypass-ipsec")
+    scene.assert_all_delivered(scene.load("sets", connections=5, count=50)["sent"])
+
+
+@case(mode=MODES)
+def ipsec_comes_and_goes(env, mode):
+    """The keeper ends the mapping at once, and begins it anew when the policy is gone."""
+    scene = env.scene()
+    keeper = Keeper(scene, *scene.mapping())
+    scene.assert_all_delivered(scene.load("sets", connections=5, count=50, prefix="one")["sent"])
+    ipsec(scene)
+    keeper.wait_for("an IPsec policy of this host covers the target", timeout=5)
+    keeper.wait_for("removed 11211")
+    frames = scene.target[0].stats()["cmd_set"]
+    scene.load("sets", connections=5, count=50, prefix="two")
+    assert scene.target[0].stats()["cmd_set"] == frames, "copies left past the policy"
+    assert not policy(scene, "delete").returncode
+    keeper.wait_for("added 11211")
+    scene.assert_all_delivered(scene.load("sets", connections=5, count=50, prefix="three")["sent"])
+    keeper.stop()
+
+
+@case()
+def another_ipsec_policy_is_none_of_ours(env):
+    scene = env.scene()
+    done = policy(scene, target="10.77.0.200")
+    if done.returncode:
+        lacks("xfrm", done)
+    scene.attach()
 
 
 def elsewhere(scene, *arguments):

@@ -5,9 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <functional>
 
 #include "doppel/names.h"
 #include "tests/unit/a_host.h"
+#include "userspace/plan/partial_plan.h"
 
 namespace doppel {
 namespace {
@@ -358,6 +360,105 @@ TEST(Plan, HintOfReservedPortsDoesNoHarm) {
   refused = make_plan(c, h);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.errors()[0].hint, "set \"shadow_ports\" to a range outside of it");
+}
+
+IpsecPolicy policy_to(const char *to, uint8_t bits) {
+  IpsecPolicy p;
+  p.to = ip(to);
+  p.to_bits = bits;
+  p.priority = 100;
+  p.transform = true;
+  return p;
+}
+
+TEST(Plan, AnIpsecPolicyOfTheTargetIsRefused) {
+  HostView h = a_host();
+  h.ipsec = {policy_to("10.0.0.2", 32)};
+  Config c = a_config();
+  const auto refused = make_plan(c, h);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.errors()[0].what,
+            "an IPsec policy of this host covers the target 10.0.0.2, and copies would leave "
+            "unencrypted");
+  EXPECT_NE(refused.errors()[0].hint.find("--bypass-ipsec"), std::string::npos);
+  c.mappings[0].bypass_ipsec = true;
+  EXPECT_TRUE(make_plan(c, h)) << "the user wants it so";
+}
+
+TEST(Plan, IpsecPoliciesAreMatchedAsTheKernelDoes) {
+  const struct {
+    const char *what;
+    std::function<void(HostView &)> set;
+    bool refused;
+  } cases[] = {
+      {"a prefix", [](HostView &h) { h.ipsec = {policy_to("10.0.0.0", 24)}; }, true},
+      {"everything", [](HostView &h) { h.ipsec = {policy_to("0.0.0.0", 0)}; }, true},
+      {"another host", [](HostView &h) { h.ipsec = {policy_to("10.0.0.3", 32)}; }, false},
+      {"UDP", [](HostView &h) { (h.ipsec = {policy_to("10.0.0.2", 32)})[0].proto = 17; }, false},
+      {"another port",
+       [](HostView &h) {
+         h.ipsec = {policy_to("10.0.0.2", 32)};
+         h.ipsec[0].to_port = 80;
+         h.ipsec[0].to_mask = 0xffff;
+       },
+       false},
+      {"this port",
+       [](HostView &h) {
+         h.ipsec = {policy_to("10.0.0.2", 32)};
+         h.ipsec[0].to_port = 21211;
+         h.ipsec[0].to_mask = 0xffff;
+       },
+       true},
+      {"from another address",
+       [](HostView &h) {
+         h.ipsec = {policy_to("10.0.0.2", 32)};
+         h.ipsec[0].from = ip("10.9.0.1");
+         h.ipsec[0].from_bits = 32;
+       },
+       false},
+      {"another device",
+       [](HostView &h) { (h.ipsec = {policy_to("10.0.0.2", 32)})[0].ifindex = 3; }, false},
+      {"an exception before it",
+       [](HostView &h) {
+         h.ipsec = {policy_to("10.0.0.0", 8), policy_to("10.0.0.2", 32)};
+         h.ipsec[1].transform = false;
+         h.ipsec[1].priority = 10;
+       },
+       false},
+      {"an exception behind it",
+       [](HostView &h) {
+         h.ipsec = {policy_to("10.0.0.0", 8), policy_to("10.0.0.2", 32)};
+         h.ipsec[1].transform = false;
+         h.ipsec[1].priority = 200;
+       },
+       true},
+      {"a block",
+       [](HostView &h) {
+         h.ipsec = {policy_to("10.0.0.2", 32)};
+         h.ipsec[0].transform = false;
+         h.ipsec[0].block = true;
+       },
+       true},
+      {"nothing allowed", [](HostView &h) { h.ipsec_blocks = true; }, true},
+  };
+  for (const auto &one : cases) {
+    HostView h = a_host();
+    one.set(h);
+    EXPECT_EQ(!make_plan(a_config(), h), one.refused) << one.what;
+  }
+}
+
+// What is mirrored already must end when a policy comes, and not wait for it to go.
+TEST(Plan, AForbiddenMappingIsNotDeferred) {
+  HostView h = a_host();
+  h.ipsec = {policy_to("10.0.0.2", 32)};
+  const auto partial = make_partial_plan(a_config({"1-10.0.0.2:1", "2-10.0.0.3:2"}), h);
+  ASSERT_TRUE(partial);
+  EXPECT_TRUE(partial->forbidden);
+  EXPECT_TRUE(partial->deferred.empty());
+  EXPECT_EQ(partial->why.size(), 1u);
+  ASSERT_EQ(partial->plan.names.size(), 1u);
+  EXPECT_EQ(partial->plan.names[0].name, "2");
 }
 
 TEST(Plan, AllErrorsAtOnce) {

@@ -48,6 +48,9 @@ void add_mapping_options(CLI::App &app, MappingOptions &o) {
   app.add_option("--device", o.device, "Device that carries the clients' traffic; goes with -x")
       ->type_name("DEVICE");
   app.add_option("--config", o.config, "Read the mappings from this file")->type_name("FILE");
+  app.add_flag(
+      "--bypass-ipsec", o.bypass_ipsec,
+      "Mirror although an IPsec policy covers the target: copies go past it, in clear text");
   app.add_option("--attach-mode", o.attach_mode,
                  "How to attach the programs: auto (TCX where the kernel has it), tcx or clsact; "
                  "takes precedence over the file")
@@ -64,6 +67,9 @@ Result<Config> configuration(const MappingOptions &o) {
                  "give --config FILE, or --device DEVICE -x LOCALPORT-TARGETIP:TARGETPORT",
                  Exit::usage};
   auto config = o.config.empty() ? config_from_options(o.device, o.x) : read_config(o.config);
+  if (config && o.bypass_ipsec)
+    for (MappingConfig &m : config->mappings)
+      m.bypass_ipsec = true;
   if (o.attach_mode.empty())
     return config;
   const auto mode = parse_attach_mode(o.attach_mode);

@@ -18,6 +18,7 @@ void add_drain_option(CLI::App &app, uint32_t &drain_ms);
 struct MappingOptions {
   std::vector<std::string> x;
   std::string device, config, attach_mode; // empty: not given
+  bool bypass_ipsec = false;
 };
 void add_mapping_options(CLI::App &app, MappingOptions &options);
 

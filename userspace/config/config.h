@@ -30,6 +30,7 @@ struct MappingConfig {
   dp_application application = DP_APP_AUTO;
   bool join = true;
   bool any_host = false; // "promiscuous": true
+  bool bypass_ipsec = false;
 #define DP_MAPPING_SETTING(key, measure, field, when, min, max, standard, help)                    \
   uint64_t field = standard;
 #include "doppel/settings.def"

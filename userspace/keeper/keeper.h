@@ -101,7 +101,7 @@ private:
   std::unique_ptr<Expiry> expiry_;
   std::unique_ptr<SourceEnds> source_ends_;
   std::unique_ptr<Unjoinable> unjoinable_;
-  Fd signals_;
+  Fd signals_, ipsec_;
   std::unique_ptr<Loop> loop_;
   Loop::Timer alive_timer_ = 0, reload_timer_ = 0, expire_timer_ = 0, sweep_timer_ = 0,
               review_timer_ = 0, detach_timer_ = 0, look_timer_ = 0, blind_timer_ = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the keeper comes to a data plane, and how it leaves it.
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 
 #include <cerrno>
 #include <csignal>
@@ -8,6 +9,7 @@
 #include "userspace/keeper/keeper.h"
 #include "userspace/keeper/notify.h"
 #include "userspace/kernel/host_view.h"
+#include "userspace/kernel/ipsec.h"
 #include "userspace/kernel/privileges.h"
 #include "userspace/mirror/attach.h"
 #include "userspace/mirror/detach.h"
@@ -156,6 +158,16 @@ Status Keeper::prepare_loop() {
   look_timer_ = loop_->add_timer([this] { return look(); });
   blind_timer_ = loop_->add_timer([this] { return look_for_blindness(); });
   TRY(loop_->add(signals_.get(), [this] { return read_signals(); }));
+  ipsec_ = watch_ipsec_policies();
+  if (ipsec_)
+    TRY(loop_->add(ipsec_.get(), [this]() -> Status {
+      // Whatever it says: the review looks at the policies themselves.
+      char buf[4096];
+      while (::recv(ipsec_.get(), buf, sizeof(buf), 0) > 0 || errno == ENOBUFS || errno == EINTR)
+        ;
+      review_soon();
+      return Unit{};
+    }));
   return loop_->add(net_->fd(), [this]() -> Status {
     if (net_->changed())
       review_soon();

@@ -11,6 +11,7 @@
 
 #include "doppel/names.h"
 #include "userspace/kernel/host_net.h"
+#include "userspace/kernel/ipsec.h"
 #include "userspace/kernel/sock_diag.h"
 #include "userspace/kernel/tcx.h"
 #include "userspace/kernel/via.h"
@@ -147,6 +148,10 @@ Result<HostView> view_host(const Config &config, ViewOf what) {
   }
   if (what == ViewOf::everything)
     view_sockets(config, nl, view);
+  if (const auto policies = list_ipsec_policies()) {
+    view.ipsec = policies->out;
+    view.ipsec_blocks = policies->blocks;
+  }
   local_port_range(&view.local_port_first, &view.local_port_last);
   std::ifstream reserved("/proc/sys/net/ipv4/ip_local_reserved_ports");
   std::string list;

@@ -266,8 +266,11 @@ Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &opt
       if (std::find(wanted.begin(), wanted.end(), a) == wanted.end())
         wanted.push_back(a);
   Errors errors;
+  ApplyOptions down = options;
+  if (partial.forbidden) // to drain is to send more in clear text
+    down.drain_ms = 0;
   collect(resume(), errors);
-  collect(take_down(options), errors);
+  collect(take_down(down), errors);
   collect(finish_meta(wanted), errors);
   if (!errors.empty()) {
     errors.insert(errors.begin(), Error{"doppel reload",

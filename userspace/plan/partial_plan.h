@@ -14,6 +14,7 @@ struct PartialPlan {
   Plan plan;
   std::set<std::string> deferred; // names of the mappings that are not in the plan
   Errors why;
+  bool forbidden = false; // of a mapping that is neither: IPsec forbids it, so that it must end
 };
 
 // Fails only for what concerns all mappings together.

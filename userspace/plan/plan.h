@@ -58,6 +58,18 @@ struct Connections {
   uint32_t count = 0;
 };
 
+// An IPsec policy for what this host sends over IPv4 (xfrm, direction out).
+struct IpsecPolicy {
+  Address from, to; // not set where the length is 0
+  uint8_t from_bits = 0, to_bits = 0;
+  uint8_t proto = 0;                     // IPPROTO_*; 0: any
+  uint16_t from_port = 0, from_mask = 0; // host order; a mask of 0: any
+  uint16_t to_port = 0, to_mask = 0;     // host order
+  uint32_t ifindex = 0;                  // 0: any device
+  uint32_t priority = 0;                 // the lowest that matches decides
+  bool block = false, transform = false; // neither: it lets pass as it is
+};
+
 // What plan() wants to know of the host, gathered by view_host() or made up by a test.
 struct HostView {
   std::vector<DeviceView> devices;
@@ -68,6 +80,9 @@ struct HostView {
   // Of the ports of all mappings; empty where sockets cannot be listed.
   std::vector<Listener> listeners;
   std::vector<Connections> connections;
+  std::vector<IpsecPolicy> ipsec;        // empty where they cannot be read
+  bool ipsec_blocks = false;             // what no policy matches
+  std::vector<std::string> output_rules; // netfilter's chains for what this host sends
 };
 
 struct PortRow {

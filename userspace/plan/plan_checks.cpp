@@ -84,6 +84,68 @@ void check_target(const Config &config, const HostView &host, const MappingConfi
   refuse_chain(config, m, t, route, errors);
 }
 
+// Whether the first `bits` of both are equal.
+bool in_prefix(const Address &a, const Address &prefix, unsigned bits) {
+  const auto *x = reinterpret_cast<const uint8_t *>(&a.raw.w[3]);
+  const auto *y = reinterpret_cast<const uint8_t *>(&prefix.raw.w[3]);
+  for (unsigned i = 0; i < bits; i++)
+    if ((x[i / 8] ^ y[i / 8]) >> (7 - i % 8) & 1)
+      return false;
+  return true;
+}
+
+// Whether the selector's port is one of the range. `all`: every one of it.
+bool selects(uint16_t port, uint16_t mask, PortRange range, bool all = false) {
+  bool any = false, each = true;
+  for (unsigned p = range.first; p <= range.last; p++) {
+    const bool hit = ((p ^ port) & mask) == 0;
+    any |= hit;
+    each &= hit;
+  }
+  return all ? each : any;
+}
+
+// The policy that would decide on copies to that target, or on some of them. Null: none.
+const IpsecPolicy *policy_for(const TargetConfig &t, PortRange to, PortRange from,
+                              const HostView &host) {
+  const auto route = host.routes.find(t.address.text());
+  std::vector<const IpsecPolicy *> order;
+  for (const IpsecPolicy &p : host.ipsec)
+    order.push_back(&p);
+  std::stable_sort(order.begin(), order.end(), [](const IpsecPolicy *a, const IpsecPolicy *b) {
+    return a->priority < b->priority;
+  });
+  constexpr uint8_t tcp = 6; // IPPROTO_TCP
+  for (const IpsecPolicy *p : order) {
+    if ((p->proto && p->proto != tcp) || !in_prefix(t.address, p->to, p->to_bits) ||
+        !selects(p->to_port, p->to_mask, to) || !selects(p->from_port, p->from_mask, from))
+      continue;
+    if (route != host.routes.end() && (!in_prefix(route->second.source, p->from, p->from_bits) ||
+                                       (p->ifindex && p->ifindex != route->second.oif)))
+      continue;
+    if (p->block || p->transform)
+      return p;
+    if (selects(p->to_port, p->to_mask, to, true) &&
+        selects(p->from_port, p->from_mask, from, true))
+      return p; // all of it passes: what comes behind is not asked
+  }
+  return nullptr;
+}
+
+// Why copies to that target may not leave. Empty: they may.
+std::string ipsec_reason(const MappingConfig &m, const TargetConfig &t, const Limits &limits,
+                         const HostView &host) {
+  const IpsecPolicy *p =
+      policy_for(t, target_ports(m, t), {limits.port_first, limits.port_last}, host);
+  if (p ? p->block : host.ipsec_blocks)
+    return "an IPsec policy of this host blocks what it sends to the target " + t.address.text() +
+           ", and copies would leave all the same";
+  if (p && p->transform)
+    return "an IPsec policy of this host covers the target " + t.address.text() +
+           ", and copies would leave unencrypted";
+  return {};
+}
+
 bool is_reserved(const HostView &host, unsigned port) {
   return std::any_of(host.local_reserved.begin(), host.local_reserved.end(),
                      [&](PortRange r) { return r.first <= port && port <= r.last; });
@@ -162,6 +224,24 @@ void check_targets(const Config &config, const HostView &host, Errors &errors) {
   for (const MappingConfig &m : config.mappings)
     for (const TargetConfig &t : m.targets)
       check_target(config, host, m, t, errors);
+}
+
+bool ipsec_forbids(const MappingConfig &m, const Limits &limits, const HostView &host) {
+  return !m.bypass_ipsec &&
+         std::any_of(m.targets.begin(), m.targets.end(), [&](const TargetConfig &t) {
+           return !ipsec_reason(m, t, limits, host).empty();
+         });
+}
+
+void check_ipsec(const Config &config, const HostView &host, Errors &errors) {
+  for (const MappingConfig &m : config.mappings)
+    for (const TargetConfig &t : m.targets)
+      if (const std::string why = ipsec_reason(m, t, config.limits, host);
+          !m.bypass_ipsec && !why.empty())
+        errors.push_back({t.where, why,
+                          "copies pass IPsec by: if they may, say \"bypass_ipsec\": true in the "
+                          "mapping, or --bypass-ipsec",
+                          Exit::failure});
 }
 
 void check_shadow_ports(const Config &config, const HostView &host, Errors &errors) {

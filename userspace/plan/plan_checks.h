@@ -11,11 +11,17 @@ namespace doppel {
 // Nothing: no such device.
 const DeviceView *find_device(const HostView &host, const std::string &name);
 
+// Whether a policy of this host would encrypt or block what the mapping's copies carry, and nobody
+// has said that they may go past it.
+bool ipsec_forbids(const MappingConfig &m, const Limits &limits, const HostView &host);
+
 // Each function appends to `errors`; warnings do not keep the plan from being carried out.
 void check_devices(const Config &config, const HostView &host, Errors &errors,
                    std::vector<std::string> &warnings);
 void check_targets(const Config &config, const HostView &host, Errors &errors);
 void check_shadow_ports(const Config &config, const HostView &host, Errors &errors);
+// Copies go past IPsec (xfrm): see "bypass_ipsec".
+void check_ipsec(const Config &config, const HostView &host, Errors &errors);
 void check_attach_mode(const Config &config, const HostView &host, Errors &errors);
 
 } // namespace doppel

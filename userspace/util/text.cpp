@@ -84,6 +84,13 @@ std::optional<std::string> nearest(std::string_view word,
   return best;
 }
 
+std::string joined(const std::vector<std::string> &words) {
+  std::string list;
+  for (const std::string &word : words)
+    list += (list.empty() ? "" : ", ") + word;
+  return list;
+}
+
 std::string quoted_list(const std::vector<std::string> &words) {
   std::string s;
   for (const std::string &w : words)

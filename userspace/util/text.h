@@ -37,6 +37,9 @@ std::optional<std::string> nearest(std::string_view word,
 // `a`, `b`, `c` as: "a", "b", "c"
 std::string quoted_list(const std::vector<std::string> &words);
 
+// `a`, `b`, `c` as: a, b, c
+std::string joined(const std::vector<std::string> &words);
+
 // For messages: control bytes as \xNN, at most 64 bytes, in double quotes.
 std::string in_quotes(std::string_view text);
 
