@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host's own rules for what it sends: IPsec is not gone past unless the user says so; and who may end a mirror."""
+"""The host's own rules for what it sends: IPsec is not gone past unless the user says so; that netfilter is, is
+told; a target that only netfilter leads to is found out. And who may end a mirror."""
+
+import json
 
 from harness import MODES, case
 from lab import doppel, snapshot
@@ -7,7 +10,6 @@ from lab.bpf import Neighbour
 from lab.keeper import File, Keeper
 from test_keeper import assert_unchanged
 from test_netem import lacks
-
 
 POLICY = ["dir", "out", "tmpl", "proto", "esp", "mode", "transport"]
 
@@ -26,11 +28,11 @@ def ipsec(scene):
 
 @case(mode=MODES)
 def ipsec_is_refused(env, mode):
-    """By attach, run and check; with --bypass-ipsec the copies leave all the same."""
+    """By attach, run, check and probe; with --bypass-ipsec the copies leave all the same."""
     scene = env.scene()
     before = snapshot.take(scene.lab.source)
     ipsec(scene)
-    for command in ("attach", "run", "check"):
+    for command in ("attach", "run", "check", "probe"):
         file = File(scene, ("data", 11211))
         said = scene.doppel.run(command, "--config", file.path, check=False)
         text = said.stdout + said.stderr
@@ -67,6 +69,65 @@ def another_ipsec_policy_is_none_of_ours(env):
     if done.returncode:
         lacks("xfrm", done)
     scene.attach()
+    probe = scene.doppel.json("probe")["features"]
+    assert any(row["feature"] == "ipsec" and "1 policy" in row["detail"] for row in probe), probe
+
+
+@case()
+def output_rules_are_told(env):
+    scene = env.scene()
+    scene.lab.source.run(["nft", "-f", "-"], stdin=f"""
+table inet guard {{
+  chain out {{
+    type filter hook output priority filter; policy accept;
+    ip daddr {scene.lab.target.address} drop
+  }}
+}}
+""")
+    said = scene.attach().stderr
+    assert "copies are not subject to this host's rules for what it sends (nftables inet guard out)" in said, said
+    row = next(r for r in scene.doppel.json("probe")["features"] if r["feature"] == "output_rules")
+    assert "nftables inet guard out" in row["detail"], row
+    scene.assert_all_delivered(scene.load("sets", connections=5, count=50)["sent"])
+
+
+def targets(scene, file):
+    """What probe says of the targets of a file."""
+    said = scene.doppel.run("probe", "--config", file.path, "--json", check=False).stdout
+    return [row for row in json.loads(said)["features"] if row["feature"] == "target"]
+
+
+@case()
+def target_of_netfilter_alone(env):
+    """As a ClusterIP is: this host's own connections are led elsewhere, copies are not."""
+    scene = env.scene()
+    service = "10.77.0.99"
+    scene.lab.source.run(["nft", "-f", "-"], stdin=f"""
+table ip cluster {{
+  chain out {{
+    type nat hook output priority -100; policy accept;
+    ip daddr {service} tcp dport 11211 dnat to {scene.lab.target.address}:11211
+  }}
+}}
+""")
+    file = File(scene)
+    file.write(file.mapping("data", 11211, targets=[{"address": service, "port": 11211}]))
+    rows = targets(scene, file)
+    wanted = f"this host's own connections are led to {scene.lab.target.address}"
+    assert len(rows) == 1 and wanted in rows[0]["detail"] and not rows[0]["ok"], rows
+    said = scene.doppel.attach("--config", file.path).stderr
+    assert f"target {service}:11211: {wanted}" in said, said
+
+
+@case()
+def probe_of_a_target(env):
+    scene = env.scene()
+    file = File(scene, ("data", 11211))
+    rows = targets(scene, file)
+    assert [r["detail"] for r in rows] == [f"target {scene.lab.target.address}:11211 accepts connections"], rows
+    scene.target[0].kill()
+    rows = targets(scene, file)
+    assert len(rows) == 1 and "refuses connections" in rows[0]["detail"] and not rows[0]["ok"], rows
 
 
 def elsewhere(scene, *arguments):

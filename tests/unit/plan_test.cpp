@@ -461,6 +461,16 @@ TEST(Plan, AForbiddenMappingIsNotDeferred) {
   EXPECT_EQ(partial->plan.names[0].name, "2");
 }
 
+TEST(Plan, RulesForWhatThisHostSendsAreTold) {
+  HostView h = a_host();
+  h.output_rules = {"nftables ip filter OUTPUT"};
+  const auto plan = make_plan(a_config(), h);
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->notes, std::vector<std::string>{
+                             "copies are not subject to this host's rules for what it sends "
+                             "(nftables ip filter OUTPUT): they pass netfilter by"});
+}
+
 TEST(Plan, AllErrorsAtOnce) {
   Config c = a_config({"1-10.0.0.9:1", "2-10.0.0.1:5"});
   c.mappings[0].device = "gone";

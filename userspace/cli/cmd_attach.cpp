@@ -32,7 +32,7 @@ Result<Outcome> attach_mappings(const MappingOptions &mappings) {
   const auto report = TRY(attach(plan, config));
   auto warnings = plan.warnings;
   warnings.insert(warnings.end(), plan.notes.begin(), plan.notes.end());
-  for (const auto *more : {&report.neighbours, &report.hooks})
+  for (const auto *more : {&report.neighbours, &report.hooks, &report.translated})
     warnings.insert(warnings.end(), more->begin(), more->end());
   return Outcome{std::move(plan), std::move(warnings)};
 }

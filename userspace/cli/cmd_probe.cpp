@@ -7,13 +7,25 @@
 namespace doppel {
 namespace {
 struct ProbeOptions {
+  std::string config;
   bool json = false;
 };
 
-void add_options(CLI::App &app, ProbeOptions &o) { add_json_flag(app, o.json); }
+void add_options(CLI::App &app, ProbeOptions &o) {
+  add_json_flag(app, o.json);
+  app.add_option("--config", o.config, "Also look at the devices and targets of this file")
+      ->type_name("FILE");
+}
 
 int run(const ProbeOptions &o) {
-  const auto probe = probe_host();
+  auto probe = probe_host();
+  if (!o.config.empty()) {
+    const auto config = read_config(o.config);
+    if (!config)
+      return fail(config.errors(), o.json);
+    for (ProbeRow &row : probe_config(*config))
+      probe.push_back(std::move(row));
+  }
   std::cout << (o.json ? dump(to_json(probe)) : to_text(probe));
   return exit_code(is_able(probe) ? Exit::ok : Exit::failure);
 }
@@ -22,7 +34,11 @@ int run(const ProbeOptions &o) {
 
 const Command probe_command = {"probe",
                                "Show what this kernel and host can do, and what would go wrong",
-                               "It changes nothing. The exit code is 1 if this host cannot mirror.",
-                               "sudo doppel probe", declare<ProbeOptions, add_options, run>};
+                               "It changes nothing. With a configuration it also tells whether its "
+                               "devices carry what is to be mirrored, and connects to its "
+                               "targets. The exit code is 1 if this host cannot mirror.",
+                               "sudo doppel probe\n"
+                               "sudo doppel probe --config /etc/doppel/doppel.json",
+                               declare<ProbeOptions, add_options, run>};
 
 } // namespace doppel

@@ -92,6 +92,7 @@ Status Keeper::attach_fresh() {
                                  ": " + std::to_string(n) + (n == 1 ? " mapping" : " mappings") +
                                  " from " + meta_.config_source);
   tell_notes(plan.notes);
+  tell_notes(attached.translated);
   found(kReview, {});
   auto planned = plan.warnings;
   for (const std::string &sentence : as_sentences(partial.why))

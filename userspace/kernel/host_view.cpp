@@ -12,6 +12,7 @@
 #include "doppel/names.h"
 #include "userspace/kernel/host_net.h"
 #include "userspace/kernel/ipsec.h"
+#include "userspace/kernel/netfilter.h"
 #include "userspace/kernel/sock_diag.h"
 #include "userspace/kernel/tcx.h"
 #include "userspace/kernel/via.h"
@@ -152,6 +153,8 @@ Result<HostView> view_host(const Config &config, ViewOf what) {
     view.ipsec = policies->out;
     view.ipsec_blocks = policies->blocks;
   }
+  if (what == ViewOf::everything)
+    view.output_rules = output_rules().filters;
   local_port_range(&view.local_port_first, &view.local_port_last);
   std::ifstream reserved("/proc/sys/net/ipv4/ip_local_reserved_ports");
   std::string list;

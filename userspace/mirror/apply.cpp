@@ -17,6 +17,7 @@
 #include "userspace/mirror/health.h"
 #include "userspace/mirror/map_rows.h"
 #include "userspace/mirror/programs.h"
+#include "userspace/mirror/reach.h"
 #include "userspace/plan/partial_plan.h"
 #include "userspace/view/render.h"
 
@@ -253,8 +254,11 @@ Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &opt
   }
   if (!applied_.change.new_rows.empty() || !applied_.change.attach.empty())
     applied_.notes = partial.plan.notes;
-  if (!applied_.change.new_rows.empty())
+  if (!applied_.change.new_rows.empty()) {
     applied_.neighbours = resolve_neighbours(nl_, config_);
+    for (std::string &sentence : translated_targets(config_))
+      applied_.notes.push_back(std::move(sentence));
+  }
   if (auto s = build_up(); !s) {
     Errors errors = s.errors();
     undo(state, errors);

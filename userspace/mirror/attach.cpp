@@ -17,6 +17,7 @@
 #include "userspace/mirror/meta.h"
 #include "userspace/mirror/object.h"
 #include "userspace/mirror/programs.h"
+#include "userspace/mirror/reach.h"
 #include "userspace/mirror/teardown.h"
 #include "userspace/util/text.h"
 
@@ -29,7 +30,9 @@ public:
 
   Status run();
   void roll_back(Errors &errors) { remove_everything(nl_, &pins_, attacher_.made_qdisc, errors); }
-  AttachReport report() { return {std::move(neighbours_), std::move(attacher_.warnings)}; }
+  AttachReport report() {
+    return {std::move(neighbours_), std::move(attacher_.warnings), std::move(translated_)};
+  }
 
 private:
   Status check_devices();
@@ -43,7 +46,7 @@ private:
   const Pins &pins_;
   Meta meta_;
   ProgramAttacher attacher_;
-  std::vector<std::string> neighbours_; // warnings
+  std::vector<std::string> neighbours_, translated_; // warnings
 };
 
 // The plan was made a moment ago; a device may have gone or been replaced since.
@@ -108,6 +111,7 @@ Status Attacher::run() {
   meta_.limits = plan_.limits;
   TRY(write_meta(object.meta_fd(), meta_));
   neighbours_ = resolve_neighbours(nl_, config_);
+  translated_ = translated_targets(config_);
   TRY(attach_all(object, link));
   meta_.made_qdisc.assign(attacher_.made_qdisc.begin(), attacher_.made_qdisc.end());
   meta_.complete = true;

@@ -15,6 +15,7 @@ namespace doppel {
 // The warnings of the plan are not repeated.
 struct AttachReport {
   std::vector<std::string> neighbours, hooks; // what they gave cause to warn of
+  std::vector<std::string> translated;        // targets that copies do not reach, see reach.h
 };
 Result<AttachReport> attach(const Plan &plan, const Config &config);
 

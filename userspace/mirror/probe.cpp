@@ -21,12 +21,16 @@
 #include "userspace/kernel/clsact.h"
 #include "userspace/kernel/host_net.h"
 #include "userspace/kernel/host_view.h"
+#include "userspace/kernel/ipsec.h"
 #include "userspace/kernel/libbpf_log.h"
 #include "userspace/kernel/link.h"
+#include "userspace/kernel/netfilter.h"
 #include "userspace/kernel/pins.h"
 #include "userspace/kernel/privileges.h"
 #include "userspace/kernel/tcx.h"
 #include "userspace/mirror/object.h"
+#include "userspace/mirror/reach.h"
+#include "userspace/plan/topology.h"
 
 namespace doppel {
 namespace {
@@ -172,6 +176,40 @@ std::vector<ProbeRow> probe_devices() {
   return rows;
 }
 
+// What netfilter and IPsec do with what this host sends, and with copies they do not.
+std::vector<ProbeRow> probe_rules() {
+  std::vector<ProbeRow> rows;
+  const auto policies = list_ipsec_policies();
+  const size_t n = policies ? policies->out.size() : 0;
+  if (!policies)
+    rows.push_back(untried("ipsec", false, problem(policies.errors())));
+  else if (n == 0 && !policies->blocks)
+    rows.push_back(row("ipsec", true, false, "no policy for what this host sends"));
+  else
+    rows.push_back(row("ipsec", false, false,
+                       std::to_string(n) + (n == 1 ? " policy" : " policies") +
+                           " for what this host sends: a target that one covers is refused"));
+  const OutputRules rules = output_rules();
+  rows.push_back(row("output_rules", rules.filters.empty(), false,
+                     rules.filters.empty() ? "netfilter has no rules for what this host sends"
+                                           : "copies are not subject to " + joined(rules.filters)));
+  return rows;
+}
+
+// Devices on which less is seen than one would think.
+std::vector<ProbeRow> probe_traps() {
+  std::vector<ProbeRow> rows;
+  auto nl = Rtnl::open();
+  HostView host;
+  if (nl)
+    if (auto devices = view_devices(*nl))
+      host.devices = std::move(*devices);
+  for (const DeviceView &d : host.devices)
+    if (const std::string why = trap(host, d); !why.empty())
+      rows.push_back(row("device " + d.name, false, false, why));
+  return rows;
+}
+
 ProbeRow probe_object(const char *feature, bool needed) {
   using Probe = std::function<ProbeRow()>;
   static const std::map<std::string, Probe> all = {
@@ -219,6 +257,29 @@ std::vector<ProbeRow> probe_host() {
   rows.push_back(probe_object("conntrack", false));
   rows.push_back(probe_ports());
   rows.push_back(probe_name());
+  add(probe_rules());
+  add(probe_traps());
+  return rows;
+}
+
+std::vector<ProbeRow> probe_config(const Config &config) {
+  std::vector<ProbeRow> rows;
+  const auto host = view_host(config);
+  const auto plan = host ? make_plan(config, *host) : Result<Plan>(host.errors());
+  if (!plan) {
+    for (const Error &e : plan.errors())
+      rows.push_back(row("plan", false, true, problem({e})));
+  } else {
+    for (const auto *list : {&plan->warnings, &plan->notes})
+      for (const std::string &sentence : *list)
+        rows.push_back(row("plan", false, false, sentence));
+    if (rows.empty())
+      rows.push_back(row("plan", true, true, "the devices carry what is to be mirrored"));
+  }
+  constexpr unsigned patience_ms = 1000;
+  for (const Reached &r : connect_to_targets(config, patience_ms))
+    rows.push_back(
+        row("target", r.answer == Reached::Answer::accepts && !r.other.is_set(), false, r.text()));
   return rows;
 }
 

@@ -5,10 +5,15 @@
 
 #include <vector>
 
+#include "userspace/config/config.h"
 #include "userspace/view/snapshot.h"
 
 namespace doppel {
 
 std::vector<ProbeRow> probe_host();
+
+// The same for what a configuration wants of the host: its devices, and its targets, to which it
+// connects (see reach.h).
+std::vector<ProbeRow> probe_config(const Config &config);
 
 } // namespace doppel

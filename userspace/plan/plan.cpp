@@ -122,6 +122,9 @@ Result<Plan> make_plan(const Config &config, const HostView &host) {
     return errors;
 
   plan.notes = blind_spots(config, host);
+  if (!host.output_rules.empty())
+    plan.notes.push_back("copies are not subject to this host's rules for what it sends (" +
+                         joined(host.output_rules) + "): they pass netfilter by");
   plan.limits = config.limits;
   plan.limits.store_bytes -= plan.limits.store_bytes % DP_CHUNK;
   plan.config = config_row(plan.limits);
