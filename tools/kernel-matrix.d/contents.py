@@ -14,11 +14,11 @@ GUEST = HERE / "guest"
 
 # Where the kernel has them as modules; their dependencies come along.
 MODULES = """
-    veth bridge dummy 8021q tcp_diag
+    veth bridge dummy 8021q macvlan vxlan bonding tcp_diag xfrm_user
     sch_ingress cls_bpf act_bpf cls_u32 cls_matchall act_mirred act_gact sch_netem sch_fq sch_prio sch_tbf
     sch_htb
     nf_tables nft_numgen nft_limit nft_quota nft_reject_ipv4 nft_fwd_netdev inet_diag
-    nf_conntrack nft_chain_nat nft_nat nft_redir
+    nf_conntrack nf_conntrack_netlink nft_chain_nat nft_nat nft_redir nft_ct
 """.split()
 
 # busybox has applets of some of these names, which lack options that the tests use.
