@@ -8,8 +8,6 @@
 
 #include "maps.bpf.h"
 
-#include <bpf/bpf_core_read.h>
-
 /*
  * bpf_get_netns_cookie() is there for TC since kernel 6.14 only, so the cookie is read where it
  * lies: the context that a TC program gets is the address of the sk_buff.
@@ -21,9 +19,9 @@ GLOBAL int netns_is_ours(struct __sk_buff *skb)
 	struct net *net = NULL;
 	__u64 cookie = 0;
 
-	if (bpf_core_read(&device, sizeof(device), &packet->dev) ||
-	    bpf_core_read(&net, sizeof(net), &device->nd_net.net) ||
-	    bpf_core_read(&cookie, sizeof(cookie), &net->net_cookie))
+	if (bpf_probe_read_kernel(&device, sizeof(device), &packet->dev) ||
+	    bpf_probe_read_kernel(&net, sizeof(net), &device->nd_net.net) ||
+	    bpf_probe_read_kernel(&cookie, sizeof(cookie), &net->net_cookie))
 		return 1;
 	return !cfg.netns || cookie == cfg.netns;
 }

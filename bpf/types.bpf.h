@@ -52,7 +52,13 @@ struct noted_syn {
 	__u8 data;   /* payload in the SYN (TCP Fast Open), in SYN_DATA_UNIT, rounded up */
 };
 
-/* The packet that goes round: tcp/clock.bpf.h. Written under shadow_timer.lock. */
+enum clock_hands {
+	CLOCK_FAST = 0, /* while something waits for its time */
+	CLOCK_SLOW,	/* while there are shadows that want keepalives */
+	CLOCK_HANDS,
+};
+
+/* A packet that goes round: tcp/clock.bpf.h. Written under shadow_timer.lock. */
 struct clock_hand {
 	__u32 goes_round;
 	__u32 gen;   /* of the one that counts: any other is dropped */
@@ -79,7 +85,8 @@ struct shadow_timer {
 	__u32 ready; /* the callback is set */
 	__u32 count; /* entries of `timer_queue` */
 	__u64 looked_ns;
-	struct clock_hand hand;
+	struct clock_hand hand[CLOCK_HANDS];
+	__u32 keepalive_slot; /* where the next look for quiet shadows begins */
 	__u32 start; /* something waits, and the clock stands still: whoever has a packet starts it
 		      */
 	__u64 rest_ns; /* no start before this time */

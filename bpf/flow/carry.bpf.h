@@ -239,11 +239,12 @@ GLOBAL int flow_carry(struct __sk_buff *skb, __u32 slot, __u32 gen)
 		l->open++;
 		l->slots++;
 		l->joined++;
-		l->event[DP_EVENT_resumed]++;
+		l->event[old->tcp.tries ? DP_EVENT_idle_break : DP_EVENT_resumed]++;
 	}
 	sh->ep.oif = old->ep.oif;
-	/* A target that sent its FIN may wait for ours. */
-	if (old->tcp.flags & DP_SH_TARGET_FIN)
+	/* A target that sent its FIN may wait for ours, and one that is no longer heard may hear.
+	 */
+	if ((old->tcp.flags & DP_SH_TARGET_FIN) || old->tcp.tries)
 		carry_send(skb, slot, gen, old->tcp.nxt, TCP_RST | TCP_ACK);
 	shadow_finish(slot, &r, END_CLEAN);
 	path_mtu_recall(to);

@@ -3,7 +3,8 @@
  * The clock that can send. A bpf_timer finds what is due, but only a program that runs with a
  * packet can send. So while anything waits for its time, one packet of ours goes round: out of
  * doppel1, whose qdisc holds it for DP_CLOCK_MS, and back in by doppel0, where deliver sends what
- * is due and lets it go again. When nothing waits it is dropped.
+ * is due and lets it go again. When nothing waits it is dropped. Another packet, the slow hand,
+ * goes round once in DP_CLOCK_SLOW_MS while there are shadows, for their keepalives.
  */
 #ifndef DOPPEL_CLOCK_BPF_H
 #define DOPPEL_CLOCK_BPF_H
@@ -11,13 +12,14 @@
 #include "maps.bpf.h"
 #include "packet/headers.bpf.h"
 #include "packet/txreq.bpf.h"
+#include "tcp/keepalive.bpf.h"
 
-#define CLOCK_NS      (DP_CLOCK_MS * NSEC_PER_MSEC)
-#define CLOCK_DEAD_NS (10 * CLOCK_NS) /* it was lost: doppel1 was down, or its qdisc changed */
+/* It was lost, after so many rounds: doppel1 was down, or its qdisc changed. */
+#define CLOCK_DEAD_ROUNDS 10
 
 /* A full bucket lets the first pass at once. More of them in a row: nothing holds the packet. */
 #define CLOCK_EARLY   4
-#define CLOCK_REST_NS (100 * CLOCK_NS)
+#define CLOCK_REST_NS 1000000000ull
 
 #define CLOCK_SHADOWS 64 /* that one tick serves; bounded work */
 
@@ -28,65 +30,98 @@ static __always_inline struct shadow_timer *clock_state(void)
 	return bpf_map_lookup_elem(&timer, &zero);
 }
 
-static __always_inline bool clock_goes(const struct shadow_timer *k, __u64 now)
+/* The mask stands where the index is used: 6.1 loses bounds over a spill. */
+static __always_inline struct clock_hand *clock_hand(struct shadow_timer *k, __u32 hand)
 {
-	return k->hand.goes_round && now - k->hand.tick_ns < CLOCK_DEAD_NS;
+	return &k->hand[hand & CLOCK_SLOW];
+}
+
+static __always_inline __u64 clock_period(__u32 hand)
+{
+	return (hand & CLOCK_SLOW ? DP_CLOCK_SLOW_MS : DP_CLOCK_MS) * NSEC_PER_MSEC;
+}
+
+static __always_inline bool clock_goes(struct shadow_timer *k, __u32 hand, __u64 now)
+{
+	struct clock_hand *h = clock_hand(k, hand);
+
+	return h->goes_round && now - h->tick_ns < CLOCK_DEAD_ROUNDS * clock_period(hand);
 }
 
 /* Something waits: if the clock stands still, the next hook that has a packet starts it. */
 static __always_inline void clock_want(struct shadow_timer *k)
 {
-	if (cfg.clock && !clock_goes(k, bpf_ktime_get_ns()))
+	__u64 now = bpf_ktime_get_ns();
+
+	if (cfg.clock && (!clock_goes(k, CLOCK_FAST, now) ||
+			  (cfg.keepalive_s && !clock_goes(k, CLOCK_SLOW, now))))
 		k->start = 1;
 }
 
-static __always_inline bool clock_is_wanted(void)
+/* `hand`: CLOCK_FAST or CLOCK_SLOW. */
+static __always_inline bool clock_is_wanted(__u32 hand)
 {
+	struct dp_client *all;
 	struct due_shadow any;
 	__u32 slot;
 
-	return !bpf_map_peek_elem(&timer_queue, &slot) || !bpf_map_peek_elem(&due, &any);
+	if (hand == CLOCK_FAST)
+		return !bpf_map_peek_elem(&timer_queue, &slot) || !bpf_map_peek_elem(&due, &any);
+	slot = DP_CLIENTS;
+	all = bpf_map_lookup_elem(&clients, &slot);
+	return cfg.keepalive_s && all && all->ports > 0;
 }
 
 /* Takes the hand, if nobody has it. Returns its new generation, or 0. */
-static __always_inline __u32 clock_take(struct shadow_timer *k, __u64 now)
+static __always_inline __u32 clock_take(struct shadow_timer *k, __u32 hand, __u64 now)
 {
+	struct clock_hand *h = clock_hand(k, hand);
 	__u32 gen = 0;
 
 	bpf_spin_lock(&k->lock);
-	if (!clock_goes(k, now) && (__s64)(now - k->rest_ns) >= 0) {
-		k->hand.goes_round = 1;
-		k->hand.tick_ns = now;
-		k->hand.gen = (k->hand.gen + 1) & 0xffff ?: 1;
-		gen = k->hand.gen;
+	if (!clock_goes(k, hand, now) && (__s64)(now - k->rest_ns) >= 0) {
+		h->goes_round = 1;
+		h->tick_ns = now;
+		h->gen = (h->gen + 1) & 0xffff ?: 1;
+		gen = h->gen;
 	}
 	bpf_spin_unlock(&k->lock);
 	return gen;
 }
 
-static __always_inline void clock_stop(struct shadow_timer *k, __u64 rest_ns)
+static __always_inline void clock_stop(struct shadow_timer *k, __u32 hand, __u64 rest_ns)
 {
+	struct clock_hand *h = clock_hand(k, hand);
+
 	bpf_spin_lock(&k->lock);
-	k->hand.goes_round = 0;
-	k->hand.early = 0;
+	h->goes_round = 0;
+	h->early = 0;
 	k->rest_ns = rest_ns;
 	bpf_spin_unlock(&k->lock);
 }
 
-/* Starts the clock with a clone of the packet. */
+static __always_inline void clock_start_hand(struct __sk_buff *skb, struct shadow_timer *k,
+					     __u32 hand)
+{
+	struct txreq req = {.kind = TXREQ_START, .slot = hand};
+
+	if (!clock_is_wanted(hand))
+		return;
+	req.gen = clock_take(k, hand, bpf_ktime_get_ns());
+	if (req.gen && txreq_clone(skb, &req, 0))
+		clock_stop(k, hand, 0);
+}
+
+/* Starts the clock with clones of the packet. */
 GLOBAL int clock_start(struct __sk_buff *skb)
 {
-	struct txreq req = {.kind = TXREQ_START};
 	struct shadow_timer *k = clock_state();
 
 	if (!k)
 		return 0;
 	k->start = 0;
-	if (!clock_is_wanted())
-		return 0;
-	req.gen = clock_take(k, bpf_ktime_get_ns());
-	if (req.gen && txreq_clone(skb, &req, 0))
-		clock_stop(k, 0);
+	clock_start_hand(skb, k, CLOCK_FAST);
+	clock_start_hand(skb, k, CLOCK_SLOW);
 	return 0;
 }
 
@@ -100,12 +135,12 @@ static __always_inline void clock_look(struct __sk_buff *skb)
 }
 
 /* On its way into the qdisc; the verdict of deliver. */
-static __always_inline int clock_round(struct __sk_buff *skb, __u32 gen)
+static __always_inline int clock_round(struct __sk_buff *skb, __u32 hand, __u32 gen)
 {
-	struct txreq req = {.kind = TXREQ_TICK, .gen = gen};
+	struct txreq req = {.kind = TXREQ_TICK, .slot = hand, .gen = gen};
 
 	skb->mark = 0;
-	skb->priority = DP_CLOCK_HANDLE + 1;
+	skb->priority = DP_CLOCK_HANDLE + 1 + hand;
 	txreq_write(skb, &req);
 	return bpf_redirect(cfg.clock, 0);
 }
@@ -125,18 +160,18 @@ GLOBAL int clock_build(struct __sk_buff *skb)
 }
 
 /* A request of kind TXREQ_START; the verdict. */
-static __always_inline int clock_begin(struct __sk_buff *skb)
+GLOBAL int clock_begin(struct __sk_buff *skb)
 {
 	struct shadow_timer *k = clock_state();
-	__u32 gen = txreq_gen(skb);
+	__u32 hand = txreq_slot(skb) & CLOCK_SLOW, gen = txreq_gen(skb);
 
 	if (!k)
 		return TC_ACT_SHOT;
 	if (clock_build(skb)) {
-		clock_stop(k, 0);
+		clock_stop(k, hand, 0);
 		return TC_ACT_SHOT;
 	}
-	return clock_round(skb, gen);
+	return clock_round(skb, hand, gen);
 }
 
 static long clock_serve_one(__u32 i, struct __sk_buff **skb)
@@ -153,43 +188,47 @@ static long clock_serve_one(__u32 i, struct __sk_buff **skb)
 }
 
 /* Is this the hand that counts, and may it go on? */
-static __always_inline bool clock_ticks(struct shadow_timer *k, __u32 gen, __u64 now)
+static __always_inline bool clock_ticks(struct shadow_timer *k, __u32 hand, __u32 gen, __u64 now)
 {
+	struct clock_hand *h = clock_hand(k, hand);
 	bool mine, spins = false;
 
 	bpf_spin_lock(&k->lock);
-	mine = k->hand.goes_round && k->hand.gen == gen;
+	mine = h->goes_round && h->gen == gen;
 	if (mine) {
-		if (now - k->hand.tick_ns >= CLOCK_NS / 2)
-			k->hand.early = 0;
+		if (now - h->tick_ns >= clock_period(hand) / 2)
+			h->early = 0;
 		else
-			spins = ++k->hand.early > CLOCK_EARLY;
-		k->hand.tick_ns = now;
+			spins = ++h->early > CLOCK_EARLY;
+		h->tick_ns = now;
 	}
 	bpf_spin_unlock(&k->lock);
 	if (spins)
-		clock_stop(k, now + CLOCK_REST_NS);
+		clock_stop(k, hand, now + CLOCK_REST_NS);
 	return mine && !spins;
 }
 
 /* A request of kind TXREQ_TICK; the verdict. */
-static __always_inline int clock_tick(struct __sk_buff *skb)
+GLOBAL int clock_tick(struct __sk_buff *skb)
 {
+	__u32 hand = txreq_slot(skb) & CLOCK_SLOW, gen = txreq_gen(skb);
 	struct shadow_timer *k = clock_state();
 	__u64 now = bpf_ktime_get_ns();
-	__u32 gen = txreq_gen(skb);
 
-	if (!k || !clock_ticks(k, gen, now))
+	if (!k || !clock_ticks(k, hand, gen, now))
 		return TC_ACT_SHOT;
-	bpf_loop(CLOCK_SHADOWS, clock_serve_one, &skb, 0);
-	if (clock_is_wanted())
-		return clock_round(skb, gen);
-	clock_stop(k, 0);
+	if (hand == CLOCK_FAST)
+		bpf_loop(CLOCK_SHADOWS, clock_serve_one, &skb, 0);
+	else
+		keepalive_tick(skb);
+	if (clock_is_wanted(hand))
+		return clock_round(skb, hand, gen);
+	clock_stop(k, hand, 0);
 	/* Whoever put something into the queue before this line saw the clock go. */
-	if (clock_is_wanted()) {
-		gen = clock_take(k, now);
+	if (clock_is_wanted(hand)) {
+		gen = clock_take(k, hand, now);
 		if (gen)
-			return clock_round(skb, gen);
+			return clock_round(skb, hand, gen);
 	}
 	return TC_ACT_SHOT;
 }

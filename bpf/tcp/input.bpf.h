@@ -130,6 +130,7 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 	sh->tcp.wl1 = p->seq;
 	sh->tcp.wl2 = p->ack;
 	sh->tcp.state = DP_ESTABLISHED;
+	sh->tcp.heard_ns = now;
 	r->established = 1;
 	sh->tcp.tries = 0;
 	sh->tcp.due_ns = 0;
@@ -350,6 +351,7 @@ static __always_inline void input_locked(struct dp_shadow *sh, const struct pkt 
 	}
 	if (p->has_ts && (__s32)(p->tsval - sh->tcp.ts_recent) > 0)
 		sh->tcp.ts_recent = p->tsval;
+	sh->tcp.heard_ns = now;
 	ack_locked(sh, p, note, now, r);
 
 	if (!(sh->tcp.flags & DP_SH_ACK_DUE))

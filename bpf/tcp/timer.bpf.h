@@ -97,7 +97,7 @@ static __always_inline void timer_tell(__u32 slot, __u32 gen)
 	struct due_shadow d = {.slot = slot, .gen = gen};
 	struct shadow_timer *k = clock_state();
 
-	if (!k || !clock_goes(k, bpf_ktime_get_ns()) || bpf_map_push_elem(&due, &d, 0))
+	if (!k || !clock_goes(k, CLOCK_FAST, bpf_ktime_get_ns()) || bpf_map_push_elem(&due, &d, 0))
 		bpf_ringbuf_output(&events, &e, sizeof(e), 0);
 }
 
@@ -136,9 +136,16 @@ static __always_inline bool shadow_timeout(__u32 slot)
 	if ((sh->tcp.flags & DP_SH_LINGER) || retransmit_is_over(sh)) {
 		if (sh->tcp.flags & DP_SH_LINGER)
 			why = END_CLEAN; /* only the target's FIN is missing: nothing was lost */
-		shadow_end_locked(sh, &r, true);
-		sh->tcp.flags |= DP_SH_RST_OWED;
-		sh->tcp.flags &= ~DP_SH_TIMER;
+		if (!(sh->tcp.flags & DP_SH_LINGER) && shadow_may_carry(sh, sh->tcp.una)) {
+			/* Nothing since it was quiet: the path has forgotten it meanwhile. */
+			sh->tcp.flags |= DP_SH_CARRY;
+			shadow_restart_rto_locked(sh, now);
+			due = true;
+		} else {
+			shadow_end_locked(sh, &r, true);
+			sh->tcp.flags |= DP_SH_RST_OWED;
+			sh->tcp.flags &= ~DP_SH_TIMER;
+		}
 	} else {
 		retransmit_later_locked(sh, now);
 		due = true;

@@ -297,8 +297,9 @@ struct dp_tcp_state {
 	__u32 rto_ms;
 	__u64 timed_ns;
 	__u64 due_ns; /* when the oldest unacknowledged byte times out; 0: nothing is outstanding */
-	__u64 seen_ns; /* last packet of the client, coarse: the target's keepalives prove nothing
-			*/
+	__u64 seen_ns;	/* last packet of the client, coarse: the target's keepalives prove nothing
+			 */
+	__u64 heard_ns; /* last answer of the target, or keepalive; coarse */
 	__u64 observed;
 	__u64 delivered;
 	__u32 ack_last; /* client's ACK at its last payload byte, for the join rule */
@@ -504,10 +505,14 @@ struct dp_control {
 	__u32 pad;
 };
 
-/* The qdisc of DP_LINK_PEER holds a packet of so many bytes for so long. */
-#define DP_CLOCK_BYTES	64
-#define DP_CLOCK_MS	10
-#define DP_CLOCK_HANDLE 0xd0990000u /* skb->priority chooses the class: handle + 1 */
+/*
+ * The qdisc of DP_LINK_PEER holds a packet of so many bytes for so long: the fast hand of the
+ * clock, and the slow one. skb->priority chooses the class: the handle, + 1 and the hand.
+ */
+#define DP_CLOCK_BYTES	 64
+#define DP_CLOCK_MS	 10
+#define DP_CLOCK_SLOW_MS 1000
+#define DP_CLOCK_HANDLE	 0xd0990000u
 
 /* BPF_PROG_RUN on DP_PROG_COMMAND: words of __sk_buff.cb in ctx_in. */
 enum dp_command_cb {
@@ -546,8 +551,8 @@ DP_ASSERT(sizeof(struct dp_target) == 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_mapping) == 16 + DP_MAX_TARGETS * 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_flow) == 48, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_endpoint) == 80, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_tcp_state) == 392, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_shadow) == 480, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_tcp_state) == 400, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_shadow) == 488, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_chunk) == DP_CHUNK + DP_PIECE, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_fresh) == 40, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_client) == 16, "layout is ABI");

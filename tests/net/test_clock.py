@@ -7,12 +7,19 @@ import time
 
 from harness import MODES, case
 from lab import mirror, snapshot, wait
-from lab.keeper import Keeper
+from lab.keeper import File, Keeper
 from lab.traffic import set_command
 from lab.wait import amount
 from test_client_net import connect, stored
 
 TICKS = 0.1  # s: of the timer and of the clock, rounded up
+
+
+def attach(scene, **settings):
+    file = File(scene)
+    file.write(*((f"p{port}", port) for port in scene.ports), **settings)
+    scene.doppel.attach("--config", file.path)
+    return file
 
 
 def say(s, key, size=100):
@@ -59,7 +66,7 @@ def last_segment(env, mode, others):
     """`others` flush the neighbours meanwhile, or set the link down and up."""
     scene = env.scene()
     before = snapshot.take(scene.lab.source)
-    scene.attach()
+    attach(scene, keepalive="0s")
     client = connect(scene)
     sent = say(client, b"first")
     scene.doppel.wait_idle(observed=sent)
@@ -90,7 +97,7 @@ def last_segment(env, mode, others):
 @case(mode=MODES)
 def syn(env, mode):
     scene = env.scene()
-    scene.attach()
+    attach(scene, keepalive="0s")
     table = scene.lab.lose("source", "target", 1000, "tcp dport 11211")
     client = connect(scene)
     sent = say(client, b"only")
@@ -105,7 +112,7 @@ def syn(env, mode):
 @case(mode=MODES)
 def fin(env, mode):
     scene = env.scene()
-    scene.attach()
+    attach(scene, keepalive="0s")
     client = connect(scene)
     sent = say(client, b"only")
     scene.doppel.wait_idle(observed=sent)
@@ -138,7 +145,7 @@ def window_update(env, mode):
     """The target's window is shut, and what says that it is open again gets lost."""
     scene = env.scene(target_runs=False)
     server = reader(scene.lab.target)
-    scene.attach()
+    attach(scene, keepalive="0s")
     client = connect(scene)
     sent = say(client, b"large", 100_000)
     target, _ = server.accept()
@@ -165,7 +172,7 @@ def window_update(env, mode):
 def many_at_once(env, mode):
     """Each connection's last request is lost; that takes a few ticks more."""
     scene = env.scene()
-    scene.attach()
+    attach(scene, keepalive="0s")
     clients = [connect(scene) for _ in range(amount(500))]
     sent = sum(say(client, b"first%d" % n) for n, client in enumerate(clients))
     scene.doppel.wait_idle(observed=sent)
@@ -183,7 +190,7 @@ def many_at_once(env, mode):
 def without_its_qdisc(env, mode):
     """Somebody removes it: nothing spins, status tells, and a keeper puts it back."""
     scene = env.scene()
-    scene.attach()
+    file = attach(scene, keepalive="0s")
     client = connect(scene)
     sent = say(client, b"first")
     scene.doppel.wait_idle(observed=sent)
@@ -197,7 +204,7 @@ def without_its_qdisc(env, mode):
     spun = wait.settled(lambda: rounds(scene), "the clock to stand still", quiet=1) - then
     assert spun < 20, f"{spun} rounds"
     scene.lab.heal(table)
-    keeper = Keeper(scene, *scene.mapping(), ready="adopted")
+    keeper = Keeper(scene, "--config", file.path, ready="adopted")
     scene.assert_all_delivered(sent)
     scene.lab.source.run(["ip", "link", "set", "doppel1", "alias", "doppel"])  # news: the keeper looks
     scene.lab.source.run(["ip", "link", "set", "eth0", "alias", "traffic"])
@@ -216,7 +223,7 @@ def beside_a_keeper(env, mode):
         if kept:
             keeper = Keeper(scene, *scene.mapping())
         else:
-            scene.attach()
+            attach(scene, keepalive="0s")
         clients = [connect(scene) for _ in range(20)]
         sent = sum(say(client, b"first%d" % n) for n, client in enumerate(clients))
         scene.doppel.wait_idle(observed=sent)

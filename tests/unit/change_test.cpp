@@ -225,10 +225,11 @@ TEST(Change, FixedSettingsAreNamed) {
   l.tries++;
   l.syn_tries++;
   l.backoff_ms++;
+  l.keepalive_s++;
   l.embryonic++;
   c.attach_mode = AttachMode::clsact;
   const Errors errors = fixed_differences(state(now), *make_plan(c, a_host()));
-  EXPECT_EQ(errors.size(), 12u) << show_errors(errors);
+  EXPECT_EQ(errors.size(), 13u) << show_errors(errors);
   for (const Error &e : errors)
     EXPECT_NE(e.hint.find("doppel detach"), std::string::npos) << e.where;
 }

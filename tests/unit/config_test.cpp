@@ -40,7 +40,7 @@ TEST(Config, EveryKeyIsRead) {
   "attach_mode": "clsact", /* here too */
   "flows": 1000, "shadow_ports": "20000-20999", "store": "16MiB", "flow_cap": 1048576,
   "idle_timeout": "1min", "rto_min": "100ms", "rto_max": "5s", "tries": 3, "syn_tries": 4,
-  "backoff": "50ms", "embryonic": 7,
+  "backoff": "50ms", "keepalive": "30s", "embryonic": 7,
   "mappings": [{
     "name": "data", "device": "eth0", "direction": "egress", "protocol": "tcp",
     "ports": "11211-11212", "application": "memcached", "join": "never", "promiscuous": true,
@@ -63,6 +63,7 @@ TEST(Config, EveryKeyIsRead) {
   EXPECT_EQ(c->limits.tries, 3u);
   EXPECT_EQ(c->limits.syn_tries, 4u);
   EXPECT_EQ(c->limits.backoff_ms, 50u);
+  EXPECT_EQ(c->limits.keepalive_s, 30u);
   EXPECT_EQ(c->limits.embryonic, 7u);
   EXPECT_TRUE(c->former.empty());
   ASSERT_EQ(c->mappings.size(), 1u);

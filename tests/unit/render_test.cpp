@@ -69,7 +69,8 @@ const Keys event_keys = {"clone_failed",       "build_failed",
                          "no_socket",          "idle",
                          "source_gone",        "resumed",
                          "contended",          "tail_loss_probe",
-                         "path_mtu",           "icmp_error"};
+                         "path_mtu",           "icmp_error",
+                         "keepalive",          "idle_break"};
 
 TEST(Reasons, StandAtTheirNumber) {
   for (unsigned i = 0; i < DP_LOST_N; i++)

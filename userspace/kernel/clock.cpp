@@ -87,8 +87,11 @@ Result<uint32_t> ensure_clock(Rtnl &nl) {
   if (auto s = add_qdisc(nl, ifindex); !s.ok())
     return rtnl_error(kDevice, "the qdisc htb cannot be added", s,
                       s.code == ENOENT ? "load the module sch_htb" : "");
-  if (auto s = add_class(nl, ifindex, 1, DP_CLOCK_BYTES, DP_CLOCK_MS); !s.ok())
-    return rtnl_error(kDevice, "a class of the qdisc htb cannot be added", s);
+  for (uint32_t hand : {0u, 1u})
+    if (auto s =
+            add_class(nl, ifindex, 1 + hand, DP_CLOCK_BYTES, hand ? DP_CLOCK_SLOW_MS : DP_CLOCK_MS);
+        !s.ok())
+      return rtnl_error(kDevice, "a class of the qdisc htb cannot be added", s);
   return ifindex;
 }
 

@@ -60,9 +60,6 @@ Device parse_device(const nlmsghdr *h) {
     case IFLA_LINK:
       d.peer = mnl_attr_get_u32(a);
       break;
-    case IFLA_MASTER:
-      d.master = mnl_attr_get_u32(a);
-      break;
     case IFLA_LINK_NETNSID:
       d.elsewhere = true;
       break;
