@@ -107,28 +107,6 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 }
 
 /*
- * How long the SYN is waited for is what the target's round trips allow. A function of its own,
- * since flow_bind() has no stack left on 6.1.
- */
-GLOBAL int flow_time_syn(__u32 slot, __u32 gen)
-{
-	struct dp_shadow *sh = shadow_at(slot);
-	__u64 now = bpf_ktime_get_coarse_ns();
-	__u32 rto;
-
-	if (!sh)
-		return 0;
-	rto = limit_first_rto(sh->ep.key.mapping, sh->ep.key.target, now);
-	bpf_spin_lock(&sh->lock);
-	if (sh->gen == gen && sh->tcp.state == DP_SYN_SENT && !sh->tcp.tries) {
-		sh->tcp.rto_ms = rto;
-		shadow_restart_rto_locked(sh, now);
-	}
-	bpf_spin_unlock(&sh->lock);
-	return 0;
-}
-
-/*
  * Slot and shadow for the flow, and a SYN on its way; known: it has a row. `v`: SHADOW, EXCLUDE or
  * GONE.
  */
@@ -155,7 +133,7 @@ static __always_inline void flow_open_shadow(struct __sk_buff *skb, const struct
 	v->rows = 0;
 	if (!bound)
 		return;
-	flow_time_syn(v->slot, v->gen);
+	timer_learn(v->slot, v->gen);
 	path_mtu_recall(v->slot);
 	syn.slot = v->slot;
 	syn.gen = v->gen;

@@ -458,6 +458,8 @@ GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen
 		limit_half_open(sh->ep.key.mapping, sh->ep.key.target, -1);
 		if (sh->tcp.srtt_us)
 			limit_note_rto(sh->ep.key.mapping, sh->ep.key.target, sh->tcp.rto_ms);
+		else
+			timer_learn(slot, gen);
 		client_count(&sh->ep.key.client, 0, 0, -1);
 	}
 	if (r.smaller)

@@ -169,6 +169,8 @@ static long output_one(__u32 i, struct output *w)
 		return 1;
 	if (txreq_clone(w->skb, &req, 0))
 		ledger_event(w->ledger, DP_EVENT_clone_failed);
+	if (kind == SENT_SYN_AGAIN)
+		timer_learn(w->slot, w->gen);
 	if (!w->ledger)
 		kind = SENT_CONTROL;
 	else if (kind == SENT_AGAIN)

@@ -6,6 +6,7 @@
 #ifndef DOPPEL_TIMER_BPF_H
 #define DOPPEL_TIMER_BPF_H
 
+#include "flow/limit.bpf.h"
 #include "sweep.bpf.h"
 #include "tcp/clock.bpf.h"
 #include "tcp/finish.bpf.h"
@@ -37,25 +38,59 @@ GLOBAL int timer_watch(__u32 slot)
 }
 
 /*
- * So many times a SYN is sent again without backing off, and without counting as a try: a round
- * trip that is lost is lost at random, as a rule (Linux does the same, tcp_syn_linear_timeouts).
+ * So many times a SYN, or a flight of three segments at most, is sent again without backing off,
+ * and without counting as a try: one segment each time adds nothing to congestion, and what is lost
+ * at random need not wait for seconds (Linux' tcp_syn_linear_timeouts and
+ * tcp_thin_linear_timeouts).
  */
-#define SYN_LINEAR 4
+#define LINEAR_TRIES  4
+#define THIN_SEGMENTS 4
 
-/* The next timeout is later; after those of SYN_LINEAR, which may have been short, as RFC 6298 has
- * it from its initial value on.
+static __always_inline __u32 retransmit_linear(const struct dp_shadow *sh)
+{
+	__u32 flight = sh->tcp.nxt - sh->tcp.una;
+
+	if (sh->tcp.state == DP_SYN_SENT || (flight && flight < THIN_SEGMENTS * sh->tcp.mss))
+		return LINEAR_TRIES;
+	return 0;
+}
+
+/* The next timeout is later; after short ones of a SYN, as RFC 6298 has it from its initial value
+ * on.
  */
 static __always_inline void retransmit_back_off_locked(struct dp_shadow *sh)
 {
-	bool syn = sh->tcp.state == DP_SYN_SENT;
-
-	if (syn && sh->tcp.tries <= SYN_LINEAR)
+	if (sh->tcp.tries <= retransmit_linear(sh))
 		return;
-	if (syn && sh->tcp.rto_ms < INITIAL_RTO_MS)
+	if (sh->tcp.state == DP_SYN_SENT && sh->tcp.rto_ms < INITIAL_RTO_MS)
 		sh->tcp.rto_ms = INITIAL_RTO_MS;
 	sh->tcp.rto_ms *= 2;
 	if (sh->tcp.rto_ms > cfg.rto_max_ms)
 		sh->tcp.rto_ms = cfg.rto_max_ms;
+}
+
+/*
+ * A shadow that has measured no round trip yet takes what others have measured. A function of its
+ * own, since who calls it has no stack left on 6.1.
+ */
+GLOBAL int timer_learn(__u32 slot, __u32 gen)
+{
+	struct dp_shadow *sh = shadow_at(slot);
+	__u64 now = bpf_ktime_get_coarse_ns();
+	__u32 rto;
+
+	if (!sh)
+		return 0;
+	rto = limit_first_rto(sh->ep.key.mapping, sh->ep.key.target, now);
+	bpf_spin_lock(&sh->lock);
+	if (sh->gen == gen && shadow_is_open(sh) && !sh->tcp.srtt_us && rto < sh->tcp.rto_ms &&
+	    sh->tcp.tries <= LINEAR_TRIES) {
+		sh->tcp.rto_ms = rto;
+		if (sh->tcp.due_ns)
+			shadow_restart_rto_locked(sh, now);
+	}
+	bpf_spin_unlock(&sh->lock);
+	return 0;
 }
 
 /* RFC 6298, 5.4 to 5.6: what is unacknowledged is due again, and the next timeout is later. */
@@ -74,8 +109,9 @@ static __always_inline void retransmit_later_locked(struct dp_shadow *sh, __u64 
 /* So many timeouts in a row are one too many. */
 static __always_inline bool retransmit_is_over(const struct dp_shadow *sh)
 {
-	return sh->tcp.tries >=
-	       (sh->tcp.state == DP_SYN_SENT ? cfg.syn_tries + SYN_LINEAR : cfg.tries);
+	__u32 most = sh->tcp.state == DP_SYN_SENT ? cfg.syn_tries : cfg.tries;
+
+	return sh->tcp.tries >= most + retransmit_linear(sh);
 }
 
 /* RFC 8985, 7.3: it is sent by who looks next, and then the timeout runs. True: it is due. */

@@ -194,6 +194,30 @@ TEST_P(Clock, ATimeoutKeepsWhatWasReported) {
   EXPECT_EQ(again, (Numbers{1, 2, 3, 4, 5, 6, 9}));
 }
 
+TEST_P(Clock, ASmallFlightDoesNotBackOffAtFirst) {
+  say(1);
+  wake(); // the probe
+  for (int i = 0; i < 2; i++) {
+    EXPECT_EQ(numbers(wake()), (Numbers{0}));
+    EXPECT_EQ(shadow().tcp.rto_ms, 500u);
+  }
+}
+
+TEST_P(Clock, ASynWaitsAsLongAsOthersMeasured) {
+  next_client();
+  knock();
+  EXPECT_EQ(shadow().tcp.rto_ms, 500u);
+}
+
+TEST_P(Clock, ARepeatedSynThatTellsNoTimeTakesWhatOthersMeasured) {
+  next_client();
+  knock();
+  wake();
+  consumed(target_.syn_ack()); // the echo of the first
+  EXPECT_EQ(shadow().tcp.srtt_us, 0u);
+  EXPECT_EQ(shadow().tcp.rto_ms, 500u);
+}
+
 TEST_P(Clock, ATimeoutForNothingIsUndone) {
   say(10);
   const uint32_t before = cwnd();
