@@ -17,7 +17,7 @@
 #define PATH_MTU_LEAST 552 /* net.ipv4.route.min_pmtu: less is not believed */
 
 /* After so many timeouts in a row a full segment may be what cannot pass. */
-#define BLACK_HOLE_TRIES 2
+#define BLACK_HOLE_TRIES 3
 /* Each time a small one passes then, and a full one did not; the second time is no accident. */
 #define BLACK_HOLE_PROOFS 2
 /* Payload of a small segment, bytes: passes wherever IPv4 does (RFC 791: 576 with all headers). */

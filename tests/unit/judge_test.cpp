@@ -300,6 +300,7 @@ TEST(ProblemList, IsTheContract) {
                                                             {"link", 4},
                                                             {"program", 4},
                                                             {"device", 4},
+                                                            {"blind", 4},
                                                             {"paused", 4},
                                                             {"host", 4},
                                                             {"refusing", 5},
