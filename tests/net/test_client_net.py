@@ -103,7 +103,7 @@ def a_duplicate_after_the_end(env, mode, end):
     mirror.assert_nothing_left(scene, timeout=75)
     storm = Flood(scene.lab)
     storm.duplicate(scene.lab.client.address, port, isn + 1, old)
-    wait.settled(scene.doppel.counters, "the duplicate to be through", 1)
+    wait.settled(scene.doppel.ledger, "the duplicate to be through", 1)
     scene.doppel.wait_idle()
     scene.assert_same(keys=1)
     ledger = scene.doppel.ledger()
