@@ -24,6 +24,8 @@ def upper(lab, name, kind, number=78, hosts=None):
         done = host.run(["ip", "link", "add", "link", "eth0", "name", name, "type", *kind.split()], check=False)
         if done.returncode:
             return None, done
+        # Else eth0 answers for the address as well, with its own MAC, and the first answer wins.
+        host.sysctl("net/ipv4/conf/all/arp_ignore", 1)
         batch(host, f"addr add 10.{number}.0.{n}/24 dev {name}", f"link set {name} up")
     return f"10.{number}.0.2", None
 
