@@ -117,8 +117,11 @@ static __always_inline void capture_target(struct __sk_buff *skb, const struct p
 					   const struct dp_mapping *m, struct source *s)
 {
 	ledger_captured(p->mapping, p->target, skb->gso_segs ?: 1);
-	if (capture_flow(skb, p, m, s) && capture_flow(skb, p, m, s))
-		ledger_event(ledger_cell(p->mapping, p->target), DP_EVENT_contended);
+	if (!capture_flow(skb, p, m, s) || !capture_flow(skb, p, m, s))
+		return;
+	/* Another CPU is just ending the shadow: two looks are shorter than that. */
+	ledger_event(ledger_cell(p->mapping, p->target), DP_EVENT_contended);
+	exclude_late(skb, p, DP_EXCLUDED_backoff, s);
 }
 
 /* A packet for a mapping that no shadow can take. */
