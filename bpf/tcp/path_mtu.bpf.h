@@ -18,8 +18,10 @@
 
 /* After so many timeouts in a row a full segment may be what cannot pass. */
 #define BLACK_HOLE_TRIES 3
-/* Each time a small one passes then, and a full one did not; the second time is no accident. */
-#define BLACK_HOLE_PROOFS 2
+/* Each time a small one passes then, and a full one did not. A target that was away, and losses
+ * after it, look the same once, or twice.
+ */
+#define BLACK_HOLE_PROOFS 3
 /* Payload of a small segment, bytes: passes wherever IPv4 does (RFC 791: 576 with all headers). */
 #define SMALL_PAYLOAD 512
 
