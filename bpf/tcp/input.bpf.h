@@ -232,7 +232,7 @@ static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p
 		r->delivered = una - before;
 		sh->tcp.delivered += r->delivered;
 		sh->tcp.breaks = 0;
-		r->smaller = path_mtu_ack_locked(sh, r->delivered);
+		r->smaller = path_mtu_ack_locked(sh, now);
 		if ((sh->tcp.flags & DP_SH_TIMED) && !seq_before(p->ack, sh->tcp.timed_seq)) {
 			shadow_rtt_locked(sh, (now - sh->tcp.timed_ns) / 1000);
 			sh->tcp.flags &= ~DP_SH_TIMED;

@@ -16,14 +16,15 @@
 
 #define PATH_MTU_LEAST 552 /* net.ipv4.route.min_pmtu: less is not believed */
 
-/* After so many timeouts in a row a full segment may be what cannot pass. */
+/* After so many timeouts in a row a large segment may be what cannot pass. */
 #define BLACK_HOLE_TRIES 3
-/* Each time a small one passes then, and a full one did not. A target that was away, and losses
- * after it, look the same once, or twice.
+/* So often within BLACK_HOLE_SECONDS a small one passes then, and a large one did not. A target
+ * that was away, and losses after it, look the same once, or twice.
  */
-#define BLACK_HOLE_PROOFS 3
-/* Payload of a small segment, bytes: passes wherever IPv4 does (RFC 791: 576 with all headers). */
-#define SMALL_PAYLOAD 512
+#define BLACK_HOLE_PROOFS  3
+#define BLACK_HOLE_SECONDS 60
+/* Payload of a small segment, bytes: with its headers less than PATH_MTU_LEAST. */
+#define SMALL_PAYLOAD 500
 
 /* Bytes of payload per segment for that MTU, after options. */
 static __always_inline __u32 payload_of_mtu(const struct dp_shadow *sh, __u32 mtu)
@@ -55,33 +56,41 @@ static __always_inline __u32 path_mtu_payload(const struct dp_shadow *sh)
 									    : sh->tcp.mss;
 }
 
-/* A timeout, with sh->tcp.tries counted: does what is sent again go in small pieces? */
-static __always_inline void path_mtu_timeout_locked(struct dp_shadow *sh)
+/* What is tried after `mtu`. IPv6 asks every link for 1280, so tunnels have that at least; then as
+ * routers of old.
+ */
+static __always_inline __u32 path_mtu_below(__u32 mtu)
 {
-	if (sh->tcp.tries >= BLACK_HOLE_TRIES && sh->tcp.state != DP_SYN_SENT &&
-	    sh->tcp.end - sh->tcp.una > SMALL_PAYLOAD)
-		sh->tcp.flags |= DP_SH_SMALL;
+	return mtu > 1280 ? 1280 : mtu_plateau(mtu);
 }
 
 /*
- * `acked` bytes were acknowledged. A target that was away for a while takes full segments when it
- * is back; a path that never does has failed each time when only a small one passed. True: the
- * MTU was lowered.
+ * A timeout, with sh->tcp.tries counted: does what is sent again go in small pieces? What would not
+ * be cut by the next smaller MTU either tells nothing of the path.
  */
-static __always_inline bool path_mtu_ack_locked(struct dp_shadow *sh, __u32 acked)
+static __always_inline void path_mtu_timeout_locked(struct dp_shadow *sh)
 {
-	__u32 mtu = mtu_of_payload(sh);
+	__u32 below = path_mtu_below(mtu_of_payload(sh));
 
-	if (!(sh->tcp.flags & DP_SH_SMALL)) {
-		if (acked > SMALL_PAYLOAD)
-			sh->tcp.small_passed = 0;
+	if (sh->tcp.tries >= BLACK_HOLE_TRIES && sh->tcp.state != DP_SYN_SENT &&
+	    sh->tcp.end - sh->tcp.una > payload_of_mtu(sh, below))
+		sh->tcp.flags |= DP_SH_SMALL;
+}
+
+/* Something new was acknowledged. True: the MTU was lowered. */
+static __always_inline bool path_mtu_ack_locked(struct dp_shadow *sh, __u64 now)
+{
+	__u16 at = now / NSEC_PER_SEC;
+
+	if (!(sh->tcp.flags & DP_SH_SMALL))
 		return false;
-	}
 	sh->tcp.flags &= ~DP_SH_SMALL;
+	if ((__u16)(at - sh->tcp.small_at) > BLACK_HOLE_SECONDS)
+		sh->tcp.small_passed = 0;
+	sh->tcp.small_at = at;
 	if (++sh->tcp.small_passed < BLACK_HOLE_PROOFS)
 		return false;
-	/* IPv6 asks every link for 1280, so tunnels have that at least; then as routers of old. */
-	return path_mtu_lower_locked(sh, mtu > 1280 ? 1280 : mtu_plateau(mtu));
+	return path_mtu_lower_locked(sh, path_mtu_below(mtu_of_payload(sh)));
 }
 
 #define PATH_MTU_SECONDS 600 /* RFC 1191, 6.3: then it is tried again */

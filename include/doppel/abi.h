@@ -269,6 +269,7 @@ struct dp_tcp_state {
 	__u8 quiets;	   /* how often `quiet` moved; saturates */
 	__u8 fruitless;	   /* copied to dp_flow.fruitless at the end */
 	__u8 small_passed; /* times that a full segment did not pass, and a small one did */
+	__u16 small_at;	   /* when the last time was, in seconds of CLOCK_MONOTONIC, wrapped */
 
 	/* the client's stream */
 	__u32 una;	/* oldest unacknowledged */
