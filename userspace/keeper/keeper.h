@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `doppel run`: does for the data plane what needs a clock or an eye on the host. The data plane
-// forwards without it; what it misses meanwhile is retransmission timeouts and repairs.
+// `doppel run`: does for the data plane what needs an eye on the host. The data plane forwards and
+// sends again without it; what it misses meanwhile is what the source ends, expiry and repairs.
 #pragma once
 
 #include <chrono>

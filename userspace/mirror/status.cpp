@@ -165,7 +165,7 @@ bool judge_keeper(const KeeperWord &word, const Vitals &now, StatusView &view) {
     p.what = name + " does nothing";
     p.hint = "see what it says in its log, and start it again: the mirror goes on meanwhile";
   } else {
-    p.what = name + " is gone, and with it timeouts and repairs";
+    p.what = name + " is gone, and nobody looks after the host and what the source ends";
     p.hint = help_of(p.kind).hint;
   }
   view.problems.push_back(std::move(p));
