@@ -55,6 +55,51 @@ def nobody_tells(env, by):
 
 
 @case()
+def a_segment_and_a_tail(env):
+    """Of each request the full segment vanishes, and a tail arrives."""
+    scene, hop = path_scene(env, True)
+    mute(hop)
+    scene.lab.client.run(["ethtool", "-K", "eth0", "tso", "off", "gso", "off"])  # the router sees single segments
+    sent = scene.load("sets", connections=1, count=6, smallest=2000, largest=2000, prefix="first")["sent"]
+    scene.assert_all_delivered(sent)
+    found = mirror.events(scene)
+    assert found.get("path_mtu"), found
+    sent += scene.load("sets", connections=1, count=6, smallest=2000, largest=2000, prefix="second")["sent"]
+    scene.assert_all_delivered(sent)
+    assert mirror.events(scene)["timeout_retransmit"] == found["timeout_retransmit"], (found, mirror.events(scene))
+    scene.assert_same(keys=12)
+
+
+@case()
+def short_outages(env):
+    """Requests that any path takes wait for a target that is away for a moment, again and again: the path is as
+    good as before."""
+    scene = env.scene()
+    keep(scene)
+    client = connect(scene)
+    sent = 0
+
+    def one(key):
+        nonlocal sent
+        request = set_command(key, 300)
+        client.sendall(request)
+        stored(client, 1)
+        sent += len(request)
+    one(b"first")
+    scene.assert_all_delivered(sent)
+    for turn in range(4):
+        away = scene.lab.lose("source", "target", 1000)
+        before = mirror.events(scene).get("timeout_retransmit", 0)
+        for n in range(3):
+            one(b"key%d-%d" % (turn, n))
+        wait.until(lambda: mirror.events(scene).get("timeout_retransmit", 0) >= before + 4, "four timeouts")
+        scene.lab.heal(away)
+        scene.assert_all_delivered(sent)
+    assert "path_mtu" not in mirror.events(scene), mirror.events(scene)
+    client.close()
+
+
+@case()
 def what_was_learnt_is_kept(env):
     """A later connection begins with what the first has found, and has nothing to send again."""
     scene, _ = path_scene(env, True)
