@@ -85,11 +85,11 @@ std::string absence(Rtnl &nl, const AttachedProgram &p, const Pins &pins) {
   if (d && (*d)->ifindex != p.what.ifindex)
     return what + "the device was replaced by another of the same name" + kWayOut;
   if (!p.link_id)
-    return what + "its filter was removed by someone else" + kWayOut;
+    return what + "its filter was removed, by an interrupted detach or by someone else" + kWayOut;
   Fd link = open_pin(pins.link(p.what.program, p.what.ifindex, p.what.direction));
   if (!link)
     return what + "the pin of its link was removed" + kWayOut;
-  return what + "its link was detached by someone else" + kWayOut;
+  return what + "its link was detached, by an interrupted detach or by someone else" + kWayOut;
 }
 
 // Programs of ours that a neighbour may keep packets from, or that stand in the wrong order.
