@@ -52,6 +52,7 @@ std::vector<Problem> Problems::all() const {
 
 std::vector<Problem> as_problems(ProblemKind kind, const std::vector<std::string> &sentences) {
   std::vector<Problem> problems;
+  problems.reserve(sentences.size());
   for (const std::string &sentence : sentences)
     problems.push_back({kind, sentence, help_of(kind).hint, 0, {}});
   return problems;

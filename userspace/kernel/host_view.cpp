@@ -119,6 +119,7 @@ bool local_port_range(uint16_t *first, uint16_t *last) {
 Result<std::vector<DeviceView>> view_devices(Rtnl &nl) {
   std::vector<DeviceView> views;
   auto devices = TRY(list_devices(nl));
+  views.reserve(devices.size());
   for (const auto &d : devices)
     views.push_back(view(d, devices));
   auto addresses = TRY(list_addresses(nl));

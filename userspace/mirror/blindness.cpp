@@ -49,7 +49,7 @@ public:
 
 private:
   bool is_recent(uint64_t silent_ms) const {
-    return silent_ms <= kBlindSeconds * 1000 && silent_ms + kGraceMs < age_ms_;
+    return silent_ms <= kBlindSeconds * 1000ULL && silent_ms + kGraceMs < age_ms_;
   }
   bool knows(uint32_t row, const dp_addr &client, __be16 client_port, const dp_addr &server,
              __be16 server_port, uint64_t silent_ms) const;
@@ -78,7 +78,7 @@ bool Observer::knows(uint32_t row, const dp_addr &client, __be16 client_port, co
     if (const auto shadow = read_shadow(shadows_, flow.slot); shadow && shadow->gen == flow.gen)
       seen_ns = std::max<uint64_t>(seen_ns, shadow->tcp.seen_ns);
   const uint64_t now = monotonic_ns();
-  return now < seen_ns || now - seen_ns <= (silent_ms + kBlindSeconds * 1000) * kMs;
+  return now < seen_ns || now - seen_ns <= (silent_ms + kBlindSeconds * 1000ULL) * kMs;
 }
 
 void Observer::see(Row &r, const TcpSocket &s) {
@@ -221,6 +221,7 @@ Result<std::vector<std::string>> find_blindness(Rtnl &nl, const Pins &pins, cons
   TRY(observer.look_at_sockets(rows));
   TRY(observer.look_at_conntrack(rows));
   std::vector<MappingView> views;
+  views.reserve(rows.size());
   for (Observer::Row &r : rows)
     views.push_back(std::move(r.view));
   for (std::string &sentence : blindness(views, host))

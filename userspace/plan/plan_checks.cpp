@@ -162,7 +162,7 @@ unsigned ephemeral_left(const HostView &host, PortRange shadow) {
 constexpr unsigned kEnoughEphemeral = 4096;
 
 std::string overlap_hint(const HostView &host, PortRange shadow) {
-  const std::string outside = "set \"shadow_ports\" to a range outside of it";
+  std::string outside = "set \"shadow_ports\" to a range outside of it";
   if (ephemeral_left(host, shadow) < kEnoughEphemeral)
     return outside;
   // What others have reserved stays reserved: the sysctl is one list for all.

@@ -18,7 +18,7 @@ constexpr uint64_t kRefusedNs = 5 * kSecondNs;
 constexpr uint64_t kLossNs = 5 * kSecondNs;
 constexpr uint64_t kMinuteNs = 60 * kSecondNs;
 constexpr uint64_t kWindowNs = 5 * kSecondNs; // looks that are held against each other
-constexpr int64_t kBacklog = 16 * 1024; // bytes; less than that is no backlog, however slow it goes
+constexpr int64_t kBacklog = 16384; // bytes; less than that is no backlog, however slow it goes
 constexpr uint64_t kNearlyFull = 95, kFullNoMore = 90; // per cent
 
 uint64_t age(uint64_t now_ns, uint64_t moment_ns) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The lists of counters and reasons as tables, and what follows from a ledger alone.
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstring>
 
@@ -100,7 +101,7 @@ std::optional<uint64_t> rate_of(uint64_t now, uint64_t before, uint64_t over_ns)
   if (!over_ns)
     return std::nullopt;
   const double events = static_cast<double>(now >= before ? now - before : now);
-  return static_cast<uint64_t>(events * 1e9 / static_cast<double>(over_ns) + 0.5);
+  return static_cast<uint64_t>(std::llround(events * 1e9 / static_cast<double>(over_ns)));
 }
 
 std::optional<double> completeness(const dp_ledger &l) {
