@@ -39,10 +39,10 @@ def mirrored(scene, connections, outage=0.0):
 
 
 def interrupt(scene, seconds):
-    """Two seconds after the load began the target is off the network for so long."""
-    time.sleep(2)
+    """When the target has a quarter of the load it is off the network for so long."""
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] >= COUNT // 4, "a quarter of the load", 20)
     scene.lab.unplug("target")
-    time.sleep(seconds)
+    time.sleep(seconds)  # the length of the outage
     scene.lab.plug("target")
 
 

@@ -14,6 +14,20 @@ from lab.traffic import set_command
 from test_client_net import connect, stored
 
 
+class Talk:
+    """One connection, and how many bytes it has said."""
+
+    def __init__(self, scene):
+        self.client, self.sent = connect(scene), 0
+
+    def say(self, key, size):
+        """A set, and its answer."""
+        request = set_command(key, size)
+        self.client.sendall(request)
+        stored(self.client, 1)
+        self.sent += len(request)
+
+
 def path_scene(env, kept):
     """A router between source and target, with an MTU of 1300 behind it."""
     scene = env.scene()
@@ -76,27 +90,19 @@ def short_outages(env):
     good as before."""
     scene = env.scene()
     keep(scene)
-    client = connect(scene)
-    sent = 0
-
-    def one(key):
-        nonlocal sent
-        request = set_command(key, 300)
-        client.sendall(request)
-        stored(client, 1)
-        sent += len(request)
-    one(b"first")
-    scene.assert_all_delivered(sent)
+    talk = Talk(scene)
+    talk.say(b"first", 300)
+    scene.assert_all_delivered(talk.sent)
     for turn in range(4):
         away = scene.lab.lose("source", "target", 1000)
         before = mirror.events(scene).get("timeout_retransmit", 0)
         for n in range(3):
-            one(b"key%d-%d" % (turn, n))
+            talk.say(b"key%d-%d" % (turn, n), 300)
         wait.until(lambda: mirror.events(scene).get("timeout_retransmit", 0) >= before + 4, "four timeouts")
         scene.lab.heal(away)
-        scene.assert_all_delivered(sent)
+        scene.assert_all_delivered(talk.sent)
     assert "path_mtu" not in mirror.events(scene), mirror.events(scene)
-    client.close()
+    talk.client.close()
 
 
 @case()
@@ -117,23 +123,20 @@ def the_route_changes(env):
     """A connection that is open obeys the new MTU of its route."""
     scene = env.scene()
     keeper = keep(scene)
-    client = connect(scene)
-    sent = copied = 0
+    talk = Talk(scene)
+    copied = 0
 
     def segments(key):
         """So many copies does a request make."""
-        nonlocal sent, copied
-        request = set_command(key, 4000)
-        client.sendall(request)
-        stored(client, 1)
-        sent += len(request)
-        before, copied = copied, scene.assert_all_delivered(sent)["packets"]["copied"]
+        nonlocal copied
+        talk.say(key, 4000)
+        before, copied = copied, scene.assert_all_delivered(talk.sent)["packets"]["copied"]
         return copied - before
     assert segments(b"before") <= 4
     scene.lab.source.run(["ip", "route", "add", f"{scene.lab.target.address}/32", "dev", "eth0", "mtu", "700"])
     keeper.wait_for("MTU 700")
     wait.until(lambda: segments(b"after") >= 6, "segments of 700 bytes")
-    client.close()
+    talk.client.close()
 
 
 @case()
@@ -142,18 +145,10 @@ def a_stranger_lies(env):
     scene = env.scene()
     keep(scene)
     lab = scene.lab
-    client = connect(scene)
-    sent = 0
-
-    def one(key):
-        nonlocal sent
-        request = set_command(key, 4000)
-        client.sendall(request)
-        stored(client, 1)
-        sent += len(request)
-        return scene.assert_all_delivered(sent)
+    talk = Talk(scene)
     heard = health.counters(lab.source)["Icmp.InErrors"]
-    one(b"before")
+    talk.say(b"before", 4000)
+    scene.assert_all_delivered(talk.sent)
     address, port = scene.doppel.json("flows")["flows"][0]["shadow"].split(":")
     ends = socket.inet_aton(address), socket.inet_aton(lab.target.address)
     wire = Wire(lab, lab.client)
@@ -164,7 +159,8 @@ def a_stranger_lies(env):
         wire.packet(ip((socket.inet_aton(lab.client.address), ends[0]), error, protocol=1))
     wire.close()
     wait.until(lambda: mirror.events(scene).get("unacceptable") == 256, "all errors to be seen")
-    one(b"after")
+    talk.say(b"after", 4000)
+    scene.assert_all_delivered(talk.sent)
     assert "path_mtu" not in mirror.events(scene), mirror.events(scene)
     assert health.counters(lab.source)["Icmp.InErrors"] == heard
-    client.close()
+    talk.client.close()
