@@ -21,6 +21,7 @@ TIME_LIMIT = int(wait.patience(240))  # s for one case
 TOOLS = ("ip", "tc", "nft", "ethtool", "unshare", "nsenter", "setpriv", "memcached")
 EXCUSE = "left to tools/kernel-matrix"
 VERDICTS = ("PASS", "FAIL", "SKIP")
+DIAGNOSIS = "\n    --- "  # where a failed case's output turns from the error to the state of the hosts
 _cases = []
 
 
@@ -178,14 +179,14 @@ def select(patterns, mode=None, long=False, alone=None):
 
 
 def _tell(one, obstacles):
-    """Runs a case and prints what came of it. Returns the verdict, and whether it is a skip that is excused."""
+    """Runs a case and prints what came of it. Returns the verdict, whether it is a skip that is excused, and
+    what was printed of it."""
     begin = time.monotonic()
     verdict, text = _run(one, obstacles)
     note = f": {text}" if verdict == "SKIP" else f" ({time.monotonic() - begin:.1f} s)"
-    print(f"{verdict}  {one.name}{note}", flush=True)
-    if verdict == "FAIL":
-        print(_indent(text), end="", flush=True)
-    return verdict, verdict == "SKIP" and EXCUSE in text
+    told = f"{verdict}  {one.name}{note}\n" + (_indent(text) if verdict == "FAIL" else "")
+    print(told, end="", flush=True)
+    return verdict, verdict == "SKIP" and EXCUSE in text, told
 
 
 class Child:
@@ -204,7 +205,7 @@ class Child:
             die_with(parent)
             os.dup2(self.output.fileno(), 1)
             os.dup2(self.output.fileno(), 2)
-            verdict, excused = _tell(one, obstacles)
+            verdict, excused, _ = _tell(one, obstacles)
             code = VERDICTS.index(verdict) * 2 + excused
         except BaseException:
             traceback.print_exc()
@@ -214,15 +215,15 @@ class Child:
             os._exit(code)
 
     def ended(self, status):
-        """(verdict, excused), of what waitpid said; and prints what it printed."""
+        """What _tell returns, of what waitpid said; and prints what the case printed."""
         self.output.seek(0)
-        sys.stdout.write(self.output.read().decode(errors="replace"))
+        told = self.output.read().decode(errors="replace")
         self.output.close()
         code = os.waitstatus_to_exitcode(status)
         if code < 0:
-            print(f"FAIL  {self.name}: ended by signal {-code}")
-        sys.stdout.flush()
-        return (VERDICTS[code // 2], bool(code % 2)) if code >= 0 else ("FAIL", False)
+            told += f"FAIL  {self.name}: ended by signal {-code}\n"
+        print(told, end="", flush=True)
+        return (VERDICTS[code // 2], bool(code % 2), told) if code >= 0 else ("FAIL", False, told)
 
 
 def _several(chosen, obstacles, jobs):
@@ -254,10 +255,15 @@ def run(chosen, jobs=1):
         obstacles["tcx"] = tcx_obstacle()
     count = dict.fromkeys(VERDICTS, 0)
     excused = 0
-    for verdict, excuse in (_several(chosen, obstacles, jobs) if jobs > 1 else
+    failures = []
+    for verdict, excuse, told in (_several(chosen, obstacles, jobs) if jobs > 1 else
                             (_tell(one, obstacles) for one in chosen)):
         count[verdict] += 1
         excused += excuse
+        if verdict == "FAIL":
+            failures.append(told.split(DIAGNOSIS)[0].rstrip())
+    if failures and len(chosen) > 1:  # who reads only the end of a long output has to find them
+        print("\nwhat failed, once more:", *failures, sep="\n")
     print(f"{count['PASS']} passed, {count['FAIL']} failed, {count['SKIP']} skipped", flush=True)
     if count["FAIL"]:
         return 1

@@ -27,6 +27,8 @@ GTEST = {name: re.compile(rf"^\[  {name}\s*\] (\d+) tests?", re.MULTILINE)
          for name in ("PASSED", "FAILED", "SKIPPED")}
 EXCUSE = "left to tools/kernel-matrix"  # as tests/net/harness.py says of what needs another kernel
 REASONS = re.compile(r"^(?:SKIP .*|.*: Skipped\n.*)$", re.MULTILINE)
+# A case that failed, as the test programs say it, with what they say of why but for the state of the hosts.
+FAILURES = re.compile(r"^(?:FAIL  .*(?:\n {4}(?!--- ).*)*|\[  FAILED  \] [^\s,]+(?:, where .*)? \(\d+ ms\))$", re.MULTILINE)
 
 
 class Suite:
@@ -36,6 +38,7 @@ class Suite:
         self.seconds = 0.0
         self.beside = 0.0  # seconds, while "net" was waited for
         self.reasons = []
+        self.failures = []
 
     def add(self, passed, failed, skipped):
         self.passed += passed
@@ -137,6 +140,8 @@ def read_junit(suite, path):
             failed = 1  # died after its last test, or did not end in time
         if skipped:
             suite.reasons += REASONS.findall(output) or [f"SKIP  {test.get('name')}"]
+        if failed:
+            suite.failures += dict.fromkeys(FAILURES.findall(output)) or [f"FAIL  {test.get('name')}"]
         suite.add(passed, failed, skipped)
 
 
@@ -251,6 +256,7 @@ def report(suite, name, argv):
         failed = 1
     if failed:
         print(done.stdout)
+        suite.failures += dict.fromkeys(FAILURES.findall(done.stdout)) or [f"FAIL  {name}"]
     if skipped:
         suite.reasons += REASONS.findall(done.stdout) or [f"SKIP  {name}"]
     suite.add(passed, failed, skipped)
@@ -268,6 +274,8 @@ def kernels(suite, args):
                                                              int(code == 77))
     if code not in (0, 77) and not failed:
         failed = 1
+    if failed:
+        suite.failures += dict.fromkeys(FAILURES.findall("".join(output)))
     suite.add(passed, failed, skipped)
 
 
@@ -338,6 +346,9 @@ def summary(suites):
     for s in suites:
         beside = f"{s.beside:>9.1f}" if s.beside else ""
         print(f"{s.name:<10}{s.passed:>8}{s.failed:>8}{s.skipped:>9}{s.seconds:>9.1f}{beside}")
+    for s in suites:
+        if s.failed:
+            print(f"\nwhat failed of {s.name}:\n" + "\n".join(s.failures or ["see above"]))
     passed, failed, skipped = (sum(getattr(s, what) for s in suites)
                                for what in ("passed", "failed", "skipped"))
     print(f"\n{passed} passed, {failed} failed, {skipped} skipped", flush=True)
