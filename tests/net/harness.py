@@ -73,6 +73,7 @@ class Env:
         self.mode = mode
         self.scenes = []
         self.labs = []
+        self.guests = []  # what lives on hosts of those, and ends before them
 
     def scene(self, **options):
         made = Scene(attach_mode=self.mode, **options)
@@ -98,7 +99,7 @@ class Env:
         return "\n".join(texts)
 
     def close(self):
-        for made in self.scenes + self.labs:
+        for made in self.guests + self.scenes + self.labs:
             made.close()
 
 
