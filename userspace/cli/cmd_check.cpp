@@ -14,8 +14,9 @@ struct CheckOptions {
 
 void add_options(CLI::App &app, CheckOptions &o) {
   add_json_flag(app, o.json);
-  app.add_option("--config", o.config, "The file to check")->type_name("FILE")->required();
-  app.add_flag("--no-host", o.no_host, "Check the file alone: it is meant for another host");
+  constexpr bool kRequired = true;
+  add_text(app, "--config", o.config, "The file to check", "FILE", kRequired);
+  add_flag(app, "--no-host", o.no_host, "Check the file alone: it is meant for another host");
 }
 
 int run(const CheckOptions &o) {

@@ -19,18 +19,9 @@ struct CountersOptions {
   bool json = false;
 };
 
-std::string seconds_fault(const std::string &text) {
-  char *end = nullptr;
-  const double s = std::strtod(text.c_str(), &end);
-  const bool ok = end != text.c_str() && *end == '\0' && s >= 0.05 && s <= 86400;
-  return ok ? "" : in_quotes(text) + " is not a number of seconds from 0.05 to 86400";
-}
-
 void add_options(CLI::App &app, CountersOptions &o) {
   add_json_flag(app, o.json);
-  app.add_option("--watch", o.watch_s, "Show it again every SECONDS, until interrupted")
-      ->type_name("SECONDS")
-      ->check(CLI::Validator(seconds_fault, ""));
+  add_seconds(app, "--watch", o.watch_s, "Show it again every SECONDS, until interrupted");
 }
 
 volatile std::sig_atomic_t interrupted = 0;

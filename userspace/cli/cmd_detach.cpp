@@ -15,9 +15,9 @@ struct DetachOptions {
 void add_options(CLI::App &app, DetachOptions &o) {
   add_json_flag(app, o.json);
   add_drain_option(app, o.drain_ms);
-  app.add_flag("--force", o.force,
-               "Also end a mirror whose pins cannot be seen from here, undrained and without its "
-               "ledger, and that of another version of doppel, which is not here any more");
+  add_flag(app, "--force", o.force,
+           "Also end a mirror whose pins cannot be seen from here, undrained and without its "
+           "ledger, and that of another version of doppel, which is not here any more");
 }
 
 int run(const DetachOptions &o) { return show(detach(o.drain_ms, {}, o.force), o.json); }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/cli/command.h"
 #include "userspace/cli/command_line.h"
+#include "userspace/cli/options.h"
 #include "userspace/cli/output.h"
 
 namespace doppel {
@@ -11,8 +12,8 @@ struct HelpOptions {
 };
 
 void add_options(CLI::App &app, HelpOptions &o) {
-  app.add_option("COMMAND", o.command, "The command to explain");
-  o.app = app.get_parent();
+  add_word(app, "COMMAND", o.command, "The command to explain");
+  o.app = all_commands(app);
 }
 
 int run(const HelpOptions &o) {
@@ -20,11 +21,10 @@ int run(const HelpOptions &o) {
     std::cout << help_text(*o.app);
     return exit_code(Exit::ok);
   }
-  const auto found =
-      o.app->get_subcommands([&](const CLI::App *sub) { return sub->get_name() == o.command; });
-  if (found.empty())
+  const CLI::App *found = find_command(*o.app, o.command);
+  if (!found)
     return fail({unknown_command(o.command)}, false);
-  std::cout << help_text(*found.front());
+  std::cout << help_text(*found);
   return exit_code(Exit::ok);
 }
 

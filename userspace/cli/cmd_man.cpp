@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/cli/command.h"
+#include "userspace/cli/command_line.h"
 #include "userspace/cli/man_page.h"
 #include "userspace/cli/output.h"
 
@@ -9,7 +10,7 @@ struct ManOptions {
   const CLI::App *app = nullptr;
 };
 
-void add_options(CLI::App &app, ManOptions &o) { o.app = app.get_parent(); }
+void add_options(CLI::App &app, ManOptions &o) { o.app = all_commands(app); }
 
 int run(const ManOptions &o) {
   std::cout << man_page(*o.app);

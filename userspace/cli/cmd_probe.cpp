@@ -13,8 +13,7 @@ struct ProbeOptions {
 
 void add_options(CLI::App &app, ProbeOptions &o) {
   add_json_flag(app, o.json);
-  app.add_option("--config", o.config, "Also look at the devices and targets of this file")
-      ->type_name("FILE");
+  add_text(app, "--config", o.config, "Also look at the devices and targets of this file", "FILE");
 }
 
 int run(const ProbeOptions &o) {

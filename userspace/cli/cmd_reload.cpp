@@ -25,8 +25,7 @@ struct ReloadOptions {
 
 void add_options(CLI::App &app, ReloadOptions &o) {
   add_json_flag(app, o.json);
-  app.add_option("--config", o.config, "Another file than the one it was attached from")
-      ->type_name("FILE");
+  add_text(app, "--config", o.config, "Another file than the one it was attached from", "FILE");
   add_drain_option(app, o.drain_ms);
 }
 

@@ -16,8 +16,8 @@ struct RunOptions {
 void add_options(CLI::App &app, RunOptions &o) {
   add_mapping_options(app, o.mappings);
   add_drain_option(app, o.drain_ms);
-  app.add_flag("--wait", o.wait,
-               "Wait for devices, routes and bpffs that are not there yet, rather than fail");
+  add_flag(app, "--wait", o.wait,
+           "Wait for devices, routes and bpffs that are not there yet, rather than fail");
 }
 
 int run(const RunOptions &o) {

@@ -2,10 +2,14 @@
 // A command is a file cmd_NAME.cpp, which defines a Command, and a row of commands.def.
 #pragma once
 
-#include <CLI/App.hpp>
 #include <functional>
 #include <memory>
 #include <vector>
+
+namespace CLI {
+class App; // of the library, which a compiler reads for seconds: command_line.cpp and options.cpp
+           // do
+}
 
 namespace doppel {
 

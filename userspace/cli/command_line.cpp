@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/cli/command_line.h"
 
+#include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <algorithm>
@@ -144,6 +145,14 @@ std::string help_text(const CLI::App &app) {
   return app.get_formatter()->make_help(&app, name, CLI::AppFormatMode::Normal);
 }
 
+const CLI::App *all_commands(const CLI::App &command) { return command.get_parent(); }
+
+const CLI::App *find_command(const CLI::App &all, const std::string &name) {
+  const auto found =
+      all.get_subcommands([&](const CLI::App *sub) { return sub->get_name() == name; });
+  return found.empty() ? nullptr : found.front();
+}
+
 void CommandLine::add_general_options(CLI::App &app) {
   constexpr char kGroup[] = "Options of every command";
   app.add_option("--bpffs", bpffs_,
@@ -155,15 +164,17 @@ void CommandLine::add_general_options(CLI::App &app) {
       ->group(kGroup);
 }
 
-CommandLine::CommandLine() : app_(kAbout, "doppel") {
-  app_.require_subcommand(1);
-  app_.get_formatter()->label("SUBCOMMAND", "COMMAND");
-  app_.set_version_flag("-V,--version", "doppel " DOPPEL_VERSION,
-                        "Print the version and exit; so does -v alone");
-  app_.footer(kFooter);
-  add_general_options(app_);
+CommandLine::~CommandLine() = default;
+
+CommandLine::CommandLine() : app_(std::make_unique<CLI::App>(kAbout, "doppel")) {
+  app_->require_subcommand(1);
+  app_->get_formatter()->label("SUBCOMMAND", "COMMAND");
+  app_->set_version_flag("-V,--version", "doppel " DOPPEL_VERSION,
+                         "Print the version and exit; so does -v alone");
+  app_->footer(kFooter);
+  add_general_options(*app_);
   for (const Command *c : commands()) {
-    CLI::App *sub = app_.add_subcommand(c->name, c->summary);
+    CLI::App *sub = app_->add_subcommand(c->name, c->summary);
     sub->footer(footer(*c));
     sub->group(c->hidden ? "" : "Commands");
     actions_[c->name] = c->declare(*sub);
@@ -175,18 +186,18 @@ Result<Action> CommandLine::parse(int argc, const char *const *argv) {
   if (argc == 2 && std::string(argv[1]) == "-v") // what many programs print their version for
     return print("doppel " DOPPEL_VERSION "\n");
   try {
-    app_.parse(argc, argv);
+    app_->parse(argc, argv);
   } catch (const CLI::CallForHelp &) {
-    const auto chosen = app_.get_subcommands();
-    return print(help_text(chosen.empty() ? app_ : *chosen[0]));
+    const auto chosen = app_->get_subcommands();
+    return print(help_text(chosen.empty() ? *app_ : *chosen[0]));
   } catch (const CLI::CallForVersion &e) {
     return print(std::string(e.what()) + "\n");
   } catch (const CLI::ParseError &e) {
-    return usage_error(app_, e, argc, argv);
+    return usage_error(*app_, e, argc, argv);
   }
   use_bpffs(bpffs_);
   show_libbpf(verbosity_);
-  return actions_.at(app_.get_subcommands()[0]->get_name());
+  return actions_.at(app_->get_subcommands()[0]->get_name());
 }
 
 } // namespace doppel

@@ -2,8 +2,8 @@
 // The command line: the commands of the table, the options of all of them, and what was typed.
 #pragma once
 
-#include <CLI/App.hpp>
 #include <map>
+#include <memory>
 #include <string>
 
 #include "userspace/cli/command.h"
@@ -14,6 +14,7 @@ namespace doppel {
 class CommandLine {
 public:
   CommandLine();
+  ~CommandLine();
   CommandLine(const CommandLine &) = delete;
   CommandLine &operator=(const CommandLine &) = delete;
 
@@ -24,7 +25,7 @@ public:
 private:
   void add_general_options(CLI::App &app);
 
-  CLI::App app_;
+  std::unique_ptr<CLI::App> app_;
   std::map<std::string, Action> actions_; // by command
   std::string bpffs_;
   int verbosity_ = 0;
@@ -32,6 +33,11 @@ private:
 
 // What --help and `doppel help` print of all, or of one command.
 std::string help_text(const CLI::App &app);
+
+// What belongs to all commands, of one of them.
+const CLI::App *all_commands(const CLI::App &command);
+// The command of that name; nullptr if there is none.
+const CLI::App *find_command(const CLI::App &all, const std::string &name);
 
 // A command that is unknown: what may have been meant.
 Error unknown_command(const std::string &word);

@@ -2,8 +2,11 @@
 // The manual page.
 #pragma once
 
-#include <CLI/App.hpp>
 #include <string>
+
+namespace CLI {
+class App;
+}
 
 namespace doppel {
 

@@ -1,12 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/cli/options.h"
 
+#include <CLI/App.hpp>
+#include <cstdlib>
+
 #include "userspace/util/text.h"
 #include "userspace/util/units.h"
 
 namespace doppel {
+namespace {
+std::string seconds_fault(const std::string &text) {
+  char *end = nullptr;
+  const double s = std::strtod(text.c_str(), &end);
+  const bool ok = end != text.c_str() && *end == '\0' && s >= 0.05 && s <= 86400;
+  return ok ? "" : in_quotes(text) + " is not a number of seconds from 0.05 to 86400";
+}
+} // namespace
+
+void add_flag(CLI::App &app, const char *name, bool &value, const char *help) {
+  app.add_flag(name, value, help);
+}
+
+void add_text(CLI::App &app, const char *name, std::string &value, const char *help,
+              const char *type, bool required) {
+  app.add_option(name, value, help)->type_name(type)->required(required);
+}
+
+void add_seconds(CLI::App &app, const char *name, double &value, const char *help) {
+  app.add_option(name, value, help)->type_name("SECONDS")->check(CLI::Validator(seconds_fault, ""));
+}
+
+void add_word(CLI::App &app, const char *name, std::string &value, const char *help) {
+  app.add_option(name, value, help);
+}
+
 void add_json_flag(CLI::App &app, bool &json) {
-  app.add_flag("--json", json, "Print JSON; errors too, as {\"errors\": [...]}");
+  add_flag(app, "--json", json, "Print JSON; errors too, as {\"errors\": [...]}");
 }
 
 std::string whole_number_fault(const std::string &text, uint64_t max) {
@@ -45,16 +74,15 @@ void add_mapping_options(CLI::App &app, MappingOptions &o) {
       ->type_name("LOCALPORT-TARGETIP:TARGETPORT")
       ->take_all()
       ->expected(1);
-  app.add_option("--device", o.device, "Device that carries the clients' traffic; goes with -x")
-      ->type_name("DEVICE");
-  app.add_option("--config", o.config, "Read the mappings from this file")->type_name("FILE");
-  app.add_flag(
-      "--bypass-ipsec", o.bypass_ipsec,
-      "Mirror although an IPsec policy covers the target: copies go past it, in clear text");
-  app.add_option("--attach-mode", o.attach_mode,
-                 "How to attach the programs: auto (TCX where the kernel has it), tcx or clsact; "
-                 "takes precedence over the file")
-      ->type_name("MODE");
+  add_text(app, "--device", o.device, "Device that carries the clients' traffic; goes with -x",
+           "DEVICE");
+  add_text(app, "--config", o.config, "Read the mappings from this file", "FILE");
+  add_flag(app, "--bypass-ipsec", o.bypass_ipsec,
+           "Mirror although an IPsec policy covers the target: copies go past it, in clear text");
+  add_text(app, "--attach-mode", o.attach_mode,
+           "How to attach the programs: auto (TCX where the kernel has it), tcx or clsact; "
+           "takes precedence over the file",
+           "MODE");
 }
 
 Result<Config> configuration(const MappingOptions &o) {

@@ -1,15 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// Options that several commands have.
+// The options of commands: what each kind of them is to the library, and those that several have.
 #pragma once
 
-#include <CLI/App.hpp>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "userspace/config/config.h"
 
+namespace CLI {
+class App;
+}
+
 namespace doppel {
+
+// Each sets `value` when the option is given. `type` stands for the value in --help.
+void add_flag(CLI::App &app, const char *name, bool &value, const char *help);
+void add_text(CLI::App &app, const char *name, std::string &value, const char *help,
+              const char *type, bool required = false);
+// A number of seconds from 0.05 to 86,400.
+void add_seconds(CLI::App &app, const char *name, double &value, const char *help);
+// A word without an option before it.
+void add_word(CLI::App &app, const char *name, std::string &value, const char *help);
 
 void add_json_flag(CLI::App &app, bool &json);
 void add_drain_option(CLI::App &app, uint32_t &drain_ms);
