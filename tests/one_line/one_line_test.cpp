@@ -2,6 +2,7 @@
 // A setting or a counter is one line: include/ here has the lists with one line more, and nothing
 // else of what is tested knows of it.
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 

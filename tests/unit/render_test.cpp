@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/view/render.h"
+#include <nlohmann/json.hpp>
 
 #include <gtest/gtest.h>
 

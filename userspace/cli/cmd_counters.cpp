@@ -46,7 +46,7 @@ int watch(const CountersOptions &o) {
       measure_rates(*counters, *before);
     before = *counters;
     if (o.json)
-      std::cout << dump(to_json(*counters), true);
+      std::cout << json_text(*counters, true);
     else
       std::cout << (redraw ? "\x1b[H\x1b[2J" : "") << to_text(*counters) << (redraw ? "" : "\n");
     if (!std::cout.flush())

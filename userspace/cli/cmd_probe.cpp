@@ -25,7 +25,7 @@ int run(const ProbeOptions &o) {
     for (ProbeRow &row : probe_config(*config))
       probe.push_back(std::move(row));
   }
-  std::cout << (o.json ? dump(to_json(probe)) : to_text(probe));
+  std::cout << (o.json ? json_text(probe) : to_text(probe));
   return exit_code(is_able(probe) ? Exit::ok : Exit::failure);
 }
 

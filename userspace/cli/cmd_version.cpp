@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <nlohmann/json.hpp>
+
 #include "doppel/abi.h"
 #include "userspace/cli/command.h"
 #include "userspace/cli/options.h"

@@ -14,7 +14,7 @@ int exit_code(const Errors &errors) {
 int fail(const Errors &errors, bool json) {
   std::cerr << to_text(errors);
   if (json)
-    std::cout << dump(to_json(errors));
+    std::cout << json_text(errors);
   return exit_code(errors);
 }
 

@@ -25,7 +25,7 @@ void warn(const std::vector<std::string> &warnings);
 template <typename T> int show(const Result<T> &value, bool json) {
   if (!value)
     return fail(value.errors(), json);
-  std::cout << (json ? dump(to_json(*value)) : to_text(*value));
+  std::cout << (json ? json_text(*value) : to_text(*value));
   return exit_code(Exit::ok);
 }
 

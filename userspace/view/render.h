@@ -6,7 +6,7 @@
 #pragma once
 
 #include <iterator>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -17,7 +17,9 @@
 
 namespace doppel {
 
-using Json = nlohmann::ordered_json; // keys in the order in which they are explained
+// Keys in the order in which they are explained. Who looks inside includes <nlohmann/json.hpp>,
+// which takes a compiler seconds.
+using Json = nlohmann::ordered_json;
 
 // Each reason, at the index that is its number.
 struct Reason {
@@ -99,5 +101,8 @@ bool is_able(const std::vector<ProbeRow> &probe);
 // One line without line breaks, for a stream of documents; or indented. Invalid UTF-8 (a device
 // can be named so) is replaced, never thrown on.
 std::string dump(const Json &json, bool one_line = false);
+
+// dump(to_json(value)), of each of the types above.
+template <typename T> std::string json_text(const T &value, bool one_line = false);
 
 } // namespace doppel

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <nlohmann/json.hpp>
+
 #include "userspace/util/text.h"
 #include "userspace/view/render.h"
 
@@ -227,5 +229,15 @@ Json to_json(const Errors &errors) { return {{"errors", list_of(errors, error_js
 std::string dump(const Json &json, bool one_line) {
   return json.dump(one_line ? -1 : 2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
+
+template <typename T> std::string json_text(const T &value, bool one_line) {
+  return dump(to_json(value), one_line);
+}
+template std::string json_text(const Counters &, bool);
+template std::string json_text(const std::vector<FlowRow> &, bool);
+template std::string json_text(const StatusView &, bool);
+template std::string json_text(const std::vector<ProbeRow> &, bool);
+template std::string json_text(const DetachReport &, bool);
+template std::string json_text(const Errors &, bool);
 
 } // namespace doppel
