@@ -257,12 +257,15 @@ Result<StatusView> read_status(const FindKeeper &find_keeper) {
                                "namespace, since its pins are not in " +
                                    host.pins.top() + ": " + remains.text(),
                                "look at it there", 0, "remains"});
+    else if (remains.any() && others)
+      view.problems.push_back(
+          {ProblemKind::remains,
+           "another version of doppel has a mirror here, or left it: " + remains.text(),
+           "doppel run takes over, doppel detach --force ends it", 0, "remains"});
     else if (remains.any())
       view.problems.push_back({ProblemKind::remains,
                                "nothing is attached, but there are remains: " + remains.text(),
-                               others ? "doppel run takes over, doppel detach --force ends it"
-                                      : help_of(ProblemKind::remains).hint,
-                               0, "remains"});
+                               help_of(ProblemKind::remains).hint, 0, "remains"});
     return view;
   }
   view.attached = true;

@@ -45,9 +45,12 @@ Result<Remains> find_remains(Rtnl &nl, const Pins *pins) {
   r.link = link && is_our_link(nl, *link);
   auto programs = TRY(find_ours(nl));
   r.programs = std::move(programs);
-  // Where it is the same file system, somebody has removed them.
+  if (r.pins || !r.link || r.programs.empty())
+    return r;
+  // Where it is the same file system, somebody has removed them. What another version of doppel
+  // has pinned here is its own mirror, whatever it notes on the device.
   r.pins_elsewhere =
-      !r.pins && r.link && !r.programs.empty() && (!pins || noted_on(*link) != pins->file_system());
+      !pins || (pins->other_versions().empty() && noted_on(*link) != pins->file_system());
   return r;
 }
 
