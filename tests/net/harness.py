@@ -14,6 +14,7 @@ from lab import doppel, wait
 from lab.bpf import Neighbour
 from lab.host import Failed
 from lab.network import Lab
+from lab.pulse import Pulse
 from lab.scene import Scene
 
 MODES = ("tcx", "clsact")
@@ -149,6 +150,7 @@ def _run(one, obstacles):
     if reason:
         return "SKIP", reason
     env = Env(one.parameters.get("mode"))
+    pulse = Pulse()
     signal.signal(signal.SIGALRM, _out_of_time)
     signal.alarm(TIME_LIMIT)
     try:
@@ -158,9 +160,10 @@ def _run(one, obstacles):
         return "SKIP", str(e)
     except Exception:
         signal.alarm(int(wait.patience(60)))
-        return "FAIL", traceback.format_exc() + env.diagnosis()
+        return "FAIL", f"{traceback.format_exc()}{pulse.text()}\n{env.diagnosis()}"
     finally:
         signal.alarm(0)
+        pulse.stop()
         env.close()
 
 
