@@ -14,6 +14,7 @@ def guest(lab, name, number):
         f"link set {name} master br0 up", ""]))
     host.run(["ip", "-batch", "-"], stdin="\n".join([
         f"addr add {host.address}/{NET4.prefixlen} dev eth0", "link set eth0 up", ""]))
+    lab.forwards(name)
     return host
 
 

@@ -11,6 +11,7 @@ Nothing is made in the machine's own network namespace.
 import ipaddress
 import itertools
 
+from . import wait
 from .host import Host
 
 NET4 = ipaddress.ip_network("10.77.0.0/24")
@@ -65,6 +66,14 @@ class Lab:
                 f"addr add {host.address}/{NET4.prefixlen} dev eth0",
                 f"addr add {host.address6}/{NET6.prefixlen} dev eth0 nodad",
                 "link set eth0 up", ""]))
+        self.forwards(*HOSTS)
+
+    def forwards(self, *ports):
+        """Waits until the switch forwards by these ports of its own: the kernel tells a bridge of a carrier by a
+        work queue (net/core/link_watch.c), and until then drops what comes."""
+        for port in ports:
+            state = f"/sys/class/net/{port}/brport/state"
+            wait.until(lambda: self.switch.read(state).strip() == "3", f"port {port} to forward")
 
     def _addresses(self):
         for number, name in enumerate(HOSTS, 1):
@@ -91,6 +100,7 @@ class Lab:
 
     def plug(self, name):
         self.switch.run(["ip", "link", "set", name, "master", "br0"])
+        self.forwards(name)
 
     def lose(self, sender, receiver, per_mille, which=""):
         """Drops IPv4 packets from one host to another at random, or those of them that `which` (nft's

@@ -50,6 +50,7 @@ def second_nic(lab, address=None):
         lab.source.sysctl(f"net/ipv4/conf/{name}/arp_ignore", 1)
         lab.source.sysctl(f"net/ipv4/conf/{name}/arp_announce", 2)
     batch(lab.source, f"addr add {address}/24 dev e1", "link set e1 up")
+    lab.forwards("e1")
     return address
 
 
