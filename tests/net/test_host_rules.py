@@ -44,6 +44,29 @@ def ipsec_is_refused(env, mode):
     scene.assert_all_delivered(scene.load("sets", connections=5, count=50)["sent"])
 
 
+@case()
+def ipsec_that_is_optional_is_refused(env):
+    """It encrypts as soon as there is a security association, and asks nobody."""
+    scene = env.scene()
+    ends = ("src", scene.lab.source.address, "dst", scene.lab.target.address)
+    done = scene.lab.source.run(["ip", "xfrm", "policy", "add", "dst", scene.lab.target.address, "dir", "out",
+                                 "tmpl", *ends, "proto", "esp", "mode", "transport", "level", "use"], check=False)
+    if done.returncode:
+        lacks("xfrm", done)
+    said = scene.doppel.attach(*scene.mapping(), check=False)
+    assert said.returncode == 1 and "while a security association is up" in said.stderr, said
+
+
+@case()
+def what_no_ipsec_policy_lets_pass(env):
+    scene = env.scene()
+    done = scene.lab.source.run(["ip", "xfrm", "policy", "setdefault", "out", "block"], check=False)
+    if done.returncode:
+        lacks("xfrm, or its default policy", done)
+    said = scene.doppel.attach(*scene.mapping(), check=False)
+    assert said.returncode == 1 and "this host blocks what no IPsec policy lets pass" in said.stderr, said
+
+
 @case(mode=MODES)
 def ipsec_comes_and_goes(env, mode):
     """The keeper ends the mapping at once, and begins it anew when the policy is gone."""

@@ -385,6 +385,30 @@ TEST(Plan, AnIpsecPolicyOfTheTargetIsRefused) {
   EXPECT_TRUE(make_plan(c, h)) << "the user wants it so";
 }
 
+TEST(Plan, WhatAnIpsecPolicyDoesIsTold) {
+  const struct {
+    std::function<void(HostView &)> set;
+    const char *words;
+  } cases[] = {
+      {[](HostView &h) { (h.ipsec = {policy_to("10.0.0.2", 32)})[0].optional = true; },
+       "covers the target 10.0.0.2 while a security association is up, and copies would leave "
+       "unencrypted then as well"},
+      {[](HostView &h) { (h.ipsec = {policy_to("10.0.0.2", 32)})[0].block = true; },
+       "an IPsec policy of this host blocks what it sends to the target 10.0.0.2"},
+      {[](HostView &h) { h.ipsec_blocks = true; },
+       "this host blocks what no IPsec policy lets pass (ip xfrm policy getdefault), none lets "
+       "pass what it sends to the target 10.0.0.2"},
+  };
+  for (const auto &one : cases) {
+    HostView h = a_host();
+    one.set(h);
+    const auto refused = make_plan(a_config(), h);
+    ASSERT_FALSE(refused) << one.words;
+    EXPECT_NE(refused.errors()[0].what.find(one.words), std::string::npos)
+        << refused.errors()[0].what;
+  }
+}
+
 TEST(Plan, IpsecPoliciesAreMatchedAsTheKernelDoes) {
   const struct {
     const char *what;

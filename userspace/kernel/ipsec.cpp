@@ -20,13 +20,15 @@ Address address_of(const xfrm_address_t &a, uint8_t bits) {
   return bits ? Address::v4(a.a4) : Address{};
 }
 
-// A template that is optional is skipped where no security association fits (xfrm_tmpl_resolve()).
-bool transforms(const nlattr *templates) {
+// A template that is optional is skipped while no security association fits (xfrm_tmpl_resolve());
+// those come and go by themselves.
+void read_templates(const nlattr *templates, IpsecPolicy &p) {
   const auto *t = static_cast<const xfrm_user_tmpl *>(mnl_attr_get_payload(templates));
-  for (size_t n = mnl_attr_get_payload_len(templates) / sizeof(*t); n > 0; n--, t++)
-    if (!t->optional)
-      return true;
-  return false;
+  size_t n = mnl_attr_get_payload_len(templates) / sizeof(*t);
+  p.transform = n > 0;
+  p.optional = n > 0;
+  for (; n > 0; n--, t++)
+    p.optional &= t->optional != 0;
 }
 
 // False: it is not for what this host sends over IPv4 with no mark and no XFRM interface.
@@ -53,7 +55,7 @@ bool read_policy(const nlmsghdr *h, IpsecPolicy &p) {
   for (const nlattr *a : attributes(h, sizeof(*info))) {
     switch (mnl_attr_get_type(a)) {
     case XFRMA_TMPL:
-      p.transform = transforms(a);
+      read_templates(a, p);
       break;
     case XFRMA_MARK: {
       xfrm_mark mark{};

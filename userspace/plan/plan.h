@@ -68,6 +68,7 @@ struct IpsecPolicy {
   uint32_t ifindex = 0;                  // 0: any device
   uint32_t priority = 0;                 // the lowest that matches decides
   bool block = false, transform = false; // neither: it lets pass as it is
+  bool optional = false; // it transforms only while a security association fits ("level use")
 };
 
 // What plan() wants to know of the host, gathered by view_host() or made up by a test.

@@ -137,12 +137,19 @@ std::string ipsec_reason(const MappingConfig &m, const TargetConfig &t, const Li
                          const HostView &host) {
   const IpsecPolicy *p =
       policy_for(t, target_ports(m, t), {limits.port_first, limits.port_last}, host);
-  if (p ? p->block : host.ipsec_blocks)
-    return "an IPsec policy of this host blocks what it sends to the target " + t.address.text() +
+  const std::string target = "the target " + t.address.text();
+  if (!p && host.ipsec_blocks)
+    return "this host blocks what no IPsec policy lets pass (ip xfrm policy getdefault), none lets "
+           "pass what it sends to " +
+           target + ", and copies would leave all the same";
+  if (p && p->block)
+    return "an IPsec policy of this host blocks what it sends to " + target +
            ", and copies would leave all the same";
   if (p && p->transform)
-    return "an IPsec policy of this host covers the target " + t.address.text() +
-           ", and copies would leave unencrypted";
+    return "an IPsec policy of this host covers " + target +
+           (p->optional ? " while a security association is up, and copies would leave unencrypted "
+                          "then as well"
+                        : ", and copies would leave unencrypted");
   return {};
 }
 
