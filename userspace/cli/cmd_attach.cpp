@@ -61,11 +61,14 @@ int run(const AttachOptions &o) {
 } // namespace
 
 const Command attach_command = {
-    "attach", "Start mirroring and return",
+    "attach",
+    "Start mirroring and return",
     "The mirror needs no process: it runs in the kernel until doppel detach. Only doppel run adds "
     "retransmission timeouts and follows changes of devices and routes.",
     "sudo doppel attach --device eth0 -x 11211-192.168.2.184:11211\n"
     "sudo doppel attach --config /etc/doppel/doppel.json",
-    declare<AttachOptions, add_options, run>};
+    declare<AttachOptions, add_options, run>,
+    false,
+    true};
 
 } // namespace doppel

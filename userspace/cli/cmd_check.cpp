@@ -53,9 +53,12 @@ int run(const CheckOptions &o) {
 
 } // namespace
 
-const Command check_command = {"check", "Explain every error in a configuration file at once",
+const Command check_command = {"check",
+                               "Explain every error in a configuration file at once",
                                "It needs no privileges and changes nothing.",
                                "doppel check --config doppel.json",
-                               declare<CheckOptions, add_options, run>};
+                               declare<CheckOptions, add_options, run>,
+                               false,
+                               true};
 
 } // namespace doppel

@@ -25,9 +25,13 @@ int run(const DetachOptions &o) { return show(detach(o.drain_ms, {}, o.force), o
 } // namespace
 
 const Command detach_command = {
-    "detach", "Stop mirroring and remove everything doppel installed",
+    "detach",
+    "Stop mirroring and remove everything doppel installed",
     "The shadows are closed first, so that the target gets what was captured. It also removes what "
     "an interrupted attach left behind.",
-    "sudo doppel detach", declare<DetachOptions, add_options, run>};
+    "sudo doppel detach",
+    declare<DetachOptions, add_options, run>,
+    false,
+    true};
 
 } // namespace doppel

@@ -38,6 +38,8 @@ const Command probe_command = {"probe",
                                "targets. The exit code is 1 if this host cannot mirror.",
                                "sudo doppel probe\n"
                                "sudo doppel probe --config /etc/doppel/doppel.json",
-                               declare<ProbeOptions, add_options, run>};
+                               declare<ProbeOptions, add_options, run>,
+                               false,
+                               true};
 
 } // namespace doppel

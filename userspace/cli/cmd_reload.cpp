@@ -99,9 +99,13 @@ int run(const ReloadOptions &o) {
 } // namespace
 
 const Command reload_command = {
-    "reload", "Change a running mirror to what its file says now",
+    "reload",
+    "Change a running mirror to what its file says now",
     "Mappings that stay the same lose nothing. Where doppel run keeps the mirror, it is asked to "
     "read its file again.",
-    "sudo doppel reload", declare<ReloadOptions, add_options, run>};
+    "sudo doppel reload",
+    declare<ReloadOptions, add_options, run>,
+    false,
+    true};
 
 } // namespace doppel

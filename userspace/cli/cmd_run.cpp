@@ -36,12 +36,16 @@ int run(const RunOptions &o) {
 } // namespace
 
 const Command run_command = {
-    "run", "Start mirroring, or adopt a mirror that is attached, and keep it until stopped",
+    "run",
+    "Start mirroring, or adopt a mirror that is attached, and keep it until stopped",
     "It retransmits what the target does not acknowledge in time, and follows changes of devices "
     "and routes. A mirror that it adopts is changed to what the options or the file say: other "
     "mappings are removed. SIGHUP reads the file again, SIGTERM detaches, SIGUSR1 leaves the "
     "mirror to the next doppel run. If the process dies, the "
     "mirror keeps running, without retransmission timeouts.",
-    "sudo doppel run --config /etc/doppel/doppel.json", declare<RunOptions, add_options, run>};
+    "sudo doppel run --config /etc/doppel/doppel.json",
+    declare<RunOptions, add_options, run>,
+    false,
+    true};
 
 } // namespace doppel

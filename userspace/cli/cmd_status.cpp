@@ -30,7 +30,12 @@ constexpr char kDetails[] =
 } // namespace
 
 const Command status_command = {
-    "status", "Show whether all is well, what is attached where, and how each target fares",
-    kDetails, "sudo doppel status", declare<StatusOptions, add_options, run>};
+    "status",
+    "Show whether all is well, what is attached where, and how each target fares",
+    kDetails,
+    "sudo doppel status",
+    declare<StatusOptions, add_options, run>,
+    false,
+    true};
 
 } // namespace doppel

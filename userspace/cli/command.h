@@ -24,6 +24,7 @@ struct Command {
   // Adds the command's options to `app`, whose values the action will hold.
   Action (*declare)(CLI::App &app);
   bool hidden = false; // from lists
+  bool acts = false;   // its exit code tells what was done or found, also where nothing can be told
 };
 
 #define COMMAND(name) extern const Command name##_command;

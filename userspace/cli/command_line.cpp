@@ -197,7 +197,10 @@ Result<Action> CommandLine::parse(int argc, const char *const *argv) {
   }
   use_bpffs(bpffs_);
   show_libbpf(verbosity_);
-  return actions_.at(app_->get_subcommands()[0]->get_name());
+  const std::string chosen = app_->get_subcommands()[0]->get_name();
+  acts_ = std::any_of(commands().begin(), commands().end(),
+                      [&](const Command *c) { return c->name == chosen && c->acts; });
+  return actions_.at(chosen);
 }
 
 } // namespace doppel

@@ -22,6 +22,9 @@ public:
   // concerns the whole process: --bpffs and --verbose.
   Result<Action> parse(int argc, const char *const *argv);
 
+  // Command::acts of what parse() returned.
+  bool acts() const { return acts_; }
+
 private:
   void add_general_options(CLI::App &app);
 
@@ -29,6 +32,7 @@ private:
   std::map<std::string, Action> actions_; // by command
   std::string bpffs_;
   int verbosity_ = 0;
+  bool acts_ = false;
 };
 
 // What --help and `doppel help` print of all, or of one command.
