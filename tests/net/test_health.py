@@ -148,12 +148,26 @@ def keeper_killed(env):
     p.falls_ill({"keeper"}, KEEPER)
     p.keeper.start("adopted")
     p.recovers({"keeper"})
-    p.keeper.signal(signal.SIGSTOP)
+
+
+@case(when=("at once", "later"), slow=True)
+def keeper_stopped(env, when):
+    """Also before it has said anything."""
+    scene = env.scene()
+    keeper = Keeper(scene, *scene.mapping(), ready=None)
+    while "attached by" not in keeper.said():
+        assert keeper.process.poll() is None, keeper.said()
+    if when == "later":
+        wait.until(lambda: scene.doppel.status()["keeper"]["since"], "its first word")
+    keeper.signal(signal.SIGSTOP)
     try:
-        p.until(lambda: p.scene.doppel.health()[0] == KEEPER, "a stopped keeper to be told", 25)
+        said = wait.until(lambda: scene.doppel.health()[0] == KEEPER and scene.doppel.status(),
+                          "a stopped keeper to be told", WITHIN, 0.1)
+        assert f"process {keeper.pid}) does nothing" in said["problems"][0]["what"], said
     finally:
-        p.keeper.signal(signal.SIGCONT)
-    p.recovers({"keeper"})
+        keeper.signal(signal.SIGCONT)
+    wait.until(lambda: scene.doppel.health()[0] == 0, "it to be over", WITHIN, 0.1)
+    keeper.stop()
 
 
 @case()

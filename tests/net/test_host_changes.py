@@ -3,6 +3,7 @@
 go."""
 
 import os
+import signal
 
 from harness import MODES, case
 from lab import snapshot, wait
@@ -92,6 +93,20 @@ def own_link_removed(env, mode):
     scene.assert_all_delivered(scene.load("sets", connections=20, count=amount(2000))["sent"])
     scene.assert_same(keys=amount(2000))
     keeper.stop()
+    assert_unchanged(scene.lab.source, before)
+
+
+@case()
+def stopped_while_others_detach(env):
+    """What it finds gone when it goes on was detached on purpose: a unit must not start it again."""
+    scene = env.scene()
+    before = snapshot.take(scene.lab.source)
+    keeper = Keeper(scene, *scene.mapping())
+    keeper.signal(signal.SIGSTOP)
+    scene.doppel.detach()
+    keeper.signal(signal.SIGCONT)
+    keeper.ended(0)
+    assert "another process has detached" in keeper.said(), keeper.said()
     assert_unchanged(scene.lab.source, before)
 
 

@@ -32,7 +32,7 @@ constexpr auto kExpiryStep = 20ms; // between two batches of a pass over the flo
 // Between two looks at the source's sockets. A flow ends at the second that finds none: with the
 // pass over a full table that is half a minute, and the target has as long again for its FIN.
 constexpr auto kSweep = 15s;
-constexpr auto kWord = 5s;         // between two signs of life, while something else takes its time
+constexpr auto kWord = 2s;         // between two signs of life, while something else takes its time
 constexpr auto kBlindCheck = 10s;  // between two looks at what is asked and not seen
 constexpr uint32_t kSilent = 3600; // s, for flows without a shadow where idle_timeout is 0
 

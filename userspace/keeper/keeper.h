@@ -59,7 +59,9 @@ private:
   Status attach_fresh();
   Status attach_anew(const std::string &why);
   Result<MirrorHealth> settled_health();
+  bool was_detached();
   std::string status() const;
+  void take_in_care();
   Status stop();
 
   // keeper.cpp
@@ -107,6 +109,7 @@ private:
               review_timer_ = 0, detach_timer_ = 0, look_timer_ = 0, blind_timer_ = 0;
   Clock::time_point rest_until_; // no review before that
   uint64_t watchdog_ms_ = 0;
+  bool attached_ = false; // there was a mirror to keep
   bool detached_ = false; // by another process
   bool leave_ = false;    // the mirror to the next keeper
   bool waiting_ = false;  // nothing is attached yet

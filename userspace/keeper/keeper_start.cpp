@@ -48,6 +48,22 @@ Result<MirrorHealth> Keeper::settled_health() {
   return health;
 }
 
+// Whatever failed, there may be nothing left to keep: this process was stopped (SIGSTOP), or busy,
+// while another one detached.
+bool Keeper::was_detached() {
+  if (!attached_ || waiting_)
+    return false;
+  const auto health = settled_health();
+  detached_ = health && !health->pins;
+  return detached_;
+}
+
+// From now on it is missed.
+void Keeper::take_in_care() {
+  attached_ = true;
+  give_word();
+}
+
 std::string Keeper::status() const {
   const size_t n = meta_.mappings.size();
   std::string text = "Mirroring " + std::to_string(n) + (n == 1 ? " mapping" : " mappings");
@@ -84,6 +100,7 @@ Status Keeper::attach_fresh() {
   const Plan &plan = partial.plan;
   auto attached = TRY(attach(plan, config_));
   waiting_ = false;
+  take_in_care();
   auto pins = TRY(Pins::locate());
   auto meta = TRY(read_meta(pins));
   meta_ = std::move(meta);
@@ -120,6 +137,7 @@ Status Keeper::adopt() {
   options.tolerant = true;
   options.drain_ms = options_.drain_ms;
   auto applied = TRY(apply(config_, options));
+  take_in_care();
   meta_ = applied.meta;
   log_line(Priority::notice, "adopted the mirror that is attached since " + iso_time(meta_.since) +
                                  ": " + to_text(applied));
@@ -237,9 +255,13 @@ Status Keeper::stop() {
 }
 
 Status Keeper::run() {
-  TRY(start());
-  notify_ready(status());
-  TRY(loop());
+  auto done = start();
+  if (done) {
+    notify_ready(status());
+    done = loop();
+  }
+  if (!done && !was_detached())
+    return done;
   return stop();
 }
 

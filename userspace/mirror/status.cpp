@@ -14,6 +14,7 @@
 #include "userspace/kernel/host_net.h"
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/privileges.h"
+#include "userspace/kernel/process.h"
 #include "userspace/kernel/tcx.h"
 #include "userspace/mirror/blindness.h"
 #include "userspace/mirror/keeper_word.h"
@@ -24,8 +25,9 @@
 
 namespace doppel {
 namespace {
-// It looks every second, unless a reload or a review takes its time.
-constexpr uint64_t kKeeperPatienceNs = 15'000'000'000;
+// It looks every second, and says every two that it is there where something takes its time: one
+// that does nothing is told within ten.
+constexpr uint64_t kKeeperPatienceNs = 8'000'000'000;
 constexpr char kWayOut[] = "; doppel detach, then attach again";
 
 std::string hook_name(const Attachment &a) { return a.device + " " + direction_name(a.direction); }
@@ -156,11 +158,17 @@ bool judge_keeper(const KeeperWord &word, const Vitals &now, StatusView &view) {
   Problem p;
   p.kind = ProblemKind::keeper;
   p.key = "keeper";
-  const std::string name = "the keeper of this mirror (process " + std::to_string(word.pid) + ")";
-  const uint64_t quiet_ns = now.now_ns - std::min(now.now_ns, word.looked_ns);
+  const long pid = k.pid > 0 ? k.pid : word.pid;
+  const std::string name = "the keeper of this mirror" +
+                           (pid > 0 ? " (process " + std::to_string(pid) + ")" : std::string());
+  uint64_t quiet_ns = now.now_ns - std::min(now.now_ns, word.looked_ns);
+  // One that has just begun has said nothing yet: there is no word, or its predecessor's.
+  const uint64_t age_ns = k.pid > 0 ? process_age_ns(static_cast<pid_t>(k.pid)) : UINT64_MAX;
+  const bool own = word.pid && quiet_ns <= age_ns;
+  quiet_ns = std::min(quiet_ns, age_ns);
   if (!k.expected || (k.alive && quiet_ns < kKeeperPatienceNs))
-    return k.expected;
-  p.since = unix_time(word.looked_ns, now.now_ns, now.now);
+    return own;
+  p.since = unix_time(now.now_ns - quiet_ns, now.now_ns, now.now);
   if (k.alive) {
     p.what = name + " does nothing";
     p.hint = "see what it says in its log, and start it again: the mirror goes on meanwhile";
@@ -192,10 +200,9 @@ void take_word(const KeeperWord &word, StatusView &view) {
 Status describe_health(Rtnl &nl, const Attached &attached, const FindKeeper &find_keeper,
                        StatusView &view) {
   const auto word = TRY(read_keeper_word(attached.pins));
-  view.keeper.expected = word.pid != 0;
   view.keeper.pid = find_keeper ? find_keeper(attached.pins) : 0;
   view.keeper.alive = view.keeper.pid != 0;
-  view.keeper.since = word.since;
+  view.keeper.expected = word.pid != 0 || view.keeper.alive;
   Looks looks{TRY(read_vitals(nl, attached))};
   const bool kept = judge_keeper(word, looks.back(), view);
   if (!kept)
@@ -206,6 +213,8 @@ Status describe_health(Rtnl &nl, const Attached &attached, const FindKeeper &fin
   view.paused = looks.back().paused;
   if (kept)
     take_word(word, view);
+  if (kept)
+    view.keeper.since = word.since;
   return Unit{};
 }
 

@@ -100,7 +100,7 @@ struct TargetHealth {
 
 // Who keeps the mirror.
 struct KeeperView {
-  bool expected = false; // one has taken it in its care, and has not given it back
+  bool expected = false; // one is there, or has taken it in its care and has not given it back
   bool alive = false;
   long pid = 0;          // 0: there is none; -1: not to be seen from here
   std::time_t since = 0; // when it took it

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Other processes of this host.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+
+namespace doppel {
+
+// How long ago that process began, time of suspension included; UINT64_MAX: not known.
+uint64_t process_age_ns(pid_t pid);
+
+} // namespace doppel
