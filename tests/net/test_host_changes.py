@@ -7,7 +7,7 @@ import signal
 
 from harness import MODES, case
 from lab import snapshot, wait
-from lab.keeper import Keeper
+from lab.keeper import File, Keeper
 from lab.wait import amount
 from test_keeper import assert_unchanged, assert_whole
 
@@ -94,6 +94,70 @@ def own_link_removed(env, mode):
     scene.assert_same(keys=amount(2000))
     keeper.stop()
     assert_unchanged(scene.lab.source, before)
+
+
+def rename(host, name, other):
+    """Down for a moment: before Linux 6.2 a device that is up keeps its name."""
+    for words in (["down"], ["name", other]):
+        host.run(["ip", "link", "set", name, *words])
+    host.run(["ip", "link", "set", other, "up"])
+
+
+@case(mode=MODES, how=("attach", "run"))
+def own_link_renamed(env, mode, how):
+    """The data plane knows it by its number: the mirror goes on, and detach finds it."""
+    scene = env.scene()
+    source = scene.lab.source
+    before = snapshot.take(source)
+    keeper = Keeper(scene, *scene.mapping()) if how == "run" else scene.attach()
+    for name, other in (("doppel0", "front"), ("doppel1", "back")):
+        rename(source, name, other)
+    code, said = scene.doppel.health()
+    assert any("device doppel0 was renamed to front: the mirror goes on" in w for w in said["warnings"]), said
+    if how == "run":
+        wait.until(lambda: scene.doppel.health()[0] == 0, "all to be well", 10)
+    scene.assert_all_delivered(scene.load("sets", connections=20, count=amount(1000))["sent"])
+    if how == "run":
+        assert keeper.process.poll() is None and keeper.said().count("attached by") == 1, keeper.said()
+        keeper.stop()
+    else:
+        assert code == 0, said
+        scene.doppel.detach()
+    assert_unchanged(source, before)
+
+
+@case(mode=MODES, how=("attach", "run"))
+def captured_device_renamed(env, mode, how):
+    """Its capture goes on, under a note; a configuration with the new name takes it as it is."""
+    scene = env.scene()
+    source = scene.lab.source
+    before = snapshot.take(source)
+    file = File(scene, ("data", 11211))
+    keeper = Keeper(scene, "--config", file.path) if how == "run" else None
+    if not keeper:
+        scene.doppel.attach("--config", file.path)
+    rename(source, "eth0", "wan0")
+
+    def told():
+        code, said = scene.doppel.health()
+        notes = [p for p in said["problems"] if "device eth0 was renamed to wan0" in p["what"]]
+        return code == 0 and notes and (not keeper or "device eth0 was renamed to wan0" in keeper.said())
+    wait.until(told, "the new name to be told", 10)
+    sent = scene.load("sets", connections=20, count=amount(1000), prefix="one")["sent"]
+    scene.assert_all_delivered(sent)
+    refused = scene.doppel.run("reload", check=False)
+    assert refused.returncode == 1 and "there is no device" in refused.stderr, refused
+    file.write(file.mapping("data", 11211, device="wan0"))
+    assert "none changed" in scene.doppel.run("reload").stdout
+    wait.until(lambda: scene.doppel.health()[0] == 0 and not scene.doppel.status()["problems"], "all to be well", 10)
+    scene.assert_all_delivered(sent + scene.load("sets", connections=20, count=amount(1000), prefix="two")["sent"])
+    assert_whole(scene)
+    if keeper:
+        keeper.stop()
+    else:
+        scene.doppel.detach()
+    rename(source, "wan0", "eth0")
+    assert snapshot.take(source)["bpffs"] == before["bpffs"]
 
 
 @case()

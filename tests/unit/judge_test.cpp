@@ -201,6 +201,20 @@ TEST(Judge, DevicesAndPause) {
   EXPECT_EQ(exit_of(problems), Exit::stopped);
 }
 
+// The programs stay on it: nothing is wrong, and the next configuration wants the new name.
+TEST(Judge, ARenamedDeviceIsNoted) {
+  Vitals v = at(10);
+  v.devices = {{"eth0", true, true, true, "wan0"}};
+  auto problems = judge({v});
+  EXPECT_EQ(names(problems), (Names{"note"}));
+  EXPECT_EQ(problems[0].what, "device eth0 was renamed to wan0: its capture goes on");
+  EXPECT_EQ(exit_of(problems), Exit::ok);
+  v.devices[0].up = false;
+  problems = judge({v});
+  EXPECT_EQ(names(problems), (Names{"device", "note"}));
+  EXPECT_EQ(problems[0].hint, "ip link set wan0 up");
+}
+
 TEST(Judge, PoolsAreNearlyFullFrom95To90PerCent) {
   Vitals v = at(10);
   v.counters.chunks_used = 94;

@@ -188,7 +188,7 @@ Status Keeper::review_now() {
     return Unit{};
   }
   auto nl = Rtnl::open();
-  if (!health->link_up && nl && start_link_pair(*nl))
+  if (!health->link_up && nl && start_link_pair(*nl, *health->device))
     log_line(Priority::warning, "device doppel0 was down: it is up again");
   if (nl && meta_.clock)
     keep_clock(*nl);
@@ -217,7 +217,7 @@ void Keeper::keep_clock(Rtnl &nl) {
   const auto there = has_clock(nl, meta_.clock);
   if (!there || *there)
     return;
-  const auto clock = ensure_clock(nl);
+  const auto clock = ensure_clock(nl, meta_.clock);
   found(kClock, ProblemKind::note,
         clock ? std::vector<std::string>{} : as_sentences(clock.errors()));
   if (clock)

@@ -77,13 +77,9 @@ std::string no_clock(const Error &why) {
          "at that conversation's next packet";
 }
 
-Result<uint32_t> ensure_clock(Rtnl &nl) {
-  auto peer = TRY(find_device(nl, DP_LINK_PEER));
-  if (!peer)
-    return Error{kDevice, "is gone", "doppel detach, then attach again"};
-  const uint32_t ifindex = peer->ifindex;
+Status ensure_clock(Rtnl &nl, uint32_t ifindex) {
   if (TRY(has_clock(nl, ifindex)))
-    return ifindex;
+    return Unit{};
   if (auto s = add_qdisc(nl, ifindex); !s.ok())
     return rtnl_error(kDevice, "the qdisc htb cannot be added", s,
                       s.code == ENOENT ? "load the module sch_htb" : "");
@@ -92,7 +88,7 @@ Result<uint32_t> ensure_clock(Rtnl &nl) {
             add_class(nl, ifindex, 1 + hand, DP_CLOCK_BYTES, hand ? DP_CLOCK_SLOW_MS : DP_CLOCK_MS);
         !s.ok())
       return rtnl_error(kDevice, "a class of the qdisc htb cannot be added", s);
-  return ifindex;
+  return Unit{};
 }
 
 } // namespace doppel

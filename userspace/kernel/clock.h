@@ -10,9 +10,9 @@
 
 namespace doppel {
 
-// Makes the qdisc, unless it is there. Returns the ifindex of DP_LINK_PEER. Fails where the kernel
-// has no qdisc htb.
-Result<uint32_t> ensure_clock(Rtnl &nl);
+// Makes the qdisc, unless it is there. `ifindex`: of DP_LINK_PEER. Fails where the kernel has no
+// qdisc htb.
+Status ensure_clock(Rtnl &nl, uint32_t ifindex);
 
 // What that means for the mirror, as a sentence.
 std::string no_clock(const Error &why);

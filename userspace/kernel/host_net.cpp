@@ -118,6 +118,19 @@ Route parse_route(const nlmsghdr *h) {
   return r;
 }
 
+Result<std::optional<Device>> look_up(Rtnl &nl, RtnlRequest &q, const std::string &which) {
+  std::optional<Device> found;
+  std::vector<RtnlMessage> replies;
+  RtnlStatus s = nl.run(q, &replies);
+  // ERANGE: longer than any device's name can be.
+  if (s.code == ENODEV || s.code == ERANGE)
+    return found;
+  if (!s.ok() || replies.empty())
+    return rtnl_error(which, "cannot be looked up", s);
+  found = parse_device(replies[0].header());
+  return found;
+}
+
 bool usable_route_type(const nlmsghdr *h) {
   auto type = static_cast<const rtmsg *>(mnl_nlmsg_get_payload(h))->rtm_type;
   return type == RTN_UNICAST || type == RTN_LOCAL;
@@ -139,19 +152,18 @@ Result<std::vector<Device>> list_devices(Rtnl &nl) {
 }
 
 Result<std::optional<Device>> find_device(Rtnl &nl, const std::string &name) {
-  std::optional<Device> found;
   RtnlRequest q(RTM_GETLINK, 0);
   q.extra<ifinfomsg>();
   mnl_attr_put_strz(q.header(), IFLA_IFNAME, name.c_str());
-  std::vector<RtnlMessage> replies;
-  RtnlStatus s = nl.run(q, &replies);
-  // ERANGE: longer than any device's name can be.
-  if (s.code == ENODEV || s.code == ERANGE)
-    return found;
-  if (!s.ok() || replies.empty())
-    return rtnl_error("device " + name, "cannot be looked up", s);
-  found = parse_device(replies[0].header());
-  return found;
+  return look_up(nl, q, "device " + name);
+}
+
+Result<std::optional<Device>> find_device(Rtnl &nl, uint32_t ifindex) {
+  if (!ifindex)
+    return std::optional<Device>();
+  RtnlRequest q(RTM_GETLINK, 0);
+  q.extra<ifinfomsg>()->ifi_index = static_cast<int>(ifindex);
+  return look_up(nl, q, "device number " + std::to_string(ifindex));
 }
 
 Result<std::optional<Route>> route_to(Rtnl &nl, const Address &target) {

@@ -29,6 +29,7 @@ struct Device {
 Result<std::vector<Device>> list_devices(Rtnl &nl);
 // Empty: there is no such device.
 Result<std::optional<Device>> find_device(Rtnl &nl, const std::string &name);
+Result<std::optional<Device>> find_device(Rtnl &nl, uint32_t ifindex); // 0: there is none
 
 struct DeviceAddress {
   uint32_t ifindex = 0;

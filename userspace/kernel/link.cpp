@@ -57,12 +57,12 @@ void switch_ipv6_off(Rtnl &nl, const char *name) {
 }
 
 // An empty alias leaves it as it is.
-RtnlStatus mark_and_start(Rtnl &nl, const char *name, const std::string &alias) {
+RtnlStatus mark_and_start(Rtnl &nl, uint32_t ifindex, const std::string &alias) {
   RtnlRequest q(RTM_SETLINK, 0);
   auto *ifi = q.extra<ifinfomsg>();
+  ifi->ifi_index = static_cast<int>(ifindex);
   ifi->ifi_flags = IFF_UP | IFF_NOARP;
   ifi->ifi_change = IFF_UP | IFF_NOARP;
-  mnl_attr_put_strz(q.header(), IFLA_IFNAME, name);
   if (!alias.empty())
     mnl_attr_put_str(q.header(), IFLA_IFALIAS, alias.c_str());
   return nl.run(q);
@@ -74,12 +74,16 @@ RtnlStatus delete_device(Rtnl &nl, uint32_t ifindex) {
   return nl.run(q);
 }
 
+bool is_marked(const Device &d) {
+  return d.kind == "veth" && (d.alias == kAlias || d.alias.starts_with(std::string(kAlias) + " "));
+}
+
 } // namespace
 
 bool is_our_link(Rtnl &nl, const Device &d) {
   if (d.kind != "veth")
     return false;
-  if (d.alias == kAlias || d.alias.starts_with(std::string(kAlias) + " "))
+  if (is_marked(d))
     return true;
   auto peer = find_device(nl, DP_LINK_PEER);
   return peer && *peer && d.peer == (*peer)->ifindex;
@@ -102,10 +106,12 @@ Result<uint32_t> create_link_pair(Rtnl &nl, const std::string &note) {
   if (!d || !*d)
     return Error{object(DP_LINK), "vanished right after it was created",
                  "look for a network manager that removes unknown devices"};
-  uint32_t ifindex = (*d)->ifindex;
+  const uint32_t ifindex = (*d)->ifindex, peer = (*d)->peer;
   for (const char *name : {DP_LINK, DP_LINK_PEER}) {
     switch_ipv6_off(nl, name);
-    if (auto s = mark_and_start(nl, name, kAlias + (note.empty() ? "" : " " + note)); !s.ok()) {
+    if (auto s = mark_and_start(nl, name == std::string(DP_LINK) ? ifindex : peer,
+                                kAlias + (note.empty() ? "" : " " + note));
+        !s.ok()) {
       delete_device(nl, ifindex);
       return rtnl_error(object(name), "cannot be set up", s);
     }
@@ -113,20 +119,28 @@ Result<uint32_t> create_link_pair(Rtnl &nl, const std::string &note) {
   return ifindex;
 }
 
-Status start_link_pair(Rtnl &nl) {
-  for (const char *name : {DP_LINK, DP_LINK_PEER})
-    if (auto s = mark_and_start(nl, name, ""); !s.ok())
-      return rtnl_error(object(name), "cannot be set up", s);
+Status start_link_pair(Rtnl &nl, const Device &link) {
+  for (const uint32_t ifindex : {link.ifindex, link.peer})
+    if (auto s = mark_and_start(nl, ifindex, ""); !s.ok())
+      return rtnl_error(ifindex == link.ifindex ? object(link.name.c_str()) : object(DP_LINK_PEER),
+                        "cannot be set up", s);
   return Unit{};
 }
 
+Result<std::vector<Device>> find_our_links(Rtnl &nl) {
+  std::vector<Device> ours;
+  for (Device &d : TRY(list_devices(nl)))
+    if (is_marked(d) || (d.name == DP_LINK && is_our_link(nl, d)))
+      ours.push_back(std::move(d));
+  return ours;
+}
+
 Result<bool> remove_link_pair(Rtnl &nl) {
-  auto d = TRY(find_device(nl, DP_LINK));
-  if (!d || !is_our_link(nl, *d))
-    return false;
-  if (auto s = delete_device(nl, d->ifindex); !s.ok() && s.code != ENODEV)
-    return rtnl_error(object(DP_LINK), "cannot be removed", s, "ip link delete " DP_LINK);
-  return true;
+  const auto ours = TRY(find_our_links(nl));
+  for (const Device &d : ours) // the second end goes with the first
+    if (auto s = delete_device(nl, d.ifindex); !s.ok() && s.code != ENODEV)
+      return rtnl_error(object(d.name.c_str()), "cannot be removed", s, "ip link delete " + d.name);
+  return !ours.empty();
 }
 
 } // namespace doppel

@@ -24,10 +24,13 @@ Result<uint32_t> create_link_pair(Rtnl &nl, const std::string &note = {});
 // What create_link_pair() was given to note; empty: nothing, or not our device.
 std::string noted_on(const Device &link);
 
-// Sets both ends up again, if someone has set them down.
-Status start_link_pair(Rtnl &nl);
+// Sets both ends up again, if someone has set them down. `link`: one of them.
+Status start_link_pair(Rtnl &nl, const Device &link);
 
-// Removes the pair if it exists and is ours. True: it was removed.
+// Both ends, as far as they are in this network namespace, whatever they are called by now.
+Result<std::vector<Device>> find_our_links(Rtnl &nl);
+
+// Removes the pair if it exists and is ours, whatever it is called by now. True: it was removed.
 Result<bool> remove_link_pair(Rtnl &nl);
 
 } // namespace doppel

@@ -18,6 +18,7 @@
 #include "userspace/mirror/map_rows.h"
 #include "userspace/mirror/programs.h"
 #include "userspace/mirror/reach.h"
+#include "userspace/mirror/renamed.h"
 #include "userspace/plan/partial_plan.h"
 #include "userspace/view/render.h"
 
@@ -38,7 +39,8 @@ public:
     applied_.meta = std::move(meta);
   }
 
-  Result<Applied> run(const PartialPlan &partial, const ApplyOptions &options);
+  Result<Applied> run(const PartialPlan &partial, const HostView &host,
+                      const ApplyOptions &options);
 
 private:
   Status resume();
@@ -235,8 +237,12 @@ Status Applier::finish_meta(const std::vector<Attachment> &wanted) {
   return status_of(std::move(errors));
 }
 
-Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &options) {
+Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
+                             const ApplyOptions &options) {
   auto state = TRY(read_mirror_state(nl_, pins_, before_, rows_));
+  if (!options.tolerant)
+    for (MirrorState::Mapping &m : state.mappings)
+      follow_new_name(host, before_, m.name);
   if (Errors fixed = fixed_differences(state, partial.plan); !fixed.empty())
     return fixed;
   auto change = TRY(plan_change(state, partial.plan, partial.deferred));
@@ -247,7 +253,10 @@ Result<Applied> Applier::run(const PartialPlan &partial, const ApplyOptions &opt
       old_.push_back(m);
   applied_.deferred = partial.why;
   applied_.plan_warnings = partial.plan.warnings;
-  const bool renamed = applied_.meta.config_source != source_name(config_.source);
+  bool renamed = applied_.meta.config_source != source_name(config_.source);
+  for (const NamedMapping &m : applied_.change.names)
+    renamed |= std::none_of(before_.mappings.begin(), before_.mappings.end(),
+                            [&](const auto &b) { return b.row == m.row && b.device == m.device; });
   if (applied_.change.empty() && !renamed) {
     TRY(resume());
     return std::move(applied_);
@@ -294,6 +303,9 @@ Result<Applied> apply(const Config &config, const ApplyOptions &options) {
   auto view = TRY(view_host(config, options.tolerant ? ViewOf::devices : ViewOf::everything));
   PartialPlan partial;
   if (options.tolerant) {
+    if (const auto pins = Pins::locate(); pins && pins->exist())
+      if (const auto meta = read_meta(*pins)) // unlocked: only for the names in it
+        call_as_captured(view, *meta);
     partial = TRY(make_partial_plan(config, view));
   } else {
     auto plan = TRY(make_plan(config, view));
@@ -308,8 +320,8 @@ Result<Applied> apply(const Config &config, const ApplyOptions &options) {
   if (!(current_netns() == meta.netns))
     return Error{"doppel reload", "the mirror was attached in another network namespace",
                  "nsenter --net=/run/netns/NAME leads into a named one"};
-  auto link = TRY(find_device(host.nl, DP_LINK));
-  if (!meta.complete || !link || link->ifindex != link_of(meta))
+  auto link = TRY(find_device(host.nl, link_of(meta)));
+  if (!meta.complete || !link)
     return Error{"doppel reload", "the data plane is incomplete",
                  "doppel detach, then attach again"};
   for (dp_direction direction : {DP_DIR_INGRESS, DP_DIR_EGRESS})
@@ -318,7 +330,7 @@ Result<Applied> apply(const Config &config, const ApplyOptions &options) {
   if (config.attach_mode == AttachMode::automatic) // what attach chose is as good as ever
     partial.plan.mode = meta.mechanism;
   auto rows = TRY(MapRows::open(host.pins));
-  return Applier(host.nl, host.pins, std::move(rows), meta, config).run(partial, options);
+  return Applier(host.nl, host.pins, std::move(rows), meta, config).run(partial, view, options);
 }
 
 std::vector<std::string> Applied::warnings() const {

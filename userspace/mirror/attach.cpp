@@ -3,6 +3,8 @@
 // pair, the programs and the pins come first, then deliver, then return, and capture last.
 #include "userspace/mirror/attach.h"
 
+#include <net/if.h>
+
 #include <algorithm>
 #include <functional>
 #include <iterator>
@@ -88,9 +90,9 @@ Status Attacher::attach_all(const Object &object, uint32_t link) {
 
 // Without it the mirror works, and `doppel run` sends again what is lost last.
 void Attacher::start_clock() {
-  auto clock = ensure_clock(nl_);
-  if (clock)
-    meta_.clock = *clock;
+  const uint32_t peer = ::if_nametoindex(DP_LINK_PEER);
+  if (const auto clock = ensure_clock(nl_, peer); clock)
+    meta_.clock = peer;
   else
     attacher_.warnings.push_back(no_clock(clock.errors().front()));
 }

@@ -14,6 +14,7 @@
 #include "userspace/kernel/sock_diag.h"
 #include "userspace/kernel/via.h"
 #include "userspace/mirror/maps.h"
+#include "userspace/mirror/renamed.h"
 #include "userspace/plan/blindness.h"
 #include "userspace/plan/plan_checks.h"
 #include "userspace/plan/topology.h"
@@ -206,6 +207,7 @@ Result<std::vector<std::string>> find_blindness(Rtnl &nl, const Pins &pins, cons
   std::vector<std::string> found;
   HostView host;
   host.devices = TRY(view_devices(nl));
+  call_as_captured(host, meta);
   devices_down(meta, host, found);
   const auto age_s = static_cast<int64_t>(std::time(nullptr) - meta.since);
   if (age_s < int64_t{kBlindSeconds})

@@ -25,11 +25,12 @@ Result<MirrorHealth> read_health() {
   if (!meta)
     return health;
   health.complete = meta->complete;
-  auto link = find_device(host.nl, DP_LINK), peer = find_device(host.nl, DP_LINK_PEER);
-  if (!link || !peer)
-    return link ? peer.errors() : link.errors();
-  health.link = *link && *peer && (*link)->ifindex == link_of(*meta);
-  health.link_up = health.link && (*link)->flags & (*peer)->flags & IFF_UP;
+  health.device = TRY(find_device(host.nl, link_of(*meta)));
+  if (!health.device)
+    return health;
+  const auto peer = TRY(find_device(host.nl, health.device->peer));
+  health.link = peer.has_value();
+  health.link_up = peer && health.device->flags & peer->flags & IFF_UP;
   return health;
 }
 

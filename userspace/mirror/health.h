@@ -3,16 +3,19 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
+#include "userspace/kernel/host_net.h"
 #include "userspace/mirror/meta.h"
 
 namespace doppel {
 
 struct MirrorHealth {
   bool pins = false;
-  bool complete = false; // attach came to its end
-  bool link = false;     // DP_LINK exists, and is the one that the programs send to
-  bool link_up = false;  // it and its peer are up
+  bool complete = false;        // attach came to its end
+  bool link = false;            // DP_LINK exists, whatever it is called by now
+  bool link_up = false;         // it and its peer are up
+  std::optional<Device> device; // DP_LINK
 };
 Result<MirrorHealth> read_health();
 

@@ -5,6 +5,7 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <net/if.h>
 #include <sched.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -169,7 +170,7 @@ std::vector<ProbeRow> probe_devices() {
   auto clsact = ensure_clsact(*nl, *link, DP_LINK, DP_DIR_INGRESS);
   rows.push_back(row("clsact", static_cast<bool>(clsact), !tcx_supported(),
                      clsact ? "attach mode clsact: filters" : problem(clsact.errors())));
-  auto clock = ensure_clock(*nl);
+  auto clock = ensure_clock(*nl, ::if_nametoindex(DP_LINK_PEER));
   rows.push_back(row("clock", static_cast<bool>(clock), false,
                      clock ? "qdisc htb: what is lost last is sent again without doppel run"
                            : no_clock(clock.errors().front())));

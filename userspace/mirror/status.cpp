@@ -17,6 +17,7 @@
 #include "userspace/kernel/process.h"
 #include "userspace/kernel/tcx.h"
 #include "userspace/mirror/blindness.h"
+#include "userspace/mirror/health.h"
 #include "userspace/mirror/keeper_word.h"
 #include "userspace/mirror/maps.h"
 #include "userspace/mirror/teardown.h"
@@ -32,20 +33,24 @@ constexpr char kWayOut[] = "; doppel detach, then attach again";
 
 std::string hook_name(const Attachment &a) { return a.device + " " + direction_name(a.direction); }
 
-Status describe_link(Rtnl &nl, StatusView &view) {
-  for (const char *name : {DP_LINK, DP_LINK_PEER}) {
-    auto d = TRY(find_device(nl, name));
-    if (!d) {
-      view.missing.push_back(std::string("device ") + name + " is gone: nothing is mirrored" +
-                             kWayOut);
-      return Unit{}; // the pair ends as one
-    }
+// The data plane knows both ends by their numbers.
+Status describe_link(Rtnl &nl, const Meta &meta, StatusView &view) {
+  const auto link = TRY(find_device(nl, link_of(meta)));
+  const auto peer = link ? TRY(find_device(nl, link->peer)) : std::nullopt;
+  if (!link || !peer) { // the pair ends as one
+    view.missing.push_back(std::string("device ") + (link ? DP_LINK_PEER : DP_LINK) +
+                           " is gone: nothing is mirrored" + kWayOut);
+    return Unit{};
+  }
+  for (const auto &[d, name] : {std::pair(&*link, DP_LINK), std::pair(&*peer, DP_LINK_PEER)}) {
+    if (d->name != name)
+      view.warnings.push_back(std::string("device ") + name + " was renamed to " + d->name +
+                              ": the mirror goes on");
     if (!(d->flags & IFF_UP))
-      view.missing.push_back(std::string("device ") + name +
-                             " is down: copies are lost; ip link set " + name + " up");
+      view.missing.push_back("device " + d->name + " is down: copies are lost; ip link set " +
+                             d->name + " up");
     else if (d->mtu < kLinkMtu)
-      view.warnings.push_back(std::string("device ") + name + " has an MTU of " +
-                              std::to_string(d->mtu) +
+      view.warnings.push_back("device " + d->name + " has an MTU of " + std::to_string(d->mtu) +
                               ": longer copies are lost and sent again in pieces");
   }
   return Unit{};
@@ -72,19 +77,22 @@ bool has_moved(const AttachedProgram &p, const Pins &pins) {
 }
 
 bool device_is_there(Rtnl &nl, const Attachment &a) {
-  auto d = find_device(nl, a.device);
-  return d && *d && (*d)->ifindex == a.ifindex;
+  const auto d = find_device(nl, a.ifindex);
+  return d && *d;
 }
 
 // Why a program of ours is not on its hook.
 std::string absence(Rtnl &nl, const AttachedProgram &p, const Pins &pins) {
   std::string what = p.what.program + " does not run on " + hook_name(p.what) + ": ";
-  auto d = find_device(nl, p.what.device);
-  if (d && !*d && has_moved(p, pins))
-    return what + "the device is in another network namespace, where nothing is captured" + kWayOut;
-  if (d && !*d)
-    return what + "the device is gone" + kWayOut;
-  if (d && (*d)->ifindex != p.what.ifindex)
+  const auto named = find_device(nl, p.what.device);
+  const bool there = device_is_there(nl, p.what);
+  if (!there && named && !*named)
+    return what +
+           (has_moved(p, pins)
+                ? "the device is in another network namespace, where nothing is captured"
+                : "the device is gone") +
+           kWayOut;
+  if (!there)
     return what + "the device was replaced by another of the same name" + kWayOut;
   if (!p.link_id)
     return what + "its filter was removed, by an interrupted detach or by someone else" + kWayOut;
@@ -205,6 +213,8 @@ Status describe_health(Rtnl &nl, const Attached &attached, const FindKeeper &fin
   view.keeper.expected = word.pid != 0 || view.keeper.alive;
   Looks looks{TRY(read_vitals(nl, attached))};
   const bool kept = judge_keeper(word, looks.back(), view);
+  if (kept)
+    view.keeper.since = word.since;
   if (!kept)
     looks = TRY(look_closely(nl, attached));
   const auto found = judge(looks);
@@ -213,8 +223,6 @@ Status describe_health(Rtnl &nl, const Attached &attached, const FindKeeper &fin
   view.paused = looks.back().paused;
   if (kept)
     take_word(word, view);
-  if (kept)
-    view.keeper.since = word.since;
   return Unit{};
 }
 
@@ -285,10 +293,9 @@ Result<StatusView> read_status(const FindKeeper &find_keeper) {
     view.warnings.push_back("the mirror was attached in another network namespace: "
                             "its hooks and devices cannot be seen from here");
     tell_health(host.nl, {host.pins, meta}, find_keeper, view);
-    std::erase_if(view.problems, [](const Problem &p) { return p.kind == ProblemKind::device; });
     return view;
   }
-  TRY(describe_link(host.nl, view));
+  TRY(describe_link(host.nl, meta, view));
   take_missing(ProblemKind::link, view);
   if (view.problems.empty())
     TRY(describe_clock(host.nl, meta, view));

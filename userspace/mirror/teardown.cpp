@@ -41,8 +41,8 @@ std::string Remains::text() const {
 Result<Remains> find_remains(Rtnl &nl, const Pins *pins) {
   Remains r;
   r.pins = pins && pins->exist();
-  auto link = TRY(find_device(nl, DP_LINK));
-  r.link = link && is_our_link(nl, *link);
+  const auto links = TRY(find_our_links(nl));
+  r.link = !links.empty();
   auto programs = TRY(find_ours(nl));
   r.programs = std::move(programs);
   if (r.pins || !r.link || r.programs.empty())
@@ -50,7 +50,7 @@ Result<Remains> find_remains(Rtnl &nl, const Pins *pins) {
   // Where it is the same file system, somebody has removed them. What another version of doppel
   // has pinned here is its own mirror, whatever it notes on the device.
   r.pins_elsewhere =
-      !pins || (pins->other_versions().empty() && noted_on(*link) != pins->file_system());
+      !pins || (pins->other_versions().empty() && noted_on(links.front()) != pins->file_system());
   return r;
 }
 

@@ -11,6 +11,7 @@
 
 #include "userspace/kernel/host_net.h"
 #include "userspace/mirror/counters.h"
+#include "userspace/mirror/renamed.h"
 
 namespace doppel {
 namespace {
@@ -22,9 +23,13 @@ Result<std::vector<DeviceVitals>> read_devices(Rtnl &nl, const Meta &meta) {
     names.insert(m.device);
   std::vector<DeviceVitals> devices;
   for (const std::string &name : names) {
-    const auto d = TRY(find_device(nl, name));
+    auto d = TRY(find_device(nl, captured_ifindex(meta, name)));
+    if (!d)
+      d = TRY(find_device(nl, name));
     DeviceVitals v{name};
     v.present = d.has_value();
+    if (d && d->name != name)
+      v.now_called = d->name;
     v.up = d && d->flags & IFF_UP;
     v.carrier = d && d->flags & IFF_RUNNING;
     devices.push_back(v);
@@ -47,7 +52,8 @@ Result<Vitals> read_vitals(Rtnl &nl, const Attached &attached) {
   if (bpf_map_lookup_elem(control.fd.get(), &zero, &value))
     return sys_error("map control", "cannot be read", errno);
   v.paused = value.paused != 0;
-  v.devices = TRY(read_devices(nl, attached.meta));
+  if (current_netns() == attached.meta.netns) // else they are others
+    v.devices = TRY(read_devices(nl, attached.meta));
   return v;
 }
 

@@ -163,16 +163,26 @@ void judge_loss(const TargetHealth &t, const Looks &looks, std::vector<Problem> 
 
 void judge_device(const DeviceVitals &d, std::vector<Problem> &problems) {
   Problem p;
+  const std::string name = d.now_called.empty() ? d.name : d.now_called;
+  if (!d.now_called.empty())
+    problems.push_back(
+        {ProblemKind::note,
+         "device " + d.name + " was renamed to " + d.now_called + ": its capture goes on",
+         "name it " + d.now_called +
+             " in the configuration: the next attach or "
+             "reload looks for that name",
+         0,
+         {}});
   p.kind = ProblemKind::device;
   if (!d.present) {
     p.what = "device " + d.name + " is gone: nothing is captured until it is back";
     p.hint = "where doppel run keeps the mirror, it captures a new device of that name; else "
              "doppel detach, then attach again";
   } else if (!d.up) { // as the plan says it: one problem
-    p.what = "device " + d.name + " is down: nothing is captured until it is up";
-    p.hint = "ip link set " + d.name + " up";
+    p.what = "device " + name + " is down: nothing is captured until it is up";
+    p.hint = "ip link set " + name + " up";
   } else if (!d.carrier) {
-    p.what = "device " + d.name + " has no carrier: nothing is captured until it has";
+    p.what = "device " + name + " has no carrier: nothing is captured until it has";
     p.hint = "look at its cable, or at the other end of the link";
   } else {
     return;

@@ -15,8 +15,9 @@
 namespace doppel {
 
 struct DeviceVitals {
-  std::string name;
+  std::string name; // as the mirror knows it
   bool present = true, up = true, carrier = true;
+  std::string now_called = {}; // empty: so
 };
 
 // One look at an attached mirror.
