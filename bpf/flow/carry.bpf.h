@@ -194,6 +194,14 @@ GLOBAL int carry_begin(__u32 slot, __u32 gen, __u32 new_slot, struct shadow_tota
 	return 1;
 }
 
+/* Why its bytes are lost if nothing can take them. Who timed out has tried. */
+static __always_inline __u32 carry_lost(const struct dp_shadow *old)
+{
+	if (old->tcp.flags & DP_SH_TARGET_FIN)
+		return DP_LOST_target_closed;
+	return old->tcp.tries ? DP_LOST_target_timeout : DP_LOST_target_reset;
+}
+
 static __always_inline void carry_send(struct __sk_buff *skb, __u32 slot, __u32 gen, __u32 seq,
 				       __u8 flags)
 {
@@ -223,7 +231,7 @@ GLOBAL int flow_carry(struct __sk_buff *skb, __u32 slot, __u32 gen)
 		to = claim_port(skb, mapping, target, old->ep.target_port);
 	sh = shadow_at(to);
 	if (!sh) {
-		shadow_break(slot, gen, DP_LOST_target_closed);
+		shadow_break(slot, gen, carry_lost(old));
 		return 0;
 	}
 	if (!carry_begin(slot, gen, to, &r)) {
@@ -251,7 +259,7 @@ GLOBAL int flow_carry(struct __sk_buff *skb, __u32 slot, __u32 gen)
 	if (whole)
 		carry_send(skb, to, sh->gen, sh->tcp.isn, TCP_SYN);
 	else
-		shadow_break(to, sh->gen, DP_LOST_target_closed);
+		shadow_break(to, sh->gen, DP_LOST_store_full);
 	return 0;
 }
 

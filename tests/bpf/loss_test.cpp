@@ -242,6 +242,37 @@ TEST_P(Timeout, TargetThatStopsAnsweringIsGivenUp) {
   EXPECT_EQ(moved()["in_flight"], -7);
 }
 
+// The one port that there is belongs to the shadow itself: nothing can take its bytes over.
+class LastPort : public Timeout {
+protected:
+  Config config() const override {
+    Config c = Timeout::config();
+    c.limits.port_last = c.limits.port_first;
+    return c;
+  }
+};
+DOPPEL_ALL_MODES(LastPort);
+
+TEST_P(LastPort, WhatTimesOutAfterQuietIsNotClosed) {
+  open();
+  deliver(capture(client_.data("get k\r\n")));
+  consumed(target_.ack()).none();
+  capture(client_.data("get k\r\n"));
+  mark();
+  wait_for_the_end();
+  EXPECT_EQ(moved()["lost.target_timeout"], 7);
+}
+
+TEST_P(LastPort, WhatCrossesAResetIsNotClosed) {
+  open();
+  deliver(capture(client_.data("get k\r\n")));
+  consumed(target_.ack()).none();
+  capture(client_.data("get k\r\n"));
+  mark();
+  consumed(target_.rst());
+  EXPECT_EQ(moved()["lost.target_reset"], 7);
+}
+
 TEST_P(Timeout, ClosedWindowIsProbed) {
   // RFC 9293, 3.8.6.1: the window update may have been lost.
   open();
