@@ -450,11 +450,11 @@ GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen
 		timer_watch(slot);
 
 	ledger_deliver(l, r.delivered, now);
-	/* One of the two: an answer costs one store. */
 	if (p->payload)
 		l->last.answered = now;
-	else
-		l->last.heard = now;
+	/* Unlocked: it is for `status` alone. */
+	if (!sh->tcp.wnd && sh->tcp.una != sh->tcp.end && sh->tcp.state == DP_ESTABLISHED)
+		l->last.shut = now;
 	if (r.established) {
 		l->last.taken = now;
 		limit_half_open(sh->ep.key.mapping, sh->ep.key.target, -1);

@@ -10,7 +10,10 @@ import time
 from harness import case
 from lab import bpf, shape, snapshot, wait
 from lab.keeper import File, Keeper
+from lab.traffic import set_command
 from lab.wait import amount
+from test_client_net import connect, stored
+from test_clock import say
 
 WITHIN = 10.0  # s
 HOW = ("attach", "run")
@@ -117,15 +120,51 @@ def target_stopped(env, how):
 
 
 @case(how=HOW, slow=True)
+def payload_alone_is_cut(env, how):
+    """The target answers the keepalives of others: its window is not what is shut."""
+    p = Patient(env, how, load=None, keepalive="1s")
+    quiet, asking = connect(p.scene), connect(p.scene)
+    for client in (quiet, asking):
+        say(client, b"one")
+    p.scene.doppel.wait_idle()
+    cut = p.scene.lab.lose("source", "target", 1000, "tcp dport 11211 ip length > 100")
+    say(asking, b"two")
+    problem = p.falls_ill({"silent"}, TARGET, words="acknowledges nothing: ")
+    assert "window" not in problem["what"], problem
+    p.scene.lab.heal(cut)
+    p.recovers({"silent"})
+    for client in (quiet, asking):
+        client.close()
+
+
+@case(how=HOW, slow=True)
+def window_shut(env, how):
+    """Its kernel answers, and takes nothing: also between two probes, which are ever more seldom."""
+    p = Patient(env, how, load=None)
+    pid = p.scene.target[0].process.pid
+    client = connect(p.scene)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for turn in range(20):
+            say(client, b"large%d" % turn, 500_000)
+        problem = p.falls_ill({"silent"}, TARGET, words="that its window is shut")
+        assert "takes nothing: it said" in problem["what"], problem
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    p.recovers({"silent", "slow", "hung"})
+    client.close()
+
+
+@case(how=HOW, slow=True)
 def target_host_gone(env, how):
     p = Patient(env, how)
     p.scene.lab.unplug("target")
-    problem = p.falls_ill({"silent"}, TARGET, words="does not answer: ")
+    problem = p.falls_ill({"silent"}, TARGET, words="acknowledges nothing: ")
     assert "wait for it" in problem["what"], problem
     assert p.state()["waits"] > 0, p.state()
     p.scene.lab.plug("target")
     p.recovers({"silent"})
-    p.logged("does not answer: ")
+    p.logged("acknowledges nothing: ")
 
 
 @case(how=HOW, slow=True)

@@ -133,10 +133,14 @@ TEST(Judge, NeverReachedCountsFromAttach) {
 TEST(Judge, ShutWindowIsToldApart) {
   dp_ledger l = healthy(100);
   l.in_flight = 40;
-  l.last.heard = moment(109);
-  const auto problems = judge({at(108, l), at(110, l)});
+  auto problems = judge({at(108, l), at(110, l)});
   EXPECT_EQ(names(problems), Names{"silent"});
-  EXPECT_NE(problems[0].what.find("window is shut"), std::string::npos) << problems[0].what;
+  EXPECT_NE(problems[0].what.find("acknowledges nothing"), std::string::npos) << problems[0].what;
+  l.last.shut = moment(109);
+  problems = judge({at(108, l), at(110, l)});
+  EXPECT_EQ(names(problems), Names{"silent"});
+  EXPECT_NE(problems[0].what.find("said 1.0 s ago that its window is shut"), std::string::npos)
+      << problems[0].what;
 }
 
 // The kernel of a stopped process takes bytes for it until its buffers are full.

@@ -109,7 +109,7 @@ TEST(CountersJson, KeysAreTheContract) {
                            "excluded", "events", "rates", "last_loss", "last"}));
   EXPECT_EQ(keys(t["rates"]), (Keys{"observed", "delivered", "captured", "copied", "resent",
                                     "responses", "lost", "excluded"}));
-  EXPECT_EQ(keys(t["last"]), (Keys{"heard", "answered", "acknowledged", "taken", "refused",
+  EXPECT_EQ(keys(t["last"]), (Keys{"shut", "answered", "acknowledged", "taken", "refused",
                                    "gave_up", "source_answered"}));
   EXPECT_EQ(keys(t["flows"]), (Keys{"open", "opened", "joined", "closed", "broken", "waiting"}));
   EXPECT_EQ(keys(t["bytes"]), (Keys{"observed", "delivered", "in_flight", "lost", "excluded"}));

@@ -126,10 +126,10 @@ void judge_row(const TargetHealth &t, const Vitals &v, std::vector<Problem> &pro
   case TargetState::silent:
     p.kind = ProblemKind::silent;
     p.what = name_of(t) +
-             (std::max(l.last.heard, l.last.answered) > took(l) &&
-                      age(v.now_ns, l.last.heard) < kPatienceNs
-                  ? " is there and takes nothing: its window is shut; "
-                  : " does not answer: ") +
+             (l.last.shut > took(l)
+                  ? " takes nothing: it said " + human_ms(age(v.now_ns, l.last.shut) / 1'000'000) +
+                        " ago that its window is shut; "
+                  : " acknowledges nothing: ") +
              waits + last_taken(t);
     break;
   case TargetState::hung:
