@@ -45,7 +45,7 @@ struct arrival {
 	bool more;	  /* text beyond a hole is left in the store */
 	bool full;	  /* the store is */
 	bool strung;	  /* skb_is_fraglist() */
-	bool answered;	  /* the client acknowledges more of the source's answers than before */
+	bool answered;	  /* the source answered, for all that is seen, and the target did not */
 	struct txreq req; /* TXREQ_NONE: nothing is sent now */
 };
 
@@ -181,6 +181,7 @@ static __always_inline void extend_locked(struct dp_shadow *sh, const struct pkt
 	if (!shadow_has_ahead(sh))
 		sh->tcp.ahead = sh->tcp.end;
 	sh->tcp.observed += a->added;
+	sh->tcp.flags |= DP_SH_OWED;
 	sh->tcp.ack_last = p->ack;
 	if (p->flags & TCP_PSH)
 		sh->tcp.flags |= DP_SH_PUSH;
@@ -207,7 +208,7 @@ static __always_inline enum verdict_kind account_locked(struct dp_shadow *sh, co
 	/* Beyond a hole it would hide that an answer came since: taken_by_unseen(). */
 	if (!a->ahead && seq_after(p->ack, sh->tcp.ack_seen)) {
 		sh->tcp.ack_seen = p->ack;
-		a->answered = true;
+		a->answered = !!(sh->tcp.flags & DP_SH_OWED);
 	}
 	if (a->fresh)
 		extend_locked(sh, p, a);

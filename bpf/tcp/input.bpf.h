@@ -303,6 +303,7 @@ static __always_inline void target_data_locked(struct dp_shadow *sh, const struc
 		sh->tcp.flags |= DP_SH_ACK_DUE;
 	if (p->payload || (p->flags & TCP_FIN)) {
 		sh->tcp.flags |= DP_SH_ACK_DUE;
+		sh->tcp.flags &= ~DP_SH_OWED; /* by whatever: who answers is not hung */
 		if (seq_after(to, sh->tcp.rcv_nxt))
 			sh->tcp.rcv_nxt = to;
 		if ((p->flags & TCP_FIN) && to == sh->tcp.rcv_nxt &&

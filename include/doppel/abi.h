@@ -228,6 +228,7 @@ enum dp_shadow_flags {
 	DP_SH_STAMPED = 1 << 25,    /* it got it, and nothing new was acknowledged since */
 	DP_SH_SMALL =
 		1 << 26, /* full segments may not pass: what is sent again goes in small ones */
+	DP_SH_OWED = 1 << 27, /* the target answered nothing since the client's last bytes */
 };
 
 struct dp_range {

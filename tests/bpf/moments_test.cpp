@@ -74,6 +74,24 @@ TEST_P(Moments, OfASourceThatAnswers) {
   EXPECT_EQ(moved(), "source_answered ");
 }
 
+// A client that reads an answer slowly acknowledges it for long: the target has given its own.
+TEST_P(Moments, OfAnAnswerThatTheTargetGaveAsWell) {
+  open();
+  deliver(capture(client_.data(kGet)));
+  consumed(target_.response("END\r\n"));
+  tick();
+  client_.answered(3);
+  capture(client_.ack());
+  client_.answered(2);
+  capture(client_.ack());
+  EXPECT_EQ(moved(), "");
+  tick();
+  deliver(capture(client_.data(kGet)));
+  client_.answered(5);
+  capture(client_.ack());
+  EXPECT_EQ(moved(), "source_answered ");
+}
+
 // Only on a connection with bytes that wait: what answers for another's sake says nothing.
 TEST_P(Moments, OfAWindowThatIsShut) {
   open();

@@ -120,6 +120,26 @@ def target_stopped(env, how):
 
 
 @case(how=HOW, slow=True)
+def slow_reader_is_no_hang(env, how):
+    """The source answers for long, and the target did at once; what another says wants no answer."""
+    p = Patient(env, how, load=None)
+    p.scene.lab.client.sysctl("net/ipv4/tcp_rmem", "4096 4096 4096")
+    reader, writer = connect(p.scene), connect(p.scene)
+    writer.sendall(set_command(b"big", 900_000))
+    stored(writer, 1)
+    reader.sendall(b"get big\r\n" * 4)
+    end = time.monotonic() + 9
+    while time.monotonic() < end:
+        assert reader.recv(20_000), "the source closed"
+        writer.sendall(b"set small 0 0 5 noreply\r\nhello\r\n")
+        time.sleep(0.1)  # as a slow reader would
+        code, said = p.scene.doppel.health()
+        assert code == 0, said
+    for client in (reader, writer):
+        client.close()
+
+
+@case(how=HOW, slow=True)
 def payload_alone_is_cut(env, how):
     """The target answers the keepalives of others: its window is not what is shut."""
     p = Patient(env, how, load=None, keepalive="1s")

@@ -40,6 +40,7 @@ using Names = std::vector<std::string>;
 
 dp_ledger healthy(double seconds) {
   dp_ledger l{};
+  l.open = 1;
   l.last.taken = moment(1);
   l.last.acknowledged = l.last.answered = l.last.source_answered = moment(seconds);
   return l;
@@ -154,6 +155,23 @@ TEST(Judge, HungIsTheOneThatAnswersNothingWhileTheSourceDoes) {
   EXPECT_EQ(judge(looks)[0].since, kAttached + 100);
   l.last.answered = moment(106.5);
   EXPECT_EQ(state({looks[0], looks[1], at(107, l)}), TargetState::up);
+}
+
+// It must have owed an answer all along: one that comes late is none that is missing.
+TEST(Judge, HungTakesMoreThanOneLook) {
+  const dp_ledger idle = healthy(100);
+  dp_ledger asked = idle;
+  asked.last.acknowledged = asked.last.source_answered = moment(199);
+  EXPECT_EQ(state({at(197, idle), at(199.5, asked)}), TargetState::up);
+  EXPECT_EQ(state({at(199.5, asked), at(202, asked)}), TargetState::hung);
+}
+
+// The target died with what it owed.
+TEST(Judge, WithoutConnectionsNothingIsOwed) {
+  dp_ledger l = healthy(100);
+  l.last.acknowledged = l.last.source_answered = moment(106);
+  l.open = 0;
+  EXPECT_EQ(state({at(104, l), at(106, l)}), TargetState::up);
 }
 
 TEST(Judge, RequestsThatNobodyAnswersAreNoHang) {

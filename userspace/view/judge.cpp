@@ -38,8 +38,9 @@ const dp_ledger *row_of(const Counters &counters, const std::string &mapping,
 // One row over the looks of the last kWindowNs.
 struct Course {
   uint64_t span_ns = 0;
-  bool waits = true; // bytes wait at each look, and nothing was acknowledged between them
-  bool unanswered = true;
+  bool waits = true;           // bytes wait at each look, and nothing was acknowledged between them
+  bool unanswered = true;      // no answer came between them
+  bool owed = true;            // at each look the source had answered what the target had not
   int64_t backlog = INT64_MAX; // the least that waited
   uint64_t delivered = 0;      // bytes, from the first look to the last
 };
@@ -55,6 +56,7 @@ Course course_of(const Looks &looks, const std::string &mapping, const std::stri
     c.span_ns = std::max(c.span_ns, age(last.now_ns, v.now_ns));
     c.waits &= l->in_flight > 0 && l->delivered == now.delivered;
     c.unanswered &= l->last.answered == now.last.answered;
+    c.owed &= l->last.source_answered > now.last.answered;
     c.backlog = std::min<int64_t>(c.backlog, l->in_flight);
     c.delivered =
         std::max<uint64_t>(c.delivered, now.delivered - std::min(now.delivered, l->delivered));
@@ -86,8 +88,9 @@ Verdict judge_target(const Looks &looks, const std::string &mapping, const std::
   const bool stuck = (seen && c.waits) || l.last.gave_up > good;
   if (stuck && age(now, std::max(good, attached_ns)) > kPatienceNs)
     return {TargetState::silent, std::max(good, attached_ns)};
-  if (l.last.answered && seen && c.unanswered && good > l.last.answered &&
-      l.last.source_answered > l.last.answered + kPatienceNs)
+  // Whose connections are gone owes nothing any more.
+  if (l.last.answered && seen && c.unanswered && c.owed && l.open > 0 && good > l.last.answered &&
+      age(now, l.last.answered) > kPatienceNs)
     return {TargetState::hung, l.last.answered};
   // At this pace what waits takes a second and more.
   if (seen && c.backlog >= kBacklog &&
