@@ -120,6 +120,25 @@ def target_stopped(env, how):
 
 
 @case(how=HOW, slow=True)
+def nobody_asks_again(env, how):
+    """A refusal is over when the target is back, and not only when a client finds it so."""
+    p = Patient(env, how, load=None)
+    client = connect(p.scene)
+    say(client, b"one")
+    p.scene.target[0].kill()
+    problem = None
+    for turn in range(3):
+        say(client, b"two%d" % turn)
+        time.sleep(0.5)  # the shadow's end, and the pause after it
+    problem = p.falls_ill({"refusing"}, TARGET, words="refuses connections")
+    assert ", the last time " in problem["what"], problem
+    p.scene.start_target()
+    p.recovers({"refusing"})
+    p.logged("refuses connections")
+    client.close()
+
+
+@case(how=HOW, slow=True)
 def slow_reader_is_no_hang(env, how):
     """The source answers for long, and the target did at once; what another says wants no answer."""
     p = Patient(env, how, load=None)

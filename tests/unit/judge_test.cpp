@@ -121,6 +121,31 @@ TEST(Judge, SilentHoldsBetweenTwoTries) {
   EXPECT_EQ(state({at(131, l)}), TargetState::up);
 }
 
+// Nobody asks, and it is back: a connection of this host's own tells.
+TEST(Judge, WhatAcceptsAgainIsOver) {
+  dp_ledger l = healthy(100);
+  l.last.refused = moment(120);
+  Vitals v = at(130, l);
+  const std::string key =
+      target_key(v.counters.mappings[0].name, v.counters.mappings[0].targets[0].target);
+  EXPECT_EQ(in_doubt_since(v, key), moment(120));
+  EXPECT_EQ(state({v}), TargetState::refusing);
+  EXPECT_NE(judge({v})[0].what.find("the last time 10.0 s ago"), std::string::npos);
+  v.tried[key] = {v.now_ns - 1'000'000'000, false};
+  EXPECT_EQ(state({v}), TargetState::refusing);
+  EXPECT_NE(judge({v})[0].what.find("the last time 1.0 s ago"), std::string::npos);
+  v.tried[key].accepted = true;
+  EXPECT_EQ(state({v}), TargetState::up);
+  dp_ledger &now = v.counters.mappings[0].targets[0].sum;
+  now.last.refused = moment(129.5);
+  EXPECT_EQ(state({v}), TargetState::refusing) << "since then";
+  now.last.refused = 0;
+  now.last.gave_up = moment(120);
+  EXPECT_EQ(state({v}), TargetState::up);
+  now.last.taken = moment(130);
+  EXPECT_EQ(in_doubt_since(v, key), 0u);
+}
+
 TEST(Judge, NeverReachedCountsFromAttach) {
   dp_ledger l{};
   l.in_flight = 40;

@@ -31,7 +31,7 @@ void Keeper::look_at_vitals() {
   const auto pins = Pins::locate();
   if (!nl || !pins || !pins->exist())
     return;
-  auto vitals = read_vitals(*nl, {*pins, meta_});
+  auto vitals = read_vitals(*nl, {*pins, meta_}, looks_.empty() ? nullptr : &looks_.back());
   if (!vitals)
     return;
   while (!looks_.empty() && (looks_.front().now_ns + kMinuteNs < vitals->now_ns ||

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "userspace/kernel/host_net.h"
+#include "userspace/mirror/attempts.h"
 #include "userspace/mirror/counters.h"
 #include "userspace/mirror/renamed.h"
 
@@ -39,7 +40,7 @@ Result<std::vector<DeviceVitals>> read_devices(Rtnl &nl, const Meta &meta) {
 
 } // namespace
 
-Result<Vitals> read_vitals(Rtnl &nl, const Attached &attached) {
+Result<Vitals> read_vitals(Rtnl &nl, const Attached &attached, const Vitals *before) {
   Vitals v;
   v.counters = TRY(read_counters_of(attached));
   v.now = v.counters.now;
@@ -52,8 +53,10 @@ Result<Vitals> read_vitals(Rtnl &nl, const Attached &attached) {
   if (bpf_map_lookup_elem(control.fd.get(), &zero, &value))
     return sys_error("map control", "cannot be read", errno);
   v.paused = value.paused != 0;
-  if (current_netns() == attached.meta.netns) // else they are others
+  if (current_netns() == attached.meta.netns) { // else devices and routes are others
     v.devices = TRY(read_devices(nl, attached.meta));
+    TRY(try_targets(attached, before, v));
+  }
   return v;
 }
 
@@ -62,7 +65,7 @@ Result<Looks> look_closely(Rtnl &nl, const Attached &attached) {
   do {
     if (!looks.empty())
       std::this_thread::sleep_for(kBetweenLooks);
-    looks.push_back(TRY(read_vitals(nl, attached)));
+    looks.push_back(TRY(read_vitals(nl, attached, looks.empty() ? nullptr : &looks.back())));
   } while (wants_another_look(looks));
   return looks;
 }

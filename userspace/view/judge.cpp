@@ -67,6 +67,12 @@ Course course_of(const Looks &looks, const std::string &mapping, const std::stri
 // When it took something last: a connection, or bytes.
 uint64_t took(const dp_ledger &l) { return std::max(l.last.acknowledged, l.last.taken); }
 
+// When a connection of this host's own was accepted; 0: it was not.
+uint64_t accepted(const Vitals &v, const std::string &mapping, const std::string &target) {
+  const auto tried = v.tried.find(target_key(mapping, target));
+  return tried != v.tried.end() && tried->second.accepted ? tried->second.at_ns : 0;
+}
+
 struct Verdict {
   TargetState state;
   uint64_t since_ns; // 0: not known
@@ -78,14 +84,15 @@ Verdict judge_target(const Looks &looks, const std::string &mapping, const std::
   const Vitals &v = looks.back();
   const dp_ledger &l = *row_of(v.counters, mapping, target);
   const uint64_t good = took(l), now = v.now_ns;
-  if (l.last.refused && (l.last.refused > good || age(now, l.last.refused) < kRefusedNs))
+  const uint64_t back = std::max(good, accepted(v, mapping, target));
+  if (l.last.refused && (l.last.refused > back || age(now, l.last.refused) < kRefusedNs))
     return {TargetState::refusing, l.last.refused > good ? good : l.last.refused};
   const Course c = course_of(looks, mapping, target);
   const bool seen = c.span_ns >= span_ns;
   const uint64_t attached_ns =
       now - std::min(now, static_cast<uint64_t>(std::max<std::time_t>(v.now - v.attached, 0)) *
                               kSecondNs);
-  const bool stuck = (seen && c.waits) || l.last.gave_up > good;
+  const bool stuck = (seen && c.waits) || l.last.gave_up > back;
   if (stuck && age(now, std::max(good, attached_ns)) > kPatienceNs)
     return {TargetState::silent, std::max(good, attached_ns)};
   // Whose connections are gone owes nothing any more.
@@ -116,6 +123,14 @@ std::string last_taken(const TargetHealth &t) {
                     : "; it has never taken anything";
 }
 
+// ", the last time 1.3 s ago"
+std::string last_asked(const TargetHealth &t, const Vitals &v) {
+  const auto tried = v.tried.find(target_key(t.mapping, t.target));
+  const uint64_t at_ns = std::max<uint64_t>(row_of(v.counters, t.mapping, t.target)->last.refused,
+                                            tried == v.tried.end() ? 0 : tried->second.at_ns);
+  return ", the last time " + human_ms(age(v.now_ns, at_ns) / 1'000'000) + " ago";
+}
+
 void judge_row(const TargetHealth &t, const Vitals &v, std::vector<Problem> &problems) {
   Problem p;
   p.since = t.since;
@@ -124,7 +139,7 @@ void judge_row(const TargetHealth &t, const Vitals &v, std::vector<Problem> &pro
   switch (t.state) {
   case TargetState::refusing:
     p.kind = ProblemKind::refusing;
-    p.what = name_of(t) + " refuses connections" + last_taken(t);
+    p.what = name_of(t) + " refuses connections" + last_asked(t, v) + last_taken(t);
     break;
   case TargetState::silent:
     p.kind = ProblemKind::silent;
@@ -261,6 +276,21 @@ std::vector<TargetHealth> targets_of(const Looks &looks, uint64_t span_ns) {
 }
 
 } // namespace
+
+std::string target_key(const std::string &mapping, const std::string &target) {
+  return mapping + " " + target;
+}
+
+uint64_t in_doubt_since(const Vitals &v, const std::string &key) {
+  uint64_t since = 0;
+  each_row(v.counters,
+           [&](const std::string &mapping, const std::string &target, const dp_ledger &l) {
+             const uint64_t failed = std::max(l.last.refused, l.last.gave_up);
+             if (target_key(mapping, target) == key && failed > took(l))
+               since = failed;
+           });
+  return since;
+}
 
 std::vector<Problem> judge(const Looks &looks, const std::vector<Problem> &before) {
   std::vector<Problem> problems;

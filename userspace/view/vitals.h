@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <ctime>
 #include <deque>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,6 +21,12 @@ struct DeviceVitals {
   std::string now_called = {}; // empty: so
 };
 
+// A connection of this host's own to a target.
+struct Tried {
+  uint64_t at_ns = 0; // CLOCK_MONOTONIC
+  bool accepted = false;
+};
+
 // One look at an attached mirror.
 struct Vitals {
   uint64_t now_ns = 0;               // CLOCK_MONOTONIC
@@ -29,7 +36,14 @@ struct Vitals {
   uint32_t flow_rows = 0;            // what the flow table can hold
   std::vector<DeviceVitals> devices; // those that are captured
   Counters counters;
+  std::map<std::string, Tried> tried; // by target_key(): those that are in doubt
 };
+
+std::string target_key(const std::string &mapping, const std::string &target);
+
+// When that target refused, or was given up, if it has taken nothing since: whether it is back only
+// a connection can tell. 0: there is no doubt.
+uint64_t in_doubt_since(const Vitals &v, const std::string &target_key);
 
 // Looks at the same mirror, the oldest first.
 using Looks = std::deque<Vitals>;
