@@ -255,6 +255,7 @@ GLOBAL int flow_carry(struct __sk_buff *skb, __u32 slot, __u32 gen)
 	if ((old->tcp.flags & DP_SH_TARGET_FIN) || old->tcp.tries)
 		carry_send(skb, slot, gen, old->tcp.nxt, TCP_RST | TCP_ACK);
 	shadow_finish(slot, &r, END_CLEAN);
+	timer_learn(to, sh->gen);
 	path_mtu_recall(to);
 	if (whole)
 		carry_send(skb, to, sh->gen, sh->tcp.isn, TCP_SYN);
