@@ -164,9 +164,10 @@ static __always_inline void ack_timers_locked(struct dp_shadow *sh, bool moved, 
 		sh->tcp.flags &= ~(DP_SH_DUE | DP_SH_PROBE);
 	if (moved || sh->tcp.una == sh->tcp.nxt || !wnd) {
 		/* The path works: no further backing off from here (as Linux; RFC 6298, 5). A shut
-		 * window is probed ever more seldom (RFC 9293, 3.8.6.1).
+		 * window is probed ever more seldom (RFC 9293, 3.8.6.1), until it opens, be it in
+		 * answer to a probe or not.
 		 */
-		if (sh->tcp.tries && sh->tcp.srtt_us && (moved || wnd))
+		if (sh->tcp.srtt_us && (moved || wnd))
 			shadow_base_rto_locked(sh);
 		sh->tcp.tries = 0;
 	}

@@ -3,6 +3,8 @@
 // 3.8.6).
 #include "tests/bpf/session.h"
 
+#include <ctime>
+
 namespace doppel::bpftest {
 namespace {
 
@@ -130,6 +132,71 @@ TEST_P(Window, PartialAckKeepsTheRest) {
   target_.received_next += 1500;
   consumed(target_.ack()).none();
   expect_account({{"observed", 2000}, {"delivered", 2000}});
+}
+
+// RFC 9293, 3.8.6.1: a window that stays shut is probed, ever more seldom.
+class Persist : public Window {
+protected:
+  static constexpr unsigned kLeast = 40, kMost = 400; // ms
+  Config config() const override {
+    Config c = default_config();
+    c.limits.rto_min_ms = kLeast;
+    c.limits.rto_max_ms = kMost;
+    return c;
+  }
+  // The next probe, which the target answers; returns how long after that the one after it is due.
+  unsigned probe() {
+    EXPECT_TRUE(plane().wait_for_wake(slot(), 5000)) << "no probe is due";
+    plane().command(slot(), DP_CMD_RESEND);
+    const Frames sent = collect().sent;
+    EXPECT_EQ(sent.size(), 1u) << sent.text();
+    for (const View &v : sent) {
+      EXPECT_EQ(v.seq, client_.isn) << "what the target has already draws an answer";
+      EXPECT_EQ(v.payload.size(), 0u);
+    }
+    return shadow().tcp.rto_ms;
+  }
+  void shut() {
+    open_with_window(0);
+    capture(client_.data("get a\r\n")).none();
+    EXPECT_EQ(shadow().tcp.rto_ms, kLeast);
+  }
+  void assert_waits(unsigned ms) {
+    const dp_shadow sh = shadow();
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    const auto left =
+        static_cast<int64_t>(sh.tcp.due_ns) - now.tv_sec * 1'000'000'000 - now.tv_nsec;
+    EXPECT_LE(left, ms * 1'000'000ll);
+    EXPECT_EQ(sh.tcp.rto_ms, ms);
+  }
+};
+DOPPEL_ALL_MODES(Persist);
+
+TEST_P(Persist, ProbesBackOffThoughTheyAreAnswered) {
+  shut();
+  for (unsigned wanted : {80u, 160u, 320u, kMost, kMost}) {
+    EXPECT_EQ(probe(), wanted);
+    consumed(target_.ack()).none();
+    assert_waits(wanted);
+  }
+  EXPECT_EQ(shadow().tcp.tries, 0u) << "a target that answers is never given up";
+}
+
+TEST_P(Persist, AnOpenedWindowEndsIt) {
+  shut();
+  probe();
+  probe();
+  consumed(target_.ack()).none();
+  target_.window = 502; // not in answer to a probe
+  deliver(consumed(target_.ack()));
+  EXPECT_EQ(target_.received, "get a\r\n");
+  EXPECT_EQ(shadow().tcp.rto_ms, kLeast) << "what is lost now waits no longer than else";
+  consumed(target_.ack()).none();
+  target_.window = 0;
+  consumed(target_.ack()).none();
+  capture(client_.data("get b\r\n")).none();
+  assert_waits(kLeast);
 }
 
 } // namespace
