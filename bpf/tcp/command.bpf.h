@@ -36,7 +36,7 @@ static __always_inline void shadow_command(struct __sk_buff *skb, struct dp_shad
 	else if (op == DP_CMD_RESET)
 		shadow_end_locked(sh, &totals, true);
 	else if (op == DP_CMD_MTU && mtu && sh->tcp.state != DP_SYN_SENT)
-		path_mtu_lower_locked(sh, mtu);
+		path_mtu_obey_locked(sh, mtu);
 	bpf_spin_unlock(&sh->lock);
 	if (!totals.ended) {
 		tcp_output(skb, sh, slot);

@@ -81,8 +81,9 @@ static __always_inline void negotiate_locked(struct dp_shadow *sh, const struct 
 	mss = opt->mss ?: 536;
 	if (mss > sh->tcp.mss_offer)
 		mss = sh->tcp.mss_offer;
-	if (mss < 64)
-		mss = 64;
+	sh->tcp.mss_offer = opt->mss ?: 536;
+	if (mss < MSS_LEAST)
+		mss = MSS_LEAST;
 	if (sh->tcp.flags & DP_SH_TS)
 		mss -= TS_LEN;
 	sh->tcp.mss = mss;

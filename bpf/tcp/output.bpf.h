@@ -196,6 +196,8 @@ static __always_inline void tcp_output(struct __sk_buff *skb, struct dp_shadow *
 		flow_carry(skb, slot, w.gen);
 		return;
 	}
+	if (path_mtu_is_short(sh))
+		path_mtu_review(slot, w.gen);
 	w.ledger = shadow_ledger(sh);
 	w.now = bpf_ktime_get_coarse_ns();
 	/* One trim for all the segments that are cloned from this template. Where it fails, the

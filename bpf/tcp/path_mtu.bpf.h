@@ -26,10 +26,15 @@
 /* Payload of a small segment, bytes: with its headers less than PATH_MTU_LEAST. */
 #define SMALL_PAYLOAD 500
 
+#define MSS_LEAST                                                                                  \
+	64 /* what is believed of a SYN-ACK, or a route: less leaves no room for options */
+
 /* Bytes of payload per segment for that MTU, after options. */
 static __always_inline __u32 payload_of_mtu(const struct dp_shadow *sh, __u32 mtu)
 {
-	return mtu - HEADERS_LEN - (sh->tcp.flags & DP_SH_TS ? TS_LEN : 0);
+	__u32 mss = mtu > HEADERS_LEN + MSS_LEAST ? mtu - HEADERS_LEN : MSS_LEAST;
+
+	return mss - (sh->tcp.flags & DP_SH_TS ? TS_LEN : 0);
 }
 
 static __always_inline __u32 mtu_of_payload(const struct dp_shadow *sh)
@@ -37,16 +42,40 @@ static __always_inline __u32 mtu_of_payload(const struct dp_shadow *sh)
 	return sh->tcp.mss + HEADERS_LEN + (sh->tcp.flags & DP_SH_TS ? TS_LEN : 0);
 }
 
-/* True: its segments are smaller from here on. */
-static __always_inline bool path_mtu_lower_locked(struct dp_shadow *sh, __u32 mtu)
+/* This host's own route takes no more. True: its segments are smaller from here on. */
+static __always_inline bool path_mtu_obey_locked(struct dp_shadow *sh, __u32 mtu)
 {
-	if (mtu < PATH_MTU_LEAST)
-		mtu = PATH_MTU_LEAST;
-	if (mtu >= mtu_of_payload(sh))
+	__u32 payload = payload_of_mtu(sh, mtu);
+
+	if (payload >= sh->tcp.mss)
 		return false;
-	sh->tcp.mss = payload_of_mtu(sh, mtu);
+	sh->tcp.mss = payload;
 	sh->tcp.small_passed = 0;
 	return true;
+}
+
+/* The same for what others say of the path, or what is concluded. */
+static __always_inline bool path_mtu_lower_locked(struct dp_shadow *sh, __u32 mtu)
+{
+	return path_mtu_obey_locked(sh, mtu > PATH_MTU_LEAST ? mtu : PATH_MTU_LEAST);
+}
+
+/*
+ * Segments for packets of `mtu` bytes, if that is more than before and the target takes them. What
+ * had been found in `learnt`, which is not believed any more, is believed again at the first proof:
+ * a path that was narrow may be.
+ */
+static __always_inline void path_mtu_raise_locked(struct dp_shadow *sh, __u32 mtu, __u32 learnt,
+						  __u64 now_s)
+{
+	__u32 most = sh->tcp.mss_offer + HEADERS_LEN;
+	__u32 payload = payload_of_mtu(sh, mtu < most ? mtu : most);
+
+	if (payload <= sh->tcp.mss || (sh->tcp.flags & DP_SH_SMALL))
+		return;
+	sh->tcp.small_passed = learnt == mtu_of_payload(sh) ? BLACK_HOLE_PROOFS - 1 : 0;
+	sh->tcp.small_at = now_s;
+	sh->tcp.mss = payload;
 }
 
 /* The largest payload of the shadow's next segment, bytes. */
@@ -114,14 +143,54 @@ GLOBAL int path_mtu_recall(__u32 slot)
 	return 0;
 }
 
-/* Others that begin toward the same target begin with it. */
+/* Less than the target offered to take: path_mtu_review() may find that it can be more. */
+static __always_inline bool path_mtu_is_short(const struct dp_shadow *sh)
+{
+	return sh->tcp.state != DP_SYN_SENT && mtu_of_payload(sh) < sh->tcp.mss_offer + HEADERS_LEN;
+}
+
+/*
+ * Before it sends: its segments become larger where the route takes more by now, or what was found
+ * of the path is not believed any more (RFC 1191, 6.3; RFC 4821, 7.7).
+ */
+GLOBAL int path_mtu_review(__u32 slot, __u32 gen)
+{
+	__u64 now = bpf_ktime_get_coarse_ns() / NSEC_PER_SEC;
+	struct dp_shadow *sh = shadow_at(slot);
+	__u32 mtu, learnt = 0;
+	struct dp_limit *limit;
+	struct dp_mapping *m;
+
+	if (!sh)
+		return 0;
+	m = mapping_at(sh->ep.key.mapping);
+	limit = limit_of(sh->ep.key.mapping, sh->ep.key.target);
+	if (!m || !limit)
+		return 0;
+	mtu = target_at(m, sh->ep.key.target)->mtu;
+	learnt = limit->path_mtu;
+	if (now < limit->path_mtu >> 32 && learnt < mtu)
+		mtu = learnt;
+	bpf_spin_lock(&sh->lock);
+	if (sh->gen == gen && shadow_is_open(sh) && sh->tcp.state != DP_SYN_SENT)
+		path_mtu_raise_locked(sh, mtu, learnt, now);
+	bpf_spin_unlock(&sh->lock);
+	return 0;
+}
+
+/* Others that begin toward the same target begin with it. The least of what is believed counts. */
 static __always_inline void path_mtu_remember(const struct dp_shadow *sh, struct dp_ledger *l)
 {
 	struct dp_limit *limit = limit_of(sh->ep.key.mapping, sh->ep.key.target);
-	__u64 until = bpf_ktime_get_coarse_ns() / NSEC_PER_SEC + PATH_MTU_SECONDS;
+	__u64 now = bpf_ktime_get_coarse_ns() / NSEC_PER_SEC;
+	__u32 mtu = mtu_of_payload(sh), known;
 
-	if (limit)
-		limit->path_mtu = until << 32 | mtu_of_payload(sh);
+	if (limit) {
+		known = limit->path_mtu;
+		if (now < limit->path_mtu >> 32 && known < mtu)
+			mtu = known;
+		limit->path_mtu = (now + PATH_MTU_SECONDS) << 32 | mtu;
+	}
 	ledger_event(l, DP_EVENT_path_mtu);
 }
 

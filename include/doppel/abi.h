@@ -328,7 +328,7 @@ struct dp_tcp_state {
 	__u64 opened_ns;
 	__u32 isn;
 	__u32 irs;
-	__u16 mss_offer; /* what our SYN says */
+	__u16 mss_offer; /* what our SYN says; once it is answered, what the target's does */
 	__u8 hole; /* enum dp_excluded: a packet at hole_seq could not be read; 0: there was none */
 	__u8 dup_thresh; /* DupThresh: grows where the path reorders */
 	__u32 hole_seq;
@@ -536,7 +536,7 @@ enum dp_command {
 	 * is lost as client_gap.
 	 */
 	DP_CMD_SOURCE_GONE,
-	DP_CMD_MTU, /* the target's row has another MTU: no larger segment than that from here on */
+	DP_CMD_MTU, /* the target's row has another MTU: its segments follow from here on */
 };
 
 /* Both sides see the same layout; keys of hashes have no holes, whose content would count. */

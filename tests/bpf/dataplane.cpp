@@ -161,8 +161,8 @@ void DataPlane::open_pins() {
   for (const char *name :
        {DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_COMMAND})
     programs_[name] = open(std::string(kPins) + DP_PIN_PROGS "/" + name);
-  for (const char *name : {"ledger", "shadows", "flows", "free_slots", "store", "control", "events",
-                           "clients", "fresh_chunks"})
+  for (const char *name : {"ledger", "shadows", "flows", "free_slots", "store", "control",
+                           "mappings", "limits", "events", "clients", "fresh_chunks"})
     maps_[name] = open(std::string(kPins) + DP_PIN_MAPS "/" + name);
   ring_ = std::make_shared<Ring>(map("events"));
 }
@@ -290,6 +290,28 @@ void DataPlane::widen(unsigned slot, unsigned bytes) const {
   row.tcp.cwnd = bytes;
   if (bpf_map_update_elem(map("shadows"), &slot, &row, BPF_F_LOCK))
     throw std::system_error(errno, std::generic_category(), "shadows");
+}
+
+void DataPlane::route_mtu(unsigned mtu) const {
+  const __u32 zero = 0;
+  dp_mapping row{};
+  if (bpf_map_lookup_elem(map("mappings"), &zero, &row))
+    throw std::system_error(errno, std::generic_category(), "mappings");
+  row.target[0].mtu = static_cast<__u16>(mtu);
+  if (bpf_map_update_elem(map("mappings"), &zero, &row, 0))
+    throw std::system_error(errno, std::generic_category(), "mappings");
+}
+
+void DataPlane::learn_path(unsigned mtu, unsigned seconds) const {
+  const __u32 zero = 0;
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  dp_limit row{};
+  if (bpf_map_lookup_elem(map("limits"), &zero, &row))
+    throw std::system_error(errno, std::generic_category(), "limits");
+  row.path_mtu = (static_cast<__u64>(now.tv_sec) + seconds) << 32 | mtu;
+  if (bpf_map_update_elem(map("limits"), &zero, &row, 0))
+    throw std::system_error(errno, std::generic_category(), "limits");
 }
 
 void DataPlane::pause(bool on) const {

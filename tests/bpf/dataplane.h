@@ -53,6 +53,10 @@ public:
   void age(unsigned slot, unsigned seconds) const;
   // As if the path had taken so many bytes at a time: the congestion window.
   void widen(unsigned slot, unsigned bytes) const;
+  // The row of the target has this MTU of its route; no open shadow is told.
+  void route_mtu(unsigned mtu) const;
+  // As if the path to the target had been found to take so much, which is believed for so long yet.
+  void learn_path(unsigned mtu, unsigned seconds) const;
   void pause(bool on) const;
 
   // BPF_PROG_RUN of the command program, as the keeper does it.

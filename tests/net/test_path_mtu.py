@@ -120,7 +120,8 @@ def what_was_learnt_is_kept(env):
 
 @case()
 def the_route_changes(env):
-    """A connection that is open obeys the new MTU of its route."""
+    """A connection that is open obeys the new MTU of its route: a smaller one, one that is smaller than what a
+    router would be believed (552), and a larger one."""
     scene = env.scene()
     keeper = keep(scene)
     talk = Talk(scene)
@@ -133,9 +134,16 @@ def the_route_changes(env):
         before, copied = copied, scene.assert_all_delivered(talk.sent)["packets"]["copied"]
         return copied - before
     assert segments(b"before") <= 4
-    scene.lab.source.run(["ip", "route", "add", f"{scene.lab.target.address}/32", "dev", "eth0", "mtu", "700"])
+    route = [f"{scene.lab.target.address}/32", "dev", "eth0"]
+    scene.lab.source.run(["ip", "route", "add", *route, "mtu", "700"])
     keeper.wait_for("MTU 700")
     wait.until(lambda: segments(b"after") >= 6, "segments of 700 bytes")
+    scene.lab.source.run(["ip", "route", "change", *route, "mtu", "400"])
+    keeper.wait_for("MTU 400")
+    wait.until(lambda: segments(b"least") >= 12, "segments of 400 bytes")
+    scene.lab.source.run(["ip", "route", "del", *route])
+    keeper.wait_for("MTU 1500")
+    wait.until(lambda: segments(b"again") <= 4, "full segments")
     talk.client.close()
 
 
