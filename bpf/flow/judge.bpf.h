@@ -98,6 +98,15 @@ static __always_inline __u32 taken_by_unseen(const struct source *s, const struc
 }
 
 /*
+ * The source has taken text behind the FIN that is in its place here: that was not the client's (a
+ * command closed the shadow, or its target did), and the stream went on without us.
+ */
+static __always_inline bool went_on_behind_fin(const struct dp_shadow *sh, const struct source *s)
+{
+	return source_is_known(s) && shadow_fin_placed(sh) && seq_gap(sh->tcp.end, s->rcv_nxt);
+}
+
+/*
  * `v` names the flow's shadow. v->kind then: SHADOW (the source takes the segment), DONE or WORK
  * (it does not, or nothing is new), GAP, or SOURCE_GONE.
  */
@@ -121,7 +130,7 @@ GLOBAL int flow_judge(struct __sk_buff *skb, const struct pkt *p, const struct s
 		return 0;
 	}
 	taken = source_is_known(s) ? s->rcv_nxt : taken_by_unseen(s, p, sh);
-	if (shadow_confirm(v->slot, v->gen, taken, s->fin)) {
+	if (shadow_confirm(v->slot, v->gen, taken, s->fin) || went_on_behind_fin(sh, s)) {
 		v->kind = VERDICT_GAP;
 		v->taken = taken;
 		return 0;
