@@ -102,11 +102,14 @@ def beside_another(env, connections):
     assert mine >= 5 and theirs >= 5, f"mirrored {mine:.1f} Mbit/s, the other {theirs:.1f} Mbit/s"
 
 
-@case(mode=MODES)
-def burst(env, mode):
+@case(mode=MODES, by=("attach", "run"))
+def burst(env, mode, by):
     """100 sets of 20 KB at once over 100 Mbit/s with 64 KB of queue: there within a second."""
     scene = env.scene()
-    keep(scene)
+    if by == "run":
+        keep(scene)
+    else:
+        scene.attach()
     shape.narrow(scene.lab, "target", 100, 64)
     sent = scene.load("sets", connections=4, count=100, smallest=20_000, largest=20_000)["sent"]
     begin = time.monotonic()
