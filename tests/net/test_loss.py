@@ -71,11 +71,14 @@ def long_flights(env, mode, per_mille):
         smallest=2000, largest=6000, batch=10)
 
 
-@case(mode=MODES)
-def large_values(env, mode):
+@case(mode=MODES, by=("attach", "run"))
+def large_values(env, mode, by):
     """200 values of 100 KB with 1 % lost on the way to the target and back."""
     scene = env.scene()
-    keep(scene)
+    if by == "run":
+        keep(scene)
+    else:
+        scene.attach()
     scene.lab.lose("source", "target", 10)
     scene.lab.lose("target", "source", 10)
     sent = scene.load("sets", connections=8, count=200, smallest=100_000, largest=100_000)["sent"]
