@@ -87,11 +87,14 @@ def large_values(env, mode, by):
     scene.assert_same(keys=200)
 
 
-@case(mode=MODES, finish=("close", "reset", "quit"))
-def short_connections(env, mode, finish):
+@case(mode=MODES, finish=("close", "reset", "quit"), by=("attach", "run"))
+def short_connections(env, mode, finish, by):
     """SYN, SYN-ACK and FIN get lost, too: 2,000 connections of one set each with 5 % lost both ways."""
     scene = env.scene()
-    keep(scene)
+    if by == "run":
+        keep(scene)
+    else:
+        scene.attach()
     tables = [scene.lab.lose("source", "target", 50), scene.lab.lose("target", "source", 50)]
     with mirror.Sampler(scene):
         sent = scene.load("sets", connections=amount(2000), count=amount(2000), at_once=100,
