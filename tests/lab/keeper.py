@@ -72,6 +72,13 @@ class Keeper:
         self.process.kill()
         self.process.wait(wait.patience(10))
 
+    def come_to_rest(self):
+        """Until it has dealt with all news of its own attaching: then it wakes once a second."""
+        def waits():
+            with open(f"/proc/{self.pid}/status", encoding="ascii") as f:
+                return int(next(line for line in f if line.startswith("voluntary_ctxt")).split()[1])
+        wait.settled(waits, "the keeper's waking", quiet=0.5, timeout=20)
+
     def cpu_ms(self):
         """What it has used so far, all threads, to the nanosecond that the scheduler knows."""
         total = 0

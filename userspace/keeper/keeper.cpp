@@ -23,7 +23,7 @@ namespace doppel {
 namespace {
 using namespace std::chrono_literals;
 
-constexpr auto kCheck = 30s;       // for what no event tells of: a TCX link that others detached
+constexpr auto kCheck = 30s;       // for what no event tells of, and no look finds
 constexpr auto kWaitCheck = 2s;    // for an address on a device, and for bpffs
 constexpr auto kDetachCheck = 2s;  // for a detach that was interrupted
 constexpr auto kSettle = 20ms;     // changes come in bursts: a device, its address, its route

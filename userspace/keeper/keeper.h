@@ -91,6 +91,7 @@ private:
   Status look();
   void look_at_vitals();
   void look_for_neighbours();
+  void look_at_hooks();
   void give_word();
   Pause pause(); // serves retransmissions while something else takes its time
 
@@ -114,9 +115,11 @@ private:
   bool leave_ = false;    // the mirror to the next keeper
   bool waiting_ = false;  // nothing is attached yet
   Problems problems_;
-  Looks looks_;            // of the last minute
-  std::time_t since_ = 0;  // when it took the mirror in its care; 0: not yet
-  Clock::time_point word_; // when it said last that it is there
+  Looks looks_;             // of the last minute
+  Clock::time_point hooks_; // when it looked at the hooks last
+  size_t running_ = 0;      // programs that it saw there
+  std::time_t since_ = 0;   // when it took the mirror in its care; 0: not yet
+  Clock::time_point word_;  // when it said last that it is there
 };
 
 } // namespace doppel

@@ -6,13 +6,15 @@
 #include "userspace/kernel/neighbours.h"
 #include "userspace/kernel/rtnl.h"
 #include "userspace/mirror/keeper_word.h"
+#include "userspace/mirror/programs.h"
 #include "userspace/util/clock.h"
 
 namespace doppel {
 namespace {
 using namespace std::chrono_literals;
 
-constexpr auto kLook = 1s; // a look at a few cells of the ledger and at the captured devices
+constexpr auto kLook = 1s;      // a look at a few cells of the ledger and at the captured devices
+constexpr auto kHooksLook = 2s; // between two looks at the hooks, each a few calls a program
 constexpr uint64_t kMinuteNs = 60'000'000'000;
 
 } // namespace
@@ -21,6 +23,7 @@ constexpr uint64_t kMinuteNs = 60'000'000'000;
 Status Keeper::look() {
   look_at_vitals();
   look_for_neighbours();
+  look_at_hooks();
   give_word();
   loop_->set(look_timer_, Clock::now() + kLook);
   return Unit{};
@@ -47,6 +50,26 @@ void Keeper::look_for_neighbours() {
     return;
   if (auto nl = Rtnl::open())
     found(kNeighbours, ProblemKind::neighbour, resolve_neighbours(*nl, config_, 0));
+}
+
+// No event tells of a link that others detached, and what its removed pin held ends only later:
+// after a grace period of RCU and by a work queue (bpf_link_put()).
+void Keeper::look_at_hooks() {
+  const auto now = Clock::now();
+  if (now - hooks_ < kHooksLook)
+    return;
+  hooks_ = now;
+  auto nl = Rtnl::open();
+  const auto pins = Pins::locate();
+  if (!nl || !pins || !pins->exist())
+    return;
+  std::vector<Attachment> wanted;
+  for (const AttachedProgram &p : meta_.programs)
+    wanted.push_back(p.what);
+  const size_t running = find_running(*nl, *pins, wanted).size();
+  if (running < running_)
+    review_soon();
+  running_ = running;
 }
 
 void Keeper::give_word() {
