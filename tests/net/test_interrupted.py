@@ -92,6 +92,23 @@ def attach_killed(env, most):
     mirror.assert_works("all is over")
 
 
+def start_killed(env, most):
+    """The next keeper is a service's, which has nobody to remove anything by hand."""
+    mirror = Mirror(env)
+    before = snapshot.take(mirror.scene.lab.source)
+    command = mirror.attach_command()
+    chosen = killed.points(killed.effects(mirror.doppel, *command), most)
+    detach(mirror, "not killed")
+    deaths = 0
+    for point in chosen:
+        deaths += killed.at(mirror.doppel, point, *command)
+        keeper = Keeper(mirror.scene, "--config", mirror.file.path)
+        mirror.assert_works(f"attach killed at {point}")
+        keeper.stop()
+        assert_unchanged(mirror.scene.lab.source, before, f"attach killed at {point}")
+    assert deaths > len(chosen) / 2, deaths
+
+
 def detach_killed(env, most):
     mirror = Mirror(env)
     before = snapshot.take(mirror.scene.lab.source)
@@ -159,6 +176,13 @@ def killed_attach(env, mode):
 
 
 @case(mode=MODES, slow=True)
+def killed_start(env, mode):
+    """The next `doppel run` mirrors, whatever it finds."""
+    env.allow(240)
+    start_killed(env, SOME)
+
+
+@case(mode=MODES, slow=True)
 def killed_detach(env, mode):
     """The next detach ends it, with exit code 0, or the next reload makes it go on."""
     env.allow(240)
@@ -174,7 +198,7 @@ def killed_reload(env, mode):
 
 @case(mode=MODES, long=True)
 def killed_everywhere(env, mode):
-    for body in (attach_killed, detach_killed, reload_killed):
+    for body in (attach_killed, start_killed, detach_killed, reload_killed):
         env.allow(600)
         body(env, ALL)
 

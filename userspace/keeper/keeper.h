@@ -59,6 +59,7 @@ private:
   Status attach_fresh();
   Status attach_anew(const std::string &why);
   Result<MirrorHealth> settled_health();
+  Status remove_remains(const Pins &pins);
   bool was_detached();
   std::string status() const;
   void take_in_care();

@@ -13,6 +13,7 @@
 #include "userspace/kernel/privileges.h"
 #include "userspace/mirror/attach.h"
 #include "userspace/mirror/detach.h"
+#include "userspace/mirror/teardown.h"
 #include "userspace/plan/partial_plan.h"
 #include "userspace/util/log.h"
 #include "userspace/util/text.h"
@@ -213,6 +214,7 @@ Status Keeper::begin() {
   auto health = TRY(settled_health());
   if (!health.pins) {
     TRY(take_over(*pins));
+    TRY(remove_remains(*pins));
     return attach_fresh();
   }
   waiting_ = false;
@@ -233,6 +235,23 @@ Status Keeper::take_over(const Pins &pins) {
   const auto ended = TRY(detach(options_.drain_ms, pause(), true));
   log_line(Priority::notice, "ended it: " + std::to_string(ended.closed) + " shadows closed, " +
                                  std::to_string(ended.reset) + " reset");
+  return Unit{};
+}
+
+// What was left without pins, by an attach that was killed before it made any: nobody can adopt it,
+// and a service has nobody who would remove it by hand.
+Status Keeper::remove_remains(const Pins &pins) {
+  const auto lock = TRY(pins.lock(pause())); // else an attach that is under way looks so, too
+  auto nl = TRY(Rtnl::open());
+  const auto remains = TRY(find_remains(nl, &pins));
+  if (!remains.any() || remains.pins || remains.pins_elsewhere)
+    return Unit{};
+  log_line(Priority::warning,
+           "an interrupted attach or detach left remains: removing them: " + remains.text());
+  Errors errors;
+  remove_everything(nl, &pins, {}, errors);
+  if (!errors.empty())
+    return errors;
   return Unit{};
 }
 
