@@ -221,6 +221,11 @@ TEST(Judge, SlowIsASecondBehind) {
   EXPECT_EQ(state({at(98, flowing(98, 0)), at(100, flowing(100, 1'900'000))}), TargetState::slow);
   EXPECT_EQ(state({at(98, flowing(98, 0)), at(100, flowing(100, 2'100'000))}), TargetState::up);
   EXPECT_EQ(names(judge({at(98, flowing(98, 0)), at(100, flowing(100, 1'000))})), Names{"slow"});
+  // A look that had to wait for others makes nothing well.
+  EXPECT_EQ(state({at(90, flowing(90, 0)), at(100, flowing(100, 1'000))}), TargetState::slow);
+  EXPECT_EQ(
+      state({at(80, flowing(80, 0)), at(90, flowing(90, 0)), at(100, flowing(100, 20'000'000))}),
+      TargetState::up);
 }
 
 TEST(Judge, TrickleIsNotSlow) {

@@ -10,7 +10,7 @@ constexpr uint64_t kPatienceNs = 4 * kSecondNs;
 // As long as a flow stays away from a target that refused it, which is backoff's longest: a range
 // of ports has one row, and a process behind one of them may refuse while the others answer.
 constexpr uint64_t kRefusedNs = 5 * kSecondNs;
-constexpr uint64_t kWindowNs = 5 * kSecondNs; // looks that are held against each other
+constexpr uint64_t kWindowNs = 5 * kSecondNs; // looks of so long are held against each other
 constexpr int64_t kBacklog = 16384; // bytes; less than that is no backlog, however slow it goes
 
 // One row over the looks of the last kWindowNs.
@@ -27,9 +27,15 @@ Course course_of(const Looks &looks, const std::string &mapping, const std::stri
   Course c;
   const Vitals &last = looks.back();
   const dp_ledger &now = *row_of(last.counters, mapping, target);
-  for (const Vitals &v : looks) {
+  // At least from one look before the window on: the last one may have waited for others' work.
+  const auto older = std::find_if(looks.rbegin(), looks.rend(), [&](const Vitals &v) {
+    return age(last.now_ns, v.now_ns) >= kWindowNs;
+  });
+  for (auto at = older == looks.rend() ? looks.begin() : older.base() - 1; at != looks.end();
+       ++at) {
+    const Vitals &v = *at;
     const dp_ledger *l = row_of(v.counters, mapping, target);
-    if (!l || age(last.now_ns, v.now_ns) > kWindowNs)
+    if (!l)
       continue;
     c.span_ns = std::max(c.span_ns, age(last.now_ns, v.now_ns));
     c.waits &= l->in_flight > 0 && l->delivered == now.delivered;
