@@ -30,11 +30,10 @@ Status Keeper::look() {
 }
 
 void Keeper::look_at_vitals() {
-  auto nl = Rtnl::open();
   const auto pins = Pins::locate();
-  if (!nl || !pins || !pins->exist())
+  if (!pins || !pins->exist())
     return;
-  auto vitals = read_vitals(*nl, {*pins, meta_}, looks_.empty() ? nullptr : &looks_.back());
+  auto vitals = read_vitals({*pins, meta_}, looks_.empty() ? nullptr : &looks_.back());
   if (!vitals)
     return;
   while (!looks_.empty() && (looks_.front().now_ns + kMinuteNs < vitals->now_ns ||

@@ -4,8 +4,13 @@
 #include <libmnl/libmnl.h>
 #include <linux/if_tunnel.h>
 #include <linux/rtnetlink.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include <cerrno>
+
+#include "userspace/util/error.h"
+#include "userspace/util/fd.h"
 
 namespace doppel {
 namespace {
@@ -164,6 +169,40 @@ Result<std::optional<Device>> find_device(Rtnl &nl, uint32_t ifindex) {
   RtnlRequest q(RTM_GETLINK, 0);
   q.extra<ifinfomsg>()->ifi_index = static_cast<int>(ifindex);
   return look_up(nl, q, "device number " + std::to_string(ifindex));
+}
+
+namespace {
+// netdevice(7): answered under RCU (dev_ifsioc_locked()).
+Result<std::optional<DeviceState>> ask_for(unsigned long what, ifreq request) {
+  std::optional<DeviceState> none;
+  const Fd s(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!s)
+    return sys_error("an IPv4 socket", "cannot be opened", errno);
+  const bool found = (what != SIOCGIFNAME || !::ioctl(s.get(), SIOCGIFNAME, &request)) &&
+                     !::ioctl(s.get(), SIOCGIFFLAGS, &request);
+  if (!found && errno != ENODEV && errno != ENXIO)
+    return sys_error("devices", "cannot be asked for", errno);
+  if (!found)
+    return none;
+  return std::optional(DeviceState{request.ifr_name, static_cast<uint16_t>(request.ifr_flags)});
+}
+
+} // namespace
+
+Result<std::optional<DeviceState>> device_state(uint32_t ifindex) {
+  ifreq request{};
+  request.ifr_ifindex = static_cast<int>(ifindex);
+  if (!ifindex)
+    return std::optional<DeviceState>();
+  return ask_for(SIOCGIFNAME, request);
+}
+
+Result<std::optional<DeviceState>> device_state(const std::string &name) {
+  ifreq request{};
+  if (name.empty() || name.size() >= sizeof(request.ifr_name))
+    return std::optional<DeviceState>();
+  name.copy(request.ifr_name, name.size());
+  return ask_for(SIOCGIFFLAGS, request);
 }
 
 Result<std::optional<Route>> route_to(Rtnl &nl, const Address &target) {

@@ -31,6 +31,15 @@ Result<std::vector<Device>> list_devices(Rtnl &nl);
 Result<std::optional<Device>> find_device(Rtnl &nl, const std::string &name);
 Result<std::optional<Device>> find_device(Rtnl &nl, uint32_t ifindex); // 0: there is none
 
+// What there is to know of a device without the lock of all devices (rtnl), which others may hold
+// for seconds. Empty: there is no such device.
+struct DeviceState {
+  std::string name;
+  uint32_t flags = 0; // IFF_*
+};
+Result<std::optional<DeviceState>> device_state(uint32_t ifindex); // 0: there is none
+Result<std::optional<DeviceState>> device_state(const std::string &name);
+
 struct DeviceAddress {
   uint32_t ifindex = 0;
   Address address; // this host's own

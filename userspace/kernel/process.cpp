@@ -13,19 +13,30 @@ namespace {
 constexpr uint64_t kSecondNs = 1'000'000'000;
 constexpr int kBetween = 19; // fields from that of the state to that of the start, proc_pid_stat(5)
 
-} // namespace
-
-// The name, in brackets, may hold whatever it likes: what comes after it is told by the last one.
-uint64_t process_age_ns(pid_t pid) {
+// The fields from that of the state on; empty: there is no such process. The name before them, in
+// brackets, may hold whatever it likes: its last bracket tells where it ends.
+std::string fields_of(pid_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
   std::string line;
   std::getline(file, line);
   const size_t name = line.rfind(')');
+  return name == std::string::npos ? "" : line.substr(name + 1);
+}
+
+} // namespace
+
+bool process_is_stopped(pid_t pid) {
+  char state = 0;
+  std::istringstream(fields_of(pid)) >> state;
+  return state == 'T' || state == 't';
+}
+
+uint64_t process_age_ns(pid_t pid) {
+  std::istringstream fields(fields_of(pid));
   const long ticks = ::sysconf(_SC_CLK_TCK);
   timespec now{};
-  if (name == std::string::npos || ticks <= 0 || ::clock_gettime(CLOCK_BOOTTIME, &now))
+  if (ticks <= 0 || ::clock_gettime(CLOCK_BOOTTIME, &now))
     return UINT64_MAX;
-  std::istringstream fields(line.substr(name + 1));
   std::string skipped;
   for (int i = 0; i < kBetween; i++)
     fields >> skipped;

@@ -26,9 +26,11 @@
 
 namespace doppel {
 namespace {
-// It looks every second, and says every two that it is there where something takes its time: one
-// that does nothing is told within ten.
-constexpr uint64_t kKeeperPatienceNs = 8'000'000'000;
+// It looks every second, and says every two that it is there where something takes its time. A
+// stopped one is told within ten seconds. One that is in a call of the kernel may have to wait for
+// the lock of all network devices (rtnl), which others' namespaces keep busy for seconds.
+constexpr uint64_t kStoppedPatienceNs = 4'000'000'000;
+constexpr uint64_t kKeeperPatienceNs = 30'000'000'000;
 constexpr char kWayOut[] = "; doppel detach, then attach again";
 
 std::string hook_name(const Attachment &a) { return a.device + " " + direction_name(a.direction); }
@@ -174,12 +176,17 @@ bool judge_keeper(const KeeperWord &word, const Vitals &now, StatusView &view) {
   const uint64_t age_ns = k.pid > 0 ? process_age_ns(static_cast<pid_t>(k.pid)) : UINT64_MAX;
   const bool own = word.pid && quiet_ns <= age_ns;
   quiet_ns = std::min(quiet_ns, age_ns);
-  if (!k.expected || (k.alive && quiet_ns < kKeeperPatienceNs))
+  const bool stopped = k.pid > 0 && process_is_stopped(static_cast<pid_t>(k.pid));
+  if (!k.expected || (k.alive && quiet_ns < (stopped ? kStoppedPatienceNs : kKeeperPatienceNs)))
     return own;
   p.since = unix_time(now.now_ns - quiet_ns, now.now_ns, now.now);
   if (k.alive) {
-    p.what = name + " does nothing";
-    p.hint = "see what it says in its log, and start it again: the mirror goes on meanwhile";
+    p.what = name + (stopped ? " does nothing: it is stopped, by a signal or a debugger"
+                             : " does nothing");
+    p.hint = stopped ? "kill -CONT " + std::to_string(pid) +
+                           " makes it go on: the mirror goes on meanwhile"
+                     : "see what it says in its log, and start it again: the mirror goes on "
+                       "meanwhile";
   } else {
     p.what = name + " is gone, and nobody looks after the host and what the source ends";
     p.hint = help_of(p.kind).hint;
@@ -205,18 +212,17 @@ void take_word(const KeeperWord &word, StatusView &view) {
   }
 }
 
-Status describe_health(Rtnl &nl, const Attached &attached, const FindKeeper &find_keeper,
-                       StatusView &view) {
+Status describe_health(const Attached &attached, const FindKeeper &find_keeper, StatusView &view) {
   const auto word = TRY(read_keeper_word(attached.pins));
   view.keeper.pid = find_keeper ? find_keeper(attached.pins) : 0;
   view.keeper.alive = view.keeper.pid != 0;
   view.keeper.expected = word.pid != 0 || view.keeper.alive;
-  Looks looks{TRY(read_vitals(nl, attached))};
+  Looks looks{TRY(read_vitals(attached))};
   const bool kept = judge_keeper(word, looks.back(), view);
   if (kept)
     view.keeper.since = word.since;
   if (!kept)
-    looks = TRY(look_closely(nl, attached));
+    looks = TRY(look_closely(attached));
   const auto found = judge(looks);
   view.problems.insert(view.problems.end(), found.begin(), found.end());
   view.targets = judge_targets(looks);
@@ -227,9 +233,8 @@ Status describe_health(Rtnl &nl, const Attached &attached, const FindKeeper &fin
 }
 
 // Of a damaged data plane the rest is told all the same.
-void tell_health(Rtnl &nl, const Attached &attached, const FindKeeper &find_keeper,
-                 StatusView &view) {
-  if (auto s = describe_health(nl, attached, find_keeper, view); !s)
+void tell_health(const Attached &attached, const FindKeeper &find_keeper, StatusView &view) {
+  if (auto s = describe_health(attached, find_keeper, view); !s)
     for (const Error &e : s.errors())
       view.problems.push_back({ProblemKind::program, e.where + ": " + e.what, e.hint, 0, {}});
   view.problems = in_order(std::move(view.problems));
@@ -292,7 +297,7 @@ Result<StatusView> read_status(const FindKeeper &find_keeper) {
   if (!(current_netns() == meta.netns)) {
     view.warnings.push_back("the mirror was attached in another network namespace: "
                             "its hooks and devices cannot be seen from here");
-    tell_health(host.nl, {host.pins, meta}, find_keeper, view);
+    tell_health({host.pins, meta}, find_keeper, view);
     return view;
   }
   TRY(describe_link(host.nl, meta, view));
@@ -301,7 +306,7 @@ Result<StatusView> read_status(const FindKeeper &find_keeper) {
     TRY(describe_clock(host.nl, meta, view));
   TRY(describe_hooks(host.nl, meta, host.pins, view));
   take_missing(ProblemKind::program, view);
-  tell_health(host.nl, {host.pins, meta}, find_keeper, view);
+  tell_health({host.pins, meta}, find_keeper, view);
   tell_blindness(host, meta, view);
   return view;
 }

@@ -18,15 +18,15 @@ namespace doppel {
 namespace {
 constexpr auto kBetweenLooks = std::chrono::milliseconds(100);
 
-Result<std::vector<DeviceVitals>> read_devices(Rtnl &nl, const Meta &meta) {
+Result<std::vector<DeviceVitals>> read_devices(const Meta &meta) {
   std::set<std::string> names;
   for (const NamedMapping &m : meta.mappings)
     names.insert(m.device);
   std::vector<DeviceVitals> devices;
   for (const std::string &name : names) {
-    auto d = TRY(find_device(nl, captured_ifindex(meta, name)));
+    auto d = TRY(device_state(captured_ifindex(meta, name)));
     if (!d)
-      d = TRY(find_device(nl, name));
+      d = TRY(device_state(name));
     DeviceVitals v{name};
     v.present = d.has_value();
     if (d && d->name != name)
@@ -40,7 +40,7 @@ Result<std::vector<DeviceVitals>> read_devices(Rtnl &nl, const Meta &meta) {
 
 } // namespace
 
-Result<Vitals> read_vitals(Rtnl &nl, const Attached &attached, const Vitals *before) {
+Result<Vitals> read_vitals(const Attached &attached, const Vitals *before) {
   Vitals v;
   v.counters = TRY(read_counters_of(attached));
   v.now = v.counters.now;
@@ -54,18 +54,18 @@ Result<Vitals> read_vitals(Rtnl &nl, const Attached &attached, const Vitals *bef
     return sys_error("map control", "cannot be read", errno);
   v.paused = value.paused != 0;
   if (current_netns() == attached.meta.netns) { // else devices and routes are others
-    v.devices = TRY(read_devices(nl, attached.meta));
+    v.devices = TRY(read_devices(attached.meta));
     TRY(try_targets(attached, before, v));
   }
   return v;
 }
 
-Result<Looks> look_closely(Rtnl &nl, const Attached &attached) {
+Result<Looks> look_closely(const Attached &attached) {
   Looks looks;
   do {
     if (!looks.empty())
       std::this_thread::sleep_for(kBetweenLooks);
-    looks.push_back(TRY(read_vitals(nl, attached, looks.empty() ? nullptr : &looks.back())));
+    looks.push_back(TRY(read_vitals(attached, looks.empty() ? nullptr : &looks.back())));
   } while (wants_another_look(looks));
   return looks;
 }

@@ -10,9 +10,9 @@ namespace doppel {
 
 // One look. Costs nothing that depends on the sizes of the tables. `before`: the one before, or
 // null: see try_targets().
-Result<Vitals> read_vitals(Rtnl &nl, const Attached &attached, const Vitals *before = nullptr);
+Result<Vitals> read_vitals(const Attached &attached, const Vitals *before = nullptr);
 
 // One look, or where that gives cause for concern as many as the judgement wants: two seconds.
-Result<Looks> look_closely(Rtnl &nl, const Attached &attached);
+Result<Looks> look_closely(const Attached &attached);
 
 } // namespace doppel
