@@ -43,6 +43,10 @@ class Engine:
         resource.setrlimit(resource.RLIMIT_NOFILE,
                            (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 
+    def stop(self):
+        """Each connection ends behind the batch that is under way."""
+        self.stop_at = time.monotonic()
+
     def open(self, connection):
         connection.socket = socket.create_connection((self.address, self.port), wait.patience(20))
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -8,6 +8,7 @@ commands wait for a line: the test's own work is done before the load is over, h
 import argparse
 import json
 import random
+import signal
 import sys
 import time
 
@@ -88,6 +89,7 @@ def main():
         engine.hold(sys.stdin)
     if args.seconds:
         engine.stop_at = time.monotonic() + args.seconds
+    signal.signal(signal.SIGTERM, lambda *_: engine.stop())
     seconds = engine.run(crowd, args.deadline)
     print(json.dumps({
         "sent": engine.sent, "received": engine.received, "commands": engine.commands,

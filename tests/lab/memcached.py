@@ -87,7 +87,7 @@ class Admin:
             stats[name] = int(value) if value.isdigit() else value
         return stats
 
-    def _dump_keys(self):
+    def dump_keys(self):
         keys = []
         for line in self.lines(b"lru_crawler metadump all"):
             if line.startswith(b"BUSY"):  # a crawl is under way; this answer has no END
@@ -98,7 +98,7 @@ class Admin:
     def keys(self):
         """All keys. An item that moves between LRU queues can hide from one crawl: so count."""
         def dump():
-            keys = self._dump_keys()
+            keys = self.dump_keys()
             return keys if keys is not None and len(keys) == self.stats()["curr_items"] else None
         if self.stats()["curr_items"] == 0:
             return set()

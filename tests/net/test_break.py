@@ -2,6 +2,7 @@
 """The target breaks its shadows, or lets them wait: what fell in between is counted by reason, and the
 mirror is complete again soon after."""
 
+import bisect
 import os
 import signal
 import time
@@ -30,22 +31,23 @@ def assert_complete_since(scene, count, first):
 
 
 class Progress:
-    """How many sets the source had at some moment, to know which keys were sent when: the load is
-    paced, and its connections take turns, none far ahead of the others (AHEAD sets: a quarter of a
-    second)."""
-
-    AHEAD = 10
+    """Which keys the source had at some moment: of each connection the last one, and one more may have been on
+    its way."""
 
     def __init__(self, scene, count):
         self.scene, self.count = scene, count
 
     def now(self):
-        done = self.scene.source[0].stats()["cmd_set"] / self.count
-        per = self.count / CONNECTIONS
-
-        def first(n):
-            return self.count * n // CONNECTIONS + round(done * per) + self.AHEAD
-        return first
+        begins = [self.count * n // CONNECTIONS for n in range(CONNECTIONS)]
+        last = [begin - 1 for begin in begins]
+        with self.scene.source[0].admin() as admin:
+            # An item that moves between LRU queues can hide from one crawl.
+            keys = [wait.until(admin.dump_keys, "a dump of the keys") for _ in range(2)]
+            for key in set.union(*keys):
+                number = int(key.removeprefix(b"key"))
+                n = bisect.bisect_right(begins, number) - 1
+                last[n] = max(last[n], number)
+        return lambda n: last[n] + 2
 
 
 def reasons(ledger, part):

@@ -62,16 +62,17 @@ def killed_and_adopted(env, mode):
     scene = env.scene()
     before = snapshot.take(scene.lab.source)
     first = Keeper(scene, *scene.mapping())
-    load = scene.start("sets", connections=50, count=amount(30000), rate=amount(5000))
+    load = scene.start("sets", connections=50, count=1_000_000, rate=amount(5000))
     wait.until(lambda: scene.target[0].stats()["cmd_set"] > amount(5000), "a part of the load to arrive", 20)
     first.kill()
     unkept = scene.target[0].stats()["cmd_set"]
     wait.until(lambda: scene.target[0].stats()["cmd_set"] > unkept + amount(3000),
                "the mirror to go on without a keeper", 20)
     second = Keeper(scene, *scene.mapping(), ready="adopted")
-    result = checked(load.result())
+    assert load.running(), "the load is over"
+    result = checked(load.end())
     scene.assert_all_delivered(result["sent"])
-    scene.assert_same(keys=amount(30000))
+    scene.assert_same(keys=result["commands"])
     second.stop()
     assert_unchanged(scene.lab.source, before)
 

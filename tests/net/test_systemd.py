@@ -32,19 +32,23 @@ def restarts_lose_nothing(env):
     """Three times `systemctl restart`, and once a keeper that is killed, under 1,000 sets a second."""
     scene, before, service = boot(env)
     service.systemctl("start", "doppel")
-    load = scene.start("sets", connections=20, count=amount(8000), rate=amount(1000))
-    stats = scene.target[0].stats
+    load = scene.start("sets", connections=20, count=1_000_000, rate=amount(1000))
+
+    def more_arrives():
+        before = scene.target[0].stats()["cmd_set"]
+        wait.until(lambda: scene.target[0].stats()["cmd_set"] > before + amount(1000), "more of the load to arrive", 20)
     for times in range(1, 4):
-        wait.until(lambda: stats()["cmd_set"] > times * amount(1000), "a part of the load to arrive", 20)
+        more_arrives()
         service.systemctl("restart", "doppel")
         service.wait_for_log("adopted", times)
-    wait.until(lambda: stats()["cmd_set"] > 4 * amount(1000), "a part of the load to arrive", 20)
+    more_arrives()
     os.kill(service.main_pid(), signal.SIGKILL)
     service.wait_for_log("adopted", 4)
-    assert load.running(), "the load was over before the last restart"
-    result = checked(load.result())
+    more_arrives()
+    assert load.running(), "the load is over"
+    result = checked(load.end())
     scene.assert_all_delivered(result["sent"])
-    scene.assert_same(keys=amount(8000))
+    scene.assert_same(keys=result["commands"])
     assert scene.doppel.ledger()["flows"]["joined"] == 0
     assert service.property("NRestarts") == "1" and service.state() == "active", service.said_by_systemd()
     service.systemctl("stop", "doppel")
