@@ -282,6 +282,18 @@ protected:
     c.limits.rto_max_ms = 300;
     return c;
   }
+  // What it sends at the next expiry. Where the test was slower than a timeout, the wake of one
+  // that the test has answered meanwhile is still there, or was taken for an earlier one: nothing
+  // is due then, or something is without a wake.
+  Frames probe() {
+    Frames sent;
+    for (int i = 0; i < 10 && sent.size() == 0; i++) {
+      plane().wait_for_wake(slot(), 1000);
+      plane().command(slot(), DP_CMD_RESEND);
+      sent = collect().sent;
+    }
+    return sent;
+  }
 };
 DOPPEL_ALL_MODES(Shut);
 
@@ -292,7 +304,7 @@ TEST_P(Shut, ClosedWindowIsProbed) {
   consumed(target_.ack()).none();
   capture(client_.data("get k\r\n")).none();
   for (int i = 0; i < 5; i++) { // answered, so it is never a reason to give up
-    const Frames sent = wake();
+    const Frames sent = probe();
     ASSERT_EQ(sent.size(), 1u) << sent.text();
     EXPECT_TRUE(sent[0].faults.empty());
     EXPECT_LE(sent[0].payload.size(), 1u);
