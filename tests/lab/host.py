@@ -16,6 +16,9 @@ import threading
 from . import wait
 
 CLONE_NEWNET = 0x40000000
+# s: the last process of a host ends with its mounts and their pins, which takes the lock of all network devices
+# (rtnl); others' namespaces keep that busy for ten seconds on a busy machine.
+ENDS = 60
 _libc = ctypes.CDLL(None, use_errno=True)
 
 # As on a real host: /sys shows this network namespace, and bpffs is at its usual place. The
@@ -185,6 +188,6 @@ class Host:
                         stream.close()
                     except BrokenPipeError:
                         pass  # what was buffered for a process that is gone
-            child.wait(wait.patience(10))
+            child.wait(wait.patience(ENDS))
         if not self._holder:
-            wait.until(lambda: not os.path.exists(f"/proc/{self.pid}"), f"{self.name} to go", 10)
+            wait.until(lambda: not os.path.exists(f"/proc/{self.pid}"), f"{self.name} to go", ENDS)

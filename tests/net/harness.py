@@ -75,6 +75,7 @@ class Env:
         self.scenes = []
         self.labs = []
         self.guests = []  # what lives on hosts of those, and ends before them
+        self.pulse = Pulse()
 
     def scene(self, **options):
         made = Scene(attach_mode=self.mode, **options)
@@ -84,6 +85,10 @@ class Env:
     def allow(self, seconds):
         """This case takes so many seconds more than others may."""
         signal.alarm(TIME_LIMIT + int(wait.patience(seconds)))
+
+    def late_us(self):
+        """By how much this machine itself was late at worst, which no client of it can be quicker than."""
+        return round(self.pulse.latest * 1e6)
 
     def lab(self, **options):
         made = Lab(**options)
@@ -150,7 +155,6 @@ def _run(one, obstacles):
     if reason:
         return "SKIP", reason
     env = Env(one.parameters.get("mode"))
-    pulse = Pulse()
     signal.signal(signal.SIGALRM, _out_of_time)
     signal.alarm(TIME_LIMIT)
     try:
@@ -160,10 +164,10 @@ def _run(one, obstacles):
         return "SKIP", str(e)
     except Exception:
         signal.alarm(int(wait.patience(60)))
-        return "FAIL", f"{traceback.format_exc()}{pulse.text()}\n{env.diagnosis()}"
+        return "FAIL", f"{traceback.format_exc()}{env.pulse.text()}\n{env.diagnosis()}"
     finally:
         signal.alarm(0)
-        pulse.stop()
+        env.pulse.stop()
         env.close()
 
 
@@ -205,15 +209,17 @@ class Child:
         if self.pid:
             return
         code = VERDICTS.index("FAIL") * 2
+        why = ""
         try:
             die_with(parent)
             os.dup2(self.output.fileno(), 1)
             os.dup2(self.output.fileno(), 2)
             verdict, excused, _ = _tell(one, obstacles)
             code = VERDICTS.index(verdict) * 2 + excused
-        except BaseException:
-            traceback.print_exc()
+        except BaseException:  # as when its lab cannot be removed
+            why = f"FAIL  {one.name}: could not be ended\n{_indent(traceback.format_exc())}"
         finally:
+            print(why, end="")
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
