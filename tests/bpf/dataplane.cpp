@@ -305,7 +305,7 @@ void DataPlane::route_mtu(unsigned mtu) const {
 void DataPlane::learn_path(unsigned mtu, unsigned seconds) const {
   const __u32 zero = 0;
   timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now); // as bpf_ktime_get_coarse_ns()
   dp_limit row{};
   if (bpf_map_lookup_elem(map("limits"), &zero, &row))
     throw std::system_error(errno, std::generic_category(), "limits");
