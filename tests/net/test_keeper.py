@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import socket
 import tempfile
 import time
@@ -19,8 +20,12 @@ def assert_unchanged(host, before):
     assert not changes, "\n".join(changes)
 
 
+def mappings(scene):
+    return {m["name"]: m["targets"][0] for m in scene.doppel.counters()["mappings"]}
+
+
 def mapping(scene, name):
-    rows = {m["name"]: m["targets"][0] for m in scene.doppel.counters()["mappings"]}
+    rows = mappings(scene)
     assert name in rows, rows.keys()
     return rows[name]
 
@@ -91,6 +96,28 @@ def adopts_what_attach_made(env, mode):
     scene.assert_same(keys=amount(500))
     keeper.stop()
     assert_unchanged(scene.lab.source, before)
+
+
+@case(mode=MODES)
+def detach_is_the_last_word(env, mode):
+    """What is attached after it belongs to who attached it, whatever the keeper of before has still to do: to put
+    right what its own start made it notice, to reload, to end."""
+    scene = env.scene(ports=(11211, 11212))
+    file, other = File(scene, ("data", 11211)), File(scene, ("mine", 11212))
+    for due in (None, signal.SIGHUP, signal.SIGTERM):
+        keeper = Keeper(scene, "--config", file.path)
+        keeper.signal(signal.SIGSTOP)
+        if due:
+            keeper.signal(due)
+        scene.doppel.detach()
+        scene.doppel.attach("--config", other.path)
+        before = snapshot.take(scene.lab.source)
+        keeper.signal(signal.SIGCONT)
+        keeper.ended(0)
+        assert "another process has detached the mirror" in keeper.said(), keeper.said()
+        assert_unchanged(scene.lab.source, before)
+        assert list(mappings(scene)) == ["mine"], mappings(scene)
+        scene.doppel.detach()
 
 
 @case(mode=MODES)

@@ -168,12 +168,15 @@ Status Keeper::review() {
 
 // Compares the data plane with what the host is like now, and puts right what differs.
 Status Keeper::review_now() {
+  if (was_detached()) {
+    loop_->stop();
+    return Unit{};
+  }
   auto health = read_health();
   if (health && (!health->pins || !health->complete || !health->link)) {
     // Others may be just about to detach: then all of it is gone once they are done.
     health = settled_health();
-    if (health && !health->pins) {
-      detached_ = true;
+    if (was_detached()) {
       loop_->stop();
       return Unit{};
     }
@@ -194,15 +197,14 @@ Status Keeper::review_now() {
     keep_clock(*nl);
   ApplyOptions options;
   options.tolerant = true;
+  options.only = meta_.id;
   options.drain_ms = options_.drain_ms;
   options.pause = pause();
   auto applied = apply(config_, options);
   if (!applied) {
     found(kReview, ProblemKind::host, as_sentences(applied.errors()));
-    if (auto again = read_health(); again && !again->pins) {
-      detached_ = true;
+    if (was_detached())
       loop_->stop();
-    }
     return Unit{};
   }
   tell(*applied);
@@ -285,6 +287,7 @@ Result<std::string> Keeper::reload_now() {
     return std::string("waiting for what that one needs");
   }
   ApplyOptions options;
+  options.only = meta_.id;
   options.drain_ms = options_.drain_ms;
   options.pause = pause();
   const auto applied = TRY(apply(config, options));
@@ -316,7 +319,7 @@ void Keeper::record(const Errors &errors, const std::string &text) {
     return;
   auto lock = pins->lock(pause());
   auto meta = lock ? read_meta(*pins) : Result<Meta>(lock.errors());
-  if (!meta)
+  if (!meta || meta->id != meta_.id)
     return;
   meta->reloads++;
   meta->reload_errors = errors;

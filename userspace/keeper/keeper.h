@@ -60,6 +60,7 @@ private:
   Status attach_anew(const std::string &why);
   Result<MirrorHealth> settled_health();
   Status remove_remains(const Pins &pins);
+  bool is_gone(const Pins &pins) const; // the mirror that it kept
   bool was_detached();
   std::string status() const;
   void take_in_care();

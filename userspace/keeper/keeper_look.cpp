@@ -19,8 +19,13 @@ constexpr uint64_t kMinuteNs = 60'000'000'000;
 
 } // namespace
 
-// What it cannot see now it may see the next time: a mirror that others are just detaching.
+// What it cannot see now it may see the next time: a mirror that others are just detaching. A
+// review, which would find that it is gone, may have to rest.
 Status Keeper::look() {
+  if (was_detached()) {
+    loop_->stop();
+    return Unit{};
+  }
   look_at_vitals();
   look_for_neighbours();
   look_at_hooks();

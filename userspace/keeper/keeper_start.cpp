@@ -49,13 +49,23 @@ Result<MirrorHealth> Keeper::settled_health() {
   return health;
 }
 
-// Whatever failed, there may be nothing left to keep: this process was stopped (SIGSTOP), or busy,
-// while another one detached.
+bool Keeper::is_gone(const Pins &pins) const {
+  const uint32_t id = mirror_id(pins);
+  return !pins.exist() || (id && id != meta_.id);
+}
+
+// There may be nothing left to keep, or a mirror that somebody else attached since: this process
+// was stopped (SIGSTOP), or busy, while another one detached. That one is none of its business.
 bool Keeper::was_detached() {
-  if (!attached_ || waiting_)
+  if (!attached_ || waiting_ || detached_)
+    return detached_;
+  const auto pins = Pins::locate();
+  if (!pins || !is_gone(*pins))
     return false;
-  const auto health = settled_health();
-  detached_ = health && !health->pins;
+  const auto lock = pins->lock(pause()); // who is changing it at this moment may put it back
+  detached_ = lock && is_gone(*pins);
+  if (detached_)
+    pins->remove_top_if_empty();
   return detached_;
 }
 
@@ -101,10 +111,10 @@ Status Keeper::attach_fresh() {
   const Plan &plan = partial.plan;
   auto attached = TRY(attach(plan, config_));
   waiting_ = false;
-  take_in_care();
   auto pins = TRY(Pins::locate());
   auto meta = TRY(read_meta(pins));
   meta_ = std::move(meta);
+  take_in_care();
   const size_t n = meta_.mappings.size();
   log_line(Priority::notice, std::string("attached by ") + attach_mode_name(meta_.mechanism) +
                                  ": " + std::to_string(n) + (n == 1 ? " mapping" : " mappings") +
@@ -138,8 +148,8 @@ Status Keeper::adopt() {
   options.tolerant = true;
   options.drain_ms = options_.drain_ms;
   auto applied = TRY(apply(config_, options));
-  take_in_care();
   meta_ = applied.meta;
+  take_in_care();
   log_line(Priority::notice, "adopted the mirror that is attached since " + iso_time(meta_.since) +
                                  ": " + to_text(applied));
   if (const auto removed = removed_names(applied.change); !removed.empty())
@@ -257,7 +267,7 @@ Status Keeper::remove_remains(const Pins &pins) {
 
 Status Keeper::stop() {
   notify_stopping(leave_);
-  if (waiting_ || detached_) {
+  if (waiting_ || was_detached()) {
     log_line(Priority::notice, waiting_ ? "nothing was attached"
                                         : "another process has detached the mirror: nothing is "
                                           "left to keep");

@@ -317,6 +317,9 @@ Result<Applied> apply(const Config &config, const ApplyOptions &options) {
     return Error{"doppel reload", "nothing is attached", "doppel attach starts a mirror"};
   }
   auto meta = TRY(read_meta(host.pins));
+  if (options.only && meta.id != options.only)
+    return Error{"doppel run", "the mirror that it kept was detached, and another one is attached",
+                 "start it again to keep that one"};
   if (!(current_netns() == meta.netns))
     return Error{"doppel reload", "the mirror was attached in another network namespace",
                  "nsenter --net=/run/netns/NAME leads into a named one"};

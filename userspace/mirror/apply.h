@@ -21,6 +21,7 @@ struct ApplyOptions {
   // True: a mapping whose device or route is missing stays as it is, until the next call.
   // False: it is an error, and nothing is changed.
   bool tolerant = false;
+  uint32_t only = 0; // Meta::id: any other mirror is an error, and stays as it is; 0: whichever
   uint32_t drain_ms = 2000; // for the shadows of mappings that are removed
   Pause pause;
 };

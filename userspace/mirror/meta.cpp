@@ -178,6 +178,13 @@ Status write_meta(const Pins &pins, const Meta &meta) {
   return write_meta(map.get(), meta);
 }
 
+uint32_t mirror_id(const Pins &pins) {
+  const Fd map = open_pin(pins.map("meta"));
+  bpf_map_info info{};
+  uint32_t len = sizeof(info);
+  return map && !bpf_obj_get_info_by_fd(map.get(), &info, &len) ? info.id : 0;
+}
+
 std::string source_name(const std::string &config_source) {
   std::error_code ec;
   if (!std::filesystem::exists(config_source, ec))
@@ -201,7 +208,9 @@ Result<Meta> read_meta(const Pins &pins) {
     return sys_error(path, "cannot be read", errno, hint);
   value->json[sizeof(value->json) - 1] = '\0';
   try {
-    return from_json(Json::parse(value->json));
+    Meta meta = from_json(Json::parse(value->json));
+    meta.id = info.id;
+    return meta;
   } catch (const std::exception &e) {
     return Error{path, std::string("holds no description of an attachment: ") + e.what(), hint};
   }

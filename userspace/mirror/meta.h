@@ -16,6 +16,7 @@
 namespace doppel {
 
 struct Meta {
+  uint32_t id = 0;       // of the map that it was read from: no other mirror has that one
   bool complete = false; // false: attach did not get to its end
   std::time_t since = 0; // Unix time, seconds
   std::string config_source;
@@ -40,6 +41,8 @@ Status write_meta(const Pins &pins, const Meta &meta);
 // What a reload came to, or as much of it as fits: whoever asked for it waits for an answer.
 Status write_reload(const Pins &pins, const Meta &meta);
 Result<Meta> read_meta(const Pins &pins);
+// Meta::id of what is pinned; 0: there is no such map.
+uint32_t mirror_id(const Pins &pins);
 
 // The name under which the origin of a configuration is noted: a file's is absolute.
 std::string source_name(const std::string &config_source);
