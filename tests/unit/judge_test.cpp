@@ -17,6 +17,7 @@ Vitals at(double seconds, const dp_ledger &ledger = {}) {
   Vitals v;
   v.now_ns = kStart + static_cast<uint64_t>(seconds * 1e9);
   v.attached = kAttached;
+  v.attached_ns = kStart;
   v.now = kAttached + static_cast<std::time_t>(seconds);
   v.flow_rows = 100;
   v.devices = {{"eth0"}};
@@ -154,6 +155,15 @@ TEST(Judge, NeverReachedCountsFromAttach) {
   EXPECT_EQ(state(looks), TargetState::silent);
   EXPECT_EQ(judge(looks)[0].since, kAttached);
   EXPECT_NE(judge(looks)[0].what.find("never"), std::string::npos);
+}
+
+TEST(Judge, AWallClockThatWasSetBackHidesNothing) {
+  dp_ledger l{};
+  l.in_flight = 40;
+  Looks looks = {at(4, l), at(6, l)};
+  for (Vitals &v : looks)
+    v.now -= 3600;
+  EXPECT_EQ(state(looks), TargetState::silent);
 }
 
 TEST(Judge, ShutWindowIsToldApart) {

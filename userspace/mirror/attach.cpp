@@ -21,6 +21,7 @@
 #include "userspace/mirror/programs.h"
 #include "userspace/mirror/reach.h"
 #include "userspace/mirror/teardown.h"
+#include "userspace/util/clock.h"
 #include "userspace/util/text.h"
 
 namespace doppel {
@@ -106,6 +107,7 @@ Status Attacher::run() {
   TRY(object.fill(plan_));
   TRY(object.pin(pins_));
   meta_.since = std::time(nullptr);
+  meta_.since_ns = monotonic_ns();
   meta_.config_source = source_name(config_.source);
   meta_.mechanism = plan_.mode;
   meta_.netns = current_netns();

@@ -52,7 +52,8 @@ Result<Counters> read_counters_of(const Attached &attached) {
   c.chunks_used = used(chunks.used, c.chunks);
   c.now_ns = monotonic_ns(); // after all that was read: no moment lies behind it
   c.now = std::time(nullptr);
-  c.over_ns = static_cast<uint64_t>(std::max<std::time_t>(c.now - c.attached, 0)) * 1'000'000'000;
+  const uint64_t since_ns = attached.meta.since_ns;
+  c.over_ns = since_ns ? c.now_ns - std::min(c.now_ns, since_ns) : 0;
   return c;
 }
 

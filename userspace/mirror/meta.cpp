@@ -43,6 +43,7 @@ Words words_of(const dp_ledger &ledger) {
 Json to_json(const Meta &m) {
   Json j{{"complete", m.complete},
          {"since", m.since},
+         {"since_ns", m.since_ns},
          {"config", m.config_source},
          {"mechanism", attach_mode_name(m.mechanism)},
          {"netns", {{"cookie", m.netns.cookie}, {"inode", m.netns.inode}}},
@@ -89,6 +90,7 @@ Meta from_json(const Json &j) {
   Meta m;
   j.at("complete").get_to(m.complete);
   j.at("since").get_to(m.since);
+  m.since_ns = j.value("since_ns", uint64_t{0}); // 0: attached by a doppel that did not note it
   j.at("config").get_to(m.config_source);
   m.mechanism = j.at("mechanism") == "tcx" ? AttachMode::tcx : AttachMode::clsact;
   j.at("netns").at("cookie").get_to(m.netns.cookie);

@@ -46,6 +46,7 @@ Result<Vitals> read_vitals(const Attached &attached, const Vitals *before) {
   v.now = v.counters.now;
   v.now_ns = v.counters.now_ns;
   v.attached = attached.meta.since;
+  v.attached_ns = attached.meta.since_ns;
   v.flow_rows = TRY(open_table(attached.pins, "flows", sizeof(dp_flow))).entries;
   const auto control = TRY(open_table(attached.pins, "control", sizeof(dp_control)));
   const uint32_t zero = 0;

@@ -77,12 +77,9 @@ Verdict judge_target(const Looks &looks, const std::string &mapping, const std::
     return {TargetState::refusing, l.last.refused > good ? good : l.last.refused};
   const Course c = course_of(looks, mapping, target);
   const bool seen = c.span_ns >= span_ns;
-  const uint64_t attached_ns =
-      now - std::min(now, static_cast<uint64_t>(std::max<std::time_t>(v.now - v.attached, 0)) *
-                              kSecondNs);
   const bool stuck = (seen && c.waits) || l.last.gave_up > back;
-  if (stuck && age(now, std::max(good, attached_ns)) > kPatienceNs)
-    return {TargetState::silent, std::max(good, attached_ns)};
+  if (stuck && age(now, std::max(good, v.attached_ns)) > kPatienceNs)
+    return {TargetState::silent, std::max(good, v.attached_ns)};
   // Whose connections are gone owes nothing any more.
   if (l.last.answered && seen && c.unanswered && c.owed && l.open > 0 && good > l.last.answered &&
       age(now, l.last.answered) > kPatienceNs)

@@ -32,6 +32,7 @@ struct Vitals {
   uint64_t now_ns = 0;               // CLOCK_MONOTONIC
   std::time_t now = 0;               // the same moment
   std::time_t attached = 0;          // when the mirror was attached
+  uint64_t attached_ns = 0;          // the same moment, CLOCK_MONOTONIC; 0: not known
   bool paused = false;               // see dp_control
   uint32_t flow_rows = 0;            // what the flow table can hold
   std::vector<DeviceVitals> devices; // those that are captured
