@@ -22,10 +22,10 @@ TAG_VID_0 = bytes.fromhex("81006000")  # priority 3, in no VLAN (IEEE 802.1Q, 9.
 
 
 class Relay:
-    def __init__(self, lab, per_mille, longest_ms=3.0, duplicates=0.0, seed=1, sender="client", tag=None):
+    def __init__(self, lab, per_mille, longest_ms=3.0, shortest_ms=0.0, duplicates=0.0, seed=1, sender="client", tag=None):
         """tag: what comes behind the source's address of each frame, such as TAG_VID_0."""
         self.tag = tag
-        self.lab, self.longest_ms, self.duplicates = lab, longest_ms, duplicates
+        self.lab, self.delays, self.duplicates = lab, (shortest_ms / 1000, longest_ms / 1000), duplicates
         self.dice = random.Random(seed)
         self.delayed = self.doubled = 0
         self._over = threading.Event()
@@ -70,10 +70,10 @@ table netdev detour {{
                 frame = frame[:12] + self.tag + frame[12:]
             now = time.monotonic()
             self.delayed += 1
-            heapq.heappush(late, (now + self.dice.uniform(0, self.longest_ms) / 1000, self.delayed, frame))
+            heapq.heappush(late, (now + self.dice.uniform(*self.delays), self.delayed, frame))
             if self.dice.random() < self.duplicates:
                 self.doubled += 1
-                heapq.heappush(late, (now + self.dice.uniform(0, self.longest_ms) / 1000,
+                heapq.heappush(late, (now + self.dice.uniform(*self.delays),
                                       self.delayed + 0.5, frame))
 
     def _body(self):

@@ -10,6 +10,7 @@ import time
 from harness import case
 from lab import bpf, shape, snapshot, wait
 from lab.keeper import File, Keeper
+from lab.relay import Relay
 from lab.traffic import set_command
 from lab.wait import amount
 from test_client_net import connect, stored
@@ -21,13 +22,15 @@ STOPPED, TARGET, KEEPER, SCARCE = 4, 5, 6, 7  # include/doppel/exits.def
 
 
 class Patient:
-    """A mirror, and what `status` says of it. `load`: options of the load that it is under; None: it is idle."""
+    """A mirror, and what `status` says of it. `load`: options of the load that it is under; None: it is idle.
+    `mapping`: keys of its mapping that are others. `keeper`: more options of `run`. The settings are those
+    of the file."""
 
-    def __init__(self, env, how, load=(), **settings):
-        self.scene = env.scene()
+    def __init__(self, env, how, load=(), scene=None, mapping=None, keeper=(), **settings):
+        self.scene = scene or env.scene()
         self.keeper = None
         self.file = File(self.scene)
-        self.file.write(("data", 11211), **settings)
+        self.file.write(self.file.mapping("data", 11211, **(mapping or {})), **settings)
         if how == "run":
             self.keeper = Keeper(self.scene, "--config", self.file.path)
         else:
@@ -90,6 +93,21 @@ class Patient:
     def state(self):
         return self.scene.doppel.status()["targets"][0]
 
+    def is_refused(self, client):
+        """The target is killed, and the client asks until that is known."""
+        self.scene.target[0].kill()
+        turns = iter(range(1000))
+
+        def known():
+            say(client, b"refused%d" % next(turns))
+            return self.state()["state"] == "refusing"
+        self.until(known, "the target to refuse")
+        return self.falls_ill({"refusing"}, TARGET, words="refuses connections")
+
+    def resets(self):
+        """How many left the source for the target."""
+        return len(self.scene.watch.report().get("rst-to-target", ()))
+
 
 @case(how=HOW, slow=True)
 def target_killed(env, how):
@@ -125,14 +143,42 @@ def nobody_asks_again(env, how):
     p = Patient(env, how, load=None)
     client = connect(p.scene)
     say(client, b"one")
-    p.scene.target[0].kill()
-    problem = None
-    for turn in range(3):
-        say(client, b"two%d" % turn)
-        time.sleep(0.5)  # the shadow's end, and the pause after it
-    problem = p.falls_ill({"refusing"}, TARGET, words="refuses connections")
+    problem = p.is_refused(client)
     assert ", the last time " in problem["what"], problem
     p.scene.start_target()
+    p.recovers({"refusing"})
+    p.logged("refuses connections")
+    client.close()
+
+
+@case(how=HOW, slow=True)
+def far_target_is_back(env, how):
+    """What asks a target whether it is back waits for an answer that takes 300 ms, and never resets it."""
+    scene = env.scene(offload="all-off")
+    far = Relay(scene.lab, 1000, shortest_ms=300, longest_ms=300, sender="target")
+    p = Patient(env, how, load=None, scene=scene)
+    client = connect(scene)
+    say(client, b"one")
+    p.is_refused(client)
+    before = p.resets()
+    scene.start_target()
+    p.recovers({"refusing"})
+    assert scene.target[0].stats()["total_connections"] > 1, "nobody asked it"
+    assert p.resets() == before, scene.watch.report()
+    far.close()
+    client.close()
+
+
+@case(how=HOW, slow=True)
+def range_that_is_not_all_served(env, how):
+    """A refusal is over when one port of the range takes connections: the others never did."""
+    scene = env.scene()
+    first = {"address": scene.lab.target.address, "port": 11210}
+    p = Patient(env, how, load=None, scene=scene, mapping={"ports": "11210-11214", "targets": [first]})
+    client = connect(scene)
+    say(client, b"one")
+    p.is_refused(client)
+    scene.start_target()
     p.recovers({"refusing"})
     p.logged("refuses connections")
     client.close()

@@ -132,8 +132,10 @@ TEST(Judge, WhatAcceptsAgainIsOver) {
   EXPECT_EQ(in_doubt_since(v, key), moment(120));
   EXPECT_EQ(state({v}), TargetState::refusing);
   EXPECT_NE(judge({v})[0].what.find("the last time 10.0 s ago"), std::string::npos);
-  v.tried[key] = {v.now_ns - 1'000'000'000, false};
+  v.tried[key] = {v.now_ns - 1'000'000'000, false, false};
   EXPECT_EQ(state({v}), TargetState::refusing);
+  EXPECT_NE(judge({v})[0].what.find("the last time 10.0 s ago"), std::string::npos) << "no answer";
+  v.tried[key].refused = true;
   EXPECT_NE(judge({v})[0].what.find("the last time 1.0 s ago"), std::string::npos);
   v.tried[key].accepted = true;
   EXPECT_EQ(state({v}), TargetState::up);

@@ -120,8 +120,9 @@ private:
   Looks looks_;             // of the last minute
   Clock::time_point hooks_; // when it looked at the hooks last
   size_t running_ = 0;      // programs that it saw there
-  std::time_t since_ = 0;   // when it took the mirror in its care; 0: not yet
-  Clock::time_point word_;  // when it said last that it is there
+  Attempts attempts_;
+  std::time_t since_ = 0;  // when it took the mirror in its care; 0: not yet
+  Clock::time_point word_; // when it said last that it is there
 };
 
 } // namespace doppel

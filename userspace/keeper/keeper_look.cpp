@@ -38,7 +38,7 @@ void Keeper::look_at_vitals() {
   const auto pins = Pins::locate();
   if (!pins || !pins->exist())
     return;
-  auto vitals = read_vitals({*pins, meta_}, looks_.empty() ? nullptr : &looks_.back());
+  auto vitals = read_vitals({*pins, meta_}, &attempts_);
   if (!vitals)
     return;
   while (!looks_.empty() && (looks_.front().now_ns + kMinuteNs < vitals->now_ns ||
@@ -91,7 +91,9 @@ void Keeper::give_word() {
   if (!looks_.empty())
     for (const MappingCounters &m : looks_.back().counters.mappings)
       for (const TargetCounters &t : m.targets)
-        word.lost[m.name + " " + t.target] = lost_in_a_minute(looks_, m.name, t.target);
+        word.lost[target_key(m.name, t.target)] = lost_in_a_minute(looks_, m.name, t.target);
+  if (!looks_.empty())
+    word.tried = looks_.back().tried;
   (void)write_keeper_word(*pins, word); // a mirror that is just going has no room for it
 }
 

@@ -6,60 +6,66 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "userspace/mirror/reach.h"
-
 namespace doppel {
 namespace {
-constexpr unsigned kPatienceMs = 200;
 constexpr uint64_t kBetweenNs = 2'000'000'000;
+constexpr uint64_t kPatienceNs = 10'000'000'000;
 constexpr unsigned kMostPorts = 16; // of a range: more are not asked
 
-struct Question {
+} // namespace
+
+struct Attempts::Question {
   std::string key; // of Vitals::tried
   TargetConfig target;
   unsigned ports = 1;
+
+  std::vector<TargetConfig> targets() const {
+    std::vector<TargetConfig> all(ports, target);
+    for (unsigned i = 0; i < ports; i++)
+      all[i].port = static_cast<uint16_t>(target.port + i);
+    return all;
+  }
+
+  // Of a range one port is enough, as one is for what clients find (judge_target()).
+  bool has(Reached::Answer answer, const std::vector<Reached> &answers) const {
+    const auto all = targets();
+    return std::any_of(all.begin(), all.end(), [&](const TargetConfig &t) {
+      const auto endpoint = endpoint_text(t.address, t.port);
+      return std::any_of(answers.begin(), answers.end(), [&](const Reached &r) {
+        return r.endpoint == endpoint && r.answer == answer && !r.other.is_set();
+      });
+    });
+  }
 };
 
-bool accepts_all(const Question &q, const std::vector<Reached> &answers) {
-  for (unsigned i = 0; i < q.ports; i++) {
-    const auto endpoint = endpoint_text(q.target.address, static_cast<uint16_t>(q.target.port + i));
-    if (std::none_of(answers.begin(), answers.end(), [&](const Reached &r) {
-          return r.endpoint == endpoint && r.answer == Reached::Answer::accepts &&
-                 !r.other.is_set();
-        }))
-      return false;
-  }
-  return true;
+Attempts::Attempts() = default;
+Attempts::~Attempts() = default;
+
+void Attempts::take_answers(uint64_t now_ns) {
+  const bool over = round_->connections.wait(0) || now_ns - round_->begun_ns >= kPatienceNs;
+  const auto answers = round_->connections.answers();
+  for (const Question &q : round_->questions)
+    if (q.has(Reached::Answer::accepts, answers))
+      tried_[q.key] = {now_ns, true, false};
+    else if (over)
+      tried_[q.key] = {now_ns, false, q.has(Reached::Answer::refuses, answers)};
+  if (over)
+    round_.reset();
 }
 
-Config all_of(const std::vector<Question> &questions) {
-  Config config;
-  config.mappings.emplace_back();
-  for (const Question &q : questions)
-    for (unsigned i = 0; i < q.ports; i++) {
-      TargetConfig t = q.target;
-      t.port = static_cast<uint16_t>(t.port + i);
-      config.mappings.front().targets.push_back(t);
-    }
-  return config;
-}
-
-bool wants_trying(const Vitals &v, const std::string &key) {
+bool Attempts::wants_trying(const Vitals &v, const std::string &key) const {
   const uint64_t since = in_doubt_since(v, key);
-  const auto last = v.tried.find(key);
-  if (!since || last == v.tried.end())
+  const auto last = tried_.find(key);
+  if (!since || last == tried_.end())
     return since != 0;
   const Tried &t = last->second;
   return t.accepted ? t.at_ns < since : t.at_ns + kBetweenNs <= v.now_ns;
 }
 
-} // namespace
-
-Status try_targets(const Attached &attached, const Vitals *before, Vitals &v) {
-  if (before)
-    v.tried = before->tried;
-  std::erase_if(v.tried, [&](const auto &entry) { return !in_doubt_since(v, entry.first); });
+Status Attempts::begin(const Attached &attached, const Vitals &v) {
   std::vector<Question> questions;
+  Config config;
+  config.mappings.emplace_back();
   MapTable mappings;
   for (const NamedMapping &m : attached.meta.mappings)
     for (size_t t = 0; t < m.targets.size() && t < DP_MAX_TARGETS; t++) {
@@ -74,14 +80,24 @@ Status try_targets(const Attached &attached, const Vitals *before, Vitals &v) {
       q.target.address = Address{row.target[t].address};
       q.target.port = row.target[t].port;
       q.ports = unsigned{row.ports} + 1;
-      if (t < row.n_targets && q.ports <= kMostPorts)
-        questions.push_back(std::move(q));
+      if (t >= row.n_targets || q.ports > kMostPorts)
+        continue;
+      for (const TargetConfig &one : q.targets())
+        config.mappings.front().targets.push_back(one);
+      questions.push_back(std::move(q));
     }
-  if (questions.empty())
-    return Unit{};
-  const auto answers = connect_to_targets(all_of(questions), kPatienceMs);
-  for (const Question &q : questions)
-    v.tried[q.key] = {v.now_ns, accepts_all(q, answers)};
+  if (!questions.empty())
+    round_.emplace(Round{std::move(questions), Connects(config), v.now_ns});
+  return Unit{};
+}
+
+Status Attempts::look(const Attached &attached, Vitals &v) {
+  std::erase_if(tried_, [&](const auto &entry) { return !in_doubt_since(v, entry.first); });
+  if (round_)
+    take_answers(v.now_ns);
+  if (!round_)
+    TRY(begin(attached, v));
+  v.tried = tried_;
   return Unit{};
 }
 

@@ -25,11 +25,10 @@ Json to_json(const Problem &p) {
 }
 
 std::string text_of(const KeeperWord &w) {
-  Json j{{"pid", w.pid},
-         {"since", w.since},
-         {"looked_ns", w.looked_ns},
-         {"lost", w.lost},
-         {"problems", Json::array()}};
+  Json j{{"pid", w.pid},   {"since", w.since},        {"looked_ns", w.looked_ns},
+         {"lost", w.lost}, {"tried", Json::object()}, {"problems", Json::array()}};
+  for (const auto &[key, t] : w.tried)
+    j["tried"][key] = {t.at_ns, t.accepted, t.refused};
   const auto dump = [](const Json &json) {
     return json.dump(-1, ' ', false, Json::error_handler_t::replace);
   };
@@ -52,6 +51,8 @@ KeeperWord from_json(const Json &j) {
   j.at("since").get_to(w.since);
   j.at("looked_ns").get_to(w.looked_ns);
   j.at("lost").get_to(w.lost);
+  for (const auto &[key, t] : j.at("tried").items())
+    w.tried[key] = {t.at(0).get<uint64_t>(), t.at(1).get<bool>(), t.at(2).get<bool>()};
   for (const Json &p : j.at("problems"))
     w.problems.push_back({problem_kind(p.at("kind")), p.at("what"), p.at("hint"),
                           p.at("since").get<std::time_t>(), p.at("key")});

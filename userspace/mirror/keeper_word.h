@@ -11,6 +11,7 @@
 
 #include "userspace/kernel/pins.h"
 #include "userspace/view/problem.h"
+#include "userspace/view/vitals.h"
 
 namespace doppel {
 
@@ -19,7 +20,8 @@ struct KeeperWord {
   std::time_t since = 0;  // when it took it, Unix time, seconds
   uint64_t looked_ns = 0; // when it looked last, CLOCK_MONOTONIC
   std::vector<Problem> problems;
-  std::map<std::string, uint64_t> lost; // bytes within the last minute, by "MAPPING TARGET"
+  std::map<std::string, uint64_t> lost; // bytes within the last minute, by target_key()
+  std::map<std::string, Tried> tried;   // as Vitals::tried
 };
 
 // A default word takes the last one back: from then on nobody misses the keeper.

@@ -277,8 +277,7 @@ std::vector<ProbeRow> probe_config(const Config &config) {
     if (rows.empty())
       rows.push_back(row("plan", true, true, "the devices carry what is to be mirrored"));
   }
-  constexpr unsigned patience_ms = 1000;
-  for (const Reached &r : connect_to_targets(config, patience_ms))
+  for (const Reached &r : connect_to_targets(config))
     rows.push_back(
         row("target", r.answer == Reached::Answer::accepts && !r.other.is_set(), false, r.text()));
   return rows;

@@ -21,67 +21,24 @@ namespace doppel {
 namespace {
 using Clock = std::chrono::steady_clock;
 
-constexpr unsigned kPatienceMs = 500;
-
-struct Attempt {
-  Reached reached;
-  Address target;
-  uint16_t port = 0;
-  Fd socket;
-  int error = EINPROGRESS;
-};
-
-Attempt begin(const TargetConfig &t) {
-  Attempt a;
-  a.target = t.address;
-  a.port = t.port;
-  a.reached.endpoint = endpoint_text(t.address, t.port);
-  a.socket = Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(t.port);
-  to.sin_addr.s_addr = t.address.raw.w[3];
-  if (!a.socket)
-    a.error = errno;
-  else if (::connect(a.socket.get(), reinterpret_cast<const sockaddr *>(&to), sizeof(to)))
-    a.error = errno;
-  else
-    a.error = 0;
-  return a;
-}
-
-void await(std::vector<Attempt> &attempts, unsigned timeout_ms) {
-  const auto until = Clock::now() + std::chrono::milliseconds(timeout_ms);
-  for (Attempt &a : attempts) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
-    pollfd p{a.socket.get(), POLLOUT, 0};
-    if (a.error != EINPROGRESS || ::poll(&p, 1, left > 0 ? static_cast<int>(left) : 0) <= 0)
-      continue;
-    socklen_t size = sizeof(a.error);
-    if (::getsockopt(a.socket.get(), SOL_SOCKET, SO_ERROR, &a.error, &size))
-      a.error = errno;
-  }
-}
-
 // Where the kernel leads the connection, if that is not where it was meant to go.
-Address led_to(const Attempt &a) {
+Address led_to(int socket, const Address &target, uint16_t port_there) {
   sockaddr_in self{};
   socklen_t size = sizeof(self);
-  if (::getsockname(a.socket.get(), reinterpret_cast<sockaddr *>(&self), &size))
+  if (::getsockname(socket, reinterpret_cast<sockaddr *>(&self), &size))
     return {};
   const Address own = Address::v4(self.sin_addr.s_addr);
   // A BPF program at connect() changes the socket itself.
   Address other;
   const uint16_t port = ntohs(self.sin_port);
   (void)each_tcp_socket({{{port, port}}, {}}, [&](const TcpSocket &s) {
-    if (Address{s.local} == own && s.local_port == self.sin_port &&
-        !(Address{s.remote} == a.target))
+    if (Address{s.local} == own && s.local_port == self.sin_port && !(Address{s.remote} == target))
       other = Address{s.remote};
   });
   if (other.is_set())
     return other;
-  const auto tracked = passed_to(own.raw, self.sin_port, a.target.raw, htons(a.port));
-  return tracked && !(*tracked == a.target) ? *tracked : Address{};
+  const auto tracked = passed_to(own.raw, self.sin_port, target.raw, htons(port_there));
+  return tracked && !(*tracked == target) ? *tracked : Address{};
 }
 
 bool has_connect_programs() {
@@ -114,33 +71,90 @@ std::string Reached::text() const {
   return "target " + endpoint + " does not answer";
 }
 
-std::vector<Reached> connect_to_targets(const Config &config, unsigned timeout_ms) {
-  std::vector<Attempt> attempts;
+struct Connects::Attempt {
+  explicit Attempt(const TargetConfig &t)
+      : target(t.address), port(t.port),
+        socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+    reached.endpoint = endpoint_text(t.address, t.port);
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(t.port);
+    to.sin_addr.s_addr = t.address.raw.w[3];
+    const bool done =
+        socket && !::connect(socket.get(), reinterpret_cast<const sockaddr *>(&to), sizeof(to));
+    settle(done ? 0 : errno);
+  }
+
+  bool answered() const { return !socket; }
+
+  // Its answer is known, and it closes.
+  void settle(int error) {
+    using Answer = Reached::Answer;
+    if (error == EINPROGRESS)
+      return;
+    reached.answer = error == 0              ? Answer::accepts
+                     : error == ECONNREFUSED ? Answer::refuses
+                     : error == ETIMEDOUT    ? Answer::silent
+                                             : Answer::failed;
+    if (error == 0)
+      reached.other = led_to(socket.get(), target, port);
+    socket = Fd();
+  }
+
+  Reached reached;
+  Address target;
+  uint16_t port = 0; // host byte order
+  Fd socket;         // none: answered
+};
+
+Connects::Connects(const Config &config) {
   std::set<std::string> known;
   for (const MappingConfig &m : config.mappings)
     for (const TargetConfig &t : m.targets)
       if (t.address.is_v4() && known.insert(endpoint_text(t.address, t.port)).second)
-        attempts.push_back(begin(t));
-  await(attempts, timeout_ms);
-  std::vector<Reached> all;
-  for (Attempt &a : attempts) {
-    using Answer = Reached::Answer;
-    a.reached.answer = a.error == 0                                     ? Answer::accepts
-                       : a.error == ECONNREFUSED                        ? Answer::refuses
-                       : a.error == EINPROGRESS || a.error == ETIMEDOUT ? Answer::silent
-                                                                        : Answer::failed;
-    if (a.error == 0)
-      a.reached.other = led_to(a);
-    all.push_back(a.reached);
+        attempts_.emplace_back(t);
+}
+
+Connects::Connects(Connects &&) noexcept = default;
+Connects &Connects::operator=(Connects &&) noexcept = default;
+Connects::~Connects() = default;
+
+bool Connects::wait(unsigned ms) {
+  const auto until = Clock::now() + std::chrono::milliseconds(ms);
+  bool all = true;
+  for (Attempt &a : attempts_) {
+    if (a.answered())
+      continue;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
+    pollfd p{a.socket.get(), POLLOUT, 0};
+    int error = EINPROGRESS;
+    socklen_t size = sizeof(error);
+    if (::poll(&p, 1, left > 0 ? static_cast<int>(left) : 0) > 0)
+      a.settle(::getsockopt(a.socket.get(), SOL_SOCKET, SO_ERROR, &error, &size) ? errno : error);
+    all &= a.answered();
   }
   return all;
+}
+
+std::vector<Reached> Connects::answers() {
+  wait(0);
+  std::vector<Reached> all;
+  for (const Attempt &a : attempts_)
+    all.push_back(a.reached);
+  return all;
+}
+
+std::vector<Reached> connect_to_targets(const Config &config) {
+  Connects connections(config);
+  connections.wait(kReachMs);
+  return connections.answers();
 }
 
 std::vector<std::string> translated_targets(const Config &config) {
   std::vector<std::string> sentences;
   if (!output_rules().translates && !has_connect_programs())
     return sentences;
-  for (const Reached &r : connect_to_targets(config, kPatienceMs))
+  for (const Reached &r : connect_to_targets(config))
     if (r.other.is_set())
       sentences.push_back(r.text());
   return sentences;

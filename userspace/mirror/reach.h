@@ -20,10 +20,30 @@ struct Reached {
   std::string text() const; // a sentence
 };
 
-// Connects to the first port of every target, all at once, as any program of this host would, waits
-// at most timeout_ms for the answers, and closes again. Changes nothing here; the target sees a
-// connection without a byte.
-std::vector<Reached> connect_to_targets(const Config &config, unsigned timeout_ms);
+// How long answers are waited for where somebody waits for them, ms. What answers later than its
+// connection is closed gets a RST of this host's kernel.
+inline constexpr unsigned kReachMs = 2000;
+
+// Connections to the first port of every target, all at once, as any program of this host would
+// make them. Changes nothing here; the target sees a connection without a byte.
+class Connects {
+public:
+  explicit Connects(const Config &config); // begins them
+  Connects(Connects &&) noexcept;
+  Connects &operator=(Connects &&) noexcept;
+  ~Connects(); // closes them
+
+  // Up to so long, for answers. True: each of them has one.
+  bool wait(unsigned ms);
+  std::vector<Reached> answers(); // as far as they are there: the others are silent
+
+private:
+  struct Attempt;
+  std::vector<Attempt> attempts_;
+};
+
+// At most for kReachMs.
+std::vector<Reached> connect_to_targets(const Config &config);
 
 // Of the targets that only the kernel's own translation leads to, a sentence each. Connects only
 // where something on this host may translate.

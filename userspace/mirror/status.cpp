@@ -206,7 +206,7 @@ void take_word(const KeeperWord &word, StatusView &view) {
           t.state = s;
           t.since = p.since;
         }
-    const auto lost = word.lost.find(t.mapping + " " + t.target);
+    const auto lost = word.lost.find(target_key(t.mapping, t.target));
     if (lost != word.lost.end())
       t.lost_in_a_minute = lost->second;
   }
@@ -221,7 +221,9 @@ Status describe_health(const Attached &attached, const FindKeeper &find_keeper, 
   const bool kept = judge_keeper(word, looks.back(), view);
   if (kept)
     view.keeper.since = word.since;
-  if (!kept)
+  if (kept)
+    looks.back().tried = word.tried;
+  else
     looks = TRY(look_closely(attached));
   const auto found = judge(looks);
   view.problems.insert(view.problems.end(), found.begin(), found.end());

@@ -10,7 +10,6 @@
 #include <thread>
 
 #include "userspace/kernel/host_net.h"
-#include "userspace/mirror/attempts.h"
 #include "userspace/mirror/counters.h"
 #include "userspace/mirror/renamed.h"
 
@@ -40,7 +39,7 @@ Result<std::vector<DeviceVitals>> read_devices(const Meta &meta) {
 
 } // namespace
 
-Result<Vitals> read_vitals(const Attached &attached, const Vitals *before) {
+Result<Vitals> read_vitals(const Attached &attached, Attempts *attempts) {
   Vitals v;
   v.counters = TRY(read_counters_of(attached));
   v.now = v.counters.now;
@@ -56,18 +55,20 @@ Result<Vitals> read_vitals(const Attached &attached, const Vitals *before) {
   v.paused = value.paused != 0;
   if (current_netns() == attached.meta.netns) { // else devices and routes are others
     v.devices = TRY(read_devices(attached.meta));
-    TRY(try_targets(attached, before, v));
+    if (attempts)
+      TRY(attempts->look(attached, v));
   }
   return v;
 }
 
 Result<Looks> look_closely(const Attached &attached) {
   Looks looks;
+  Attempts attempts;
   do {
     if (!looks.empty())
       std::this_thread::sleep_for(kBetweenLooks);
-    looks.push_back(TRY(read_vitals(attached, looks.empty() ? nullptr : &looks.back())));
-  } while (wants_another_look(looks));
+    looks.push_back(TRY(read_vitals(attached, &attempts)));
+  } while (wants_another_look(looks, attempts.pending()));
   return looks;
 }
 

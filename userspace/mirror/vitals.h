@@ -2,17 +2,18 @@
 // What a mirror is judged by, read from the data plane and the host.
 #pragma once
 
-#include "userspace/kernel/rtnl.h"
+#include "userspace/mirror/attempts.h"
 #include "userspace/mirror/maps.h"
 #include "userspace/view/vitals.h"
 
 namespace doppel {
 
-// One look. Costs nothing that depends on the sizes of the tables. `before`: the one before, or
-// null: see try_targets().
-Result<Vitals> read_vitals(const Attached &attached, const Vitals *before = nullptr);
+// One look. Costs nothing that depends on the sizes of the tables. `attempts`: see there; null:
+// nobody is asked.
+Result<Vitals> read_vitals(const Attached &attached, Attempts *attempts = nullptr);
 
-// One look, or where that gives cause for concern as many as the judgement wants: two seconds.
+// One look, or where that gives cause for concern as many as the judgement wants, and as a target
+// takes for an answer: two seconds.
 Result<Looks> look_closely(const Attached &attached);
 
 } // namespace doppel

@@ -26,8 +26,9 @@ std::string last_taken(const TargetHealth &t) {
 // ", the last time 1.3 s ago"
 std::string last_asked(const TargetHealth &t, const Vitals &v) {
   const auto tried = v.tried.find(target_key(t.mapping, t.target));
-  const uint64_t at_ns = std::max<uint64_t>(row_of(v.counters, t.mapping, t.target)->last.refused,
-                                            tried == v.tried.end() ? 0 : tried->second.at_ns);
+  const uint64_t at_ns =
+      std::max<uint64_t>(row_of(v.counters, t.mapping, t.target)->last.refused,
+                         tried != v.tried.end() && tried->second.refused ? tried->second.at_ns : 0);
   return ", the last time " + human_ms(age(v.now_ns, at_ns) / 1'000'000) + " ago";
 }
 
@@ -200,9 +201,11 @@ std::vector<Problem> judge(const Looks &looks, const std::vector<Problem> &befor
   return in_order(std::move(problems));
 }
 
-bool wants_another_look(const Looks &looks) {
+bool wants_another_look(const Looks &looks, bool waits) {
   if (age(looks.back().now_ns, looks.front().now_ns) >= kLookNs)
     return false;
+  if (waits)
+    return true;
   const auto seen = targets_of(looks, kLookNs), at_once = targets_of(looks, 0);
   for (size_t i = 0; i < seen.size(); i++)
     if (seen[i].state != at_once[i].state)

@@ -23,8 +23,8 @@ struct DeviceVitals {
 
 // A connection of this host's own to a target.
 struct Tried {
-  uint64_t at_ns = 0; // CLOCK_MONOTONIC
-  bool accepted = false;
+  uint64_t at_ns = 0;                     // CLOCK_MONOTONIC
+  bool accepted = false, refused = false; // neither: no answer
 };
 
 // One look at an attached mirror.
@@ -57,9 +57,9 @@ inline constexpr uint64_t kLookNs = 2'000'000'000;
 // In order.
 std::vector<Problem> judge(const Looks &looks, const std::vector<Problem> &before = {});
 
-// The last look has cause for concern, and only another one, up to kLookNs later than the first,
-// will tell.
-bool wants_another_look(const Looks &looks);
+// Up to kLookNs after the first one: the last look has cause for concern, and only another one will
+// tell, or it `waits` for something else.
+bool wants_another_look(const Looks &looks, bool waits = false);
 
 // Each target of the last look.
 std::vector<TargetHealth> judge_targets(const Looks &looks);
