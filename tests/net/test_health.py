@@ -8,7 +8,7 @@ import struct
 import time
 
 from harness import case
-from lab import bpf, shape, snapshot, wait
+from lab import bpf, shape, snapshot, tcp, wait
 from lab.keeper import File, Keeper
 from lab.relay import Relay
 from lab.traffic import set_command
@@ -32,7 +32,7 @@ class Patient:
         self.file = File(self.scene)
         self.file.write(self.file.mapping("data", 11211, **(mapping or {})), **settings)
         if how == "run":
-            self.keeper = Keeper(self.scene, "--config", self.file.path)
+            self.keeper = Keeper(self.scene, "--config", self.file.path, *keeper)
         else:
             self.scene.doppel.attach("--config", self.file.path)
         if load is not None:
@@ -292,6 +292,35 @@ def keeper_stopped(env, when):
         keeper.signal(signal.SIGCONT)
     wait.until(lambda: scene.doppel.health()[0] == 0, "it to be over", WITHIN, 0.1)
     keeper.stop()
+
+
+@case(slow=True)
+def silence_is_told_while_a_reload_drains(env):
+    """A keeper that ends the shadows of a removed mapping, whose target has stopped, sees what becomes of another."""
+    p = Patient(env, "run", load=None, scene=env.scene(ports=(11211, 11212)), keeper=("--drain", "25s"))
+    p.file.write(("data", 11211), ("goes", 11212))
+    p.keeper.reload("added goes")
+    stays, goes = connect(p.scene), tcp.connect(p.scene.lab.client, p.scene.lab.source.address, 11212)
+    for client in (stays, goes):
+        say(client, b"one")
+    p.scene.doppel.wait_idle()
+    os.kill(p.scene.target[1].process.pid, signal.SIGSTOP)
+    try:
+        for turn in range(20):
+            say(goes, b"large%d" % turn, 300_000)
+        p.file.write(("data", 11211))
+        p.keeper.signal(signal.SIGHUP)
+        p.until(lambda: [m["name"] for m in p.scene.doppel.counters()["mappings"]] == ["data"], "goes to be removed")
+        cut = p.scene.lab.lose("source", "target", 1000, "tcp dport 11211")
+        say(stays, b"two")
+        p.falls_ill({"silent"}, TARGET)
+        assert "removed goes" not in p.keeper.said(), "the reload was over"
+    finally:
+        os.kill(p.scene.target[1].process.pid, signal.SIGCONT)
+    p.scene.lab.heal(cut)
+    p.recovers({"silent"})
+    for client in (stays, goes):
+        client.close()
 
 
 @case()

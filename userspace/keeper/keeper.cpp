@@ -57,8 +57,10 @@ Pause Keeper::pause() {
   return [this](std::chrono::milliseconds time) {
     if (watchdog_ms_)
       notify_alive();
-    if (since_ && Clock::now() - word_ > kWord)
+    if (since_ && Clock::now() - word_ > kWord) { // `status` believes it: so it looks as well
+      look_at_vitals();
       give_word();
+    }
     if (!events_)
       return;
     const auto until = Clock::now() + time;
