@@ -8,12 +8,15 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <thread>
 
 namespace doppel {
 namespace {
 constexpr int kTries = 10; // against a keeper that ends at this moment and removes the directory
+constexpr auto kAsks = std::chrono::milliseconds(20); // between two tries
 
 Fd open_directory(const std::string &path) {
   return Fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -51,6 +54,10 @@ Result<KeeperLock> KeeperLock::take(const Pins &pins) {
       if (errno != EWOULDBLOCK)
         return sys_error(path, "cannot be locked", errno);
       const pid_t pid = holder_of(held);
+      if (pid < 0 && i + 1 < kTries) { // who only asks whether there is a keeper is gone at once
+        std::this_thread::sleep_for(kAsks);
+        continue;
+      }
       return Error{"doppel run",
                    pid > 0 ? "a keeper runs already: process " + std::to_string(pid)
                            : "a keeper runs already",
@@ -69,7 +76,7 @@ KeeperLock::~KeeperLock() {
   if (!dir_)
     return;
   dir_ = Fd();
-  pins_.remove_top_if_empty();
+  pins_.remove_top_if_idle();
 }
 
 pid_t find_keeper(const Pins &pins) {

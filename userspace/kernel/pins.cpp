@@ -198,6 +198,12 @@ void Pins::remove_top_if_empty() const {
   ::rmdir(top_.c_str());
 }
 
+void Pins::remove_top_if_idle() const {
+  const Fd dir(::open(top_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (dir && ::flock(dir.get(), LOCK_EX | LOCK_NB) == 0)
+    remove_top_if_empty();
+}
+
 Fd open_pin(const std::string &path) {
   int fd = bpf_obj_get(path.c_str());
   if (fd >= 0)

@@ -56,6 +56,8 @@ public:
   Status remove() const;
   // Leaves it while a keeper runs, who removes it when it ends.
   void remove_top_if_empty() const;
+  // The same for who does not hold the lock: not while somebody does, who may be about to pin.
+  void remove_top_if_idle() const;
 
 private:
   explicit Pins(const std::string &bpffs);
