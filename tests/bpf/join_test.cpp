@@ -21,7 +21,7 @@ protected:
     const View request = parse(p.build());
     mark();
     const Frames sent = capture(p);
-    ASSERT_EQ(sent.size(), 1u) << "no shadow joined";
+    ASSERT_EQ(sent.size(), 1u) << "no shadow joined: " << text(moved());
     EXPECT_EQ(sent[0].flags, SYN);
     EXPECT_EQ(sent[0].seq, request.seq - 1);
     EXPECT_TRUE(sent[0].faults.empty());

@@ -117,7 +117,6 @@ void Session::TearDown() {
 }
 
 Outcome Session::collect() {
-  // Copies may be queued on doppel0 first, so what they lead to is behind this marker, too.
   Outcome out;
   out.sent = views(world_->wire().collect());
   out.passed = views(world_->tap().collect());

@@ -50,6 +50,8 @@ public:
   std::vector<Received> collect();
 
 private:
+  void collect_up_to_marker(std::vector<Received> &out);
+
   PacketSocket near_, far_;
   uint32_t markers_ = 0;
 };
