@@ -28,7 +28,8 @@ GTEST = {name: re.compile(rf"^\[  {name}\s*\] (\d+) tests?", re.MULTILINE)
 EXCUSE = "left to tools/kernel-matrix"  # as tests/net/harness.py says of what needs another kernel
 REASONS = re.compile(r"^(?:SKIP .*|.*: Skipped\n.*)$", re.MULTILINE)
 # A case that failed, as the test programs say it, with what they say of why but for the state of the hosts.
-FAILURES = re.compile(r"^(?:FAIL  .*(?:\n {4}(?!--- ).*)*|\[  FAILED  \] [^\s,]+(?:, where .*)? \(\d+ ms\))$", re.MULTILINE)
+# The kernel matrix says of which kernel, before.
+FAILURES = re.compile(r"^(?:(?:\S+ +)?FAIL  .*(?:\n {4}(?!--- ).*)*|\[  FAILED  \] [^\s,]+(?:, where .*)? \(\d+ ms\))$", re.MULTILINE)
 
 
 class Suite:
