@@ -71,7 +71,8 @@ def detach(mirror, after):
     assert done.returncode == 0, f"{after}: {done}"
 
 
-def attach_killed(env, most):
+def each_killed_attach(env, most, then):
+    """`then(mirror, words)` for each: it attaches, looks and leaves nothing."""
     mirror = Mirror(env)
     before = snapshot.take(mirror.scene.lab.source)
     command = mirror.attach_command()
@@ -81,32 +82,31 @@ def attach_killed(env, most):
     for point in chosen:
         deaths += killed.at(mirror.doppel, point, *command)
         after = f"attach killed at {point}"
-        again = mirror.doppel.run(*command, check=False)
+        then(mirror, after)
+        assert_unchanged(mirror.scene.lab.source, before, after)
+    assert deaths > len(chosen) / 2, deaths
+    return mirror
+
+
+def attach_killed(env, most):
+    def attach_again(mirror, after):
+        again = mirror.doppel.run(*mirror.attach_command(), check=False)
         assert again.returncode == 0 or "doppel detach" in again.stderr, f"{after}: {again}"
         if again.returncode == 0:
             mirror.assert_works(after)
         detach(mirror, after)
-        assert_unchanged(mirror.scene.lab.source, before, after)
-    assert deaths > len(chosen) / 2, deaths
+    mirror = each_killed_attach(env, most, attach_again)
     mirror.attach()
     mirror.assert_works("all is over")
 
 
 def start_killed(env, most):
     """The next keeper is a service's, which has nobody to remove anything by hand."""
-    mirror = Mirror(env)
-    before = snapshot.take(mirror.scene.lab.source)
-    command = mirror.attach_command()
-    chosen = killed.points(killed.effects(mirror.doppel, *command), most)
-    detach(mirror, "not killed")
-    deaths = 0
-    for point in chosen:
-        deaths += killed.at(mirror.doppel, point, *command)
+    def start(mirror, after):
         keeper = Keeper(mirror.scene, "--config", mirror.file.path)
-        mirror.assert_works(f"attach killed at {point}")
+        mirror.assert_works(after)
         keeper.stop()
-        assert_unchanged(mirror.scene.lab.source, before, f"attach killed at {point}")
-    assert deaths > len(chosen) / 2, deaths
+    each_killed_attach(env, most, start)
 
 
 def detach_killed(env, most):
