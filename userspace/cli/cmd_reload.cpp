@@ -60,7 +60,9 @@ Result<Reloaded> ask_keeper(const Pins &pins, const Meta &meta, pid_t keeper,
       return now->reload_errors;
     return Reloaded{now->reload_text, {}};
   }
-  return Error{"doppel reload", name + " does not answer", "see what it says in its log"};
+  return Error{"doppel reload", name + " has not answered yet, and reloads as soon as it can",
+               "see what it says in its log; kill -KILL " + std::to_string(keeper) +
+                   " ends it, and leaves the mirror"};
 }
 
 Result<Reloaded> reload_by_ourselves(const Meta &meta, const ReloadOptions &o) {
