@@ -138,6 +138,24 @@ def target_stopped(env, how):
 
 
 @case(how=HOW, slow=True)
+def target_stopped_from_the_start(env, how):
+    """It has never answered anything."""
+    scene = env.scene()
+    pid = scene.target[0].process.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        p = Patient(env, how, scene=scene, load=None)
+        client = connect(scene)
+        for turn in range(3):
+            say(client, b"set%d" % turn)
+        p.falls_ill({"hung"}, TARGET, words="answers none")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    p.recovers({"hung", "silent"})
+    client.close()
+
+
+@case(how=HOW, slow=True)
 def nobody_asks_again(env, how):
     """A refusal is over when the target is back, and not only when a client finds it so."""
     p = Patient(env, how, load=None)

@@ -217,10 +217,15 @@ TEST(Judge, RequestsThatNobodyAnswersAreNoHang) {
   EXPECT_EQ(state({at(198, l), at(200, l)}), TargetState::up);
 }
 
-TEST(Judge, TargetThatNeverAnswersAnythingIsNotHung) {
+TEST(Judge, OneThatHasNeverAnsweredIsHungWhereTheSourceAnswers) {
   dp_ledger l = healthy(100);
-  l.last.answered = 0;
-  EXPECT_EQ(state({at(198, l), at(200, l)}), TargetState::up);
+  l.last.answered = l.last.source_answered = 0;
+  EXPECT_EQ(state({at(198, l), at(200, l)}), TargetState::up) << "nobody answers";
+  l.last.source_answered = moment(197);
+  EXPECT_EQ(state({at(198, l), at(200, l)}), TargetState::hung);
+  EXPECT_EQ(state({at(199, l), at(200, l)}), TargetState::up) << "it may be about to";
+  l.last.source_answered = l.last.acknowledged = moment(1);
+  EXPECT_EQ(state({at(1, l), at(3, l)}), TargetState::up) << "just attached";
 }
 
 TEST(Judge, SlowIsASecondBehind) {

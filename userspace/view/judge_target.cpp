@@ -80,10 +80,11 @@ Verdict judge_target(const Looks &looks, const std::string &mapping, const std::
   const bool stuck = (seen && c.waits) || l.last.gave_up > back;
   if (stuck && age(now, std::max(good, v.attached_ns)) > kPatienceNs)
     return {TargetState::silent, std::max(good, v.attached_ns)};
-  // Whose connections are gone owes nothing any more.
-  if (l.last.answered && seen && c.unanswered && c.owed && l.open > 0 && good > l.last.answered &&
-      age(now, l.last.answered) > kPatienceNs)
-    return {TargetState::hung, l.last.answered};
+  // Whose connections are gone owes nothing any more. One that has never answered owes as well.
+  const uint64_t answered = std::max<uint64_t>(l.last.answered, v.attached_ns);
+  if (seen && c.unanswered && c.owed && l.open > 0 && good > l.last.answered &&
+      age(now, answered) > kPatienceNs)
+    return {TargetState::hung, answered};
   // At this pace what waits takes a second and more.
   if (seen && c.backlog >= kBacklog &&
       static_cast<double>(c.backlog) * static_cast<double>(c.span_ns) >=
