@@ -390,6 +390,21 @@ def store_nearly_full(env, how):
     p.recovers({"store", "silent", "slow"})
 
 
+@case(how=HOW)
+def one_client_takes_all_ports(env, how):
+    """As many as one gets: some are left for others, and its connections beyond are not mirrored."""
+    p = Patient(env, how, load=None, shadow_ports="20000-20255")
+    clients = [connect(p.scene) for _ in range(300)]
+    for client in clients:
+        say(client, b"one")
+    p.falls_ill({"ports"}, SCARCE)
+    assert p.scene.doppel.ledger()["excluded"]["ports_exhausted"] > 0, p.scene.doppel.ledger()
+    for client in clients:
+        client.close()
+    p.until(lambda: not [x for x in p.scene.doppel.status()["problems"] if x["class"] == "ports"],
+            "ports to be free again")
+
+
 @case()
 def paused(env):
     """A keeper would end it by itself: it comes of a detach that was interrupted."""

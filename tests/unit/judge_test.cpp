@@ -284,16 +284,16 @@ TEST(Judge, ARenamedDeviceIsNoted) {
   EXPECT_EQ(problems[0].hint, "ip link set wan0 up");
 }
 
-TEST(Judge, PoolsAreNearlyFullFrom95To90PerCent) {
+TEST(Judge, PoolsAreNearlyFullFrom94To90PerCent) {
   Vitals v = at(10);
+  v.counters.chunks_used = 93;
+  v.counters.ports_free = 7;
+  v.counters.mappings[0].targets[0].sum.waiting = 50;
+  v.counters.mappings[0].targets[0].sum.open = 43;
+  EXPECT_TRUE(judge({v}).empty());
   v.counters.chunks_used = 94;
   v.counters.ports_free = 6;
-  v.counters.mappings[0].targets[0].sum.waiting = 50;
   v.counters.mappings[0].targets[0].sum.open = 44;
-  EXPECT_TRUE(judge({v}).empty());
-  v.counters.chunks_used = 95;
-  v.counters.ports_free = 5;
-  v.counters.mappings[0].targets[0].sum.open = 45;
   const auto full = judge({v});
   EXPECT_EQ(names(full), (Names{"store", "ports", "flows"}));
   EXPECT_EQ(exit_of(full), Exit::scarce);
