@@ -4,6 +4,7 @@ with an exit code of its own, and is over when it is over; the keeper logs it on
 
 import os
 import signal
+import socket
 import struct
 import time
 
@@ -23,14 +24,14 @@ STOPPED, TARGET, KEEPER, SCARCE = 4, 5, 6, 7  # include/doppel/exits.def
 
 class Patient:
     """A mirror, and what `status` says of it. `load`: options of the load that it is under; None: it is idle.
-    `mapping`: keys of its mapping that are others. `keeper`: more options of `run`. The settings are those
-    of the file."""
+    `mapping`: keys of its mapping that are others. `more`: mappings beside it. `keeper`: more options of `run`.
+    The settings are those of the file."""
 
-    def __init__(self, env, how, load=(), scene=None, mapping=None, keeper=(), **settings):
+    def __init__(self, env, how, load=(), scene=None, mapping=None, more=(), keeper=(), **settings):
         self.scene = scene or env.scene()
         self.keeper = None
         self.file = File(self.scene)
-        self.file.write(self.file.mapping("data", 11211, **(mapping or {})), **settings)
+        self.file.write(self.file.mapping("data", 11211, **(mapping or {})), *more, **settings)
         if how == "run":
             self.keeper = Keeper(self.scene, "--config", self.file.path, *keeper)
         else:
@@ -170,6 +171,53 @@ def nobody_asks_again(env, how):
 
 
 @case(how=HOW, slow=True)
+def back_beside_one_that_drops_all(env, how):
+    """One target's silence keeps nobody from finding that another one is back."""
+    scene = env.scene(ports=(11211, 11212))
+    p = Patient(env, how, load=None, scene=scene, more=(("drops", 11212),), syn_tries=1)
+    scene.lab.lose("source", "target", 1000, "tcp dport 11212")
+    client, other = connect(scene), tcp.connect(scene.lab.client, scene.lab.source.address, 11212)
+    for one in (client, other):
+        say(one, b"one")
+    p.until(lambda: scene.doppel.counters()["mappings"][1]["targets"][0]["last"]["gave_up"], "one to be given up")
+    p.is_refused(client)
+    scene.start_target()
+    p.until(lambda: p.state()["state"] == "up", "the target that is back to be found")
+    for one in (client, other):
+        one.close()
+
+
+@case(slow=True)
+def many_targets_refuse(env):
+    """What asks them stays within its descriptors, and finds each that is back."""
+    scene = env.scene()
+    rows = [{"name": f"m{i}", "device": "eth0", "ports": f"{14000 + 16 * i}-{14015 + 16 * i}",
+             "targets": [{"address": scene.lab.target.address, "port": 14000 + 16 * i}]} for i in range(63)]
+    p = Patient(env, "run", load=None, scene=scene, more=rows)
+    listeners = [scene.lab.source.in_netns(lambda: socket.create_server(("", row["targets"][0]["port"])))
+                 for row in rows]
+    clients = [tcp.connect(scene.lab.client, scene.lab.source.address, row["targets"][0]["port"]) for row in rows]
+
+    def all_refuse():
+        for client in clients:
+            client.sendall(b"x")
+        return sum(t["state"] == "refusing" for t in scene.doppel.status()["targets"]) == len(rows)
+    before = len(os.listdir(f"/proc/{p.keeper.pid}/fd"))
+    p.until(all_refuse, "all targets to refuse")
+    back = [scene.lab.target.in_netns(lambda: socket.create_server(("", row["targets"][0]["port"])))
+            for row in rows]
+    counts = []
+
+    def all_back():
+        counts.append(len(os.listdir(f"/proc/{p.keeper.pid}/fd")))
+        return not [t for t in scene.doppel.status()["targets"] if t["state"] == "refusing"]
+    p.until(all_back, "all targets to be back")
+    assert before < max(counts) < before + 300, (before, counts)
+    for one in (*listeners, *clients, *back):
+        one.close()
+
+
+@case(how=HOW, slow=True)
 def far_target_is_back(env, how):
     """What asks a target whether it is back waits for an answer that takes 300 ms, and never resets it."""
     scene = env.scene(offload="all-off")
@@ -187,12 +235,12 @@ def far_target_is_back(env, how):
     client.close()
 
 
-@case(how=HOW, slow=True)
-def range_that_is_not_all_served(env, how):
+@case(how=HOW, ports=("11210-11214", "11190-11214"), slow=True)
+def range_that_is_not_all_served(env, how, ports):
     """A refusal is over when one port of the range takes connections: the others never did."""
     scene = env.scene()
-    first = {"address": scene.lab.target.address, "port": 11210}
-    p = Patient(env, how, load=None, scene=scene, mapping={"ports": "11210-11214", "targets": [first]})
+    first = {"address": scene.lab.target.address, "port": int(ports.split("-")[0])}
+    p = Patient(env, how, load=None, scene=scene, mapping={"ports": ports, "targets": [first]})
     client = connect(scene)
     say(client, b"one")
     p.is_refused(client)

@@ -107,12 +107,11 @@ struct Connects::Attempt {
   Fd socket;         // none: answered
 };
 
-Connects::Connects(const Config &config) {
+Connects::Connects(const std::vector<TargetConfig> &targets) {
   std::set<std::string> known;
-  for (const MappingConfig &m : config.mappings)
-    for (const TargetConfig &t : m.targets)
-      if (t.address.is_v4() && known.insert(endpoint_text(t.address, t.port)).second)
-        attempts_.emplace_back(t);
+  for (const TargetConfig &t : targets)
+    if (t.address.is_v4() && known.insert(endpoint_text(t.address, t.port)).second)
+      attempts_.emplace_back(t);
 }
 
 Connects::Connects(Connects &&) noexcept = default;
@@ -145,7 +144,10 @@ std::vector<Reached> Connects::answers() {
 }
 
 std::vector<Reached> connect_to_targets(const Config &config) {
-  Connects connections(config);
+  std::vector<TargetConfig> targets;
+  for (const MappingConfig &m : config.mappings)
+    targets.insert(targets.end(), m.targets.begin(), m.targets.end());
+  Connects connections(targets);
   connections.wait(kReachMs);
   return connections.answers();
 }

@@ -24,11 +24,11 @@ struct Reached {
 // connection is closed gets a RST of this host's kernel.
 inline constexpr unsigned kReachMs = 2000;
 
-// Connections to the first port of every target, all at once, as any program of this host would
-// make them. Changes nothing here; the target sees a connection without a byte.
+// Connections to one port of each target, all at once, as any program of this host would make them.
+// Changes nothing here; the target sees a connection without a byte.
 class Connects {
 public:
-  explicit Connects(const Config &config); // begins them
+  explicit Connects(const std::vector<TargetConfig> &targets); // begins them
   Connects(Connects &&) noexcept;
   Connects &operator=(Connects &&) noexcept;
   ~Connects(); // closes them
@@ -42,7 +42,7 @@ private:
   std::vector<Attempt> attempts_;
 };
 
-// At most for kReachMs.
+// To the first port of every target, for kReachMs at most.
 std::vector<Reached> connect_to_targets(const Config &config);
 
 // Of the targets that only the kernel's own translation leads to, a sentence each. Connects only
