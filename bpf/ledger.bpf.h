@@ -9,8 +9,6 @@
 
 #include "maps.bpf.h"
 
-#define barrier() asm volatile("" ::: "memory")
-
 static __always_inline struct dp_ledger *ledger_cell(__u32 mapping, __u32 target)
 {
 	__u32 i = mapping * DP_MAX_TARGETS + target;

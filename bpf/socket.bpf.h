@@ -65,11 +65,17 @@ static __always_inline void ask_request(struct tcp_request_sock *req, struct sou
 	s->state = SOURCE_SYN_RECEIVED;
 }
 
-static __always_inline void ask_full(struct tcp_sock *tp, __u32 state, struct source *s)
+static __always_inline void ask_full(struct tcp_sock *tp, const struct bpf_sock *sk,
+				     struct source *s)
 {
-	__u32 wnd = tp->rcv_wnd;
+	__u32 state, wnd = tp->rcv_wnd;
 
 	s->rcv_nxt = tp->rcv_nxt;
+	/* Not before: what RCV.NXT counts by then, it tells of. See source_has_fin(), too. */
+	barrier();
+	state = sk->state;
+	if (state == TCP_CLOSE) /* a moment ago: then it does not tell of a FIN any more */
+		return;
 	/*
 	 * Not from RCV.WUP on: on another CPU the window may be new already and that still old
 	 * (tcp_select_window), and the edge lie too far left. From RCV.NXT on it lies too far right
@@ -138,7 +144,7 @@ GLOBAL int socket_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t, struct so
 	default:
 		tp = bpf_skc_to_tcp_sock(sk);
 		if (tp)
-			ask_full(tp, sk->state, s);
+			ask_full(tp, sk, s);
 	}
 	bpf_sk_release(sk);
 	return 0;

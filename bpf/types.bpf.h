@@ -9,6 +9,9 @@
 #define NSEC_PER_MSEC 1000000ull
 #define NSEC_PER_SEC  1000000000ull
 
+/* The compiler moves no access across it. */
+#define barrier() asm volatile("" ::: "memory")
+
 struct tcp_options {
 	__u32 tsval;
 	__u32 tsecr;
