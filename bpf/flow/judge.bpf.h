@@ -98,12 +98,29 @@ static __always_inline __u32 taken_by_unseen(const struct source *s, const struc
 }
 
 /*
+ * The source has the client's FIN. Its RCV.NXT counts that before its state tells of it
+ * (tcp_data_queue, tcp_fin), and another CPU may look in between.
+ */
+static __always_inline bool source_has_fin(const struct dp_shadow *sh, const struct source *s)
+{
+	return s->fin || ((sh->tcp.flags & (DP_SH_CLIENT_FIN | DP_SH_FIN_AHEAD)) &&
+			  s->rcv_nxt == sh->tcp.fin + 1);
+}
+
+/* All of the client's text below it was taken, as the source's socket has it. */
+static __always_inline __u32 source_taken(const struct dp_shadow *sh, const struct source *s)
+{
+	return !s->fin && source_has_fin(sh, s) ? s->rcv_nxt - 1 : s->rcv_nxt;
+}
+
+/*
  * The source has taken text behind the FIN that is in its place here: that was not the client's (a
  * command closed the shadow, or its target did), and the stream went on without us.
  */
-static __always_inline bool went_on_behind_fin(const struct dp_shadow *sh, const struct source *s)
+static __always_inline bool went_on_behind_fin(const struct dp_shadow *sh, const struct source *s,
+					       __u32 taken)
 {
-	return source_is_known(s) && shadow_fin_placed(sh) && seq_gap(sh->tcp.end, s->rcv_nxt);
+	return source_is_known(s) && shadow_fin_placed(sh) && seq_gap(sh->tcp.end, taken);
 }
 
 /*
@@ -129,8 +146,9 @@ GLOBAL int flow_judge(struct __sk_buff *skb, const struct pkt *p, const struct s
 		v->kind = VERDICT_SOURCE_GONE;
 		return 0;
 	}
-	taken = source_is_known(s) ? s->rcv_nxt : taken_by_unseen(s, p, sh);
-	if (shadow_confirm(v->slot, v->gen, taken, s->fin) || went_on_behind_fin(sh, s)) {
+	taken = source_is_known(s) ? source_taken(sh, s) : taken_by_unseen(s, p, sh);
+	if (shadow_confirm(v->slot, v->gen, taken, source_has_fin(sh, s)) ||
+	    went_on_behind_fin(sh, s, taken)) {
 		v->kind = VERDICT_GAP;
 		v->taken = taken;
 		return 0;
@@ -176,7 +194,7 @@ GLOBAL int shadow_ask_source(struct __sk_buff *skb, __u32 slot, __u32 gen)
 	end = sh->tcp.end;
 	socket_ask_flow(skb, &sh->ep.key, &s);
 	if (source_is_known(&s))
-		shadow_confirm(slot, gen, s.rcv_nxt, s.fin);
+		shadow_confirm(slot, gen, source_taken(sh, &s), source_has_fin(sh, &s));
 	else if (s.state == SOURCE_NONE)
 		shadow_confirm_ahead(slot, gen);
 	return sh->tcp.end != end;

@@ -2,6 +2,7 @@
 // On a server a shadow begins only where one of its sockets takes the packet: what a stranger
 // sends reaches TC before any firewall. Here the stack of this host is the source.
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -201,6 +202,31 @@ TEST_P(Server, WhatTheSourceTookBeforeItsEndIsCounted) {
   EXPECT_EQ(moved()["observed"], 200);
   EXPECT_EQ(moved()["event.source_gone"], 1);
   EXPECT_EQ(target_.received.size(), 200u);
+}
+
+// Its RCV.NXT counts the client's FIN a moment before its state tells of it. That moment cannot be
+// held: the FIN is dropped by the source's own filter, and RCV.NXT moved by TCP_REPAIR.
+TEST_P(Server, ASourceThatCountsTheFinAlreadyIsMissingNothing) {
+  establish();
+  deliver(play(client_.data(kGet)));
+  sock_filter no_fin[] = {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13), // of the TCP header: flags
+                          BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, FIN, 0, 1),
+                          BPF_STMT(BPF_RET | BPF_K, 0), BPF_STMT(BPF_RET | BPF_K, 1 << 16)};
+  const sock_fprog filter{std::size(no_fin), no_fin};
+  ASSERT_EQ(setsockopt(source_, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter), 0);
+  const Packet last = client_.segment(client_.next, FIN);
+  const Frames fin = play(last);
+  ASSERT_EQ(fin.size(), 1u) << fin.text();
+  EXPECT_TRUE(fin[0].has(FIN)) << "the shadow has it";
+  consumed(target_.ack());
+  const int on = 1, off = -1, queue = TCP_RECV_QUEUE; // -1: without a window probe
+  ASSERT_EQ(setsockopt(source_, IPPROTO_TCP, TCP_REPAIR, &on, sizeof on), 0);
+  ASSERT_EQ(setsockopt(source_, IPPROTO_TCP, TCP_REPAIR_QUEUE, &queue, sizeof queue), 0);
+  ASSERT_EQ(send(source_, "x", 1, 0), 1);
+  ASSERT_EQ(setsockopt(source_, IPPROTO_TCP, TCP_REPAIR, &off, sizeof off), 0);
+  ASSERT_EQ(read(), std::string(kGet) + "x");
+  play(last);
+  EXPECT_EQ(text(account(moved())), text(Counts{{"delivered", 7}, {"observed", 7}}));
 }
 
 TEST_P(Server, FramesForAnotherMacAreNotCaptured) {
