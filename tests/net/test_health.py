@@ -3,6 +3,7 @@
 with an exit code of its own, and is over when it is over; the keeper logs it once when it comes and when it goes."""
 
 import os
+import resource
 import signal
 import socket
 import struct
@@ -358,6 +359,40 @@ def keeper_stopped(env, when):
         keeper.signal(signal.SIGCONT)
     wait.until(lambda: scene.doppel.health()[0] == 0, "it to be over", WITHIN, 0.1)
     keeper.stop()
+
+
+def told(p):
+    return {problem["class"] for problem in p.scene.doppel.status()["problems"]}
+
+
+def is_cut(p, client):
+    """The path to the target is cut, and that is told, whatever the keeper does."""
+    cut = p.scene.lab.lose("source", "target", 1000, "tcp dport 11211")
+    say(client, b"cut")
+    p.falls_ill({"silent"}, TARGET, others=(STOPPED,))
+    return cut
+
+
+@case(free=(1, 2), slow=True)
+def keeper_sees_nothing(env, free):
+    """It has descriptors for its word, and not for a look: what it saw before is not how the mirror is."""
+    p = Patient(env, "run", load=None)
+    p.keeper.come_to_rest()
+    client = connect(p.scene)
+    say(client, b"one")
+    p.scene.doppel.wait_idle()
+    before = resource.prlimit(p.keeper.pid, resource.RLIMIT_NOFILE)
+    limit = max(int(fd) for fd in os.listdir(f"/proc/{p.keeper.pid}/fd")) + 1 + free
+    resource.prlimit(p.keeper.pid, resource.RLIMIT_NOFILE, (limit, before[1]))
+    cut = is_cut(p, client)
+    p.until(lambda: p.lines("warning: ", "cannot see how the mirror fares"), "the keeper to say so")
+    p.scene.lab.heal(cut)
+    p.until(lambda: "silent" not in told(p), "it to be over")
+    assert "keeper" in told(p), p.scene.doppel.status()
+    resource.prlimit(p.keeper.pid, resource.RLIMIT_NOFILE, before)
+    p.until(lambda: "keeper" not in told(p), "the keeper to see again")
+    p.logged("cannot see how the mirror fares")
+    client.close()
 
 
 @case(slow=True)

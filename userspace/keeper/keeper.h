@@ -35,7 +35,7 @@ struct KeeperOptions {
 // The checks that find problems, see Problems.
 inline constexpr char kReview[] = "review", kPlan[] = "plan", kNeighbours[] = "neighbours",
                       kHooks[] = "hooks", kSource[] = "source", kClock[] = "clock",
-                      kVitals[] = "vitals", kBlind[] = "blind";
+                      kVitals[] = "vitals", kBlind[] = "blind", kSight[] = "sight";
 
 class Keeper {
 public:
@@ -118,6 +118,7 @@ private:
   bool waiting_ = false;  // nothing is attached yet
   Problems problems_;
   Looks looks_;             // of the last minute
+  Clock::time_point seen_;  // when it last saw how the mirror fares
   Clock::time_point hooks_; // when it looked at the hooks last
   size_t running_ = 0;      // programs that it saw there
   Attempts attempts_;

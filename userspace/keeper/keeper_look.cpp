@@ -16,6 +16,17 @@ using namespace std::chrono_literals;
 constexpr auto kLook = 1s;      // a look at a few cells of the ledger and at the captured devices
 constexpr auto kHooksLook = 2s; // between two looks at the hooks, each a few calls a program
 constexpr uint64_t kMinuteNs = 60'000'000'000;
+constexpr auto kBlurred = 4s; // without a look that succeeds: the mirror is no longer just changing
+
+// Its reason may change from look to look, and it is one problem.
+Problem no_sight(const Errors &errors) {
+  Problem p;
+  p.kind = ProblemKind::keeper;
+  p.what = "the keeper cannot see how the mirror fares: " + as_sentences(errors).front();
+  p.hint = "look at the limits of its process: the mirror goes on meanwhile";
+  p.key = "sight";
+  return p;
+}
 
 } // namespace
 
@@ -39,8 +50,13 @@ void Keeper::look_at_vitals() {
   if (!pins || !pins->exist())
     return;
   auto vitals = read_vitals({*pins, meta_}, &attempts_);
-  if (!vitals)
+  if (!vitals) {
+    if (Clock::now() - seen_ > kBlurred)
+      found(kSight, {no_sight(vitals.errors())});
     return;
+  }
+  seen_ = Clock::now();
+  found(kSight, {});
   while (!looks_.empty() && (looks_.front().now_ns + kMinuteNs < vitals->now_ns ||
                              looks_.front().attached != vitals->attached))
     looks_.pop_front();
@@ -86,8 +102,10 @@ void Keeper::give_word() {
   KeeperWord word;
   word.pid = ::getpid();
   word.since = since_;
-  word.looked_ns = monotonic_ns();
+  word.said_ns = monotonic_ns();
   word.problems = problems_.all();
+  if (!looks_.empty())
+    word.looked_ns = looks_.back().now_ns; // not now: a look may have failed
   if (!looks_.empty())
     for (const MappingCounters &m : looks_.back().counters.mappings)
       for (const TargetCounters &t : m.targets)

@@ -72,6 +72,8 @@ bool Keeper::was_detached() {
 // From now on it is missed.
 void Keeper::take_in_care() {
   attached_ = true;
+  looks_.clear();
+  seen_ = Clock::now();
   give_word();
 }
 

@@ -25,8 +25,13 @@ Json to_json(const Problem &p) {
 }
 
 std::string text_of(const KeeperWord &w) {
-  Json j{{"pid", w.pid},   {"since", w.since},        {"looked_ns", w.looked_ns},
-         {"lost", w.lost}, {"tried", Json::object()}, {"problems", Json::array()}};
+  Json j{{"pid", w.pid},
+         {"since", w.since},
+         {"said_ns", w.said_ns},
+         {"looked_ns", w.looked_ns},
+         {"lost", w.lost},
+         {"tried", Json::object()},
+         {"problems", Json::array()}};
   for (const auto &[key, t] : w.tried)
     j["tried"][key] = {t.at_ns, t.accepted, t.refused};
   const auto dump = [](const Json &json) {
@@ -50,6 +55,7 @@ KeeperWord from_json(const Json &j) {
   j.at("pid").get_to(w.pid);
   j.at("since").get_to(w.since);
   j.at("looked_ns").get_to(w.looked_ns);
+  w.said_ns = j.value("said_ns", w.looked_ns); // an earlier doppel's keeper has only the other
   j.at("lost").get_to(w.lost);
   for (const auto &[key, t] : j.at("tried").items())
     w.tried[key] = {t.at(0).get<uint64_t>(), t.at(1).get<bool>(), t.at(2).get<bool>()};

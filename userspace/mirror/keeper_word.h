@@ -18,7 +18,8 @@ namespace doppel {
 struct KeeperWord {
   long pid = 0;           // 0: no keeper has the mirror in its care
   std::time_t since = 0;  // when it took it, Unix time, seconds
-  uint64_t looked_ns = 0; // when it looked last, CLOCK_MONOTONIC
+  uint64_t said_ns = 0;   // when it gave this word, CLOCK_MONOTONIC
+  uint64_t looked_ns = 0; // when it last saw how the mirror fares, likewise; 0: it has not yet
   std::vector<Problem> problems;
   std::map<std::string, uint64_t> lost; // bytes within the last minute, by target_key()
   std::map<std::string, Tried> tried;   // as Vitals::tried

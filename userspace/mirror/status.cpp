@@ -5,6 +5,7 @@
 #include <net/if.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "doppel/names.h"
@@ -31,6 +32,9 @@ namespace {
 // the lock of all network devices (rtnl), which others' namespaces keep busy for seconds.
 constexpr uint64_t kStoppedPatienceNs = 4'000'000'000;
 constexpr uint64_t kKeeperPatienceNs = 30'000'000'000;
+// It looks every second. What it saw before that says nothing of now, whyever it has not looked
+// since: frozen by a cgroup, held up in a call, without a descriptor left.
+constexpr uint64_t kLookPatienceNs = 4'000'000'000;
 constexpr char kWayOut[] = "; doppel detach, then attach again";
 
 std::string hook_name(const Attachment &a) { return a.device + " " + direction_name(a.direction); }
@@ -162,7 +166,13 @@ void take_missing(ProblemKind kind, StatusView &view) {
       view.problems.push_back({kind, sentence, {}, 0, {}});
 }
 
-// True: it looks at the mirror all along, so that its word is worth more than one look.
+// What no look at the data plane finds, however close.
+bool keeper_alone_knows(const Problem &p) {
+  return p.kind == ProblemKind::host || p.kind == ProblemKind::neighbour ||
+         p.kind == ProblemKind::keeper || p.kind == ProblemKind::note;
+}
+
+// True: it is at work, and the word is its own.
 bool judge_keeper(const KeeperWord &word, const Vitals &now, StatusView &view) {
   const KeeperView &k = view.keeper;
   Problem p;
@@ -171,7 +181,7 @@ bool judge_keeper(const KeeperWord &word, const Vitals &now, StatusView &view) {
   const long pid = k.pid > 0 ? k.pid : word.pid;
   const std::string name = "the keeper of this mirror" +
                            (pid > 0 ? " (process " + std::to_string(pid) + ")" : std::string());
-  uint64_t quiet_ns = now.now_ns - std::min(now.now_ns, word.looked_ns);
+  uint64_t quiet_ns = now.now_ns - std::min(now.now_ns, word.said_ns);
   // One that has just begun has said nothing yet: there is no word, or its predecessor's.
   const uint64_t age_ns = k.pid > 0 ? process_age_ns(static_cast<pid_t>(k.pid)) : UINT64_MAX;
   const bool own = word.pid && quiet_ns <= age_ns;
@@ -219,9 +229,11 @@ Status describe_health(const Attached &attached, const FindKeeper &find_keeper, 
   view.keeper.expected = word.pid != 0 || view.keeper.alive;
   Looks looks{TRY(read_vitals(attached))};
   const bool kept = judge_keeper(word, looks.back(), view);
+  // Then it looks at the mirror all along, which is worth more than one look.
+  const bool looks_on = kept && word.looked_ns + kLookPatienceNs > looks.back().now_ns;
   if (kept)
     view.keeper.since = word.since;
-  if (kept)
+  if (looks_on)
     looks.back().tried = word.tried;
   else
     looks = TRY(look_closely(attached));
@@ -229,8 +241,11 @@ Status describe_health(const Attached &attached, const FindKeeper &find_keeper, 
   view.problems.insert(view.problems.end(), found.begin(), found.end());
   view.targets = judge_targets(looks);
   view.paused = looks.back().paused;
-  if (kept)
+  if (looks_on)
     take_word(word, view);
+  else if (kept)
+    std::copy_if(word.problems.begin(), word.problems.end(), std::back_inserter(view.problems),
+                 keeper_alone_knows);
   return Unit{};
 }
 
