@@ -11,6 +11,7 @@ import time
 
 from harness import case
 from lab import bpf, shape, snapshot, tcp, wait
+from lab.freezer import Freezer
 from lab.keeper import File, Keeper
 from lab.relay import Relay
 from lab.traffic import set_command
@@ -392,6 +393,23 @@ def keeper_sees_nothing(env, free):
     resource.prlimit(p.keeper.pid, resource.RLIMIT_NOFILE, before)
     p.until(lambda: "keeper" not in told(p), "the keeper to see again")
     p.logged("cannot see how the mirror fares")
+    client.close()
+
+
+@case(slow=True)
+def keeper_frozen(env):
+    """By its cgroup, which is not to be seen in its state."""
+    p = Patient(env, "run", load=None)
+    client = connect(p.scene)
+    say(client, b"one")
+    p.scene.doppel.wait_idle()
+    with Freezer(p.scene.lab.source, p.keeper.pid) as freezer:
+        freezer.set(True)
+        cut = is_cut(p, client)
+        p.scene.lab.heal(cut)
+        p.recovers({"silent"})
+        freezer.set(False)
+    p.well()
     client.close()
 
 

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """doppel run: attaches or adopts, keeps, and detaches."""
 
+import fcntl
 import json
 import os
+import select
 import signal
 import socket
+import subprocess
 import tempfile
 import time
 
 from harness import MODES, case
-from lab import snapshot, wait
+from lab import doppel, snapshot, wait
 from lab.keeper import File, Keeper, unit_capabilities
 from lab.load import checked
 from lab.wait import amount
@@ -28,6 +31,16 @@ def mapping(scene, name):
     rows = mappings(scene)
     assert name in rows, rows.keys()
     return rows[name]
+
+
+def reload_asked(process):
+    """Sends SIGHUP; the returned function tells which signals wait for the process, as bits."""
+    process.send_signal(signal.SIGHUP)
+
+    def pending():
+        with open(f"/proc/{process.pid}/status", encoding="ascii") as f:
+            return int(next(line for line in f if line.startswith("ShdPnd:")).split()[1], 16)
+    return pending
 
 
 def assert_whole(scene):
@@ -198,6 +211,47 @@ def bad_reload_changes_nothing(env, mode):
     assert_unchanged(scene.lab.source, before)
     scene.assert_all_delivered(scene.load("sets", connections=20, count=amount(2000))["sent"])
     keeper.stop()
+
+
+@case(mode=MODES[:1])
+def nobody_reads_the_log(env, mode):
+    """It goes on, tells how many lines it left out once somebody reads, and ends when it is told to."""
+    scene = env.scene()
+    file = File(scene, ("data", 11211))
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 8192)
+    os.set_blocking(reader, False)
+    keeper = scene.lab.source.popen([doppel.binary(), "run", "--config", file.path, "--attach-mode", mode],
+                                    stdin=subprocess.DEVNULL, stdout=writer, stderr=writer)
+    wait.until(lambda: scene.doppel.health()[0] == 0, "the mirror to be well", 20)
+    file.text(json.dumps({"x" * 3000: 1}))
+
+    def is_full():
+        keeper.send_signal(signal.SIGHUP)  # what it says then is long
+        return not select.select([], [writer], [], 0)[1]
+
+    def read():
+        try:
+            said.extend(os.read(reader, 65536))
+        except BlockingIOError:
+            pass
+        return said
+    for turn in range(2):
+        said = bytearray()
+        wait.until(is_full, "the pipe to be full", 20, 0.1)
+        word = scene.doppel.status()["keeper"]
+        assert word["alive"], word
+        for _ in range(3):
+            handled = reload_asked(keeper)
+            wait.until(lambda: handled() == 0, "it to take the signal")
+        wait.until(lambda: b" left out here" in read(), "the lines that are missing to be told")
+        assert b"not reloaded" in said and os.get_blocking(writer), said
+    wait.until(is_full, "the pipe to be full", 20, 0.1)
+    keeper.send_signal(signal.SIGTERM)
+    assert keeper.wait(wait.patience(20)) == 0
+    assert scene.doppel.health()[0] == 3, scene.doppel.health()
+    for fd in (reader, writer):
+        os.close(fd)
 
 
 @case(mode=MODES)

@@ -8,6 +8,7 @@
 #include "userspace/mirror/keeper_word.h"
 #include "userspace/mirror/programs.h"
 #include "userspace/util/clock.h"
+#include "userspace/util/log.h"
 
 namespace doppel {
 namespace {
@@ -37,6 +38,7 @@ Status Keeper::look() {
     loop_->stop();
     return Unit{};
   }
+  log_lost_lines();
   look_at_vitals();
   look_for_neighbours();
   look_at_hooks();
