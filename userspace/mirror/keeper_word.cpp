@@ -13,66 +13,101 @@
 namespace doppel {
 namespace {
 using Json = nlohmann::json;
-constexpr int kTries = 5;                  // against a write at the very moment
-constexpr size_t kRoom = DP_META_SIZE / 2; // for problems: the rest is small and must fit
+constexpr int kTries = 5;           // against a write at the very moment
+constexpr size_t kSentence = 1'000; // bytes of a problem's text, where there is little room
 
-Json to_json(const Problem &p) {
-  return {{"kind", help_of(p.kind).name},
-          {"what", p.what},
-          {"hint", p.hint},
-          {"since", p.since},
-          {"key", p.key}};
+std::string cut(const std::string &text) {
+  return text.size() > kSentence ? text.substr(0, kSentence) + " ..." : text;
 }
 
-std::string text_of(const KeeperWord &w) {
+Json to_json(const Problem &p, bool whole) {
+  Json j{{"kind", help_of(p.kind).name},
+         {"what", whole ? p.what : cut(p.what)},
+         {"since", p.since},
+         {"key", whole ? p.key : cut(p.id())}};
+  if (p.hint != help_of(p.kind).hint)
+    j["hint"] = whole ? p.hint : cut(p.hint);
+  return j;
+}
+
+// A cut may be within a character.
+std::string dump(const Json &json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// Into `j`, as many of the gravest as fit.
+void add_problems(const std::vector<Problem> &problems, size_t room, Json &j) {
+  size_t size = dump(j).size();
+  for (const Problem &p : problems) {
+    Json one = to_json(p, false);
+    size += dump(one).size() + 1;
+    if (size > room)
+      return;
+    j["problems"].push_back(std::move(one));
+  }
+}
+
+Json from_problems(const std::vector<Problem> &problems) {
+  Json list = Json::array();
+  for (const Problem &p : problems)
+    list.push_back(to_json(p, true));
+  return list;
+}
+
+Json from_tried(const std::map<std::string, Tried> &tried) {
+  Json j = Json::object();
+  for (const auto &[key, t] : tried)
+    j[key] = {t.at_ns, t.accepted, t.refused};
+  return j;
+}
+
+} // namespace
+
+std::string text_of(const KeeperWord &w, size_t room) {
   Json j{{"pid", w.pid},
          {"since", w.since},
          {"said_ns", w.said_ns},
          {"looked_ns", w.looked_ns},
          {"lost", w.lost},
-         {"tried", Json::object()},
-         {"problems", Json::array()}};
-  for (const auto &[key, t] : w.tried)
-    j["tried"][key] = {t.at_ns, t.accepted, t.refused};
-  const auto dump = [](const Json &json) {
-    return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-  };
-  size_t room = kRoom;
-  for (const Problem &p : w.problems) { // the gravest first: those that do not fit are the rest
-    const Json one = to_json(p);
-    const size_t size = dump(one).size() + 1;
-    if (size > room)
-      break;
-    room -= size;
-    j["problems"].push_back(one);
+         {"tried", from_tried(w.tried)},
+         {"problems", from_problems(w.problems)},
+         {"shortened", w.shortened}};
+  std::string text = dump(j);
+  for (const char *list : {"tried", "lost", "problems"}) {
+    if (text.size() <= room)
+      return text;
+    j["shortened"] = true;
+    j[list].clear();
+    if (list == std::string("problems"))
+      add_problems(w.problems, room, j);
+    text = dump(j);
   }
-  return dump(j);
+  return text;
 }
 
-// Throws Json::exception on anything unexpected.
-KeeperWord from_json(const Json &j) {
+KeeperWord keeper_word_of(const std::string &text) {
+  const Json j = Json::parse(text);
   KeeperWord w;
   j.at("pid").get_to(w.pid);
   j.at("since").get_to(w.since);
   j.at("looked_ns").get_to(w.looked_ns);
   w.said_ns = j.value("said_ns", w.looked_ns); // an earlier doppel's keeper has only the other
+  w.shortened = j.value("shortened", false);
   j.at("lost").get_to(w.lost);
   for (const auto &[key, t] : j.at("tried").items())
     w.tried[key] = {t.at(0).get<uint64_t>(), t.at(1).get<bool>(), t.at(2).get<bool>()};
-  for (const Json &p : j.at("problems"))
-    w.problems.push_back({problem_kind(p.at("kind")), p.at("what"), p.at("hint"),
+  for (const Json &p : j.at("problems")) {
+    const ProblemKind kind = problem_kind(p.at("kind"));
+    w.problems.push_back({kind, p.at("what"), p.value("hint", help_of(kind).hint),
                           p.at("since").get<std::time_t>(), p.at("key")});
+  }
   return w;
 }
-
-} // namespace
 
 Status write_keeper_word(const Pins &pins, const KeeperWord &word) {
   const auto table = TRY(open_table(pins, "keeper", sizeof(dp_meta)));
   auto value = std::make_unique<dp_meta>();
-  const std::string text = word.pid ? text_of(word) : "";
-  if (text.size() >= sizeof(value->json))
-    return Error{"map keeper", "the keeper's word does not fit", "use fewer or shorter names"};
+  const std::string text = word.pid ? text_of(word, sizeof(value->json) - 1) : "";
   std::memcpy(value->json, text.c_str(), text.size() + 1);
   const uint32_t key = 0;
   if (bpf_map_update_elem(table.fd.get(), &key, value.get(), BPF_ANY))
@@ -92,7 +127,7 @@ Result<KeeperWord> read_keeper_word(const Pins &pins) {
     if (!*value->json)
       return KeeperWord{};
     try {
-      return from_json(Json::parse(value->json));
+      return keeper_word_of(value->json);
     } catch (const std::exception &e) {
       why = e.what();
     }

@@ -3,6 +3,7 @@
 // care, and what it finds. JSON in the map `keeper`, which it alone writes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <ctime>
 #include <map>
@@ -23,7 +24,14 @@ struct KeeperWord {
   std::vector<Problem> problems;
   std::map<std::string, uint64_t> lost; // bytes within the last minute, by target_key()
   std::map<std::string, Tried> tried;   // as Vitals::tried
+  bool shortened = false;               // there is more than had room
 };
+
+// The word as text. What does not fit into `room` bytes is left out, the least important first:
+// what was tried, what was lost, and of the problems what is least grave.
+std::string text_of(const KeeperWord &word, size_t room);
+// The reverse. Throws std::exception on anything unexpected.
+KeeperWord keeper_word_of(const std::string &text);
 
 // A default word takes the last one back: from then on nobody misses the keeper.
 Status write_keeper_word(const Pins &pins, const KeeperWord &word);

@@ -233,9 +233,9 @@ Status describe_health(const Attached &attached, const FindKeeper &find_keeper, 
   const bool looks_on = kept && word.looked_ns + kLookPatienceNs > looks.back().now_ns;
   if (kept)
     view.keeper.since = word.since;
-  if (looks_on)
+  if (looks_on && !word.shortened)
     looks.back().tried = word.tried;
-  else
+  else // also for what the keeper knows and had no room to tell
     looks = TRY(look_closely(attached));
   const auto found = judge(looks);
   view.problems.insert(view.problems.end(), found.begin(), found.end());
