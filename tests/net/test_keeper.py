@@ -134,6 +134,34 @@ def detach_is_the_last_word(env, mode):
 
 
 @case(mode=MODES)
+def pins_are_mounted_over(env, mode):
+    """By a script that mounts bpffs whether it is there or not: the mirror runs on, and so does its keeper."""
+    scene = env.scene(ports=(11211, 11212))
+    before = snapshot.take(scene.lab.source)
+    file = File(scene, ("data", 11211))
+    keeper = Keeper(scene, "--config", file.path)
+    keeper.come_to_rest()  # then it has open what it holds open
+    words = "the pins of this mirror are not in /sys/fs/bpf/doppel any more"
+    scene.lab.source.run(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"])
+    keeper.wait_for("warning: " + words)
+    scene.lab.source.run(["ip", "address", "add", "10.99.0.1/32", "dev", "eth0"])
+    keeper.come_to_rest()
+    scene.load("sets", connections=4, count=amount(100))
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] == amount(100), "the sets to be mirrored")
+    file.write(("data", 11211), ("more", 11212))
+    keeper.reload("not reloaded")
+    assert not os.path.exists(scene.lab.source.root("/sys/fs/bpf/doppel")), "made in the other file system"
+    scene.lab.source.run(["umount", "/sys/fs/bpf"])
+    keeper.wait_for("no longer: " + words)
+    keeper.reload("added more")
+    wait.until(lambda: scene.doppel.health()[0] == 0, "all to be well")
+    assert keeper.said().count(words) == 3, keeper.said()  # and by the reload
+    scene.lab.source.run(["ip", "address", "del", "10.99.0.1/32", "dev", "eth0"])
+    keeper.stop()
+    assert_unchanged(scene.lab.source, before)
+
+
+@case(mode=MODES)
 def reload_under_load(env, mode):
     """One mapping comes, one goes, and the one that stays loses nothing."""
     scene = env.scene(ports=(11211, 11212, 11213))

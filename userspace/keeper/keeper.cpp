@@ -174,6 +174,8 @@ Status Keeper::review_now() {
     loop_->stop();
     return Unit{};
   }
+  if (lost_sight_of_pins())
+    return Unit{};
   auto health = read_health();
   if (health && (!health->pins || !health->complete || !health->link)) {
     // Others may be just about to detach: then all of it is gone once they are done.
@@ -288,6 +290,10 @@ Result<std::string> Keeper::reload_now() {
     review_soon();
     return std::string("waiting for what that one needs");
   }
+  if (lost_sight_of_pins()) {
+    const Problem why = problems_.of(kPins).front();
+    return Error{"doppel run", why.what, why.hint};
+  }
   ApplyOptions options;
   options.only = meta_.id;
   options.drain_ms = options_.drain_ms;
@@ -317,7 +323,7 @@ void Keeper::reload() {
 // For `doppel reload`, which waits for it.
 void Keeper::record(const Errors &errors, const std::string &text) {
   auto pins = Pins::locate();
-  if (!pins || waiting_)
+  if (!pins || waiting_ || !pins->exist())
     return;
   auto lock = pins->lock(pause());
   auto meta = lock ? read_meta(*pins) : Result<Meta>(lock.errors());

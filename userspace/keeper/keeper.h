@@ -35,7 +35,8 @@ struct KeeperOptions {
 // The checks that find problems, see Problems.
 inline constexpr char kReview[] = "review", kPlan[] = "plan", kNeighbours[] = "neighbours",
                       kHooks[] = "hooks", kSource[] = "source", kClock[] = "clock",
-                      kVitals[] = "vitals", kBlind[] = "blind", kSight[] = "sight";
+                      kVitals[] = "vitals", kBlind[] = "blind", kSight[] = "sight",
+                      kPins[] = "pins";
 
 class Keeper {
 public:
@@ -60,11 +61,15 @@ private:
   Status attach_anew(const std::string &why);
   Result<MirrorHealth> settled_health();
   Status remove_remains(const Pins &pins);
-  bool is_gone(const Pins &pins) const; // the mirror that it kept
-  bool was_detached();
   std::string status() const;
   void take_in_care();
   Status stop();
+
+  // keeper_gone.cpp
+  Result<bool> runs_unseen(const Pins &pins) const;
+  bool is_gone(const Pins &pins) const; // the mirror that it kept
+  bool was_detached();
+  bool lost_sight_of_pins();
 
   // keeper.cpp
   Status listen();

@@ -39,10 +39,12 @@ Status Keeper::look() {
     return Unit{};
   }
   log_lost_lines();
-  look_at_vitals();
-  look_for_neighbours();
-  look_at_hooks();
-  give_word();
+  if (!lost_sight_of_pins()) {
+    look_at_vitals();
+    look_for_neighbours();
+    look_at_hooks();
+    give_word();
+  }
   loop_->set(look_timer_, Clock::now() + kLook);
   return Unit{};
 }

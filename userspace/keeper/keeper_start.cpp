@@ -49,26 +49,6 @@ Result<MirrorHealth> Keeper::settled_health() {
   return health;
 }
 
-bool Keeper::is_gone(const Pins &pins) const {
-  const uint32_t id = mirror_id(pins);
-  return !pins.exist() || (id && id != meta_.id);
-}
-
-// There may be nothing left to keep, or a mirror that somebody else attached since: this process
-// was stopped (SIGSTOP), or busy, while another one detached. That one is none of its business.
-bool Keeper::was_detached() {
-  if (!attached_ || waiting_ || detached_)
-    return detached_;
-  const auto pins = Pins::locate();
-  if (!pins || !is_gone(*pins))
-    return false;
-  const auto lock = pins->lock(pause()); // who is changing it at this moment may put it back
-  detached_ = lock && is_gone(*pins);
-  if (detached_)
-    pins->remove_top_if_empty();
-  return detached_;
-}
-
 // From now on it is missed.
 void Keeper::take_in_care() {
   attached_ = true;
