@@ -2,15 +2,17 @@
 """`doppel status` is the one answer to "is it healthy?": each thing that can go wrong is told within ten seconds
 with an exit code of its own, and is over when it is over; the keeper logs it once when it comes and when it goes."""
 
+import fcntl
 import os
 import resource
 import signal
 import socket
 import struct
+import subprocess
 import time
 
 from harness import case
-from lab import bpf, shape, snapshot, tcp, wait
+from lab import bpf, doppel, shape, snapshot, tcp, wait
 from lab.freezer import Freezer
 from lab.keeper import File, Keeper
 from lab.relay import Relay
@@ -440,6 +442,62 @@ def silence_is_told_while_a_reload_drains(env):
     p.recovers({"silent"})
     for client in (stays, goes):
         client.close()
+
+
+def quietly(host, *arguments):
+    return host.popen([doppel.binary(), *arguments], stdout=subprocess.DEVNULL)
+
+
+@case(how=HOW)
+def attach_is_under_way(env, how):
+    """What it has made so far is no remains, and neither is what a detach has not removed yet."""
+    scene = env.scene()
+    told = set()
+
+    def look():
+        code, said = scene.doppel.health()
+        told.update((code, problem["what"]) for problem in said["problems"] if problem["class"] == "remains")
+        return code
+    assert look() == 3
+    for _ in range(3):
+        if how == "run":
+            keeper = Keeper(scene, *scene.mapping(), ready=None)
+        else:
+            attach = quietly(scene.lab.source, "attach", *scene.mapping())
+        wait.until(lambda: look() == 0, "it to be attached", 20, 0)
+        if how == "run":
+            keeper.signal(signal.SIGTERM)
+        else:
+            assert attach.wait(wait.patience(10)) == 0
+            detach = quietly(scene.lab.source, "detach")
+        wait.until(lambda: look() == 3, "it to be detached", 20, 0)
+        if how == "run":
+            keeper.ended(0)
+        else:
+            assert detach.wait(wait.patience(10)) == 0
+    assert not told, told
+
+
+@case()
+def remains_of_who_is_at_work(env):
+    """Whoever takes longer than status waits is no interrupted one: there is nothing to be removed."""
+    scene = env.scene()
+    source = scene.lab.source
+    top = source.root("/sys/fs/bpf/doppel")
+    os.mkdir(top, 0o700)
+    source.run(["ip", "link", "add", "doppel0", "type", "veth", "peer", "doppel1"])
+    source.run(["ip", "link", "set", "doppel0", "alias", "doppel"])
+    lock = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    code, said = scene.doppel.health()
+    assert code == STOPPED and len(said["problems"]) == 1, said
+    assert "attaching or detaching right now" in said["problems"][0]["what"], said
+    assert "doppel detach" not in said["problems"][0]["do"], said
+    os.close(lock)
+    code, said = scene.doppel.health()
+    assert code == STOPPED and "there are remains" in said["problems"][0]["what"], said
+    scene.doppel.detach()
+    assert scene.doppel.health()[0] == 3, scene.doppel.health()
 
 
 @case()

@@ -21,7 +21,7 @@
 #include "userspace/mirror/health.h"
 #include "userspace/mirror/keeper_word.h"
 #include "userspace/mirror/maps.h"
-#include "userspace/mirror/teardown.h"
+#include "userspace/mirror/unfinished.h"
 #include "userspace/mirror/vitals.h"
 #include "userspace/util/text.h"
 
@@ -283,30 +283,9 @@ Result<StatusView> read_status(const FindKeeper &find_keeper) {
   for (const std::string &version : host.pins.other_versions())
     view.warnings.push_back(host.pins.top() + "/" + version +
                             " belongs to another version of doppel: use that one to see it");
-  Meta meta;
-  if (host.pins.exist())
-    if (auto read = read_meta(host.pins))
-      meta = *read;
-  if (!meta.complete) {
-    auto remains = TRY(find_remains(host.nl, &host.pins));
-    const bool others = !host.pins.other_versions().empty();
-    if (remains.pins_elsewhere)
-      view.problems.push_back({ProblemKind::remains,
-                               "a mirror runs here that was attached from another mount "
-                               "namespace, since its pins are not in " +
-                                   host.pins.top() + ": " + remains.text(),
-                               "look at it there", 0, "remains"});
-    else if (remains.any() && others)
-      view.problems.push_back(
-          {ProblemKind::remains,
-           "another version of doppel has a mirror here, or left it: " + remains.text(),
-           "doppel run takes over, doppel detach --force ends it", 0, "remains"});
-    else if (remains.any())
-      view.problems.push_back({ProblemKind::remains,
-                               "nothing is attached, but there are remains: " + remains.text(),
-                               help_of(ProblemKind::remains).hint, 0, "remains"});
+  const Meta meta = TRY(settled_meta(host, view));
+  if (!meta.complete)
     return view;
-  }
   view.attached = true;
   view.since = iso_time(meta.since);
   view.config_source = meta.config_source;
