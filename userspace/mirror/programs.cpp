@@ -2,7 +2,6 @@
 #include "userspace/mirror/programs.h"
 
 #include <bpf/bpf.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,14 +9,11 @@
 #include "doppel/names.h"
 #include "userspace/kernel/clsact.h"
 #include "userspace/kernel/tcx.h"
+#include "userspace/mirror/held_link.h"
 
 namespace doppel {
 namespace {
 bool is_return(const Attachment &a) { return a.program == DP_PROG_RETURN; }
-
-std::string link_path(const Pins &pins, const Attachment &a) {
-  return pins.link(a.program, a.ifindex, a.direction);
-}
 
 // Our program among those of a hook; null: it is not there.
 const AttachedProgram *find_program(const std::vector<AttachedProgram> &programs,
@@ -30,22 +26,25 @@ const AttachedProgram *find_program(const std::vector<AttachedProgram> &programs
 
 } // namespace
 
+// A program is on a hook once only: where its link has come back with the device, that one goes on.
 Result<AttachedProgram> ProgramAttacher::attach_link(int prog_fd, const Attachment &what) {
-  Fd before;
-  if (!is_return(what))
-    before = open_pin(pins_.link(DP_PROG_RETURN, what.ifindex, what.direction));
-  LinkInfo info;
-  if (before && (!link_info(before.get(), &info) || !info.ifindex))
-    before = Fd();
-  auto link = TRY(attach_tcx(what, prog_fd, before.get()));
+  const std::string path = pins_.link(what.program, what.ifindex, what.direction);
   AttachedProgram attached;
   attached.what = what;
   attached.prog_id = program_id(prog_fd);
+  if (const HeldLink held = link_on(pins_, attached.prog_id, what.hook()); held.fd) {
+    TRY(rename_pin(held.path, path));
+    attached.link_id = held.id;
+    return attached;
+  }
+  HeldLink before;
+  if (Fd prog = is_return(what) ? Fd() : open_pin(pins_.prog(DP_PROG_RETURN)))
+    before = link_on(pins_, program_id(prog.get()), what.hook());
+  auto link = TRY(attach_tcx(what, prog_fd, before.fd.get()));
+  LinkInfo info;
   if (link_info(link.get(), &info))
     attached.link_id = info.id;
-  const std::string path = link_path(pins_, what);
-  if (::unlink(path.c_str()) && errno != ENOENT)
-    return sys_error(path, "cannot be removed", errno);
+  TRY(end_link(pins_, what)); // of a device that is gone
   TRY(pins_.pin(link.get(), path));
   return attached;
 }
@@ -131,18 +130,12 @@ std::vector<AttachedProgram> find_running(Rtnl &nl, const Pins &pins,
 }
 
 Status end_attachment(Rtnl &nl, const Pins &pins, const Attachment &what) {
-  const std::string path = link_path(pins, what);
-  if (Fd link = open_pin(path); link && bpf_link_detach(link.get()) && errno != ENOLINK)
-    return sys_error(path, "cannot be detached", errno);
-  if (::unlink(path.c_str()) && errno != ENOENT)
-    return sys_error(path, "cannot be removed", errno);
-  auto programs = list_hook(nl, what.hook());
-  if (!programs)
-    return Unit{}; // the device is gone, and what was on it as well
-  for (const AttachedProgram &p : *programs)
-    if (p.ours && p.what.program == what.program)
-      TRY(detach_program(nl, p));
-  return Unit{};
+  // None where the device is gone, and what was on it as well.
+  if (const auto programs = list_hook(nl, what.hook()))
+    for (const AttachedProgram &p : *programs)
+      if (p.ours && p.what.program == what.program)
+        TRY(detach_program(nl, p));
+  return end_link(pins, what);
 }
 
 } // namespace doppel
