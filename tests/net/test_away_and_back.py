@@ -106,6 +106,29 @@ def container_device(env, mode, capture, number):
 
 
 @case(mode=MODES)
+def while_another_stays_away(env, mode):
+    """What waits for the other device does not keep the programs of the number that the first one had."""
+    scene = env.scene()
+    source = scene.lab.source
+    source.run(["ip", "link", "add", "extra", "type", "veth"])
+    file = File(scene)
+    file.write(("data", 11211), file.mapping("more", 11212, device="extra"))
+    keeper = Keeper(scene, "--config", file.path)
+    back = take_away(scene, "eth0")
+    source.run(["ip", "link", "del", "extra"])
+    keeper.wait_for("device extra is gone")
+    back("other")
+
+    def well():
+        status = scene.doppel.status()
+        return not [p for p in status["missing"] if " on eth0 " in p] and not [
+            p for p in status["problems"] if "eth0" in p["what"]]
+    wait.until(well, "all to be well on eth0", 10)
+    scene.assert_all_delivered(scene.load("sets", connections=20, count=amount(1000))["sent"])
+    keeper.stop()
+
+
+@case(mode=MODES)
 def another_takes_the_place_of_one_away(env, mode):
     """Its name and its number: what the pins hold is on the first one, which comes back under another name."""
     scene = env.scene()

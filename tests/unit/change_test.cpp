@@ -162,6 +162,17 @@ TEST(Change, DeviceThatCameBackUnderAnotherNumber) {
   EXPECT_EQ(hooks(c.detach), Strings{DP_PROG_INGRESS "@2"});
 }
 
+TEST(Change, WhatIsHeldKeepsNoProgramOfADeviceThatWasReplaced) {
+  MirrorState before = state(plan({"80-10.9.0.2:80", "81-10.0.0.2:81"}));
+  HostView h = a_host();
+  h.devices[1].ifindex = 9; // eth0
+  const Plan now = plan({"80-10.9.0.2:80"}, h);
+  const auto held = [&] { return hooks(change(before, now, {"81"}).detach); };
+  EXPECT_EQ(held(), Strings{}); // they run on it yet: it was renamed
+  before.running.clear();
+  EXPECT_EQ(held(), Strings{DP_PROG_INGRESS "@2"}); // return is for what is held
+}
+
 TEST(Change, ProgramsThatOthersRemovedComeBack) {
   const Plan p = plan({"80-10.0.0.2:80"});
   MirrorState l = state(p);

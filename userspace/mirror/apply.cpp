@@ -274,10 +274,12 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
     return errors;
   }
   std::vector<Attachment> wanted = partial.plan.attachments;
-  if (!partial.deferred.empty())
-    for (const Attachment &a : state.programs)
-      if (std::find(wanted.begin(), wanted.end(), a) == wanted.end())
-        wanted.push_back(a);
+  const auto contains = [](const std::vector<Attachment> &list, const Attachment &a) {
+    return std::find(list.begin(), list.end(), a) != list.end();
+  };
+  for (const Attachment &a : state.programs)
+    if (!contains(wanted, a) && !contains(applied_.change.detach, a))
+      wanted.push_back(a); // of mappings that are left as they are
   Errors errors;
   ApplyOptions down = options;
   if (partial.forbidden) // to drain is to send more in clear text

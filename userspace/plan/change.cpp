@@ -142,11 +142,19 @@ private:
     for (const Attachment &a : wanted_.attachments)
       if (!contains(state_.running, a))
         change_.attach.push_back(a);
-    if (!deferred_.empty())
-      return;
     for (const Attachment &a : state_.programs)
-      if (!contains(wanted_.attachments, a))
+      if (!contains(wanted_.attachments, a) && (deferred_.empty() || was_replaced(a)))
         change_.detach.push_back(a);
+  }
+
+  // Its device is back under another ifindex: no mapping that is left as it is captures there.
+  bool was_replaced(const Attachment &a) const {
+    return !contains(state_.running, a) &&
+           std::any_of(wanted_.attachments.begin(), wanted_.attachments.end(),
+                       [&](const Attachment &w) {
+                         return w.program == a.program && w.device == a.device &&
+                                w.direction == a.direction;
+                       });
   }
 
   const MirrorState &state_;

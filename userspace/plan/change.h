@@ -48,8 +48,9 @@ Errors fixed_differences(const MirrorState &state, const Plan &wanted);
 
 // Mappings are the same if name, device, direction, ports, targets, application, join and
 // promiscuous are: they keep row, shadows and ledger. `deferred`: names of mappings that are not in
-// `wanted` because of the state of the host; they stay as they are, and no program is taken away
-// while there are any. Fails if there are not enough free rows.
+// `wanted` because of the state of the host; they stay as they are, and while there are any, no
+// program is taken away but those of devices that others of the same name have replaced. Fails if
+// there are not enough free rows.
 Result<Change> plan_change(const MirrorState &state, const Plan &wanted,
                            const std::set<std::string> &deferred = {});
 
