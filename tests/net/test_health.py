@@ -416,6 +416,29 @@ def keeper_frozen(env):
 
 
 @case(slow=True)
+def silence_is_told_when_the_keeper_goes_on(env):
+    """What it saw before it was stopped makes nobody well."""
+    p = Patient(env, "run", load=None)
+    client = connect(p.scene)
+    say(client, b"one")
+    p.scene.doppel.wait_idle()
+    p.keeper.come_to_rest()
+    p.keeper.signal(signal.SIGSTOP)
+    cut = p.scene.lab.lose("source", "target", 1000, "tcp dport 11211")
+    say(client, b"two")
+    p.falls_ill({"silent"}, TARGET, others=(KEEPER,))
+    p.keeper.signal(signal.SIGCONT)
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        said = p.scene.doppel.status()
+        assert "silent" in [problem["class"] for problem in said["problems"]], said
+    p.until(lambda: p.lines("warning: ", "acknowledges nothing: "), "the keeper to say so")
+    p.scene.lab.heal(cut)
+    p.well(within=40)  # the timeout has doubled for as long as this took
+    client.close()
+
+
+@case(slow=True)
 def silence_is_told_while_a_reload_drains(env):
     """A keeper that ends the shadows of a removed mapping, whose target has stopped, sees what becomes of another."""
     p = Patient(env, "run", load=None, scene=env.scene(ports=(11211, 11212)), keeper=("--drain", "25s"))

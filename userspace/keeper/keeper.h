@@ -99,6 +99,7 @@ private:
   void look_at_vitals();
   void look_for_neighbours();
   void look_at_hooks();
+  bool looks_on() const;
   void give_word();
   Pause pause(); // serves retransmissions while something else takes its time
 
@@ -123,6 +124,7 @@ private:
   bool waiting_ = false;  // nothing is attached yet
   Problems problems_;
   Looks looks_;             // of the last minute
+  uint64_t first_ns_ = 0;   // its look after the last gap, CLOCK_MONOTONIC; 0: there was none
   Clock::time_point seen_;  // when it last saw how the mirror fares
   Clock::time_point hooks_; // when it looked at the hooks last
   size_t running_ = 0;      // programs that it saw there

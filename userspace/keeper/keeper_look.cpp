@@ -17,6 +17,8 @@ using namespace std::chrono_literals;
 constexpr auto kLook = 1s;      // a look at a few cells of the ledger and at the captured devices
 constexpr auto kHooksLook = 2s; // between two looks at the hooks, each a few calls a program
 constexpr uint64_t kMinuteNs = 60'000'000'000;
+// Between two looks: what was before tells nothing of now.
+constexpr uint64_t kGapNs = 4'000'000'000;
 constexpr auto kBlurred = 4s; // without a look that succeeds: the mirror is no longer just changing
 
 // Its reason may change from look to look, and it is one problem.
@@ -64,8 +66,17 @@ void Keeper::look_at_vitals() {
   while (!looks_.empty() && (looks_.front().now_ns + kMinuteNs < vitals->now_ns ||
                              looks_.front().attached != vitals->attached))
     looks_.pop_front();
+  if (!looks_.empty() && vitals->now_ns - looks_.back().now_ns > kGapNs)
+    first_ns_ = vitals->now_ns;
   looks_.push_back(std::move(*vitals));
-  found(kVitals, judge(looks_, problems_.of(kVitals)));
+  if (looks_on())
+    found(kVitals, judge(looks_, problems_.of(kVitals)));
+}
+
+// After a gap, not before it has looked for as long as the judgement takes: what has been silent
+// all along would be well until then.
+bool Keeper::looks_on() const {
+  return !looks_.empty() && looks_.back().now_ns - first_ns_ >= kLookNs;
 }
 
 // Reviews ask them as well, but seldom: whoever answers again is no problem for half a minute.
@@ -108,7 +119,7 @@ void Keeper::give_word() {
   word.since = since_;
   word.said_ns = monotonic_ns();
   word.problems = problems_.all();
-  if (!looks_.empty())
+  if (looks_on())
     word.looked_ns = looks_.back().now_ns; // not now: a look may have failed
   if (!looks_.empty())
     for (const MappingCounters &m : looks_.back().counters.mappings)

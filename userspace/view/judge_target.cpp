@@ -27,12 +27,13 @@ Course course_of(const Looks &looks, const std::string &mapping, const std::stri
   Course c;
   const Vitals &last = looks.back();
   const dp_ledger &now = *row_of(last.counters, mapping, target);
-  // At least from one look before the window on: the last one may have waited for others' work.
-  const auto older = std::find_if(looks.rbegin(), looks.rend(), [&](const Vitals &v) {
-    return age(last.now_ns, v.now_ns) >= kWindowNs;
-  });
-  for (auto at = older == looks.rend() ? looks.begin() : older.base() - 1; at != looks.end();
-       ++at) {
+  const auto is_in_window = [&](const Vitals &v) { return age(last.now_ns, v.now_ns) < kWindowNs; };
+  auto first = std::find_if(looks.begin(), looks.end(), is_in_window);
+  // From one look before the window on where those in it are too few: they may have waited for
+  // others' work.
+  if (first != looks.begin() && age(last.now_ns, first->now_ns) < kLookNs)
+    --first;
+  for (auto at = first; at != looks.end(); ++at) {
     const Vitals &v = *at;
     const dp_ledger *l = row_of(v.counters, mapping, target);
     if (!l)
