@@ -144,6 +144,7 @@ def pins_are_mounted_over(env, mode):
     words = "the pins of this mirror are not in /sys/fs/bpf/doppel any more"
     scene.lab.source.run(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"])
     keeper.wait_for("warning: " + words)
+    assert "umount" in scene.doppel.status()["problems"][0]["do"], scene.doppel.status()
     scene.lab.source.run(["ip", "address", "add", "10.99.0.1/32", "dev", "eth0"])
     keeper.come_to_rest()
     scene.load("sets", connections=4, count=amount(100))

@@ -40,7 +40,7 @@ Problem as_problem(const Remains &remains, bool changing, const Host &host) {
     p.what = "a mirror runs here that was attached from another mount namespace, since its pins "
              "are not in " +
              host.pins.top() + ": " + remains.text();
-    p.hint = "look at it there";
+    p.hint = "look at it there; if a BPF file system was mounted over the pins, umount it";
   } else if (!host.pins.other_versions().empty()) {
     p.what = "another version of doppel has a mirror here, or left it: " + remains.text();
     p.hint = "doppel run takes over, doppel detach --force ends it";
