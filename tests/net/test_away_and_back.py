@@ -8,7 +8,6 @@ from lab import memcached, snapshot, topology, wait
 from lab.host import Host
 from lab.keeper import File, Keeper
 from lab.wait import amount
-from test_keeper import assert_whole
 
 
 def take_away(scene, device, renumber=False):
@@ -37,9 +36,8 @@ def assert_well(scene, timeout=10):
     """Soon, and status says so, of all programs."""
     def well():
         code, said = scene.doppel.health()
-        return code == 0 and not said["problems"]
+        return code == 0 and said["attached"] and not said["missing"] and not said["problems"]
     wait.until(well, "all to be well", timeout)
-    assert_whole(scene)
 
 
 @case(mode=MODES, how=("attach", "run"), number=("same", "other"), name=("eth0", "wan0"))
@@ -154,6 +152,29 @@ def another_takes_the_place_of_one_away(env, mode):
     scene.assert_all_delivered(scene.load("sets", connections=20, count=amount(1000))["sent"])
     keeper.stop()
     assert snapshot.take(source)["bpffs"] == before
+
+
+@case(mode=MODES)
+def another_takes_the_number_of_one_away(env, mode):
+    """It is not the captured device under a new name, and nothing is put on it."""
+    scene = env.scene()
+    source = scene.lab.source
+    keeper = Keeper(scene, *scene.mapping())
+    number = source.ifindex()
+    back = take_away(scene, "eth0")
+    keeper.wait_for("device eth0 is gone")
+    source.run(["ip", "link", "add", "foreign", "index", number, "type", "bridge"])
+    source.run(["ip", "link", "set", "foreign", "up"])
+    keeper.come_to_rest()
+    status = scene.doppel.status()
+    assert not [h for h in status["hooks"] if h["device"] not in ("doppel0", "eth0") and h["ours"]
+                and h["program"] != "doppel_return"], status["hooks"]
+    assert not [p for p in status["problems"] if "renamed" in p["what"]], status["problems"]
+    assert [p for p in status["problems"] if "device eth0 is gone" in p["what"]], status["problems"]
+    back("taken")
+    assert_well(scene)
+    scene.assert_all_delivered(scene.load("sets", connections=20, count=amount(1000))["sent"])
+    keeper.stop()
 
 
 @case(mode=MODES)

@@ -242,7 +242,7 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
   auto state = TRY(read_mirror_state(nl_, pins_, before_, rows_));
   if (!options.tolerant)
     for (MirrorState::Mapping &m : state.mappings)
-      follow_new_name(host, before_, m.name);
+      follow_new_name(host, pins_, before_, m.name);
   if (Errors fixed = fixed_differences(state, partial.plan); !fixed.empty())
     return fixed;
   auto change = TRY(plan_change(state, partial.plan, partial.deferred));
@@ -307,7 +307,7 @@ Result<Applied> apply(const Config &config, const ApplyOptions &options) {
   if (options.tolerant) {
     if (const auto pins = Pins::locate(); pins && pins->exist())
       if (const auto meta = read_meta(*pins)) // unlocked: only for the names in it
-        call_as_captured(view, *meta);
+        call_as_captured(view, *pins, *meta);
     partial = TRY(make_partial_plan(config, view));
   } else {
     auto plan = TRY(make_plan(config, view));

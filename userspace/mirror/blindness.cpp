@@ -207,7 +207,7 @@ Result<std::vector<std::string>> find_blindness(Rtnl &nl, const Pins &pins, cons
   std::vector<std::string> found;
   HostView host;
   host.devices = TRY(view_devices(nl));
-  call_as_captured(host, meta);
+  call_as_captured(host, pins, meta);
   devices_down(meta, host, found);
   const auto age_s = static_cast<int64_t>(std::time(nullptr) - meta.since);
   if (age_s < int64_t{kBlindSeconds})

@@ -4,15 +4,23 @@
 #include <algorithm>
 
 #include "doppel/names.h"
+#include "userspace/kernel/rtnl.h"
+#include "userspace/mirror/programs.h"
 #include "userspace/plan/plan_checks.h"
 
 namespace doppel {
 namespace {
-const DeviceView *now_called(const HostView &host, const Meta &meta, const std::string &name) {
+bool captures(const Attachment &a, const std::string &device) {
+  return a.device == device && (a.program == DP_PROG_INGRESS || a.program == DP_PROG_EGRESS);
+}
+
+const DeviceView *now_called(const HostView &host, const Pins &pins, const Meta &meta,
+                             const std::string &name) {
   const uint32_t ifindex = captured_ifindex(meta, name);
   const auto d = std::find_if(host.devices.begin(), host.devices.end(),
                               [&](const DeviceView &v) { return v.ifindex == ifindex; });
-  if (d == host.devices.end() || d->name == name || find_device(host, name))
+  if (d == host.devices.end() || d->name == name || find_device(host, name) ||
+      !still_captured(pins, meta, name))
     return nullptr;
   return &*d;
 }
@@ -21,15 +29,23 @@ const DeviceView *now_called(const HostView &host, const Meta &meta, const std::
 
 uint32_t captured_ifindex(const Meta &meta, const std::string &device) {
   for (const AttachedProgram &p : meta.programs)
-    if (p.what.device == device &&
-        (p.what.program == DP_PROG_INGRESS || p.what.program == DP_PROG_EGRESS))
+    if (captures(p.what, device))
       return p.what.ifindex;
   return 0;
 }
 
-void call_as_captured(HostView &host, const Meta &meta) {
+bool still_captured(const Pins &pins, const Meta &meta, const std::string &device) {
+  std::vector<Attachment> all;
+  for (const AttachedProgram &p : meta.programs)
+    if (captures(p.what, device))
+      all.push_back(p.what);
+  auto nl = Rtnl::open();
+  return nl && !find_running(*nl, pins, all).empty();
+}
+
+void call_as_captured(HostView &host, const Pins &pins, const Meta &meta) {
   for (const NamedMapping &m : meta.mappings) {
-    const DeviceView *d = now_called(host, meta, m.device);
+    const DeviceView *d = now_called(host, pins, meta, m.device);
     if (!d)
       continue;
     for (auto &[target, route] : host.routes)
@@ -39,8 +55,9 @@ void call_as_captured(HostView &host, const Meta &meta) {
   }
 }
 
-void follow_new_name(const HostView &host, const Meta &meta, NamedMapping &mapping) {
-  if (const DeviceView *d = now_called(host, meta, mapping.device))
+void follow_new_name(const HostView &host, const Pins &pins, const Meta &meta,
+                     NamedMapping &mapping) {
+  if (const DeviceView *d = now_called(host, pins, meta, mapping.device))
     mapping.device = d->name;
 }
 

@@ -17,14 +17,14 @@ namespace doppel {
 namespace {
 constexpr auto kBetweenLooks = std::chrono::milliseconds(100);
 
-Result<std::vector<DeviceVitals>> read_devices(const Meta &meta) {
+Result<std::vector<DeviceVitals>> read_devices(const Pins &pins, const Meta &meta) {
   std::set<std::string> names;
   for (const NamedMapping &m : meta.mappings)
     names.insert(m.device);
   std::vector<DeviceVitals> devices;
   for (const std::string &name : names) {
     auto d = TRY(device_state(captured_ifindex(meta, name)));
-    if (!d)
+    if (!d || (d->name != name && !still_captured(pins, meta, name)))
       d = TRY(device_state(name));
     DeviceVitals v{name};
     v.present = d.has_value();
@@ -54,7 +54,7 @@ Result<Vitals> read_vitals(const Attached &attached, Attempts *attempts) {
     return sys_error("map control", "cannot be read", errno);
   v.paused = value.paused != 0;
   if (current_netns() == attached.meta.netns) { // else devices and routes are others
-    v.devices = TRY(read_devices(attached.meta));
+    v.devices = TRY(read_devices(attached.pins, attached.meta));
     if (attempts)
       TRY(attempts->look(attached, v));
   }
