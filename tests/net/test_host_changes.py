@@ -49,6 +49,27 @@ def device_gone_and_back(env, mode):
     assert snapshot.take(scene.lab.source)["bpffs"] == before
 
 
+@case(mode=("clsact",))
+def device_back_and_not_to_be_had(env, mode):
+    """A qdisc of others keeps capture from its egress: only that is said from then on."""
+    scene = env.scene()
+    source = scene.lab.source
+    file = File(scene)
+    file.write(file.mapping("data", 11211, direction="egress"))
+    keeper = Keeper(scene, "--config", file.path)
+    source.run(["ip", "link", "del", "eth0"])
+    keeper.wait_for('there is no device "eth0"')
+    source.run(["ip", "link", "add", "new0", "type", "veth"])
+    source.run(["tc", "qdisc", "add", "dev", "new0", "ingress"])
+    source.run(["ip", "addr", "add", f"{source.address}/24", "dev", "new0"])
+    source.run(["ip", "link", "set", "new0", "name", "eth0"])
+    source.run(["ip", "link", "set", "eth0", "up"])
+    keeper.wait_for("the qdisc `ingress` occupies the place of clsact")
+    keeper.wait_for('no longer: ' + file.path + ':3: mappings[0]: there is no device "eth0"')
+    keeper.wait_for("no longer: " + file.path + ":8: mappings[0].targets[0]: this host has no route")
+    keeper.stop()
+
+
 @case(mode=MODES)
 def foreign_removal(env, mode):
     """Somebody removes our programs from the device: they are put back."""

@@ -204,6 +204,9 @@ Status Keeper::review_now() {
   options.only = meta_.id;
   options.drain_ms = options_.drain_ms;
   options.pause = pause();
+  options.planned = [this](const auto &deferred, const auto &warnings) {
+    take_plan(deferred, warnings);
+  };
   auto applied = apply(config_, options);
   if (!applied) {
     found(kReview, ProblemKind::host, as_sentences(applied.errors()));
@@ -247,14 +250,17 @@ void Keeper::tell(const Applied &applied) {
 void Keeper::take_problems(const Applied &applied) {
   tell_notes(applied.notes);
   found(kReview, {});
-  auto planned = applied.plan_warnings;
-  for (const std::string &sentence : as_sentences(applied.deferred))
-    planned.push_back(sentence);
-  found(kPlan, ProblemKind::host, planned);
+  take_plan(applied.deferred, applied.plan_warnings);
   if (applied.neighbours)
     found(kNeighbours, ProblemKind::neighbour, *applied.neighbours);
   if (applied.hooks)
     found(kHooks, ProblemKind::note, *applied.hooks);
+}
+
+void Keeper::take_plan(const Errors &deferred, std::vector<std::string> warnings) {
+  for (std::string &sentence : as_sentences(deferred))
+    warnings.push_back(std::move(sentence));
+  found(kPlan, ProblemKind::host, warnings);
 }
 
 void Keeper::tell_notes(const std::vector<std::string> &notes) {

@@ -90,6 +90,7 @@ private:
   void record(const Errors &errors, const std::string &text);
   void tell(const Applied &applied);
   void take_problems(const Applied &applied);
+  void take_plan(const Errors &deferred, std::vector<std::string> warnings);
   void tell_notes(const std::vector<std::string> &notes);
   void found(const std::string &check, std::vector<Problem> problems);
   void found(const std::string &check, ProblemKind kind, const std::vector<std::string> &sentences);

@@ -104,10 +104,7 @@ Status Keeper::attach_fresh() {
   tell_notes(plan.notes);
   tell_notes(attached.translated);
   found(kReview, {});
-  auto planned = plan.warnings;
-  for (const std::string &sentence : as_sentences(partial.why))
-    planned.push_back(sentence);
-  found(kPlan, ProblemKind::host, planned);
+  take_plan(partial.why, plan.warnings);
   found(kNeighbours, ProblemKind::neighbour, attached.neighbours);
   found(kHooks, ProblemKind::note, attached.hooks);
   return listen();

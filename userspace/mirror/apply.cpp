@@ -245,6 +245,8 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
       follow_new_name(host, pins_, before_, m.name);
   if (Errors fixed = fixed_differences(state, partial.plan); !fixed.empty())
     return fixed;
+  if (options.planned)
+    options.planned(partial.why, partial.plan.warnings);
   auto change = TRY(plan_change(state, partial.plan, partial.deferred));
   applied_.change = std::move(change);
   for (const MirrorState::Mapping &m : state.mappings)

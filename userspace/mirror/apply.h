@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,6 +25,9 @@ struct ApplyOptions {
   uint32_t only = 0; // Meta::id: any other mirror is an error, and stays as it is; 0: whichever
   uint32_t drain_ms = 2000; // for the shadows of mappings that are removed
   Pause pause;
+  // What keeps mappings as they are, and the plan's warnings: told under the lock, before anything
+  // changes, so that it is known as well where the rest fails.
+  std::function<void(const Errors &deferred, const std::vector<std::string> &warnings)> planned;
 };
 
 struct Applied {
