@@ -122,8 +122,8 @@ def rename(host, name, other):
     host.run(["ip", "link", "set", other, "up"])
 
 
-@case(mode=MODES, how=("attach", "run"))
-def own_link_renamed(env, mode, how):
+@case(mode=MODES, how=("attach", "run"), alias=("kept", "changed"))
+def own_link_renamed(env, mode, how, alias):
     """The data plane knows it by its number: the mirror goes on, and detach finds it."""
     scene = env.scene()
     source = scene.lab.source
@@ -131,6 +131,8 @@ def own_link_renamed(env, mode, how):
     keeper = Keeper(scene, *scene.mapping()) if how == "run" else scene.attach()
     for name, other in (("doppel0", "front"), ("doppel1", "back")):
         rename(source, name, other)
+        if alias == "changed":
+            source.run(["ip", "link", "set", other, "alias", "of the operator"])
     code, said = scene.doppel.health()
     assert any("device doppel0 was renamed to front: the mirror goes on" in w for w in said["warnings"]), said
     if how == "run":

@@ -135,8 +135,11 @@ Result<std::vector<Device>> find_our_links(Rtnl &nl) {
   return ours;
 }
 
-Result<bool> remove_link_pair(Rtnl &nl) {
-  const auto ours = TRY(find_our_links(nl));
+Result<bool> remove_link_pair(Rtnl &nl, const std::set<uint32_t> &known) {
+  auto ours = TRY(find_our_links(nl));
+  for (uint32_t ifindex : known)
+    if (auto d = TRY(find_device(nl, ifindex)); d && d->kind == "veth")
+      ours.push_back(std::move(*d));
   for (const Device &d : ours) // the second end goes with the first
     if (auto s = delete_device(nl, d.ifindex); !s.ok() && s.code != ENODEV)
       return rtnl_error(object(d.name.c_str()), "cannot be removed", s, "ip link delete " + d.name);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 
 #include "userspace/kernel/host_net.h"
 #include "userspace/kernel/rtnl.h"
@@ -30,7 +31,8 @@ Status start_link_pair(Rtnl &nl, const Device &link);
 // Both ends, as far as they are in this network namespace, whatever they are called by now.
 Result<std::vector<Device>> find_our_links(Rtnl &nl);
 
-// Removes the pair if it exists and is ours, whatever it is called by now. True: it was removed.
-Result<bool> remove_link_pair(Rtnl &nl);
+// Removes the pair if it exists and is ours, whatever it is called by now. `known`: numbers of ends
+// of it whose marks others may have removed. True: it was removed.
+Result<bool> remove_link_pair(Rtnl &nl, const std::set<uint32_t> &known = {});
 
 } // namespace doppel

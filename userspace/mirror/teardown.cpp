@@ -24,6 +24,15 @@ void end_pinned_links(const Pins &pins, Errors &errors) {
   }
 }
 
+// The ends of our link by what runs there and nowhere else, whatever they are called by now.
+std::set<uint32_t> carriers(const std::vector<AttachedProgram> &programs) {
+  std::set<uint32_t> found;
+  for (const AttachedProgram &p : programs)
+    if (p.what.program == DP_PROG_DELIVER)
+      found.insert(p.what.ifindex);
+  return found;
+}
+
 } // namespace
 
 std::string Remains::text() const {
@@ -42,10 +51,10 @@ Result<Remains> find_remains(Rtnl &nl, const Pins *pins) {
   Remains r;
   r.pins = pins && pins->exist();
   const auto links = TRY(find_our_links(nl));
-  r.link = !links.empty();
   auto programs = TRY(find_ours(nl));
   r.programs = std::move(programs);
-  if (r.pins || !r.link || r.programs.empty())
+  r.link = !links.empty() || !carriers(r.programs).empty();
+  if (r.pins || links.empty() || r.programs.empty())
     return r;
   // Where it is the same file system, somebody has removed them. What another version of doppel
   // has pinned here is its own mirror, whatever it notes on the device.
@@ -79,7 +88,7 @@ void remove_everything(Rtnl &nl, const Pins *pins, std::set<uint32_t> made_qdisc
     if (::if_indextoname(ifindex, name))
       collect(remove_clsact_if_empty(nl, ifindex, name), errors);
   }
-  collect(remove_link_pair(nl), errors);
+  collect(remove_link_pair(nl, programs ? carriers(*programs) : std::set<uint32_t>{}), errors);
   if (pins)
     collect(pins->remove(), errors);
 }
