@@ -15,8 +15,8 @@ namespace doppel {
 // Process id of the keeper: as find_keeper().
 using FindKeeper = std::function<pid_t(const Pins &)>;
 
-// Takes two seconds where the first look gives cause for concern and no keeper looks all along.
-// Without `find_keeper` there is none.
+// Takes two seconds where the first look gives cause for concern and no keeper looks all along, and
+// up to five where somebody is attaching or detaching. Without `find_keeper` there is no keeper.
 Result<StatusView> read_status(const FindKeeper &find_keeper = {});
 
 } // namespace doppel
