@@ -126,16 +126,22 @@ def while_another_stays_away(env, mode):
     keeper.stop()
 
 
+def mirror_whose_device_is_away(env):
+    """(scene, its pins before, keeper, the number that eth0 had, how to fetch it back)"""
+    scene = env.scene()
+    before = snapshot.take(scene.lab.source)["bpffs"]
+    keeper = Keeper(scene, *scene.mapping())
+    number = scene.lab.source.ifindex()
+    back = take_away(scene, "eth0")
+    keeper.wait_for("device eth0 is gone")
+    return scene, before, keeper, number, back
+
+
 @case(mode=MODES)
 def another_takes_the_place_of_one_away(env, mode):
     """Its name and its number: what the pins hold is on the first one, which comes back under another name."""
-    scene = env.scene()
+    scene, before, keeper, number, back = mirror_whose_device_is_away(env)
     lab, source = scene.lab, scene.lab.source
-    before = snapshot.take(source)["bpffs"]
-    keeper = Keeper(scene, *scene.mapping())
-    number = source.ifindex()
-    back = take_away(scene, "eth0")
-    keeper.wait_for("device eth0 is gone")
     source.run(["ip", "link", "add", "eth0", "index", number, "type", "veth", "peer", "name", "again",
                 "netns", lab.switch.pid])
     lab.switch.run(["ip", "link", "set", "again", "master", "br0", "up"])
@@ -157,12 +163,8 @@ def another_takes_the_place_of_one_away(env, mode):
 @case(mode=MODES)
 def another_takes_the_number_of_one_away(env, mode):
     """It is not the captured device under a new name, and nothing is put on it."""
-    scene = env.scene()
+    scene, before, keeper, number, back = mirror_whose_device_is_away(env)
     source = scene.lab.source
-    keeper = Keeper(scene, *scene.mapping())
-    number = source.ifindex()
-    back = take_away(scene, "eth0")
-    keeper.wait_for("device eth0 is gone")
     source.run(["ip", "link", "add", "foreign", "index", number, "type", "bridge"])
     source.run(["ip", "link", "set", "foreign", "up"])
     keeper.come_to_rest()
@@ -175,6 +177,7 @@ def another_takes_the_number_of_one_away(env, mode):
     assert_well(scene)
     scene.assert_all_delivered(scene.load("sets", connections=20, count=amount(1000))["sent"])
     keeper.stop()
+    assert snapshot.take(source)["bpffs"] == before
 
 
 @case(mode=MODES)
