@@ -61,8 +61,8 @@ static __always_inline int consume(struct __sk_buff *skb)
 	act = tcp_input(skb, &p, slot, gen);
 	if (act & INPUT_RECOVERY)
 		act = tcp_recovery(skb, &p, slot, gen, act & ~INPUT_RECOVERY);
-	/* Text beyond a hole that was filled since may wait for nothing but this. */
-	if (shadow_has_ahead(sh) && act != INPUT_HALF_OPEN && act != INPUT_RST &&
+	/* What is beyond a hole that was filled since may wait for nothing but this. */
+	if (shadow_is_ahead(sh) && act != INPUT_HALF_OPEN && act != INPUT_RST &&
 	    shadow_ask_source(skb, slot, gen))
 		act = INPUT_WORK;
 	clock_look(skb);

@@ -133,6 +133,7 @@ GLOBAL int flow_judge(struct __sk_buff *skb, const struct pkt *p, const struct s
 	struct dp_shadow *sh;
 	struct dp_ledger *l;
 	__u32 taken, end;
+	bool closed;
 
 	if (!p || !s || !v)
 		return 0;
@@ -142,6 +143,7 @@ GLOBAL int flow_judge(struct __sk_buff *skb, const struct pkt *p, const struct s
 		return 0;
 	l = shadow_ledger(sh);
 	end = sh->tcp.end;
+	closed = shadow_fin_placed(sh);
 	if (s->state == SOURCE_NONE) {
 		v->kind = VERDICT_SOURCE_GONE;
 		return 0;
@@ -153,7 +155,7 @@ GLOBAL int flow_judge(struct __sk_buff *skb, const struct pkt *p, const struct s
 		v->taken = taken;
 		return 0;
 	}
-	if (sh->tcp.end != end)
+	if (sh->tcp.end != end || shadow_fin_placed(sh) != closed)
 		v->kind = VERDICT_WORK;
 	/* The source has closed, answers this by RST, and has no such connection from here on. */
 	if (s->state == SOURCE_TIME_WAIT && !s->fin && p->payload && p->seq == s->rcv_nxt) {
@@ -176,14 +178,15 @@ GLOBAL int flow_judge(struct __sk_buff *skb, const struct pkt *p, const struct s
 }
 
 /*
- * A packet of the target's is a chance to ask, too: text beyond a hole that has been filled since
- * may wait for nothing else. True: the shadow has more to send.
+ * A packet of the target's is a chance to ask, too: text or a FIN beyond a hole that has been
+ * filled since may wait for nothing else. True: the shadow has more to send.
  */
 GLOBAL int shadow_ask_source(struct __sk_buff *skb, __u32 slot, __u32 gen)
 {
 	struct dp_shadow *sh = shadow_at(slot);
 	struct dp_mapping *m;
 	struct source s = {};
+	bool closed;
 	__u32 end;
 
 	if (!sh)
@@ -192,12 +195,13 @@ GLOBAL int shadow_ask_source(struct __sk_buff *skb, __u32 slot, __u32 gen)
 	if (!m || (m->flags & (DP_MAP_ANY_HOST | DP_MAP_EGRESS)))
 		return 0;
 	end = sh->tcp.end;
+	closed = shadow_fin_placed(sh);
 	socket_ask_flow(skb, &sh->ep.key, &s);
 	if (source_is_known(&s))
 		shadow_confirm(slot, gen, source_taken(sh, &s), source_has_fin(sh, &s));
 	else if (s.state == SOURCE_NONE)
 		shadow_confirm_ahead(slot, gen);
-	return sh->tcp.end != end;
+	return sh->tcp.end != end || shadow_fin_placed(sh) != closed;
 }
 
 #endif

@@ -66,6 +66,13 @@ static __always_inline bool shadow_has_ahead(const struct dp_shadow *sh)
 	return seq_after(sh->tcp.ahead, sh->tcp.end);
 }
 
+/* The same, or the client's FIN came beyond a hole, and is not in its place yet. */
+static __always_inline bool shadow_is_ahead(const struct dp_shadow *sh)
+{
+	return shadow_has_ahead(sh) ||
+	       (sh->tcp.flags & (DP_SH_FIN_AHEAD | DP_SH_CLIENT_FIN)) == DP_SH_FIN_AHEAD;
+}
+
 /* A packet of its client could not be read: the first such hole that is not behind us has its name.
  */
 static __always_inline void shadow_note_hole_locked(struct dp_shadow *sh, const struct pkt *p,

@@ -229,6 +229,15 @@ TEST_P(Server, ASourceThatCountsTheFinAlreadyIsMissingNothing) {
   EXPECT_EQ(text(account(moved())), text(Counts{{"delivered", 7}, {"observed", 7}}));
 }
 
+TEST_P(Server, AFinThatCameBeforeItsTextIsSent) {
+  establish();
+  play(client_.segment(client_.next + sizeof kGet - 1, FIN)).none();
+  deliver(play(client_.data(kGet)));
+  const Frames fin = consumed(target_.ack());
+  ASSERT_EQ(fin.size(), 1u) << "the source has it: " << fin.text();
+  EXPECT_TRUE(fin[0].has(FIN)) << fin.text();
+}
+
 TEST_P(Server, FramesForAnotherMacAreNotCaptured) {
   wire().far().send(here(client_.data(kGet)).mac(cast().client_mac, "02:00:00:00:00:99").build());
   EXPECT_TRUE(collect().sent.empty());
