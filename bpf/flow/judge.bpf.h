@@ -99,12 +99,15 @@ static __always_inline __u32 taken_by_unseen(const struct source *s, const struc
 
 /*
  * The source has the client's FIN. Its RCV.NXT counts that before its state tells of it
- * (tcp_data_queue, tcp_fin), and another CPU may look in between.
+ * (tcp_data_queue, tcp_fin), and another CPU may look in between. Where there is text at the FIN's
+ * place, too, that is what it counts: of two segments beyond a hole it keeps the one that holds all
+ * of the other (tcp_data_queue_ofo).
  */
 static __always_inline bool source_has_fin(const struct dp_shadow *sh, const struct source *s)
 {
 	return s->fin || ((sh->tcp.flags & (DP_SH_CLIENT_FIN | DP_SH_FIN_AHEAD)) &&
-			  s->rcv_nxt == sh->tcp.fin + 1);
+			  s->rcv_nxt == sh->tcp.fin + 1 &&
+			  !(shadow_has_ahead(sh) && seq_after(sh->tcp.ahead, sh->tcp.fin)));
 }
 
 /* All of the client's text below it was taken, as the source's socket has it. */

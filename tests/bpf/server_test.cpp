@@ -238,6 +238,19 @@ TEST_P(Server, AFinThatCameBeforeItsTextIsSent) {
   EXPECT_TRUE(fin[0].has(FIN)) << fin.text();
 }
 
+TEST_P(Server, TextThatCoversAFinIsText) {
+  establish();
+  const uint32_t start = client_.next;
+  const std::string end(51, 'y');
+  play(client_.segment(start + 100, FIN)).none();
+  play(client_.segment(start + 50, PSH, end)).none();
+  deliver(play(client_.segment(start, PSH, std::string(50, 'x'))));
+  deliver(consumed(target_.ack()));
+  EXPECT_EQ(target_.received, std::string(50, 'x') + end);
+  EXPECT_EQ(target_.received, read());
+  EXPECT_EQ(moved()["observed"], 101);
+}
+
 TEST_P(Server, FramesForAnotherMacAreNotCaptured) {
   wire().far().send(here(client_.data(kGet)).mac(cast().client_mac, "02:00:00:00:00:99").build());
   EXPECT_TRUE(collect().sent.empty());
