@@ -50,10 +50,17 @@ struct noted_syn {
 	__u16 mss;
 	__u8 wscale;
 	__u8 ttl;
-	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE */
+	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE, or SYN_IS_END */
 	__u8 barred; /* enum dp_excluded: nobody can copy such a connection; 0: one can */
 	__u8 data;   /* payload in the SYN (TCP Fast Open), in SYN_DATA_UNIT, rounded up */
 };
+
+/*
+ * The row is of a connection that is over: its text ends at `isn`, which was at `tsval`, in units
+ * of about a second.
+ */
+#define SYN_IS_END (1u << 15)
+#define END_UNIT   30 /* a shift of ns */
 
 enum clock_hands {
 	CLOCK_FAST = 0, /* while something waits for its time */

@@ -8,6 +8,7 @@
 #ifndef DOPPEL_ACCEPTABLE_BPF_H
 #define DOPPEL_ACCEPTABLE_BPF_H
 
+#include "flow/over.bpf.h"
 #include "socket.bpf.h"
 #include "tcp/shadow.bpf.h"
 
@@ -119,7 +120,7 @@ static __always_inline bool new_incarnation(const struct pkt *p, const struct dp
 		if (!sh || p->seq == sh->tcp.end)
 			return false;
 	}
-	syn = bpf_map_lookup_elem(&syns, key);
+	syn = syn_of(key);
 	if (!syn || syn->isn + 1 != p->seq || (p->flags & TCP_RST))
 		return false;
 	/* A SYN that came twice is not a second connection. */

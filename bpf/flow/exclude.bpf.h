@@ -106,6 +106,8 @@ static __always_inline bool exclude_segment(struct __sk_buff *skb, const struct 
 		return false;
 	flow->seen_ns = bpf_ktime_get_coarse_ns();
 	if (exclude_is_last(p, flow, s) && flow_claim(flow, DP_NO_SLOT, 0, DP_SLOT_GONE)) {
+		if (!source_is_known(s))
+			over_note(key, flow->next);
 		flow_delete(key);
 		l->waiting--;
 	}
@@ -162,7 +164,7 @@ GLOBAL int exclude_syn_data(struct __sk_buff *skb, const struct pkt *p, const st
 	if (!p || !s)
 		return 0;
 	flow_key(&key, p);
-	syn = bpf_map_lookup_elem(&syns, &key);
+	syn = syn_of(&key);
 	if (!syn)
 		return 0;
 	n = p->seq - (syn->isn + 1);
@@ -210,7 +212,7 @@ static __always_inline struct dp_flow *flow_wait(const struct pkt *p, const stru
 		/* Its first bytes are gone: it may only join, and not even that where the SYN says
 		 * so.
 		 */
-		syn = bpf_map_lookup_elem(&syns, key);
+		syn = syn_of(key);
 		if (syn && !syn->barred)
 			bpf_map_delete_elem(&syns, key);
 		return NULL;
@@ -219,7 +221,7 @@ static __always_inline struct dp_flow *flow_wait(const struct pkt *p, const stru
 	 * Where its stream begins is known: also what comes before this is counted, but not again
 	 * where the SYN came late and the source is further.
 	 */
-	syn = bpf_map_lookup_elem(&syns, key);
+	syn = syn_of(key);
 	if (syn && !syn->data && f->slot == DP_NO_SLOT &&
 	    !(source_is_known(s) && s->rcv_nxt != syn->isn + 1)) {
 		__u32 isn = syn->isn;
@@ -315,7 +317,7 @@ GLOBAL int exclude_hole(struct __sk_buff *skb, const struct pkt *p, __u32 kind, 
 		ledger_exclude(l, DP_EXCLUDED_loop, p->payload);
 		return 0;
 	}
-	syn = bpf_map_lookup_elem(&syns, &key);
+	syn = syn_of(&key);
 	f = flow_wait(p, &key, l, syn ? syn->barred : DP_EXCLUDED_not_joined, s);
 	if (!f || f->slot != DP_NO_SLOT)
 		return 0;

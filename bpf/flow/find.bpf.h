@@ -9,6 +9,7 @@
 #include "flow/exclude.bpf.h"
 #include "flow/join.bpf.h"
 #include "flow/limit.bpf.h"
+#include "flow/over.bpf.h"
 
 static __noinline int note_syn(struct __sk_buff *skb, const struct pkt *p,
 			       const struct dp_flow_key *key)
@@ -50,11 +51,16 @@ static __always_inline void flow_supersede(struct __sk_buff *skb, const struct d
  * bytes are counted once; before the proof that they are the client's nothing is.
  */
 static __always_inline void find_new(struct __sk_buff *skb, const struct pkt *p,
-				     const struct dp_mapping *m, const struct dp_target *target,
-				     struct dp_ledger *l, struct source *s, struct verdict *v)
+				     const struct dp_mapping *m, const struct dp_flow_key *key,
+				     const struct dp_target *target, struct dp_ledger *l,
+				     struct source *s, struct verdict *v)
 {
 	__u32 barred;
 
+	if (is_over(p, key)) {
+		ledger_event(l, DP_EVENT_client_retransmit);
+		return;
+	}
 	if (addr_eq(&p->saddr, &target->address)) {
 		v->reason = DP_EXCLUDED_loop;
 	} else if (p->ttl <= 1) {
@@ -265,7 +271,7 @@ GLOBAL int flow_find(struct __sk_buff *skb, const struct pkt *p, struct source *
 		}
 	}
 	if (!flow)
-		find_new(skb, p, m, target_at(m, p->target), l, s, v);
+		find_new(skb, p, m, &key, target_at(m, p->target), l, s, v);
 	else if (flow->slot == DP_NO_SLOT)
 		find_waiting(skb, p, m, &key, flow, l, s, v);
 	else

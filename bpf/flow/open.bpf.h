@@ -247,7 +247,7 @@ GLOBAL int flow_open(struct __sk_buff *skb, const struct pkt *p, struct source *
 	b.ack = p->ack;
 	b.target_port = bpf_htons(target_at(m, p->target)->port + p->port_offset);
 	f = bpf_map_lookup_elem(&flows, &key);
-	syn = f ? NULL : bpf_map_lookup_elem(&syns, &key);
+	syn = f ? NULL : syn_of(&key);
 	/* A SYN that came late, or a stranger's, for a stream that is not at its beginning. */
 	if (syn) {
 		source_look(skb, p, m, s);

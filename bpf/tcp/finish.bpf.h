@@ -8,6 +8,7 @@
 
 #include "flow/flow.bpf.h"
 #include "flow/limit.bpf.h"
+#include "flow/over.bpf.h"
 #include "give.bpf.h"
 #include "ledger.bpf.h"
 #include "store.bpf.h"
@@ -219,6 +220,8 @@ GLOBAL int shadow_finish(__u32 slot, const struct shadow_totals *r, __s32 why)
 	unbound = shadow_unbind(slot, why, flow_backs_off(sh, why));
 	if (unbound == UNBOUND_WAITS && l)
 		l->waiting++;
+	if (unbound == UNBOUND_GONE)
+		over_note(&sh->ep.key, r->end);
 	client_count(&sh->ep.key.client, unbound == UNBOUND_GONE ? -1 : 0, 0, -r->embryonic);
 	bpf_spin_lock(&sh->lock);
 	last_ref = shadow_put_locked(sh);

@@ -411,6 +411,31 @@ TEST_P(Close, LateResponsesAreSwallowed) {
   EXPECT_EQ(moved()["event.late_response"], 2);
 }
 
+// Behind capture the client's last segments may be lost, or an answer to them: it sends them again
+// when the shadow is over.
+TEST_P(Close, WhatComesAgainBehindTheEndIsNotDoneTwice) {
+  open_and_use();
+  const Packet again = client_.segment(client_.next - kGetSize, PSH | FIN, kGet);
+  deliver(capture(client_.fin()));
+  consumed(target_.fin());
+  mark();
+  capture(again).none();
+  expect_account({{"event.client_retransmit", 1}});
+  expect_flows({});
+  EXPECT_EQ(new_flow_entries(), 0);
+}
+
+TEST_P(Close, WhatComesAgainBehindTheEndOfAFlowThatWaitedIsNotDoneAtAll) {
+  open_and_use();
+  consumed(target_.rst()).none();
+  const Packet again = client_.segment(client_.next - kGetSize, PSH | FIN, kGet);
+  capture(client_.fin()).none();
+  mark();
+  capture(again).none();
+  expect_account({{"event.client_retransmit", 1}});
+  expect_flows({});
+}
+
 TEST_P(Close, NewConnectionOnTheSamePortAfterAClose) {
   open_and_use();
   deliver(capture(client_.fin()));
