@@ -61,7 +61,7 @@ static __always_inline bool copyable(struct __sk_buff *skb, const struct pkt *p,
 	 */
 	return p->plain && !(p->flags & ~(TCP_ACK | TCP_PSH)) && size <= room &&
 	       p->data_off + p->payload == skb->len && (p->has_ts || !(sh->tcp.flags & DP_SH_TS)) &&
-	       skb->gso_segs < 65535 && !a->strung;
+	       skb->gso_segs < 65535 && !a->strung && a->from == p->seq;
 }
 
 /* Stream bytes from `from` on into the store. 0, or -1: it is full. */
@@ -313,18 +313,21 @@ static __always_inline void enqueue_count(struct dp_ledger *l, const struct pkt 
  * Text beyond a hole meets other such text. The source keeps a piece that holds the whole segment,
  * and of one that begins before it, what that has (tcp_data_queue_ofo, net/ipv4/tcp_input.c); all
  * else is replaced by the segment. Pieces are told apart by what lies between them only: Linux,
- * too, makes one of neighbours (tcp_ooo_try_coalesce), where their memory allows it. True: nothing
- * of the segment is wanted; else [from, to) is.
+ * too, makes one of neighbours (tcp_ooo_try_coalesce), where their memory allows it. At the end of
+ * the stream what is there already has been taken, too, once the hole before it was filled; capture
+ * is only not told yet. Returns from where on [from, to) is wanted.
  */
-static __always_inline bool enqueue_keeps(__u32 slot, __u32 store_gen, struct arrival *a)
+GLOBAL __u32 enqueue_keeps(__u32 slot, __u32 from, __u32 to, bool ahead)
 {
-	__u32 kept = presence_end(slot, store_gen, a->from, a->to);
+	struct dp_shadow *sh = shadow_at(slot);
+	__u32 kept;
 
-	if (kept == a->to)
-		return true;
-	if (kept != a->from && presence_end(slot, store_gen, a->from - 1, a->from) == a->from)
-		a->from = kept;
-	return false;
+	if (!sh || !shadow_has_ahead(sh))
+		return from;
+	kept = presence_end(slot, sh->tcp.store_gen, from, to);
+	if (kept == to || !ahead || presence_end(slot, sh->tcp.store_gen, from - 1, from) == from)
+		return kept;
+	return from;
 }
 
 /*
@@ -371,7 +374,9 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v
 		v->reason = a.reason;
 		return 0;
 	}
-	there = a.ahead && a.fresh && enqueue_keeps(v->slot, sh->tcp.store_gen, &a);
+	if (a.fresh && shadow_has_ahead(sh))
+		a.from = enqueue_keeps(v->slot, a.from, a.to, a.ahead);
+	there = a.from == a.to;
 	if (a.fresh && !there)
 		a.full = enqueue_store(skb, p, v->slot, a.from);
 	if (a.ahead && a.fresh && !there && !a.full)

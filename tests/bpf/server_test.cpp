@@ -251,6 +251,20 @@ TEST_P(Server, TextThatCoversAFinIsText) {
   EXPECT_EQ(moved()["observed"], 101);
 }
 
+// Capture has filled the hole, and is not told yet that the source went on with what lay beyond.
+TEST_P(Server, WhatLayBeyondAHoleThatIsFilledStays) {
+  establish();
+  const uint32_t start = client_.next;
+  play(client_.segment(start + 5, PSH, "AAAAA")).none();
+  deliver(play(client_.segment(start, PSH, "fffff")));
+  deliver(play(client_.segment(start + 5, PSH, "BBBBB")));
+  deliver(play(client_.segment(start + 10, PSH, "end")));
+  deliver(consumed(target_.ack()));
+  deliver(consumed(target_.ack()));
+  EXPECT_EQ(target_.received, "fffffAAAAAend");
+  EXPECT_EQ(target_.received, read());
+}
+
 TEST_P(Server, FramesForAnotherMacAreNotCaptured) {
   wire().far().send(here(client_.data(kGet)).mac(cast().client_mac, "02:00:00:00:00:99").build());
   EXPECT_TRUE(collect().sent.empty());
