@@ -207,8 +207,11 @@ static __always_inline int capture(struct __sk_buff *skb, __u32 direction)
 		/* Text of a RST is no part of the stream (RFC 9293, 3.5.3). */
 		if (p.flags & TCP_RST)
 			p.payload = 0;
-		if (!(p.flags & TCP_SYN))
+		if (!(p.flags & TCP_SYN)) {
 			parse_timestamp(skb, &p);
+			if (p.payload && p.optlen && !p.has_ts)
+				parse_odd_timestamp(skb, &p);
+		}
 	}
 	for (__u32 t = 0; t < DP_MAX_TARGETS; t++) {
 		if (t >= m->n_targets)

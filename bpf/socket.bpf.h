@@ -61,7 +61,7 @@ static __always_inline void ask_request(struct tcp_request_sock *req, struct sou
 	s->ack_max = s->ack_min;
 	s->fin = 0;
 	s->answered = 1;
-	s->ts_recent = 0;
+	s->ts_recent = req->req.req.ts_recent;
 	s->state = SOURCE_SYN_RECEIVED;
 }
 

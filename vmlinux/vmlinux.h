@@ -314,7 +314,16 @@ struct inet_timewait_sock {
 	unsigned char tw_substate;
 };
 
+struct request_sock {
+	__u32 ts_recent;
+};
+
+struct inet_request_sock {
+	struct request_sock req;
+};
+
 struct tcp_request_sock {
+	struct inet_request_sock req;
 	__u32 rcv_isn;
 	__u32 snt_isn;
 };

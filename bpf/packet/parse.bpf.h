@@ -287,4 +287,17 @@ GLOBAL int parse_options(struct __sk_buff *skb, const struct pkt *p, struct tcp_
 	return 0;
 }
 
+/* The timestamp wherever it stands: TCP finds it in any layout (tcp_parse_options). */
+GLOBAL int parse_odd_timestamp(struct __sk_buff *skb, struct pkt *p)
+{
+	struct tcp_options opt;
+
+	if (!p)
+		return 0;
+	parse_options(skb, p, &opt);
+	p->has_ts = !!(opt.flags & DP_SH_TS);
+	p->tsval = opt.tsval;
+	return 0;
+}
+
 #endif

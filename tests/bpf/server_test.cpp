@@ -265,6 +265,28 @@ TEST_P(Server, WhatLayBeyondAHoleThatIsFilledStays) {
   EXPECT_EQ(target_.received, read());
 }
 
+TEST_P(Server, AnOldTimestampIsOneInAnyLayout) {
+  establish();
+  deliver(play(client_.data(kGet)));
+  Packet old = client_.segment(client_.next, PSH, "evil");
+  Bytes stamp = opt::timestamps(client_.tsval - 5000, client_.tsecr);
+  old.options({stamp, opt::nop(), opt::nop()});
+  play(old).none();
+  EXPECT_EQ(moved()["observed"], 7);
+  EXPECT_EQ(read(), kGet) << "nor does the source take it";
+}
+
+TEST_P(Server, AnOldTimestampCompletesNoHandshake) {
+  greet();
+  client_.tsval -= 5000;
+  play(client_.segment(client_.next, PSH, "evil")).none();
+  EXPECT_EQ(moved()["observed"], 0);
+  client_.tsval += 5000;
+  const Frames sent = play(client_.data(kGet));
+  ASSERT_EQ(sent.size(), 1u) << sent.text();
+  EXPECT_EQ(moved()["observed"], 7);
+}
+
 TEST_P(Server, FramesForAnotherMacAreNotCaptured) {
   wire().far().send(here(client_.data(kGet)).mac(cast().client_mac, "02:00:00:00:00:99").build());
   EXPECT_TRUE(collect().sent.empty());
