@@ -82,7 +82,10 @@ static __always_inline void ask_full(struct tcp_sock *tp, const struct bpf_sock 
 	 * by what has not been acknowledged yet. A shut window is shut.
 	 */
 	s->rcv_end = s->rcv_nxt + wnd;
+	/* RFC 5961, 5.2, and never before the first byte (kernel 6.7, 3d501dd326fb). */
 	s->ack_min = tp->snd_una - tp->max_window;
+	if (tp->bytes_acked < tp->max_window)
+		s->ack_min = tp->snd_una - (__u32)tp->bytes_acked;
 	/*
 	 * Not snd_nxt: that moves after the segment has left (tcp_event_new_data_sent), and on
 	 * another CPU its acknowledgement may be here before.

@@ -362,6 +362,7 @@ struct tcp_sock {
 	__u32 lsndtime;
 	__u64 bytes_received;
 	__u64 bytes_sent;
+	__u64 bytes_acked;
 	__u32 max_window;
 	struct tcp_options_received rx_opt;
 };
