@@ -3,6 +3,8 @@
 #ifndef DOPPEL_SOCKET_BPF_H
 #define DOPPEL_SOCKET_BPF_H
 
+#include <bpf/bpf_core_read.h>
+
 #include "conntrack.bpf.h"
 #include "maps.bpf.h"
 #include "packet/parse.bpf.h"
@@ -21,6 +23,11 @@
 #define TCP_NEW_SYN_RECV 12
 
 #define RCV_SHUTDOWN 1 /* include/net/sock.h */
+
+/* Known where TCP drops text that ends beyond the window (kernel 6.17, 9ca48d616ed7). */
+enum skb_drop_reason___window {
+	SKB_DROP_REASON_TCP_INVALID_END_SEQUENCE = 1,
+};
 
 /* The question for a packet from `saddr` to `daddr`. */
 static __always_inline void sock_tuple(struct bpf_sock_tuple *t, const struct dp_addr *saddr,
@@ -95,6 +102,10 @@ static __always_inline void ask_full(struct tcp_sock *tp, const struct bpf_sock 
 	s->answered =
 		!tp->bytes_received ||
 		(tp->bytes_sent && (__s32)(tp->lsndtime - tp->inet_conn.icsk_ack.lrcvtime) >= 0);
+	/* While nothing waits to be read it takes such text, as it always did (tcp_sequence). */
+	s->whole = tp->inet_conn.icsk_inet.sk.sk_receive_queue.qlen &&
+		   bpf_core_enum_value_exists(enum skb_drop_reason___window,
+					      SKB_DROP_REASON_TCP_INVALID_END_SEQUENCE);
 	s->fin = state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING;
 	s->rcv_nxt -= s->fin;
 	s->state = SOURCE_SYNCHRONIZED;

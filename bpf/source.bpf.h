@@ -24,7 +24,7 @@ struct source {
 	__u8 state;    /* enum source_state; what follows is valid from SYN-RECEIVED to TIME-WAIT */
 	__u8 fin;      /* the source has the client's FIN; rcv_nxt does not count it */
 	__u8 answered; /* it has said something since it took something, as far as is known */
-	__u8 pad;
+	__u8 whole;    /* it takes no text that ends beyond rcv_end */
 	__u32 rcv_nxt; /* every byte below it was taken */
 	__u32 rcv_end; /* right edge of the window that was offered */
 	__u32 ack_min; /* acknowledgements from here to ack_max are acceptable (RFC 5961, 5.2) */

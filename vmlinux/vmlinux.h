@@ -336,7 +336,12 @@ struct tcp_options_received {
 	__u32 ts_recent;
 };
 
+struct sk_buff_head {
+	__u32 qlen;
+};
+
 struct sock {
+	struct sk_buff_head sk_receive_queue;
 	__u8 sk_shutdown;
 };
 
