@@ -15,6 +15,16 @@
 #include "packet/csum_verify.bpf.h"
 #include "tcp/enqueue.bpf.h"
 
+/* enum judged, after flow_judge(). */
+static __always_inline __u32 judged_by(const struct source *s, const struct verdict *v)
+{
+	struct dp_shadow *sh = shadow_at(v->slot);
+
+	if (!source_is_known(s))
+		return JUDGED_UNSEEN;
+	return sh && seq_before(s->rcv_nxt, sh->tcp.end) ? JUDGED_BEHIND : JUDGED_BY_SOCKET;
+}
+
 /*
  * The packet for the shadow of its flow. True: the flow has left the shadow, and the packet may
  * begin the next; or another CPU has ended it, and the flow must be looked at anew.
@@ -42,8 +52,7 @@ static __always_inline bool capture_shadow(struct __sk_buff *skb, const struct p
 			source_look(skb, p, m, s);
 			flow_judge(skb, p, s, v);
 			if (v->kind == VERDICT_SHADOW)
-				enqueue(skb, p, v,
-					source_is_known(s) ? JUDGED_BY_SOCKET : JUDGED_UNSEEN);
+				enqueue(skb, p, v, judged_by(s, v));
 		}
 		if (v->kind != VERDICT_BREAK || v->reason != DP_LOST_store_full ||
 		    !store_reclaim(skb, v->slot))

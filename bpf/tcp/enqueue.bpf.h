@@ -26,6 +26,7 @@ enum judged {
 	JUDGED_BY_NOBODY = 0,
 	JUDGED_UNSEEN, /* where no socket can tell: nobody contradicts */
 	JUDGED_BY_SOCKET,
+	JUDGED_BEHIND, /* by a socket that has not been given yet what was captured before */
 };
 
 /* A segment on its way through the three steps. */
@@ -102,7 +103,7 @@ static __always_inline enum verdict_kind claim_locked(struct dp_shadow *sh, cons
 	 * PAWS (RFC 7323, 5): an old duplicate may have the right number by chance. With a tick of
 	 * tolerance, as Linux (TCP_PAWS_WINDOW): a resend of ours may be one ahead of the client.
 	 */
-	if (!a->judged && ((p->payload && shadow_fin_placed(sh)) ||
+	if (!a->judged && ((p->payload && (shadow_fin_placed(sh) || shadow_has_ahead(sh))) ||
 			   !continues(p, sh->tcp.end, sh->tcp.ack_seen) ||
 			   (p->has_ts && seq_before(p->tsval + 1, sh->tcp.ts_val))))
 		return VERDICT_ASK;
@@ -112,7 +113,7 @@ static __always_inline enum verdict_kind claim_locked(struct dp_shadow *sh, cons
 		return VERDICT_CLOSED;
 	/* Text behind a FIN that the source has not: it was not the client's, or was never taken.
 	 */
-	if (a->judged == JUDGED_BY_SOCKET && p->payload && shadow_fin_placed(sh) &&
+	if (a->judged >= JUDGED_BY_SOCKET && p->payload && shadow_fin_placed(sh) &&
 	    seq_after(a->to, sh->tcp.end))
 		return VERDICT_CLOSED;
 	/* Nothing follows a FIN (RFC 9293, 3.10.4). */
@@ -313,16 +314,17 @@ static __always_inline void enqueue_count(struct dp_ledger *l, const struct pkt 
  * Text beyond a hole meets other such text. The source keeps a piece that holds the whole segment,
  * and of one that begins before it, what that has (tcp_data_queue_ofo, net/ipv4/tcp_input.c); all
  * else is replaced by the segment. Pieces are told apart by what lies between them only: Linux,
- * too, makes one of neighbours (tcp_ooo_try_coalesce), where their memory allows it. At the end of
- * the stream what is there already has been taken, too, once the hole before it was filled; capture
- * is only not told yet. Returns from where on [from, to) is wanted.
+ * too, makes one of neighbours (tcp_ooo_try_coalesce), where their memory allows it. Returns from
+ * where on [from, to) is wanted. At the end of the stream that is all: what the source has there is
+ * confirmed before, and what it has not it dropped. But where it lags it is about to take what is
+ * there.
  */
 GLOBAL __u32 enqueue_keeps(__u32 slot, __u32 from, __u32 to, bool ahead)
 {
 	struct dp_shadow *sh = shadow_at(slot);
 	__u32 kept;
 
-	if (!sh || !shadow_has_ahead(sh))
+	if (!sh)
 		return from;
 	kept = presence_end(slot, sh->tcp.store_gen, from, to);
 	if (kept == to || !ahead || presence_end(slot, sh->tcp.store_gen, from - 1, from) == from)
@@ -374,7 +376,7 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v
 		v->reason = a.reason;
 		return 0;
 	}
-	if (a.fresh && shadow_has_ahead(sh))
+	if (a.fresh && (a.ahead || judged == JUDGED_BEHIND) && shadow_has_ahead(sh))
 		a.from = enqueue_keeps(v->slot, a.from, a.to, a.ahead);
 	there = a.from == a.to;
 	if (a.fresh && !there)

@@ -265,6 +265,23 @@ TEST_P(Server, WhatLayBeyondAHoleThatIsFilledStays) {
   EXPECT_EQ(target_.received, read());
 }
 
+// Text beyond a hole that the source itself drops, and that comes again with other content.
+TEST_P(Server, WhatTheSourceDroppedBeyondAHoleDoesNotStay) {
+  establish();
+  sock_filter no_e[] = {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 32), // behind 20 bytes and a timestamp
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 'E', 0, 1),
+                        BPF_STMT(BPF_RET | BPF_K, 0), BPF_STMT(BPF_RET | BPF_K, 1 << 16)};
+  const sock_fprog filter{std::size(no_e), no_e};
+  ASSERT_EQ(setsockopt(source_, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter), 0);
+  const uint32_t start = client_.next;
+  play(client_.segment(start + 5, PSH, "EVIL!")).none();
+  deliver(play(client_.segment(start, PSH, "fffff")));
+  deliver(play(client_.segment(start + 5, PSH, "good!")));
+  deliver(consumed(target_.ack()));
+  EXPECT_EQ(target_.received, "fffffgood!");
+  EXPECT_EQ(target_.received, read());
+}
+
 TEST_P(Server, AnOldTimestampIsOneInAnyLayout) {
   establish();
   deliver(play(client_.data(kGet)));
