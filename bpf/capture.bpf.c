@@ -218,7 +218,7 @@ static __always_inline int capture(struct __sk_buff *skb, __u32 direction)
 			p.payload = 0;
 		if (!(p.flags & TCP_SYN)) {
 			parse_timestamp(skb, &p);
-			if (p.payload && p.optlen && !p.has_ts)
+			if (p.payload && !p.plain)
 				parse_odd_timestamp(skb, &p);
 		}
 	}

@@ -282,6 +282,17 @@ TEST_P(Server, WhatTheSourceDroppedBeyondAHoleDoesNotStay) {
   EXPECT_EQ(target_.received, read());
 }
 
+TEST_P(Server, OfSeveralTimestampsTheLastCounts) {
+  establish();
+  deliver(play(client_.data(kGet)));
+  Packet old = client_.segment(client_.next, PSH, "evil");
+  old.options({opt::nop(), opt::nop(), opt::timestamps(client_.tsval, client_.tsecr), opt::nop(),
+               opt::nop(), opt::timestamps(client_.tsval - 5000, client_.tsecr)});
+  play(old).none();
+  EXPECT_EQ(moved()["observed"], 7);
+  EXPECT_EQ(read(), kGet) << "nor does the source take it";
+}
+
 TEST_P(Server, AnOldTimestampIsOneInAnyLayout) {
   establish();
   deliver(play(client_.data(kGet)));
