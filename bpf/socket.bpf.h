@@ -63,8 +63,8 @@ static __noinline bool socket_exists_for(struct __sk_buff *skb, const struct pkt
 static __always_inline void ask_request(struct tcp_request_sock *req, struct source *s)
 {
 	s->rcv_nxt = req->rcv_isn + 1;
-	s->rcv_end = s->rcv_nxt + 65535; /* no SYN-ACK can offer more (RFC 7323, 2.2) */
-	s->ack_min = req->snt_isn + 1;	 /* nothing less completes the handshake */
+	s->rcv_end = s->rcv_nxt + req->req.req.__req_common.skc_rcv_wnd;
+	s->ack_min = req->snt_isn + 1; /* nothing less completes the handshake */
 	s->ack_max = s->ack_min;
 	s->fin = 0;
 	s->answered = 1;

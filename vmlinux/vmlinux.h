@@ -305,6 +305,7 @@ struct skb_shared_info {
 };
 
 struct sock_common {
+	__u32 skc_rcv_wnd;
 	__u32 skc_tw_snd_nxt;
 	__u32 skc_tw_rcv_nxt;
 };
@@ -315,6 +316,7 @@ struct inet_timewait_sock {
 };
 
 struct request_sock {
+	struct sock_common __req_common;
 	__u32 ts_recent;
 };
 
