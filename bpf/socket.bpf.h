@@ -75,7 +75,7 @@ static __always_inline void ask_request(struct tcp_request_sock *req, struct sou
 static __always_inline void ask_full(struct tcp_sock *tp, const struct bpf_sock *sk,
 				     struct source *s)
 {
-	__u32 state, wnd = tp->rcv_wnd;
+	__u32 state, una, wnd = tp->rcv_wnd;
 
 	s->rcv_nxt = tp->rcv_nxt;
 	/* Not before: what RCV.NXT counts by then, it tells of. See source_has_fin(), too. */
@@ -90,9 +90,10 @@ static __always_inline void ask_full(struct tcp_sock *tp, const struct bpf_sock 
 	 */
 	s->rcv_end = s->rcv_nxt + wnd;
 	/* RFC 5961, 5.2, and never before the first byte (kernel 6.7, 3d501dd326fb). */
-	s->ack_min = tp->snd_una - tp->max_window;
-	if (tp->bytes_acked < tp->max_window)
-		s->ack_min = tp->snd_una - (__u32)tp->bytes_acked;
+	una = tp->snd_una;
+	barrier(); /* bytes_acked moves first (tcp_snd_una_update) */
+	s->ack_min =
+		una - (__u32)(tp->bytes_acked < tp->max_window ? tp->bytes_acked : tp->max_window);
 	/*
 	 * Not snd_nxt: that moves after the segment has left (tcp_event_new_data_sent), and on
 	 * another CPU its acknowledgement may be here before.
