@@ -78,7 +78,7 @@ static __always_inline bool source_accepts(const struct source *s, const struct 
 	/* Text at the edge is beyond it: what probes a shut window is dropped (tcp_data_queue). */
 	if (p->payload ? !seq_before(p->seq, edge) : seq_after(p->seq, edge))
 		return false;
-	if (s->whole && seq_after(to, edge))
+	if (s->whole && seq_after(to + !!(p->flags & TCP_FIN), edge))
 		return false;
 	return !s->fin && !seq_before(to, s->rcv_nxt) &&
 	       p->ack - s->ack_min <= s->ack_max - s->ack_min &&
