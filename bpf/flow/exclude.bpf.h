@@ -107,7 +107,7 @@ static __always_inline bool exclude_segment(struct __sk_buff *skb, const struct 
 	flow->seen_ns = bpf_ktime_get_coarse_ns();
 	if (exclude_is_last(p, flow, s) && flow_claim(flow, DP_NO_SLOT, 0, DP_SLOT_GONE)) {
 		if (!source_is_known(s))
-			over_note(key, flow->next);
+			over_note(key, flow->next, flow->next);
 		flow_delete(key);
 		l->waiting--;
 	}
@@ -301,6 +301,10 @@ GLOBAL int exclude_hole(struct __sk_buff *skb, const struct pkt *p, __u32 kind, 
 		if (sh->gen == f->gen)
 			shadow_note_hole_locked(sh, p, kind);
 		bpf_spin_unlock(&sh->lock);
+		return 0;
+	}
+	if (!f && is_over(p, &key)) {
+		ledger_event(l, DP_EVENT_client_retransmit);
 		return 0;
 	}
 	source_look(skb, p, m, s);

@@ -10,8 +10,10 @@
 #include "maps.bpf.h"
 #include "packet/parse.bpf.h"
 
-/* No TCP sends again for longer than its R2, of which 100 s is the least (RFC 9293, 3.8.3). */
-#define OVER_SECONDS 120
+/* So long after the end, or after the last of what was sent again. Linux tries for a quarter of an
+ * hour, with pauses of 120 s at most (tcp_retries2, TCP_RTO_MAX); in units of END_UNIT.
+ */
+#define OVER_AGE 120
 /* So far back may lie what is sent again: a send window, as large as hosts have them. Bytes. */
 #define OVER_WINDOW (16u << 20)
 
@@ -23,19 +25,24 @@ static __always_inline struct noted_syn *syn_of(const struct dp_flow_key *key)
 	return syn && !(syn->flags & SYN_IS_END) ? syn : NULL;
 }
 
-/* The flow is forgotten; its text ended at `end`. */
-GLOBAL int over_note(const struct dp_flow_key *flow_key, __u32 end)
+/*
+ * The flow is about to be forgotten. Its text ended at `end`; isn: of its own SYN, which may have
+ * come again, or `end`.
+ */
+GLOBAL int over_note(const struct dp_flow_key *flow_key, __u32 isn, __u32 end)
 {
 	struct noted_syn row = {.isn = end, .flags = SYN_IS_END};
 	struct dp_flow_key key;
+	struct noted_syn *old;
 
 	if (!flow_key)
 		return 0;
-	key = *flow_key;  /* kernel 6.1 takes a map's key from the stack, not from an argument */
-	if (syn_of(&key)) /* the next one has begun */
-		return 0;
+	key = *flow_key; /* kernel 6.1 takes a map's key from the stack, not from an argument */
+	old = bpf_map_lookup_elem(&syns, &key);
+	if (old && ((old->flags & SYN_IS_END) || old->isn == isn))
+		bpf_map_delete_elem(&syns, &key);
 	row.tsval = bpf_ktime_get_coarse_ns() >> END_UNIT;
-	bpf_map_update_elem(&syns, &key, &row, BPF_ANY);
+	bpf_map_update_elem(&syns, &key, &row, BPF_NOEXIST); /* else the next one has begun */
 	return 0;
 }
 
@@ -47,8 +54,10 @@ static __always_inline bool is_over(const struct pkt *p, const struct dp_flow_ke
 
 	if (!row || !(row->flags & SYN_IS_END) || !p->payload)
 		return false;
-	if (now - row->tsval <= OVER_SECONDS && row->isn - (p->seq + p->payload) <= OVER_WINDOW)
+	if (now - row->tsval <= OVER_AGE && row->isn - (p->seq + p->payload) <= OVER_WINDOW) {
+		row->tsval = now;
 		return true;
+	}
 	bpf_map_delete_elem(&syns, key);
 	return false;
 }

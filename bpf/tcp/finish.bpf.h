@@ -217,11 +217,11 @@ GLOBAL int shadow_finish(__u32 slot, const struct shadow_totals *r, __s32 why)
 	if (r->embryonic)
 		limit_half_open(sh->ep.key.mapping, sh->ep.key.target, -1);
 	ledger_lose(l, why == END_CLEAN ? DP_LOST_target_closed : why, r->pending);
+	if (shadow_is_over(sh, why)) /* before the flow goes: nothing may come between */
+		over_note(&sh->ep.key, sh->tcp.isn, r->end);
 	unbound = shadow_unbind(slot, why, flow_backs_off(sh, why));
 	if (unbound == UNBOUND_WAITS && l)
 		l->waiting++;
-	if (unbound == UNBOUND_GONE)
-		over_note(&sh->ep.key, r->end);
 	client_count(&sh->ep.key.client, unbound == UNBOUND_GONE ? -1 : 0, 0, -r->embryonic);
 	bpf_spin_lock(&sh->lock);
 	last_ref = shadow_put_locked(sh);

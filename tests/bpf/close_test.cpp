@@ -425,6 +425,18 @@ TEST_P(Close, WhatComesAgainBehindTheEndIsNotDoneTwice) {
   EXPECT_EQ(new_flow_entries(), 0);
 }
 
+TEST_P(Close, WhatComesAgainUnreadableBehindTheEndIsCountedOnce) {
+  open_and_use();
+  Packet again = client_.segment(client_.next - kGetSize, PSH | FIN, kGet);
+  again.ip_options({0x94, 0x04, 0x00, 0x00}); // router alert
+  deliver(capture(client_.fin()));
+  consumed(target_.fin());
+  mark();
+  capture(again).none();
+  expect_account({{"event.client_retransmit", 1}});
+  EXPECT_EQ(new_flow_entries(), 0);
+}
+
 TEST_P(Close, WhatComesAgainBehindTheEndOfAFlowThatWaitedIsNotDoneAtAll) {
   open_and_use();
   consumed(target_.rst()).none();
