@@ -80,8 +80,9 @@ void Play::act(bool nested) {
   case 10:
     send(c, from(c, c.next, kRst, 0));
     break;
-  case 11:
-    c.answered += in_.u8();
+  case 11: // before the handshake is over there is nothing to answer
+    if (const unsigned more = in_.u8(); c.source->state() != Source::State::syn_received)
+      c.answered += more;
     break;
   case 12: // a hole of a segment
     c.next += fit(c, c.next, in_.u8() & 1 ? 1448 : in_.u8());

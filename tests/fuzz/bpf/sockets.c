@@ -29,6 +29,7 @@ struct tcp_request_sock *bpf_skc_to_tcp_request_sock(void *sk)
 
 	req.rcv_isn = s->rcv_isn;
 	req.snt_isn = s->snt_isn;
+	req.req.req.__req_common.skc_rcv_wnd = s->rcv_wnd;
 	return &req;
 }
 
