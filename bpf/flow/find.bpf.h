@@ -206,25 +206,24 @@ static __always_inline bool flow_is_former(const struct dp_flow *flow, const str
 }
 
 /*
- * A SYN is noted for the connection that it may begin. Where another is known already, by its flow
- * or by its SYN, the source decides: a stranger's SYN must not take its place.
+ * A SYN is noted for the connection that it may begin, which the source decides: a stranger's, or
+ * one that comes again late, must not take the place of one that is known, nor have counted again
+ * what was counted of one that is forgotten.
  */
 static __always_inline void find_syn(struct __sk_buff *skb, const struct pkt *p,
 				     const struct dp_mapping *m, const struct dp_flow_key *key,
 				     struct dp_ledger *l, struct source *s)
 {
-	struct noted_syn *known = bpf_map_lookup_elem(&syns, key);
-	struct dp_flow *flow = bpf_map_lookup_elem(&flows, key);
+	struct dp_flow *flow;
 
-	if ((known && known->isn != p->seq) || flow) {
-		source_look(skb, p, m, s);
-		if (!source_accepts_syn(s, p)) {
-			ledger_event(l, DP_EVENT_no_socket);
-			return;
-		}
-		if (flow && flow_is_former(flow, p, s))
-			flow_supersede(skb, key, flow, l);
+	source_look(skb, p, m, s);
+	if (!source_accepts_syn(s, p)) {
+		ledger_event(l, DP_EVENT_no_socket);
+		return;
 	}
+	flow = bpf_map_lookup_elem(&flows, key);
+	if (flow && flow_is_former(flow, p, s))
+		flow_supersede(skb, key, flow, l);
 	note_syn(skb, p, key);
 }
 
