@@ -69,9 +69,9 @@ static __always_inline bool flow_must_ask(const struct pkt *p, const struct dp_f
 {
 	if (p->payload)
 		return true;
-	if (!flow->seen || !flow->ack_valid)
+	if (!flow->seen)
 		return p->flags & (TCP_FIN | TCP_RST);
-	return !continues(p, flow->next, flow->ack);
+	return !continues(p, flow->next, flow->ack_valid ? flow->ack : p->ack);
 }
 
 /*
