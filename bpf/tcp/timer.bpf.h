@@ -46,13 +46,21 @@ GLOBAL int timer_watch(__u32 slot)
 #define LINEAR_TRIES  4
 #define THIN_SEGMENTS 4
 
-static __always_inline __u32 retransmit_linear(const struct dp_shadow *sh)
+/* In dp_shadow.tcp.flags: it was so small at the first timeout in a row, so what did not count then
+ * does not count in a flight that has become larger, or has smaller segments, either.
+ */
+#define SH_THIN (1u << 31)
+
+static __always_inline bool flight_is_thin(const struct dp_shadow *sh)
 {
 	__u32 flight = sh->tcp.nxt - sh->tcp.una;
 
-	if (sh->tcp.state == DP_SYN_SENT || (flight && flight < THIN_SEGMENTS * sh->tcp.mss))
-		return LINEAR_TRIES;
-	return 0;
+	return sh->tcp.state == DP_SYN_SENT || (flight && flight < THIN_SEGMENTS * sh->tcp.mss);
+}
+
+static __always_inline __u32 retransmit_linear(const struct dp_shadow *sh)
+{
+	return sh->tcp.flags & SH_THIN ? LINEAR_TRIES : 0;
 }
 
 /* The next timeout is later; after short ones of a SYN, as RFC 6298 has it from its initial value
@@ -96,6 +104,9 @@ GLOBAL int timer_learn(__u32 slot, __u32 gen)
 /* RFC 6298, 5.4 to 5.6: what is unacknowledged is due again, and the next timeout is later. */
 static __always_inline void retransmit_later_locked(struct dp_shadow *sh, __u64 now)
 {
+	if (!sh->tcp.tries)
+		sh->tcp.flags =
+			flight_is_thin(sh) ? sh->tcp.flags | SH_THIN : sh->tcp.flags & ~SH_THIN;
 	sh->tcp.tries++;
 	path_mtu_timeout_locked(sh);
 	sh->tcp.flags |= DP_SH_DUE;

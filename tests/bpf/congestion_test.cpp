@@ -203,6 +203,35 @@ TEST_P(Clock, ASmallFlightDoesNotBackOffAtFirst) {
   }
 }
 
+// It is given up after its first timeout, but for those that do not count.
+class LastTry : public Clock {
+protected:
+  Config config() const override {
+    Config c = Clock::config();
+    c.limits.tries = 1;
+    return c;
+  }
+  void TearDown() override {
+    if (!IsSkipped())
+      plane().route_mtu(1500);
+    Clock::TearDown();
+  }
+};
+DOPPEL_ALL_MODES(LastTry);
+
+TEST_P(LastTry, WhatDidNotCountDoesNotCountInALargerFlightEither) {
+  say(3);
+  wake(); // the probe
+  wake();
+  wake();
+  plane().route_mtu(600); // the same bytes are more segments
+  plane().command(slot(), DP_CMD_MTU);
+  collect();
+  wake();
+  EXPECT_EQ(shadow().tcp.tries, 3u);
+  EXPECT_EQ(moved()["lost.target_timeout"], 0);
+}
+
 TEST_P(Clock, ASynWaitsAsLongAsOthersMeasured) {
   next_client();
   knock();
