@@ -78,13 +78,17 @@ def check_format(suite):
     command(suite, ["clang-format", "--dry-run", "-Werror", *files])
 
 
+# The analyzer looks into a function for a bounded time: a file takes 14 s instead of 24 s.
+SHALLOW = [f"--extra-arg={word}" for word in ("-Xclang", "-analyzer-config", "-Xclang", "mode=shallow")]
+
+
 def check_tidy(suite, args):
     """clang-tidy, a process per CPU; its errors come from .clang-tidy."""
     files = [f for f in sources() if re.fullmatch(r"userspace/.*\.cpp", f)]
     files.sort(key=os.path.getsize, reverse=True)  # so that no long one is the last
     done = subprocess.run(["xargs", "-P", str(args.jobs), "-n", "1", "clang-tidy", "-p", args.build, "--quiet",
                            # of the compiler that the build is configured for
-                           "--extra-arg=-Wno-unknown-warning-option"],
+                           "--extra-arg=-Wno-unknown-warning-option", *SHALLOW],
                           input="\n".join(files), text=True, capture_output=True, check=False)
     print("".join(line + "\n" for line in done.stdout.splitlines() if line), end="")
     suite.add(int(done.returncode == 0), int(done.returncode != 0), 0)
