@@ -140,20 +140,20 @@ def the_keeper_is_killed(env, mode):
     scene = env.scene()
     keeper = keep(scene)
     scene.lab.lose("source", "target", 10)
-    load = scene.start("sets", connections=CONNECTIONS, count=amount(30000), rate=amount(3000))
+    load = scene.start("sets", connections=CONNECTIONS, count=amount(300000), rate=amount(3000))
     with mirror.Sampler(scene):
-        wait.until(lambda: scene.target[0].stats()["cmd_set"] > amount(5000), "a sixth to arrive", 20)
+        wait.until(lambda: scene.target[0].stats()["cmd_set"] > amount(5000), "the first to arrive", 20)
         for _ in range(3):
             keeper.kill()
             had = scene.target[0].stats()["cmd_set"]
             wait.until(lambda had=had: scene.target[0].stats()["cmd_set"] > had + amount(3000),
                        "the mirror to go on without a keeper", 10)
             keeper.start()
-        result = checked(load.result())
+        result = checked(load.end())
     scene.doppel.wait_idle(observed=result["sent"])
     ledger = scene.assert_all_delivered(result["sent"])
     assert ledger["flows"]["opened"] == CONNECTIONS and not ledger["flows"]["broken"], ledger["flows"]
-    scene.assert_same(keys=amount(30000))
+    scene.assert_same(keys=result["commands"])
     mirror.assert_nothing_left(scene, timeout=75)
     keeper.stop()
     scene.assert_harmless()
