@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 
 from . import doppel, wait
+from .host import ENDS
 
 
 class Keeper:
@@ -70,7 +71,7 @@ class Keeper:
     def kill(self):
         """As a crash would: nothing of the data plane may notice."""
         self.process.kill()
-        self.process.wait(wait.patience(10))
+        self.process.wait(wait.patience(ENDS))
 
     def come_to_rest(self):
         """Until it has dealt with all news of its own attaching: then it wakes once a second."""
