@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a server wants to see before it answers.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "userspace/util/error.h"
+
+namespace doppel::memcached {
+
+struct Access {
+  std::string user, password; // empty: none
+  bool tls = false;
+  std::string ca;        // file of the authorities that are trusted; empty: the system's
+  std::string cert, key; // files of our own certificate and its key; `key` empty: inside `cert`
+  uint32_t timeout_ms = 5000; // to connect, and between two signs of life
+};
+
+// Fills in user and password from a file with one line, USER:PASSWORD, as memcached's -Y has it.
+Status read_auth_file(const std::string &file, Access &access);
+
+} // namespace doppel::memcached

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/memcached/connection.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "userspace/util/clock.h"
+#include "userspace/util/text.h"
+
+namespace doppel::memcached {
+namespace {
+constexpr uint64_t kMs = 1'000'000;
+// Reads in a row, so that one server does not keep the others waiting.
+constexpr unsigned kReads = 16;
+
+} // namespace
+
+struct Connection::Turn {
+  Connection *connection;
+  std::string_view request;
+  const Take *take;
+  size_t sent = 0;
+  bool done = false;
+  uint64_t first_sent_ns = 0;
+  uint64_t progress_ns = 0;
+
+  bool unsent() const { return sent < request.size(); }
+};
+
+Error Connection::error(const std::string &what, const std::string &hint) const {
+  return {server_.text(), what, hint, Exit::failure};
+}
+
+Error Connection::closed() const {
+  if (answers_.rest().empty())
+    return error("the server closed the connection");
+  return error("the server closed the connection in the middle of an answer");
+}
+
+Status Connection::begin(Turn &turn) {
+  last_answer_us_ = 0;
+  turn.progress_ns = monotonic_ns();
+  if (broken_)
+    return error("an earlier answer was not read to its end");
+  if (!answers_.rest().empty())
+    return error("an answer came that nobody asked for: " + in_quotes(answers_.rest()));
+  return Unit{};
+}
+
+Status Connection::send(Turn &turn) {
+  while (turn.unsent()) {
+    const Moved m =
+        transport_.write(turn.request.data() + turn.sent, turn.request.size() - turn.sent);
+    if (m.how == Moved::How::again)
+      break;
+    if (m.how != Moved::How::done) {
+      // Its last words may tell why.
+      closed_ = true;
+      TRY(receive(turn));
+      if (turn.done)
+        break;
+      return error("cannot be written to: " + transport_.why());
+    }
+    turn.progress_ns = monotonic_ns();
+    if (turn.sent == 0)
+      turn.first_sent_ns = turn.progress_ns;
+    turn.sent += m.bytes;
+  }
+  return Unit{};
+}
+
+Status Connection::hand_out(Turn &turn) {
+  Answer answer;
+  for (;;) {
+    switch (answers_.next(answer)) {
+    case Answers::Next::more:
+      return Unit{};
+    case Answers::Next::malformed:
+      return error("does not answer as memcached does: " + in_quotes(answers_.rest()),
+                   "does a memcached listen there?");
+    case Answers::Next::answer:
+      break;
+    }
+    if (last_answer_us_ == 0 && turn.first_sent_ns != 0)
+      last_answer_us_ = std::max<uint64_t>(1, (monotonic_ns() - turn.first_sent_ns) / 1000);
+    if (!(*turn.take)(answer)) {
+      turn.done = true;
+      return Unit{};
+    }
+  }
+}
+
+Status Connection::receive(Turn &turn) {
+  for (unsigned i = 0; i < kReads && !turn.done; i++) {
+    char *to = answers_.room();
+    const Moved m = transport_.read(to, answers_.room_size());
+    if (m.how == Moved::How::again)
+      return Unit{};
+    if (m.how == Moved::How::closed) {
+      closed_ = true;
+      return closed();
+    }
+    if (m.how == Moved::How::failed) {
+      closed_ = true;
+      return error("the connection breaks: " + transport_.why());
+    }
+    answers_.filled(m.bytes);
+    turn.progress_ns = monotonic_ns();
+    TRY(hand_out(turn));
+  }
+  return Unit{};
+}
+
+Status Connection::move(Turn &turn, short events) {
+  // TLS may want to write in order to read, and the other way round.
+  if (events != 0 && turn.unsent())
+    TRY(send(turn));
+  if ((events & ~POLLOUT) != 0 || transport_.pending() || (transport_.events(false) & events) != 0)
+    TRY(receive(turn));
+  if (turn.done && turn.unsent())
+    broken_ = true;
+  return Unit{};
+}
+
+Status Connection::run(std::vector<Turn> &turns) {
+  std::vector<pollfd> polled;
+  std::vector<Turn *> open;
+  for (Turn &t : turns)
+    TRY(t.connection->begin(t));
+  for (;;) {
+    polled.clear();
+    open.clear();
+    const uint64_t now = monotonic_ns();
+    int wait_ms = -1;
+    for (Turn &t : turns) {
+      if (t.done)
+        continue;
+      Connection &c = *t.connection;
+      const uint64_t until = t.progress_ns + c.timeout_ms_ * kMs;
+      if (now >= until)
+        return c.error("no answer for " + std::to_string(c.timeout_ms_) + " ms",
+                       "--timeout gives a slow server more time");
+      const int left = c.transport_.pending() ? 0 : static_cast<int>((until - now) / kMs) + 1;
+      wait_ms = wait_ms < 0 ? left : std::min(wait_ms, left);
+      polled.push_back({c.transport_.fd(), c.transport_.events(t.unsent()), 0});
+      open.push_back(&t);
+    }
+    if (open.empty())
+      return Unit{};
+    if (::poll(polled.data(), polled.size(), wait_ms) < 0 && errno != EINTR)
+      return sys_error("poll", "fails", errno);
+    for (size_t i = 0; i < open.size(); i++)
+      TRY(open[i]->connection->move(*open[i], polled[i].revents));
+  }
+}
+
+Status Connection::converse(std::string_view request, const Take &take) {
+  std::vector<Turn> turns(1);
+  turns[0].connection = this;
+  turns[0].request = request;
+  turns[0].take = &take;
+  auto status = run(turns);
+  broken_ = broken_ || !status;
+  return status;
+}
+
+Status converse_all(std::vector<Exchange> &all) {
+  std::vector<Connection::Turn> turns(all.size());
+  for (size_t i = 0; i < all.size(); i++) {
+    turns[i].connection = all[i].connection;
+    turns[i].request = all[i].request;
+    turns[i].take = &all[i].take;
+  }
+  auto status = Connection::run(turns);
+  for (const Exchange &e : all)
+    e.connection->broken_ = e.connection->broken_ || !status;
+  return status;
+}
+
+} // namespace doppel::memcached

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/memcached/stats.h"
+
+#include "userspace/util/text.h"
+
+namespace doppel::memcached {
+
+Result<Stats> stats(Connection &c, const std::string &what) {
+  Stats all;
+  std::string other;
+  TRY(c.converse("stats" + (what.empty() ? "" : " " + what) + "\r\n", [&](const Answer &a) {
+    std::string_view line = a.line;
+    if (!line.starts_with("STAT ")) {
+      if (line != "END" && line != "RESET")
+        other = line;
+      return false;
+    }
+    line.remove_prefix(5);
+    const size_t blank = line.find(' ');
+    all.emplace(line.substr(0, blank),
+                blank == std::string_view::npos ? "" : line.substr(blank + 1));
+    return true;
+  }));
+  if (!other.empty())
+    return Error{c.server().text(), "does not tell its stats " + what + ": " + in_quotes(other), "",
+                 Exit::failure};
+  return all;
+}
+
+uint64_t number(const Stats &stats, const std::string &name) {
+  const auto found = stats.find(name);
+  return found == stats.end() ? 0 : parse_number(found->second, UINT64_MAX).value_or(0);
+}
+
+} // namespace doppel::memcached
