@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The keys of a server as a file of dump lines, and how that file is read.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "userspace/memcached/connection.h"
+#include "userspace/memcached/dump.h"
+#include "userspace/util/error.h"
+#include "userspace/util/fd.h"
+
+namespace doppel::migrate {
+
+struct KeyList {
+  Fd file; // lines as of lru_crawler metadump, from offset 0
+  uint64_t keys = 0;
+};
+
+// Into a spool (spool.h), at the server's speed.
+Result<KeyList> list_keys(memcached::Connection &c);
+
+// Reads the lines of such a file one after the other, with memory for one block.
+class ListReader {
+public:
+  explicit ListReader(int fd, uint64_t offset = 0);
+  // False: the end, or status() is an error.
+  bool next(memcached::DumpLine &line);
+  uint64_t offset() const { return line_at_; }        // of the line that came last
+  uint64_t unreadable() const { return unreadable_; } // lines that are none of a dump, passed over
+  Status status() const;
+
+private:
+  bool fill();
+
+  int fd_;
+  uint64_t next_at_;
+  uint64_t line_at_ = 0;
+  uint64_t unreadable_ = 0;
+  int err_ = 0;
+  std::unique_ptr<char[]> block_;
+  size_t begin_ = 0, end_ = 0; // within block_; begin_ is at next_at_
+};
+
+// The offsets of `most` lines whose keys have the prefix, each with the same chance, in the order
+// of the file; of all if there are no more. `matching` is how many there are.
+Result<std::vector<uint64_t>> sample_of(const KeyList &list, const std::string &prefix,
+                                        uint64_t most, uint64_t seed, uint64_t &matching);
+
+// The line that begins there.
+Result<memcached::DumpLine> line_at(const KeyList &list, uint64_t offset);
+
+// As a dump writes it: what is no letter, digit or -._~ as %XX.
+std::string key_text(std::string_view key);
+
+} // namespace doppel::migrate

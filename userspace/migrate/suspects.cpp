@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/suspects.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "userspace/util/clock.h"
+
+namespace doppel::migrate {
+namespace {
+// Looks of one key, and what the source has after both.
+struct Second {
+  Print source, target;
+  uint64_t cas_after = 0;
+  bool there_after = false;
+};
+
+Verdict verdict_of(const Suspect &first, const Second &second) {
+  const Difference now = compare(second.source, second.target);
+  switch (now) {
+  case Difference::none:
+    return Verdict::equal;
+  case Difference::absent:
+    return Verdict::gone;
+  case Difference::stale:
+    return Verdict::stale;
+  case Difference::unreadable:
+    return Verdict::unreadable;
+  default:
+    break;
+  }
+  // A write after the second look's read of the source may be what the target already shows.
+  const bool unmoved = is_unmoved(first.source, second.source) &&
+                       second.there_after == second.source.is_present() &&
+                       (!second.there_after || second.cas_after == second.source.cas);
+  return unmoved && now == first.difference ? Verdict::differs : Verdict::moving;
+}
+
+} // namespace
+
+void Suspects::add(std::string key, const Print &source, Difference difference) {
+  waiting_.push_back({std::move(key), source, difference, monotonic_ns() + settle_ns_});
+}
+
+Status Suspects::look_again() {
+  while (!waiting_.empty()) {
+    const uint64_t now = monotonic_ns();
+    const uint64_t due = waiting_.front().due_ns;
+    if (due > now && waiting_.size() < kMost)
+      return Unit{};
+    if (due > now)
+      std::this_thread::sleep_for(std::chrono::nanoseconds(due - now));
+    std::vector<Suspect> batch;
+    uint64_t bytes = 0;
+    const uint64_t until = std::max(now, due);
+    while (!waiting_.empty() && waiting_.front().due_ns <= until &&
+           batch.size() < pace_.most_keys() && bytes < Batch::kMostBytes) {
+      bytes += waiting_.front().source.size;
+      batch.push_back(std::move(waiting_.front()));
+      waiting_.pop_front();
+    }
+    TRY(judge(std::move(batch)));
+  }
+  return Unit{};
+}
+
+Status Suspects::finish() {
+  while (!waiting_.empty()) {
+    const uint64_t now = monotonic_ns();
+    if (waiting_.front().due_ns > now)
+      std::this_thread::sleep_for(std::chrono::nanoseconds(waiting_.front().due_ns - now));
+    TRY(look_again());
+  }
+  return Unit{};
+}
+
+Status Suspects::judge(std::vector<Suspect> batch) {
+  std::vector<std::string> keys;
+  keys.reserve(batch.size());
+  for (const Suspect &s : batch)
+    keys.push_back(s.key);
+  std::vector<Second> seconds(batch.size());
+  pace_.wait(keys.size());
+  TRY(read_items(
+      {{&source_, [&](size_t i, const Seen &seen) { seconds[i].source = print_of(seen); }},
+       {&target_, [&](size_t i, const Seen &seen) { seconds[i].target = print_of(seen); }}},
+      keys));
+  TRY(read_standings(source_, keys, [&](size_t i, const memcached::Standing *s) {
+    seconds[i].there_after = s != nullptr;
+    seconds[i].cas_after = s ? s->cas : 0;
+  }));
+  for (size_t i = 0; i < batch.size(); i++)
+    take_(batch[i], verdict_of(batch[i], seconds[i]), seconds[i].source.won);
+  return Unit{};
+}
+
+} // namespace doppel::migrate

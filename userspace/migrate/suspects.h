@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keys that differed at a first look, until they may be looked at again.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "userspace/memcached/connection.h"
+#include "userspace/migrate/compare.h"
+#include "userspace/migrate/walk.h"
+#include "userspace/util/error.h"
+
+namespace doppel::migrate {
+
+struct Suspect {
+  std::string key;
+  Print source; // at the first look
+  Difference difference = Difference::none;
+  uint64_t due_ns = 0; // of the second look
+};
+
+// What came of it. `won`: the second look took the application's token.
+enum class Verdict { equal, differs, moving, gone, stale, unreadable };
+using TakeVerdict = std::function<void(const Suspect &, Verdict, bool won)>;
+
+class Suspects {
+public:
+  // More are not kept: a target that is empty would need as much memory as the source has keys.
+  static constexpr size_t kMost = 200'000;
+
+  Suspects(memcached::Connection &source, memcached::Connection &target, uint64_t settle_ns,
+           Pace &pace, TakeVerdict take)
+      : source_(source), target_(target), settle_ns_(settle_ns), pace_(pace),
+        take_(std::move(take)) {}
+
+  void add(std::string key, const Print &source, Difference difference);
+  // Looks again at what is due, and, while there are kMost, waits for what will be.
+  Status look_again();
+  // Waits for all.
+  Status finish();
+  size_t count() const { return waiting_.size(); }
+
+private:
+  Status judge(std::vector<Suspect> batch);
+
+  memcached::Connection &source_, &target_;
+  uint64_t settle_ns_;
+  Pace &pace_;
+  TakeVerdict take_;
+  std::deque<Suspect> waiting_; // in the order in which they are due
+};
+
+} // namespace doppel::migrate

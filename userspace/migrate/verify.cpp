@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/verify.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <random>
+
+#include "userspace/migrate/key_list.h"
+#include "userspace/migrate/suspects.h"
+#include "userspace/migrate/walk.h"
+#include "userspace/util/clock.h"
+
+namespace doppel::migrate {
+namespace {
+class Verify {
+public:
+  Verify(memcached::Connection &source, memcached::Connection &target, const VerifyOptions &options,
+         const VerifyHooks &hooks)
+      : source_(source), target_(target), options_(options), hooks_(hooks), pace_(options.rate),
+        suspects_(source, target, options.settle_ms * 1'000'000ULL, pace_,
+                  [this](const Suspect &s, Verdict v, bool won) { judged(s, v, won); }) {}
+
+  Result<VerifyCounts> run() {
+    const uint64_t begin_ns = monotonic_ns();
+    TRY(check_servers());
+    auto list = TRY(list_keys(source_));
+    if (options_.sample)
+      TRY(walk_sample(list));
+    else
+      TRY(walk_all(list));
+    TRY(suspects_.finish());
+    TRY(status_of_token());
+    counts_.seconds = static_cast<double>(monotonic_ns() - begin_ns) / 1e9;
+    return counts_;
+  }
+
+private:
+  Status check_servers() {
+    for (memcached::Connection *c : {&source_, &target_}) {
+      const auto features = TRY(readable(*c));
+      if (!features.cas && c == &source_ && hooks_.warning)
+        hooks_.warning(c->server().text() + ": has no CAS (-C), so what was stored again with the "
+                                            "same value between two looks is not seen");
+    }
+    return Unit{};
+  }
+
+  Status walk_all(const KeyList &list) {
+    of_ = list.keys;
+    ListReader reader(list.file.get());
+    TRY(walk(reader, [this](auto &line) { return with_prefix(line); }));
+    TRY(reader.status());
+    const auto targets = TRY(list_keys(target_));
+    of_ += targets.keys;
+    return walk_extra(targets);
+  }
+
+  Status walk_sample(const KeyList &list) {
+    const auto offsets = TRY(
+        sample_of(list, options_.prefix, *options_.sample, std::random_device{}(), counts_.keys));
+    of_ = offsets.size();
+    Batch batch(pace_.most_keys());
+    for (const uint64_t offset : offsets) {
+      auto line = TRY(line_at(list, offset));
+      TRY(add(batch, line));
+    }
+    return look(batch);
+  }
+
+  bool with_prefix(const memcached::DumpLine &line) {
+    const bool wanted = line.key.starts_with(options_.prefix);
+    counts_.keys += wanted ? 1 : 0;
+    seen_ += wanted ? 0 : 1;
+    return wanted;
+  }
+
+  template <typename Wanted> Status walk(ListReader &reader, const Wanted &wanted) {
+    Batch batch(pace_.most_keys());
+    memcached::DumpLine line;
+    while (reader.next(line))
+      if (wanted(line))
+        TRY(add(batch, line));
+    counts_.keys += reader.unreadable();
+    counts_.unreadable += reader.unreadable();
+    return look(batch);
+  }
+
+  Status add(Batch &batch, memcached::DumpLine &line) {
+    if (batch.add(line.key, line.size))
+      return Unit{};
+    TRY(look(batch));
+    batch.add(std::move(line.key), line.size);
+    return Unit{};
+  }
+
+  // The first look at a batch, which is empty then.
+  Status look(Batch &batch) {
+    if (batch.empty())
+      return Unit{};
+    const auto &keys = batch.keys();
+    pace_.wait(keys.size());
+    sources_.assign(keys.size(), {});
+    targets_.assign(keys.size(), {});
+    TRY(read_items({{&source_, [&](size_t i, const Seen &s) { sources_[i] = print_of(s); }},
+                    {&target_, [&](size_t i, const Seen &s) { targets_[i] = print_of(s); }}},
+                   keys));
+    for (size_t i = 0; i < keys.size(); i++)
+      looked(keys[i], sources_[i], compare(sources_[i], targets_[i]));
+    seen_ += keys.size();
+    batch.clear();
+    TRY(status_of_token());
+    TRY(suspects_.look_again());
+    tell();
+    return Unit{};
+  }
+
+  void looked(const std::string &key, const Print &source, Difference difference) {
+    token_taken_ = token_taken_ || source.won;
+    switch (difference) {
+    case Difference::none:
+      counts_.equal++;
+      counts_.compared++;
+      break;
+    case Difference::absent:
+      counts_.gone++;
+      break;
+    case Difference::stale:
+      counts_.stale++;
+      break;
+    case Difference::unreadable:
+      counts_.unreadable++;
+      break;
+    case Difference::extra: // deleted, evicted or expired since the list was made
+      if (options_.sample)
+        suspects_.add(key, source, difference);
+      else
+        counts_.gone++; // the target's list, which is made later, has it if it stays
+      break;
+    default:
+      suspects_.add(key, source, difference);
+    }
+  }
+
+  // The other direction: what only the target has. The source is asked by `me`.
+  Status walk_extra(const KeyList &list) {
+    ListReader reader(list.file.get());
+    Batch batch(pace_.most_keys());
+    memcached::DumpLine line;
+    while (reader.next(line)) {
+      if (!line.key.starts_with(options_.prefix)) {
+        seen_++;
+      } else if (!batch.add(line.key, 0)) {
+        TRY(look_for_extra(batch));
+        batch.add(std::move(line.key), 0);
+      }
+    }
+    TRY(reader.status());
+    return look_for_extra(batch);
+  }
+
+  Status look_for_extra(Batch &batch) {
+    if (batch.empty())
+      return Unit{};
+    const auto &keys = batch.keys();
+    pace_.wait(keys.size());
+    TRY(read_standings(source_, keys, [&](size_t i, const memcached::Standing *s) {
+      bool base64 = false;
+      if (!s && !memcached::meta_key(keys[i], base64).empty())
+        suspects_.add(keys[i], {}, Difference::extra);
+    }));
+    seen_ += keys.size();
+    batch.clear();
+    TRY(suspects_.look_again());
+    tell();
+    return Unit{};
+  }
+
+  void judged(const Suspect &s, Verdict verdict, bool won) {
+    token_taken_ = token_taken_ || won;
+    switch (verdict) {
+    case Verdict::equal:
+      counts_.equal++;
+      counts_.compared++;
+      return;
+    case Verdict::moving:
+      counts_.moving++;
+      return;
+    case Verdict::gone:
+      counts_.gone++;
+      return;
+    case Verdict::stale:
+      counts_.stale++;
+      return;
+    case Verdict::unreadable:
+      counts_.unreadable++;
+      return;
+    case Verdict::differs:
+      break;
+    }
+    counts_.compared += s.difference == Difference::extra ? 0 : 1;
+    counter_of(s.difference)++;
+    if (hooks_.differs)
+      hooks_.differs(s.key, s.difference);
+  }
+
+  uint64_t &counter_of(Difference d) {
+    switch (d) {
+    case Difference::missing:
+      return counts_.missing;
+    case Difference::different:
+      return counts_.different;
+    case Difference::flags:
+      return counts_.flags;
+    case Difference::ttl:
+      return counts_.ttl;
+    default:
+      return counts_.extra;
+    }
+  }
+
+  Status status_of_token() const {
+    if (!token_taken_ || options_.stale_ok)
+      return Unit{};
+    return token_error(source_);
+  }
+
+  void tell() const {
+    if (hooks_.progress)
+      hooks_.progress(counts_, seen_, of_);
+  }
+
+  memcached::Connection &source_, &target_;
+  const VerifyOptions &options_;
+  const VerifyHooks &hooks_;
+  Pace pace_;
+  VerifyCounts counts_;
+  Suspects suspects_;
+  std::vector<Print> sources_, targets_; // of one batch
+  uint64_t seen_ = 0, of_ = 0;           // lines of lists
+  bool token_taken_ = false;
+};
+
+} // namespace
+
+Interval wilson95(uint64_t good, uint64_t of) {
+  if (of == 0)
+    return {};
+  constexpr double z = 1.959964; // 97.5 % of the normal distribution
+  const auto n = static_cast<double>(of);
+  const double p = static_cast<double>(good) / n;
+  const double middle = (p + z * z / (2 * n)) / (1 + z * z / n);
+  const double half = z / (1 + z * z / n) * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n));
+  return {good == 0 ? 0 : middle - half, good == of ? 1 : middle + half};
+}
+
+Result<VerifyCounts> verify(memcached::Connection &source, memcached::Connection &target,
+                            const VerifyOptions &options, const VerifyHooks &hooks) {
+  return Verify(source, target, options, hooks).run();
+}
+
+} // namespace doppel::migrate
