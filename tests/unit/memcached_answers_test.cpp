@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -23,7 +22,7 @@ std::vector<Seen> read_in(const std::string &stream, size_t piece) {
   for (size_t at = 0; at < stream.size();) {
     char *to = answers.room();
     const size_t n = std::min({piece, stream.size() - at, answers.room_size()});
-    std::memcpy(to, stream.data() + at, n);
+    std::copy_n(stream.data() + at, n, to);
     answers.filled(n);
     at += n;
     Answer a;

@@ -30,6 +30,18 @@ void add_seconds(CLI::App &app, const char *name, double &value, const char *hel
   app.add_option(name, value, help)->type_name("SECONDS")->check(CLI::Validator(seconds_fault, ""));
 }
 
+void add_number(CLI::App &app, const char *name, uint64_t &value, const char *help,
+                const char *type) {
+  constexpr uint64_t kMost = 1'000'000'000'000;
+  const auto fault = [](const std::string &text) {
+    const std::string f = whole_number_fault(text, kMost);
+    return f.empty() && text.find_first_not_of('0') == std::string::npos
+               ? in_quotes(text) + " is not at least 1"
+               : f;
+  };
+  app.add_option(name, value, help)->type_name(type)->check(CLI::Validator(fault, ""));
+}
+
 void add_word(CLI::App &app, const char *name, std::string &value, const char *help) {
   app.add_option(name, value, help);
 }

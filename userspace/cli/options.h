@@ -20,6 +20,9 @@ void add_text(CLI::App &app, const char *name, std::string &value, const char *h
               const char *type, bool required = false);
 // A number of seconds from 0.05 to 86,400.
 void add_seconds(CLI::App &app, const char *name, double &value, const char *help);
+// A whole number from 1 to 10^12.
+void add_number(CLI::App &app, const char *name, uint64_t &value, const char *help,
+                const char *type);
 // A word without an option before it.
 void add_word(CLI::App &app, const char *name, std::string &value, const char *help);
 

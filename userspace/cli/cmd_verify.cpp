@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <fstream>
+#include <iomanip>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "userspace/cli/command.h"
+#include "userspace/cli/options.h"
+#include "userspace/cli/output.h"
+#include "userspace/cli/server_options.h"
+#include "userspace/migrate/key_list.h"
+#include "userspace/migrate/verify.h"
+#include "userspace/util/clock.h"
+#include "userspace/util/fd.h"
+#include "userspace/view/table.h"
+
+namespace doppel {
+namespace {
+using migrate::VerifyCounts;
+
+struct VerifyCommand {
+  std::string source, target, prefix, list;
+  uint64_t sample = 10'000, rate = 0;
+  bool all = false, stale_ok = false;
+  double settle_s = 2;
+  ServerOptions servers;
+};
+
+void add_options(CLI::App &app, VerifyCommand &o) {
+  add_server(app, "SOURCE", o.source, "HOST, HOST:PORT, [IPV6]:PORT or /PATH of a Unix socket");
+  add_server(app, "TARGET", o.target, "What has to have the same items");
+  add_number(app, "--sample", o.sample,
+             "Compare N keys of the source, chosen by chance; 10000 by default", "N");
+  add_flag(app, "--all", o.all, "Compare all keys, and look for those that only the target has");
+  add_text(app, "--prefix", o.prefix, "Only keys that begin like this", "TEXT");
+  add_seconds(app, "--settle", o.settle_s,
+              "Look at what differs once more after this time; 2 by default");
+  add_number(app, "--rate", o.rate, "Read at most this many keys a second", "KEYS");
+  add_text(app, "--list", o.list,
+           "Write a line for each difference into this file: its kind and its key", "FILE");
+  add_flag(app, "--stale-ok", o.stale_ok,
+           "Go on where reading a stale item took its application's token to renew it");
+  add_server_options(app, o.servers);
+}
+
+std::string percent(double share, bool up) {
+  std::ostringstream text;
+  // Outwards, so that the interval is never narrower than it is.
+  const double hundredths = share * 10'000;
+  const auto n = static_cast<int64_t>(hundredths) +
+                 (up && hundredths > static_cast<double>(static_cast<int64_t>(hundredths)) ? 1 : 0);
+  text << n / 100 << "." << std::setw(2) << std::setfill('0') << n % 100 << " %";
+  return text.str();
+}
+
+std::string json_of(const VerifyCounts &c, bool sampled) {
+  Json j = {{"keys", c.keys},
+            {"compared", c.compared},
+            {"equal", c.equal},
+            {"missing", c.missing},
+            {"different", c.different},
+            {"flags", c.flags},
+            {"ttl", c.ttl},
+            {"extra", c.extra},
+            {"moving", c.moving},
+            {"unreadable", c.unreadable},
+            {"seconds", c.seconds},
+            {"gone", c.gone},
+            {"stale", c.stale}};
+  j["interval_95"] = nullptr;
+  if (sampled && c.compared > 0) {
+    const auto i = migrate::wilson95(c.equal, c.compared);
+    j["interval_95"] = {i.low, i.high};
+  }
+  return j.dump() + "\n";
+}
+
+std::string text_of(const VerifyCounts &c, const VerifyCommand &o) {
+  Table table({"KEYS", ">COUNT", "WHAT IT MEANS"});
+  const auto row = [&](const char *name, uint64_t n, const char *what, bool always = false) {
+    if (n > 0 || always)
+      table.row({name, human_count(static_cast<int64_t>(n)), what});
+  };
+  row("listed", c.keys, "on the source", true);
+  row("compared", c.compared, o.all ? "" : "chosen by chance", true);
+  row("equal", c.equal, "on both", true);
+  row("missing", c.missing, "not on the target", true);
+  row("different", c.different, "another value on the target", true);
+  row("flags", c.flags, "other flags on the target", true);
+  row("ttl", c.ttl, "expire more than 2 s earlier or later on the target", true);
+  row("extra", c.extra, "only on the target: evicted on the source, or a delete that was lost",
+      o.all);
+  row("moving", c.moving, "changed between two looks: no verdict");
+  row("gone", c.gone, "from the source, since its list was made");
+  row("stale", c.stale, "marked so by the application: not compared");
+  row("unreadable", c.unreadable, "their names fit in no line of text");
+  std::string text = table.text();
+  if (!o.all && c.compared > 0) {
+    const auto i = migrate::wilson95(c.equal, c.compared);
+    text += human_share(static_cast<double>(c.equal) / static_cast<double>(c.compared)) +
+            " of the sample are equal; of all keys " + percent(i.low, false) + " to " +
+            percent(i.high, true) + " (95 %)\n";
+  }
+  return text;
+}
+
+// On a terminal, in one line that is written over.
+class Progress {
+public:
+  void show(const VerifyCounts &c, uint64_t seen, uint64_t of) {
+    const uint64_t now = monotonic_ns();
+    if (!is_terminal_ || now < next_ns_)
+      return;
+    next_ns_ = now + 200'000'000;
+    std::cerr << "\r\x1b[K" << human_count(static_cast<int64_t>(seen)) << " of "
+              << human_count(static_cast<int64_t>(of)) << " keys, "
+              << human_count(static_cast<int64_t>(c.differing())) << " differ" << std::flush;
+    shown_ = true;
+  }
+  ~Progress() {
+    if (shown_)
+      std::cerr << "\r\x1b[K" << std::flush;
+  }
+
+private:
+  bool is_terminal_ = ::isatty(STDERR_FILENO) == 1;
+  bool shown_ = false;
+  uint64_t next_ns_ = 0;
+};
+
+Result<VerifyCounts> verify(const VerifyCommand &o) {
+  std::ofstream list;
+  if (!o.list.empty()) {
+    list.open(o.list, std::ios::trunc);
+    if (!list)
+      return sys_error(o.list, "cannot be written", errno);
+  }
+  auto source = TRY(connect(o.source, o.servers));
+  auto target = TRY(connect(o.target, o.servers));
+  migrate::VerifyOptions options;
+  if (!o.all)
+    options.sample = o.sample;
+  options.prefix = o.prefix;
+  options.settle_ms = static_cast<uint32_t>(o.settle_s * 1000);
+  options.rate = o.rate;
+  options.stale_ok = o.stale_ok;
+  Progress progress;
+  const migrate::VerifyHooks hooks = {
+      [&](const std::string &key, migrate::Difference d) {
+        list << migrate::difference_name(d) << " " << migrate::key_text(key) << "\n";
+      },
+      [&](const VerifyCounts &c, uint64_t seen, uint64_t of) { progress.show(c, seen, of); },
+      [](const std::string &text) { warn({text}); }};
+  auto counts = TRY(migrate::verify(*source, *target, options, hooks));
+  list.flush();
+  if (!o.list.empty() && !list)
+    return sys_error(o.list, "cannot be written", errno);
+  return counts;
+}
+
+int run(const VerifyCommand &o) {
+  const auto counts = verify(o);
+  if (!counts)
+    return fail(counts.errors(), o.servers.json);
+  std::cout << (o.servers.json ? json_of(*counts, !o.all) : text_of(*counts, o));
+  return exit_code(counts->differing() > 0 ? Exit::detached : Exit::ok);
+}
+
+} // namespace
+
+const Command verify_command = {
+    "verify",
+    "Compare the items of two memcacheds",
+    "It lists the source's keys, reads a sample of 10,000 of them (--sample, or --all) on both "
+    "servers, and compares values, flags and the time to live. It writes nothing, and leaves no "
+    "trace on an item: neither its place in the LRU nor its age change, only the servers' counts "
+    "of gets. What differs counts only if a second look, --settle later, finds the same and the "
+    "source has not changed it meanwhile. The exit code is 0 if nothing differs and 3 if something "
+    "does. A server that speaks only the binary protocol (memcached -S) cannot be compared.",
+    "doppel verify cache1 cache2:11212\n"
+    "doppel verify --all --list differences.txt cache1 /run/memcached.sock",
+    declare<VerifyCommand, add_options, run>,
+    false,
+    true};
+
+} // namespace doppel
