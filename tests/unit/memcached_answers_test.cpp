@@ -74,6 +74,11 @@ TEST(MemcachedAnswers, LargeValuesComeWhole) {
   }
 }
 
+TEST(MemcachedAnswers, AreShownInAscii) {
+  EXPECT_EQ(quoted_answer("a \x1b[2J\xc3\x7f"), "\"a \\x1b[2J\\xc3\\x7f\"");
+  EXPECT_EQ(quoted_answer(std::string(65, 'a')), "\"" + std::string(64, 'a') + "...\"");
+}
+
 TEST(MemcachedAnswers, WhatIsNoMemcachedIsMalformed) {
   const std::vector<Seen> malformed = {{"!", "", false}};
   EXPECT_EQ(read_in(std::string(3'000, 'x'), 100), malformed);

@@ -14,7 +14,6 @@
 #include "userspace/memcached/stats.h"
 #include "userspace/migrate/key_list.h"
 #include "userspace/migrate/walk.h"
-#include "userspace/util/text.h"
 
 namespace doppel {
 namespace {
@@ -125,7 +124,7 @@ private:
       cell(value ? std::to_string(value->flags) : "?", 10);
     line << shown(d.key);
     if (o_.values)
-      line << "  " << (value ? in_quotes(value->bytes) : "?");
+      line << "  " << (value ? memcached::quoted_answer(value->bytes) : "?");
     line << "\n";
     return line.str();
   }

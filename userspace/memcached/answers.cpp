@@ -39,6 +39,19 @@ bool has_value(std::string_view line, std::optional<uint64_t> &size) {
 
 } // namespace
 
+std::string quoted_answer(std::string_view text) {
+  constexpr size_t kMost = 64;
+  constexpr char kHex[] = "0123456789abcdef";
+  std::string shown = "\"";
+  for (const unsigned char c : text.substr(0, kMost)) {
+    if (c >= ' ' && c < 0x7f)
+      shown += static_cast<char>(c);
+    else
+      shown.append("\\x").append(1, kHex[c >> 4]).append(1, kHex[c & 15]);
+  }
+  return shown + (text.size() > kMost ? "...\"" : "\"");
+}
+
 Answers::Answers()
     : capacity_(kFirstCapacity), buffer_(std::make_unique_for_overwrite<char[]>(kFirstCapacity)) {}
 

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 namespace doppel::memcached {
@@ -22,6 +23,9 @@ struct Answer {
 constexpr size_t kLongestLine = 2048;
 // memcached's -I goes up to 1024m.
 constexpr uint64_t kLargestValue = 1024ULL << 20;
+
+// For messages: as in_quotes(), with \xNN also for what is no ASCII, as it need not be UTF-8.
+std::string quoted_answer(std::string_view text);
 
 class Answers {
 public:

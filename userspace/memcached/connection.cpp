@@ -7,7 +7,6 @@
 #include <cerrno>
 
 #include "userspace/util/clock.h"
-#include "userspace/util/text.h"
 
 namespace doppel::memcached {
 namespace {
@@ -45,7 +44,7 @@ Status Connection::begin(Turn &turn) {
   if (broken_)
     return error("an earlier answer was not read to its end");
   if (!answers_.rest().empty())
-    return error("an answer came that nobody asked for: " + in_quotes(answers_.rest()));
+    return error("an answer came that nobody asked for: " + quoted_answer(answers_.rest()));
   return Unit{};
 }
 
@@ -78,7 +77,7 @@ Status Connection::hand_out(Turn &turn) {
     case Answers::Next::more:
       return Unit{};
     case Answers::Next::malformed:
-      return error("does not answer as memcached does: " + in_quotes(answers_.rest()),
+      return error("does not answer as memcached does: " + quoted_answer(answers_.rest()),
                    "does a memcached listen there?");
     case Answers::Next::answer:
       break;

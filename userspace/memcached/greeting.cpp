@@ -2,7 +2,6 @@
 // The first words with a server: is it a memcached, does it speak text, does it want a password?
 #include "userspace/memcached/binary.h"
 #include "userspace/memcached/connection.h"
-#include "userspace/util/text.h"
 
 namespace doppel::memcached {
 namespace {
@@ -58,9 +57,10 @@ Status Connection::greet(bool &wants_password) {
   if (wants_password || other.empty())
     return Unit{};
   if (other.starts_with("ERROR Too many"))
-    return error("has no room for another connection: " + in_quotes(other),
+    return error("has no room for another connection: " + quoted_answer(other),
                  "memcached -c sets how many there may be");
-  return error("is no memcached: it answers " + in_quotes(other), "does a memcached listen there?");
+  return error("is no memcached: it answers " + quoted_answer(other),
+               "does a memcached listen there?");
 }
 
 // ASCII authentication (memcached -Y): a `set` of any key, with "USER PASSWORD" for a value.
@@ -75,7 +75,7 @@ Status Connection::authenticate(const Access &access) {
                  return false;
                }));
   if (answer != "STORED")
-    return error("refuses this user and password: it answers " + in_quotes(answer),
+    return error("refuses this user and password: it answers " + quoted_answer(answer),
                  "they come from --auth-file");
   return Unit{};
 }

@@ -22,8 +22,8 @@ Result<Stats> stats(Connection &c, const std::string &what) {
     return true;
   }));
   if (!other.empty())
-    return Error{c.server().text(), "does not tell its stats " + what + ": " + in_quotes(other), "",
-                 Exit::failure};
+    return Error{c.server().text(), "does not tell its stats " + what + ": " + quoted_answer(other),
+                 "", Exit::failure};
   return all;
 }
 

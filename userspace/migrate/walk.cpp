@@ -8,14 +8,14 @@
 #include <thread>
 
 #include "userspace/util/clock.h"
-#include "userspace/util/text.h"
 
 namespace doppel::migrate {
 namespace {
 using memcached::Answer;
 
 Error strange(const memcached::Connection &c, std::string_view line) {
-  return {c.server().text(), "does not answer a read as memcached does: " + in_quotes(line), "",
+  return {c.server().text(),
+          "does not answer a read as memcached does: " + memcached::quoted_answer(line), "",
           Exit::failure};
 }
 
