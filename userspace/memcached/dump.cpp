@@ -11,7 +11,6 @@
 #include "userspace/memcached/stats.h"
 #include "userspace/util/clock.h"
 #include "userspace/util/fd.h"
-#include "userspace/util/text.h"
 
 namespace doppel::memcached {
 namespace {
@@ -89,7 +88,7 @@ private:
 
   Result<Ended> judge(const std::string &last) const {
     const auto failed = [&](const std::string &what, const std::string &hint) {
-      return Error{c_.server().text(), what + ": it answers " + in_quotes(last), hint,
+      return Error{c_.server().text(), what + ": it answers " + quoted_answer(last), hint,
                    Exit::failure};
     };
     if (last == "END" || last.starts_with("NOTSTARTED")) // no items at all
@@ -126,14 +125,26 @@ private:
   uint64_t until_ns_;
 };
 
-// 1.6.18 hangs where it is asked for `hash` while its table grows; later ones refuse.
-Status wait_for_table(Connection &c) {
-  for (const Patience patience(c);; Patience::pause()) {
-    if (number(TRY(stats(c)), "hash_is_expanding") == 0)
+Error busy(const Connection &c) {
+  return {c.server().text(), "does not list its keys, as its crawler is busy",
+          "does another list run? --timeout gives it more time", Exit::failure};
+}
+
+// Asks for nothing while another list runs: where that one's reader is slow, the question would
+// stop a thread of the server and all of its clients (lru_crawler_lock in 1.6.18). Nor while the
+// hash table grows: 1.6.18 stands still then, later ones refuse.
+Status wait_for_crawler(Connection &c, const Patience &patience) {
+  for (;; Patience::pause()) {
+    const auto now = TRY(stats(c));
+    const bool grows = number(now, "hash_is_expanding") != 0;
+    if (!grows && number(now, "lru_crawler_running") == 0)
       return Unit{};
-    if (patience.is_over())
-      return Error{c.server().text(), "does not list its keys while its hash table grows",
-                   "try again in a minute", Exit::failure};
+    if (!patience.is_over())
+      continue;
+    if (!grows)
+      return busy(c);
+    return Error{c.server().text(), "does not list its keys while its hash table grows",
+                 "--timeout gives it more time", Exit::failure};
   }
 }
 
@@ -175,9 +186,9 @@ std::optional<DumpLine> parse_dump_line(std::string_view line) {
 
 Status dump_keys(Connection &c, int fd, uint64_t &keys) {
   keys = 0;
-  TRY(wait_for_table(c));
   const char *what = "hash";
   for (const Patience patience(c);; Patience::pause()) {
+    TRY(wait_for_crawler(c, patience));
     Ended ended = TRY(Dump(c, fd, keys).run(what));
     if (ended == Ended::unknown_class && std::string_view(what) == "hash")
       ended = TRY(Dump(c, fd, keys).run(what = "all"));
@@ -186,8 +197,7 @@ Status dump_keys(Connection &c, int fd, uint64_t &keys) {
     if (ended == Ended::unknown_class)
       return Error{c.server().text(), "does not list its keys", "", Exit::failure};
     if (patience.is_over())
-      return Error{c.server().text(), "does not list its keys, as its crawler is busy",
-                   "does another list run? Try again in a minute", Exit::failure};
+      return busy(c);
   }
 }
 
