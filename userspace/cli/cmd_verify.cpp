@@ -36,6 +36,7 @@ void add_options(CLI::App &app, VerifyCommand &o) {
   add_number(app, "--sample", o.sample,
              "Compare N keys of the source, chosen by chance; 10000 by default", "N");
   add_flag(app, "--all", o.all, "Compare all keys, and look for those that only the target has");
+  exclude(app, "--all", "--sample");
   add_text(app, "--prefix", o.prefix, "Only keys that begin like this", "TEXT");
   add_seconds(app, "--settle", o.settle_s,
               "Look at what differs once more after this time; 2 by default");

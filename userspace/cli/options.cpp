@@ -42,6 +42,10 @@ void add_number(CLI::App &app, const char *name, uint64_t &value, const char *he
   app.add_option(name, value, help)->type_name(type)->check(CLI::Validator(fault, ""));
 }
 
+void exclude(CLI::App &app, const char *name, const char *other) {
+  app.get_option(name)->excludes(app.get_option(other));
+}
+
 void add_word(CLI::App &app, const char *name, std::string &value, const char *help) {
   app.add_option(name, value, help);
 }

@@ -23,6 +23,8 @@ void add_seconds(CLI::App &app, const char *name, double &value, const char *hel
 // A whole number from 1 to 10^12.
 void add_number(CLI::App &app, const char *name, uint64_t &value, const char *help,
                 const char *type);
+// Both cannot be given at once. They must have been added.
+void exclude(CLI::App &app, const char *name, const char *other);
 // A word without an option before it.
 void add_word(CLI::App &app, const char *name, std::string &value, const char *help);
 
