@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds doppel and runs all suites; the last line is "N passed, N failed, N skipped".
 
-Called by tools/test. With DOPPEL_REQUIRE_ALL=1 a skipped test of the suites "bpf" and "net" counts
-as a failure.
+Called by tools/test. With DOPPEL_REQUIRE_ALL=1 a skipped test of the suites "memcached", "bpf" and "net"
+counts as a failure.
 """
 
 import argparse
@@ -17,9 +17,9 @@ import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 
-CTEST_SUITES = ("unit", "cli", "bpf", "fuzz")  # labels, in this order: what fails fast comes first
+CTEST_SUITES = ("unit", "cli", "memcached", "bpf", "fuzz")  # labels, in this order: what fails fast comes first
 SLOW = ("tidy", "builds", "kernels")  # only if asked for
-MUST_NOT_SKIP = ("bpf", "fuzz", "sanitize", "net", "kernels")
+MUST_NOT_SKIP = ("memcached", "bpf", "fuzz", "sanitize", "net", "kernels")
 STRICT = ("-DDOPPEL_WERROR=ON", "-DBUILD_TESTING=ON")
 # What the suite "sanitize" builds, and the tests of it that it runs: user space without the network.
 SANITIZED_TARGETS = ("doppel", "unit_tests", "packet_test", "host_tests")
@@ -303,7 +303,7 @@ def kernels(suite, args):
 def arguments():
     p = argparse.ArgumentParser(prog="tools/test", description=__doc__.splitlines()[0])
     p.add_argument("suites", nargs="*", metavar="SUITE",
-                   help="build, format, scripts, tidy, unit, cli, bpf, fuzz, net, sanitize, builds, kernels; "
+                   help="build, format, scripts, tidy, unit, cli, memcached, bpf, fuzz, net, sanitize, builds, kernels; "
                         "default: all but tidy, builds and kernels")
     p.add_argument("--all", action="store_true", help="all of them (as when CI is set)")
     p.add_argument("--build", default="build", metavar="DIR", help="default: build")

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`doppel verify` finds what differs, all of it, and nothing else."""
+
+import struct
+import threading
+import time
+import urllib.parse
+
+from lab import wait
+
+from harness import case
+from servers import store
+
+KEYS = 20_000
+ZERO = dict.fromkeys(("missing", "different", "flags", "ttl", "extra", "moving", "unreadable"), 0)
+
+
+def verdict(result):
+    """What is in ZERO, of a verification that came to its end."""
+    assert result.code in (0, 3), result
+    return {name: result.json()[name] for name in ZERO}
+
+
+def differing():
+    """{kind: keys}, and the commands that make a target differ like that."""
+    kinds = {"missing": range(0, 50), "different": range(100, 121), "flags": range(200, 233), "ttl": range(301, 323),
+             "extra": range(7)}
+    commands = [b"md key:%d q\r\n" % i for i in kinds["missing"]]
+    # More than one fault counts once, by the gravest.
+    commands += [store(b"key:%d" % i, b"w%d" % i, flags=9, ttl=77) for i in kinds["different"]]
+    commands += [store(b"key:%d" % i, b"v%d" % i, flags=9, ttl=77) for i in kinds["flags"]]
+    for i in kinds["ttl"]:  # by 3 s, for ever instead of a time, a time instead of for ever
+        commands.append(store(b"key:%d" % i, b"v%d" % i, flags=i % 7,
+                              ttl=7000 if i % 2 else 5500 if i % 4 else 0))
+    commands += [store(b"only:%d" % i, b"x") for i in kinds["extra"]]
+    names = {kind: {(b"only:%d" if kind == "extra" else b"key:%d") % i for i in keys} for kind, keys in kinds.items()}
+    return names, b"".join(commands)
+
+
+@case()
+def finds_each_kind_exactly(env):
+    source, target = env.pair()
+    source.fill(KEYS)
+    target.fill(KEYS)
+    names, commands = differing()
+    target.tell(commands)
+    result = env.run("verify", "--all", "--json", "--list", env.path("list"), source, target)
+    assert result.code == 3, result
+    assert verdict(result) == {**ZERO, **{kind: len(keys) for kind, keys in names.items()}}, result
+    found = result.json()
+    assert found["keys"] == found["compared"] == KEYS, result
+    assert found["equal"] == KEYS - sum(len(keys) for kind, keys in names.items() if kind != "extra"), result
+    listed = {}
+    with open(env.path("list"), encoding="ascii") as f:
+        for line in f:
+            kind, key = line.split()
+            listed.setdefault(kind, []).append(urllib.parse.unquote_to_bytes(key))
+    assert {kind: sorted(keys) for kind, keys in listed.items()} == {k: sorted(v) for k, v in names.items()}
+
+
+@case()
+def tells_people_the_same(env):
+    source, target = env.pair()
+    source.fill(100)
+    target.fill(100)
+    target.tell(b"md key:1\r\n")
+    result = env.run("verify", "--all", "--settle", "0.1", source, target)
+    assert result.code == 3 and result.stderr == "", result
+    rows = {line.split()[0]: line.split()[1] for line in result.stdout.splitlines()}
+    assert rows["listed"] == "100" and rows["equal"] == "99" and rows["missing"] == "1", result
+
+
+@case()
+def finds_nothing_where_there_is_nothing(env):
+    source, target = env.pair()
+    source.fill(KEYS)
+    target.fill(KEYS)
+    result = env.run("verify", "--all", "--json", source, target)
+    assert result.code == 0 and verdict(result) == ZERO, result
+    assert result.json()["equal"] == KEYS, result
+    assert result.seconds < 2 + wait.patience(10), result
+
+
+@case()
+def nothing_at_all_is_equal(env):
+    source, target = env.pair()
+    result = env.run("verify", "--all", "--json", source, target)
+    assert result.code == 0 and result.json()["keys"] == 0 and verdict(result) == ZERO, result
+
+
+class Writer:
+    """Sets keys on the servers given, one server after the other, at `rate` a second, until it is stopped."""
+
+    def __init__(self, servers, keys, rate):
+        self.talks = [s.talk() for s in servers]
+        self.keys, self.rate, self.written, self.error = keys, rate, 0, None
+        self.stopped = threading.Event()
+        self.begin = time.monotonic()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        try:
+            while not self.stopped.is_set():
+                due = int((time.monotonic() - self.begin) * self.rate) - self.written
+                if due < 50:
+                    self.stopped.wait(0.002)
+                    continue
+                numbers = range(self.written, self.written + min(due, 500))
+                request = b"".join(store(b"key:%d" % (i % self.keys), b"new %d" % i, flags=i % 7, ttl=i % 3 * 3000)
+                                   for i in numbers)
+                for talk in self.talks:
+                    talk.tell(request)
+                self.written += len(numbers)
+        except Exception as e:  # pylint: disable=broad-except
+            self.error = e
+
+    def stop(self):
+        """How many a second there were."""
+        self.stopped.set()
+        self.thread.join()
+        seconds = time.monotonic() - self.begin
+        for talk in self.talks:
+            talk.__exit__()
+        if self.error:
+            raise self.error
+        return self.written / seconds
+
+
+@case()
+def finds_nothing_while_both_are_written_to(env):
+    source, target = env.pair()
+    source.fill(KEYS)
+    target.fill(KEYS)
+    writer = Writer((source, target), KEYS, 5000)
+    try:
+        result = env.run("verify", "--all", "--json", "--rate", "10000", source, target)
+    finally:
+        rate = writer.stop()
+    assert result.code == 0, result
+    found = verdict(result)
+    assert found == {**ZERO, "moving": found["moving"]}, result
+    assert result.json()["seconds"] >= 3, "it was over before much could be written"
+    assert rate >= 5000 / wait.SLOWNESS * 0.9, f"only {rate:.0f} sets a second"
+
+
+@case()
+def what_changes_between_the_looks_is_moving(env):
+    source, target = env.pair()
+    source.fill(1000)
+    target.fill(1000)
+    target.tell(b"md key:999 q\r\n")
+    writer = Writer((source,), 100, 2000)  # each of them twenty times a second
+    try:
+        wait.until(lambda: writer.written >= 100, "each of them to be written")
+        result = env.run("verify", "--all", "--json", "--settle", "1", source, target)
+    finally:
+        writer.stop()
+    assert result.code == 3 and verdict(result) == {**ZERO, "missing": 1, "moving": 100}, result
+
+
+@case()
+def what_arrives_late_is_no_difference(env):
+    source, target = env.pair()
+    source.fill(1000)
+    late = threading.Timer(1.0, lambda: target.fill(1000))
+    late.start()
+    try:
+        result = env.run("verify", "--all", "--json", "--settle", "3", source, target)
+    finally:
+        late.join()
+    assert result.code == 0 and verdict(result) == ZERO and result.json()["equal"] == 1000, result
+
+
+@case()
+def an_expiry_is_no_difference(env):
+    source, target = env.pair()
+    for server, ttl in ((source, 3), (target, 5)):
+        server.tell(b"".join(store(b"key:%d" % i, b"v", ttl=ttl) for i in range(100)))
+    result = env.run("verify", "--all", "--json", source, target)
+    assert result.code == 0, result
+    assert {**verdict(result), "moving": 0} == ZERO, result
+
+
+@case()
+def leaves_no_trace(env):
+    source, target = env.pair()
+    source.fill(KEYS)
+    target.fill(KEYS)
+    source.tell(b"".join(b"mg key:%d\r\n" % i for i in range(0, KEYS, 3)))  # have been fetched
+    source.tell(b"md key:5 I q\r\nmg key:5\r\n")  # stale, and its token is the application's
+    target.tell(b"md key:7 q\r\n")  # so that there is a second look
+    before, stats = source.dump(), source.stats()
+    result = env.run("verify", "--all", "--json", source, target)
+    assert result.code == 3 and verdict(result) == {**ZERO, "missing": 1} and result.json()["stale"] == 1, result
+    after, later = source.dump(), source.stats()
+    changed = [key for key in before if before[key] != after.get(key)]
+    assert len(before) == KEYS and not changed, f"{len(changed)} items changed, such as {changed[:3]}"
+    for name in ("evicted_active", "evictions", "curr_items", "bytes", "cmd_set", "cmd_touch", "get_misses",
+                 "lru_bumps_dropped", "moves_to_warm", "moves_within_lru"):
+        assert stats[name] == later[name], f"{name}: {stats[name]}, then {later[name]}"
+    (answer,) = source.tell(b"mg key:5 s u\r\n")
+    assert sorted(answer.split()) == [b"HD", b"X", b"Z", b"s2"], answer  # as it was: no token is free
+    assert env.run("keys", "--values", source).code == 0
+    assert source.dump() == before
+
+
+@case()
+def stops_at_the_first_token(env):
+    source, target = env.pair()
+    source.fill(KEYS)
+    target.fill(KEYS)
+    source.tell(b"".join(b"md key:%d I q\r\n" % i for i in range(KEYS)))
+    result = env.run("verify", "--all", source, target)
+    assert result.code == 1 and "marked as stale" in result.stderr, result
+    answers = source.tell(b"".join(b"mg key:%d\r\n" % i for i in range(KEYS)))
+    taken = sum(b"W" not in answer for answer in answers)
+    assert 1 <= taken <= 32, f"{taken} tokens were taken"
+    result = env.run("verify", "--all", "--json", "--stale-ok", source, target)
+    assert result.code == 0 and result.json()["stale"] == KEYS, result
+
+
+@case()
+def a_sample_tells_of_all(env):
+    source, target = env.pair()
+    source.fill(KEYS)
+    target.fill(KEYS)
+    target.tell(b"".join(b"md key:%d q\r\n" % i for i in range(0, KEYS, 4)))  # three of four are equal
+    result = env.run("verify", "--json", "--sample", "2000", "--settle", "0.1", source, target)
+    found = result.json()
+    assert result.code == 3 and found["keys"] == KEYS and found["compared"] == 2000, result
+    low, high = found["interval_95"]
+    # Five standard deviations of such samples: 0.048.
+    assert low < found["equal"] / 2000 < high and abs(found["equal"] / 2000 - 0.75) < 0.05, result
+    assert 0.03 < high - low < 0.045, result
+    result = env.run("verify", "--json", "--settle", "0.1", source, target)
+    assert result.json()["compared"] == 10_000, result
+
+
+@case()
+def only_the_prefix(env):
+    source, target = env.pair()
+    source.fill(100)
+    source.fill(10, key=b"user:%d")
+    target.fill(3, key=b"user:%d")
+    target.fill(2, key=b"user:x%d")
+    result = env.run("verify", "--all", "--json", "--prefix", "user:", "--settle", "0.1", source, target)
+    assert result.code == 3 and result.json()["keys"] == 10, result
+    assert verdict(result) == {**ZERO, "missing": 7, "extra": 2}, result
+
+
+def binary_set(key, value):
+    """A set of the binary protocol, which takes keys that no line of text can name."""
+    return (struct.pack(">BBHBBHIIQ", 0x80, 1, len(key), 8, 0, 0, 8 + len(key) + len(value), 0, 0)
+            + bytes(8) + key + value)
+
+
+@case()
+def keys_of_any_bytes(env):
+    source, target = env.pair()
+    keys = [b"a b", b"\x00", b"\r\n", b"\xff\xfe", "ä".encode(), b"%41", b"k" * 250, b" " * 186]
+    source.tell(b"".join(store(key, b"v") for key in keys))
+    target.tell(b"".join(store(key, b"v") for key in keys[1:]))
+    for server in (source, target):
+        with server.plain() as s:
+            s.sendall(binary_set(b" " * 187, b"v") + binary_set(b"x y\r\nz", b"v"))
+            answers = b""
+            while len(answers) < 48:
+                answers += s.recv(4096)
+    result = env.run("verify", "--all", "--json", "--settle", "0.1", "--list", env.path("list"), source, target)
+    assert result.code == 3 and verdict(result) == {**ZERO, "missing": 1, "unreadable": 1}, result
+    assert result.json()["keys"] == len(keys) + 2, result
+    with open(env.path("list"), encoding="ascii") as f:
+        assert f.read() == "missing a%20b\n"
+
+
+@case()
+def large_values(env):
+    source, target = env.pair("-I", "8m")
+    values = [bytes([i]) * 3_000_000 for i in range(20)]
+    for server in (source, target):
+        server.tell(b"".join(store(b"key:%d" % i, value) for i, value in enumerate(values)))
+    assert env.run("verify", "--all", source, target).code == 0
+    target.tell(store(b"key:7", values[7][:-1] + b"x"))
+    result = env.run("verify", "--all", "--json", "--settle", "0.1", source, target)
+    assert result.code == 3 and verdict(result) == {**ZERO, "different": 1}, result
+
+
+@case()
+def not_faster_than_told(env):
+    source, target = env.pair()
+    source.fill(1000)
+    target.fill(1000)
+    result = env.run("verify", "--json", "--rate", "500", source, target)
+    assert result.code == 0 and 1.7 <= result.json()["seconds"] < wait.patience(4), result
+
+
+@case()
+def a_source_without_cas_is_said_to_be_one(env):
+    source, target = env.memcached("-C"), env.memcached()
+    source.fill(1000)
+    target.fill(1000)
+    target.tell(b"md key:1 q\r\n")
+    result = env.run("verify", "--all", "--json", "--settle", "0.1", source, target)
+    assert result.code == 3 and verdict(result) == {**ZERO, "missing": 1}, result
+    assert result.stderr.startswith("warning: ") and "has no CAS" in result.stderr, result

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <map>
+#include <set>
+#include <string>
+
+#include "tests/unit/show_errors.h"
+#include "userspace/migrate/compare.h"
+#include "userspace/migrate/key_list.h"
+#include "userspace/migrate/spool.h"
+#include "userspace/migrate/verify.h"
+#include "userspace/migrate/walk.h"
+
+namespace doppel::migrate {
+namespace {
+KeyList list_of(const std::string &lines) {
+  KeyList list;
+  auto spool = open_spool();
+  EXPECT_TRUE(spool) << show_errors(spool.errors());
+  list.file = std::move(*spool);
+  EXPECT_EQ(::write(list.file.get(), lines.data(), lines.size()),
+            static_cast<ssize_t>(lines.size()));
+  return list;
+}
+
+std::string line_of(const std::string &key) {
+  return "key=" + key + " exp=-1 la=5 cas=1 fetch=no cls=1 size=70\n";
+}
+
+TEST(KeyList, IsReadLineByLine) {
+  std::string lines = "nonsense\n";
+  constexpr unsigned kKeys = 50'000; // several blocks
+  for (unsigned i = 0; i < kKeys; i++)
+    lines += line_of("key%3A" + std::to_string(i));
+  const auto list = list_of(lines + "key=cut");
+  ListReader reader(list.file.get());
+  memcached::DumpLine line;
+  for (unsigned i = 0; i < kKeys; i++) {
+    ASSERT_TRUE(reader.next(line)) << i;
+    ASSERT_EQ(line.key, "key:" + std::to_string(i));
+    if (i == 777) {
+      const auto again = line_at(list, reader.offset());
+      ASSERT_TRUE(again);
+      EXPECT_EQ(again->key, "key:777");
+    }
+  }
+  EXPECT_FALSE(reader.next(line));
+  EXPECT_TRUE(reader.status());
+  EXPECT_EQ(reader.unreadable(), 1u);
+  EXPECT_FALSE(line_at(list, 1));
+}
+
+TEST(KeyList, AFileThatCannotBeReadIsAnError) {
+  ListReader reader(-1);
+  memcached::DumpLine line;
+  EXPECT_FALSE(reader.next(line));
+  EXPECT_FALSE(reader.status());
+}
+
+TEST(KeyList, EachKeyHasTheSameChance) {
+  std::string lines;
+  for (unsigned i = 0; i < 20; i++)
+    lines += line_of((i % 2 ? "odd" : "even") + std::to_string(i));
+  const auto list = list_of(lines);
+  std::map<uint64_t, unsigned> chosen;
+  for (uint64_t seed = 0; seed < 4000; seed++) {
+    uint64_t matching = 0;
+    const auto sample = sample_of(list, "odd", 3, seed, matching);
+    ASSERT_TRUE(sample);
+    EXPECT_EQ(matching, 10u);
+    EXPECT_EQ(std::set<uint64_t>(sample->begin(), sample->end()).size(), 3u);
+    for (const uint64_t offset : *sample)
+      chosen[offset]++;
+  }
+  ASSERT_EQ(chosen.size(), 10u);
+  for (const auto &[offset, times] : chosen) // 1200 each; a standard deviation is 29
+    EXPECT_NEAR(times, 1200, 150) << offset;
+  uint64_t matching = 0;
+  EXPECT_EQ(sample_of(list, "", 100, 1, matching)->size(), 20u);
+  EXPECT_TRUE(sample_of(list, "none", 100, 1, matching)->empty());
+}
+
+TEST(KeyList, KeysAreWrittenAsInADump) {
+  EXPECT_EQ(key_text("a-Z_0.9~"), "a-Z_0.9~");
+  EXPECT_EQ(key_text(std::string("\0 :%\xff", 5)), "%00%20%3A%25%FF");
+}
+
+TEST(Batch, BeginsSmallAndIsBoundedInKeysAndBytes) {
+  Batch batch;
+  size_t expected = Batch::kFirstKeys;
+  for (unsigned round = 0; round < 12; round++) {
+    size_t taken = 0;
+    while (batch.add("k", 1))
+      taken++;
+    EXPECT_EQ(taken, expected);
+    EXPECT_EQ(batch.keys().size(), expected);
+    batch.clear();
+    expected = std::min(2 * expected, Batch::kMostKeys);
+  }
+  EXPECT_TRUE(batch.add("large", 2 * Batch::kMostBytes)); // else it would never be read
+  EXPECT_FALSE(batch.add("small", 1));
+  batch.clear();
+  EXPECT_TRUE(batch.add("half", Batch::kMostBytes / 2));
+  EXPECT_TRUE(batch.add("half", Batch::kMostBytes / 2));
+  EXPECT_FALSE(batch.add("small", 1));
+  Batch slow(1);
+  EXPECT_TRUE(slow.add("a", 1));
+  EXPECT_FALSE(slow.add("b", 1));
+}
+
+TEST(Pace, ASlowWalkHasSmallBatches) {
+  EXPECT_EQ(Pace(0).most_keys(), Batch::kMostKeys);
+  EXPECT_EQ(Pace(1).most_keys(), 1u);
+  EXPECT_EQ(Pace(5000).most_keys(), 500u);
+  EXPECT_EQ(Pace(1'000'000).most_keys(), Batch::kMostKeys);
+}
+
+Print print(const std::string &line, const std::string &value) {
+  Seen seen;
+  seen.state = Seen::State::present;
+  seen.meta = memcached::parse_meta(line);
+  seen.value = value;
+  return print_of(seen);
+}
+
+TEST(Compare, TheGravestDifferenceCounts) {
+  const Print absent;
+  Print unreadable;
+  unreadable.state = Seen::State::unreadable;
+  const Print source = print("VA 1 f1 t100 c5", "a");
+  const auto with = [&](const char *line, const char *value) {
+    return compare(source, print(line, value));
+  };
+  EXPECT_EQ(with("VA 1 f1 t100 c9", "a"), Difference::none); // CAS are each server's own
+  EXPECT_EQ(with("VA 1 f2 t50", "b"), Difference::different);
+  EXPECT_EQ(with("VA 2 f1 t100", "ab"), Difference::different);
+  EXPECT_EQ(with("VA 1 f2 t50", "a"), Difference::flags);
+  EXPECT_EQ(with("VA 1 f1 t102", "a"), Difference::none);
+  EXPECT_EQ(with("VA 1 f1 t98", "a"), Difference::none);
+  EXPECT_EQ(with("VA 1 f1 t103", "a"), Difference::ttl);
+  EXPECT_EQ(with("VA 1 f1 t97", "a"), Difference::ttl);
+  EXPECT_EQ(with("VA 1 f1 t-1", "a"), Difference::ttl);
+  EXPECT_EQ(with("VA 1 f1 t100 X", "a"), Difference::different);
+  EXPECT_EQ(compare(source, absent), Difference::missing);
+  EXPECT_EQ(compare(absent, source), Difference::extra);
+  EXPECT_EQ(compare(absent, absent), Difference::absent);
+  EXPECT_EQ(compare(unreadable, absent), Difference::unreadable);
+  EXPECT_EQ(compare(source, unreadable), Difference::unreadable);
+  // -1 is no second less than 0.
+  EXPECT_EQ(compare(print("VA 1 t1", "a"), print("VA 1 t-1", "a")), Difference::ttl);
+  for (const char *flag : {"W", "X", "Z"})
+    EXPECT_EQ(compare(print(std::string("VA 1 ") + flag, "a"), absent), Difference::stale) << flag;
+}
+
+TEST(Compare, ASourceThatMovedIsNotJudged) {
+  const Print before = print("VA 1 f1 t100 c5", "a");
+  EXPECT_TRUE(is_unmoved(before, print("VA 1 f1 t98 c5", "a")));
+  EXPECT_FALSE(is_unmoved(before, print("VA 1 f1 t98 c6", "a")));  // stored again
+  EXPECT_FALSE(is_unmoved(before, print("VA 1 f1 t200 c5", "a"))); // touched
+  EXPECT_FALSE(is_unmoved(before, print("VA 1 f1 t-1 c5", "a")));
+  EXPECT_FALSE(is_unmoved(before, print("VA 1 f2 t98 c5", "a")));
+  EXPECT_FALSE(is_unmoved(before, print("VA 1 f1 t98 c5", "b"))); // without CAS
+  EXPECT_FALSE(is_unmoved(before, {}));
+  EXPECT_FALSE(is_unmoved({}, before));
+  EXPECT_TRUE(is_unmoved({}, {}));
+}
+
+TEST(Verify, WilsonsInterval) {
+  // Of Wilson's formula, computed apart: 9 of 10, 0 and 10 of 10, 9970 of 10,000.
+  const auto expect = [](uint64_t good, uint64_t of, double low, double high) {
+    const Interval i = wilson95(good, of);
+    EXPECT_NEAR(i.low, low, 1e-4) << good << " of " << of;
+    EXPECT_NEAR(i.high, high, 1e-4) << good << " of " << of;
+  };
+  expect(9, 10, 0.5958, 0.9821);
+  expect(10, 10, 0.7225, 1);
+  expect(0, 10, 0, 0.2775);
+  expect(9970, 10'000, 0.9957, 0.9979);
+  expect(0, 0, 0, 1);
+}
+
+} // namespace
+} // namespace doppel::migrate
