@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/barrier.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <deque>
+#include <numeric>
+#include <optional>
+#include <vector>
+
+#include "userspace/memcached/resolve.h"
+#include "userspace/mirror/maps.h"
+#include "userspace/util/clock.h"
+#include "userspace/util/text.h"
+
+namespace doppel::migrate {
+namespace {
+constexpr uint64_t kMs = 1'000'000;
+constexpr uint64_t kLookUpNs = 2'000 * kMs; // for the target's name
+// What the target has acknowledged its program has read some time later. Where it answers, that
+// shows; to noreply it does not.
+constexpr uint64_t kGraceNs = 20 * kMs;
+constexpr uint64_t kLookNs = 1 * kMs; // between two looks at the shadows
+
+bool is_behind(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) < 0; }
+
+// A mapping's way from one port to one target.
+struct Way {
+  uint32_t row, target;
+  uint16_t port; // of the source, host order
+};
+
+// A shadow that had not delivered everything, or had not been answered.
+struct Outstanding {
+  uint32_t slot, gen, end, rcv_nxt;
+  bool answered;
+};
+
+struct Mark {
+  uint64_t number;
+  std::vector<Outstanding> left;
+  uint64_t delivered_ns = 0; // since when only answers are missing
+};
+
+class MirrorBarrier : public Barrier {
+public:
+  MirrorBarrier(Way way, MapTable shadows, MapTable ledger)
+      : way_(way), shadows_(std::move(shadows)), ledger_(std::move(ledger)) {}
+
+  Result<uint64_t> begin() override {
+    Mark mark{++marks_, TRY(outstanding()), 0};
+    waiting_.push_back(std::move(mark));
+    return marks_;
+  }
+
+  Result<bool> is_passed(uint64_t number) override {
+    while (!waiting_.empty() && waiting_.front().number <= number) {
+      const uint64_t now = monotonic_ns();
+      if (now < next_look_ns_)
+        return false;
+      if (!TRY(is_done(waiting_.front()))) {
+        next_look_ns_ = now + kLookNs;
+        return false;
+      }
+      waiting_.pop_front();
+    }
+    return true;
+  }
+
+  Result<uint64_t> missed_bytes() override { return TRY(missed()) - missed_before_; }
+
+  Status start() {
+    missed_before_ = TRY(missed());
+    return Unit{};
+  }
+
+private:
+  bool is_ours(const dp_shadow &s) const {
+    return s.ep.key.mapping == way_.row && s.ep.key.target == way_.target &&
+           ntohs(s.ep.key.server_port) == way_.port;
+  }
+
+  Result<std::vector<Outstanding>> outstanding() {
+    std::vector<Outstanding> left;
+    const auto all = TRY(read_shadows(shadows_));
+    for (uint32_t slot = 0; slot < all.size(); slot++)
+      if (const dp_shadow &s = all[slot]; !is_over(s) && is_ours(s))
+        if (is_behind(s.tcp.una, s.tcp.end) || (s.tcp.flags & DP_SH_OWED))
+          left.push_back({slot, s.gen, s.tcp.end, s.tcp.rcv_nxt, !(s.tcp.flags & DP_SH_OWED)});
+    return left;
+  }
+
+  // A shadow that broke may have handed its bytes to the next: then all is looked at anew, which
+  // waits for more than it must.
+  Result<bool> is_done(Mark &mark) {
+    bool broke = false, undelivered = false;
+    std::erase_if(mark.left, [&](Outstanding &o) {
+      const auto s = read_shadow(shadows_, o.slot);
+      if (!s || s->gen != o.gen || is_over(*s)) {
+        broke = true;
+        return true;
+      }
+      if (is_behind(s->tcp.una, o.end)) {
+        undelivered = true;
+        return false;
+      }
+      o.answered = o.answered || !(s->tcp.flags & DP_SH_OWED) || s->tcp.rcv_nxt != o.rcv_nxt;
+      return false;
+    });
+    if (broke) {
+      mark.left = TRY(outstanding());
+      mark.delivered_ns = 0;
+      return mark.left.empty();
+    }
+    if (undelivered || mark.left.empty())
+      return mark.left.empty();
+    const uint64_t now = monotonic_ns();
+    if (mark.delivered_ns == 0)
+      mark.delivered_ns = now;
+    const bool answered = std::all_of(mark.left.begin(), mark.left.end(),
+                                      [](const Outstanding &o) { return o.answered; });
+    return now - mark.delivered_ns >= (answered ? kGraceNs / 4 : kGraceNs);
+  }
+
+  Result<uint64_t> missed() {
+    const auto cell = TRY(read_cell(ledger_, way_.row * DP_MAX_TARGETS + way_.target));
+    return std::accumulate(std::begin(cell.lost), std::end(cell.lost), uint64_t{0}) +
+           std::accumulate(std::begin(cell.excluded), std::end(cell.excluded), uint64_t{0});
+  }
+
+  Way way_;
+  MapTable shadows_, ledger_;
+  std::deque<Mark> waiting_; // the oldest first
+  uint64_t marks_ = 0, missed_before_ = 0, next_look_ns_ = 0;
+};
+
+// "10.0.0.2:11211" of every address that the target's name has.
+std::vector<std::string> addresses_of(const memcached::Server &target, uint16_t port) {
+  std::vector<std::string> texts;
+  if (!target.path.empty())
+    return texts;
+  const auto found = memcached::resolve(target, monotonic_ns() + kLookUpNs);
+  if (!found)
+    return texts;
+  for (const auto &endpoint : *found)
+    if (endpoint.address.ss_family == AF_INET) {
+      const auto &in = reinterpret_cast<const sockaddr_in &>(endpoint.address);
+      texts.push_back(endpoint_text(Address::v4(in.sin_addr.s_addr), port));
+    }
+  return texts;
+}
+
+// A range of ports goes to as many ports of the target.
+std::optional<Way> way_of(const NamedMapping &m, const memcached::Server &source,
+                          const memcached::Server &target) {
+  const auto ports = parse_ports(m.ports);
+  if (!ports || source.port < ports->first || source.port > ports->last || m.protocol != "tcp")
+    return {};
+  const int first = target.port - (source.port - ports->first);
+  if (first <= 0)
+    return {};
+  for (const std::string &text : addresses_of(target, static_cast<uint16_t>(first)))
+    for (uint32_t t = 0; t < m.targets.size(); t++)
+      if (m.targets[t] == text)
+        return Way{m.row, t, source.port};
+  return {};
+}
+
+FoundBarrier none(const std::string &note) { return {std::make_unique<NoBarrier>(), "", note}; }
+
+Result<FoundBarrier> barrier_of(const Attached &attached, const NamedMapping &m, const Way &way) {
+  auto barrier = std::make_unique<MirrorBarrier>(
+      way, TRY(open_table(attached.pins, "shadows", sizeof(dp_shadow))),
+      TRY(open_table(attached.pins, "ledger", sizeof(dp_ledger))));
+  TRY(barrier->start());
+  const auto ledger = TRY(open_table(attached.pins, "ledger", sizeof(dp_ledger)));
+  const auto cell = TRY(read_cell(ledger, way.row * DP_MAX_TARGETS + way.target));
+  FoundBarrier found{std::move(barrier), m.name, {}};
+  if (cell.waiting > 0)
+    found.note = std::to_string(cell.waiting) + " connections of the mapping " + m.name +
+                 " are not mirrored at present: what they delete or change stays on the target";
+  return found;
+}
+
+} // namespace
+
+FoundBarrier find_barrier(const memcached::Server &source, const memcached::Server &target) {
+  const auto attached = find_attached("warm");
+  if (!attached)
+    return none("no mirror of this pair is seen: " + attached.errors().front().what);
+  for (const NamedMapping &m : attached->meta.mappings)
+    if (const auto way = way_of(m, source, target)) {
+      auto found = barrier_of(*attached, m, *way);
+      return found ? std::move(*found)
+                   : none("the mirror cannot be read: " + found.errors().front().what);
+    }
+  return none("no mirror of this pair is seen: no mapping leads from port " +
+              std::to_string(source.port) + " to " + target.text());
+}
+
+} // namespace doppel::migrate

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// What warm waits for between a read at the source and a store at the target: that all that the
+// source may have executed by the read's end is done at the target, too.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "userspace/memcached/server.h"
+#include "userspace/util/error.h"
+
+namespace doppel::migrate {
+
+class Barrier {
+public:
+  virtual ~Barrier() = default;
+  // Now: what is on its way at this moment. The number is larger than that of every begin() before.
+  virtual Result<uint64_t> begin() = 0;
+  // Whether all that was on its way at that begin() is done. Asked for the oldest first.
+  virtual Result<bool> is_passed(uint64_t mark) = 0;
+  // Request bytes since the barrier was made that will never reach the target: a delete may be
+  // among them.
+  virtual Result<uint64_t> missed_bytes() = 0;
+};
+
+// No mirror is seen: nothing is waited for.
+class NoBarrier : public Barrier {
+public:
+  Result<uint64_t> begin() override { return ++marks_; }
+  Result<bool> is_passed(uint64_t) override { return true; }
+  Result<uint64_t> missed_bytes() override { return 0; }
+
+private:
+  uint64_t marks_ = 0;
+};
+
+struct FoundBarrier {
+  std::unique_ptr<Barrier> barrier;
+  std::string mapping; // its name; empty: no mirror of this pair is seen
+  std::string note;    // a sentence about what was found, or why nothing was; may be empty
+};
+
+// The mapping of a mirror on this host that copies `source`'s port to `target`. Where nothing is
+// seen of one, that is no error: there may be none, or it may be on another host.
+FoundBarrier find_barrier(const memcached::Server &source, const memcached::Server &target);
+
+} // namespace doppel::migrate

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/warm.h"
+
+#include <chrono>
+#include <memory>
+#include <thread>
+
+#include "userspace/memcached/features.h"
+#include "userspace/memcached/stats.h"
+#include "userspace/migrate/warm_context.h"
+#include "userspace/migrate/warm_engine.h"
+#include "userspace/migrate/warm_extra.h"
+#include "userspace/migrate/warm_lock.h"
+#include "userspace/util/clock.h"
+#include "userspace/util/text.h"
+
+namespace doppel::migrate {
+namespace {
+using memcached::Connection;
+using memcached::number;
+
+// One of the two servers, and what it told of itself.
+struct Side {
+  std::unique_ptr<Connection> connection;
+  memcached::Features features;
+  memcached::Stats stats, settings;
+  bool has_cas() const {
+    const auto enabled = settings.find("cas_enabled");
+    return features.cas && (enabled == settings.end() || enabled->second != "no");
+  }
+};
+
+Result<Side> open(const memcached::Server &server, const memcached::Access &access) {
+  Side side;
+  side.connection = TRY(Connection::open(server, access));
+  side.features = TRY(memcached::find_features(*side.connection));
+  if (!side.features.meta)
+    return Error{server.text(),
+                 "knows no meta commands, without which nothing can be copied safely",
+                 "they came with memcached 1.6; a proxy may hide them", Exit::failure};
+  side.settings = TRY(memcached::stats(*side.connection, "settings"));
+  side.stats = TRY(memcached::stats(*side.connection));
+  return side;
+}
+
+// What cannot be guaranteed is said before anything is written.
+Status check_cas(const Side &source, const Side &target, const WarmOptions &o, const Tell &tell) {
+  if (source.has_cas() && target.has_cas())
+    return Unit{};
+  const Side &without = source.has_cas() ? target : source;
+  const std::string name = without.connection->server().text();
+  if (!o.without_cas)
+    return Error{name,
+                 "runs without CAS (-C): a key that is deleted or changed while it is copied may "
+                 "come back as it was",
+                 "--without-cas copies all the same", Exit::failure};
+  tell(name + " runs without CAS (-C): sizes and times to live alone tell whether a key changed "
+              "while it was copied; let nobody write meanwhile, or verify afterwards");
+  return Unit{};
+}
+
+void tell_fit(const Side &source, const Side &target, const Tell &tell) {
+  const uint64_t source_max = number(source.settings, "item_size_max");
+  const uint64_t target_max = number(target.settings, "item_size_max");
+  if (target_max && target_max < source_max)
+    tell("the target takes items of up to " + std::to_string(target_max) +
+         " bytes only, the source of " + std::to_string(source_max) +
+         " (-I): larger ones are not copied, and a mirrored set of one deletes it on the target");
+  const uint64_t bytes = number(source.stats, "bytes");
+  const uint64_t room = number(target.stats, "limit_maxbytes");
+  if (room && bytes > room)
+    tell("the target has " + std::to_string(room) + " bytes of memory for the " +
+         std::to_string(bytes) + " that the source holds: warm stops when it begins to evict");
+}
+
+std::string identity(const WarmOptions &o) {
+  return o.source.text() + " to " + o.target.text() + " keys " + in_quotes(o.prefix) +
+         (o.repair ? " repair" : "");
+}
+
+void nap(uint64_t ns, const std::atomic<bool> &stop) {
+  for (const uint64_t until = monotonic_ns() + ns; monotonic_ns() < until && !stop;)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+}
+
+// Copies whose confirmation failed with a connection. With a file the next warm drops them; else
+// they are deleted here, if the target can be reached.
+Errors give_back(Errors errors, WarmEngine &engine, const WarmOptions &o, uint64_t settle_ns,
+                 const std::atomic<bool> &stop) {
+  const auto n = engine.unconfirmed();
+  if (n == 0)
+    return errors;
+  if (!o.resume.empty()) {
+    errors.push_back({o.resume, std::to_string(n) + " copies are not confirmed yet",
+                      "the same command goes on where this one ended", Exit::failure});
+    return errors;
+  }
+  nap(settle_ns, stop); // what the broken connection still holds arrives first
+  auto target = Connection::open(o.target, o.access);
+  if (target && engine.give_back(**target)) {
+    errors.push_back({o.target.text(),
+                      std::to_string(n) + " copies that were not confirmed are deleted again",
+                      {},
+                      Exit::failure});
+    return errors;
+  }
+  errors.push_back({o.target.text(),
+                    std::to_string(n) +
+                        " copies are there that were not confirmed: what the source "
+                        "deleted meanwhile may be among them",
+                    "doppel verify --all tells which differ", Exit::failure});
+  return errors;
+}
+
+Status copy(WarmContext &c, const Tell &tell) {
+  if (c.options.dry_run)
+    return dry_run(c);
+  if (c.list.is_resumed()) {
+    tell("goes on where the last one ended: what that one had begun is copied anew");
+    nap(c.settle_ns, c.stop);
+  }
+  WarmEngine engine(c);
+  if (auto done = engine.run(); !done)
+    return give_back(done.errors(), engine, c.options, c.settle_ns, c.stop);
+  return Unit{};
+}
+
+// What is told once nothing is copied any more.
+Status look_once_more(WarmContext &c) {
+  (void)TRY(pass(c));
+  c.report.missed_bytes = TRY(c.barrier.missed_bytes());
+  c.report.evicted = number(TRY(memcached::stats(c.target)), "evictions") - c.target_evictions;
+  c.report.evicting = c.report.evicting || (c.report.evicted > 0 && !c.options.dry_run);
+  c.report.interrupted = c.stop;
+  return Unit{};
+}
+
+} // namespace
+
+Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomic<bool> &stop) {
+  if (o.source.text() == o.target.text())
+    return Error{o.target.text(), "is both source and target", {}, Exit::usage};
+  const auto lock = TRY(lock_target(o.target));
+  auto source = TRY(open(o.source, o.access));
+  auto target = TRY(open(o.target, o.access));
+  TRY(check_cas(source, target, o, tell));
+  tell_fit(source, target, tell);
+  auto found = find_barrier(o.source, o.target);
+  if (!found.note.empty())
+    tell(found.note);
+
+  const uint64_t begin_ns = monotonic_ns();
+  auto list = TRY(WarmList::open(o.dry_run ? "" : o.resume, identity(o)));
+  if (!list.is_filled())
+    TRY(list.fill(*source.connection));
+  const WarmClock clock(TRY(memcached::stats(*target.connection)));
+  WarmReport report;
+  report.keys = o.prefix.empty() ? list.keys() : 0;
+  WarmContext c{o,   *source.connection, *target.connection, clock, list, *found.barrier, report,
+                stop};
+  c.has_cas = source.has_cas() && target.has_cas();
+  c.copies_cas = c.has_cas && target.features.set_cas;
+  c.has_me = source.features.me;
+  c.target_item_max = number(target.settings, "item_size_max");
+  c.target_evictions = number(target.stats, "evictions");
+  c.settle_ns = static_cast<uint64_t>(o.settle_s * 1e9);
+
+  TRY(copy(c, tell));
+  if (o.delete_extra && !c.is_stopping())
+    TRY(delete_extra_keys(c));
+  TRY(look_once_more(c));
+  if (!c.is_stopping())
+    list.remove();
+  report.seconds = static_cast<double>(monotonic_ns() - begin_ns) / 1e9;
+  report.keys_per_s = static_cast<double>(report.added + report.present + report.gone) /
+                      std::max(report.seconds, 1e-3);
+  return report;
+}
+
+} // namespace doppel::migrate

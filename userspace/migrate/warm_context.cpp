@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/warm_context.h"
+
+#include <chrono>
+#include <thread>
+
+#include "userspace/util/text.h"
+
+namespace doppel::migrate {
+
+void count(WarmReport &report, Outcome outcome) {
+  switch (outcome) {
+  case Outcome::added:
+    report.added++;
+    break;
+  case Outcome::present:
+    report.present++;
+    break;
+  case Outcome::gone:
+    report.gone++;
+    break;
+  case Outcome::undone:
+    report.undone++;
+    break;
+  case Outcome::stale:
+    report.stale++;
+    break;
+  case Outcome::too_large:
+    report.too_large++;
+    break;
+  case Outcome::failed:
+    report.failed++;
+    break;
+  case Outcome::repaired:
+    report.repaired++;
+    break;
+  case Outcome::moving:
+    report.moving++;
+    break;
+  case Outcome::open:
+  case Outcome::absent:
+    break;
+  }
+}
+
+Result<bool> pass(const WarmContext &c) {
+  const uint64_t mark = TRY(c.barrier.begin());
+  while (!TRY(c.barrier.is_passed(mark))) {
+    if (c.stop)
+      return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+Error no_answer(const memcached::Connection &c, std::string_view line) {
+  return {c.server().text(), "gives an answer that fits no question: " + in_quotes(line),
+          "is there a proxy that does not know meta commands?", Exit::failure};
+}
+
+} // namespace doppel::migrate

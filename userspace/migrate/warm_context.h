@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the parts of warm share.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "userspace/memcached/connection.h"
+#include "userspace/migrate/barrier.h"
+#include "userspace/migrate/warm.h"
+#include "userspace/migrate/warm_list.h"
+#include "userspace/migrate/warm_policy.h"
+#include "userspace/migrate/warm_requests.h"
+
+namespace doppel::migrate {
+
+struct WarmContext {
+  const WarmOptions &options;
+  memcached::Connection &source, &target;
+  const WarmClock &clock;
+  WarmList &list;
+  Barrier &barrier;
+  WarmReport &report;
+  const std::atomic<bool> &stop;
+  bool has_cas = true;           // both have
+  bool copies_cas = false;       // the target knows E
+  bool has_me = true;            // the source does
+  uint64_t target_item_max = 0;  // its -I, bytes; 0: not known
+  uint64_t target_evictions = 0; // when warm began
+  uint64_t settle_ns = 0;
+
+  // Nothing new is begun any more.
+  bool is_stopping() const { return stop || report.evicting || !report.stopped.empty(); }
+  bool is_too_large(size_t key, size_t value) const {
+    constexpr size_t kHeader = 48 + 8; // of an item, with its CAS
+    return target_item_max && key + value + kHeader > target_item_max;
+  }
+};
+
+// One more key has come to that.
+void count(WarmReport &report, Outcome outcome);
+
+// Waits for everything that is on its way now; false: it was interrupted.
+Result<bool> pass(const WarmContext &c);
+
+Error no_answer(const memcached::Connection &c, std::string_view line);
+
+} // namespace doppel::migrate

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/warm_list.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <charconv>
+#include <cinttypes>
+#include <cstdio>
+
+#include "userspace/memcached/dump.h"
+#include "userspace/migrate/spool.h"
+
+namespace doppel::migrate {
+namespace {
+constexpr size_t kReadBytes = 1 << 20;
+constexpr uint64_t kReserveBytes = 4 << 20; // begun ahead at a time
+constexpr uint64_t kFinishBytes = 1 << 20;  // what may be finished and not written down
+constexpr std::array<off_t, 2> kPlaces = {2048, 3072};
+constexpr size_t kPlaceBytes = 128;
+constexpr const char *kMagic = "doppel warm 1";
+
+Status write_at(int fd, const std::string &text, off_t at, const std::string &file) {
+  const auto n = ::pwrite(fd, text.data(), text.size(), at);
+  if (n == static_cast<ssize_t>(text.size()))
+    return Unit{};
+  return sys_error(file, "cannot be written", n < 0 ? errno : ENOSPC);
+}
+
+uint64_t checksum(std::string_view text) {
+  uint64_t sum = 14695981039346656037ULL; // FNV-1a
+  for (const char c : text)
+    sum = (sum ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  return sum;
+}
+
+uint64_t number_after(std::string_view line, std::string_view name) {
+  const size_t at = line.find(name);
+  uint64_t n = 0;
+  if (at != std::string_view::npos)
+    std::from_chars(line.data() + at + name.size(), line.data() + line.size(), n);
+  return n;
+}
+
+bool is_fetched(std::string_view line) { return line.find(" fetch=yes") != std::string_view::npos; }
+
+} // namespace
+
+Result<WarmList> WarmList::open(const std::string &file, const std::string &what) {
+  WarmList list;
+  list.file_ = file.empty() ? "list of keys" : file;
+  list.name_ = file;
+  list.what_ = what;
+  if (file.empty()) {
+    list.fd_ = TRY(open_spool());
+    return list;
+  }
+  list.fd_ = Fd(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!list.fd_)
+    return sys_error(file, "cannot be opened", errno);
+  if (::flock(list.fd_.get(), LOCK_EX | LOCK_NB) != 0)
+    return Error{file, "another doppel warm goes by it", "wait until it is done", Exit::failure};
+  TRY(list.read_head(what));
+  return list;
+}
+
+// An empty file is a new one; one whose list did not get to its end holds nothing worth keeping.
+Status WarmList::read_head(const std::string &what) {
+  std::string head(kListStart, '\0');
+  const auto n = ::pread(fd_.get(), head.data(), head.size(), 0);
+  if (n < 0)
+    return sys_error(file_, "cannot be read", errno);
+  if (n == 0)
+    return Unit{};
+  const std::string_view text(head.data(), static_cast<size_t>(n));
+  if (!text.starts_with(kMagic))
+    return Error{file_, "is no file of doppel warm", "name one that does not exist yet",
+                 Exit::usage};
+  if (text.find("\nof " + what + "\n") == std::string_view::npos)
+    return Error{file_, "is of other servers, or of other options",
+                 "the command must be the one that was interrupted", Exit::usage};
+  keys_ = number_after(text, "\nkeys ");
+  bytes_ = number_after(text, "\nbytes ");
+  newest_ = number_after(text, "\nnewest ");
+  hot_age_ = number_after(text, "\nhot ");
+  for (const off_t place : kPlaces) {
+    if (text.size() < kListStart)
+      break;
+    Progress p;
+    uint64_t sum = 0;
+    const std::string slot(text.substr(static_cast<size_t>(place), kPlaceBytes));
+    if (std::sscanf(slot.c_str(), "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &p.number,
+                    &p.done, &p.begun, &sum) == 4 &&
+        slot.starts_with(progress_text(p)) && p.number > progress_.number)
+      progress_ = p;
+  }
+  written_ = progress_;
+  position_ = progress_.done;
+  unsettled_end_ = progress_.begun;
+  return Unit{};
+}
+
+std::string WarmList::progress_text(const Progress &p) const {
+  const std::string text =
+      std::to_string(p.number) + " " + std::to_string(p.done) + " " + std::to_string(p.begun) + " ";
+  return text + std::to_string(checksum(text)) + "\n";
+}
+
+Status WarmList::write_progress() {
+  progress_.number++;
+  std::string text = progress_text(progress_);
+  text.resize(kPlaceBytes, ' ');
+  TRY(write_at(fd_.get(), text, kPlaces[progress_.number % 2], file_));
+  written_ = progress_;
+  return Unit{};
+}
+
+Status WarmList::write_head() {
+  const std::string text = std::string(kMagic) + "\nof " + what_ + "\nkeys " +
+                           std::to_string(keys_) + "\nbytes " + std::to_string(bytes_) +
+                           "\nnewest " + std::to_string(newest_) + "\nhot " +
+                           std::to_string(hot_age_) + "\n";
+  if (text.size() > static_cast<size_t>(kPlaces[0]))
+    return Error{file_, "the names of servers and prefix are too long", {}, Exit::usage};
+  return write_at(fd_.get(), text, 0, file_);
+}
+
+Status WarmList::fill(memcached::Connection &source) {
+  if (::ftruncate(fd_.get(), 0) != 0 || ::ftruncate(fd_.get(), kListStart) != 0 ||
+      ::lseek(fd_.get(), kListStart, SEEK_SET) < 0)
+    return sys_error(file_, "cannot be written", errno);
+  TRY(memcached::dump_keys(source, fd_.get(), keys_));
+  const off_t end = ::lseek(fd_.get(), 0, SEEK_END);
+  if (end < 0)
+    return sys_error(file_, "cannot be read", errno);
+  bytes_ = static_cast<uint64_t>(end) - kListStart;
+  TRY(classify());
+  TRY(write_head());
+  if (::fdatasync(fd_.get()) != 0) // before the progress, which says that the list is whole
+    return sys_error(file_, "cannot be written", errno);
+  return write_progress();
+}
+
+// The age by which those that were read since they were stored fall into halves, to a power of two.
+Status WarmList::classify() {
+  std::array<uint64_t, 65> by_age{};
+  newest_ = 0;
+  for (const int round : {0, 1}) {
+    position_ = 0;
+    buffer_.clear();
+    used_ = 0;
+    for (std::string_view l; position_ < bytes_ && TRY(line(l));) {
+      const uint64_t la = number_after(l, " la=");
+      if (round == 0)
+        newest_ = std::max(newest_, la);
+      else if (is_fetched(l))
+        by_age[static_cast<size_t>(std::bit_width(newest_ - la))]++;
+    }
+  }
+  uint64_t fetched = 0, sum = 0;
+  for (const uint64_t n : by_age)
+    fetched += n;
+  for (size_t i = 0; i < by_age.size(); i++)
+    if ((sum += by_age[i]) * 2 >= fetched) {
+      hot_age_ = i >= 63 ? UINT64_MAX : (uint64_t{1} << i) - 1;
+      break;
+    }
+  position_ = 0;
+  buffer_.clear();
+  used_ = 0;
+  return Unit{};
+}
+
+// The line at position_, which moves behind it.
+Result<bool> WarmList::line(std::string_view &line) {
+  if (bytes_ == 0 || position_ >= kPasses * bytes_)
+    return false;
+  for (;;) {
+    const uint64_t offset = position_ % bytes_;
+    if (offset < buffer_at_ || offset > buffer_at_ + buffer_.size())
+      buffer_.clear();
+    used_ = buffer_.empty() ? 0 : static_cast<size_t>(offset - buffer_at_);
+    const size_t end = buffer_.find('\n', used_);
+    if (!buffer_.empty() && end != std::string::npos) {
+      line = std::string_view(buffer_).substr(used_, end - used_);
+      position_ += line.size() + 1;
+      return true;
+    }
+    buffer_.resize(kReadBytes);
+    const auto want = std::min<uint64_t>(kReadBytes, bytes_ - offset);
+    const auto n =
+        ::pread(fd_.get(), buffer_.data(), want, static_cast<off_t>(kListStart + offset));
+    if (n <= 0)
+      return sys_error(file_, "cannot be read", n < 0 ? errno : EIO);
+    buffer_.resize(static_cast<size_t>(n));
+    buffer_at_ = offset;
+    if (buffer_.find('\n') == std::string::npos)
+      return Error{file_, "is damaged: a line without an end", {}, Exit::failure};
+  }
+}
+
+Result<bool> WarmList::next(const std::string &prefix, Key &key) {
+  for (std::string_view l;;) {
+    key.from = position_;
+    if (!TRY(line(l)))
+      return false;
+    const bool fetched = is_fetched(l);
+    const bool recent = fetched && newest_ - std::min(newest_, number_after(l, " la=")) <= hot_age_;
+    if (key.from / bytes_ != (recent ? 0u : fetched ? 1u : 2u))
+      continue;
+    auto parsed = memcached::parse_dump_line(l);
+    if (!parsed || !parsed->key.starts_with(prefix))
+      continue;
+    key.key = std::move(parsed->key);
+    key.size = parsed->size;
+    key.unsettled = key.from < unsettled_end_;
+    return true;
+  }
+}
+
+Status WarmList::begin(uint64_t position) {
+  if (position <= progress_.begun)
+    return Unit{};
+  progress_.begun = position + kReserveBytes;
+  if (is_unnamed())
+    return Unit{};
+  TRY(write_progress());
+  if (::fdatasync(fd_.get()) != 0)
+    return sys_error(file_, "cannot be written", errno);
+  return Unit{};
+}
+
+Status WarmList::finish(uint64_t position) {
+  progress_.done = std::max(progress_.done, position);
+  if (is_unnamed() || progress_.done - written_.done < kFinishBytes)
+    return Unit{};
+  return write_progress();
+}
+
+void WarmList::remove() {
+  if (!is_unnamed())
+    ::unlink(file_.c_str());
+}
+
+} // namespace doppel::migrate

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// The keys that warm goes through, on disk, the hottest first; with a file also how far it got,
+// written ahead, so that a warm that died at any moment is taken up by the next.
+//
+// The file: a block of kListStart bytes with a text (what the list is of, how long it is) and two
+// places for the progress, which are written in turn; then the lines of the source's dump. The list
+// is read several times, each time for keys of another heat: nothing is sorted, nothing kept in
+// memory. A position counts bytes over all these passes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "userspace/memcached/connection.h"
+#include "userspace/util/error.h"
+#include "userspace/util/fd.h"
+
+namespace doppel::migrate {
+
+constexpr uint64_t kListStart = 4096;
+
+class WarmList {
+public:
+  struct Key {
+    std::string key;        // raw
+    uint32_t size = 0;      // of the whole item, as the dump had it
+    uint64_t from = 0;      // position of its line
+    bool unsettled = false; // a warm that died may have stored it and not confirmed it
+  };
+
+  // `file` empty: a file without a name. `what`: of which servers and keys; a file of others is an
+  // error. A file that another warm holds is, too.
+  static Result<WarmList> open(const std::string &file, const std::string &what);
+
+  // It was taken up from a file: the keys between done and begun are unsettled.
+  bool is_resumed() const { return unsettled_end_ != 0 || position_ != 0; }
+  bool is_filled() const { return progress_.number != 0; }
+  // Of a list that is not filled.
+  Status fill(memcached::Connection &source);
+
+  uint64_t keys() const { return keys_; }
+  uint64_t position() const { return position_; } // everything before it was given out
+
+  // The next key that begins with `prefix`; false: there are no more.
+  Result<bool> next(const std::string &prefix, Key &key);
+
+  // Before anything of keys up to there is stored. Reserves some more at a time.
+  Status begin(uint64_t position);
+  // All before it is confirmed.
+  Status finish(uint64_t position);
+  // Everything is done: the file goes.
+  void remove();
+
+private:
+  struct Progress {
+    uint64_t number = 0, done = 0, begun = 0;
+  };
+
+  Status read_head(const std::string &what);
+  Status write_head();
+  Status write_progress();
+  std::string progress_text(const Progress &progress) const;
+  Status classify();
+  Result<bool> line(std::string_view &line);
+
+  static constexpr uint64_t kPasses = 3;
+
+  bool is_unnamed() const { return name_.empty(); }
+
+  std::string name_; // of the file; empty: it has none
+  std::string file_; // the same for messages
+  std::string what_;
+  Fd fd_;
+  uint64_t keys_ = 0, bytes_ = 0;
+  uint64_t newest_ = 0, hot_age_ = 0; // see classify()
+  Progress progress_, written_;
+  uint64_t position_ = 0;
+  uint64_t unsettled_end_ = 0; // a dead warm had begun up to here
+
+  std::string buffer_; // of the pass, from buffer_at_ on
+  uint64_t buffer_at_ = 0;
+  size_t used_ = 0;
+};
+
+} // namespace doppel::migrate

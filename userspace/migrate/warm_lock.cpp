@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/warm_lock.h"
+
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "userspace/memcached/resolve.h"
+#include "userspace/util/clock.h"
+
+namespace doppel::migrate {
+namespace {
+constexpr uint64_t kLookUpNs = 5'000'000'000;
+
+// The same for each name of a target.
+Result<std::string> name_of(const memcached::Server &target) {
+  if (!target.path.empty()) {
+    char *real = ::realpath(target.path.c_str(), nullptr);
+    const std::string path = real ? real : target.path;
+    std::free(real);
+    return path;
+  }
+  const auto found = TRY(memcached::resolve(target, monotonic_ns() + kLookUpNs));
+  char text[INET6_ADDRSTRLEN] = {};
+  const auto &a = found.front().address;
+  if (a.ss_family == AF_INET)
+    ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in &>(a).sin_addr, text, sizeof(text));
+  else
+    ::inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6 &>(a).sin6_addr, text, sizeof(text));
+  return std::string(text) + ":" + std::to_string(target.port);
+}
+
+pid_t holder_of(const sockaddr_un &address, socklen_t size) {
+  const Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ucred peer{};
+  socklen_t peer_size = sizeof(peer);
+  if (!fd || ::connect(fd.get(), reinterpret_cast<const sockaddr *>(&address), size) != 0 ||
+      ::getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &peer_size) != 0)
+    return 0;
+  return peer.pid;
+}
+
+} // namespace
+
+Result<Fd> lock_target(const memcached::Server &target) {
+  const std::string name = "doppel-warm/" + TRY(name_of(target));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const size_t used = std::min(name.size(), sizeof(address.sun_path) - 1);
+  std::memcpy(address.sun_path + 1, name.data(), used);
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + used);
+  Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd)
+    return sys_error("lock of " + target.text(), "no socket", errno);
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr *>(&address), size) == 0 &&
+      ::listen(fd.get(), 16) == 0)
+    return fd;
+  if (errno != EADDRINUSE)
+    return sys_error("lock of " + target.text(), "cannot be taken", errno);
+  const pid_t pid = holder_of(address, size);
+  return Error{target.text(),
+               "another doppel warm is filling it" +
+                   (pid > 0 ? ": process " + std::to_string(pid) : std::string()),
+               "wait until it is done", Exit::failure};
+}
+
+} // namespace doppel::migrate

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/warm_requests.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "userspace/memcached/meta.h"
+#include "userspace/util/clock.h"
+
+namespace doppel::migrate {
+namespace {
+using memcached::add_command;
+using memcached::Answer;
+using memcached::MetaFlags;
+using memcached::parse_meta;
+
+constexpr int64_t kLongestTtl = 60 * 60 * 24 * 30; // REALTIME_MAXDELTA of memcached
+
+void put_number(std::string &to, std::string_view name, uint64_t n) {
+  char digits[24];
+  const auto end = std::to_chars(digits, digits + sizeof(digits), n).ptr;
+  to.append(name).append(digits, end);
+}
+
+bool is_error(std::string_view line) {
+  return line.starts_with("SERVER_ERROR") || line.starts_with("CLIENT_ERROR") || line == "ERROR";
+}
+
+bool has_opaque(const MetaFlags &m, uint32_t opaque) { return m.O == std::to_string(opaque); }
+
+bool opaque_command(std::string &to, std::string_view command, std::string_view key,
+                    std::string flags, uint32_t opaque) {
+  put_number(flags, " O", opaque);
+  return add_command(to, command, key, flags);
+}
+
+} // namespace
+
+WarmClock::WarmClock(const memcached::Stats &target)
+    : start_ns_(monotonic_ns()),
+      target_time_(static_cast<int64_t>(memcached::number(target, "time"))) {}
+
+int32_t WarmClock::now() const {
+  return static_cast<int32_t>((monotonic_ns() - start_ns_) / 1'000'000'000);
+}
+
+int64_t WarmClock::ttl_for(int64_t left) const {
+  return left <= kLongestTtl ? left : target_time_ + now() + left;
+}
+
+bool request_read(std::string &to, std::string_view key, uint32_t opaque) {
+  return opaque_command(to, "mg", key, "c f t v u", opaque);
+}
+
+bool request_peek(std::string &to, std::string_view key, uint32_t opaque) {
+  return opaque_command(to, "mg", key, "c s t u", opaque);
+}
+
+bool request_look(std::string &to, std::string_view key) { return add_command(to, "me", key, ""); }
+
+bool request_delete(std::string &to, std::string_view key, uint64_t cas) {
+  std::string flags;
+  if (cas)
+    put_number(flags, "C", cas);
+  return add_command(to, "md", key, flags);
+}
+
+bool request_store(std::string &to, const StoreRequest &s) {
+  bool base64 = false;
+  const std::string key = memcached::meta_key(s.key, base64);
+  if (key.empty())
+    return false;
+  to.append("ms ").append(key);
+  put_number(to, " ", s.value.size());
+  to.append(base64 ? " b c" : " c");
+  if (s.compare)
+    put_number(to, " C", s.compare);
+  else
+    to.append(" ME");
+  if (s.flags)
+    put_number(to, " F", s.flags);
+  if (s.ttl)
+    put_number(to, " T", static_cast<uint64_t>(s.ttl));
+  if (s.source_cas)
+    put_number(to, " E", s.source_cas);
+  put_number(to, " O", s.opaque);
+  to.append("\r\n").append(s.value).append("\r\n");
+  return true;
+}
+
+std::optional<ReadItem> read_answer(const Answer &answer, uint32_t opaque, const WarmClock &clock) {
+  ReadItem item;
+  if (is_error(answer.line)) {
+    item.failed = true;
+    return item;
+  }
+  const MetaFlags m = parse_meta(answer.line);
+  if (m.code == "EN")
+    return item;
+  if ((m.code != "VA" && m.code != "HD") || !has_opaque(m, opaque))
+    return {};
+  item.look.there = true;
+  item.look.cas = m.c.value_or(0);
+  item.look.size = static_cast<uint32_t>(m.s.value_or(answer.value.size()));
+  item.ttl = m.t.value_or(memcached::kNoExpiry);
+  if (item.ttl >= 0)
+    item.look.ends = static_cast<int32_t>(std::min<int64_t>(clock.now() + item.ttl, kNever - 1));
+  item.value = answer.value;
+  item.flags = static_cast<uint32_t>(m.f.value_or(0));
+  item.won = m.W;
+  item.stale = m.W || m.X || m.Z;
+  return item;
+}
+
+std::optional<LookAnswer> look_answer(const Answer &answer, std::string_view key,
+                                      const WarmClock &clock) {
+  LookAnswer l;
+  if (is_error(answer.line)) {
+    l.failed = true;
+    return l;
+  }
+  if (answer.line == "EN")
+    return l;
+  const auto s = memcached::parse_standing(answer.line);
+  bool base64 = false;
+  if (!s || (s->key != key && s->key != memcached::meta_key(key, base64)))
+    return {};
+  l.look.there = true;
+  l.look.cas = s->cas;
+  l.look.size = kSizeUnknown; // of the whole item, which is another measure
+  if (s->exp != memcached::kNoExpiry)
+    l.look.ends = static_cast<int32_t>(std::min<int64_t>(clock.now() + s->exp, kNever - 1));
+  const bool negative = answer.line.find(" exp=-") != std::string_view::npos;
+  l.signed_right = !negative;
+  l.signed_wrong = negative && s->exp != memcached::kNoExpiry;
+  return l;
+}
+
+std::optional<StoreAnswer> store_answer(const Answer &answer, uint32_t opaque) {
+  StoreAnswer a;
+  if (is_error(answer.line)) {
+    a.stored = answer.line.find("too large") != std::string_view::npos ? Stored::too_large
+                                                                       : Stored::failed;
+    a.out_of_memory = answer.line.find("out of memory") != std::string_view::npos;
+    return a;
+  }
+  const MetaFlags m = parse_meta(answer.line);
+  if (!has_opaque(m, opaque))
+    return {};
+  a.cas = m.c.value_or(0);
+  if (m.code == "HD")
+    a.stored = Stored::stored;
+  else if (m.code == "NS")
+    a.stored = Stored::there;
+  else if (m.code == "EX")
+    a.stored = Stored::changed;
+  else if (m.code == "NF")
+    a.stored = Stored::absent;
+  else
+    return {};
+  return a;
+}
+
+std::optional<Deleted> delete_answer(const Answer &answer) {
+  const std::string_view code = answer.line.substr(0, 2);
+  if (code == "HD")
+    return Deleted::deleted;
+  if (code == "NF")
+    return Deleted::absent;
+  if (code == "EX")
+    return Deleted::changed;
+  return {};
+}
+
+} // namespace doppel::migrate
