@@ -19,7 +19,7 @@ constexpr char kAbout[] =
     "Gives a second server its own complete copy of every request, while the real service goes on "
     "as if nothing were there.";
 
-constexpr char kFooter[] = "All commands but check, keys, verify, version and help need root.\n\n"
+constexpr char kFooter[] = "All commands but check, keys, verify, warm, version and help need root.\n\n"
                            "Examples:\n"
                            "  sudo doppel attach --device eth0 -x 11211-192.168.2.184:11211\n"
                            "  sudo doppel counters --watch 1\n"

@@ -198,7 +198,7 @@ bool WarmEngine::take_read(Batch &batch, uint32_t number, const memcached::Answe
   s.flags = item->flags;
   s.ttl = item->ttl < 0 ? 0 : c_.clock.ttl_for(item->ttl - 1);
   s.source_cas = c_.copies_cas ? item->look.cas : 0;
-  s.opaque = number;
+  s.opaque = row.opaque = static_cast<uint16_t>(number);
   request_store(batch.stores, s);
   row.store_size = static_cast<uint32_t>(batch.stores.size()) - row.store_at;
   return true;
@@ -255,11 +255,11 @@ bool WarmEngine::take_delete(const memcached::Answer &answer, LoneKey &lone) {
 bool WarmEngine::take_target(Turn &t, const memcached::Answer &answer) {
   bool good = true;
   if (t.store_at < t.stored.size()) {
-    const uint32_t i = t.stored[t.store_at++];
-    const auto a = store_answer(answer, i);
+    Row &row = t.ready.rows[t.stored[t.store_at++]];
+    const auto a = store_answer(answer, row.opaque);
     good = a.has_value();
     if (a) {
-      t.ready.rows[i].copy.added(a->stored, a->cas);
+      row.copy.added(a->stored, a->cas);
       c_.report.evicting = c_.report.evicting || a->out_of_memory;
     }
   } else {

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "userspace/migrate/pace.h"
+#include "userspace/migrate/pressure.h"
 #include "userspace/migrate/warm_context.h"
 #include "userspace/migrate/warm_policy.h"
 #include "userspace/migrate/warm_repair.h"
@@ -40,6 +40,7 @@ private:
     KeyCopy copy{false};
     uint32_t key_at = 0;
     uint32_t store_at = 0, store_size = 0; // its request in Batch::stores
+    uint16_t opaque = 0;                   // of that request
     uint8_t key_size = 0;
   };
   struct Batch {
@@ -89,7 +90,7 @@ private:
   }
 
   WarmContext c_;
-  Pace pace_;
+  Pressure pace_;
   WarmRepair repair_;
   std::deque<Batch> drained_, settling_; // the oldest first
   std::vector<LoneKey> deletes_;         // to be undone or dropped

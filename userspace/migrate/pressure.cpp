@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "userspace/migrate/pace.h"
+#include "userspace/migrate/pressure.h"
 
 #include <algorithm>
 
@@ -12,12 +12,12 @@ constexpr double kLeast = 1000, kUnbounded = 2e6; // keys/s
 } // namespace
 
 // The mean: a single late one says nothing.
-void Pace::quiet(uint64_t us) {
+void Pressure::quiet(uint64_t us) {
   quiet_us_ = (quiet_us_ * quiets_ + us) / (quiets_ + 1);
   quiets_++;
 }
 
-void Pace::measured(uint64_t us) {
+void Pressure::measured(uint64_t us) {
   last_[at_++ % last_.size()] = us;
   auto sorted = last_;
   std::sort(sorted.begin(), sorted.end());
@@ -31,7 +31,7 @@ void Pace::measured(uint64_t us) {
   }
 }
 
-void Pace::took(uint64_t keys, uint64_t now_ns) {
+void Pressure::took(uint64_t keys, uint64_t now_ns) {
   window_keys_ += keys;
   if (window_ns_ == 0)
     window_ns_ = now_ns;

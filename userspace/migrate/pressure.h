@@ -9,10 +9,10 @@
 
 namespace doppel::migrate {
 
-class Pace {
+class Pressure {
 public:
   // Keys a second at most; 0: no bound but the source.
-  explicit Pace(double rate) : rate_(rate) {}
+  explicit Pressure(double rate) : rate_(rate) {}
 
   // Round trips of a small request: first those of a source that warm leaves in peace, then one now
   // and then.

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`doppel warm` beside a mirror, while clients set, delete, count, append and touch what it copies: afterwards the
+target has what the source has, and nothing that the source deleted."""
+
+import json
+
+from harness import case
+from lab import memcached
+from lab.churn import Churn
+from lab.keeper import keep
+from lab.wait import amount
+
+KEYS = amount(20000)
+TTL_SLACK = 2  # s, as `doppel verify` has it
+
+
+def preload(server, keys, value=b"1000", ttl=0):
+    """Sets that no mirror sees: the keys are older than it."""
+    with server.admin() as admin:
+        for at in range(0, keys, 1000):
+            admin.socket.sendall(b"".join(b"set key%d %d %d %d noreply\r\n%s\r\n" % (n, n % 5, ttl, len(value), value)
+                                          for n in range(at, min(at + 1000, keys))))
+        admin.socket.sendall(b"mn\r\n")
+        assert admin.reader.readline() == b"MN\r\n"
+
+
+def warm(scene, *options, codes=(0,), port=11211):
+    """What `warm --json` says; run on the source, as an operator would. 3: it gave some keys up."""
+    done = scene.doppel.run("warm", f"{scene.lab.source.address}:{port}", f"{scene.lab.target.address}:{port}",
+                            "--json", *options, check=False, timeout=120)
+    assert done.returncode in codes, f"exit code {done.returncode}: {done.stdout}{done.stderr}"
+    return json.loads(done.stdout), done.stderr
+
+
+def ends(server, keys):
+    """{key: seconds that remain, -1: for ever}"""
+    keys, found = sorted(keys), {}
+    with server.admin() as admin:
+        for at in range(0, len(keys), 500):
+            chosen = keys[at:at + 500]
+            admin.socket.sendall(b"".join(b"mg %s t u\r\n" % key for key in chosen))
+            for key in chosen:
+                line = admin.reader.readline().split()
+                if line[0] == b"HD":
+                    found[key] = int(line[1][1:])
+    return found
+
+
+def assert_nothing_wrong(scene):
+    """No key on the target that the source has not, or has otherwise. Returns how many are missing there."""
+    source, target = scene.source[0].contents(), scene.target[0].contents()
+    wrong = memcached.differences(source, target)
+    assert all("missing" in sentence for sentence in wrong), wrong
+    here, there = ends(scene.source[0], target), ends(scene.target[0], target)
+    off = {key: (here[key], there[key]) for key in there
+           if abs(here[key] - there[key]) > TTL_SLACK or (here[key] < 0) != (there[key] < 0)}
+    assert not off, f"{len(off)} keys end at another time: {list(off.items())[:3]}"
+    return len(source) - len(target)
+
+
+def assert_same(scene):
+    assert assert_nothing_wrong(scene) == 0
+
+
+def churned(env, per_mille, rate=400):
+    scene = env.scene()
+    preload(scene.source[0], KEYS)
+    keeper = keep(scene)
+    tables = [scene.lab.lose("source", "target", per_mille)] if per_mille else []
+    churn = Churn(scene.lab, keys=KEYS, rate=rate)
+    said, warned = warm(scene, "--settle", "0.5", "--rate", amount(4000), codes=(0, 3))
+    assert "no mirror" not in warned, warned
+    assert churn.child.poll() is None, "the clients ended before warm did"
+    assert churn.end() > 0
+    for table in tables:
+        scene.lab.heal(table)
+    scene.doppel.wait_idle()
+    return scene, keeper, said
+
+
+@case(slow=True, per_mille=(0, 10))
+def under_load(env, per_mille):
+    """On a good path, and where one packet in a hundred to the target is lost."""
+    scene, _, said = churned(env, per_mille)
+    assert said["added"] > KEYS / 2, said
+    assert said["keys"] == KEYS and not said["failed"] and not said["evicting"], said
+    assert assert_nothing_wrong(scene) <= said["undone"], said
+    warm(scene)  # what was given up, now that nobody writes
+    assert_same(scene)
+    assert not scene.doppel.ledger()["bytes"]["lost"]
+
+
+@case()
+def a_range_of_ports(env):
+    """Each port of a mapping has its own on the target: the barrier finds the right one."""
+    scene = env.scene(ports=(11211, 11212))
+    for server in scene.source:
+        preload(server, 100)
+    scene.attach()
+    for port in scene.ports:
+        said, warned = warm(scene, "--settle", "0.2", port=port)
+        assert said["added"] == 100 and "no mirror" not in warned, (said, warned)
+    scene.assert_same(keys=100)
