@@ -130,9 +130,10 @@ Status WarmList::write_head() {
 }
 
 Status WarmList::fill(memcached::Connection &source) {
-  if (::ftruncate(fd_.get(), 0) != 0 || ::ftruncate(fd_.get(), kListStart) != 0 ||
-      ::lseek(fd_.get(), kListStart, SEEK_SET) < 0)
+  if (::ftruncate(fd_.get(), 0) != 0 || ::lseek(fd_.get(), kListStart, SEEK_SET) < 0)
     return sys_error(file_, "cannot be written", errno);
+  keys_ = bytes_ = 0;
+  TRY(write_head()); // who finds it without a progress knows it for ours
   TRY(memcached::dump_keys(source, fd_.get(), keys_));
   const off_t end = ::lseek(fd_.get(), 0, SEEK_END);
   if (end < 0)
