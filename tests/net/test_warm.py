@@ -60,6 +60,7 @@ def assert_nothing_wrong(scene):
 
 def assert_same(scene):
     assert assert_nothing_wrong(scene) == 0
+    scene.doppel.run("verify", "--all", f"{scene.lab.source.address}:11211", f"{scene.lab.target.address}:11211")
 
 
 def churned(env, per_mille, rate=400):

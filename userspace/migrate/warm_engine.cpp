@@ -279,7 +279,7 @@ Status WarmEngine::exchange(Turn &t) {
   if (!t.target_request.empty())
     all.push_back({&c_.target, std::move(t.target_request),
                    [&](const memcached::Answer &a) { return take_target(t, a); }});
-  const auto status = memcached::converse_all(all);
+  auto status = memcached::converse_all(all);
   t.ready.stored_ns = monotonic_ns();
   if (!t.bad.empty())
     return Error{

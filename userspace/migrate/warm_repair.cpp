@@ -122,7 +122,7 @@ Status WarmRepair::read(std::vector<RepairKey> &keys, std::vector<Reading> &read
         } else if (item->stale) {
           k.repair.end(Outcome::stale);
         } else if ((bytes += item->value.size()) > kValueBytes && n > 0) {
-          look_.push_back(std::move(k)); // later, with fewer
+          look_.push_back({k.key, k.repair, k.from}); // later, with fewer
           k.repair.end(Outcome::open);
         } else {
           k.repair.read(item->look);
