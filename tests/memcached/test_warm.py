@@ -106,6 +106,29 @@ def only_what_begins_with_the_prefix(env):
     assert found["keys"] == found["added"] == 50 and items(target) == 50, found
 
 
+@case()
+def the_hottest_come_first(env):
+    """Those that were read since they were stored."""
+    source, target = env.pair()
+    source.fill(KEYS)
+    source.tell(b"".join(b"mg key:%d\r\n" % n for n in range(0, KEYS, 4)))
+    process = start(env, *SETTLE, "--rate", "2000", source, target)
+    wait.until(lambda: items(target) >= 500, "the first copies")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    there = target.dump()
+    assert len(there) < KEYS // 4, len(there)
+    assert all(int(key[4:]) % 4 == 0 for key in there), "others came before them"
+
+
+@case()
+def no_faster_than_it_was_told(env):
+    source, target = env.pair()
+    source.fill(400)
+    result = env.run("warm", "--json", *PATIENT, *SETTLE, "--rate", "200", source, target)
+    assert result.code == 0 and result.json()["seconds"] > 1.5, result
+
+
 class Writer(threading.Thread):
     """Deletes and sets at the source alone, as if a mirror delivered none of it."""
 

@@ -31,6 +31,14 @@ void Pressure::measured(uint64_t us) {
   }
 }
 
+double Pressure::rate() const {
+  return limit_ > 0 && (rate_ == 0 || limit_ < rate_) ? limit_ : rate_;
+}
+
+uint64_t Pressure::most_keys() const {
+  return rate() == 0 ? UINT64_MAX : std::max<uint64_t>(1, static_cast<uint64_t>(rate() / 10));
+}
+
 void Pressure::took(uint64_t keys, uint64_t now_ns) {
   window_keys_ += keys;
   if (window_ns_ == 0)
@@ -41,10 +49,7 @@ void Pressure::took(uint64_t keys, uint64_t now_ns) {
     window_ns_ = now_ns;
     window_keys_ = 0;
   }
-  double rate = rate_;
-  if (limit_ > 0 && (rate == 0 || limit_ < rate))
-    rate = limit_;
-  if (rate > 0)
+  if (const double rate = this->rate(); rate > 0)
     next_ns_ =
         std::max(next_ns_, now_ns) + static_cast<uint64_t>(static_cast<double>(keys) * 1e9 / rate);
 }

@@ -22,10 +22,14 @@ public:
   void took(uint64_t keys, uint64_t now_ns);
   // When the next may be.
   uint64_t next_ns() const { return next_ns_; }
-  double limit() const { return limit_; } // keys/s, of the source's making; 0: none
+  // As many as make no burst that is worth the name.
+  uint64_t most_keys() const;
 
 private:
-  double rate_, limit_ = 0;
+  double rate() const; // keys/s, the lower of the two; 0: none
+
+  double rate_;
+  double limit_ = 0; // keys/s, of the source's making; 0: none
   uint64_t next_ns_ = 0;
   uint64_t quiet_us_ = 0, quiets_ = 0;
   std::array<uint64_t, 5> last_{};

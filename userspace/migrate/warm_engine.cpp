@@ -53,6 +53,7 @@ bool WarmEngine::may_read(uint64_t now) const {
 }
 
 Status WarmEngine::fill(Batch &batch) {
+  const uint64_t most = std::min(most_keys_, pace_.most_keys());
   uint64_t bytes = 0;
   const auto add = [&](const std::string &key, const KeyCopy &copy, uint64_t from) {
     Row row;
@@ -63,12 +64,12 @@ Status WarmEngine::fill(Batch &batch) {
     batch.rows.push_back(row);
     batch.from = std::min(batch.from, from);
   };
-  while (!again_.empty() && batch.rows.size() < most_keys_) {
+  while (!again_.empty() && batch.rows.size() < most) {
     add(again_.back().key, again_.back().copy, again_.back().from);
     again_.pop_back();
   }
   WarmList::Key key;
-  while (!list_ended_ && batch.rows.size() + deletes_.size() < most_keys_ && bytes < kBatchBytes) {
+  while (!list_ended_ && batch.rows.size() + deletes_.size() < most && bytes < kBatchBytes) {
     if (!TRY(c_.list.next(c_.options.prefix, key))) {
       list_ended_ = true;
       break;

@@ -14,7 +14,7 @@ using memcached::Answer;
 using memcached::MetaFlags;
 using memcached::parse_meta;
 
-constexpr int64_t kLongestTtl = 60 * 60 * 24 * 30; // REALTIME_MAXDELTA of memcached
+constexpr int64_t kLongestTtl = 2'592'000; // REALTIME_MAXDELTA of memcached
 
 void put_number(std::string &to, std::string_view name, uint64_t n) {
   char digits[24];
