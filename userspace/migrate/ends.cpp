@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/ends.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstring>
+
+#include "userspace/kernel/sock_diag.h"
+#include "userspace/memcached/resolve.h"
+#include "userspace/util/clock.h"
+#include "userspace/util/fd.h"
+#include "userspace/util/text.h"
+
+namespace doppel::migrate {
+namespace {
+constexpr uint64_t kLookUpNs = 5'000'000'000;
+
+using memcached::Endpoint;
+
+std::vector<Endpoint> look_up(const memcached::Server &server) {
+  const auto found = memcached::resolve(server, monotonic_ns() + kLookUpNs);
+  return found ? *found : std::vector<Endpoint>{};
+}
+
+const sockaddr *as_sockaddr(const sockaddr_storage &s) {
+  return reinterpret_cast<const sockaddr *>(&s);
+}
+
+// Not set: of no family that is known here.
+Address address_in(const sockaddr_storage &s) {
+  if (s.ss_family == AF_INET)
+    return Address::v4(reinterpret_cast<const sockaddr_in *>(&s)->sin_addr.s_addr);
+  Address a;
+  if (s.ss_family == AF_INET6)
+    std::memcpy(&a.raw, &reinterpret_cast<const sockaddr_in6 *>(&s)->sin6_addr, sizeof(a.raw));
+  return a;
+}
+
+// What the kernel would use as its own address toward it is that address itself. Nothing is sent.
+bool is_own(const Endpoint &to) {
+  const Fd fd(::socket(to.address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd || ::connect(fd.get(), as_sockaddr(to.address), to.size))
+    return false;
+  sockaddr_storage own{};
+  socklen_t size = sizeof(own);
+  if (::getsockname(fd.get(), reinterpret_cast<sockaddr *>(&own), &size))
+    return false;
+  return address_in(own) == address_in(to.address);
+}
+
+} // namespace
+
+Result<std::vector<Listener>> listeners_of(const std::vector<MappingEnds> &mappings) {
+  SocketPorts ports;
+  for (const MappingEnds &m : mappings)
+    ports.local.push_back(m.ports);
+  std::vector<Listener> listeners;
+  const auto see = [&](const TcpSocket &s) {
+    Address a{s.local};
+    if (a.is_v4() && a.raw.w[3] == 0) // 0.0.0.0
+      a = {};
+    if (!a.is_set() || a.is_v4()) // mappings are of IPv4
+      listeners.push_back({a, ntohs(s.local_port), s.ifindex});
+  };
+  if (!mappings.empty())
+    TRY(each_tcp_socket(ports, see, SocketKind::listening));
+  return listeners;
+}
+
+std::vector<MappingEnds> ends_of(const Config &config) {
+  std::vector<MappingEnds> ends;
+  for (const MappingConfig &m : config.mappings)
+    ends.push_back(ends_of(m));
+  return ends;
+}
+
+std::vector<MappingEnds> ends_of(const std::vector<NamedMapping> &mappings) {
+  std::vector<MappingEnds> ends;
+  for (const NamedMapping &m : mappings)
+    ends.push_back(ends_of(m));
+  return ends;
+}
+
+Result<std::vector<MappingEnds>> named(std::vector<MappingEnds> mappings, const std::string &name) {
+  if (name.empty())
+    return mappings;
+  std::vector<std::string> names;
+  for (MappingEnds &m : mappings) {
+    if (m.name == name)
+      return std::vector<MappingEnds>{std::move(m)};
+    names.push_back(m.name);
+  }
+  return Error{"--mapping", "there is no mapping " + in_quotes(name),
+               names.empty() ? "" : "known are " + quoted_list(names), Exit::usage};
+}
+
+std::optional<Address> address_of(const memcached::Server &server) {
+  if (!server.path.empty())
+    return std::nullopt;
+  if (const auto plain = parse_address(server.host))
+    return plain;
+  for (const Endpoint &e : look_up(server))
+    if (e.address.ss_family == AF_INET) // as all targets are
+      return address_in(e.address);
+  return std::nullopt;
+}
+
+bool is_here(const memcached::Server &server) {
+  if (!server.path.empty())
+    return true;
+  const auto found = look_up(server);
+  return !found.empty() && is_own(found.front());
+}
+
+} // namespace doppel::migrate

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/pair.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "userspace/util/text.h"
+
+namespace doppel::migrate {
+namespace {
+const char kWords[] = "name the two as SOURCE TARGET";
+
+// Where this host asks what listens on the port; nothing: nobody does.
+std::optional<std::string> source_host(const std::vector<Listener> &listeners, uint16_t port) {
+  const Address loopback = *parse_address("127.0.0.1");
+  std::optional<std::string> bound;
+  for (const Listener &l : listeners) {
+    if (l.port != port)
+      continue;
+    if (!l.address.is_set() || l.address == loopback)
+      return loopback.text();
+    if (!bound)
+      bound = l.address.text();
+  }
+  return bound;
+}
+
+} // namespace
+
+std::string Pair::text() const { return source.text() + " -> " + target.text(); }
+
+MappingEnds ends_of(const MappingConfig &m) {
+  MappingEnds ends{m.name, {m.port_first, m.port_last}, m.direction == DP_DIR_INGRESS, {}};
+  for (const TargetConfig &t : m.targets)
+    ends.targets.push_back({t.address, t.port});
+  return ends;
+}
+
+MappingEnds ends_of(const NamedMapping &m) {
+  MappingEnds ends{m.name, {}, m.direction == "ingress", {}};
+  if (const auto ports = parse_ports(m.ports))
+    ends.ports = *ports;
+  for (const std::string &t : m.targets) {
+    const size_t colon = t.rfind(':');
+    const auto address = parse_address(t.substr(0, colon));
+    const auto port = parse_number(colon == std::string::npos ? "" : t.substr(colon + 1), 65535);
+    if (address && port)
+      ends.targets.push_back({*address, static_cast<uint16_t>(*port)});
+  }
+  return ends;
+}
+
+Result<std::vector<Pair>> pairs_of(const MappingEnds &m, const std::vector<Listener> &listeners) {
+  const std::string where = "mapping " + in_quotes(m.name);
+  if (!m.here)
+    return Error{where, "its source is not on this host", kWords};
+  std::vector<Pair> pairs;
+  for (uint32_t port = m.ports.first; port <= m.ports.last; port++) {
+    const auto host = source_host(listeners, static_cast<uint16_t>(port));
+    if (!host)
+      continue;
+    for (const auto &t : m.targets) {
+      Pair pair;
+      pair.mapping = m.name;
+      pair.source.host = *host;
+      pair.source.port = static_cast<uint16_t>(port);
+      pair.target.host = t.address.text();
+      pair.target.port = static_cast<uint16_t>(t.port + (port - m.ports.first));
+      pairs.push_back(std::move(pair));
+    }
+  }
+  if (pairs.empty())
+    return Error{where, "no socket of this host listens on port " + ports_text(m.ports), kWords};
+  return pairs;
+}
+
+std::vector<RowName> rows_between(const std::vector<MappingEnds> &mappings, uint16_t source_port,
+                                  const Address &target, uint16_t target_port) {
+  std::vector<RowName> rows;
+  for (const MappingEnds &m : mappings) {
+    if (source_port < m.ports.first || source_port > m.ports.last)
+      continue;
+    for (const auto &t : m.targets)
+      if (t.address == target && t.port + (source_port - m.ports.first) == target_port)
+        rows.push_back({m.name, endpoint_text(t.address, t.port)});
+  }
+  return rows;
+}
+
+std::vector<RowName> rows_of(const MappingEnds &m) {
+  std::vector<RowName> rows;
+  for (const auto &t : m.targets)
+    rows.push_back({m.name, endpoint_text(t.address, t.port)});
+  return rows;
+}
+
+} // namespace doppel::migrate

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/server_sample.h"
+
+#include <algorithm>
+
+namespace doppel::migrate {
+using memcached::number;
+
+ServerSample sample_of(const memcached::Stats &stats) {
+  ServerSample s;
+  s.pid = number(stats, "pid");
+  s.uptime_s = number(stats, "uptime");
+  s.gets = number(stats, "cmd_get");
+  s.hits = number(stats, "get_hits");
+  s.misses = number(stats, "get_misses");
+  s.sets = number(stats, "cmd_set");
+  s.evictions = number(stats, "evictions");
+  s.bytes = number(stats, "bytes");
+  s.limit = number(stats, "limit_maxbytes");
+  s.items = number(stats, "curr_items");
+  s.connections = number(stats, "curr_connections");
+  return s;
+}
+
+std::optional<double> usage_of(const ServerSample &s) {
+  if (!s.limit)
+    return std::nullopt;
+  return static_cast<double>(s.bytes) / static_cast<double>(s.limit);
+}
+
+std::optional<ServerWindow> between(const ServerSample &before, const ServerSample &after) {
+  if (before.pid != after.pid || after.uptime_s < before.uptime_s || after.gets < before.gets ||
+      after.hits < before.hits || after.misses < before.misses || after.sets < before.sets ||
+      after.evictions < before.evictions)
+    return std::nullopt;
+  ServerWindow w;
+  w.over_ns = after.at_ns - std::min(after.at_ns, before.at_ns);
+  w.gets = after.gets - before.gets;
+  w.hits = after.hits - before.hits;
+  w.misses = after.misses - before.misses;
+  w.sets = after.sets - before.sets;
+  w.evictions = after.evictions - before.evictions;
+  return w;
+}
+
+std::optional<double> hit_ratio(const ServerWindow &w) {
+  const uint64_t asked = w.hits + w.misses;
+  if (!asked)
+    return std::nullopt;
+  return static_cast<double>(w.hits) / static_cast<double>(asked);
+}
+
+std::optional<double> warmth(const ServerWindow &source, const ServerWindow &target) {
+  const auto ours = hit_ratio(source);
+  if (!ours || *ours == 0)
+    return std::nullopt;
+  const uint64_t asked = std::max(source.hits + source.misses, target.hits + target.misses);
+  return std::min(1.0, static_cast<double>(target.hits) / static_cast<double>(asked) / *ours);
+}
+
+} // namespace doppel::migrate
