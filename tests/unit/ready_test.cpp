@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: Apache-2.0
+// The criteria of `doppel ready`, its windows, and its estimate.
+#include "userspace/migrate/ready.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "tests/unit/show_errors.h"
+#include "userspace/migrate/estimate.h"
+#include "userspace/migrate/lag.h"
+#include "userspace/migrate/ready_read.h"
+#include "userspace/migrate/wilson.h"
+
+namespace doppel::migrate {
+namespace {
+constexpr uint64_t kSecond = 1'000'000'000;
+
+Pair a_pair() {
+  Pair p;
+  p.mapping = "data";
+  p.source.host = "127.0.0.1";
+  p.target.host = "10.0.0.2";
+  return p;
+}
+
+PairWindow a_good_pair() {
+  PairWindow w;
+  w.pair = a_pair();
+  w.source = {kSecond, 1000, 900, 100, 50, 0};
+  w.target = {kSecond, 1000, 900, 100, 50, 0};
+  w.target_now.bytes = 50;
+  w.target_now.limit = 100;
+  w.coverage = Coverage{1000, 1000};
+  return w;
+}
+
+RowWindow a_good_row() {
+  RowWindow w;
+  w.name = {"data", "10.0.0.2:11211"};
+  w.over_ns = 10 * kSecond;
+  w.now_ns = 100 * kSecond;
+  w.before.observed = w.before.delivered = 1000;
+  w.after.observed = w.after.delivered = 5000;
+  return w;
+}
+
+ReadyWindow a_good_window() {
+  ReadyWindow w;
+  w.mirror.ports = 100;
+  w.mirror.ports_free = 90;
+  w.mirror.chunks = 10;
+  w.mirror.chunks_used = 1;
+  w.rows = {a_good_row()};
+  w.pairs = {a_good_pair()};
+  return w;
+}
+
+Finding find(const ReadyWindow &w, const std::string &name, const CriterionLimits &limits = {}) {
+  for (const Finding &f : judge_ready(w, limits))
+    if (f.criterion->name == name)
+      return f;
+  ADD_FAILURE() << "no criterion " << name;
+  return {};
+}
+
+TEST(Ready, AGoodWindowIsReady) {
+  const auto findings = judge_ready(a_good_window(), {});
+  EXPECT_EQ(findings.size(), all_criteria().size());
+  for (const Finding &f : findings)
+    EXPECT_TRUE(f.ok) << f.criterion->name << ": " << f.reason;
+  EXPECT_TRUE(is_ready(findings));
+}
+
+TEST(Ready, NothingIsNotReady) { EXPECT_FALSE(is_ready({})); }
+
+TEST(Ready, LostBytesOfTheWindowAreTold) {
+  auto w = a_good_window();
+  w.rows[0].before.lost[DP_LOST_store_full] = 7; // before the window
+  w.rows[0].after.lost[DP_LOST_store_full] = 7;
+  EXPECT_TRUE(find(w, "lost_bytes").ok);
+  EXPECT_FALSE(find(w, "missing_bytes").ok) << "these have been missing since";
+  w.rows[0].missing_at_since = 7;
+  EXPECT_TRUE(find(w, "missing_bytes").ok) << "whoever gave --since has seen to them";
+  w.rows[0].after.lost[DP_LOST_target_timeout] = 4000;
+  const Finding f = find(w, "lost_bytes");
+  EXPECT_FALSE(f.ok);
+  EXPECT_EQ(f.value, 4000);
+  EXPECT_EQ(f.reason, "target_timeout 3.9 KiB");
+  EXPECT_FALSE(find(w, "delivered_share").ok);
+  EXPECT_EQ(find(w, "delivered_share").value, 0.5);
+  EXPECT_EQ(find(w, "missing_bytes").value, 4000);
+}
+
+TEST(Ready, WhatTheConfigurationLeavesOutIsNotMissing) {
+  auto w = a_good_window();
+  w.rows[0].after.excluded[DP_EXCLUDED_join_never] = 500;
+  EXPECT_TRUE(find(w, "excluded_bytes").ok);
+  EXPECT_TRUE(find(w, "missing_bytes").ok);
+  w.rows[0].after.excluded[DP_EXCLUDED_table_full] = 3;
+  EXPECT_EQ(find(w, "excluded_bytes").value, 3);
+  EXPECT_FALSE(find(w, "excluded_bytes").ok);
+}
+
+TEST(Ready, AQuietWindowClaimsNothing) {
+  auto w = a_good_window();
+  w.rows[0].after = w.rows[0].before;
+  const Finding f = find(w, "delivered_share");
+  EXPECT_FALSE(f.value);
+  EXPECT_FALSE(f.ok);
+  EXPECT_EQ(f.reason, "nothing was sent in the window");
+}
+
+TEST(Ready, LagIsWhatWaitsAtThePaceOfTheWindow) {
+  auto w = a_good_window();
+  EXPECT_EQ(find(w, "lag_ms").value, 0);
+  w.rows[0].after.in_flight = 4000; // as much as was delivered in ten seconds
+  EXPECT_EQ(find(w, "lag_ms").value, 10'000);
+  EXPECT_FALSE(find(w, "lag_ms").ok);
+  w.rows[0].after.delivered = w.rows[0].before.delivered;
+  w.rows[0].after.last.acknowledged = 97 * kSecond;
+  EXPECT_EQ(find(w, "lag_ms").value, 3000);
+  w.rows[0].after.last.acknowledged = 0; // never
+  EXPECT_EQ(find(w, "lag_ms").value, 10'000);
+}
+
+TEST(Ready, WarmthIsOfGetsThatHitOnTheSource) {
+  auto w = a_good_window();
+  EXPECT_EQ(find(w, "warmth").value, 1.0);
+  w.pairs[0].target.hits = 450;
+  w.pairs[0].target.misses = 550;
+  EXPECT_EQ(find(w, "warmth").value, 0.5);
+  EXPECT_FALSE(find(w, "warmth").ok);
+}
+
+TEST(Ready, GetsThatTheTargetHasNotSeenAreMisses) {
+  auto w = a_good_window();
+  w.pairs[0].target = {kSecond, 10, 9, 1, 0, 0}; // the same ratio, of a hundredth of the gets
+  EXPECT_NEAR(*find(w, "warmth").value, 0.01, 1e-9);
+}
+
+TEST(Ready, WithoutGetsThereIsNoWarmth) {
+  auto w = a_good_window();
+  w.pairs[0].source = w.pairs[0].target = {};
+  EXPECT_FALSE(find(w, "warmth").value);
+  EXPECT_FALSE(find(w, "warmth").ok);
+  EXPECT_EQ(find(w, "warmth").reason, "no gets in the window");
+  w.pairs[0].source.misses = 5;
+  EXPECT_EQ(find(w, "warmth").reason, "no get of the window hit on the source");
+}
+
+TEST(Ready, CoverageIsTheLowerBound) {
+  auto w = a_good_window();
+  w.pairs[0].coverage = Coverage{100, 100};
+  EXPECT_NEAR(*find(w, "coverage").value, 0.963, 0.001);
+  EXPECT_FALSE(find(w, "coverage").ok) << "a hundred are too few to tell";
+  w.pairs[0].coverage = Coverage{0, 0};
+  EXPECT_FALSE(find(w, "coverage").value);
+  w.pairs[0].coverage.reset();
+  w.pairs[0].coverage_absent = "cannot be listed";
+  EXPECT_EQ(find(w, "coverage").reason, "cannot be listed");
+}
+
+TEST(Ready, EvictionsBeyondTheSource) {
+  auto w = a_good_window();
+  w.pairs[0].target.evictions = 12;
+  EXPECT_EQ(find(w, "target_evictions").value, 12);
+  EXPECT_FALSE(find(w, "target_evictions").ok);
+  w.pairs[0].source.evictions = 20;
+  EXPECT_TRUE(find(w, "target_evictions").ok);
+}
+
+TEST(Ready, ANoteIsNoProblem) {
+  auto w = a_good_window();
+  w.mirror.problems = {{ProblemKind::note, "something", {}, 0, {}}};
+  EXPECT_TRUE(find(w, "mirror_problems").ok);
+  w.mirror.problems.push_back({ProblemKind::refusing, "it refuses", {}, 0, {}});
+  EXPECT_FALSE(find(w, "mirror_problems").ok);
+  EXPECT_EQ(find(w, "mirror_problems").reason, "it refuses");
+}
+
+TEST(Ready, WithoutAMirrorItsCriteriaAreNotMet) {
+  ReadyWindow w;
+  w.pairs = {a_good_pair()};
+  w.mirror.absent = "not seen: nothing is attached";
+  size_t not_seen = 0;
+  for (const Finding &f : judge_ready(w, {})) {
+    EXPECT_EQ(f.ok, f.criterion->of == CriterionOf::pair) << f.criterion->name;
+    not_seen += f.reason == w.mirror.absent ? 1 : 0;
+  }
+  EXPECT_EQ(not_seen, 9u);
+  const std::string text = to_text(Readiness{1, 1000, judge_ready(w, {}), {}});
+  EXPECT_TRUE(text.ends_with("what to do:\n  mirror_problems, free_ports, free_store, "
+                             "delivered_share, lost_bytes, excluded_bytes, missing_bytes, lag_ms, "
+                             "in_flight_bytes: attach a mirror, or leave its criteria out: "
+                             "--without-mirror\n"))
+      << text;
+  w.without_mirror = true;
+  EXPECT_TRUE(is_ready(judge_ready(w, {})));
+}
+
+TEST(Ready, EachPairAndRowIsJudged) {
+  auto w = a_good_window();
+  w.pairs.push_back(a_good_pair());
+  w.pairs[1].pair.target.port = 11212;
+  w.pairs[1].absent = "10.0.0.2:11212: cannot be reached";
+  size_t bad = 0;
+  for (const Finding &f : judge_ready(w, {}))
+    if (!f.ok) {
+      EXPECT_EQ(f.subject, "127.0.0.1:11211 -> 10.0.0.2:11212");
+      EXPECT_EQ(f.reason, w.pairs[1].absent);
+      bad++;
+    }
+  EXPECT_EQ(bad, 4u);
+}
+
+TEST(Ready, LimitsOfTheUser) {
+  const auto limits =
+      parse_limits({"warmth=50%", "lost_bytes=4KiB", "lag_ms=2s", "target_evictions=10"});
+  ASSERT_TRUE(limits) << show_errors(limits.errors());
+  auto w = a_good_window();
+  w.pairs[0].target.hits = 460;
+  w.pairs[0].target.misses = 540;
+  w.rows[0].after.lost[DP_LOST_store_full] = 4096;
+  EXPECT_TRUE(find(w, "warmth", *limits).ok);
+  EXPECT_TRUE(find(w, "lost_bytes", *limits).ok);
+  EXPECT_EQ(find(w, "lag_ms", *limits).limit, 2000);
+}
+
+TEST(Ready, AllWrongLimitsAtOnce) {
+  const auto limits =
+      parse_limits({"warmht=1", "warmth", "coverage=often", "lag_ms=5", "warmth=0.9", "warmth=0.8",
+                    "free_ports=1.5", "target_memory=."});
+  ASSERT_FALSE(limits);
+  const Errors &e = limits.errors();
+  ASSERT_EQ(e.size(), 7u) << show_errors(e);
+  EXPECT_EQ(e[0].hint, "did you mean \"warmth\"?");
+  EXPECT_EQ(e[1].what, "has no value");
+  EXPECT_EQ(e[2].what, "\"often\" is not a share");
+  EXPECT_EQ(e[4].what, "warmth has a limit already");
+  EXPECT_EQ(e[6].where, "--limit target_memory=.");
+  for (const Error &one : e)
+    EXPECT_EQ(one.exit, Exit::usage);
+}
+
+TEST(Ready, JsonKeepsItsContract) {
+  auto w = a_good_window();
+  w.rows[0].after.lost[DP_LOST_store_full] = 5;
+  const Readiness r{1, 60'000, judge_ready(w, {}), 30};
+  const Json j = to_json(r);
+  EXPECT_EQ(j["ready"], false);
+  EXPECT_EQ(j["ready_in_s"], 30);
+  EXPECT_EQ(j["window_ms"], 60'000);
+  ASSERT_EQ(j["criteria"].size(), all_criteria().size());
+  const Json &lost = j["criteria"][4];
+  EXPECT_EQ(lost["name"], "lost_bytes");
+  EXPECT_EQ(lost["subject"], "data 10.0.0.2:11211");
+  EXPECT_EQ(lost["value"].dump(), "5") << "a whole number";
+  EXPECT_EQ(lost["limit"].dump(), "0");
+  EXPECT_EQ(lost["ok"], false);
+  EXPECT_TRUE(lost["do"].is_string());
+  EXPECT_EQ(j["criteria"][3]["limit"], 0.9999);
+  EXPECT_TRUE(j["criteria"][3]["value"].is_number_float());
+}
+
+TEST(Ready, TextTellsWhatToDo) {
+  auto w = a_good_window();
+  EXPECT_TRUE(to_text(Readiness{1, 60'000, judge_ready(w, {}), {}})
+                  .starts_with("ready (window of 1m 00s)\n"));
+  w.pairs[0].target.hits = 0;
+  const std::string text = to_text(Readiness{1, 60'000, judge_ready(w, {}), 90});
+  EXPECT_TRUE(text.starts_with("not ready: 1 of 13 criteria are not met; at this pace in 1m 30s"))
+      << text;
+  EXPECT_NE(text.find("\n  warmth: wait, or copy"), std::string::npos) << text;
+}
+
+TEST(Ready, TheDocumentHasTheList) {
+  std::ifstream file(DOPPEL_SOURCE_DIR "/docs/ready.md");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  EXPECT_NE(text.find(criteria_markdown()), std::string::npos)
+      << "docs/ready.md must have this table:\n"
+      << criteria_markdown();
+}
+
+Counters counters(uint64_t now_ns, uint64_t observed) {
+  Counters c;
+  c.attached = 1000;
+  c.now_ns = now_ns;
+  c.mappings = {{"data", {{"10.0.0.2:11211", {}, {}}}}};
+  c.mappings[0].targets[0].sum.observed = observed;
+  return c;
+}
+
+TEST(ReadyWindow, IsNotClaimedWhereItWasNotWatched) {
+  const std::vector<RowName> rows = {{"data", "10.0.0.2:11211"}};
+  const auto seen = row_windows(rows, counters(1, 5), counters(2, 9));
+  ASSERT_EQ(seen.size(), 1u);
+  EXPECT_EQ(seen[0].absent, "");
+  EXPECT_EQ(seen[0].before.observed, 5u);
+  EXPECT_EQ(seen[0].after.observed, 9u);
+  EXPECT_NE(row_windows(rows, counters(1, 9), counters(2, 5))[0].absent, "") << "began anew";
+  auto other = counters(2, 9);
+  other.attached++;
+  EXPECT_NE(row_windows(rows, counters(1, 5), other)[0].absent, "") << "another mirror";
+  EXPECT_NE(row_windows({{"more", "10.0.0.2:11211"}}, counters(1, 5), counters(2, 9))[0].absent,
+            "");
+}
+
+ReadyLook a_look(uint64_t at_ns, uint64_t gets) {
+  ReadyLook l;
+  l.at_ns = at_ns;
+  l.mirror_absent = "not seen: nothing is attached";
+  ReadyLook::Server s;
+  s.sample.at_ns = at_ns;
+  s.sample.gets = s.sample.hits = gets;
+  l.sources = l.targets = {s};
+  return l;
+}
+
+TEST(ReadyWindow, IsTheDifferenceOfTwoLooks) {
+  ReadyWanted wanted;
+  wanted.pairs = {a_pair()};
+  const auto w = window_of(wanted, a_look(kSecond, 10), a_look(3 * kSecond, 17), {});
+  EXPECT_EQ(w.over_ns, 2 * kSecond);
+  EXPECT_EQ(w.mirror.absent, "not seen: nothing is attached");
+  ASSERT_EQ(w.pairs.size(), 1u);
+  EXPECT_EQ(w.pairs[0].absent, "");
+  EXPECT_EQ(w.pairs[0].source.hits, 7u);
+}
+
+TEST(ReadyWindow, AServerThatWasAwayOrStartedAnew) {
+  ReadyWanted wanted;
+  wanted.pairs = {a_pair()};
+  auto begin = a_look(1, 10), end = a_look(2, 17);
+  begin.targets[0].away = "10.0.0.2:11211: refuses";
+  EXPECT_EQ(window_of(wanted, begin, end, {}).pairs[0].absent, "10.0.0.2:11211: refuses");
+  end.sources[0].sample.pid = 9;
+  begin.targets[0].away.clear();
+  EXPECT_EQ(window_of(wanted, begin, end, {}).pairs[0].absent,
+            "127.0.0.1:11211 was started anew, or its statistics were reset, within the window");
+}
+
+TEST(ReadySince, ReadsWhatCountersPrinted) {
+  auto c = counters(1, 100);
+  c.mappings[0].targets[0].sum.lost[DP_LOST_store_full] = 42;
+  const auto missing = missing_of(json_text(c), "kept.json", 1000);
+  ASSERT_TRUE(missing) << show_errors(missing.errors());
+  EXPECT_EQ(missing->at("data 10.0.0.2:11211"), 42u);
+  const auto other = missing_of(json_text(c), "kept.json", 1001);
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.errors()[0].what,
+            "is the ledger of another mirror than the one that is attached");
+  for (const char *wrong : {"", "[]", "{}", "{\"attached\": 1}", "{\"mappings\": [{}]}"})
+    EXPECT_FALSE(missing_of(wrong, "kept.json", 1000)) << wrong;
+  Json j = to_json(c);
+  j["mappings"][0]["targets"][0].erase("missing");
+  EXPECT_FALSE(missing_of(j.dump(), "kept.json", 1000));
+}
+
+TEST(Wilson, LowerBound) {
+  EXPECT_EQ(wilson_lower(0, 0), 0);
+  EXPECT_EQ(wilson_lower(0, 10), 0);
+  EXPECT_NEAR(wilson_lower(10, 10), 0.7225, 0.0001); // n / (n + z^2)
+  EXPECT_NEAR(wilson_lower(50, 100), 0.4038, 0.0001);
+  EXPECT_NEAR(wilson_lower(9'997, 10'000), 0.9991, 0.0001);
+}
+
+using Points = std::deque<std::pair<double, double>>;
+
+TEST(Estimate, AStraightLine) {
+  EXPECT_EQ(seconds_until(Points{{0, 0.5}, {10, 0.6}, {20, 0.7}}, 0.9), 20u);
+  EXPECT_EQ(seconds_until(Points{{0, 0.5}, {10, 0.6}}, 0.9), std::nullopt) << "two are no course";
+  EXPECT_EQ(seconds_until(Points{{0, 0.7}, {10, 0.6}, {20, 0.5}}, 0.9), std::nullopt);
+  EXPECT_EQ(seconds_until(Points{{0, 0.5}, {10, 0.5}, {20, 0.5}}, 0.9), std::nullopt);
+  EXPECT_EQ(seconds_until(Points{{0, 0}, {1, 1e-9}, {2, 2e-9}}, 0.9), std::nullopt) << "never";
+  EXPECT_EQ(seconds_until(Points{{5, 0.1}, {5, 0.2}, {5, 0.3}}, 0.9), std::nullopt);
+}
+
+std::optional<uint64_t> after_three_windows(ReadyWindow w) {
+  Estimate estimate;
+  std::optional<uint64_t> last;
+  for (int i = 0; i < 3; i++) {
+    w.pairs[0].target.hits = 450 + 90 * static_cast<uint64_t>(i); // 50, 60, 70 %
+    w.pairs[0].target.misses = 1000 - w.pairs[0].target.hits;
+    last = estimate.after(10.0 * i, judge_ready(w, {}));
+  }
+  return last;
+}
+
+TEST(Estimate, OfTheSlopeOfWarmth) {
+  EXPECT_EQ(after_three_windows(a_good_window()), 28u) << "98 % at one per cent a second";
+}
+
+TEST(Estimate, NoneWhereSomethingElseIsInTheWay) {
+  auto w = a_good_window();
+  w.rows[0].after.lost[DP_LOST_store_full] = 1;
+  EXPECT_EQ(after_three_windows(w), std::nullopt);
+}
+
+TEST(Estimate, NoneWhereItIsReady) {
+  Estimate estimate;
+  EXPECT_EQ(estimate.after(0, judge_ready(a_good_window(), {})), std::nullopt);
+}
+
+MappingEnds a_mapping() {
+  MappingEnds m{"data", {11211, 11213}, true, {}};
+  m.targets.push_back({*parse_address("10.0.0.2"), 21211});
+  return m;
+}
+
+TEST(Pairs, OneForEachPortThatIsListenedOn) {
+  const std::vector<Listener> listeners = {{*parse_address("10.0.0.1"), 11211, 0},
+                                           {*parse_address("127.0.0.1"), 11213, 0},
+                                           {*parse_address("10.0.0.1"), 11213, 0},
+                                           {{}, 80, 0}};
+  const auto pairs = pairs_of(a_mapping(), listeners);
+  ASSERT_TRUE(pairs) << show_errors(pairs.errors());
+  ASSERT_EQ(pairs->size(), 2u);
+  EXPECT_EQ((*pairs)[0].text(), "10.0.0.1:11211 -> 10.0.0.2:21211");
+  EXPECT_EQ((*pairs)[1].text(), "127.0.0.1:11213 -> 10.0.0.2:21213") << "captured nowhere";
+  EXPECT_EQ(pairs_of(a_mapping(), {{{}, 11212, 0}})->front().source.text(), "127.0.0.1:11212");
+}
+
+TEST(Pairs, NoneWhereTheSourceIsNotHere) {
+  const auto none = pairs_of(a_mapping(), {});
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.errors()[0].what, "no socket of this host listens on port 11211-11213");
+  auto m = a_mapping();
+  m.here = false;
+  EXPECT_FALSE(pairs_of(m, {{{}, 11211, 0}}));
+}
+
+TEST(Pairs, RowsThatLeadFromTheOneToTheOther) {
+  const Address target = *parse_address("10.0.0.2");
+  const std::vector<MappingEnds> mappings = {a_mapping()};
+  const std::vector<RowName> rows = {{"data", "10.0.0.2:21211"}};
+  EXPECT_EQ(rows_between(mappings, 11212, target, 21212), rows);
+  EXPECT_TRUE(rows_between(mappings, 11212, target, 21211).empty()) << "another port's";
+  EXPECT_TRUE(rows_between(mappings, 11214, target, 21214).empty());
+  EXPECT_TRUE(rows_between(mappings, 11211, *parse_address("10.0.0.3"), 21211).empty());
+  EXPECT_EQ(rows_of(a_mapping()), rows);
+}
+
+TEST(Pairs, EndsOfAMirrorsOwnNotes) {
+  const NamedMapping m{"data", "eth0", "ingress", "tcp", "11211-11213", {"10.0.0.2:21211"}, 0};
+  const MappingEnds ends = ends_of(m);
+  EXPECT_TRUE(ends.here);
+  EXPECT_EQ(ends.ports.last, 11213);
+  EXPECT_EQ(rows_of(ends), rows_of(a_mapping()));
+}
+
+} // namespace
+} // namespace doppel::migrate

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether the targets may take over: what was seen over one window, and the judgement. Pure.
+#pragma once
+
+#include <cstdint>
+#include <ctime>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "userspace/migrate/criteria.h"
+#include "userspace/migrate/pair.h"
+#include "userspace/migrate/server_sample.h"
+#include "userspace/view/render.h"
+#include "userspace/view/snapshot.h"
+
+namespace doppel::migrate {
+
+// `absent`, of each of these: why nothing is known; empty: something is.
+struct MirrorWindow {
+  std::string absent;
+  std::vector<Problem> problems; // at its end, in order
+  uint32_t ports = 0, ports_free = 0;
+  uint32_t chunks = 0, chunks_used = 0;
+  std::string rows_absent; // why none of its rows is asked for
+};
+
+struct RowWindow {
+  RowName name;
+  std::string absent;
+  dp_ledger before{}, after{};
+  uint64_t over_ns = 0;
+  uint64_t now_ns = 0;           // its end, as moments of the ledger are
+  uint64_t missing_at_since = 0; // bytes of before --since, which nobody asks for any more
+};
+
+// Keys of a sample.
+struct Coverage {
+  uint64_t equal = 0, compared = 0;
+};
+
+struct PairWindow {
+  Pair pair;
+  std::string absent;
+  ServerWindow source, target;
+  ServerSample source_now, target_now;
+  std::optional<Coverage> coverage;
+  std::string coverage_absent;
+};
+
+struct ReadyWindow {
+  bool without_mirror = false; // nobody asks for the mirror's criteria
+  uint64_t over_ns = 0;
+  MirrorWindow mirror;
+  std::vector<RowWindow> rows;
+  std::vector<PairWindow> pairs;
+};
+
+// One criterion of one subject.
+struct Finding {
+  const Criterion *criterion = nullptr;
+  std::string subject;         // "data 192.168.2.184:11211", "A -> B"; empty: the mirror
+  std::optional<double> value; // nothing: not known
+  double limit = 0;
+  bool ok = false;    // false as well where the value is not known
+  std::string reason; // a sentence without full stop; may be empty
+  std::string remedy; // what to do; empty where it is ok
+};
+
+// In the order of the list, and within it in that of the subjects.
+std::vector<Finding> judge_ready(const ReadyWindow &window, const CriterionLimits &limits);
+
+// All are ok, and there is at least one.
+bool is_ready(const std::vector<Finding> &findings);
+
+struct Readiness {
+  std::time_t now = 0;
+  uint64_t over_ms = 0; // the window
+  std::vector<Finding> findings;
+  std::optional<uint64_t> ready_in_s; // an estimate; nothing: none can be made, or it is ready
+};
+Json to_json(const Readiness &readiness);
+std::string json_text(const Readiness &readiness, bool one_line = false);
+std::string to_text(const Readiness &readiness);
+
+// Row by row, of two looks at the ledger; `absent` where one of them lacks the row, or the ledger
+// began anew meanwhile: a window that was not watched is not claimed.
+std::vector<RowWindow> row_windows(const std::vector<RowName> &rows, const Counters &before,
+                                   const Counters &after);
+
+// What was missing when the ledger was kept: the JSON of `doppel counters`, by target_key().
+// Errors: not such a document, or of another mirror than the one attached then.
+Result<std::map<std::string, uint64_t>> missing_of(const std::string &json, const std::string &name,
+                                                   std::time_t attached);
+
+} // namespace doppel::migrate

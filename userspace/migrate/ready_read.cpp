@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/ready_read.h"
+
+#include <algorithm>
+
+#include "userspace/migrate/server_reader.h"
+#include "userspace/mirror/counters.h"
+#include "userspace/util/clock.h"
+#include "userspace/view/vitals.h"
+
+namespace doppel::migrate {
+namespace {
+ReadyLook::Server look_at(const memcached::Server &server, const memcached::Access &access) {
+  const auto sample = read_sample(server, access);
+  if (sample)
+    return {{}, *sample};
+  const Error &e = sample.errors().front();
+  return {e.where + ": " + e.what, {}};
+}
+
+std::string one_of(const std::string &a, const std::string &b) { return a.empty() ? b : a; }
+
+// Of one server over the window; `absent` where nothing can be said.
+ServerWindow server_window(const ReadyLook::Server &begin, const ReadyLook::Server &end,
+                           const std::string &name, std::string &absent) {
+  absent = one_of(absent, one_of(end.away, begin.away));
+  if (!absent.empty())
+    return {};
+  const auto window = between(begin.sample, end.sample);
+  if (!window)
+    absent = name + " was started anew, or its statistics were reset, within the window";
+  return window.value_or(ServerWindow{});
+}
+
+PairWindow pair_window(const Pair &pair, const ReadyLook &begin, const ReadyLook &end, size_t i) {
+  PairWindow w;
+  w.pair = pair;
+  w.source = server_window(begin.sources[i], end.sources[i], pair.source.text(), w.absent);
+  w.target = server_window(begin.targets[i], end.targets[i], pair.target.text(), w.absent);
+  w.source_now = end.sources[i].sample;
+  w.target_now = end.targets[i].sample;
+  w.coverage_absent = "not sampled";
+  return w;
+}
+
+} // namespace
+
+ReadyLook look(const ReadyWanted &wanted) {
+  ReadyLook l;
+  if (!wanted.without_mirror) {
+    const auto counters = read_counters();
+    if (counters)
+      l.counters = *counters;
+    else
+      l.mirror_absent = "not seen: " + counters.errors().front().what;
+  }
+  for (const Pair &pair : wanted.pairs) {
+    l.sources.push_back(look_at(pair.source, wanted.access));
+    l.targets.push_back(look_at(pair.target, wanted.access));
+  }
+  l.at_ns = monotonic_ns();
+  return l;
+}
+
+ReadyWindow window_of(const ReadyWanted &wanted, const ReadyLook &begin, const ReadyLook &end,
+                      std::vector<Problem> problems) {
+  ReadyWindow w;
+  w.without_mirror = wanted.without_mirror;
+  w.over_ns = end.at_ns - std::min(end.at_ns, begin.at_ns);
+  w.mirror.absent = one_of(end.mirror_absent, begin.mirror_absent);
+  if (begin.counters && end.counters) {
+    w.mirror.problems = std::move(problems);
+    w.mirror.ports = end.counters->ports;
+    w.mirror.ports_free = end.counters->ports_free;
+    w.mirror.chunks = end.counters->chunks;
+    w.mirror.chunks_used = end.counters->chunks_used;
+    w.rows = row_windows(wanted.rows, *begin.counters, *end.counters);
+    w.mirror.rows_absent = wanted.rows_absent;
+  }
+  for (RowWindow &row : w.rows) {
+    const auto before = wanted.missing_at_since.find(target_key(row.name.mapping, row.name.target));
+    if (before != wanted.missing_at_since.end())
+      row.missing_at_since = before->second;
+  }
+  for (size_t i = 0; i < wanted.pairs.size(); i++)
+    w.pairs.push_back(pair_window(wanted.pairs[i], begin, end, i));
+  return w;
+}
+
+std::vector<Problem> read_problems(const FindKeeper &find_keeper) {
+  const auto status = read_status(find_keeper);
+  if (status)
+    return status->problems;
+  std::vector<Problem> problems;
+  for (const Error &e : status.errors())
+    problems.push_back({ProblemKind::program, e.where + ": " + e.what, e.hint, 0, {}});
+  return problems;
+}
+
+} // namespace doppel::migrate

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Watches mirror and servers over one window.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "userspace/memcached/access.h"
+#include "userspace/migrate/ready.h"
+#include "userspace/mirror/status.h"
+
+namespace doppel::migrate {
+
+struct ReadyWanted {
+  std::vector<Pair> pairs;
+  std::vector<RowName> rows; // of the mirror
+  bool without_mirror = false;
+  std::string rows_absent;                          // why there are no rows; empty: there are
+  std::map<std::string, uint64_t> missing_at_since; // see missing_of()
+  memcached::Access access;
+};
+
+// The begin or the end of a window.
+struct ReadyLook {
+  uint64_t at_ns = 0;
+  std::string mirror_absent;
+  std::optional<Counters> counters;
+  struct Server {
+    std::string away; // why it said nothing
+    ServerSample sample;
+  };
+  std::vector<Server> sources, targets; // of ReadyWanted::pairs
+};
+ReadyLook look(const ReadyWanted &wanted);
+
+// Pure. `problems` are of its end. What was away at one of the two looks was not watched.
+ReadyWindow window_of(const ReadyWanted &wanted, const ReadyLook &begin, const ReadyLook &end,
+                      std::vector<Problem> problems);
+
+// What `doppel status` would tell, where a mirror is seen.
+std::vector<Problem> read_problems(const FindKeeper &find_keeper);
+
+} // namespace doppel::migrate
