@@ -12,7 +12,6 @@
 #include "userspace/migrate/estimate.h"
 #include "userspace/migrate/lag.h"
 #include "userspace/migrate/ready_read.h"
-#include "userspace/migrate/wilson.h"
 
 namespace doppel::migrate {
 namespace {
@@ -357,14 +356,6 @@ TEST(ReadySince, ReadsWhatCountersPrinted) {
   Json j = to_json(c);
   j["mappings"][0]["targets"][0].erase("missing");
   EXPECT_FALSE(missing_of(j.dump(), "kept.json", 1000));
-}
-
-TEST(Wilson, LowerBound) {
-  EXPECT_EQ(wilson_lower(0, 0), 0);
-  EXPECT_EQ(wilson_lower(0, 10), 0);
-  EXPECT_NEAR(wilson_lower(10, 10), 0.7225, 0.0001); // n / (n + z^2)
-  EXPECT_NEAR(wilson_lower(50, 100), 0.4038, 0.0001);
-  EXPECT_NEAR(wilson_lower(9'997, 10'000), 0.9991, 0.0001);
 }
 
 using Points = std::deque<std::pair<double, double>>;

@@ -71,6 +71,7 @@ Result<std::vector<Listener>> listeners_of(const std::vector<MappingEnds> &mappi
 
 std::vector<MappingEnds> ends_of(const Config &config) {
   std::vector<MappingEnds> ends;
+  ends.reserve(config.mappings.size());
   for (const MappingConfig &m : config.mappings)
     ends.push_back(ends_of(m));
   return ends;
@@ -78,6 +79,7 @@ std::vector<MappingEnds> ends_of(const Config &config) {
 
 std::vector<MappingEnds> ends_of(const std::vector<NamedMapping> &mappings) {
   std::vector<MappingEnds> ends;
+  ends.reserve(mappings.size());
   for (const NamedMapping &m : mappings)
     ends.push_back(ends_of(m));
   return ends;

@@ -5,7 +5,7 @@
 
 #include "userspace/migrate/lag.h"
 #include "userspace/migrate/ready.h"
-#include "userspace/migrate/wilson.h"
+#include "userspace/migrate/verify.h"
 #include "userspace/util/text.h"
 #include "userspace/view/table.h"
 
@@ -125,7 +125,7 @@ Figure measure_coverage(const PairWindow &w) {
     return {std::nullopt, w.coverage_absent};
   if (!w.coverage->compared)
     return {std::nullopt, "the source has no keys to compare"};
-  return {wilson_lower(w.coverage->equal, w.coverage->compared),
+  return {wilson95(w.coverage->equal, w.coverage->compared).low,
           count(w.coverage->equal) + " of " + count(w.coverage->compared) + " keys are equal"};
 }
 
@@ -229,11 +229,11 @@ std::vector<RowWindow> row_windows(const std::vector<RowName> &rows, const Count
     RowWindow w;
     w.name = name;
     const dp_ledger *then = find(before, name), *now = find(after, name);
-    if (!now)
+    if (!now) {
       w.absent = "the mirror has no such row";
-    else if (!same || !then || then->observed > now->observed)
+    } else if (!same || !then || then->observed > now->observed) {
       w.absent = "the mirror, or this mapping of it, is newer than the window";
-    if (w.absent.empty()) {
+    } else {
       w.before = *then;
       w.after = *now;
       w.over_ns = after.now_ns - before.now_ns;

@@ -4,18 +4,32 @@
 #include <algorithm>
 
 #include "userspace/migrate/server_reader.h"
+#include "userspace/migrate/verify.h"
 #include "userspace/mirror/counters.h"
 #include "userspace/util/clock.h"
 #include "userspace/view/vitals.h"
 
 namespace doppel::migrate {
 namespace {
+std::string told(const Errors &errors) { return errors.front().where + ": " + errors.front().what; }
+
+Result<VerifyCounts> compare(const Pair &pair, const memcached::Access &access, uint64_t keys) {
+  const auto source = TRY(memcached::Connection::open(pair.source, access));
+  const auto target = TRY(memcached::Connection::open(pair.target, access));
+  VerifyOptions options;
+  options.sample = keys;
+  VerifyHooks hooks;
+  hooks.differs = [](const std::string &, Difference) {};
+  hooks.progress = [](const VerifyCounts &, uint64_t, uint64_t) {};
+  hooks.warning = [](const std::string &) {};
+  return verify(*source, *target, options, hooks);
+}
+
 ReadyLook::Server look_at(const memcached::Server &server, const memcached::Access &access) {
   const auto sample = read_sample(server, access);
   if (sample)
     return {{}, *sample};
-  const Error &e = sample.errors().front();
-  return {e.where + ": " + e.what, {}};
+  return {told(sample.errors()), {}};
 }
 
 std::string one_of(const std::string &a, const std::string &b) { return a.empty() ? b : a; }
@@ -39,7 +53,6 @@ PairWindow pair_window(const Pair &pair, const ReadyLook &begin, const ReadyLook
   w.target = server_window(begin.targets[i], end.targets[i], pair.target.text(), w.absent);
   w.source_now = end.sources[i].sample;
   w.target_now = end.targets[i].sample;
-  w.coverage_absent = "not sampled";
   return w;
 }
 
@@ -85,6 +98,20 @@ ReadyWindow window_of(const ReadyWanted &wanted, const ReadyLook &begin, const R
   for (size_t i = 0; i < wanted.pairs.size(); i++)
     w.pairs.push_back(pair_window(wanted.pairs[i], begin, end, i));
   return w;
+}
+
+void sample_keys(PairWindow &pair, const memcached::Access &access, uint64_t keys) {
+  if (!pair.absent.empty())
+    return;
+  if (!keys) {
+    pair.coverage_absent = "not sampled: --sample 0";
+    return;
+  }
+  const auto counts = compare(pair.pair, access, keys);
+  if (counts)
+    pair.coverage = Coverage{counts->equal, counts->compared};
+  else
+    pair.coverage_absent = told(counts.errors());
 }
 
 std::vector<Problem> read_problems(const FindKeeper &find_keeper) {

@@ -39,6 +39,10 @@ ReadyLook look(const ReadyWanted &wanted);
 ReadyWindow window_of(const ReadyWanted &wanted, const ReadyLook &begin, const ReadyLook &end,
                       std::vector<Problem> problems);
 
+// Fills in the coverage of the pair: that many keys of the source, chosen by chance, compared with
+// the target as `doppel verify` does it. Nothing is read where one of the two was away.
+void sample_keys(PairWindow &pair, const memcached::Access &access, uint64_t keys);
+
 // What `doppel status` would tell, where a mirror is seen.
 std::vector<Problem> read_problems(const FindKeeper &find_keeper);
 
