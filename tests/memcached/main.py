@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the tests of `doppel keys` and `doppel verify`, or those whose name contains one of the words given.
+"""Runs the tests of what looks into memcacheds, or those whose name contains one of the words given.
 
     tests/memcached/run --list
     tests/memcached/run verify. bad.closes

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`doppel top` beside real memcacheds: exact figures, a screen, servers that are away."""
+
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import tempfile
+import termios
+
+from lab import doppel, wait
+
+from place import placed
+
+SERVERS = "127.0.0.1:11211,127.0.0.1:11212"
+
+
+class Stream:
+    """`doppel top --json`, document by document."""
+
+    def __init__(self, place, *arguments):
+        self.child = place.host.popen([doppel.binary(), "top", "--json", *arguments],
+                                      stdout=subprocess.PIPE, text=True)
+
+    def next(self):
+        ready, _, _ = select.select([self.child.stdout], [], [], wait.patience(20))
+        assert ready, "no document"
+        return json.loads(self.child.stdout.readline())
+
+    def end(self):
+        """It ends by SIGTERM, in order."""
+        self.child.terminate()
+        self.child.stdout.read()
+        assert self.child.wait(wait.patience(10)) == 0
+
+
+@placed
+def once_counts_exactly_what_was_done_between(place):
+    with tempfile.NamedTemporaryFile("w+", prefix="doppel-log-") as log:
+        place.server(11211, log=log)
+        place.server(11212)
+        place.fill(11211, 10)
+        child = place.host.popen([doppel.binary(), "top", "--once", "--json", "--interval", "3", "--servers", SERVERS],
+                                 stdout=subprocess.PIPE, text=True)
+        wait.until(lambda: " mn\n" in open(log.name, encoding="utf-8").read(), "the first look to be over")
+        place.fill(11211, 40, first=10)
+        assert place.get(11211, 70) == 50
+        said = json.loads(child.communicate(timeout=wait.patience(20))[0])
+    assert child.returncode == 0
+    first, second = said["servers"]
+    figures = {name: first[name] for name in ("sets", "gets", "hits", "misses", "items", "evictions")}
+    assert figures == {"sets": 40, "gets": 70, "hits": 50, "misses": 20, "items": 50, "evictions": 0}, first
+    assert abs(first["gets_s"] * said["interval_s"] - 70) < 7, "the rate is of the same time"
+    assert first["hit_ratio"] == 50 / 70 and second["gets"] == 0 and second["hit_ratio"] is None, said
+    assert first["answer_us"] > 0, first
+    total, average = said["total"]["other"], said["average"]["other"]
+    assert total["gets"] == 70 and average["gets"] == 35 and total["items"] == 50, said
+
+
+@placed
+def documents_add_up(place):
+    """Nothing between two looks is counted twice or left out."""
+    place.server(11211)
+    stream = Stream(place, "--interval", "0.2", "--servers", "127.0.0.1")
+    stream.next()
+    for n in range(5):
+        place.fill(11211, 20, first=20 * n)
+    sets = 0
+    while sets < 100:
+        sets += stream.next()["servers"][0]["sets"]
+    assert sets == 100, sets
+    stream.end()
+
+
+@placed
+def lines_where_there_is_no_terminal(place):
+    place.server(11211)
+    done = place.doppel.run("top", "--once", "--interval", "0.1", "--servers", "127.0.0.1,127.0.0.1:9")
+    assert "INSTANCE" in done.stdout and "Connection refused" in done.stdout, done.stdout
+    assert "\x1b" not in done.stdout, "no sequence of a terminal"
+
+
+@placed
+def a_server_goes_and_comes_back(place):
+    place.server(11211)
+    gone = place.server(11212)
+    stream = Stream(place, "--interval", "0.2", "--servers", SERVERS)
+
+    def second():
+        return stream.next()["servers"][1]
+    assert second()["up"]
+    gone.kill()
+    away = wait.until(lambda: next((s for s in [second()] if not s["up"]), None), "the server to be away")
+    assert away["why"] and away["items"] is None, away
+    place.server(11212)
+    wait.until(lambda: second()["up"], "the server to be back")
+    stream.end()
+
+
+@placed
+def a_silent_server_holds_nobody_up(place):
+    place.server(11211)
+    with place.imposter(11212):
+        stream = Stream(place, "--interval", "0.2", "--timeout", "30", "--servers", SERVERS)
+        for _ in range(3):
+            first, second = stream.next()["servers"]
+            assert first["up"] and first["items"] == 0, first
+            assert not second["up"] and second["why"] == "has not answered yet", second
+        stream.end()
+
+
+@placed
+def words_that_are_wrong(place):
+    for arguments in (("--servers", "127.0.0.1:0"), ("--servers", "a,,b"), ("--interval", "0")):
+        done = place.doppel.run("top", "--once", *arguments, check=False)
+        assert done.returncode == 2 and done.stderr.startswith("error: "), (arguments, done)
+    done = place.doppel.run("top", "--once", check=False)
+    assert done.returncode == 1 and "nothing is attached" in done.stderr and "--servers" in done.stderr, done
+
+
+class Screen:
+    """`doppel top` on a terminal of its own."""
+
+    def __init__(self, place, *arguments, term="xterm"):
+        self.master, self.slave = pty.openpty()
+        self.size(40, 160)
+        self.before = termios.tcgetattr(self.slave)
+        self.shown = ""
+        env = {**os.environ, "TERM": term, "LC_ALL": "C.UTF-8"}
+        self.child = place.host.popen([doppel.binary(), "top", "--interval", "0.2", *arguments], env=env,
+                                      stdin=self.slave, stdout=self.slave, stderr=self.slave)
+
+    def size(self, rows, columns):
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def read(self, timeout=0.05):
+        while select.select([self.master], [], [], timeout)[0]:
+            self.shown += os.read(self.master, 65536).decode(errors="replace")
+
+    def shows(self, text):
+        """Waits until it has drawn that, since the last key."""
+        def drawn():
+            self.read()
+            return text in self.shown
+        try:
+            wait.until(drawn, f"{text!r} on the screen")
+        except wait.Timeout as e:
+            raise AssertionError(f"{e}\n{self.shown!r}") from None
+
+    def press(self, keys):
+        self.shown = ""
+        os.write(self.master, keys.encode())
+
+    def assert_ended(self, code=0):
+        """It has ended, and the terminal is as it was."""
+        wait.until(lambda: self.read() or self.child.poll() is not None, "top to end")
+        assert self.child.returncode == code, self.child.returncode
+        self.read()
+        assert termios.tcgetattr(self.slave) == self.before, "echo and lines are as before"
+        assert "\x1b[?1049l" in self.shown, "the former screen is back"
+        assert "\x1b[?25h" in self.shown or "\x1b[?12l\x1b[?25h" in self.shown, "the cursor is back"
+        os.close(self.master)
+        os.close(self.slave)
+
+
+@placed
+def screen_and_its_keys(place):
+    place.pair()
+    screen = Screen(place, "--servers", SERVERS)
+    screen.shows("INSTANCE")
+    screen.shows("127.0.0.1:11212")
+    assert "\x1b[?1049h" in screen.shown
+    assert termios.tcgetattr(screen.slave) != screen.before, "keys come one by one"
+    screen.press("h")
+    screen.shows("this page, and back")
+    screen.press("h")
+    screen.shows("INSTANCE")
+    screen.press(" ")
+    screen.shows("paused")
+    screen.press(" ")
+    screen.press("m")
+    screen.press("m")
+    screen.shows("INSTANCE")
+    screen.press("q")
+    screen.assert_ended()
+
+
+@placed
+def screen_of_another_size(place):
+    place.pair()
+    screen = Screen(place, "--servers", SERVERS)
+    screen.shows("LIMIT")
+    screen.press("")
+    screen.size(10, 40)
+    screen.child.send_signal(signal.SIGWINCH)
+    screen.shows("INSTANCE")
+    assert "LIMIT" not in screen.shown, "cut, not wrapped"
+    screen.press("")
+    screen.size(2, 5)
+    screen.child.send_signal(signal.SIGWINCH)
+    screen.shows("doppe")
+    screen.press("")
+    screen.size(40, 160)
+    screen.child.send_signal(signal.SIGWINCH)
+    screen.shows("LIMIT")
+    screen.press("q")
+    screen.assert_ended()
+
+
+@placed
+def screen_ends_by_signals(place):
+    place.server(11211)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        screen = Screen(place, "--servers", "127.0.0.1")
+        screen.shows("INSTANCE")
+        screen.press("")
+        screen.child.send_signal(number)
+        screen.assert_ended()
+
+
+@placed
+def screen_quits_beside_a_silent_server(place):
+    with place.imposter(11211):
+        screen = Screen(place, "--servers", "127.0.0.1", "--timeout", "60")
+        screen.shows("has not answered yet")
+        screen.press("q")
+        screen.assert_ended()
+
+
+@placed
+def terminal_that_is_not_known(place):
+    place.server(11211)
+    screen = Screen(place, "--servers", "127.0.0.1", term="no-such-terminal")
+    wait.until(lambda: screen.read() or screen.child.poll() is not None, "top to end")
+    screen.read()
+    assert screen.child.returncode == 1 and "$TERM" in screen.shown, screen.shown
+    assert termios.tcgetattr(screen.slave) == screen.before

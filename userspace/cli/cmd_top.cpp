@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+
+#include "userspace/cli/command.h"
+#include "userspace/cli/options.h"
+#include "userspace/cli/output.h"
+#include "userspace/cli/server_options.h"
+#include "userspace/migrate/top_render.h"
+#include "userspace/migrate/top_screen.h"
+
+namespace doppel {
+namespace {
+using namespace migrate;
+
+using Clock = std::chrono::steady_clock;
+
+struct TopOptions {
+  ServerOptions servers;
+  std::string list; // of servers, with commas
+  double interval_s = 1;
+  bool once = false;
+};
+
+void add_options(CLI::App &app, TopOptions &o) {
+  add_text(app, "--servers", o.list, "Also show these memcacheds, separated by commas", "A,B,...");
+  add_flag(app, "--once", o.once, "One interval, then the end");
+  add_seconds(app, "--interval", o.interval_s, "How long an interval is; 1 by default");
+  add_server_options(app, o.servers);
+}
+
+volatile std::sig_atomic_t interrupted = 0;
+
+void interrupt(int) { interrupted = 1; }
+
+Result<std::vector<memcached::Server>> parse_servers(const std::string &text) {
+  std::vector<memcached::Server> servers;
+  Errors errors;
+  for (size_t at = 0; !text.empty() && at <= text.size();) {
+    const size_t end = std::min(text.find(',', at), text.size());
+    const auto server = memcached::parse_server(text.substr(at, end - at));
+    collect(server, errors);
+    if (server)
+      servers.push_back(*server);
+    at = end + 1;
+  }
+  if (!errors.empty())
+    return errors;
+  return servers;
+}
+
+// Until that time, or until a signal comes.
+void sleep_until(Clock::time_point until) {
+  while (interrupted == 0 && Clock::now() < until) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
+    ::poll(nullptr, 0, static_cast<int>(left.count()));
+  }
+}
+
+// As lines, or a document for each interval.
+int print(TopReader &reader, const TopOptions &o) {
+  struct sigaction sa {};
+  sa.sa_handler = interrupt;
+  for (const int signal : {SIGINT, SIGTERM})
+    sigaction(signal, &sa, nullptr);
+  const auto interval =
+      std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(o.interval_s));
+  // Of a stream of documents none comes late for a server that is away.
+  const auto patience = o.once ? std::chrono::duration_cast<Clock::duration>(
+                                     std::chrono::duration<double>(o.servers.timeout_s))
+                               : interval;
+  auto next = Clock::now();
+  for (bool first = true; interrupted == 0; first = false) {
+    reader.begin();
+    next += interval;
+    const TopModel model = reader.finish(Clock::now() + patience);
+    if (first) {
+      next = Clock::now() + interval; // what the first look took is none of the interval
+      sleep_until(next);
+      continue;
+    }
+    std::cout << (o.servers.json ? json_text(model, true) : to_text(model, TopLook{}));
+    if (!std::cout.flush())
+      return exit_code(Exit::failure); // nobody reads any more
+    if (o.once)
+      break;
+    sleep_until(next);
+  }
+  return exit_code(Exit::ok);
+}
+
+int run(const TopOptions &o) {
+  Errors errors;
+  auto servers = parse_servers(o.list);
+  collect(servers, errors);
+  auto access = access_of(o.servers);
+  collect(access, errors);
+  if (!errors.empty())
+    return fail(errors, o.servers.json);
+  if (servers->empty())
+    if (const auto attached = find_attached("top"); !attached) {
+      Errors none = attached.errors();
+      none.front().hint += "; --servers A,B,... needs none";
+      return fail(none, o.servers.json);
+    }
+  TopReader reader(std::move(*servers), *access);
+  if (o.servers.json || o.once || isatty(STDOUT_FILENO) != 1 || isatty(STDIN_FILENO) != 1)
+    return print(reader, o);
+  const auto shown = show_top(reader, o.interval_s);
+  return shown ? exit_code(Exit::ok) : fail(shown.errors(), o.servers.json);
+}
+
+constexpr char kDetails[] =
+    "For each mapping and target what is observed, delivered, in flight and lost; beside it the "
+    "memcacheds of both sides, with what happened within the interval. Without a mirror, --servers "
+    "shows memcacheds alone. A server that is away has its row all the same. On a terminal it "
+    "fills "
+    "the screen: q quits, space pauses, m chooses between mirror and servers, h explains.";
+
+} // namespace
+
+const Command top_command = {"top", "Watch the mirror and the memcacheds of both sides at work",
+                             kDetails,
+                             "sudo doppel top\n"
+                             "doppel top --servers cache1,cache2:11212\n"
+                             "sudo doppel top --once --json",
+                             declare<TopOptions, add_options, run>};
+
+} // namespace doppel
