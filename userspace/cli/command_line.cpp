@@ -19,12 +19,14 @@ constexpr char kAbout[] =
     "Gives a second server its own complete copy of every request, while the real service goes on "
     "as if nothing were there.";
 
-constexpr char kFooter[] = "All commands but check, keys, verify, warm, version and help need root.\n\n"
-                           "Examples:\n"
-                           "  sudo doppel attach --device eth0 -x 11211-192.168.2.184:11211\n"
-                           "  sudo doppel counters --watch 1\n"
-                           "  sudo doppel detach\n\n"
-                           "`doppel help COMMAND` explains a command.";
+constexpr char kFooter[] =
+    "All commands but check, keys, verify, warm, version and help need root; ready, top\n"
+    "and probe only for what they tell of a mirror or of this host.\n\n"
+    "Examples:\n"
+    "  sudo doppel attach --device eth0 -x 11211-192.168.2.184:11211\n"
+    "  sudo doppel counters --watch 1\n"
+    "  sudo doppel detach\n\n"
+    "`doppel help COMMAND` explains a command.";
 
 constexpr size_t kColumns = 80;
 

@@ -63,8 +63,10 @@ std::string man_page(const CLI::App &app) {
                      ".SH NAME\ndoppel \\- duplicate live TCP traffic\n"
                      ".SH SYNOPSIS\n.B doppel\n.I COMMAND\n[\\fIOPTIONS\\fR]\n"
                      ".SH DESCRIPTION\n";
-  page += roff(app.get_description()) + "\nAll commands but check, version and help need root, or "
-                                        "CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON.\n.SH COMMANDS\n";
+  page += roff(app.get_description()) +
+          "\nAll commands but check, keys, verify, version and help need root, or CAP_NET_ADMIN, "
+          "CAP_BPF and CAP_PERFMON; ready, top and probe only for what they tell of a mirror or of "
+          "this host.\n.SH COMMANDS\n";
   command_sections(page, app);
   page += ".SH CONFIGURATION\n" + configuration_roff();
   page +=

@@ -26,6 +26,11 @@ void add_text(CLI::App &app, const char *name, std::string &value, const char *h
   app.add_option(name, value, help)->type_name(type)->required(required);
 }
 
+void add_texts(CLI::App &app, const char *name, std::vector<std::string> &values, const char *help,
+               const char *type) {
+  app.add_option(name, values, help)->type_name(type)->take_all()->expected(1);
+}
+
 void add_seconds(CLI::App &app, const char *name, double &value, const char *help) {
   app.add_option(name, value, help)->type_name("SECONDS")->check(CLI::Validator(seconds_fault, ""));
 }
@@ -86,10 +91,8 @@ void add_drain_option(CLI::App &app, uint32_t &drain_ms) {
 }
 
 void add_mapping_options(CLI::App &app, MappingOptions &o) {
-  app.add_option("-x", o.x, "Mirror what arrives at LOCALPORT to this target; may be repeated")
-      ->type_name("LOCALPORT-TARGETIP:TARGETPORT")
-      ->take_all()
-      ->expected(1);
+  add_texts(app, "-x", o.x, "Mirror what arrives at LOCALPORT to this target; may be repeated",
+            "LOCALPORT-TARGETIP:TARGETPORT");
   add_text(app, "--device", o.device, "Device that carries the clients' traffic; goes with -x",
            "DEVICE");
   add_text(app, "--config", o.config, "Read the mappings from this file", "FILE");

@@ -18,6 +18,9 @@ namespace doppel {
 void add_flag(CLI::App &app, const char *name, bool &value, const char *help);
 void add_text(CLI::App &app, const char *name, std::string &value, const char *help,
               const char *type, bool required = false);
+// The same, as often as it is given.
+void add_texts(CLI::App &app, const char *name, std::vector<std::string> &values, const char *help,
+               const char *type);
 // A number of seconds from 0.05 to 86,400.
 void add_seconds(CLI::App &app, const char *name, double &value, const char *help);
 // A whole number from 1 to 10^12.

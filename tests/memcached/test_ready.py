@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`doppel ready SOURCE TARGET` beside two real memcacheds."""
+
+import json
+import select
+import subprocess
+import time
+
+from lab import doppel, wait
+
+from place import placed
+
+WORDS = ("127.0.0.1:11211", "127.0.0.1:11212")
+ALONE = ("--without-mirror",)
+
+
+class Window:
+    """`doppel ready` of which the first window is open."""
+
+    def __init__(self, place, servers, *arguments, window=2):
+        before = [server.stats()["total_connections"] for server in servers]
+        self.child = place.host.popen(
+            [doppel.binary(), "ready", *WORDS, "--json", "--window", str(wait.patience(window)), *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for server, connections in zip(servers, before):
+            looks = iter(range(1, 10_000))  # each look of ours is a connection as well
+            wait.until(lambda s=server, c=connections, n=looks: s.stats()["total_connections"] > c + next(n),
+                       "doppel to ask the server")
+
+    def end(self, code):
+        out, err = self.child.communicate(timeout=wait.patience(60))
+        assert self.child.returncode == code, (self.child.returncode, out, err)
+        return read(json.loads(out))
+
+    def next(self):
+        """The next document of --watch; nothing: it has ended."""
+        ready, _, _ = select.select([self.child.stdout], [], [], wait.patience(60))
+        assert ready, "no document"
+        line = self.child.stdout.readline()
+        return json.loads(line) if line else None
+
+
+def read(said):
+    """{name: criterion} of one pair."""
+    return {c["name"]: c for c in said["criteria"]}
+
+
+def bad(criteria):
+    return {name for name, c in criteria.items() if not c["ok"]}
+
+
+@placed
+def an_empty_target_is_not_ready(place):
+    servers = place.pair()
+    place.fill(11211, 500)
+    window = Window(place, servers, *ALONE)
+    place.get(11211, 500)
+    place.get(11212, 500)
+    criteria = window.end(3)
+    assert bad(criteria) == {"warmth", "coverage"}, criteria
+    assert criteria["warmth"]["value"] == 0 and criteria["coverage"]["value"] == 0, criteria
+    assert criteria["warmth"]["reason"] == "the source hit 500 of 500 gets, the target 0 of 500", criteria
+
+
+@placed
+def an_equal_target_is_ready(place):
+    servers = place.pair()
+    for port in (11211, 11212):
+        place.fill(port, 500)
+    window = Window(place, servers, *ALONE)
+    for port in (11211, 11212):
+        place.get(port, 1000)
+    criteria = window.end(0)
+    assert criteria["warmth"]["value"] == 1, criteria
+    assert 0.99 < criteria["coverage"]["value"] < 1, "500 keys are a sample of what may be"
+    assert "500 of 500 keys are equal" in criteria["coverage"]["reason"], criteria
+    assert criteria["warmth"]["reason"] == "the source hit 500 of 1,000 gets, the target 500 of 1,000", \
+        "doppel's own reads are in no window"
+
+
+@placed
+def half_of_the_keys(place):
+    """The lower bound of the interval, not the share of the sample; and a limit of the user's."""
+    servers = place.pair()
+    place.fill(11211, 400)
+    place.fill(11212, 200)
+    arguments = (*ALONE, "--limit", "warmth=50%", "--limit", "coverage=0.4")
+    window = Window(place, servers, *arguments)
+    for port in (11211, 11212):
+        place.get(port, 400)
+    criteria = window.end(0)
+    assert criteria["warmth"]["value"] == 0.5 and criteria["warmth"]["limit"] == 0.5, criteria
+    assert 0.44 < criteria["coverage"]["value"] < 0.46, criteria
+
+
+@placed
+def a_window_without_gets_is_told(place):
+    place.pair()
+    criteria = read(place.json("ready", *WORDS, *ALONE, "--window", "0.2", code=3))
+    assert criteria["warmth"]["value"] is None and criteria["warmth"]["reason"] == "no gets in the window", criteria
+    assert criteria["coverage"]["value"] is None and "no keys" in criteria["coverage"]["reason"], criteria
+
+
+@placed
+def a_target_that_evicts(place):
+    servers = place.pair("-I", "1m", "-m", "8")
+    window = Window(place, servers, *ALONE, window=4)
+    place.fill(11212, 300, size=100_000)
+    criteria = window.end(3)
+    evicted = servers[1].stats()["evictions"]
+    assert evicted > 0 and criteria["target_evictions"]["value"] == evicted, criteria
+    assert "target_evictions" in bad(criteria), criteria
+
+
+@placed
+def a_server_that_is_started_anew(place):
+    """What happened meanwhile is not known."""
+    servers = place.pair()
+    window = Window(place, servers, *ALONE, window=4)
+    servers[1].kill()
+    place.server(11212)
+    criteria = window.end(3)
+    assert "started anew" in criteria["warmth"]["reason"] and criteria["warmth"]["value"] is None, criteria
+    assert not criteria["target_evictions"]["ok"], criteria
+
+
+@placed
+def without_a_mirror_its_criteria_are_not_met(place):
+    place.pair()
+    criteria = read(place.json("ready", *WORDS, "--window", "0.2", code=3))
+    for name in ("mirror_problems", "lost_bytes", "delivered_share", "lag_ms"):
+        assert not criteria[name]["ok"] and criteria[name]["reason"] == "not seen: nothing is attached", criteria
+        assert "--without-mirror" in criteria[name]["do"], criteria
+
+
+@placed
+def watch_ends_when_it_is_ready(place):
+    """Window after window; the estimate is made of three, and goes when it is ready."""
+    servers = place.pair()
+    place.fill(11211, 1000)
+    window = Window(place, servers, *ALONE, "--watch", "--limit", "coverage=0", window=1.5)
+    estimates, said = [], None
+    for share in (200, 400, 600, 800, 1000, 1000):
+        place.fill(11212, share)
+        for port in (11211, 11212):
+            place.get(port, 1000)
+        said = window.next()
+        estimates.append(said["ready_in_s"])
+        if said["ready"]:
+            break
+    assert estimates[:2] == [None, None], estimates
+    assert any(e is not None and 0 <= e < 60 for e in estimates[2:-1]), estimates
+    assert said["ready"] and estimates[-1] is None, said
+    assert window.next() is None and window.child.wait(wait.patience(10)) == 0
+
+
+@placed
+def servers_that_are_none(place):
+    """Told in the time that was given; what is known of the other one is told as well."""
+    place.server(11211)
+    for says in (None, b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"):
+        begin = time.monotonic()
+        if says is None:
+            criteria = read(place.json("ready", *WORDS, *ALONE, "--window", "0.2", "--timeout", "1", code=3))
+        else:
+            with place.imposter(11212, says):
+                criteria = read(place.json("ready", *WORDS, *ALONE, "--window", "0.2", "--timeout", "1", code=3))
+        assert time.monotonic() - begin < wait.patience(15), criteria
+        assert "127.0.0.1:11212" in criteria["warmth"]["reason"], criteria
+
+
+@placed
+def words_that_are_wrong(place):
+    for arguments, errors in ((("127.0.0.1",), 1), ((*WORDS, "--mapping", "data"), 1),
+                              ((*WORDS, "--limit", "warmth"), 1),
+                              ((*WORDS, "--limit", "warmth=2", "--limit", "x=1", "--auth-file", "/none"), 3)):
+        done = place.doppel.run("ready", *arguments, check=False)
+        assert done.returncode == 2 or "/none" in done.stderr, (arguments, done)
+        assert done.stderr.count("error: ") == errors, (arguments, done.stderr)
+    done = place.doppel.run("ready", check=False)
+    assert done.returncode == 1 and "nothing is attached" in done.stderr, done

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Beside a real mirror `doppel top`, `doppel ready` and `doppel counters` tell the same, and a loss makes ready not
+ready."""
+
+import contextlib
+import json
+import tempfile
+
+from harness import case
+from lab import doppel, wait
+from test_client_net import connect
+from test_clock import say
+
+# What no mirror of a moment ago can meet: these have cases of their own (tests/memcached).
+SERVERS = ("warmth", "coverage", "target_evictions", "target_memory")
+
+
+def put(client, first, count):
+    """Sets, each answered by the source."""
+    for i in range(first, first + count):
+        say(client, b"key%d" % i, 1000)
+
+
+def top(scene):
+    return json.loads(scene.doppel.run("top", "--once", "--json", "--interval", "0.2").stdout)
+
+
+class Ready:
+    """`doppel ready --json`, started; its window is open once the source has been asked."""
+
+    def __init__(self, scene, *arguments, window=3):
+        self.scene = scene
+        asked = scene.source[0].stats()["total_connections"]
+        self.child = scene.lab.source.popen(
+            [doppel.binary(), "ready", *arguments, "--window", str(wait.patience(window)), "--json"],
+            stdout=-1, stderr=-1, text=True)
+        # Ours to look is one of them, each time.
+        looks = iter(range(1, 10000))
+        wait.until(lambda: scene.source[0].stats()["total_connections"] > asked + next(looks), "the window to open")
+
+    def end(self):
+        """(exit code, {name: criterion})"""
+        out, err = self.child.communicate(timeout=wait.patience(60))
+        assert self.child.returncode in (0, 3), (out, err)
+        said = json.loads(out)
+        assert said["ready"] == (self.child.returncode == 0), said
+        return said["ready"], {c["name"]: c for c in said["criteria"]}
+
+
+@contextlib.contextmanager
+def written(text):
+    """The name of a file with that text."""
+    with tempfile.NamedTemporaryFile("w", prefix="doppel-ready-") as file:
+        file.write(text)
+        file.flush()
+        yield file.name
+
+
+def mirror_is_good(criteria):
+    return all(c["ok"] for name, c in criteria.items() if name not in SERVERS)
+
+
+@case()
+def all_tell_the_same(env):
+    """At rest, field by field; and the rows name both memcacheds by the mapping alone."""
+    scene = env.scene()
+    scene.attach()
+    client = connect(scene)
+    put(client, 0, 50)
+    scene.doppel.wait_idle()
+    shown, counters = top(scene), scene.doppel.counters()
+    mirror = shown["mirror"]
+    for row in mirror["mappings"][0]["targets"]:
+        assert row.pop("lag_ms") == 0 and row.pop("bits_s") == 0 and row.pop("segments_s") == 0, row
+    for said in (mirror, counters):
+        for moving in ("time", "rates_over_ms"):
+            del said[moving]
+        for row in said["mappings"][0]["targets"]:
+            del row["rates"]
+    assert mirror == counters, (mirror, counters)
+    assert [(s["side"], s["server"], s["mapping"]) for s in shown["servers"]] == [
+        ("source", "127.0.0.1:11211", "11211"), ("target", f"{scene.lab.target.address}:11211", "11211")], shown
+    assert [s["items"] for s in shown["servers"]] == [50, 50], shown
+    ready = Ready(scene)
+    put(client, 50, 50)
+    _, criteria = ready.end()
+    assert mirror_is_good(criteria), criteria
+    ledger = scene.doppel.ledger()
+    share = criteria["delivered_share"]
+    assert share["value"] == 1 and share["subject"] == f"11211 {scene.lab.target.address}:11211", share
+    assert criteria["missing_bytes"]["value"] == ledger["bytes"]["lost"] + ledger["bytes"]["excluded"] == 0
+    assert criteria["in_flight_bytes"]["value"] == ledger["bytes"]["in_flight"] == 0
+
+
+@case()
+def a_loss_is_against_it(env):
+    """Bytes that are lost within the window; in the next one they are history, but for missing_bytes."""
+    scene = env.scene()
+    scene.attach()
+    client = connect(scene)
+    put(client, 0, 10)
+    scene.doppel.wait_idle()
+    ready = Ready(scene, window=8)
+    scene.target[0].kill()
+    put(client, 10, 10)
+    wait.until(lambda: scene.doppel.ledger()["bytes"]["lost"], "bytes to be lost")
+    is_ready, criteria = ready.end()
+    lost = scene.doppel.ledger()["bytes"]["lost"]
+    assert not is_ready and not criteria["lost_bytes"]["ok"], criteria
+    assert 0 < criteria["lost_bytes"]["value"] <= lost and "target_" in criteria["lost_bytes"]["reason"], criteria
+    assert not criteria["mirror_problems"]["ok"] and not criteria["warmth"]["ok"], criteria
+    scene.start_target()
+    client = connect(scene)
+    wait.until(lambda: put(client, 20, 1) or scene.doppel.health()[0] == 0, "the mirror to be well", 30)
+    scene.doppel.wait_idle()
+    kept = scene.doppel.run("counters", "--json").stdout
+    ready = Ready(scene)
+    put(client, 30, 10)
+    _, criteria = ready.end()
+    assert criteria["lost_bytes"]["ok"] and not criteria["missing_bytes"]["ok"], criteria
+    assert criteria["missing_bytes"]["value"] >= lost, criteria
+    with written(kept) as file:
+        ready = Ready(scene, "--since", file)
+        put(client, 40, 10)
+        _, criteria = ready.end()
+    assert mirror_is_good(criteria), criteria
+
+
+@case()
+def two_words_find_their_mapping(env):
+    """And a pair that no mapping leads between does not borrow another's figures."""
+    scene = env.scene(ports=(11211, 11212))
+    scene.attach()
+    client = connect(scene)
+    target = scene.lab.target.address
+    ready = Ready(scene, "127.0.0.1:11211", f"{target}:11211")
+    put(client, 0, 5)
+    _, criteria = ready.end()
+    assert mirror_is_good(criteria), criteria
+    assert criteria["lost_bytes"]["subject"] == f"11211 {target}:11211", criteria
+    _, criteria = Ready(scene, "127.0.0.1:11211", f"{target}:11212", window=0.5).end()
+    assert not criteria["lost_bytes"]["ok"] and "no mapping leads" in criteria["lost_bytes"]["reason"], criteria
+
+
+@case()
+def a_range_is_a_mapping_of_several_pairs(env):
+    scene = env.scene(ports=(11211, 11212))
+    config = {"mappings": [{"name": "data", "device": "eth0", "ports": "11211-11219", "targets": [
+        {"address": scene.lab.target.address, "port": 11211}]}]}
+    with written(json.dumps(config)) as file:
+        scene.doppel.attach("--config", file)
+        by_file = scene.doppel.run("ready", "--config", file, "--window", "0.2", "--json", check=False)
+    shown = top(scene)
+    assert [pair["source"] for pair in shown["pairs"]] == ["127.0.0.1:11211", "127.0.0.1:11212"], shown
+    done = scene.doppel.run("ready", "--mapping", "data", "--window", "0.2", "--json", check=False)
+    said = json.loads(done.stdout)
+    assert done.returncode == 3, done
+    warmth = [c["subject"] for c in said["criteria"] if c["name"] == "warmth"]
+    assert warmth == [f"127.0.0.1:{port} -> {scene.lab.target.address}:{port}" for port in (11211, 11212)], said
+    assert len([c for c in said["criteria"] if c["name"] == "lost_bytes"]) == 1, said
+    assert [c["subject"] for c in json.loads(by_file.stdout)["criteria"]] == [c["subject"] for c in said["criteria"]]
+    wrong = scene.doppel.run("ready", "--mapping", "dta", check=False)
+    assert wrong.returncode == 2 and '"data"' in wrong.stderr, wrong

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <poll.h>
+
+#include <chrono>
+#include <csignal>
+#include <fstream>
+#include <iterator>
+
+#include "userspace/cli/command.h"
+#include "userspace/cli/options.h"
+#include "userspace/cli/output.h"
+#include "userspace/cli/server_options.h"
+#include "userspace/keeper/keeper_lock.h"
+#include "userspace/migrate/ends.h"
+#include "userspace/migrate/estimate.h"
+#include "userspace/migrate/ready_read.h"
+#include "userspace/util/clock.h"
+
+namespace doppel {
+namespace {
+using namespace migrate;
+
+constexpr Exit kNotReady = Exit::detached; // the code is that of verify as well
+
+struct ReadyOptions {
+  ServerOptions servers;
+  std::string source, target; // words
+  std::string config, mapping, since;
+  std::vector<std::string> limits;
+  double window_s = 60;
+  uint64_t sample = 1000;
+  bool without_mirror = false;
+  bool watch = false;
+};
+
+void add_options(CLI::App &app, ReadyOptions &o) {
+  add_word(app, "SOURCE", o.source, "The memcached that serves now");
+  add_word(app, "TARGET", o.target, "The one that is to take over");
+  add_text(app, "--config", o.config, "Take sources and targets of the mappings of this file",
+           "FILE");
+  add_text(app, "--mapping", o.mapping, "Take this mapping alone", "NAME");
+  add_seconds(app, "--window", o.window_s, "How long to look; 60 by default");
+  add_texts(app, "--limit", o.limits, "Another limit of a criterion; may be repeated",
+            "NAME=VALUE");
+  add_text(app, "--since", o.since,
+           "What doppel counters --json printed when warm began: missing_bytes counts from there",
+           "FILE");
+  add_number(app, "--sample", o.sample,
+             "Compare N keys of the source after the window; 1000 by default, 0: none", "N");
+  add_flag(app, "--without-mirror", o.without_mirror, "Leave out what only a mirror can tell");
+  add_flag(app, "--watch", o.watch, "Window after window, until it is ready or interrupted");
+  add_server_options(app, o.servers);
+}
+
+volatile std::sig_atomic_t interrupted = 0;
+
+void interrupt(int) { interrupted = 1; }
+
+// The mappings to look at, of the file or of the mirror.
+Result<std::vector<MappingEnds>> mappings_of(const ReadyOptions &o) {
+  if (!o.config.empty())
+    return named(ends_of(TRY(read_config(o.config))), o.mapping);
+  return named(ends_of(TRY(find_attached("ready")).meta.mappings), o.mapping);
+}
+
+Status by_mappings(const ReadyOptions &o, ReadyWanted &wanted) {
+  const auto mappings = TRY(mappings_of(o));
+  const auto listeners = TRY(listeners_of(mappings));
+  Errors errors;
+  for (const MappingEnds &m : mappings) {
+    const auto pairs = pairs_of(m, listeners);
+    collect(pairs, errors);
+    if (pairs)
+      wanted.pairs.insert(wanted.pairs.end(), pairs->begin(), pairs->end());
+    for (RowName &row : rows_of(m))
+      wanted.rows.push_back(std::move(row));
+  }
+  return status_of(errors);
+}
+
+Status by_words(const ReadyOptions &o, ReadyWanted &wanted) {
+  const auto source = memcached::parse_server(o.source), target = memcached::parse_server(o.target);
+  Errors errors;
+  collect(source, errors);
+  collect(target, errors);
+  if (!errors.empty())
+    return errors;
+  wanted.pairs.push_back({"", *source, *target});
+  if (o.without_mirror)
+    return Unit{};
+  const auto attached = find_attached("ready");
+  if (!attached)
+    return Unit{}; // told with each criterion of it
+  if (const auto address = address_of(*target))
+    wanted.rows =
+        rows_between(ends_of(attached->meta.mappings), source->port, *address, target->port);
+  if (wanted.rows.empty())
+    wanted.rows_absent = "not seen: no mapping leads from port " + std::to_string(source->port) +
+                         " to " + target->text();
+  return Unit{};
+}
+
+Status read_since(const ReadyOptions &o, ReadyWanted &wanted) {
+  if (o.since.empty())
+    return Unit{};
+  std::ifstream file(o.since);
+  if (!file)
+    return sys_error(o.since, "cannot be read", errno);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const auto attached = TRY(find_attached("ready"));
+  wanted.missing_at_since = TRY(missing_of(text, o.since, attached.meta.since));
+  return Unit{};
+}
+
+Status check(const ReadyOptions &o) {
+  const bool words = !o.source.empty();
+  if (words && o.target.empty())
+    return Error{"doppel ready", "a source without a target", "name both: SOURCE TARGET",
+                 Exit::usage};
+  if (words && (!o.config.empty() || !o.mapping.empty()))
+    return Error{"doppel ready", "SOURCE TARGET cannot go together with --config or --mapping",
+                 "give the one or the others", Exit::usage};
+  return Unit{};
+}
+
+struct Prepared {
+  ReadyWanted wanted;
+  CriterionLimits limits;
+};
+
+// All errors of the command line at once.
+Result<Prepared> prepare(const ReadyOptions &o) {
+  Prepared p;
+  Errors errors;
+  const auto limits = parse_limits(o.limits);
+  const auto access = access_of(o.servers);
+  collect(check(o), errors);
+  collect(limits, errors);
+  collect(access, errors);
+  if (!errors.empty())
+    return errors;
+  p.limits = *limits;
+  p.wanted.access = *access;
+  p.wanted.without_mirror = o.without_mirror;
+  TRY(o.source.empty() ? by_mappings(o, p.wanted) : by_words(o, p.wanted));
+  TRY(read_since(o, p.wanted));
+  return p;
+}
+
+// Until the window is over, or a signal comes.
+void wait_for(double seconds) {
+  const uint64_t until = monotonic_ns() + static_cast<uint64_t>(seconds * 1e9);
+  for (uint64_t now = monotonic_ns(); now < until && interrupted == 0; now = monotonic_ns())
+    ::poll(nullptr, 0, static_cast<int>((until - now) / 1'000'000 + 1));
+}
+
+bool print(const Readiness &r, const ReadyOptions &o) {
+  std::cout << (o.servers.json ? json_text(r, o.watch) : to_text(r) + (o.watch ? "\n" : ""));
+  return static_cast<bool>(std::cout.flush());
+}
+
+// What the window from `begin` to `end` comes to.
+Readiness judge(const Prepared &p, const ReadyOptions &o, const ReadyLook &begin,
+                const ReadyLook &end, Estimate &estimate) {
+  std::vector<Problem> problems;
+  if (end.counters)
+    problems = read_problems(find_keeper);
+  auto window = window_of(p.wanted, begin, end, std::move(problems));
+  for (PairWindow &pair : window.pairs) // after the window, so that what it reads is not in it
+    sample_keys(pair, p.wanted.access, o.sample);
+  Readiness r{std::time(nullptr), window.over_ns / 1'000'000, judge_ready(window, p.limits), {}};
+  r.ready_in_s = estimate.after(static_cast<double>(end.at_ns) / 1e9, r.findings);
+  return r;
+}
+
+int watch(const Prepared &p, const ReadyOptions &o) {
+  struct sigaction sa {};
+  sa.sa_handler = interrupt;
+  for (const int signal : {SIGINT, SIGTERM})
+    sigaction(signal, &sa, nullptr);
+  Estimate estimate;
+  Readiness r;
+  do {
+    const auto begin = look(p.wanted);
+    wait_for(o.window_s);
+    if (interrupted != 0)
+      break; // a window that was cut short is none
+    r = judge(p, o, begin, look(p.wanted), estimate);
+    if (!print(r, o))
+      return exit_code(Exit::failure);
+  } while (o.watch && !is_ready(r.findings));
+  return exit_code(is_ready(r.findings) ? Exit::ok : kNotReady);
+}
+
+int run(const ReadyOptions &o) {
+  const auto prepared = prepare(o);
+  return prepared ? watch(*prepared, o) : fail(prepared.errors(), o.servers.json);
+}
+
+constexpr char kDetails[] =
+    "It looks at the mirror and at both memcacheds over one window, and holds what it saw against "
+    "a limit for each criterion (docs/ready.md). Without words it takes the mappings of the "
+    "mirror; the source of a mapping is asked at 127.0.0.1, which is not captured. What was not "
+    "seen is not met. The exit code is 0 if the targets can take over, 3 if not.";
+
+} // namespace
+
+const Command ready_command = {"ready",
+                               "Tell whether the targets can take over, and what is against it",
+                               kDetails,
+                               "sudo doppel ready\n"
+                               "sudo doppel ready --mapping data --watch --window 10\n"
+                               "doppel ready cache1 cache2 --without-mirror --limit warmth=95%",
+                               declare<ReadyOptions, add_options, run>,
+                               false,
+                               true};
+
+} // namespace doppel
