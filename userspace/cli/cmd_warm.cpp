@@ -79,8 +79,8 @@ const Command warm_command = {
     "confirmed --settle later, and undone if it does not hold. Beside a mirror on this host it "
     "waits for what is on its way. The hottest keys come first; it goes slower when the source "
     "answers later, and stops when the target begins to evict. SIGINT and SIGTERM end it in "
-    "order. The exit code is 3 where something was left: keys that were too large, refused or "
-    "written to all the time, or a target that evicts.",
+    "order. The exit code is 3 where something was left: keys that were too large or refused, or "
+    "a target that evicts. What is written to all the time is left to the mirror.",
     "sudo doppel warm cache1 cache2\n"
     "doppel warm cache1:11212 cache2:11212 --resume /var/tmp/warm.11212 --rate 50000",
     declare<WarmCommand, add_options, run>,

@@ -29,7 +29,8 @@ struct WarmOptions {
 struct WarmReport {
   uint64_t keys = 0; // as the list had
   uint64_t added = 0, present = 0, repaired = 0, deleted = 0;
-  uint64_t undone = 0, too_large = 0, failed = 0; // these are left
+  uint64_t undone = 0;                // left out, as clients wrote to them all the time
+  uint64_t too_large = 0, failed = 0; // these are left
   uint64_t gone = 0;         // from the source before they were copied, or about to end there
   uint64_t stale = 0;        // marked as stale at the source
   uint64_t moving = 0;       // repair: written to between the looks
@@ -49,7 +50,7 @@ using Tell = std::function<void(const std::string &)>;
 Result<WarmReport> warm(const WarmOptions &options, const Tell &tell,
                         const std::atomic<bool> &stop);
 
-// Nothing was left undone.
+// Nothing was left but what clients wrote to all the time, which is the mirror's.
 bool is_complete(const WarmReport &report);
 std::string to_text(const WarmReport &report);
 std::string json_text(const WarmReport &report);
