@@ -272,6 +272,9 @@ def keys_of_any_bytes(env):
     assert result.json()["keys"] == len(keys) + 2, result
     with open(env.path("list"), encoding="ascii") as f:
         assert f.read() == "missing a%20b\n"
+    target.tell(store(b"a b", b"v"))
+    result = env.run("verify", "--all", "--json", "--settle", "0.1", source, target)
+    assert result.code == 3 and verdict(result) == {**ZERO, "unreadable": 1}, "what cannot be read is not proven"
 
 
 @case()

@@ -73,8 +73,8 @@ std::string json_of(const VerifyCounts &c, bool sampled) {
             {"gone", c.gone},
             {"stale", c.stale}};
   j["interval_95"] = nullptr;
-  if (sampled && c.compared > 0) {
-    const auto i = migrate::wilson95(c.equal, c.compared);
+  if (sampled && c.judged() > 0) {
+    const auto i = migrate::wilson95(c.equal, c.judged());
     j["interval_95"] = {i.low, i.high};
   }
   return j.dump() + "\n";
@@ -98,11 +98,12 @@ std::string text_of(const VerifyCounts &c, const VerifyCommand &o) {
   row("moving", c.moving, "changed between two looks: no verdict");
   row("gone", c.gone, "from the source, since its list was made");
   row("stale", c.stale, "marked so by the application: not compared");
-  row("unreadable", c.unreadable, "their names fit in no line of text");
+  row("unreadable", c.unreadable,
+      "not compared: their names fit in no line of text, or a server answered with an error");
   std::string text = table.text();
-  if (!o.all && c.compared > 0) {
-    const auto i = migrate::wilson95(c.equal, c.compared);
-    text += human_share(static_cast<double>(c.equal) / static_cast<double>(c.compared)) +
+  if (!o.all && c.judged() > 0) {
+    const auto i = migrate::wilson95(c.equal, c.judged());
+    text += human_share(static_cast<double>(c.equal) / static_cast<double>(c.judged())) +
             " of the sample are equal; of all keys " + percent(i.low, false) + " to " +
             percent(i.high, true) + " (95 %)\n";
   }
@@ -168,7 +169,10 @@ int run(const VerifyCommand &o) {
   if (!counts)
     return fail(counts.errors(), o.servers.json);
   std::cout << (o.servers.json ? json_of(*counts, !o.all) : text_of(*counts, o));
-  return exit_code(counts->differing() > 0 ? Exit::detached : Exit::ok);
+  if (!std::cout.flush())
+    return exit_code(Exit::failure);
+  const bool proven = counts->differing() + counts->unreadable == 0;
+  return exit_code(proven ? Exit::ok : Exit::detached);
 }
 
 } // namespace
@@ -181,7 +185,8 @@ const Command verify_command = {
     "trace on an item: neither its place in the LRU nor its age change, only the servers' counts "
     "of gets. What differs counts only if a second look, --settle later, finds the same and the "
     "source has not changed it meanwhile. The exit code is 0 if nothing differs and 3 if something "
-    "does. A server that speaks only the binary protocol (memcached -S) cannot be compared.",
+    "does, or could not be read. A server that speaks only the binary protocol (memcached -S) "
+    "cannot be compared.",
     "doppel verify cache1 cache2:11212\n"
     "doppel verify --all --list differences.txt cache1 /run/memcached.sock",
     declare<VerifyCommand, add_options, run>,

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "userspace/memcached/answers.h"
 #include "userspace/migrate/slab_fit.h"
 #include "userspace/util/text.h"
 #include "userspace/view/table.h"
@@ -20,7 +21,12 @@ constexpr int64_t kClockSlack = 2; // s; memcached's own clock ticks once a seco
 
 std::string text_of(const Stats &stats, const std::string &name) {
   const auto found = stats.find(name);
-  return found == stats.end() ? "" : found->second;
+  if (found == stats.end())
+    return "";
+  const std::string &text = found->second; // of whoever answers there
+  const bool plain =
+      std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
+  return plain ? text : memcached::quoted_answer(text);
 }
 
 // A setting that this version does not have is not off.

@@ -109,7 +109,7 @@ void sample_keys(PairWindow &pair, const memcached::Access &access, uint64_t key
   }
   const auto counts = compare(pair.pair, access, keys);
   if (counts)
-    pair.coverage = Coverage{counts->equal, counts->compared};
+    pair.coverage = Coverage{counts->equal, counts->judged()};
   else
     pair.coverage_absent = told(counts.errors());
 }

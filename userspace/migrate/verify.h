@@ -33,9 +33,11 @@ struct VerifyCounts {
   uint64_t moving = 0;     // changed between the looks
   uint64_t gone = 0;       // from the source, since its list was made
   uint64_t stale = 0;      // marked so by its application
-  uint64_t unreadable = 0; // its name fits in no line of text
+  uint64_t unreadable = 0; // its name fits in no line of text, or a server answered with an error
   double seconds = 0;
   uint64_t differing() const { return missing + different + flags + ttl + extra; }
+  // What a share of equal ones is of: nobody knows of an unreadable one that it is equal.
+  uint64_t judged() const { return compared + unreadable; }
 };
 
 // The share of the keys that are equal, in 95 of 100 such samples (Wilson's score interval).
