@@ -36,10 +36,18 @@ class Memcached:
             self.target = (address, port)
             self.where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
             listen = ["-l", address, "-p", str(port)]
-        self.process = subprocess.Popen(
-            ["memcached", "-u", "root", "-t", "2", "-m", "512", *listen, *options], stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
-        wait.until(self.is_there, f"memcached {' '.join(options)} at {self.where}")
+        self.argv = ["memcached", "-u", "root", "-t", "2", "-m", "512", *listen, *options]
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
+        wait.until(self.is_there, f"{' '.join(self.argv)} at {self.where}")
+
+    def restart(self):
+        """Empty, at the same place."""
+        self.close()
+        self.start()
 
     def is_there(self):
         if self.process.poll() is not None:

@@ -19,9 +19,9 @@ PATIENT = ("--timeout", str(wait.patience(30)))  # s: a list of keys waits for a
 LONG = 60 * 60 * 24 * 40  # s: more than memcached takes for a time to live
 
 
-def start(env, *arguments, tmpdir=None):
+def start(env, *arguments, tmpdir=None, patient=PATIENT):
     words = [a if isinstance(a, str) else a.where for a in arguments]
-    return subprocess.Popen([doppel.binary(), "warm", *PATIENT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    return subprocess.Popen([doppel.binary(), "warm", *patient, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             text=True, preexec_fn=die_with_parent, env={**os.environ, "TMPDIR": tmpdir or env.spool})
 
 
@@ -200,7 +200,7 @@ def a_killed_one_is_taken_up(env, moment):
 def a_small_target_is_told(env):
     source, target = env.memcached(), env.memcached("-m", "8")
     source.fill(60_000, value=b"%0500d")
-    result = env.run("warm", "--json", *PATIENT, *SETTLE, source, target)
+    result = env.run("warm", "--json", *PATIENT, *SETTLE, "--rate", "40000", source, target)
     assert result.code == 3, result
     found = result.json()
     assert found["evicting"] and found["evicted"] and found["added"] < 60_000, found
@@ -235,13 +235,13 @@ def two_at_once(env):
     process.communicate(timeout=wait.patience(30))
 
 
-@case()
-def a_signal_ends_it_in_order(env):
+@case(name=("SIGTERM", "SIGHUP"))
+def a_signal_ends_it_in_order(env, name):
     source, target = env.pair()
     source.fill(KEYS)
     process = start(env, "--json", *SETTLE, "--rate", "5000", source, target)
     wait.until(lambda: items(target) > 1000, "some copies")
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.Signals[name])
     out, err = process.communicate(timeout=wait.patience(30))
     assert process.returncode == 3 and '"interrupted": true' in out, (out, err)
     assert f'"added": {items(target)}' in out, (items(target), out)
@@ -281,3 +281,112 @@ def stale_items_are_left(env):
     assert result.code == 3 and "stale" in result.json()["stopped"] and items(target) == 0, result
     found = warm(env, *SETTLE, "--stale-ok", source, target)
     assert found["stale"] == 3000 and items(target) == 0, found
+
+
+@case()
+def two_names_of_one_server(env):
+    """What would be deleted at the target is gone from the source."""
+    server = env.memcached(address="127.0.0.1")
+    server.fill(100)
+    other = server.where.replace("127.0.0.1", "localhost")
+    for command in (("warm", "--delete-extra"), ("verify", "--all")):
+        result = env.run(*command, *PATIENT, server, other)
+        assert result.code == 2 and "two names of one server" in result.stderr, result
+    assert items(server) == 100
+
+
+@case()
+def an_empty_source(env):
+    source, target = env.pair()
+    target.fill(10)
+    assert warm(env, *SETTLE, source, target)["keys"] == 0
+    assert warm(env, *SETTLE, "--delete-extra", source, target)["deleted"] == 10
+    assert warm(env, *SETTLE, "--delete-extra", source, target)["deleted"] == 0
+
+
+@case()
+def a_source_that_lost_what_it_had(env):
+    source, target = env.pair()
+    source.fill(100)
+    target.fill(KEYS)
+    result = env.run("warm", *PATIENT, *SETTLE, "--delete-extra", source, target)
+    assert result.code == 1 and "would delete most" in result.stderr and items(target) == KEYS, result
+
+
+@case()
+def names_with_blanks_when_it_only_looks(env):
+    source, target = env.pair()
+    for server in (source, target):
+        server.tell(store(b"a b", b"v") + store(b"c\nd", b"v") + store(b"plain", b"v"))
+    target.tell(store(b"only this one", b"v"))
+    found = warm(env, "--dry-run", source, target)
+    assert found["present"] == 3 and found["added"] == 0, found
+    assert warm(env, *SETTLE, "--delete-extra", source, target)["deleted"] == 1
+    assert_equal(env, source, target)
+
+
+@case()
+def repair_wants_cas(env):
+    source, target = env.memcached(), env.memcached("-C")
+    source.fill(10)
+    target.fill(10, value=b"w%d")
+    result = env.run("warm", *PATIENT, "--repair", "--without-cas", *SETTLE, source, target)
+    assert result.code == 1 and "--repair" in result.stderr, result
+
+
+@case()
+def a_file_of_before_a_restart(env):
+    """Or one that was left for long: what it had begun to copy may be what clients wrote to the target since."""
+    source, target = env.memcached(address="127.0.0.1"), env.memcached()
+    source.fill(KEYS)
+    resume = env.path("resume")
+    arguments = ("warm", *PATIENT, *SETTLE, "--resume", resume, source, target)
+    process = start(env, *SETTLE, "--rate", "5000", "--resume", resume, source, target)
+    wait.until(lambda: items(target) > 100, "the first copies")
+    process.kill()
+    process.communicate()
+    target.tell(b"".join(store(b"key:%d" % n, b"newer") for n in range(KEYS)))
+    os.utime(resume, (1, 1))
+    result = env.run(*arguments)
+    assert result.code == 1 and "was left" in result.stderr, result
+    os.utime(resume)
+    source.restart()
+    result = env.run(*arguments)
+    assert result.code == 1 and "started anew" in result.stderr, result
+    assert target.tell(b"mg key:5 v\r\n") == [b"VA 5", b"newer"]
+
+
+@case()
+def a_target_that_stands_still(env):
+    """What it has already is not ours to delete, though the answers to our stores are lost."""
+    source, target = env.pair()
+    for server in (source, target):
+        server.fill(KEYS)
+    before = int(target.stats()["bytes_read"])
+    process = start(env, *SETTLE, "--rate", "20000", source, target, patient=("--timeout", "1"))
+    wait.until(lambda: int(target.stats()["bytes_read"]) > before + 100_000, "it to be at work", interval=0.001)
+    target.process.send_signal(signal.SIGSTOP)
+    ended = threading.Timer(wait.patience(2.5), lambda: target.process.send_signal(signal.SIGCONT))
+    ended.start()
+    _, err = process.communicate(timeout=wait.patience(60))
+    ended.join()
+    assert process.returncode == 1 and items(target) == KEYS, (err, items(target))
+
+
+@case()
+def a_name_that_no_line_holds(env):
+    """It was never copied, so a warm that is taken up has nothing to delete there."""
+    source, target = env.pair()
+    source.fill(KEYS)
+    with source.plain() as s:
+        key = b" " * 250
+        s.sendall(b"\x80\x01" + len(key).to_bytes(2, "big") + b"\x08\0\0\0" + (len(key) + 9).to_bytes(4, "big") + bytes(12)
+                  + bytes(8) + key + b"v")
+        assert s.recv(24)
+    resume = env.path("resume")
+    process = start(env, *SETTLE, "--rate", "5000", "--resume", resume, source, target)
+    wait.until(lambda: items(target) > 100, "the first copies")
+    process.kill()
+    process.communicate()
+    found = warm(env, *SETTLE, "--resume", resume, source, target, code=3)
+    assert found["failed"] == 1 and items(target) == KEYS, found

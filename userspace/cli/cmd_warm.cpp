@@ -62,11 +62,14 @@ int run(const WarmCommand &o) {
   sa.sa_handler = interrupt;
   sigaction(SIGINT, &sa, nullptr);
   sigaction(SIGTERM, &sa, nullptr);
+  sigaction(SIGHUP, &sa, nullptr);
   const auto report = migrate::warm(
       options, [](const std::string &sentence) { warn({sentence}); }, interrupted);
   if (!report)
     return fail(report.errors(), o.servers.json);
   std::cout << (o.servers.json ? migrate::json_text(*report) : migrate::to_text(*report));
+  if (!std::cout.flush())
+    return exit_code(Exit::failure); // who was to read it does not know what happened
   return migrate::is_complete(*report) ? exit_code(Exit::ok) : exit_code(Exit::detached);
 }
 
@@ -78,8 +81,9 @@ const Command warm_command = {
     "What is deleted or changed at the source while it is copied does not come back: each copy is "
     "confirmed --settle later, and undone if it does not hold. Beside a mirror on this host it "
     "waits for what is on its way. The hottest keys come first; it goes slower when the source "
-    "answers later, and stops when the target begins to evict. SIGINT and SIGTERM end it in "
-    "order. The exit code is 3 where something was left: keys that were too large or refused, or "
+    "answers later, and stops when the target begins to evict. SIGINT, SIGTERM and SIGHUP end "
+    "it in order. The exit code is 3 where something was left: keys that were too large or "
+    "refused, or "
     "a target that evicts. What is written to all the time is left to the mirror.",
     "sudo doppel warm cache1 cache2\n"
     "doppel warm cache1:11212 cache2:11212 --resume /var/tmp/warm.11212 --rate 50000",

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "userspace/migrate/key_list.h"
+#include "userspace/migrate/same_server.h"
 #include "userspace/migrate/suspects.h"
 #include "userspace/migrate/walk.h"
 #include "userspace/util/clock.h"
@@ -43,7 +44,7 @@ private:
         hooks_.warning(c->server().text() + ": has no CAS (-C), so what was stored again with the "
                                             "same value between two looks is not seen");
     }
-    return Unit{};
+    return differ(source_, target_);
   }
 
   Status walk_all(const KeyList &list) {

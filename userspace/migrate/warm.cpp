@@ -7,6 +7,7 @@
 
 #include "userspace/memcached/features.h"
 #include "userspace/memcached/stats.h"
+#include "userspace/migrate/same_server.h"
 #include "userspace/migrate/warm_context.h"
 #include "userspace/migrate/warm_engine.h"
 #include "userspace/migrate/warm_extra.h"
@@ -49,6 +50,9 @@ Status check_cas(const Side &source, const Side &target, const WarmOptions &o, c
     return Unit{};
   const Side &without = source.has_cas() ? target : source;
   const std::string name = without.connection->server().text();
+  if (o.repair)
+    return Error{name, "runs without CAS (-C), by which --repair sees that nobody writes meanwhile",
+                 "leave out --repair", Exit::failure};
   if (!o.without_cas)
     return Error{name,
                  "runs without CAS (-C): a key that is deleted or changed while it is copied may "
@@ -78,6 +82,24 @@ std::string identity(const WarmOptions &o) {
          (o.repair ? " repair" : "");
 }
 
+// A file of before one of them was started anew is about items that are not there any more.
+Result<std::string> incarnations(const Side &source, const Side &target) {
+  return TRY(incarnation(*source.connection)) + " to " + TRY(incarnation(*target.connection));
+}
+
+// A source that is nearly empty has lost what it had: its target is the better one of the two.
+Status check_extra(const Side &source, const Side &target, const WarmOptions &o) {
+  constexpr uint64_t kFew = 1000;
+  const uint64_t has = number(source.stats, "curr_items"),
+                 extra = number(target.stats, "curr_items");
+  if (!o.delete_extra || extra < kFew || has >= extra / 2)
+    return Unit{};
+  return Error{o.source.text(),
+               "has " + std::to_string(has) + " items only, and " + o.target.text() + " " +
+                   std::to_string(extra) + ": --delete-extra would delete most of them",
+               "if the target is to be emptied, flush_all does it", Exit::failure};
+}
+
 void nap(uint64_t ns, const std::atomic<bool> &stop) {
   for (const uint64_t until = monotonic_ns() + ns; monotonic_ns() < until && !stop;)
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -97,12 +119,17 @@ Errors give_back(Errors errors, WarmEngine &engine, const WarmOptions &o, uint64
   }
   nap(settle_ns, stop); // what the broken connection still holds arrives first
   auto target = Connection::open(o.target, o.access);
-  if (target && engine.give_back(**target)) {
-    errors.push_back({o.target.text(),
-                      std::to_string(n) + " copies that were not confirmed are deleted again",
-                      {},
-                      Exit::failure});
-    return errors;
+  auto source = Connection::open(o.source, o.access);
+  if (target) {
+    const auto deleted = engine.give_back(source ? source->get() : nullptr, **target);
+    if (deleted) {
+      errors.push_back({o.target.text(),
+                        std::to_string(*deleted) + " of " + std::to_string(n) +
+                            " copies that were not confirmed are deleted again" +
+                            (source ? ", as the source has changed them" : ""),
+                        "doppel verify --all tells which keys differ", Exit::failure});
+      return errors;
+    }
   }
   errors.push_back({o.target.text(),
                     std::to_string(n) +
@@ -138,19 +165,20 @@ Status look_once_more(WarmContext &c) {
 } // namespace
 
 Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomic<bool> &stop) {
-  if (o.source.text() == o.target.text())
-    return Error{o.target.text(), "is both source and target", {}, Exit::usage};
   const auto lock = TRY(lock_target(o.target));
   auto source = TRY(open(o.source, o.access));
   auto target = TRY(open(o.target, o.access));
+  TRY(differ(*source.connection, *target.connection));
   TRY(check_cas(source, target, o, tell));
+  TRY(check_extra(source, target, o));
   tell_fit(source, target, tell);
   auto found = find_barrier(o.source, o.target);
   if (!found.note.empty())
     tell(found.note);
 
   const uint64_t begin_ns = monotonic_ns();
-  auto list = TRY(WarmList::open(o.dry_run ? "" : o.resume, identity(o)));
+  auto list = TRY(
+      WarmList::open(o.dry_run ? "" : o.resume, identity(o), TRY(incarnations(source, target))));
   if (!list.is_filled())
     TRY(list.fill(*source.connection));
   const WarmClock clock(TRY(memcached::stats(*target.connection)));

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <thread>
 
+#include "userspace/memcached/meta.h"
 #include "userspace/memcached/stats.h"
 #include "userspace/util/clock.h"
 
@@ -16,9 +17,14 @@ constexpr uint64_t kMostKeys = 4096, kFewestKeys = 64; // of a batch
 constexpr uint64_t kBatchBytes = 1 << 20;              // of items
 constexpr size_t kDrained = 8;                         // batches that wait for the barrier
 constexpr uint64_t kSettlingBytes = 26 << 20;          // of keys that wait to be confirmed
-constexpr uint64_t kLookNs = kSecondNs / 4;            // between two looks at the target
+constexpr uint64_t kLookNs = kSecondNs / 20;           // between two looks at the target
 constexpr uint64_t kMeasureNs = kSecondNs / 20;        // of the source's answer time
 constexpr uint64_t kStaleNs = kSecondNs;               // an answer with a time to live is too old
+
+bool has_name(const std::string &key) {
+  bool base64 = false;
+  return !memcached::meta_key(key, base64).empty();
+}
 
 } // namespace
 
@@ -77,7 +83,7 @@ Status WarmEngine::fill(Batch &batch) {
     if (!c_.options.prefix.empty())
       c_.report.keys++;
     bytes += key.size;
-    if (!key.unsettled || c_.options.dry_run) {
+    if (!key.unsettled || !has_name(key.key)) { // what no line can name was never stored
       add(key.key, KeyCopy(false), key.from);
       continue;
     }
@@ -314,7 +320,19 @@ void WarmEngine::follow(LoneKey lone) {
   }
 }
 
+// The time to live that was stored had been told so long before that the copy outlives the item.
+void WarmEngine::undo_late_ones(Batch &batch) {
+  if (batch.stored_ns - batch.read_ns < kStaleNs)
+    return;
+  for (Row &row : batch.rows)
+    if (row.copy.step() == Step::settle && row.copy.seen().ends != kNever) {
+      row.copy.settled();
+      row.copy.confirmed(Look{});
+    }
+}
+
 Status WarmEngine::after_exchange(Turn &t) {
+  undo_late_ones(t.ready);
   auto deleted = std::move(deletes_);
   deletes_.clear();
   for (LoneKey &lone : deleted)
@@ -397,29 +415,56 @@ Status WarmEngine::look_around(uint64_t now) {
   return Unit{};
 }
 
-uint64_t WarmEngine::unconfirmed() const {
-  uint64_t n = deletes_.size() + repair_.unconfirmed().size();
-  for (const auto *queue : {&drained_, &settling_})
-    for (const Batch &b : *queue)
-      n += b.rows.size();
-  return n;
-}
-
-Status WarmEngine::give_back(memcached::Connection &target) {
-  std::string request;
-  uint64_t asked = 0;
-  const auto add = [&](std::string_view key) { asked += request_delete(request, key, 0); };
+// Those that wait for the barrier are not stored yet, but for the batch that was under way.
+std::vector<LoneKey> WarmEngine::begun() const {
+  std::vector<LoneKey> keys;
   for (const auto *queue : {&drained_, &settling_})
     for (const Batch &b : *queue)
       for (const Row &row : b.rows)
-        add(b.key(row));
+        if (row.copy.step() != Step::drain && row.copy.step() != Step::done)
+          keys.push_back({std::string(b.key(row)), row.copy, b.from});
+  return keys;
+}
+
+uint64_t WarmEngine::unconfirmed() const {
+  return deletes_.size() + repair_.unconfirmed().size() + begun().size();
+}
+
+// Those of `keys` that the source has not as they were read.
+Result<std::vector<LoneKey>> WarmEngine::changed(memcached::Connection &source,
+                                                 const std::vector<LoneKey> &keys) const {
+  std::vector<LoneKey> found;
+  for (size_t first = 0; first < keys.size(); first += kMostKeys) {
+    const size_t end = std::min<size_t>(first + kMostKeys, keys.size());
+    std::string request;
+    for (size_t i = first; i < end; i++)
+      request_peek(request, keys[i].key, static_cast<uint32_t>(i));
+    size_t at = first;
+    TRY(source.converse(request, [&](const memcached::Answer &answer) {
+      const auto item = read_answer(answer, static_cast<uint32_t>(at), c_.clock);
+      if (!item || item->failed || !is_same(item->look, keys[at].copy.seen()))
+        found.push_back(keys[at]);
+      return ++at < end;
+    }));
+  }
+  return found;
+}
+
+Result<uint64_t> WarmEngine::give_back(memcached::Connection *source,
+                                       memcached::Connection &target) {
+  std::string request;
+  uint64_t asked = 0;
+  for (const LoneKey &k : source ? TRY(changed(*source, begun())) : begun())
+    if (source || k.copy.stored_cas()) // else it is not known to be ours
+      asked += request_delete(request, k.key, source ? 0 : k.copy.stored_cas());
   for (const LoneKey &k : deletes_)
-    add(k.key);
+    asked += request_delete(request, k.key, 0);
   for (const std::string &key : repair_.unconfirmed())
-    add(key);
-  if (asked == 0)
-    return Unit{};
-  return target.converse(request, [&](const memcached::Answer &) { return --asked > 0; });
+    asked += request_delete(request, key, 0);
+  const uint64_t deleted = asked;
+  if (asked > 0)
+    TRY(target.converse(request, [&](const memcached::Answer &) { return --asked > 0; }));
+  return deleted;
 }
 
 } // namespace doppel::migrate

@@ -32,8 +32,9 @@ public:
   Status run();
   // After a failure: how many copies may be at the target and are not confirmed.
   uint64_t unconfirmed() const;
-  // Deletes them, by a connection that works.
-  Status give_back(memcached::Connection &target);
+  // Deletes those that the source has changed since they were read, and tells how many. Without a
+  // source: all that are known to be ours.
+  Result<uint64_t> give_back(memcached::Connection *source, memcached::Connection &target);
 
 private:
   struct Row {
@@ -79,6 +80,10 @@ private:
   bool take_delete(const memcached::Answer &answer, LoneKey &lone);
   Status after_exchange(Turn &t);
   void read_late_ones_again(Batch &batch);
+  static void undo_late_ones(Batch &batch);
+  std::vector<LoneKey> begun() const;
+  Result<std::vector<LoneKey>> changed(memcached::Connection &source,
+                                       const std::vector<LoneKey> &keys) const;
   // Takes up what a row has come to.
   void follow(const Batch &batch, Row &row);
   void follow(LoneKey lone);

@@ -6,6 +6,8 @@
 #include <thread>
 #include <vector>
 
+#include "userspace/memcached/meta.h"
+
 namespace doppel::migrate {
 namespace {
 constexpr size_t kKeys = 4096;      // looked at together
@@ -16,6 +18,12 @@ struct Suspect {
   KeyRemoval removal;
 };
 
+// 1.6.18 does not repeat a key with a blank or a control byte in `me` as it was asked for.
+bool is_plain(const std::string &key) {
+  bool base64 = false;
+  return !memcached::meta_key(key, base64).empty() && !base64;
+}
+
 // How the item of each key stands, by `me` where the server knows it.
 Status look(memcached::Connection &c, const WarmClock &clock, bool has_me,
             const std::vector<Suspect *> &keys,
@@ -23,14 +31,15 @@ Status look(memcached::Connection &c, const WarmClock &clock, bool has_me,
   std::string request, bad;
   std::vector<uint32_t> asked;
   for (uint32_t i = 0; i < keys.size(); i++)
-    if (has_me ? request_look(request, keys[i]->key) : request_peek(request, keys[i]->key, i))
+    if (has_me && is_plain(keys[i]->key) ? request_look(request, keys[i]->key)
+                                         : request_peek(request, keys[i]->key, i))
       asked.push_back(i);
   if (asked.empty())
     return Unit{};
   size_t at = 0;
   TRY(c.converse(request, [&](const memcached::Answer &answer) {
     Suspect &s = *keys[asked[at]];
-    if (has_me) {
+    if (has_me && is_plain(s.key)) {
       if (const auto a = look_answer(answer, s.key, clock); a && !a->failed)
         take(s, a->look);
       else
@@ -107,7 +116,7 @@ Status settle(const WarmContext &c, std::vector<Suspect> &suspects) {
 } // namespace
 
 Status delete_extra_keys(const WarmContext &c) {
-  auto list = TRY(WarmList::open("", ""));
+  auto list = TRY(WarmList::open("", "", ""));
   TRY(list.fill(c.target));
   std::vector<Suspect> batch, suspects;
   WarmList::Key key;

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <charconv>
 #include <cinttypes>
 #include <cstdio>
+#include <ctime>
 
 #include "userspace/memcached/dump.h"
 #include "userspace/migrate/spool.h"
@@ -22,7 +24,8 @@ constexpr uint64_t kReserveBytes = 4 << 20; // begun ahead at a time
 constexpr uint64_t kFinishBytes = 1 << 20;  // what may be finished and not written down
 constexpr std::array<off_t, 2> kPlaces = {2048, 3072};
 constexpr size_t kPlaceBytes = 128;
-constexpr const char *kMagic = "doppel warm 1";
+constexpr const char *kMagic = "doppel warm 2";
+constexpr std::time_t kOldest = 3600; // s, that a file may have been left
 
 Status write_at(int fd, const std::string &text, off_t at, const std::string &file) {
   const auto n = ::pwrite(fd, text.data(), text.size(), at);
@@ -50,11 +53,13 @@ bool is_fetched(std::string_view line) { return line.find(" fetch=yes") != std::
 
 } // namespace
 
-Result<WarmList> WarmList::open(const std::string &file, const std::string &what) {
+Result<WarmList> WarmList::open(const std::string &file, const std::string &what,
+                                const std::string &since) {
   WarmList list;
   list.file_ = file.empty() ? "list of keys" : file;
   list.name_ = file;
   list.what_ = what;
+  list.since_ = since;
   if (file.empty()) {
     list.fd_ = TRY(open_spool());
     return list;
@@ -64,12 +69,25 @@ Result<WarmList> WarmList::open(const std::string &file, const std::string &what
     return sys_error(file, "cannot be opened", errno);
   if (::flock(list.fd_.get(), LOCK_EX | LOCK_NB) != 0)
     return Error{file, "another doppel warm goes by it", "wait until it is done", Exit::failure};
-  TRY(list.read_head(what));
+  TRY(list.read_head());
   return list;
 }
 
 // An empty file is a new one; one whose list did not get to its end holds nothing worth keeping.
-Status WarmList::read_head(const std::string &what) {
+Status WarmList::check_age() const {
+  struct stat st {};
+  if (::fstat(fd_.get(), &st) != 0)
+    return sys_error(file_, "cannot be read", errno);
+  const std::time_t age = std::time(nullptr) - st.st_mtime;
+  if (age <= kOldest)
+    return Unit{};
+  return Error{file_,
+               "was left " + std::to_string(age) +
+                   " s ago: what it had begun may be what clients wrote to the target since",
+               "remove it, warm anew, and verify afterwards", Exit::failure};
+}
+
+Status WarmList::read_head() {
   std::string head(kListStart, '\0');
   const auto n = ::pread(fd_.get(), head.data(), head.size(), 0);
   if (n < 0)
@@ -80,9 +98,13 @@ Status WarmList::read_head(const std::string &what) {
   if (!text.starts_with(kMagic))
     return Error{file_, "is no file of doppel warm", "name one that does not exist yet",
                  Exit::usage};
-  if (text.find("\nof " + what + "\n") == std::string_view::npos)
+  if (text.find("\nof " + what_ + "\n") == std::string_view::npos)
     return Error{file_, "is of other servers, or of other options",
                  "the command must be the one that was interrupted", Exit::usage};
+  if (text.find("\nsince " + since_ + "\n") == std::string_view::npos)
+    return Error{file_, "is of before one of the servers was started anew",
+                 "remove it, warm anew, and verify afterwards", Exit::failure};
+  TRY(check_age());
   keys_ = number_after(text, "\nkeys ");
   bytes_ = number_after(text, "\nbytes ");
   newest_ = number_after(text, "\nnewest ");
@@ -120,7 +142,7 @@ Status WarmList::write_progress() {
 }
 
 Status WarmList::write_head() {
-  const std::string text = std::string(kMagic) + "\nof " + what_ + "\nkeys " +
+  const std::string text = std::string(kMagic) + "\nof " + what_ + "\nsince " + since_ + "\nkeys " +
                            std::to_string(keys_) + "\nbytes " + std::to_string(bytes_) +
                            "\nnewest " + std::to_string(newest_) + "\nhot " +
                            std::to_string(hot_age_) + "\n";
@@ -138,7 +160,7 @@ Status WarmList::fill(memcached::Connection &source) {
   const off_t end = ::lseek(fd_.get(), 0, SEEK_END);
   if (end < 0)
     return sys_error(file_, "cannot be read", errno);
-  bytes_ = static_cast<uint64_t>(end) - kListStart;
+  bytes_ = static_cast<uint64_t>(end) - std::min(static_cast<uint64_t>(end), kListStart);
   TRY(classify());
   TRY(write_head());
   if (::fdatasync(fd_.get()) != 0) // before the progress, which says that the list is whole

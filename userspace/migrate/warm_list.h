@@ -31,8 +31,10 @@ public:
   };
 
   // `file` empty: a file without a name. `what`: of which servers and keys; a file of others is an
-  // error. A file that another warm holds is, too.
-  static Result<WarmList> open(const std::string &file, const std::string &what);
+  // error. `since`: of which starts of theirs, likewise. So is a file that another warm holds, or
+  // that was left for longer than an hour: what was begun may be what clients wrote since.
+  static Result<WarmList> open(const std::string &file, const std::string &what,
+                               const std::string &since);
 
   // It was taken up from a file: the keys between done and begun are unsettled.
   bool is_resumed() const { return unsettled_end_ != 0 || position_ != 0; }
@@ -58,7 +60,8 @@ private:
     uint64_t number = 0, done = 0, begun = 0;
   };
 
-  Status read_head(const std::string &what);
+  Status read_head();
+  Status check_age() const;
   Status write_head();
   Status write_progress();
   std::string progress_text(const Progress &progress) const;
@@ -71,7 +74,7 @@ private:
 
   std::string name_; // of the file; empty: it has none
   std::string file_; // the same for messages
-  std::string what_;
+  std::string what_, since_;
   Fd fd_;
   uint64_t keys_ = 0, bytes_ = 0;
   uint64_t newest_ = 0, hot_age_ = 0; // see classify()

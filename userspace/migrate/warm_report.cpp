@@ -20,8 +20,7 @@ std::string row_if(const char *name, uint64_t n, const char *what) {
 } // namespace
 
 bool is_complete(const WarmReport &r) {
-  return r.too_large + r.failed == 0 && !r.evicting && !r.interrupted &&
-         r.stopped.empty();
+  return r.too_large + r.failed == 0 && !r.evicting && !r.interrupted && r.stopped.empty();
 }
 
 std::string to_text(const WarmReport &r) {
