@@ -98,7 +98,9 @@ def under_load(env, mode):
     assert load.running() and others.running(), "a load is over"
     worst, reference = (checked(one.end())["latency_us"]["max"] for one in (load, others))
     print(f"      at worst {worst} us, and without a mirror {reference} us")
-    assert worst < wait.patience(500_000) + reference, (worst, reference, env.late_us())
+    # The kernel deactivates the device for a clsact that is made or removed: what is lost twice waits 0.2 s, then 0.4 s.
+    most = 1_000_000 if mode == "clsact" else 500_000
+    assert worst < wait.patience(most) + reference, (worst, reference, env.late_us())
     assert_unchanged(scene.lab.source, before)
     scene.assert_harmless(resets_to_target=True)
 
