@@ -40,6 +40,7 @@ public:
 private:
   Tls() = default;
   Status prepare(int fd, const Server &server, const Access &access);
+  void wait_for_ticket(int fd) const;
   Status shake_hands(int fd, const Server &server, uint64_t deadline_ns);
   Moved moved(int result, size_t bytes);
 
