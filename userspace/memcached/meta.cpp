@@ -27,22 +27,28 @@ std::string_view next_word(std::string_view &rest) {
   return word;
 }
 
-bool is_plain(std::string_view key) {
+size_t base64_size(std::string_view key) { return (key.size() + 2) / 3 * 4; }
+
+} // namespace
+
+bool is_plain_key(std::string_view key) {
   return !key.empty() && key.size() <= kLongestKey &&
          std::none_of(key.begin(), key.end(),
                       [](unsigned char c) { return c <= ' ' || c == 0x7f; });
 }
 
-} // namespace
+bool has_name(std::string_view key) {
+  return is_plain_key(key) || (!key.empty() && base64_size(key) <= kLongestKey);
+}
 
 std::string meta_key(std::string_view key, bool &base64) {
   base64 = false;
-  if (is_plain(key))
+  if (is_plain_key(key))
     return std::string(key);
-  if (key.empty() || (key.size() + 2) / 3 * 4 > kLongestKey)
+  if (!has_name(key))
     return {};
   base64 = true;
-  std::string text((key.size() + 2) / 3 * 4 + 1, '\0');
+  std::string text(base64_size(key) + 1, '\0');
   text.resize(static_cast<size_t>(EVP_EncodeBlock(
       reinterpret_cast<unsigned char *>(text.data()),
       reinterpret_cast<const unsigned char *>(key.data()), static_cast<int>(key.size()))));
@@ -65,7 +71,7 @@ std::optional<std::string> from_base64(std::string_view text) {
 bool add_command(std::string &request, std::string_view command, std::string_view key,
                  std::string_view flags) {
   bool base64 = false;
-  const bool plain = is_plain(key);
+  const bool plain = is_plain_key(key);
   const std::string encoded = plain ? std::string() : meta_key(key, base64);
   if (!plain && encoded.empty())
     return false;

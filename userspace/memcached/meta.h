@@ -23,6 +23,9 @@ struct Item {
   bool stale = false, won = false, token_out = false; // X, W, Z
 };
 
+// A line of text can hold the key as it is; or, by base64, can name it at all.
+bool is_plain_key(std::string_view key);
+bool has_name(std::string_view key);
 // The key as a line of text wants it: as it is, or, where it has blanks or control bytes, in
 // base64, for which the line needs the flag b. Empty: no line of text can name this key.
 std::string meta_key(std::string_view key, bool &base64);

@@ -166,8 +166,7 @@ private:
     const auto &keys = batch.keys();
     pace_.wait(keys.size());
     TRY(read_standings(source_, keys, [&](size_t i, const memcached::Standing *s) {
-      bool base64 = false;
-      if (!s && !memcached::meta_key(keys[i], base64).empty())
+      if (!s && memcached::has_name(keys[i]))
         suspects_.add(keys[i], {}, Difference::extra);
     }));
     seen_ += keys.size();

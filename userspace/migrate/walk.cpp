@@ -77,9 +77,7 @@ private:
   bool knows_no_base64(std::string_view line, size_t index) const {
     if (!line.starts_with("CLIENT_ERROR"))
       return false;
-    bool base64 = false;
-    memcached::meta_key(keys_[index], base64);
-    return base64;
+    return !memcached::is_plain_key(keys_[index]);
   }
 
   const Reading &reading_;
@@ -142,11 +140,8 @@ Status read_standings(memcached::Connection &c, const std::vector<std::string> &
   Named named;
   std::vector<bool> by_mg(keys.size());
   for (size_t i = 0; i < keys.size(); i++) {
-    bool base64 = false;
-    const bool can_be_named = !memcached::meta_key(keys[i], base64).empty();
-    by_mg[i] = base64;
-    if (can_be_named &&
-        memcached::add_command(request, base64 ? "mg" : "me", keys[i], base64 ? "c t u" : ""))
+    by_mg[i] = !memcached::is_plain_key(keys[i]);
+    if (memcached::add_command(request, by_mg[i] ? "mg" : "me", keys[i], by_mg[i] ? "c t u" : ""))
       named.push_back(i);
     else
       take(i, nullptr);

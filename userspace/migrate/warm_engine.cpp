@@ -21,11 +21,6 @@ constexpr uint64_t kLookNs = kSecondNs / 20;           // between two looks at t
 constexpr uint64_t kMeasureNs = kSecondNs / 20;        // of the source's answer time
 constexpr uint64_t kStaleNs = kSecondNs;               // an answer with a time to live is too old
 
-bool has_name(const std::string &key) {
-  bool base64 = false;
-  return !memcached::meta_key(key, base64).empty();
-}
-
 } // namespace
 
 WarmEngine::WarmEngine(const WarmContext &context)
@@ -83,7 +78,7 @@ Status WarmEngine::fill(Batch &batch) {
     if (!c_.options.prefix.empty())
       c_.report.keys++;
     bytes += key.size;
-    if (!key.unsettled || !has_name(key.key)) { // what no line can name was never stored
+    if (!key.unsettled || !memcached::has_name(key.key)) { // what no line can name was never stored
       add(key.key, KeyCopy(false), key.from);
       continue;
     }

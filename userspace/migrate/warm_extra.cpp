@@ -18,28 +18,23 @@ struct Suspect {
   KeyRemoval removal;
 };
 
-// 1.6.18 does not repeat a key with a blank or a control byte in `me` as it was asked for.
-bool is_plain(const std::string &key) {
-  bool base64 = false;
-  return !memcached::meta_key(key, base64).empty() && !base64;
-}
-
-// How the item of each key stands, by `me` where the server knows it.
+// How the item of each key stands, by `me` where the server knows it and repeats the key as it was
+// asked for, which 1.6.18 does only for plain ones.
 Status look(memcached::Connection &c, const WarmClock &clock, bool has_me,
             const std::vector<Suspect *> &keys,
             const std::function<void(Suspect &, const Look &)> &take) {
   std::string request, bad;
   std::vector<uint32_t> asked;
   for (uint32_t i = 0; i < keys.size(); i++)
-    if (has_me && is_plain(keys[i]->key) ? request_look(request, keys[i]->key)
-                                         : request_peek(request, keys[i]->key, i))
+    if (has_me && memcached::is_plain_key(keys[i]->key) ? request_look(request, keys[i]->key)
+                                                        : request_peek(request, keys[i]->key, i))
       asked.push_back(i);
   if (asked.empty())
     return Unit{};
   size_t at = 0;
   TRY(c.converse(request, [&](const memcached::Answer &answer) {
     Suspect &s = *keys[asked[at]];
-    if (has_me && is_plain(s.key)) {
+    if (has_me && memcached::is_plain_key(s.key)) {
       if (const auto a = look_answer(answer, s.key, clock); a && !a->failed)
         take(s, a->look);
       else
