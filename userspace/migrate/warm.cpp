@@ -5,9 +5,9 @@
 #include <memory>
 #include <thread>
 
-#include "userspace/memcached/features.h"
 #include "userspace/memcached/stats.h"
 #include "userspace/migrate/same_server.h"
+#include "userspace/migrate/side.h"
 #include "userspace/migrate/warm_context.h"
 #include "userspace/migrate/warm_engine.h"
 #include "userspace/migrate/warm_extra.h"
@@ -19,30 +19,6 @@ namespace doppel::migrate {
 namespace {
 using memcached::Connection;
 using memcached::number;
-
-// One of the two servers, and what it told of itself.
-struct Side {
-  std::unique_ptr<Connection> connection;
-  memcached::Features features;
-  memcached::Stats stats, settings;
-  bool has_cas() const {
-    const auto enabled = settings.find("cas_enabled");
-    return features.cas && (enabled == settings.end() || enabled->second != "no");
-  }
-};
-
-Result<Side> open(const memcached::Server &server, const memcached::Access &access) {
-  Side side;
-  side.connection = TRY(Connection::open(server, access));
-  side.features = TRY(memcached::find_features(*side.connection));
-  if (!side.features.meta)
-    return Error{server.text(),
-                 "knows no meta commands, without which nothing can be copied safely",
-                 "they came with memcached 1.6; a proxy may hide them", Exit::failure};
-  side.settings = TRY(memcached::stats(*side.connection, "settings"));
-  side.stats = TRY(memcached::stats(*side.connection));
-  return side;
-}
 
 // What cannot be guaranteed is said before anything is written.
 Status check_cas(const Side &source, const Side &target, const WarmOptions &o, const Tell &tell) {
@@ -64,8 +40,8 @@ Status check_cas(const Side &source, const Side &target, const WarmOptions &o, c
 }
 
 void tell_fit(const Side &source, const Side &target, const Tell &tell) {
-  const uint64_t source_max = number(source.settings, "item_size_max");
-  const uint64_t target_max = number(target.settings, "item_size_max");
+  const uint64_t source_max = source.item_size_max();
+  const uint64_t target_max = target.item_size_max();
   if (target_max && target_max < source_max)
     tell("the target takes items of up to " + std::to_string(target_max) +
          " bytes only, the source of " + std::to_string(source_max) +
@@ -166,8 +142,8 @@ Status look_once_more(WarmContext &c) {
 
 Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomic<bool> &stop) {
   const auto lock = TRY(lock_target(o.target));
-  auto source = TRY(open(o.source, o.access));
-  auto target = TRY(open(o.target, o.access));
+  auto source = TRY(open_side(o.source, o.access));
+  auto target = TRY(open_side(o.target, o.access));
   TRY(differ(*source.connection, *target.connection));
   TRY(check_cas(source, target, o, tell));
   TRY(check_extra(source, target, o));
@@ -189,7 +165,7 @@ Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomi
   c.has_cas = source.has_cas() && target.has_cas();
   c.copies_cas = c.has_cas && target.features.set_cas;
   c.has_me = source.features.me;
-  c.target_item_max = number(target.settings, "item_size_max");
+  c.target_item_max = target.item_size_max();
   c.target_evictions = number(target.stats, "evictions");
   c.settle_ns = static_cast<uint64_t>(o.settle_s * 1e9);
 

@@ -32,10 +32,6 @@ struct WarmContext {
 
   // Nothing new is begun any more.
   bool is_stopping() const { return stop || report.evicting || !report.stopped.empty(); }
-  bool is_too_large(size_t key, size_t value) const {
-    constexpr size_t kHeader = 48 + 8; // of an item, with its CAS
-    return target_item_max && key + value + kHeader > target_item_max;
-  }
 };
 
 // One more key has come to that.

@@ -7,6 +7,7 @@
 
 #include "userspace/memcached/meta.h"
 #include "userspace/memcached/stats.h"
+#include "userspace/migrate/side.h"
 #include "userspace/util/clock.h"
 
 namespace doppel::migrate {
@@ -191,14 +192,14 @@ bool WarmEngine::take_read(Batch &batch, uint32_t number, const memcached::Answe
   if (row.copy.step() != Step::drain)
     return true;
   const auto key = batch.key(row);
-  if (c_.is_too_large(key.size(), item->value.size())) {
+  if (is_too_large(c_.target_item_max, key.size(), item->value.size())) {
     row.copy.end(Outcome::too_large); // a failed store would delete what the mirror brought
     return true;
   }
   row.store_at = static_cast<uint32_t>(batch.stores.size());
   StoreRequest s{key, item->value};
   s.flags = item->flags;
-  s.ttl = item->ttl < 0 ? 0 : c_.clock.ttl_for(item->ttl - 1);
+  s.ttl = item->ttl < 0 ? 0 : c_.clock.ttl_for(item->ttl);
   s.source_cas = c_.copies_cas ? item->look.cas : 0;
   s.opaque = row.opaque = static_cast<uint16_t>(number);
   request_store(batch.stores, s);

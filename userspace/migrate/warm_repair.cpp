@@ -2,8 +2,9 @@
 #include "userspace/migrate/warm_repair.h"
 
 #include <algorithm>
-#include <functional>
 
+#include "userspace/migrate/ask.h"
+#include "userspace/migrate/side.h"
 #include "userspace/util/clock.h"
 
 namespace doppel::migrate {
@@ -11,39 +12,11 @@ namespace {
 constexpr size_t kKeys = 1024;          // looked at together
 constexpr size_t kValueBytes = 4 << 20; // of their values in memory, about
 
-using Wanted = std::function<bool(const RepairKey &)>;
-using Request = std::function<bool(std::string &, const RepairKey &, uint32_t)>;
-using Take = std::function<bool(RepairKey &, uint32_t, const memcached::Answer &)>;
-
-// Asks for each key that is `wanted`, in one go.
-Status ask(memcached::Connection &c, std::vector<RepairKey> &keys, const Wanted &wanted,
-           const Request &request, const Take &take) {
-  std::string text, bad;
-  std::vector<uint32_t> asked;
-  for (uint32_t i = 0; i < keys.size(); i++) {
-    if (!wanted(keys[i]))
-      continue;
-    if (request(text, keys[i], i))
-      asked.push_back(i);
-    else
-      keys[i].repair.end(Outcome::failed);
-  }
-  size_t at = 0;
-  if (asked.empty())
-    return Unit{};
-  TRY(c.converse(text, [&](const memcached::Answer &answer) {
-    if (!take(keys[asked[at]], asked[at], answer))
-      bad = answer.line;
-    return bad.empty() && ++at < asked.size();
-  }));
-  if (!bad.empty())
-    return no_answer(c, bad);
-  return Unit{};
-}
-
-Wanted at_step(Step step) {
+auto at_step(Step step) {
   return [step](const RepairKey &k) { return k.repair.step() == step; };
 }
+
+void fail(RepairKey &k) { k.repair.end(Outcome::failed); }
 
 } // namespace
 
@@ -94,7 +67,7 @@ Status WarmRepair::step(uint64_t now, bool flush, std::vector<RepairKey> &absent
 }
 
 Status WarmRepair::look(std::vector<RepairKey> keys, std::vector<RepairKey> &absent) {
-  std::vector<Reading> readings(keys.size());
+  std::vector<KeptItem> readings(keys.size());
   TRY(read(keys, readings));
   if (!TRY(pass(c_)))
     return Unit{};
@@ -107,7 +80,7 @@ Status WarmRepair::look(std::vector<RepairKey> keys, std::vector<RepairKey> &abs
   return Unit{};
 }
 
-Status WarmRepair::read(std::vector<RepairKey> &keys, std::vector<Reading> &readings) {
+Status WarmRepair::read(std::vector<RepairKey> &keys, std::vector<KeptItem> &readings) {
   size_t bytes = 0;
   TRY(ask(
       c_.source, keys, at_step(Step::read),
@@ -126,14 +99,15 @@ Status WarmRepair::read(std::vector<RepairKey> &keys, std::vector<Reading> &read
           k.repair.end(Outcome::open);
         } else {
           k.repair.read(item->look);
-          readings[n] = {std::string(item->value), item->flags, item->ttl};
+          readings[n] = kept(*item);
         }
         return true;
-      }));
+      },
+      fail));
   return Unit{};
 }
 
-Status WarmRepair::compare(std::vector<RepairKey> &keys, const std::vector<Reading> &readings) {
+Status WarmRepair::compare(std::vector<RepairKey> &keys, const std::vector<KeptItem> &readings) {
   return ask(
       c_.target, keys, at_step(Step::compare),
       [](std::string &to, const RepairKey &k, uint32_t n) { return request_read(to, k.key, n); },
@@ -141,19 +115,16 @@ Status WarmRepair::compare(std::vector<RepairKey> &keys, const std::vector<Readi
         const auto item = read_answer(answer, n, c_.clock);
         if (!item)
           return false;
-        Look there = item->look, here = k.repair.seen();
-        there.cas = here.cas = 0; // of two servers
-        k.repair.compared({item->look.there, item->look.cas,
-                           is_same(here, there) && item->value == readings[n].value &&
-                               item->flags == readings[n].flags});
+        k.repair.compared(compared(k.repair.seen(), readings[n], *item));
         return true;
-      });
+      },
+      fail);
 }
 
-Status WarmRepair::replace(std::vector<RepairKey> &keys, const std::vector<Reading> &readings) {
+Status WarmRepair::replace(std::vector<RepairKey> &keys, const std::vector<KeptItem> &readings) {
   for (uint32_t n = 0; n < keys.size(); n++)
     if (RepairKey &k = keys[n]; k.repair.step() == Step::replace) {
-      if (c_.is_too_large(k.key.size(), readings[n].value.size()))
+      if (is_too_large(c_.target_item_max, k.key.size(), readings[n].value.size()))
         k.repair.end(Outcome::too_large);
       else if (k.repair.seen().ends != kNever && k.repair.seen().ends - c_.clock.now() < 2)
         k.repair.end(Outcome::gone);
@@ -163,10 +134,7 @@ Status WarmRepair::replace(std::vector<RepairKey> &keys, const std::vector<Readi
   return ask(
       c_.target, keys, at_step(Step::replace),
       [&](std::string &to, const RepairKey &k, uint32_t n) {
-        StoreRequest s{k.key, readings[n].value};
-        s.flags = readings[n].flags;
-        if (k.repair.seen().ends != kNever)
-          s.ttl = c_.clock.ttl_for(k.repair.seen().ends - c_.clock.now() - 1);
+        StoreRequest s = store_of(k.key, readings[n], c_.clock);
         s.compare = k.repair.target_cas();
         s.source_cas = c_.copies_cas ? k.repair.seen().cas : 0;
         s.opaque = n;
@@ -177,7 +145,8 @@ Status WarmRepair::replace(std::vector<RepairKey> &keys, const std::vector<Readi
         if (a)
           k.repair.replaced(a->stored, a->cas);
         return a.has_value();
-      });
+      },
+      fail);
 }
 
 Status WarmRepair::confirm(std::vector<RepairKey> keys, std::vector<RepairKey> &absent) {
@@ -192,7 +161,8 @@ Status WarmRepair::confirm(std::vector<RepairKey> keys, std::vector<RepairKey> &
           k.repair.confirmed(item->look);
         c_.report.source_gets++;
         return item.has_value();
-      }));
+      },
+      fail));
   TRY(remove(keys));
   sort_out(keys, absent);
   return Unit{};
@@ -213,7 +183,8 @@ Status WarmRepair::remove(std::vector<RepairKey> &keys) {
           else if (deleted)
             k.repair.dropped();
           return deleted.has_value();
-        }));
+        },
+        fail));
   return Unit{};
 }
 

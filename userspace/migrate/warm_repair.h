@@ -36,16 +36,11 @@ private:
     std::vector<RepairKey> keys;
     uint64_t due_ns = 0;
   };
-  struct Reading {
-    std::string value;
-    uint32_t flags = 0;
-    int64_t ttl = -1;
-  };
 
   Status look(std::vector<RepairKey> keys, std::vector<RepairKey> &absent);
-  Status read(std::vector<RepairKey> &keys, std::vector<Reading> &readings);
-  Status compare(std::vector<RepairKey> &keys, const std::vector<Reading> &readings);
-  Status replace(std::vector<RepairKey> &keys, const std::vector<Reading> &readings);
+  Status read(std::vector<RepairKey> &keys, std::vector<KeptItem> &readings);
+  Status compare(std::vector<RepairKey> &keys, const std::vector<KeptItem> &readings);
+  Status replace(std::vector<RepairKey> &keys, const std::vector<KeptItem> &readings);
   Status confirm(std::vector<RepairKey> keys, std::vector<RepairKey> &absent);
   Status remove(std::vector<RepairKey> &keys);
   void sort_out(std::vector<RepairKey> &keys, std::vector<RepairKey> &absent);

@@ -88,6 +88,30 @@ bool request_store(std::string &to, const StoreRequest &s) {
   return true;
 }
 
+KeptItem kept(const ReadItem &item) {
+  return {std::string(item.value), item.flags, item.ttl, monotonic_ns()};
+}
+
+// Rounded, not shortened to be sure: the clocks of both count whole seconds by a timer that drifts,
+// so that what is told of one item varies by two seconds as it is.
+StoreRequest store_of(std::string_view key, const KeptItem &reading, const WarmClock &clock) {
+  constexpr uint64_t kSecondNs = 1'000'000'000;
+  StoreRequest s{key, reading.value};
+  s.flags = reading.flags;
+  if (reading.ttl >= 0) {
+    const uint64_t passed = (monotonic_ns() - reading.read_ns + kSecondNs / 2) / kSecondNs;
+    s.ttl = clock.ttl_for(std::max<int64_t>(1, reading.ttl - static_cast<int64_t>(passed)));
+  }
+  return s;
+}
+
+Compared compared(const Look &seen, const KeptItem &reading, const ReadItem &target) {
+  Look there = target.look, here = seen;
+  there.cas = here.cas = 0; // of two servers
+  return {target.look.there, target.look.cas,
+          is_same(here, there) && target.value == reading.value && target.flags == reading.flags};
+}
+
 std::optional<ReadItem> read_answer(const Answer &answer, uint32_t opaque, const WarmClock &clock) {
   ReadItem item;
   if (is_error(answer.line)) {

@@ -41,6 +41,18 @@ struct ReadItem {
   bool failed = false; // an error in place of an answer
 };
 
+// What of it is kept until it is stored.
+struct KeptItem {
+  std::string value;
+  uint32_t flags = 0;
+  int64_t ttl = -1;     // remaining, s, when it was read; -1: none
+  uint64_t read_ns = 0; // CLOCK_MONOTONIC
+};
+KeptItem kept(const ReadItem &item);
+
+// What the target has of a key, beside what was read at the source.
+Compared compared(const Look &seen, const KeptItem &reading, const ReadItem &target);
+
 // Each request_… adds a line; false: no line can name the key.
 bool request_read(std::string &to, std::string_view key, uint32_t opaque);
 // The item without its value; counts as a get that hits.
@@ -59,6 +71,10 @@ struct StoreRequest {
   uint32_t opaque = 0;
 };
 bool request_store(std::string &to, const StoreRequest &store);
+
+// The copy of what was read, which has lived on since. Not of what has less than a second left:
+// memcached takes a time of 0 for "for ever".
+StoreRequest store_of(std::string_view key, const KeptItem &reading, const WarmClock &clock);
 
 // Nothing: that is no answer to it.
 std::optional<ReadItem> read_answer(const memcached::Answer &answer, uint32_t opaque,

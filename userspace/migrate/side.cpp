@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/side.h"
+
+namespace doppel::migrate {
+
+bool Side::has_cas() const {
+  const auto enabled = settings.find("cas_enabled");
+  return features.cas && (enabled == settings.end() || enabled->second != "no");
+}
+
+uint64_t Side::item_size_max() const { return memcached::number(settings, "item_size_max"); }
+
+Result<Side> open_side(const memcached::Server &server, const memcached::Access &access) {
+  Side side;
+  side.connection = TRY(memcached::Connection::open(server, access));
+  side.features = TRY(memcached::find_features(*side.connection));
+  if (!side.features.meta)
+    return Error{server.text(),
+                 "knows no meta commands, without which nothing can be copied safely",
+                 "they came with memcached 1.6; a proxy may hide them", Exit::failure};
+  side.settings = TRY(memcached::stats(*side.connection, "settings"));
+  side.stats = TRY(memcached::stats(*side.connection));
+  return side;
+}
+
+bool is_too_large(uint64_t item_size_max, size_t key, size_t value) {
+  constexpr size_t kHeader = 48 + 8; // of an item, with its CAS
+  return item_size_max && key + value + kHeader > item_size_max;
+}
+
+} // namespace doppel::migrate
