@@ -11,6 +11,7 @@
 #include "flow/judge.bpf.h"
 #include "flow/open.bpf.h"
 #include "flow/reclaim.bpf.h"
+#include "keys/follow.bpf.h"
 #include "netns.bpf.h"
 #include "packet/csum_verify.bpf.h"
 #include "tcp/enqueue.bpf.h"
@@ -231,6 +232,8 @@ static __always_inline int capture(struct __sk_buff *skb, __u32 direction)
 		else
 			capture_unusable(skb, shape, &p, &s);
 	}
+	if ((m->flags & DP_MAP_CONVERGE) && shape == PKT_TCP)
+		keys_follow(skb, &p, m->n_targets);
 	clock_look(skb);
 	return TC_ACT_UNSPEC;
 }

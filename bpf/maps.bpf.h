@@ -181,6 +181,50 @@ MAP struct {
 	__type(value, struct scratch_space);
 } scratch SEC(".maps");
 
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct dp_flow_key);
+	__type(value, struct key_stream);
+} key_streams SEC(".maps");
+
+/*
+ * Lines that are cut at the end of a segment, which is rare. It evicts: nobody removes the line of
+ * a connection that ended within it.
+ */
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct dp_flow_key);
+	__type(value, struct lexer);
+} key_lines SEC(".maps");
+
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KEY_WRITERS);
+	__type(key, __u32);
+	__type(value, struct key_writer);
+} key_writers SEC(".maps");
+
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} key_notes SEC(".maps");
+
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct keys_scratch);
+} keys_scratch SEC(".maps");
+
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DP_MAX_MAPPINGS);
+	__type(key, __u32);
+	__type(value, struct dp_converge);
+} converge SEC(".maps");
+
 #ifdef DEFINE_MAPS
 const volatile struct dp_config cfg = {};
 #else

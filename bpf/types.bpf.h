@@ -5,6 +5,7 @@
 
 #include "vmlinux.h"
 #include "doppel/abi.h"
+#include "keys/lexer.bpf.h"
 
 #define NSEC_PER_MSEC 1000000ull
 #define NSEC_PER_SEC  1000000000ull
@@ -110,6 +111,40 @@ struct store_range {
 	__u32 left;   /* chunk numbers to look at */
 	__u32 client; /* row of `clients` */
 	__s32 freed;  /* chunks, by this event */
+};
+
+/* Map `key_streams`: LRU hash, how far a connection's requests are read (keys/follow.bpf.h). */
+struct key_stream {
+	__u32 next; /* sequence number behind what is read */
+	__u32 skip; /* so many bytes from there on are of a value */
+	__u32 hole_from;
+	__u32 hole_to;	   /* bytes before `next` that are not read yet; equal: there are none */
+	__u32 hole_skip;   /* so many of them are of a value */
+	__u8 known;	   /* a request begins at next + skip, or goes on as `key_lines` has it */
+	__u8 cut;	   /* the latter */
+	__u8 hole_known;   /* a request begins at hole_from + hole_skip */
+	__u8 hole_counted; /* as key_missed */
+	__u32 first;	   /* behind a SYN that came since */
+	__u8 begun;	   /* that SYN may have begun another connection */
+	__u8 plain;	   /* it had no text */
+	__u8 pad[2];
+	__u64 hole_ns; /* since when there is one */
+};
+
+/* Map `key_writers`: array[KEY_WRITERS], by the hash of a key. */
+#define KEY_WRITERS (1u << 16)
+struct key_writer {
+	struct bpf_spin_lock lock;
+	__u32 hash;  /* of the key that was written to last */
+	__u32 whose; /* hash of the connection that did */
+	__u32 pad;
+	__u64 ns; /* when */
+};
+
+/* Map `keys_scratch`: per-CPU array[1]; used only where bottom halves are off. */
+struct keys_scratch {
+	struct lexer lexer;
+	__u8 window[256];
 };
 
 #endif

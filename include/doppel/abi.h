@@ -23,7 +23,7 @@
 #include <linux/types.h>
 #endif
 
-#define DP_ABI 4
+#define DP_ABI 5
 
 #define DP_MAX_MAPPINGS 64
 #define DP_MAX_TARGETS	4 /* per mapping */
@@ -133,6 +133,7 @@ enum dp_mapping_flags {
 	DP_MAP_JOIN_NEVER = 1 << 0,
 	DP_MAP_ANY_HOST = 1 << 1, /* also frames addressed to other hosts (mirror port) */
 	DP_MAP_EGRESS = 1 << 2,	  /* the direction is DP_DIR_EGRESS */
+	DP_MAP_CONVERGE = 1 << 3, /* `key_notes` is told which keys may differ */
 };
 
 /* Map `mappings`: array[DP_MAX_MAPPINGS]. n_targets = 0: row unused. */
@@ -486,6 +487,55 @@ struct dp_retransmit {
 	__u32 pad;
 };
 
+/* What a request does to its key. */
+enum dp_key_kind {
+	DP_KEY_NONE = 0,
+	DP_KEY_READ,
+	DP_KEY_STORE,	  /* whatever is there */
+	DP_KEY_DELETE,	  /* likewise */
+	DP_KEY_DEPENDENT, /* what it does depends on what is there */
+	DP_KEY_FLUSH,	  /* it is about all keys */
+};
+
+enum dp_key_traits {
+	DP_KEY_BASE64 = 1 << 0, /* of a meta command with the flag b */
+	DP_KEY_STALE =
+		1 << 1, /* the item may be marked as stale now: whoever reads it takes a token */
+};
+
+/*
+ * Map `key_notes`: ring buffer toward who lets the servers converge: a key that a client has
+ * written to, and that the target may now have otherwise. The bytes of the key that are not used
+ * are not in the ring.
+ */
+struct dp_key_note {
+	__u64 ns;   /* coarse CLOCK_MONOTONIC */
+	__u32 size; /* of the value that the request brings, bytes */
+	__u16 mapping;
+	__be16 server_port;
+	struct dp_addr server; /* that the client spoke to */
+	__u8 kind;	       /* enum dp_key_kind */
+	__u8 traits;	       /* enum dp_key_traits */
+	__u8 length;	       /* of the key, bytes */
+	__u8 pad;
+	__u8 key[256];
+};
+
+/* A key is noted, too, where another connection may have written to it that long before. */
+#define DP_KEY_RACE_NS 4000000000ull
+
+/*
+ * Map `converge`: array[DP_MAX_MAPPINGS], written by who lets the servers converge, of all targets
+ * of the mapping together; times: CLOCK_MONOTONIC, ns.
+ */
+struct dp_converge {
+	__u64 seen_ns;	 /* when it said last that it works; 0: never */
+	__u64 oldest_ns; /* since when the key waits that waits longest; 0: none does */
+	__u64 down_ns;	 /* since when a server cannot be asked; 0: both can */
+#define DP_CONVERGE(name, help) __u64 name;
+#include "doppel/converge.def"
+};
+
 /*
  * Map `free_slots`: queue of __u32, filled by attach with 0 .. slots-1. FIFO, so that a
  * shadow port rests as long as possible before it is used again (RFC 9293, 3.4.3).
@@ -563,6 +613,8 @@ DP_ASSERT(sizeof(struct dp_ledger) ==
 	  "layout is ABI");
 DP_ASSERT(sizeof(struct dp_limit) == 48, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_retransmit) == 16, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_key_note) == 296, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_converge) == 80, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_meta) == DP_META_SIZE, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_control) == 8, "layout is ABI");
 

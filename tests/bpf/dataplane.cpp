@@ -16,6 +16,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <system_error>
+#include <utility>
 
 #include "doppel/names.h"
 #include "tests/bpf/players.h"
@@ -31,8 +32,8 @@ namespace doppel::bpftest {
 
 namespace {
 
-constexpr char kPins[] = "/sys/fs/bpf/doppel/v4/";
-static_assert(DP_ABI == 4, "the pin path above");
+constexpr char kPins[] = "/sys/fs/bpf/doppel/v5/";
+static_assert(DP_ABI == 5, "the pin path above");
 
 std::string joined(const Errors &errors) {
   std::string out;
@@ -56,7 +57,7 @@ std::string identity_of(AttachMode mode, const Config &config) {
   for (const MappingConfig &m : config.mappings) {
     out << m.name << " " << m.device << " " << m.direction << " " << m.port_first << " "
         << m.port_last << " " << m.application << " " << m.join << " " << m.any_host << " "
-        << m.max_bps;
+        << m.converge << " " << m.max_bps;
     for (const TargetConfig &t : m.targets)
       out << " " << t.address.text() << ":" << t.port;
     out << "\n";
@@ -75,6 +76,25 @@ struct DataPlane::Ring {
   static int take(void *self, void *data, size_t size) {
     if (size >= sizeof(dp_retransmit))
       static_cast<Ring *>(self)->woken.insert(static_cast<dp_retransmit *>(data)->slot);
+    return 0;
+  }
+};
+
+// The size of a note says how many bytes of its key are there.
+struct DataPlane::Notes {
+  ring_buffer *buffer = nullptr;
+  std::vector<dp_key_note> notes;
+  bool odd = false; // a size that is not as the note says
+
+  explicit Notes(int map_fd) : buffer(ring_buffer__new(map_fd, &Notes::take, this, nullptr)) {}
+  ~Notes() { ring_buffer__free(buffer); }
+  static int take(void *self, void *data, size_t size) {
+    auto &to = *static_cast<Notes *>(self);
+    dp_key_note note{};
+    if (size <= sizeof note)
+      std::memcpy(&note, data, size);
+    to.odd |= size != offsetof(dp_key_note, key) + note.length;
+    to.notes.push_back(note);
     return 0;
   }
 };
@@ -162,9 +182,10 @@ void DataPlane::open_pins() {
        {DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_COMMAND})
     programs_[name] = open(std::string(kPins) + DP_PIN_PROGS "/" + name);
   for (const char *name : {"ledger", "shadows", "flows", "free_slots", "store", "control",
-                           "mappings", "limits", "events", "clients", "fresh_chunks"})
+                           "mappings", "limits", "events", "clients", "fresh_chunks", "key_notes"})
     maps_[name] = open(std::string(kPins) + DP_PIN_MAPS "/" + name);
   ring_ = std::make_shared<Ring>(map("events"));
+  notes_ = std::make_shared<Notes>(map("key_notes"));
 }
 
 int DataPlane::program(const std::string &name) const { return programs_.at(name).get(); }
@@ -354,6 +375,23 @@ void DataPlane::expire(const Client &client, uint32_t silent_s, dp_command op) c
   run.cb[DP_CMD_CB_SECONDS] = silent_s;
   if (const RunResult r = run.go(); r.error || r.verdict)
     throw std::runtime_error("expire: error " + std::to_string(r.error));
+}
+
+void DataPlane::converge(bool on) const {
+  const __u32 zero = 0;
+  dp_mapping row{};
+  if (bpf_map_lookup_elem(map("mappings"), &zero, &row))
+    throw std::system_error(errno, std::generic_category(), "mappings");
+  row.flags = static_cast<__u16>(on ? row.flags | DP_MAP_CONVERGE : row.flags & ~DP_MAP_CONVERGE);
+  if (bpf_map_update_elem(map("mappings"), &zero, &row, 0))
+    throw std::system_error(errno, std::generic_category(), "mappings");
+}
+
+std::vector<dp_key_note> DataPlane::key_notes() {
+  ring_buffer__consume(notes_->buffer);
+  if (notes_->odd)
+    throw std::runtime_error("key_notes: the size of a note is not as the note says");
+  return std::exchange(notes_->notes, {});
 }
 
 bool DataPlane::wait_for_wake(unsigned slot, int timeout_ms) {

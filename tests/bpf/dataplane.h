@@ -67,6 +67,11 @@ public:
   // Waits until a shadow asks for a resend; false at the deadline.
   bool wait_for_wake(unsigned slot, int timeout_ms);
 
+  // The mapping's servers are made to converge, or not.
+  void converge(bool on) const;
+  // What `key_notes` was told since the last call. Of each key the bytes that are used.
+  std::vector<dp_key_note> key_notes();
+
 private:
   DataPlane(AttachMode mode, const Config &config);
   void open_pins();
@@ -77,6 +82,8 @@ private:
   std::map<std::string, Fd> programs_, maps_;
   struct Ring;
   std::shared_ptr<Ring> ring_;
+  struct Notes;
+  std::shared_ptr<Notes> notes_;
 };
 
 } // namespace doppel::bpftest

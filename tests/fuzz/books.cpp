@@ -183,6 +183,8 @@ void check_clients(const Held &want) {
 } // namespace
 
 uint64_t observed(uint32_t target) { return sum(target).observed; }
+uint64_t noted(uint32_t target) { return sum(target).event[DP_EVENT_key_noted]; }
+uint64_t missed(uint32_t target) { return sum(target).event[DP_EVENT_key_missed]; }
 
 void check_books(bool bytes, bool spoilt, const Judge &judge) {
   check_sent(spoilt, judge);

@@ -22,5 +22,8 @@ void check_books(bool bytes, bool spoilt, const Judge &judge);
 
 // Bytes that the ledger says it has observed for that target.
 uint64_t observed(uint32_t target);
+// Keys that the ledger says were noted, and missed.
+uint64_t noted(uint32_t target);
+uint64_t missed(uint32_t target);
 
 } // namespace doppel::fuzz

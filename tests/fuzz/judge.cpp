@@ -107,6 +107,18 @@ void Play::drain() {
   k_.sent.clear();
   if (tracked_ && !spoilt_)
     judge_counts();
+  judge_notes();
+}
+
+void Play::judge_notes() {
+  for (uint32_t t = 0; t < 2; t++) {
+    require(noted(t) <= k_.notes, "more keys are counted as noted than were");
+    require(noted(t) == k_.notes || reloaded_ || t >= targets(), "a key was noted and not counted");
+    require(missed(t) >= k_.notes_refused || reloaded_ || t >= targets(),
+            "a key that found the ring full is not counted");
+    require(!missed(t) || converges_, "a key is missed though none is wanted");
+  }
+  require(!(k_.notes + k_.notes_refused) || converges_, "a key is noted though none is wanted");
 }
 
 void Play::judge_counts() {

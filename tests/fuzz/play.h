@@ -131,6 +131,8 @@ private:
   // The clients send again what was lost, and the source has all.
   void drain();
   void judge_counts();
+  // As far as the ledger knows of keys.
+  void judge_notes();
 
   Kernel &k_ = kernel();
   Input in_;
@@ -145,6 +147,8 @@ private:
   std::map<const Source *, std::array<Account, 2>> accounts_;
   bool tracked_ = false, spoilt_ = false, preempted_ = false;
   bool paused_ = false;          // it was, some time
+  bool converges_ = false;       // keys are noted
+  bool reloaded_ = false;        // the number of targets may have been another
   std::array<bool, 2> unsure_{}; // of a target: nobody can know what is to be counted
 };
 

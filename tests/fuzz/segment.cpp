@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 namespace doppel::fuzz {
 namespace {
@@ -17,10 +18,13 @@ void put16(uint8_t *p, unsigned v) {
 } // namespace
 
 uint8_t content(uint32_t seq) {
-  static constexpr char pattern[] = "get ..........\r\n";
+  // What follows "ms" is its value.
+  static constexpr const char *patterns[] = {
+      "get ..........\r\n", "incr ....... 1\r\n", "ms ........ 14\r\n", "get ..........\r\n",
+      "gat 1 ... ....\r\n", "delete .......\r\n", "mg ........ T0\r\n"};
   const unsigned i = seq % 16;
-  return pattern[i] == '.' ? static_cast<uint8_t>('a' + (seq / 16 * 7 + i) % 26)
-                           : static_cast<uint8_t>(pattern[i]);
+  const char c = patterns[seq / 16 % std::size(patterns)][i];
+  return static_cast<uint8_t>(c == '.' ? 'a' + (seq / 16 * 7 + i) % 26 : c);
 }
 
 void put32(uint8_t *p, uint32_t v) {

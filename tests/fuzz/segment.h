@@ -16,8 +16,9 @@ constexpr uint16_t kPort = 11211, kTargetPort = 21211;
 constexpr uint32_t kServer = 0x0a090009, kHost = 0x0a090002, kClient = 0x0a090032;
 constexpr uint32_t kTargets[] = {0x0a090007, 0x0a090008};
 
-// The byte of every client's stream at this sequence number: a command of 16 bytes at each multiple
-// of 16, different from its neighbours. So every byte that is sent or stored can be judged.
+// The byte of every client's stream at this sequence number: a command of memcached, or a value,
+// of 16 bytes at each multiple of 16, different from its neighbours. So every byte that is sent or
+// stored can be judged.
 uint8_t content(uint32_t seq);
 // What a stranger puts there, which is no byte of any client's stream.
 inline uint8_t forgery(uint32_t seq) { return content(seq) ^ 0x80; }

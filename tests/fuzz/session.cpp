@@ -172,6 +172,7 @@ void Play::act(bool nested) {
     // A reload: one target less or more, the other limits.
     dp_mapping &m = *k_.at<dp_mapping>(&mappings, 0);
     m.n_targets = static_cast<__u8>(in_.u8() % 3);
+    reloaded_ = true;
     break;
   }
   default:

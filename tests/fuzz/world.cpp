@@ -19,7 +19,8 @@ void Play::set_up() {
   dp_mapping m{};
   m.n_targets = 1 + (form & 1);
   m.application = static_cast<__u8>(in_.u8() % 3);
-  m.flags = static_cast<__u16>((form >> 1) & 7);
+  m.flags = static_cast<__u16>(((form >> 1) & 7) | (form & 0x20 ? DP_MAP_CONVERGE : 0));
+  converges_ = m.flags & DP_MAP_CONVERGE;
   m.ports = 1;
   m.max_bps = form & 0x10 ? 8 * 100000 : 0;
   for (unsigned t = 0; t < 2; t++) {

@@ -44,7 +44,7 @@ TEST(Config, EveryKeyIsRead) {
   "mappings": [{
     "name": "data", "device": "eth0", "direction": "egress", "protocol": "tcp",
     "ports": "11211-11212", "application": "memcached", "join": "never", "promiscuous": true,
-    "bypass_ipsec": true, "max_bitrate": "1Mbit",
+    "bypass_ipsec": true, "converge": true, "max_bitrate": "1Mbit",
     "targets": [{"address": "192.168.2.184", "port": 21211}, {"address": "10.1.2.3", "port": 1}]
   }]
 })",
@@ -78,6 +78,7 @@ TEST(Config, EveryKeyIsRead) {
   EXPECT_FALSE(m.join);
   EXPECT_TRUE(m.any_host);
   EXPECT_TRUE(m.bypass_ipsec);
+  EXPECT_TRUE(m.converge);
   EXPECT_EQ(m.max_bps, 1'000'000u);
   EXPECT_EQ(m.where, "doppel.json:7: mappings[0]");
   ASSERT_EQ(m.targets.size(), 2u);

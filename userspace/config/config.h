@@ -31,6 +31,7 @@ struct MappingConfig {
   bool join = true;
   bool any_host = false; // "promiscuous": true
   bool bypass_ipsec = false;
+  bool converge = false;
 #define DP_MAPPING_SETTING(key, measure, field, when, min, max, standard, help)                    \
   uint64_t field = standard;
 #include "doppel/settings.def"

@@ -37,6 +37,16 @@ void check_targets(const MappingConfig &m, Errors &errors) {
   }
 }
 
+void check_converge(const MappingConfig &m, Errors &errors) {
+  if (m.converge && m.application != DP_APP_MEMCACHED)
+    add(errors, m.where, "\"converge\" reads requests of memcached, and the application is another",
+        "say \"application\": \"memcached\", or leave \"converge\" out");
+  if (m.converge && m.direction != DP_DIR_INGRESS)
+    add(errors, m.where,
+        "\"converge\" asks the source, and that is another host (direction egress)",
+        "mirror on the host of the source, or leave \"converge\" out");
+}
+
 bool overlap(const MappingConfig &a, const MappingConfig &b) {
   return a.port_first != 0 && b.port_first != 0 && !a.device.empty() && a.device == b.device &&
          a.direction == b.direction && a.protocol == b.protocol && a.port_first <= b.port_last &&
@@ -87,6 +97,7 @@ Errors contradictions(const Config &config) {
   }
   for (size_t i = 0; i < m.size(); i++) {
     check_targets(m[i], errors);
+    check_converge(m[i], errors);
     for (size_t j = 0; j < i; j++)
       check_pair(m[j], m[i], errors);
   }

@@ -17,7 +17,7 @@ bool same_identity(const NamedMapping &a, const dp_mapping &x, const NamedMappin
                    const dp_mapping &y) {
   return a.name == b.name && a.device == b.device && a.direction == b.direction &&
          a.protocol == b.protocol && a.ports == b.ports && a.targets == b.targets &&
-         x.application == y.application && x.flags == y.flags;
+         x.application == y.application && !((x.flags ^ y.flags) & ~DP_MAP_CONVERGE);
 }
 
 bool contains(const std::vector<Attachment> &list, const Attachment &a) {
@@ -50,6 +50,10 @@ std::string update_text(const std::string &name, const dp_mapping &was, const dp
   if (was.max_bps != is.max_bps)
     text += (text.empty() ? "" : "; ") + std::string("the ceiling is ") +
             (is.max_bps ? measure_text(Measure::bits_per_second, is.max_bps) + "/s" : "lifted");
+  if ((was.flags ^ is.flags) & DP_MAP_CONVERGE)
+    text += (text.empty() ? "" : "; ") + std::string(is.flags & DP_MAP_CONVERGE
+                                                         ? "its servers are made to converge"
+                                                         : "its servers converge no more");
   return "mapping " + name + ": " + text;
 }
 

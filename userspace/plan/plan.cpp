@@ -35,9 +35,9 @@ dp_config config_row(const Limits &l) {
 dp_mapping mapping_row(const MappingConfig &m, const HostView &host) {
   dp_mapping row{};
   row.application = static_cast<__u8>(m.application);
-  row.flags =
-      static_cast<__u16>((m.join ? 0 : DP_MAP_JOIN_NEVER) | (m.any_host ? DP_MAP_ANY_HOST : 0) |
-                         (m.direction == DP_DIR_EGRESS ? DP_MAP_EGRESS : 0));
+  row.flags = static_cast<__u16>(
+      (m.join ? 0 : DP_MAP_JOIN_NEVER) | (m.any_host ? DP_MAP_ANY_HOST : 0) |
+      (m.direction == DP_DIR_EGRESS ? DP_MAP_EGRESS : 0) | (m.converge ? DP_MAP_CONVERGE : 0));
   row.ports = static_cast<__u16>(m.port_last - m.port_first);
   row.max_bps = m.max_bps;
   for (const TargetConfig &t : m.targets) {

@@ -9,12 +9,13 @@
 #include "vmlinux.h"
 
 #define SEC(name)
-#define __uint(name, val) int(*name)[val]
-#define __type(name, val) typeof(val) *name
-#define __always_inline	  inline __attribute__((always_inline))
-#define __noinline	  __attribute__((noinline))
-#define __weak		  __attribute__((weak))
-#define NULL		  ((void *)0)
+#define __uint(name, val)      int(*name)[val]
+#define __type(name, val)      typeof(val) *name
+#define __always_inline	       inline __attribute__((always_inline))
+#define __noinline	       __attribute__((noinline))
+#define __weak		       __attribute__((weak))
+#define NULL		       ((void *)0)
+#define offsetof(type, member) __builtin_offsetof(type, member)
 
 void *bpf_map_lookup_elem(const void *map, const void *key);
 long bpf_map_update_elem(const void *map, const void *key, const void *value, __u64 flags);

@@ -42,6 +42,12 @@ DEFINE(control);
 DEFINE(meta);
 DEFINE(keeper);
 DEFINE(scratch);
+DEFINE(key_streams);
+DEFINE(key_lines);
+DEFINE(key_writers);
+DEFINE(key_notes);
+DEFINE(keys_scratch);
+DEFINE(converge);
 
 #define NUMBER(field) (sizeof(*(field)) / sizeof(int))
 #define KEYED(m, entries)                                                                          \
@@ -77,5 +83,11 @@ const struct host_map_row host_map_rows[] = {
 	KEYED(meta, NUMBER(meta.max_entries)),
 	KEYED(keeper, NUMBER(keeper.max_entries)),
 	KEYED(scratch, NUMBER(scratch.max_entries)),
+	KEYED(key_streams, HOST_FLOWS),
+	KEYED(key_lines, 2),
+	KEYED(key_writers, NUMBER(key_writers.max_entries)),
+	{"key_notes", &key_notes, NUMBER(key_notes.type), 0, 0, 0},
+	KEYED(keys_scratch, NUMBER(keys_scratch.max_entries)),
+	KEYED(converge, NUMBER(converge.max_entries)),
 	{0},
 };

@@ -56,6 +56,14 @@ int dispatch(Skb &skb, int verdict) {
   return 0;
 }
 
+void check_note(const dp_key_note &note, uint64_t size) {
+  require(note.length > 0 && note.length <= 250, "a key of a length that memcached has not");
+  require(size == offsetof(dp_key_note, key) + note.length,
+          "a note of another size than its key's");
+  require(note.kind >= DP_KEY_STORE && note.kind <= DP_KEY_DEPENDENT, "a note of no write");
+  require(note.ns <= kernel().now, "a note of the future");
+}
+
 } // namespace
 
 void fail(const std::string &why) {
@@ -203,6 +211,7 @@ void Kernel::reset() {
   now = 1'000'000'000'000;
   sent.clear();
   graveyard.clear();
+  notes = notes_refused = 0;
   wakes = clone_fails_at = update_fails_at = build_fails_at = preempt_at = 0;
   failed = false;
   cpu = depth = sockets_held = 0;
@@ -312,9 +321,19 @@ long bpf_map_peek_elem(const void *map, void *value) {
   return kernel().map(map).pop(value, false);
 }
 
-long bpf_ringbuf_output(const void *, void *, uint64_t, uint64_t) {
+long bpf_ringbuf_output(const void *map, void *data, uint64_t size, uint64_t) {
   no_lock("bpf_ringbuf_output");
-  kernel().wakes++;
+  Kernel &k = kernel();
+  if (map != &key_notes) {
+    k.wakes++;
+    return 0;
+  }
+  check_note(*static_cast<const dp_key_note *>(data), size);
+  if ((k.notes + k.notes_refused) % 7 == 6) {
+    k.notes_refused++;
+    return -EAGAIN;
+  }
+  k.notes++;
   return 0;
 }
 

@@ -85,6 +85,7 @@ struct Kernel {
   uint64_t now = 1'000'000'000'000;
   std::vector<Sent> sent;
   unsigned wakes = 0;
+  uint64_t notes = 0, notes_refused = 0; // of keys; every seventh finds the ring full
 
   // What may go wrong: 0 never, n: the n-th from here on.
   unsigned clone_fails_at = 0, update_fails_at = 0, build_fails_at = 0;
@@ -125,5 +126,5 @@ int doppel_return(__sk_buff *);
 int doppel_command(__sk_buff *);
 extern char ports, port_map, mappings, flows, syns, shadows, free_slots, store, chunks, free_chunks,
     fresh_chunks, freed_ranges, clients, ledger, limits, timer_queue, timer, due, events, control,
-    meta, keeper, scratch;
+    meta, keeper, scratch, key_notes;
 }

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Which keys do a connection's requests name? Those whose outcome depends on what the server has
+ * are told to the keeper by the ring `key_notes`: it compares them on both servers, and repairs.
+ *
+ * A key too many costs a comparison. One that is overlooked would be a difference that nobody
+ * knows of, so each place where that may have happened is counted (key_missed): where a segment
+ * was lost and came late, where a line is cut and there is no room to remember it, where the ring
+ * is full. Nothing here has an effect on what is mirrored.
+ */
+#ifndef DOPPEL_KEYS_FOLLOW_BPF_H
+#define DOPPEL_KEYS_FOLLOW_BPF_H
+
+#include "flow/join.bpf.h"
+#include "keys/lexer.bpf.h"
+#include "keys/races.bpf.h"
+#include "ledger.bpf.h"
+
+#define KEYS_WINDOW 256u /* bytes of a packet that are read at a time */
+/* Steps for a packet, each a byte of a line or a whole value: enough for any but BIG TCP's. */
+#define KEYS_STEPS (64u << 10)
+/* A hole is given up after so long: lost text is sent again sooner. */
+#define KEYS_HOLE_NS (10 * NSEC_PER_SEC)
+
+struct keys_walk {
+	struct __sk_buff *skb;
+	struct lexer *lexer;
+	__u8 *window;
+	__u32 offset; /* of the payload in the packet */
+	__u32 at;     /* of the payload, bytes; the next one */
+	__u32 end;
+	__u32 read_to; /* the window holds the bytes before it */
+	__u32 read_from;
+	__u32 whose; /* hash of the connection */
+	__u32 noted;
+	__u32 missed;
+	__u32 lost; /* the next request's beginning is not known */
+	__u64 now;
+};
+
+static __always_inline void keys_tell(struct keys_walk *w, struct lexer *l)
+{
+	__u64 size = l->note.length;
+
+	asm volatile("%[n] &= 255" : [n] "+r"(size));
+	l->note.ns = w->now;
+	if (bpf_ringbuf_output(&key_notes, &l->note, offsetof(struct dp_key_note, key) + size, 0))
+		w->missed++;
+	else
+		w->noted++;
+}
+
+static __always_inline void keys_take(struct keys_walk *w, struct lexer *l)
+{
+	bool contended;
+
+	if (l->note.kind == DP_KEY_READ)
+		return;
+	contended = key_is_contended(l->hash ^ bpf_ntohs(l->note.server_port), w->whose, w->now);
+	if (contended || l->note.kind == DP_KEY_DEPENDENT)
+		keys_tell(w, l);
+}
+
+static __always_inline bool keys_read_on(struct keys_walk *w)
+{
+	__u64 n = w->end - w->at;
+
+	if (n > KEYS_WINDOW)
+		n = KEYS_WINDOW;
+	asm volatile("%[n] += -1\n\t%[n] &= 255\n\t%[n] += 1" : [n] "+r"(n));
+	if (bpf_skb_load_bytes(w->skb, w->offset + w->at, w->window, n))
+		return false;
+	w->read_from = w->at;
+	w->read_to = w->at + n;
+	return true;
+}
+
+static long keys_step(__u32 i, struct keys_walk *w)
+{
+	struct lexer *l = w->lexer;
+	__u32 left = w->end - w->at;
+
+	if (w->at >= w->end)
+		return 1;
+	if (l->skip) {
+		__u32 n = l->skip < left ? l->skip : left;
+
+		l->skip -= n;
+		w->at += n;
+		return 0;
+	}
+	if ((w->at >= w->read_to || w->at < w->read_from) && !keys_read_on(w)) {
+		w->lost = 1;
+		return 1;
+	}
+	switch (lexer_byte(l, w->window[(w->at - w->read_from) & (KEYS_WINDOW - 1)])) {
+	case LEXER_A_KEY:
+		keys_take(w, l);
+		break;
+	case LEXER_FLUSH: /* against the writes of other connections */
+		w->missed++;
+		break;
+	case LEXER_LOST:
+		w->lost = 1;
+		return 1;
+	default:
+		break;
+	}
+	w->at++;
+	return 0;
+}
+
+/* The key of a connection's rows, whatever its target. */
+static __always_inline void keys_row_of(const struct pkt *p, struct dp_flow_key *key)
+{
+	key->client = p->saddr;
+	key->server = p->daddr;
+	key->client_port = p->sport;
+	key->server_port = p->dport;
+	key->proto = IPPROTO_TCP;
+	key->target = 0;
+	key->mapping = p->mapping;
+}
+
+static __always_inline __u32 keys_whose(const struct pkt *p)
+{
+	__u32 hash = p->saddr.w[3] ^ p->saddr.w[2] ^ p->saddr.w[1] ^ p->saddr.w[0];
+
+	return (hash ^ (__u32)p->sport << 16 ^ p->dport) * 2654435761u;
+}
+
+/* Bytes [from, payload) of the packet. */
+static __always_inline void keys_lex(struct keys_walk *w, __u32 from)
+{
+	w->at = from;
+	w->read_to = 0;
+	w->read_from = 0;
+	bpf_loop(KEYS_STEPS, keys_step, w, 0);
+	if (w->at < w->end)
+		w->lost = 1;
+}
+
+/* The hole that is remembered may stay one: its text may have gone past capture (a fragment). */
+static __always_inline void keys_hole_missed(struct keys_walk *w, struct key_stream *s)
+{
+	if (s->hole_from == s->hole_to || s->hole_counted)
+		return;
+	s->hole_counted = 1;
+	w->missed++;
+}
+
+/* Bytes of the packet up to `end`, behind which the stream is known already. They fill a hole. */
+static __always_inline void keys_fill(struct keys_walk *w, const struct pkt *p,
+				      struct key_stream *s, __u32 end)
+{
+	__u32 from = seq_max(p->seq, s->hole_from), to = seq_min(end, s->hole_to);
+	__u32 gap = from - s->hole_from;
+	struct lexer *l = w->lexer;
+
+	if (!seq_before(from, to))
+		return;
+	__builtin_memset(l, 0, offsetof(struct lexer, note));
+	if (s->hole_known && s->hole_skip >= gap) {
+		l->skip = s->hole_skip - gap;
+		w->end = to - p->seq;
+		keys_lex(w, from - p->seq);
+		w->end = p->payload;
+	} else {
+		w->lost = 1;
+	}
+	s->hole_from = to;
+	s->hole_skip = l->skip;
+	s->hole_known = !w->lost && !lexer_is_in_request(l);
+	/* Where the hole ends, the rest of a request or a value was read as a request. */
+	if (to == s->hole_to && (!s->hole_known || s->hole_skip))
+		w->lost = 1;
+	w->missed += w->lost;
+	w->lost = 0;
+}
+
+/* [next, seq) is missing. True: the lexer goes on at p->seq. */
+static __always_inline bool keys_gap(struct keys_walk *w, const struct pkt *p, struct key_stream *s)
+{
+	__u32 gap = p->seq - s->next;
+
+	if (s->skip >= gap) { /* all of it is of a value */
+		s->skip -= gap;
+		return true;
+	}
+	keys_hole_missed(w, s);
+	s->hole_ns = w->now;
+	s->hole_from = s->next;
+	s->hole_to = p->seq;
+	s->hole_skip = s->skip;
+	s->hole_known = !s->cut;
+	s->hole_counted = 0;
+	s->skip = 0;
+	return false;
+}
+
+/*
+ * A SYN has come since, and this segment is not what the stream before it goes on with: it is of
+ * the connection that the SYN began. A SYN alone proves nothing: it may be forged, or late.
+ */
+static __always_inline void keys_begin(struct keys_walk *w, const struct pkt *p,
+				       struct key_stream *s)
+{
+	if (!s->begun)
+		return;
+	if (p->seq == s->next && p->seq != s->first) {
+		s->begun = 0;
+	} else if (p->seq - s->first < (1u << 30)) {
+		keys_hole_missed(w, s);
+		s->begun = 0;
+		s->next = s->first;
+		s->skip = 0;
+		s->hole_from = s->hole_to;
+		s->known = s->plain;
+		s->cut = 0;
+	}
+}
+
+/* What the segment is to the stream. The lexer is where it has to be at p->seq, or `from`. */
+static __always_inline void keys_go_on(struct keys_walk *w, const struct pkt *p,
+				       struct key_stream *s, const struct dp_flow_key *key)
+{
+	struct lexer *l = w->lexer, *line;
+	__u32 end = p->seq + p->payload, from = 0;
+	bool recent, known, fills;
+
+	keys_begin(w, p, s);
+	/* No window is larger than 1 GB: what is further behind is of another connection. */
+	recent = (__s32)(p->seq - s->next) > -(1 << 30);
+	known = s->known && recent;
+	fills = recent && seq_before(p->seq, s->hole_to) && seq_after(end, s->hole_from);
+
+	if (w->now - s->hole_ns > KEYS_HOLE_NS)
+		keys_hole_missed(w, s);
+	if (fills && s->hole_from != s->hole_to)
+		keys_fill(w, p, s, seq_min(end, s->next));
+	else
+		fills = false;
+	if ((known || fills) && !seq_after(end, s->next))
+		return;
+	__builtin_memset(l, 0, offsetof(struct lexer, note));
+	line = s->cut ? bpf_map_lookup_elem(&key_lines, key) : NULL;
+	if (known && s->cut && !line) { /* no room was left for it */
+		w->missed++;
+		known = false;
+	} else if (known && seq_after(p->seq, s->next)) {
+		known = keys_gap(w, p, s);
+	} else if (known) {
+		from = s->next - p->seq;
+	}
+	if (known && line)
+		__builtin_memcpy(l, line, sizeof(*l));
+	if (line)
+		bpf_map_delete_elem(&key_lines, key);
+	s->cut = 0;
+	if (known)
+		l->skip = s->skip;
+	if (known || starts_like_command(w->skb, p))
+		keys_lex(w, from);
+	else
+		w->lost = 1;
+	s->next = end;
+	s->skip = l->skip;
+	s->known = !w->lost;
+	w->missed += w->lost;
+	if (w->lost || !lexer_is_in_request(l))
+		return;
+	s->cut = 1;
+	if (bpf_map_update_elem(&key_lines, key, l, BPF_ANY)) {
+		w->missed++;
+		s->known = 0;
+		s->cut = 0;
+	}
+}
+
+static __always_inline void keys_count(const struct keys_walk *w, __u32 mapping, __u32 targets)
+{
+	for (__u32 t = 0; t < DP_MAX_TARGETS; t++) {
+		struct dp_ledger *l = t < targets ? ledger_cell(mapping, t) : NULL;
+
+		if (!l)
+			break;
+		l->event[DP_EVENT_key_noted] += w->noted;
+		l->event[DP_EVENT_key_missed] += w->missed;
+	}
+}
+
+/* A captured segment of a mapping whose keys are wanted. `targets`: how many the mapping has. */
+GLOBAL int keys_follow(struct __sk_buff *skb, const struct pkt *p, __u32 targets)
+{
+	struct key_stream *s, fresh = {};
+	struct dp_flow_key key = {};
+	struct keys_scratch *room;
+	struct keys_walk w = {};
+	__u32 zero = 0;
+
+	if (!p)
+		return 0;
+	room = bpf_map_lookup_elem(&keys_scratch, &zero);
+	if (!room)
+		return 0;
+	keys_row_of(p, &key);
+	w.now = bpf_ktime_get_coarse_ns();
+	s = bpf_map_lookup_elem(&key_streams, &key);
+	if (s && (p->flags & (TCP_SYN | TCP_FIN | TCP_RST)))
+		keys_hole_missed(&w, s);
+	if (p->flags & TCP_SYN) {
+		fresh.next = p->seq + 1 + p->payload;
+		fresh.known = !p->payload; /* TCP Fast Open: text that the source may not take */
+		if (!s) {
+			bpf_map_update_elem(&key_streams, &key, &fresh, BPF_ANY);
+		} else {
+			s->first = fresh.next;
+			s->plain = fresh.known;
+			s->begun = 1;
+		}
+	} else if (p->payload) {
+		if (!s && !bpf_map_update_elem(&key_streams, &key, &fresh, BPF_ANY))
+			s = bpf_map_lookup_elem(&key_streams, &key);
+		if (s) {
+			w.skb = skb;
+			w.lexer = &room->lexer;
+			w.window = room->window;
+			w.offset = p->data_off;
+			w.end = p->payload;
+			w.whose = keys_whose(p);
+			room->lexer.note.mapping = p->mapping;
+			room->lexer.note.server = p->daddr;
+			room->lexer.note.server_port = p->dport;
+			keys_go_on(&w, p, s, &key);
+		} else {
+			w.missed = 1;
+		}
+	}
+	if (w.noted | w.missed)
+		keys_count(&w, p->mapping, targets);
+	return 0;
+}
+
+#endif
