@@ -36,6 +36,11 @@ Result<Outcome> attach_mappings(const MappingOptions &mappings) {
   warnings.insert(warnings.end(), plan.notes.begin(), plan.notes.end());
   for (const auto *more : {&report.neighbours, &report.hooks, &report.translated})
     warnings.insert(warnings.end(), more->begin(), more->end());
+  for (const MappingConfig &m : config.mappings)
+    if (m.converge)
+      warnings.push_back("mapping " + m.name +
+                         ": its keys are noted, and nothing is repaired until doppel converge or "
+                         "doppel run is started");
   return Outcome{std::move(plan), std::move(warnings)};
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "userspace/mirror/key_notes.h"
 #include "userspace/util/clock.h"
 
 namespace doppel {
@@ -21,6 +22,9 @@ Result<Counters> read_counters_of(const Attached &attached) {
   auto ledger = TRY(open_table(attached.pins, "ledger", sizeof(dp_ledger)));
   auto shadows = TRY(open_table(attached.pins, "shadows", sizeof(dp_shadow)));
   auto store = TRY(open_table(attached.pins, "fresh_chunks", sizeof(dp_fresh)));
+
+  const auto mappings = TRY(open_table(attached.pins, "mappings", sizeof(dp_mapping)));
+  const auto converge = TRY(open_table(attached.pins, "converge", sizeof(dp_converge)));
 
   Counters c;
   c.attached = attached.meta.since;
@@ -38,6 +42,11 @@ Result<Counters> read_counters_of(const Attached &attached) {
       TRY(read(m.row * DP_MAX_TARGETS + t, &target.sum));
       c.mappings.back().targets.push_back(target);
     }
+    dp_mapping row{};
+    if (bpf_map_lookup_elem(mappings.fd.get(), &m.row, &row))
+      return sys_error("map mappings", "cannot be read", errno);
+    if (row.flags & DP_MAP_CONVERGE)
+      c.mappings.back().converge = TRY(read_converge(converge, m.row));
   }
   TRY(read(DP_LEDGER_GLOBAL, &c.global));
   c.removed_mappings = attached.meta.removed_mappings;

@@ -38,7 +38,8 @@ Result<MapRows> MapRows::open(const Pins &pins) {
              {"ports", sizeof(uint32_t), &rows.ports_},
              {"flows", sizeof(dp_flow), &rows.flows_},
              {"ledger", sizeof(dp_ledger), &rows.ledger_},
-             {"limits", sizeof(dp_limit), &rows.limits_}};
+             {"limits", sizeof(dp_limit), &rows.limits_},
+             {"converge", sizeof(dp_converge), &rows.converge_}};
   for (const auto &one : all) {
     *one.table = TRY(open_table(pins, one.name, one.value_size));
   }
@@ -133,7 +134,10 @@ Result<dp_ledger> MapRows::ledger(uint32_t row, uint32_t target) const {
 
 Status MapRows::clear(const std::set<uint32_t> &rows) const {
   const dp_limit limit{};
+  const dp_converge converge{};
   for (uint32_t row : rows) {
+    if (bpf_map_update_elem(converge_.fd.get(), &row, &converge, BPF_ANY))
+      return write_error("converge");
     for (uint32_t cell = row * DP_MAX_TARGETS; cell < (row + 1) * DP_MAX_TARGETS; cell++) {
       if (bpf_map_update_elem(limits_.fd.get(), &cell, &limit, BPF_ANY))
         return write_error("limits");

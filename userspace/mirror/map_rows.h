@@ -36,7 +36,7 @@ public:
 
 private:
   Status clear_ledger(uint32_t cell) const;
-  MapTable mappings_, port_map_, ports_, flows_, ledger_, limits_;
+  MapTable mappings_, port_map_, ports_, flows_, ledger_, limits_, converge_;
 };
 
 Result<MirrorState> read_mirror_state(Rtnl &nl, const Pins &pins, const Meta &meta,

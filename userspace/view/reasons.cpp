@@ -30,6 +30,24 @@ const Reason event_reasons[DP_EVENT_N] = {
 #include "doppel/reasons.def"
 };
 
+const std::vector<ConvergeFigure> &converge_figures() {
+  static const std::vector<ConvergeFigure> list = {
+#define DP_CONVERGE(name, help) {#name, help, &dp_converge::name},
+#include "doppel/converge.def"
+  };
+  return list;
+}
+
+uint64_t unrepaired_ms(const dp_converge &row, uint64_t now_ns) {
+  return row.oldest_ns ? (now_ns - std::min<uint64_t>(now_ns, row.oldest_ns)) / 1'000'000 : 0;
+}
+
+bool is_converging(const dp_converge &row, uint64_t now_ns) {
+  constexpr uint64_t kSilentNs = 10'000'000'000;
+  return row.seen_ns && !row.down_ns &&
+         now_ns - std::min<uint64_t>(now_ns, row.seen_ns) < kSilentNs;
+}
+
 void add(dp_ledger *sum, const dp_ledger &part) {
   uint64_t a[kWords], b[kWords];
   std::memcpy(a, sum, sizeof(a));

@@ -90,9 +90,20 @@ Json target_json(const TargetCounters &t, const Counters &all) {
   return j;
 }
 
+Json converge_json(const dp_converge &row, const Counters &all) {
+  Json j = Json::object();
+  for (const ConvergeFigure &f : converge_figures())
+    j[f.name] = row.*f.value;
+  j["oldest_ms"] = unrepaired_ms(row, all.now_ns);
+  j["working"] = is_converging(row, all.now_ns);
+  return j;
+}
+
 Json mapping_json(const MappingCounters &m, const Counters &all) {
   const auto target = [&](const TargetCounters &t) { return target_json(t, all); };
-  return {{"name", m.name}, {"targets", list_of(m.targets, target)}};
+  return {{"name", m.name},
+          {"targets", list_of(m.targets, target)},
+          {"converge", m.converge ? converge_json(*m.converge, all) : Json(nullptr)}};
 }
 
 Json flow_json(const FlowRow &f) {

@@ -143,6 +143,25 @@ std::string reasons_table(const Counters &c) {
   return table.empty() ? "" : "\n" + table.text();
 }
 
+// Of mappings that converge.
+std::string converge_table(const Counters &c) {
+  std::vector<std::string> headings = {"CONVERGING", "WORKING"};
+  for (const ConvergeFigure &f : converge_figures())
+    headings.push_back(heading(f.name));
+  headings.push_back(">OLDEST");
+  Table table(headings);
+  for (const MappingCounters &m : c.mappings) {
+    if (!m.converge)
+      continue;
+    std::vector<std::string> row = {m.name, is_converging(*m.converge, c.now_ns) ? "yes" : "no"};
+    for (const ConvergeFigure &f : converge_figures())
+      row.push_back(human_count(number((*m.converge).*f.value)));
+    row.push_back(human_ms(unrepaired_ms(*m.converge, c.now_ns)));
+    table.row(row);
+  }
+  return table.empty() ? "" : "\n" + table.text();
+}
+
 std::string amount(uint32_t used, uint32_t total, uint64_t unit) {
   return human_bytes(number(used * unit)) + " of " + human_bytes(number(total * unit));
 }
@@ -152,7 +171,7 @@ std::string amount(uint32_t used, uint32_t total, uint64_t unit) {
 std::string to_text(const Counters &c) {
   return time_line(c) + bytes_table(c) + "\n" + flows_table(c) + "\nover the last " +
          human_ms(c.over_ns / 1'000'000) + ":\n" + rates_table(c) + reasons_table(c) +
-         "\nstore: " + amount(c.chunks_used, c.chunks, DP_CHUNK) +
+         converge_table(c) + "\nstore: " + amount(c.chunks_used, c.chunks, DP_CHUNK) +
          " used   shadow ports: " + human_count(c.ports - c.ports_free) + " of " +
          human_count(c.ports) + " used\n";
 }

@@ -24,7 +24,19 @@ struct TargetCounters {
 struct MappingCounters {
   std::string name;
   std::vector<TargetCounters> targets;
+  std::optional<dp_converge> converge = {}; // nothing: it is not asked for
 };
+
+// A line of converge.def.
+struct ConvergeFigure {
+  const char *name, *help;
+  __u64 dp_converge::*value;
+};
+const std::vector<ConvergeFigure> &converge_figures();
+// How long the key has waited that waits longest. `now_ns`: Counters::now_ns.
+uint64_t unrepaired_ms(const dp_converge &row, uint64_t now_ns);
+// Somebody does it, and both servers answer.
+bool is_converging(const dp_converge &row, uint64_t now_ns);
 
 // Adds each counter of `part`.
 void add(dp_ledger *sum, const dp_ledger &part);

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/converge_pair.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "doppel/abi.h"
+#include "userspace/memcached/meta.h"
+#include "userspace/migrate/ask.h"
+#include "userspace/migrate/same_server.h"
+#include "userspace/util/clock.h"
+#include "userspace/util/text.h"
+
+namespace doppel::migrate {
+namespace {
+constexpr uint64_t kMs = 1'000'000, kSecondNs = 1'000 * kMs;
+// A source that takes longer than that to execute what has arrived is not served right.
+constexpr uint64_t kSettleNs = 2 * kSecondNs;
+constexpr size_t kMostKeys = 200'000; // that wait
+constexpr size_t kMostStale = 100'000;
+constexpr size_t kBatch = 1024;         // keys
+constexpr size_t kBatchBytes = 4 << 20; // of their values, about
+constexpr size_t kDrained = 2;          // batches that wait for the barrier
+constexpr uint64_t kReconnectNs = kSecondNs;
+constexpr uint64_t kTickNs = 5 * kMs; // while something waits for the barrier
+constexpr uint64_t kRestNs = 200 * kMs;
+
+using Act = KeyConvergence::Act;
+using End = KeyConvergence::End;
+
+template <class Key> void end_unnamed(Key &key) { key.way.end(End::unreadable); }
+
+} // namespace
+
+ConvergePair::ConvergePair(Pair pair, memcached::Access access)
+    : pair_(std::move(pair)), access_(std::move(access)), queue_(kSettleNs, kMostKeys),
+      thread_([this] { run(); }) {}
+
+ConvergePair::~ConvergePair() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  woken_.notify_all();
+  thread_.join();
+}
+
+void ConvergePair::note(const std::string &key, uint64_t ns, bool stale) {
+  const std::lock_guard lock(mutex_);
+  if (stale && stale_.size() < kMostStale)
+    stale_.insert(key);
+  if (stale || stale_.count(key) || !queue_.note(key, ns))
+    figures_.missed++;
+}
+
+ConvergeFigures ConvergePair::figures() const {
+  const std::lock_guard lock(mutex_);
+  ConvergeFigures f = figures_;
+  f.waiting = queue_.size() + in_work_.size();
+  f.oldest_ns = queue_.oldest_ns();
+  for (const uint64_t ns : in_work_)
+    f.oldest_ns = std::min(f.oldest_ns, ns);
+  return f;
+}
+
+// Until that time, or until the thread has to end.
+void ConvergePair::rest(uint64_t until_ns) {
+  std::unique_lock lock(mutex_);
+  const uint64_t now = monotonic_ns();
+  if (until_ns > now)
+    woken_.wait_for(lock, std::chrono::nanoseconds(until_ns - now), [this] { return stop_; });
+}
+
+void ConvergePair::run() {
+  for (;;) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (stop_)
+        return;
+    }
+    if (!link_) {
+      if (const auto connected = connect(); !connected) {
+        give_up_link(connected.errors());
+        continue;
+      }
+    }
+    if (const auto done = turn(monotonic_ns()); !done)
+      give_up_link(done.errors());
+    else
+      rest(next_ns());
+  }
+}
+
+Status ConvergePair::connect() {
+  Side source = TRY(open_side(pair_.source, access_));
+  Side target = TRY(open_side(pair_.target, access_));
+  TRY(differ(*source.connection, *target.connection));
+  for (const Side *side : {&source, &target})
+    if (!side->has_cas())
+      return Error{side->connection->server().text(),
+                   "runs without CAS (-C), by which a repair sees that nobody writes meanwhile",
+                   "\"converge\" needs it", Exit::failure};
+  auto found = find_barrier(pair_.source, pair_.target);
+  if (found.mapping.empty())
+    return Error{pair_.text(), found.note, "", Exit::failure};
+  const WarmClock clock(target.stats);
+  const bool copies_cas = target.features.set_cas;
+  link_.emplace(
+      Link{std::move(source), std::move(target), std::move(found.barrier), clock, copies_cas});
+  const std::lock_guard lock(mutex_);
+  figures_.down_ns = 0;
+  figures_.why_down.clear();
+  return Unit{};
+}
+
+// What was in work begins anew: what was written is compared once more.
+void ConvergePair::give_up_link(const Errors &errors) {
+  link_.reset();
+  const uint64_t now = monotonic_ns();
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto *batches : {&drained_, &settling_})
+      for (Batch &b : *batches)
+        for (Key &k : b.keys)
+          queue_.put_back(std::move(k.noted), now);
+    in_work_.clear();
+    if (!figures_.down_ns)
+      figures_.down_ns = now;
+    figures_.why_down = errors.front().where + " " + errors.front().what;
+  }
+  drained_.clear();
+  settling_.clear();
+  rest(now + kReconnectNs);
+}
+
+uint64_t ConvergePair::next_ns() const {
+  const uint64_t now = monotonic_ns();
+  uint64_t next = now + (drained_.empty() ? kRestNs : kTickNs);
+  if (!settling_.empty())
+    next = std::min(next, settling_.front().since_ns + kSettleNs);
+  const std::lock_guard lock(mutex_);
+  return drained_.size() < kDrained ? std::min(next, queue_.next_due_ns()) : next;
+}
+
+Status ConvergePair::turn(uint64_t now) {
+  if (drained_.size() < kDrained)
+    TRY(begin_batch(now));
+  if (!drained_.empty() && TRY(link_->barrier->is_passed(drained_.front().mark))) {
+    Batch batch = std::move(drained_.front());
+    drained_.pop_front();
+    TRY(write_batch(std::move(batch)));
+  }
+  if (!settling_.empty() && settling_.front().since_ns + kSettleNs <= now) {
+    Batch batch = std::move(settling_.front());
+    settling_.pop_front();
+    TRY(confirm_batch(std::move(batch)));
+  }
+  return Unit{};
+}
+
+Status ConvergePair::begin_batch(uint64_t now) {
+  Batch batch;
+  {
+    const std::lock_guard lock(mutex_);
+    for (NotedKey &k : queue_.take(now, most_)) {
+      if (stale_.count(k.key)) {
+        figures_.missed++;
+        continue;
+      }
+      in_work_.insert(k.first_ns);
+      batch.keys.push_back({std::move(k), {}, {}});
+    }
+  }
+  if (batch.keys.empty())
+    return Unit{};
+  drained_.push_back(std::move(batch)); // so that a failure finds the keys
+  Batch &b = drained_.back();
+  b.since_ns = now;
+  TRY(read(b.keys));
+  b.mark = TRY(link_->barrier->begin());
+  return Unit{};
+}
+
+Status ConvergePair::read(std::vector<Key> &keys) {
+  size_t bytes = 0;
+  TRY(ask(
+      *link_->source.connection, keys, [](const Key &k) { return k.way.act() == Act::read; },
+      [](std::string &to, const Key &k, uint32_t n) { return request_read(to, k.noted.key, n); },
+      [&](Key &k, uint32_t n, const memcached::Answer &answer) {
+        return take_read(k, n, answer, bytes);
+      },
+      end_unnamed<Key>));
+  const bool too_many =
+      std::any_of(keys.begin(), keys.end(), [](const Key &k) { return k.way.act() == Act::read; });
+  most_ = too_many ? std::max<size_t>(1, most_ / 2) : std::min(kBatch, most_ * 2);
+  sort_out(std::exchange(keys, {}), &drained_.back());
+  return Unit{};
+}
+
+// Keys whose values are too many to be kept at a time stay at Act::read, and go back.
+bool ConvergePair::take_read(Key &key, uint32_t n, const memcached::Answer &answer, size_t &bytes) {
+  const auto item = read_answer(answer, n, link_->clock);
+  if (!item)
+    return false;
+  if (item->failed || item->stale) {
+    key.way.end(End::unreadable);
+  } else if (item->look.there && bytes > 0 && bytes + item->value.size() > kBatchBytes) {
+    return true;
+  } else {
+    bytes += item->value.size();
+    key.way.read(item->look);
+    key.reading = kept(*item);
+  }
+  return true;
+}
+
+Status ConvergePair::write_batch(Batch batch) {
+  if (monotonic_ns() - batch.since_ns > DP_KEY_RACE_NS) {
+    // Copies were later than capture remembers who wrote to a key.
+    const std::lock_guard lock(mutex_);
+    figures_.missed++;
+  }
+  settling_.push_back(std::move(batch)); // so that a failure finds the keys
+  Batch &b = settling_.back();
+  for (Key &k : b.keys)
+    if (k.way.act() == Act::drain)
+      k.way.drained();
+  TRY(compare(b.keys));
+  for (Key &k : b.keys)
+    check(k);
+  TRY(store(b.keys));
+  TRY(remove(b.keys));
+  b.since_ns = monotonic_ns();
+  auto keys = std::exchange(b.keys, {});
+  sort_out(std::move(keys), &b);
+  if (b.keys.empty())
+    settling_.pop_back();
+  return Unit{};
+}
+
+Status ConvergePair::compare(std::vector<Key> &keys) {
+  return ask(
+      *link_->target.connection, keys, [](const Key &k) { return k.way.act() == Act::compare; },
+      [](std::string &to, const Key &k, uint32_t n) { return request_read(to, k.noted.key, n); },
+      [&](Key &k, uint32_t n, const memcached::Answer &answer) {
+        const auto item = read_answer(answer, n, link_->clock);
+        if (!item)
+          return false;
+        if (item->failed)
+          k.way.end(End::unreadable);
+        else
+          k.way.compared(compared(k.way.seen(), k.reading, *item));
+        return true;
+      },
+      end_unnamed<Key>);
+}
+
+// What cannot be stored now.
+void ConvergePair::check(Key &k) const {
+  if (k.way.act() != Act::add && k.way.act() != Act::replace)
+    return;
+  const Look &seen = k.way.seen();
+  if (is_too_large(link_->target.item_size_max(), k.noted.key.size(), k.reading.value.size()))
+    k.way.end(End::refused);
+  else if (seen.ends != kNever && seen.ends - link_->clock.now() < 2)
+    k.way.again(); // it ends before the copy would
+}
+
+Status ConvergePair::store(std::vector<Key> &keys) {
+  return ask(
+      *link_->target.connection, keys,
+      [](const Key &k) { return k.way.act() == Act::add || k.way.act() == Act::replace; },
+      [&](std::string &to, const Key &k, uint32_t n) {
+        StoreRequest s = store_of(k.noted.key, k.reading, link_->clock);
+        s.compare = k.way.act() == Act::replace ? k.way.target_cas() : 0;
+        s.source_cas = link_->copies_cas ? k.way.seen().cas : 0;
+        s.opaque = n;
+        return request_store(to, s);
+      },
+      [](Key &k, uint32_t n, const memcached::Answer &answer) {
+        const auto a = store_answer(answer, n);
+        if (a)
+          k.way.stored(a->stored);
+        k.reading = {};
+        return a.has_value();
+      },
+      end_unnamed<Key>);
+}
+
+Status ConvergePair::remove(std::vector<Key> &keys) {
+  return ask(
+      *link_->target.connection, keys, [](const Key &k) { return k.way.act() == Act::remove; },
+      [](std::string &to, const Key &k, uint32_t) {
+        return request_delete(to, k.noted.key, k.way.target_cas());
+      },
+      [](Key &k, uint32_t, const memcached::Answer &answer) {
+        const auto deleted = delete_answer(answer);
+        if (deleted)
+          k.way.removed(*deleted);
+        return deleted.has_value();
+      },
+      end_unnamed<Key>);
+}
+
+Status ConvergePair::confirm_batch(Batch batch) {
+  settling_.push_front(std::move(batch)); // so that a failure finds the keys
+  Batch &b = settling_.front();
+  for (Key &k : b.keys)
+    k.way.settled();
+  leave_stale_ones(b.keys);
+  TRY(confirm(b.keys, true));
+  TRY(confirm(b.keys, false));
+  sort_out(std::exchange(b.keys, {}), nullptr);
+  settling_.pop_front();
+  return Unit{};
+}
+
+// Marked so while it rested: a peek would take the token.
+void ConvergePair::leave_stale_ones(std::vector<Key> &keys) {
+  const std::lock_guard lock(mutex_);
+  for (Key &k : keys)
+    if (!stale_.empty() && stale_.count(k.noted.key))
+      k.way.end(End::unreadable);
+}
+
+// `me` of 1.6.18 tells one second from never for no item, and repeats plain keys only.
+bool ConvergePair::is_confirmed_by_me(const Key &k) const {
+  const Look &seen = k.way.seen();
+  return link_->source.features.me && memcached::is_plain_key(k.noted.key) &&
+         !(seen.there && seen.ends == kNever);
+}
+
+Status ConvergePair::confirm(std::vector<Key> &keys, bool by_me) {
+  return ask(
+      *link_->source.connection, keys,
+      [&](const Key &k) { return k.way.act() == Act::confirm && is_confirmed_by_me(k) == by_me; },
+      [&](std::string &to, const Key &k, uint32_t n) {
+        return by_me ? request_look(to, k.noted.key) : request_peek(to, k.noted.key, n);
+      },
+      [&](Key &k, uint32_t n, const memcached::Answer &answer) {
+        if (by_me) {
+          const auto a = look_answer(answer, k.noted.key, link_->clock);
+          if (a)
+            k.way.confirmed(a->look);
+          return a.has_value();
+        }
+        const auto item = read_answer(answer, n, link_->clock);
+        if (item)
+          k.way.confirmed(item->look);
+        return item.has_value();
+      },
+      end_unnamed<Key>);
+}
+
+// Counts what is done, puts back what begins anew, and leaves the rest in *left.
+void ConvergePair::sort_out(std::vector<Key> keys, Batch *left) {
+  const uint64_t now = monotonic_ns();
+  const std::lock_guard lock(mutex_);
+  for (Key &k : keys) {
+    if (k.way.act() != Act::done && k.way.act() != Act::read) {
+      left->keys.push_back(std::move(k));
+      continue;
+    }
+    in_work_.erase(in_work_.find(k.noted.first_ns));
+    switch (k.way.ended()) {
+    case End::open:
+      queue_.put_back(std::move(k.noted), now);
+      break;
+    case End::equal:
+      figures_.equal++;
+      break;
+    case End::repaired:
+      figures_.repaired++;
+      break;
+    case End::deleted:
+      figures_.deleted++;
+      break;
+    case End::unreadable:
+    case End::refused:
+      figures_.failed++;
+      break;
+    }
+  }
+}
+
+} // namespace doppel::migrate

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is done with a key that a request may have made differ (capture's key notes), step by step.
+// Pure: the worker plays it against two servers, the model checker against all that may happen to
+// them.
+//
+// The target is made to have what the source has, whatever that is, and the source is looked at
+// once more when every request that was on its way is done. What came meanwhile begins it anew. A
+// write of ours never replaces what it has not seen: it names the CAS of the target's item.
+//
+// Why one look at both is enough where they are equal: a request that the source has not executed
+// yet, and whose outcome at the target may be another, has been noted itself, and its key is looked
+// at again `settle` after that.
+#pragma once
+
+#include <cstdint>
+
+#include "userspace/migrate/warm_policy.h"
+
+namespace doppel::migrate {
+
+class KeyConvergence {
+public:
+  enum class Act : uint8_t {
+    read,    // at the source: value and Look
+    drain,   // until all that capture had observed when the read ended is done at the target
+    compare, // at the target: is what it has what was read?
+    add,     // at the target, only if it is not there
+    replace, // at the target, only if it still has target_cas()
+    remove,  // likewise
+    settle,  // until settle after the write
+    confirm, // at the source: a Look that leaves no trace
+    done,
+  };
+  enum class End : uint8_t {
+    open,
+    equal,
+    repaired, // added, or replaced
+    deleted,
+    unreadable, // the source's application has marked it as stale, or a server refuses to answer
+    refused,    // the target has no room for it, or takes no item of that size
+  };
+
+  Act act() const { return act_; }
+  End ended() const { return end_; }
+  const Look &seen() const { return seen_; }          // at the read
+  uint64_t target_cas() const { return target_cas_; } // of the comparison
+  bool has_written() const { return act_ == Act::settle || act_ == Act::confirm; }
+
+  void read(const Look &look);
+  void drained() { act_ = Act::compare; }
+  void compared(const Compared &target);
+  void stored(Stored answer);
+  void removed(Deleted answer);
+  void settled() { act_ = Act::confirm; }
+  void confirmed(const Look &look);
+  void again() { act_ = Act::read; }
+  void end(End end);
+
+private:
+  Look seen_;
+  uint64_t target_cas_ = 0;
+  Act act_ = Act::read;
+  End end_ = End::open;
+  bool removes_ = false;
+};
+
+} // namespace doppel::migrate
