@@ -11,6 +11,7 @@ struct RunOptions {
   MappingOptions mappings;
   uint32_t drain_ms = 2000;
   bool wait = false;
+  std::string auth_file;
 };
 
 void add_options(CLI::App &app, RunOptions &o) {
@@ -18,6 +19,11 @@ void add_options(CLI::App &app, RunOptions &o) {
   add_drain_option(app, o.drain_ms);
   add_flag(app, "--wait", o.wait,
            "Wait for devices, routes and bpffs that are not there yet, rather than fail");
+  add_text(
+      app, "--auth-file", o.auth_file,
+      "Authenticate at the memcacheds of mappings that converge with the line USER:PASSWORD of "
+      "this file",
+      "FILE");
 }
 
 int run(const RunOptions &o) {
@@ -26,6 +32,9 @@ int run(const RunOptions &o) {
   options.from_file = !o.mappings.config.empty();
   options.drain_ms = o.drain_ms;
   options.wait = o.wait;
+  options.converge = {"/proc/self/exe", "converge"};
+  if (!o.auth_file.empty())
+    options.converge.insert(options.converge.end(), {"--auth-file", o.auth_file});
   const auto done = Keeper(options).run();
   if (done)
     return exit_code(Exit::ok);

@@ -46,7 +46,8 @@ Status Keeper::listen() {
   unjoinable_ = std::make_unique<Unjoinable>(TRY(Unjoinable::open(pins, meta_.mappings)));
   net_->watch(config_, meta_);
   const auto now = Clock::now();
-  for (Loop::Timer timer : {expire_timer_, sweep_timer_, detach_timer_, look_timer_})
+  for (Loop::Timer timer :
+       {expire_timer_, sweep_timer_, detach_timer_, look_timer_, converge_timer_})
     loop_->set(timer, now);
   loop_->set(blind_timer_, now + kBlindCheck);
   loop_->set_earlier(review_timer_, now + kCheck);

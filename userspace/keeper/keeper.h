@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "userspace/config/config.h"
+#include "userspace/keeper/companion.h"
 #include "userspace/keeper/expiry.h"
 #include "userspace/keeper/keeper_lock.h"
 #include "userspace/keeper/loop.h"
@@ -29,6 +30,7 @@ struct KeeperOptions {
   std::function<Result<Config>()> load; // the configuration as it is now
   bool from_file = false;               // false: reloading it brings nothing new
   uint32_t drain_ms = 2000;
+  std::vector<std::string> converge; // the command that repairs what may differ; empty: none
   bool wait = false; // for a device, an address, a route or bpffs, where there is nothing to mirror
 };
 
@@ -36,7 +38,7 @@ struct KeeperOptions {
 inline constexpr char kReview[] = "review", kPlan[] = "plan", kNeighbours[] = "neighbours",
                       kHooks[] = "hooks", kSource[] = "source", kClock[] = "clock",
                       kVitals[] = "vitals", kBlind[] = "blind", kSight[] = "sight",
-                      kPins[] = "pins";
+                      kPins[] = "pins", kConverge[] = "converge";
 
 class Keeper {
 public:
@@ -102,6 +104,11 @@ private:
   void look_at_hooks();
   bool looks_on() const;
   void give_word();
+  // keeper_converge.cpp
+  bool converges() const;
+  Status look_after_converging();
+  std::vector<Problem> converging_problems();
+
   Pause pause(); // serves retransmissions while something else takes its time
 
   KeeperOptions options_;
@@ -113,10 +120,12 @@ private:
   std::unique_ptr<Expiry> expiry_;
   std::unique_ptr<SourceEnds> source_ends_;
   std::unique_ptr<Unjoinable> unjoinable_;
+  std::unique_ptr<Companion> companion_;
   Fd signals_, ipsec_;
   std::unique_ptr<Loop> loop_;
   Loop::Timer alive_timer_ = 0, reload_timer_ = 0, expire_timer_ = 0, sweep_timer_ = 0,
-              review_timer_ = 0, detach_timer_ = 0, look_timer_ = 0, blind_timer_ = 0;
+              review_timer_ = 0, detach_timer_ = 0, look_timer_ = 0, blind_timer_ = 0,
+              converge_timer_ = 0;
   Clock::time_point rest_until_; // no review before that
   uint64_t watchdog_ms_ = 0;
   bool attached_ = false; // there was a mirror to keep
@@ -130,8 +139,9 @@ private:
   Clock::time_point hooks_; // when it looked at the hooks last
   size_t running_ = 0;      // programs that it saw there
   Attempts attempts_;
-  std::time_t since_ = 0;  // when it took the mirror in its care; 0: not yet
-  Clock::time_point word_; // when it said last that it is there
+  uint64_t converging_ns_ = 0; // since when a mapping converges, CLOCK_MONOTONIC; 0: none does
+  std::time_t since_ = 0;      // when it took the mirror in its care; 0: not yet
+  Clock::time_point word_;     // when it said last that it is there
 };
 
 } // namespace doppel

@@ -118,6 +118,7 @@ Status Keeper::attach_anew(const std::string &why) {
   expiry_.reset();
   source_ends_.reset();
   unjoinable_.reset();
+  companion_->end();
   TRY(detach(0));
   return attach_fresh();
 }
@@ -166,6 +167,8 @@ Status Keeper::prepare_loop() {
   detach_timer_ = loop_->add_timer([this] { return look_after_detach(); });
   look_timer_ = loop_->add_timer([this] { return look(); });
   blind_timer_ = loop_->add_timer([this] { return look_for_blindness(); });
+  converge_timer_ = loop_->add_timer([this] { return look_after_converging(); });
+  companion_ = std::make_unique<Companion>(options_.converge);
   TRY(loop_->add(signals_.get(), [this] { return read_signals(); }));
   ipsec_ = watch_ipsec_policies();
   if (ipsec_)
@@ -246,6 +249,7 @@ Status Keeper::remove_remains(const Pins &pins) {
 
 Status Keeper::stop() {
   notify_stopping(leave_);
+  companion_->end(); // it reads what is about to go
   if (waiting_ || was_detached()) {
     log_line(Priority::notice, waiting_ ? "nothing was attached"
                                         : "another process has detached the mirror: nothing is "
