@@ -108,7 +108,7 @@ Status read_since(const ReadyOptions &o, ReadyWanted &wanted) {
     return sys_error(o.since, "cannot be read", errno);
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   const auto attached = TRY(find_attached("ready"));
-  wanted.missing_at_since = TRY(missing_of(text, o.since, attached.meta.since));
+  wanted.at_since = TRY(missing_of(text, o.since, attached.meta.since));
   return Unit{};
 }
 

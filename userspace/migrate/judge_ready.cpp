@@ -109,6 +109,22 @@ Figure measure_in_flight_bytes(const RowWindow &w) {
   return {real(static_cast<uint64_t>(std::max<int64_t>(w.after.in_flight, 0)))};
 }
 
+constexpr char kNoConverge[] = "the mapping does not converge";
+
+Figure measure_unrepaired_ms(const RowWindow &w) {
+  if (!w.converge)
+    return {0, kNoConverge};
+  if (!is_converging(*w.converge, w.now_ns))
+    return {std::nullopt, "nothing converges at present: doppel status tells why"};
+  return {real(unrepaired_ms(*w.converge, w.now_ns)), count(w.converge->waiting) + " keys wait"};
+}
+
+Figure measure_missed_keys(const RowWindow &w) {
+  if (!w.converge)
+    return {0, kNoConverge};
+  return {real(grown(w.missed_at_since, missed_keys(w.after, w.converge)))};
+}
+
 Figure measure_warmth(const PairWindow &w) {
   const uint64_t ours = w.source.hits + w.source.misses, theirs = w.target.hits + w.target.misses;
   const std::string seen = "the source hit " + count(w.source.hits) + " of " + count(ours) +
@@ -209,6 +225,10 @@ std::vector<Finding> judge_ready(const ReadyWindow &w, const CriterionLimits &li
   return all;
 }
 
+uint64_t missed_keys(const dp_ledger &ledger, const std::optional<dp_converge> &converge) {
+  return ledger.event[DP_EVENT_key_missed] + (converge ? converge->missed + converge->failed : 0);
+}
+
 bool is_ready(const std::vector<Finding> &findings) {
   return !findings.empty() &&
          std::all_of(findings.begin(), findings.end(), [](const Finding &f) { return f.ok; });
@@ -216,19 +236,24 @@ bool is_ready(const std::vector<Finding> &findings) {
 
 std::vector<RowWindow> row_windows(const std::vector<RowName> &rows, const Counters &before,
                                    const Counters &after) {
-  const auto find = [](const Counters &counters, const RowName &name) -> const dp_ledger * {
+  struct Found {
+    const MappingCounters *mapping = nullptr;
+    const dp_ledger *ledger = nullptr;
+  };
+  const auto find = [](const Counters &counters, const RowName &name) -> Found {
     for (const MappingCounters &m : counters.mappings)
       for (const TargetCounters &t : m.targets)
         if (m.name == name.mapping && t.target == name.target)
-          return &t.sum;
-    return nullptr;
+          return {&m, &t.sum};
+    return {};
   };
   const bool same = before.attached == after.attached && before.now_ns < after.now_ns;
   std::vector<RowWindow> windows;
   for (const RowName &name : rows) {
     RowWindow w;
     w.name = name;
-    const dp_ledger *then = find(before, name), *now = find(after, name);
+    const Found found = find(after, name);
+    const dp_ledger *then = find(before, name).ledger, *now = found.ledger;
     if (!now) {
       w.absent = "the mirror has no such row";
     } else if (!same || !then || then->observed > now->observed) {
@@ -236,6 +261,7 @@ std::vector<RowWindow> row_windows(const std::vector<RowName> &rows, const Count
     } else {
       w.before = *then;
       w.after = *now;
+      w.converge = found.mapping->converge;
       w.over_ns = after.now_ns - before.now_ns;
       w.now_ns = after.now_ns;
     }

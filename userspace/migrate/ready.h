@@ -31,8 +31,10 @@ struct RowWindow {
   std::string absent;
   dp_ledger before{}, after{};
   uint64_t over_ns = 0;
-  uint64_t now_ns = 0;           // its end, as moments of the ledger are
-  uint64_t missing_at_since = 0; // bytes of before --since, which nobody asks for any more
+  uint64_t now_ns = 0;                 // its end, as moments of the ledger are
+  uint64_t missing_at_since = 0;       // bytes of before --since, which nobody asks for any more
+  uint64_t missed_at_since = 0;        // keys, likewise
+  std::optional<dp_converge> converge; // at its end; nothing: the mapping does not converge
 };
 
 // Keys of a sample.
@@ -89,9 +91,15 @@ std::string to_text(const Readiness &readiness);
 std::vector<RowWindow> row_windows(const std::vector<RowName> &rows, const Counters &before,
                                    const Counters &after);
 
+// Keys that may differ on that target, and were overlooked since the mirror was attached.
+uint64_t missed_keys(const dp_ledger &ledger, const std::optional<dp_converge> &converge);
+
+struct Missing {
+  uint64_t bytes = 0, keys = 0;
+};
 // What was missing when the ledger was kept: the JSON of `doppel counters`, by target_key().
 // Errors: not such a document, or of another mirror than the one attached then.
-Result<std::map<std::string, uint64_t>> missing_of(const std::string &json, const std::string &name,
-                                                   std::time_t attached);
+Result<std::map<std::string, Missing>> missing_of(const std::string &json, const std::string &name,
+                                                  std::time_t attached);
 
 } // namespace doppel::migrate

@@ -91,9 +91,11 @@ ReadyWindow window_of(const ReadyWanted &wanted, const ReadyLook &begin, const R
     w.mirror.rows_absent = wanted.rows_absent;
   }
   for (RowWindow &row : w.rows) {
-    const auto before = wanted.missing_at_since.find(target_key(row.name.mapping, row.name.target));
-    if (before != wanted.missing_at_since.end())
-      row.missing_at_since = before->second;
+    const auto before = wanted.at_since.find(target_key(row.name.mapping, row.name.target));
+    if (before != wanted.at_since.end()) {
+      row.missing_at_since = before->second.bytes;
+      row.missed_at_since = before->second.keys;
+    }
   }
   for (size_t i = 0; i < wanted.pairs.size(); i++)
     w.pairs.push_back(pair_window(wanted.pairs[i], begin, end, i));

@@ -17,8 +17,8 @@ struct ReadyWanted {
   std::vector<Pair> pairs;
   std::vector<RowName> rows; // of the mirror
   bool without_mirror = false;
-  std::string rows_absent;                          // why there are no rows; empty: there are
-  std::map<std::string, uint64_t> missing_at_since; // see missing_of()
+  std::string rows_absent;                 // why there are no rows; empty: there are
+  std::map<std::string, Missing> at_since; // see missing_of()
   memcached::Access access;
 };
 

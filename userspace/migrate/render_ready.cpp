@@ -84,8 +84,8 @@ std::string to_text(const Readiness &r) {
   return hints.empty() ? text : text + "\nwhat to do:\n" + hints;
 }
 
-Result<std::map<std::string, uint64_t>> missing_of(const std::string &text, const std::string &name,
-                                                   std::time_t attached) {
+Result<std::map<std::string, Missing>> missing_of(const std::string &text, const std::string &name,
+                                                  std::time_t attached) {
   const Error no{name, "is not what doppel counters --json prints",
                  "doppel counters --json > " + name + ", when warm begins", Exit::usage};
   const Json j = Json::parse(text, nullptr, false);
@@ -94,11 +94,16 @@ Result<std::map<std::string, uint64_t>> missing_of(const std::string &text, cons
   if (j["attached"] != iso_time(attached))
     return Error{name, "is the ledger of another mirror than the one that is attached",
                  "doppel counters --json > " + name + " makes a new one", Exit::usage};
-  std::map<std::string, uint64_t> missing;
+  std::map<std::string, Missing> missing;
   try {
     for (const Json &m : j.at("mappings"))
-      for (const Json &t : m.at("targets"))
-        missing[target_key(m.at("name"), t.at("target"))] = t.at("missing");
+      for (const Json &t : m.at("targets")) {
+        const Json none = Json::object(), converge = m.value("converge", none);
+        uint64_t keys = t.at("events").value("key_missed", uint64_t{0});
+        if (converge.is_object())
+          keys += converge.value("missed", uint64_t{0}) + converge.value("failed", uint64_t{0});
+        missing[target_key(m.at("name"), t.at("target"))] = {t.at("missing"), keys};
+      }
   } catch (const Json::exception &) {
     return no;
   }
