@@ -48,6 +48,15 @@ class Server:
         with self.admin() as admin:
             return admin.contents()
 
+    def preload(self, keys, value=b"1000", ttl=0):
+        """Sets that no mirror sees: the keys are older than it."""
+        with self.admin() as admin:
+            for at in range(0, keys, 1000):
+                admin.socket.sendall(b"".join(b"set key%d %d %d %d noreply\r\n%s\r\n" % (n, n % 5, ttl, len(value), value)
+                                              for n in range(at, min(at + 1000, keys))))
+            admin.socket.sendall(b"mn\r\n")
+            assert admin.reader.readline() == b"MN\r\n"
+
     def kill(self):
         self.process.kill()
         self.process.wait(wait.patience(10))

@@ -14,16 +14,6 @@ KEYS = amount(20000)
 TTL_SLACK = 2  # s, as `doppel verify` has it
 
 
-def preload(server, keys, value=b"1000", ttl=0):
-    """Sets that no mirror sees: the keys are older than it."""
-    with server.admin() as admin:
-        for at in range(0, keys, 1000):
-            admin.socket.sendall(b"".join(b"set key%d %d %d %d noreply\r\n%s\r\n" % (n, n % 5, ttl, len(value), value)
-                                          for n in range(at, min(at + 1000, keys))))
-        admin.socket.sendall(b"mn\r\n")
-        assert admin.reader.readline() == b"MN\r\n"
-
-
 def warm(scene, *options, codes=(0,), port=11211):
     """What `warm --json` says; run on the source, as an operator would. 3: it gave some keys up."""
     done = scene.doppel.run("warm", f"{scene.lab.source.address}:{port}", f"{scene.lab.target.address}:{port}",
@@ -65,7 +55,7 @@ def assert_same(scene):
 
 def churned(env, per_mille, rate=400):
     scene = env.scene()
-    preload(scene.source[0], KEYS)
+    scene.source[0].preload(KEYS)
     keeper = keep(scene)
     tables = [scene.lab.lose("source", "target", per_mille)] if per_mille else []
     churn = Churn(scene.lab, keys=KEYS, rate=rate)
@@ -97,7 +87,7 @@ def a_range_of_ports(env):
     """Each port of a mapping has its own on the target: the barrier finds the right one."""
     scene = env.scene(ports=(11211, 11212))
     for server in scene.source:
-        preload(server, 100)
+        server.preload(100)
     scene.attach()
     for port in scene.ports:
         said, warned = warm(scene, "--settle", "0.2", port=port)
