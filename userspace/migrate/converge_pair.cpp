@@ -251,6 +251,8 @@ Status ConvergePair::compare(std::vector<Key> &keys) {
           k.way.end(End::unreadable);
         else
           k.way.compared(compared(k.way.seen(), k.reading, *item));
+        if (k.way.act() == Act::settle)
+          k.reading = {}; // it is equal
         return true;
       },
       end_unnamed<Key>);

@@ -14,11 +14,17 @@ void KeyConvergence::read(const Look &look) {
 }
 
 void KeyConvergence::compared(const Compared &target) {
-  if (target.there ? target.equal : !seen_.there)
-    return end(End::equal);
   target_cas_ = target.cas;
-  removes_ = !seen_.there;
-  act_ = removes_ ? Act::remove : target.there ? Act::replace : Act::add;
+  if (target.there ? target.equal : !seen_.there) {
+    found_ = End::equal;
+    act_ = Act::settle;
+  } else if (!seen_.there) {
+    found_ = End::deleted;
+    act_ = Act::remove;
+  } else {
+    found_ = End::repaired;
+    act_ = target.there ? Act::replace : Act::add;
+  }
 }
 
 // What the target has changed since it was compared: by the mirror, or by nobody that is known.
@@ -46,7 +52,7 @@ void KeyConvergence::removed(Deleted answer) {
 
 void KeyConvergence::confirmed(const Look &look) {
   if (is_same(seen_, look))
-    end(removes_ ? End::deleted : End::repaired);
+    end(found_);
   else
     again();
 }

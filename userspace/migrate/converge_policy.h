@@ -7,9 +7,9 @@
 // once more when every request that was on its way is done. What came meanwhile begins it anew. A
 // write of ours never replaces what it has not seen: it names the CAS of the target's item.
 //
-// Why one look at both is enough where they are equal: a request that the source has not executed
-// yet, and whose outcome at the target may be another, has been noted itself, and its key is looked
-// at again `settle` after that.
+// What is equal is looked at once more, too. A request that no note tells of may be at the target
+// and not yet at the source, and what it stored there may be gone again: A and B delete, B stores,
+// and the target has A's delete last. The source has none before B's store, and so has the target.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ public:
     add,     // at the target, only if it is not there
     replace, // at the target, only if it still has target_cas()
     remove,  // likewise
-    settle,  // until settle after the write
+    settle,  // until settle after the write, or after the comparison that found it equal
     confirm, // at the source: a Look that leaves no trace
     done,
   };
@@ -44,7 +44,6 @@ public:
   End ended() const { return end_; }
   const Look &seen() const { return seen_; }          // at the read
   uint64_t target_cas() const { return target_cas_; } // of the comparison
-  bool has_written() const { return act_ == Act::settle || act_ == Act::confirm; }
 
   void read(const Look &look);
   void drained() { act_ = Act::compare; }
@@ -61,7 +60,7 @@ private:
   uint64_t target_cas_ = 0;
   Act act_ = Act::read;
   End end_ = End::open;
-  bool removes_ = false;
+  End found_ = End::open; // its end, once that is confirmed
 };
 
 } // namespace doppel::migrate
