@@ -6,30 +6,6 @@
 
 namespace doppel::migrate::model {
 namespace {
-constexpr std::array kNames = {"set",  "set_ttl", "add",   "replace", "delete",
-                               "incr", "append",  "touch", "cas",     "flush"};
-
-// Two histories of a value have the same hash only if they are the same, as far as 6 commands go.
-uint16_t mixed(unsigned value, unsigned number, unsigned how) {
-  return static_cast<uint16_t>((value * 33 + number * 7 + how + 1) * 40503u);
-}
-
-bool executes(const Item &item, const Pending &p, bool at_source) {
-  switch (static_cast<Op>(p.op)) {
-  case Op::add:
-    return !item.there;
-  case Op::replace:
-  case Op::incr:
-  case Op::append:
-  case Op::touch:
-    return item.there;
-  case Op::cas:
-    return item.there && (at_source ? item.cas : item.token) == p.token;
-  default:
-    return true;
-  }
-}
-
 class Explorer {
 public:
   explicit Explorer(const World &world) : world_(world) {
@@ -52,7 +28,6 @@ private:
 
   void execute(State &s, unsigned c, Pending p, bool captured_before);
   void apply(State &s, const Pending &p);
-  void change(Item &item, const Pending &p, uint32_t &next_cas, State &s, bool at_source) const;
   Stored store(State &s, const Item &what, bool only_absent, uint64_t cas) const;
   Deleted remove(State &s, uint64_t cas) const;
   Look look(const State &s) const;
@@ -128,50 +103,19 @@ std::string Explorer::key_of(const State &s) const {
 unsigned Explorer::agreements(const State &s, const Item &copy) const {
   const Connection &c = s.connection[0];
   uint32_t cas = UINT32_MAX / 2;
-  State scratch;
-  scratch.expired = s.expired;
   Item source = s.source;
   for (unsigned i = 0; c.at_target && i < c.pending; i++)
-    change(source, c.queue[i], cas, scratch, true);
+    change(source, c.queue[i], cas, s.expired, true);
   unsigned bits = 0;
   for (unsigned from = 0; from <= (c.at_target ? 0u : c.pending); from++) {
     Item item = copy;
     for (unsigned i = from; !c.at_target && i < c.pending; i++)
-      change(item, c.queue[i], cas, scratch, false);
+      change(item, c.queue[i], cas, s.expired, false);
     const bool same = item.there == source.there &&
                       (!item.there || (item.value == source.value && item.ends == source.ends));
     bits |= same << from;
   }
   return bits;
-}
-
-void Explorer::change(Item &item, const Pending &p, uint32_t &next_cas, State &s,
-                      bool at_source) const {
-  const auto op = static_cast<Op>(p.op);
-  if (!executes(item, p, at_source))
-    return;
-  if (op == Op::del || op == Op::flush) {
-    item = {};
-    return;
-  }
-  if (op == Op::touch) {
-    item.ends = p.number;
-    item.exact = 0;
-  } else if (op == Op::incr || op == Op::append) {
-    item.value = mixed(item.value, p.number, op == Op::incr ? 1 : 2);
-    item.exact = 0;
-  } else {
-    item = {};
-    item.there = 1;
-    item.value = mixed(0, p.number, 3);
-    item.ends = op == Op::set_ttl ? p.number : 0;
-  }
-  if (op != Op::touch) {
-    item.cas = next_cas++;
-    item.token = 0;
-  }
-  if (item.ends && (s.expired >> item.ends & 1))
-    item = {};
 }
 
 // `captured_before`: the target had it already, and it is the first of the queue.
@@ -181,7 +125,7 @@ void Explorer::execute(State &s, unsigned c, Pending p, bool captured_before) {
   const bool success = executes(s.source, p, true);
   if (p.op == static_cast<uint8_t>(Op::cas) && success && is_over(s))
     p.late = 1;
-  change(s.source, p, s.next_source_cas, s, true);
+  change(s.source, p, s.next_source_cas, s.expired, true);
   if (captured_before) {
     // Executed after what the other connection has executed and the target has not had yet.
     if (other.pending && (!other.at_target || other.queue[0].rank < p.rank))
@@ -204,7 +148,7 @@ void Explorer::execute(State &s, unsigned c, Pending p, bool captured_before) {
 void Explorer::apply(State &s, const Pending &p) {
   if (p.late && !executes(s.target, p, false))
     s.excused = true;
-  change(s.target, p, s.next_target_cas, s, false);
+  change(s.target, p, s.next_target_cas, s.expired, false);
 }
 
 Stored Explorer::store(State &s, const Item &what, bool only_absent, uint64_t cas) const {
@@ -286,7 +230,7 @@ void Explorer::next_commands(const State &s, unsigned c) {
       q.queue[--q.pending] = {};
       q.owed -= q.owed > 0;
     }
-    visit(n, me.at_target ? "source executes " : "target gets ", kNames[p.op]);
+    visit(n, me.at_target ? "source executes " : "target gets ", name_of(p.op));
   }
   if (is_over(s) || s.ops == world_.ops)
     return;
@@ -300,7 +244,7 @@ void Explorer::next_commands(const State &s, unsigned c) {
     if (!me.pending || !me.at_target) {
       State e = n;
       execute(e, c, p, false);
-      visit(e, "source executes new ", kNames[p.op]);
+      visit(e, "source executes new ", name_of(p.op));
     }
     if (!me.pending || me.at_target) {
       State a = n;
@@ -312,7 +256,7 @@ void Explorer::next_commands(const State &s, unsigned c) {
       q.at_target = 1;
       q.queue[q.pending] = p;
       q.queue[q.pending++].rank = a.next_rank++;
-      visit(a, "target gets new ", kNames[p.op]);
+      visit(a, "target gets new ", name_of(p.op));
     }
   }
 }

@@ -23,25 +23,10 @@
 #include <string>
 #include <vector>
 
+#include "tests/unit/key_model.h"
 #include "userspace/migrate/warm_policy.h"
 
 namespace doppel::migrate::model {
-
-enum class Op : uint8_t {
-  set,
-  set_ttl, // a time to live of its own
-  add,
-  replace,
-  del,
-  incr,
-  append,
-  touch, // another time to live
-  cas,   // with the source's token of that moment
-  flush,
-  count
-};
-
-inline constexpr uint8_t kMaxOps = 6;
 
 // What the real method does and a naive one leaves out.
 struct Method {
@@ -63,25 +48,6 @@ struct World {
   std::vector<Op> alphabet = {}; // empty: all
   bool repair = false;           // the target holds something else in the beginning
   Method method = {};
-};
-
-struct Item {
-  uint8_t there = 0;
-  uint8_t ends = 0;   // which time to live: 0 none, else a number of its own
-  uint8_t warm = 0;   // it was made by warm, and perhaps changed since by the mirror
-  uint8_t exact = 0;  // it is what warm stored
-  uint16_t value = 0; // a hash of how it came to be
-  uint16_t token = 0; // the source's CAS that it was copied with
-  uint32_t cas = 0;
-};
-
-// A command that one of the two has, and the other has not.
-struct Pending {
-  uint8_t op = 0;
-  uint8_t number = 0; // of the command, for values of its own
-  uint8_t rank = 0;   // of executed ones: in which order
-  uint8_t late = 0;   // cas: executed with success after warm had looked for the last time
-  uint16_t token = 0; // cas
 };
 
 struct Connection {
