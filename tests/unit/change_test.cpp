@@ -148,6 +148,25 @@ TEST(Change, CeilingAndRouteChangeInPlace) {
                                "10.9.0.1, MTU 1400; the ceiling is 1kbit/s"});
 }
 
+TEST(Change, ConvergeIsSwitchedInPlace) {
+  Config c = a_config({"80-10.0.0.2:80"});
+  c.mappings[0].application = DP_APP_MEMCACHED;
+  const Plan off = *make_plan(c, a_host());
+  c.mappings[0].converge = true;
+  const Plan on = *make_plan(c, a_host());
+  Change d = change(state(off), on);
+  EXPECT_TRUE(d.new_rows.empty() && d.old_rows.empty() && d.ports.empty());
+  ASSERT_EQ(d.rows.size(), 1u);
+  EXPECT_TRUE(d.rows[0].second.flags & DP_MAP_CONVERGE);
+  EXPECT_EQ(d.updated, Strings{"mapping 80: its servers are made to converge"});
+  d = change(state(on), off);
+  EXPECT_TRUE(d.new_rows.empty() && d.old_rows.empty());
+  ASSERT_EQ(d.rows.size(), 1u);
+  EXPECT_FALSE(d.rows[0].second.flags & DP_MAP_CONVERGE);
+  EXPECT_EQ(d.updated, Strings{"mapping 80: its servers converge no more"});
+  EXPECT_TRUE(change(state(on), on).empty());
+}
+
 TEST(Change, DeviceThatCameBackUnderAnotherNumber) {
   const MirrorState before = state(plan({"80-10.9.0.2:80"}));
   HostView h = a_host();

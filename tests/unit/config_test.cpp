@@ -377,7 +377,10 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"too_many_targets", mapping_with("targets", R"([{"address": "10.0.0.2", "port": 1},
 {"address": "10.0.0.2", "port": 2}, {"address": "10.0.0.2", "port": 3},
 {"address": "10.0.0.2", "port": 4}, {"address": "10.0.0.2", "port": 5}])"),
-            m0, "5 targets are more than the 4 that a mapping can have", "remove some"}),
+            m0, "5 targets are more than the 4 that a mapping can have", "remove some"},
+        Bad{"converge_of_what", mapping_with("converge", "true"), m0,
+            "\"converge\" reads requests of memcached, and the application is another",
+            "say \"application\": \"memcached\", or leave \"converge\" out"}),
     testing::PrintToStringParamName());
 
 INSTANTIATE_TEST_SUITE_P(

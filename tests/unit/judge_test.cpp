@@ -396,6 +396,7 @@ TEST(ProblemList, IsTheContract) {
                                                             {"ports", 7},
                                                             {"flows", 7},
                                                             {"loss", 7},
+                                                            {"converge", 7},
                                                             {"note", 0}}));
   EXPECT_EQ(problem_kind("of a later version"), ProblemKind::note);
 }

@@ -125,6 +125,55 @@ TEST(Ready, LagIsWhatWaitsAtThePaceOfTheWindow) {
   EXPECT_EQ(find(w, "lag_ms").value, 10'000);
 }
 
+dp_converge working_at(uint64_t now_ns) {
+  dp_converge c{};
+  c.seen_ns = now_ns;
+  return c;
+}
+
+TEST(Ready, AKeyThatIsNotRepairedYet) {
+  auto w = a_good_window();
+  EXPECT_EQ(find(w, "unrepaired_ms").reason, "the mapping does not converge");
+  auto &row = w.rows[0];
+  row.converge = working_at(row.now_ns);
+  EXPECT_EQ(find(w, "unrepaired_ms").value, 0);
+  EXPECT_TRUE(find(w, "unrepaired_ms").ok);
+  row.converge->waiting = 7;
+  row.converge->oldest_ns = row.now_ns - 10 * kSecond;
+  EXPECT_EQ(find(w, "unrepaired_ms").value, 10'000);
+  EXPECT_EQ(find(w, "unrepaired_ms").reason, "7 keys wait");
+  EXPECT_TRUE(find(w, "unrepaired_ms").ok);
+  row.converge->oldest_ns -= kSecond;
+  EXPECT_FALSE(find(w, "unrepaired_ms").ok);
+}
+
+TEST(Ready, WhereNothingConvergesNobodyKnowsWhatWaits) {
+  auto w = a_good_window();
+  w.rows[0].converge = working_at(w.rows[0].now_ns);
+  w.rows[0].converge->down_ns = w.rows[0].now_ns;
+  const Finding f = find(w, "unrepaired_ms");
+  EXPECT_FALSE(f.value);
+  EXPECT_FALSE(f.ok);
+  EXPECT_EQ(f.reason, "nothing converges at present: doppel status tells why");
+}
+
+TEST(Ready, KeysThatWereOverlooked) {
+  auto w = a_good_window();
+  auto &row = w.rows[0];
+  row.after.event[DP_EVENT_key_missed] = 4; // of before the mapping's "converge" was taken out
+  EXPECT_EQ(find(w, "missed_keys").reason, "the mapping does not converge");
+  EXPECT_TRUE(find(w, "missed_keys").ok);
+  row.converge = working_at(row.now_ns);
+  EXPECT_EQ(find(w, "missed_keys").value, 4);
+  row.converge->missed = 2;
+  row.converge->failed = 1;
+  EXPECT_EQ(find(w, "missed_keys").value, 7);
+  EXPECT_FALSE(find(w, "missed_keys").ok);
+  row.missed_at_since = 7;
+  EXPECT_EQ(find(w, "missed_keys").value, 0);
+  EXPECT_TRUE(find(w, "missed_keys").ok) << "whoever gave --since has seen to them";
+}
+
 TEST(Ready, WarmthIsOfGetsThatHitOnTheSource) {
   auto w = a_good_window();
   EXPECT_EQ(find(w, "warmth").value, 1.0);
@@ -189,12 +238,13 @@ TEST(Ready, WithoutAMirrorItsCriteriaAreNotMet) {
     EXPECT_EQ(f.ok, f.criterion->of == CriterionOf::pair) << f.criterion->name;
     not_seen += f.reason == w.mirror.absent ? 1 : 0;
   }
-  EXPECT_EQ(not_seen, 9u);
+  EXPECT_EQ(not_seen, 11u);
   const std::string text = to_text(Readiness{1, 1000, judge_ready(w, {}), {}});
-  EXPECT_TRUE(text.ends_with("what to do:\n  mirror_problems, free_ports, free_store, "
-                             "delivered_share, lost_bytes, excluded_bytes, missing_bytes, lag_ms, "
-                             "in_flight_bytes: attach a mirror, or leave its criteria out: "
-                             "--without-mirror\n"))
+  EXPECT_TRUE(text.ends_with(
+      "what to do:\n  mirror_problems, free_ports, free_store, "
+      "delivered_share, lost_bytes, excluded_bytes, missing_bytes, lag_ms, "
+      "in_flight_bytes, unrepaired_ms, missed_keys: attach a mirror, or leave its criteria out: "
+      "--without-mirror\n"))
       << text;
   w.without_mirror = true;
   EXPECT_TRUE(is_ready(judge_ready(w, {})));
@@ -270,7 +320,7 @@ TEST(Ready, TextTellsWhatToDo) {
                   .starts_with("ready (window of 1m 00s)\n"));
   w.pairs[0].target.hits = 0;
   const std::string text = to_text(Readiness{1, 60'000, judge_ready(w, {}), 90});
-  EXPECT_TRUE(text.starts_with("not ready: 1 of 13 criteria are not met; at this pace in 1m 30s"))
+  EXPECT_TRUE(text.starts_with("not ready: 1 of 15 criteria are not met; at this pace in 1m 30s"))
       << text;
   EXPECT_NE(text.find("\n  warmth: wait, or copy"), std::string::npos) << text;
 }
@@ -287,7 +337,7 @@ Counters counters(uint64_t now_ns, uint64_t observed) {
   Counters c;
   c.attached = 1000;
   c.now_ns = now_ns;
-  c.mappings = {{"data", {{"10.0.0.2:11211", {}, {}}}}};
+  c.mappings = {{"data", {{"10.0.0.2:11211", {}, {}}}, {}}};
   c.mappings[0].targets[0].sum.observed = observed;
   return c;
 }
@@ -299,12 +349,25 @@ TEST(ReadyWindow, IsNotClaimedWhereItWasNotWatched) {
   EXPECT_EQ(seen[0].absent, "");
   EXPECT_EQ(seen[0].before.observed, 5u);
   EXPECT_EQ(seen[0].after.observed, 9u);
+  EXPECT_FALSE(seen[0].converge);
   EXPECT_NE(row_windows(rows, counters(1, 9), counters(2, 5))[0].absent, "") << "began anew";
   auto other = counters(2, 9);
   other.attached++;
   EXPECT_NE(row_windows(rows, counters(1, 5), other)[0].absent, "") << "another mirror";
   EXPECT_NE(row_windows({{"more", "10.0.0.2:11211"}}, counters(1, 5), counters(2, 9))[0].absent,
             "");
+}
+
+TEST(ReadyWindow, HasWhatConvergesAtItsEnd) {
+  auto before = counters(1, 5), after = counters(2, 9);
+  before.mappings[0].converge.emplace();
+  before.mappings[0].converge->missed = 3;
+  after.mappings[0].converge.emplace();
+  after.mappings[0].converge->missed = 4;
+  const auto seen = row_windows({{"data", "10.0.0.2:11211"}}, before, after);
+  ASSERT_EQ(seen.size(), 1u);
+  ASSERT_TRUE(seen[0].converge);
+  EXPECT_EQ(seen[0].converge->missed, 4u);
 }
 
 ReadyLook a_look(uint64_t at_ns, uint64_t gets) {
@@ -346,7 +409,8 @@ TEST(ReadySince, ReadsWhatCountersPrinted) {
   c.mappings[0].targets[0].sum.lost[DP_LOST_store_full] = 42;
   const auto missing = missing_of(json_text(c), "kept.json", 1000);
   ASSERT_TRUE(missing) << show_errors(missing.errors());
-  EXPECT_EQ(missing->at("data 10.0.0.2:11211"), 42u);
+  EXPECT_EQ(missing->at("data 10.0.0.2:11211").bytes, 42u);
+  EXPECT_EQ(missing->at("data 10.0.0.2:11211").keys, 0u);
   const auto other = missing_of(json_text(c), "kept.json", 1001);
   ASSERT_FALSE(other);
   EXPECT_EQ(other.errors()[0].what,
@@ -356,6 +420,22 @@ TEST(ReadySince, ReadsWhatCountersPrinted) {
   Json j = to_json(c);
   j["mappings"][0]["targets"][0].erase("missing");
   EXPECT_FALSE(missing_of(j.dump(), "kept.json", 1000));
+}
+
+TEST(ReadySince, ReadsWhichKeysWereOverlooked) {
+  auto c = counters(1, 100);
+  c.mappings[0].targets[0].sum.event[DP_EVENT_key_missed] = 5;
+  const auto keys = [&c] {
+    const auto missing = missing_of(json_text(c), "kept.json", 1000);
+    EXPECT_TRUE(missing) << show_errors(missing.errors());
+    return missing ? missing->at("data 10.0.0.2:11211").keys : 0;
+  };
+  EXPECT_EQ(keys(), 5u) << "it did not converge then";
+  c.mappings[0].converge.emplace();
+  c.mappings[0].converge->missed = 2;
+  c.mappings[0].converge->failed = 1;
+  EXPECT_EQ(keys(), 8u);
+  EXPECT_EQ(keys(), missed_keys(c.mappings[0].targets[0].sum, c.mappings[0].converge));
 }
 
 using Points = std::deque<std::pair<double, double>>;

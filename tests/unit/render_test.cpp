@@ -71,7 +71,8 @@ const Keys event_keys = {"clone_failed",       "build_failed",
                          "source_gone",        "resumed",
                          "contended",          "tail_loss_probe",
                          "path_mtu",           "icmp_error",
-                         "keepalive",          "idle_break"};
+                         "keepalive",          "idle_break",
+                         "key_noted",          "key_missed"};
 
 TEST(Reasons, StandAtTheirNumber) {
   for (unsigned i = 0; i < DP_LOST_N; i++)
@@ -103,7 +104,8 @@ TEST(CountersJson, KeysAreTheContract) {
                            "attached", "rates_over_ms"}));
   EXPECT_EQ(keys(j["store"]), (Keys{"chunk_bytes", "chunks", "used"}));
   EXPECT_EQ(keys(j["shadow_ports"]), (Keys{"total", "free"}));
-  EXPECT_EQ(keys(j["mappings"][0]), (Keys{"name", "targets"}));
+  EXPECT_EQ(keys(j["mappings"][0]), (Keys{"name", "targets", "converge"}));
+  EXPECT_TRUE(j["mappings"][0]["converge"].is_null());
   const Json &t = j["mappings"][0]["targets"][0];
   EXPECT_EQ(keys(t), (Keys{"target", "complete", "missing", "flows", "bytes", "packets", "lost",
                            "excluded", "events", "rates", "last_loss", "last"}));
@@ -118,6 +120,27 @@ TEST(CountersJson, KeysAreTheContract) {
   EXPECT_EQ(keys(t["excluded"]), excluded_keys);
   EXPECT_EQ(keys(t["events"]), event_keys);
   EXPECT_EQ(keys(j["events"]), event_keys);
+}
+
+TEST(CountersJson, OfAMappingThatConverges) {
+  Counters c = sample();
+  EXPECT_EQ(to_text(c).find("CONVERGING"), std::string::npos);
+  c.now_ns = 20'000'000'000;
+  dp_converge &row = c.mappings[0].converge.emplace();
+  row.seen_ns = 19'000'000'000;
+  row.oldest_ns = 18'500'000'000;
+  row.noted = 1, row.waiting = 2, row.equal = 3, row.repaired = 4;
+  row.deleted = 5, row.failed = 6, row.missed = 7;
+  EXPECT_EQ(to_json(c)["mappings"][0]["converge"].dump(),
+            R"({"noted":1,"waiting":2,"equal":3,"repaired":4,"deleted":5,"failed":6,"missed":7,)"
+            R"("oldest_ms":1500,"working":true})");
+  const std::string table =
+      "CONVERGING  WORKING  NOTED  WAITING  EQUAL  REPAIRED  DELETED  FAILED  MISSED  OLDEST\n"
+      "data        yes          1        2      3         4        5       6       7   1.5 s\n";
+  EXPECT_NE(to_text(c).find(table), std::string::npos) << to_text(c);
+  row.down_ns = 20'000'000'000;
+  EXPECT_EQ(to_json(c)["mappings"][0]["converge"]["working"], false);
+  EXPECT_NE(to_text(c).find("\ndata        no "), std::string::npos) << to_text(c);
 }
 
 TEST(CountersJson, RemovedMappingsAreSummedUp) {
