@@ -92,6 +92,7 @@ void ConvergePair::run() {
   }
 }
 
+// What a connection that broke has sent, or a process that died, arrives before the first look.
 Status ConvergePair::connect() {
   Side source = TRY(open_side(pair_.source, access_));
   Side target = TRY(open_side(pair_.target, access_));
@@ -106,8 +107,8 @@ Status ConvergePair::connect() {
     return Error{pair_.text(), found.note, "", Exit::failure};
   const WarmClock clock(target.stats);
   const bool copies_cas = target.features.set_cas;
-  link_.emplace(
-      Link{std::move(source), std::move(target), std::move(found.barrier), clock, copies_cas});
+  link_.emplace(Link{std::move(source), std::move(target), std::move(found.barrier), clock,
+                     copies_cas, monotonic_ns() + kSettleNs});
   const std::lock_guard lock(mutex_);
   figures_.down_ns = 0;
   figures_.why_down.clear();
@@ -140,11 +141,13 @@ uint64_t ConvergePair::next_ns() const {
   if (!settling_.empty())
     next = std::min(next, settling_.front().since_ns + kSettleNs);
   const std::lock_guard lock(mutex_);
-  return drained_.size() < kDrained ? std::min(next, queue_.next_due_ns()) : next;
+  if (drained_.size() < kDrained)
+    next = std::min(next, std::max(queue_.next_due_ns(), link_->begin_ns));
+  return next;
 }
 
 Status ConvergePair::turn(uint64_t now) {
-  if (drained_.size() < kDrained)
+  if (drained_.size() < kDrained && now >= link_->begin_ns)
     TRY(begin_batch(now));
   if (!drained_.empty() && TRY(link_->barrier->is_passed(drained_.front().mark))) {
     Batch batch = std::move(drained_.front());
@@ -367,6 +370,8 @@ void ConvergePair::sort_out(std::vector<Key> keys, Batch *left) {
     in_work_.erase(in_work_.find(k.noted.first_ns));
     switch (k.way.ended()) {
     case End::open:
+      if (k.way.was_equal()) // and has moved since: it has not differed all the time
+        k.noted.first_ns = now;
       queue_.put_back(std::move(k.noted), now);
       break;
     case End::equal:

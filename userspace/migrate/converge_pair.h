@@ -61,6 +61,7 @@ private:
     std::unique_ptr<Barrier> barrier;
     WarmClock clock;
     bool copies_cas;
+    uint64_t begin_ns; // no key is looked at before that
   };
 
   void run();

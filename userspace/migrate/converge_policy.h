@@ -44,6 +44,8 @@ public:
   End ended() const { return end_; }
   const Look &seen() const { return seen_; }          // at the read
   uint64_t target_cas() const { return target_cas_; } // of the comparison
+  // The last comparison found it equal, whatever the confirmation says.
+  bool was_equal() const { return found_ == End::equal; }
 
   void read(const Look &look);
   void drained() { act_ = Act::compare; }
