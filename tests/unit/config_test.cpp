@@ -44,7 +44,7 @@ TEST(Config, EveryKeyIsRead) {
   "mappings": [{
     "name": "data", "device": "eth0", "direction": "egress", "protocol": "tcp",
     "ports": "11211-11212", "application": "memcached", "join": "never", "promiscuous": true,
-    "bypass_ipsec": true, "converge": true, "max_bitrate": "1Mbit",
+    "bypass_ipsec": true, "converge": false, "max_bitrate": "1Mbit",
     "targets": [{"address": "192.168.2.184", "port": 21211}, {"address": "10.1.2.3", "port": 1}]
   }]
 })",
@@ -78,13 +78,23 @@ TEST(Config, EveryKeyIsRead) {
   EXPECT_FALSE(m.join);
   EXPECT_TRUE(m.any_host);
   EXPECT_TRUE(m.bypass_ipsec);
-  EXPECT_TRUE(m.converge);
+  EXPECT_FALSE(m.converge);
   EXPECT_EQ(m.max_bps, 1'000'000u);
   EXPECT_EQ(m.where, "doppel.json:7: mappings[0]");
   ASSERT_EQ(m.targets.size(), 2u);
   EXPECT_EQ(m.targets[0].address.text(), "192.168.2.184");
   EXPECT_EQ(m.targets[0].port, 21211);
   EXPECT_EQ(m.targets[1].where, "doppel.json:11: mappings[0].targets[1]");
+}
+
+// Of a source that is this host.
+TEST(Config, ConvergeIsRead) {
+  const auto c = parse_config(R"({"mappings": [{"device": "eth0", "ports": 11211,
+    "application": "memcached", "converge": true,
+    "targets": [{"address": "10.0.0.2", "port": 11211}]}]})",
+                              "f");
+  ASSERT_TRUE(c) << show_errors(c.errors());
+  EXPECT_TRUE(c->mappings[0].converge);
 }
 
 // A file of yesterday means what it meant.
