@@ -225,6 +225,25 @@ MAP struct {
 	__type(value, struct dp_converge);
 } converge SEC(".maps");
 
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dp_key_watch);
+} key_watch SEC(".maps");
+
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+} key_samples SEC(".maps");
+
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dp_key_sampled);
+} key_sampled SEC(".maps");
+
 #ifdef DEFINE_MAPS
 const volatile struct dp_config cfg = {};
 #else

@@ -145,6 +145,15 @@ struct key_writer {
 struct keys_scratch {
 	struct lexer lexer;
 	__u8 window[256];
+	struct key_stream fresh; /* a row to begin with */
+	__u64 now;
+	__u32 whose;	 /* hash of the connection */
+	__u32 converges; /* keys that may differ are told */
+	__u32 every;	 /* one key in so many is shown; 0: none */
+	/* What became of the packet's keys. */
+	__u32 noted;
+	__u32 missed; /* the ring was full */
+	struct dp_key_sampled sampled;
 };
 
 #endif

@@ -7,6 +7,9 @@
  * knows of, so each place where that may have happened is counted (key_missed): where a segment
  * was lost and came late, where a line is cut and there is no room to remember it, where the ring
  * is full. Nothing here has an effect on what is mirrored.
+ *
+ * While somebody looks (key_watch), one key in so many of every request is told to the ring
+ * `key_samples`, too. That is for people to see, and what finds no room there is dropped.
  */
 #ifndef DOPPEL_KEYS_FOLLOW_BPF_H
 #define DOPPEL_KEYS_FOLLOW_BPF_H
@@ -31,34 +34,76 @@ struct keys_walk {
 	__u32 end;
 	__u32 read_to; /* the window holds the bytes before it */
 	__u32 read_from;
-	__u32 whose; /* hash of the connection */
-	__u32 noted;
 	__u32 missed;
 	__u32 lost; /* the next request's beginning is not known */
 	__u64 now;
 };
 
-static __always_inline void keys_tell(struct keys_walk *w, struct lexer *l)
+/* One key in how many is to be shown; 0: nobody looks. */
+static __always_inline __u32 keys_watched(void)
 {
-	__u64 size = l->note.length;
+	__u32 zero = 0;
+	struct dp_key_watch *w = bpf_map_lookup_elem(&key_watch, &zero);
 
-	asm volatile("%[n] &= 255" : [n] "+r"(size));
-	l->note.ns = w->now;
-	if (bpf_ringbuf_output(&key_notes, &l->note, offsetof(struct dp_key_note, key) + size, 0))
-		w->missed++;
-	else
-		w->noted++;
+	return w && w->until_ns && bpf_ktime_get_coarse_ns() < w->until_ns ? w->every : 0;
 }
 
-static __always_inline void keys_take(struct keys_walk *w, struct lexer *l)
+/* The requests of the mapping are to be read. */
+static __always_inline bool keys_wanted(const struct dp_mapping *m)
 {
+	return (m->flags & DP_MAP_CONVERGE) || (m->application != DP_APP_ANY && keys_watched());
+}
+
+/* Who looks empties the ring time and again, and need not be woken. */
+static __always_inline void keys_sample(struct keys_scratch *room)
+{
+	__u64 size = room->lexer.note.length;
+
+	room->sampled.keys++;
+	if (bpf_get_prandom_u32() % room->every)
+		return;
+	asm volatile("%[n] &= 255" : [n] "+r"(size));
+	if (bpf_ringbuf_output(&key_samples, &room->lexer.note,
+			       offsetof(struct dp_key_note, key) + size, BPF_RB_NO_WAKEUP))
+		room->sampled.dropped++;
+	else
+		room->sampled.told++;
+}
+
+static __always_inline void keys_tell(struct keys_scratch *room)
+{
+	__u64 size = room->lexer.note.length;
+
+	asm volatile("%[n] &= 255" : [n] "+r"(size));
+	if (bpf_ringbuf_output(&key_notes, &room->lexer.note,
+			       offsetof(struct dp_key_note, key) + size, 0))
+		room->missed++;
+	else
+		room->noted++;
+}
+
+/* A request names the key that the lexer of this CPU has. */
+GLOBAL int keys_take(void)
+{
+	struct keys_scratch *room;
+	struct lexer *l;
+	__u32 zero = 0;
 	bool contended;
 
-	if (l->note.kind == DP_KEY_READ)
-		return;
-	contended = key_is_contended(l->hash ^ bpf_ntohs(l->note.server_port), w->whose, w->now);
+	room = bpf_map_lookup_elem(&keys_scratch, &zero);
+	if (!room)
+		return 0;
+	l = &room->lexer;
+	l->note.ns = room->now;
+	if (room->every)
+		keys_sample(room);
+	if (!room->converges || l->note.kind == DP_KEY_READ)
+		return 0;
+	contended =
+		key_is_contended(l->hash ^ bpf_ntohs(l->note.server_port), room->whose, room->now);
 	if (contended || l->note.kind == DP_KEY_DEPENDENT)
-		keys_tell(w, l);
+		keys_tell(room);
+	return 0;
 }
 
 static __always_inline bool keys_read_on(struct keys_walk *w)
@@ -95,7 +140,7 @@ static long keys_step(__u32 i, struct keys_walk *w)
 	}
 	switch (lexer_byte(l, w->window[(w->at - w->read_from) & (KEYS_WINDOW - 1)])) {
 	case LEXER_A_KEY:
-		keys_take(w, l);
+		keys_take();
 		break;
 	case LEXER_FLUSH: /* against the writes of other connections */
 		w->missed++;
@@ -277,22 +322,38 @@ static __always_inline void keys_go_on(struct keys_walk *w, const struct pkt *p,
 	}
 }
 
-static __always_inline void keys_count(const struct keys_walk *w, __u32 mapping, __u32 targets)
+static __always_inline void keys_count(const struct keys_scratch *room, __u32 missed, __u32 mapping,
+				       __u32 targets)
 {
 	for (__u32 t = 0; t < DP_MAX_TARGETS; t++) {
 		struct dp_ledger *l = t < targets ? ledger_cell(mapping, t) : NULL;
 
 		if (!l)
 			break;
-		l->event[DP_EVENT_key_noted] += w->noted;
-		l->event[DP_EVENT_key_missed] += w->missed;
+		l->event[DP_EVENT_key_noted] += room->noted;
+		l->event[DP_EVENT_key_missed] += missed;
 	}
 }
 
-/* A captured segment of a mapping whose keys are wanted. `targets`: how many the mapping has. */
+static __always_inline void keys_count_samples(const struct dp_key_sampled *more)
+{
+	__u32 zero = 0;
+	struct dp_key_sampled *s = bpf_map_lookup_elem(&key_sampled, &zero);
+
+	if (!s)
+		return;
+	s->keys += more->keys;
+	s->told += more->told;
+	s->dropped += more->dropped;
+}
+
+/*
+ * A captured segment of a mapping whose keys are wanted. `targets`: how many of them have to
+ * converge.
+ */
 GLOBAL int keys_follow(struct __sk_buff *skb, const struct pkt *p, __u32 targets)
 {
-	struct key_stream *s, fresh = {};
+	struct key_stream *s, *fresh;
 	struct dp_flow_key key = {};
 	struct keys_scratch *room;
 	struct keys_walk w = {};
@@ -303,23 +364,28 @@ GLOBAL int keys_follow(struct __sk_buff *skb, const struct pkt *p, __u32 targets
 	room = bpf_map_lookup_elem(&keys_scratch, &zero);
 	if (!room)
 		return 0;
+	fresh = &room->fresh;
+	__builtin_memset(fresh, 0, sizeof(*room) - offsetof(struct keys_scratch, fresh));
 	keys_row_of(p, &key);
 	w.now = bpf_ktime_get_coarse_ns();
+	room->now = w.now;
+	room->converges = targets;
+	room->every = keys_watched();
 	s = bpf_map_lookup_elem(&key_streams, &key);
 	if (s && (p->flags & (TCP_SYN | TCP_FIN | TCP_RST)))
 		keys_hole_missed(&w, s);
 	if (p->flags & TCP_SYN) {
-		fresh.next = p->seq + 1 + p->payload;
-		fresh.known = !p->payload; /* TCP Fast Open: text that the source may not take */
+		fresh->next = p->seq + 1 + p->payload;
+		fresh->known = !p->payload; /* TCP Fast Open: text that the source may not take */
 		if (!s) {
-			bpf_map_update_elem(&key_streams, &key, &fresh, BPF_ANY);
+			bpf_map_update_elem(&key_streams, &key, fresh, BPF_ANY);
 		} else {
-			s->first = fresh.next;
-			s->plain = fresh.known;
+			s->first = fresh->next;
+			s->plain = fresh->known;
 			s->begun = 1;
 		}
 	} else if (p->payload) {
-		if (!s && !bpf_map_update_elem(&key_streams, &key, &fresh, BPF_ANY))
+		if (!s && !bpf_map_update_elem(&key_streams, &key, fresh, BPF_ANY))
 			s = bpf_map_lookup_elem(&key_streams, &key);
 		if (s) {
 			w.skb = skb;
@@ -327,7 +393,7 @@ GLOBAL int keys_follow(struct __sk_buff *skb, const struct pkt *p, __u32 targets
 			w.window = room->window;
 			w.offset = p->data_off;
 			w.end = p->payload;
-			w.whose = keys_whose(p);
+			room->whose = keys_whose(p);
 			room->lexer.note.mapping = p->mapping;
 			room->lexer.note.server = p->daddr;
 			room->lexer.note.server_port = p->dport;
@@ -336,8 +402,11 @@ GLOBAL int keys_follow(struct __sk_buff *skb, const struct pkt *p, __u32 targets
 			w.missed = 1;
 		}
 	}
-	if (w.noted | w.missed)
-		keys_count(&w, p->mapping, targets);
+	w.missed += room->missed;
+	if (room->noted | w.missed)
+		keys_count(room, w.missed, p->mapping, targets);
+	if (room->sampled.keys)
+		keys_count_samples(&room->sampled);
 	return 0;
 }
 

@@ -525,6 +525,24 @@ struct dp_key_note {
 #define DP_KEY_RACE_NS 4000000000ull
 
 /*
+ * Map `key_watch`: array[1], written by who shows keys. While `until_ns` has not passed, capture
+ * reads the requests of all mappings but those of DP_APP_ANY, and ring buffer `key_samples` is told
+ * one key in `every`, as a dp_key_note whose kind may also be DP_KEY_READ.
+ */
+struct dp_key_watch {
+	__u64 until_ns; /* CLOCK_MONOTONIC; 0: nobody watches */
+	__u32 every;
+	__u32 pad;
+};
+
+/* Map `key_sampled`: per-CPU array[1], the keys of what was read while somebody watched. */
+struct dp_key_sampled {
+	__u64 keys;    /* all of them */
+	__u64 told;    /* those that are in `key_samples` */
+	__u64 dropped; /* those that were chosen, and found the ring full */
+};
+
+/*
  * Map `converge`: array[DP_MAX_MAPPINGS], written by who lets the servers converge, of all targets
  * of the mapping together; times: CLOCK_MONOTONIC, ns.
  */
@@ -615,6 +633,8 @@ DP_ASSERT(sizeof(struct dp_limit) == 48, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_retransmit) == 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_key_note) == 296, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_converge) == 80, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_key_watch) == 16, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_key_sampled) == 24, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_meta) == DP_META_SIZE, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_control) == 8, "layout is ABI");
 

@@ -88,6 +88,12 @@ struct DataPlane::Notes {
 
   explicit Notes(int map_fd) : buffer(ring_buffer__new(map_fd, &Notes::take, this, nullptr)) {}
   ~Notes() { ring_buffer__free(buffer); }
+  std::vector<dp_key_note> take_all() {
+    ring_buffer__consume(buffer);
+    if (odd)
+      throw std::runtime_error("the size of a note is not as the note says");
+    return std::exchange(notes, {});
+  }
   static int take(void *self, void *data, size_t size) {
     auto &to = *static_cast<Notes *>(self);
     dp_key_note note{};
@@ -182,10 +188,12 @@ void DataPlane::open_pins() {
        {DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_COMMAND})
     programs_[name] = open(std::string(kPins) + DP_PIN_PROGS "/" + name);
   for (const char *name : {"ledger", "shadows", "flows", "free_slots", "store", "control",
-                           "mappings", "limits", "events", "clients", "fresh_chunks", "key_notes"})
+                           "mappings", "limits", "events", "clients", "fresh_chunks", "key_notes",
+                           "key_watch", "key_samples", "key_sampled"})
     maps_[name] = open(std::string(kPins) + DP_PIN_MAPS "/" + name);
   ring_ = std::make_shared<Ring>(map("events"));
   notes_ = std::make_shared<Notes>(map("key_notes"));
+  samples_ = std::make_shared<Notes>(map("key_samples"));
 }
 
 int DataPlane::program(const std::string &name) const { return programs_.at(name).get(); }
@@ -387,11 +395,33 @@ void DataPlane::converge(bool on) const {
     throw std::system_error(errno, std::generic_category(), "mappings");
 }
 
-std::vector<dp_key_note> DataPlane::key_notes() {
-  ring_buffer__consume(notes_->buffer);
-  if (notes_->odd)
-    throw std::runtime_error("key_notes: the size of a note is not as the note says");
-  return std::exchange(notes_->notes, {});
+std::vector<dp_key_note> DataPlane::key_notes() { return notes_->take_all(); }
+std::vector<dp_key_note> DataPlane::key_samples() { return samples_->take_all(); }
+
+void DataPlane::watch_keys(unsigned every, uint64_t for_ns) const {
+  const __u32 zero = 0;
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  dp_key_watch value{};
+  value.until_ns = static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 +
+                   static_cast<uint64_t>(now.tv_nsec) + for_ns;
+  value.every = every;
+  if (bpf_map_update_elem(map("key_watch"), &zero, &value, 0))
+    throw std::system_error(errno, std::generic_category(), "key_watch");
+}
+
+dp_key_sampled DataPlane::key_sampled() const {
+  const __u32 zero = 0;
+  std::vector<dp_key_sampled> cpus(static_cast<size_t>(libbpf_num_possible_cpus()));
+  if (bpf_map_lookup_elem(map("key_sampled"), &zero, cpus.data()))
+    throw std::system_error(errno, std::generic_category(), "key_sampled");
+  dp_key_sampled sum{};
+  for (const dp_key_sampled &cpu : cpus) {
+    sum.keys += cpu.keys;
+    sum.told += cpu.told;
+    sum.dropped += cpu.dropped;
+  }
+  return sum;
 }
 
 bool DataPlane::wait_for_wake(unsigned slot, int timeout_ms) {

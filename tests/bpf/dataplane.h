@@ -71,6 +71,11 @@ public:
   void converge(bool on) const;
   // What `key_notes` was told since the last call. Of each key the bytes that are used.
   std::vector<dp_key_note> key_notes();
+  // Somebody looks at one key in so many, for so long from now on.
+  void watch_keys(unsigned every, uint64_t for_ns) const;
+  // The same of `key_samples`.
+  std::vector<dp_key_note> key_samples();
+  dp_key_sampled key_sampled() const;
 
 private:
   DataPlane(AttachMode mode, const Config &config);
@@ -83,7 +88,7 @@ private:
   struct Ring;
   std::shared_ptr<Ring> ring_;
   struct Notes;
-  std::shared_ptr<Notes> notes_;
+  std::shared_ptr<Notes> notes_, samples_;
 };
 
 } // namespace doppel::bpftest

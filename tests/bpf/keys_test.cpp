@@ -82,11 +82,13 @@ protected:
 };
 DOPPEL_ALL_MODES(Keys);
 
-uint64_t coarse_ns() {
+uint64_t clock_ns(clockid_t clock) {
   timespec t{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+  ::clock_gettime(clock, &t);
   return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
 }
+
+uint64_t coarse_ns() { return clock_ns(CLOCK_MONOTONIC_COARSE); }
 
 TEST_P(Keys, NoteSaysWhatAndWhere) {
   const uint64_t before = coarse_ns();
@@ -393,6 +395,106 @@ TEST_P(Keys, FullRingIsCounted) {
   mark();
   send("incr a 1\r\n");
   expect({"dependent a 0"});
+}
+
+// Keys that somebody looks at, of a mapping that need not converge.
+class WatchedKeys : public Keys {
+protected:
+  static constexpr uint64_t kLong = 600'000'000'000;
+
+  Config config() const override {
+    Config c = Keys::config();
+    c.mappings[0].converge = false;
+    return c;
+  }
+  void begin() override {
+    plane().watch_keys(0, 0);
+    Keys::begin();
+    plane().key_samples();
+    before_ = plane().key_sampled();
+  }
+  void end_watch() { plane().watch_keys(0, 0); }
+  Found sampled() {
+    Found out;
+    for (const dp_key_note &note : plane().key_samples())
+      out.push_back(found(note));
+    return out;
+  }
+  // What was counted since the beginning.
+  dp_key_sampled counted() {
+    const dp_key_sampled now = plane().key_sampled();
+    return {now.keys - before_.keys, now.told - before_.told, now.dropped - before_.dropped};
+  }
+  dp_key_sampled before_{};
+};
+DOPPEL_ALL_MODES(WatchedKeys);
+
+TEST_P(WatchedKeys, AllKindsWhileSomebodyLooks) {
+  send("get early\r\n");
+  EXPECT_EQ(sampled(), Found{});
+  plane().watch_keys(1, kLong);
+  send("get a b\r\nset c 0 0 3\r\nabc\r\ndelete d\r\nincr e 1\r\nmg f v\r\n");
+  EXPECT_EQ(sampled(), (Found{"read a 0", "read b 0", "store c 3", "delete d 0", "dependent e 0",
+                              "read f 0"}));
+  end_watch();
+  send("get late\r\n");
+  EXPECT_EQ(sampled(), Found{});
+  EXPECT_EQ(counted().keys, 6u);
+  EXPECT_EQ(counted().told, 6u);
+  EXPECT_EQ(noted(), Found{}) << "nobody repairs these";
+  EXPECT_EQ(missed(), 0);
+}
+
+TEST_P(WatchedKeys, EndsByItself) {
+  plane().watch_keys(1, 1);
+  const uint64_t over = clock_ns(CLOCK_MONOTONIC);
+  while (coarse_ns() <= over) // the data plane's clock, which ticks every few milliseconds
+    ;
+  send("get a\r\n");
+  EXPECT_EQ(sampled(), Found{});
+  EXPECT_EQ(counted().keys, 0u);
+}
+
+TEST_P(WatchedKeys, OneInSoMany) {
+  constexpr unsigned kEvery = 10, kSegments = 200, kKeys = 20;
+  plane().watch_keys(kEvery, kLong);
+  std::string text;
+  for (unsigned i = 0; i < kKeys; i++)
+    text += "get a\r\n";
+  size_t told = 0;
+  for (unsigned i = 0; i < kSegments; i++) {
+    send(text);
+    told += sampled().size();
+  }
+  end_watch();
+  EXPECT_EQ(counted().keys, kSegments * kKeys);
+  EXPECT_EQ(counted().told, told);
+  // 400 are expected, with a standard deviation of 19.
+  EXPECT_GT(told, 400u - 150);
+  EXPECT_LT(told, 400u + 150);
+}
+
+TEST_P(WatchedKeys, FullRingDropsAndCounts) {
+  plane().watch_keys(1, kLong);
+  // A key of 250 bytes makes an entry of 296 in a ring of 256 KB.
+  const std::string get = "get " + std::string(250, 'k') + "\r\n", text = get + get + get + get;
+  for (int i = 0; i < 400; i++)
+    send(text);
+  end_watch();
+  EXPECT_EQ(counted().keys, 1600u);
+  EXPECT_GT(counted().dropped, 0u);
+  EXPECT_EQ(counted().told + counted().dropped, 1600u);
+  EXPECT_EQ(sampled().size(), counted().told);
+  EXPECT_EQ(missed(), 0);
+}
+
+// What is told to who lets the servers converge is the same with somebody who looks.
+TEST_P(Keys, NotesAreTheSameWhileSomebodyLooks) {
+  plane().watch_keys(1, 600'000'000'000);
+  send("incr a 1\r\nget b\r\nset " + unused_key() + " 0 0 1\r\nx\r\n");
+  plane().watch_keys(0, 0);
+  expect({"dependent a 0"});
+  EXPECT_EQ(plane().key_samples().size(), 3u);
 }
 
 // One play, of which the books are kept with notes and without.

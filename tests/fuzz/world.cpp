@@ -21,6 +21,8 @@ void Play::set_up() {
   m.application = static_cast<__u8>(in_.u8() % 3);
   m.flags = static_cast<__u16>(((form >> 1) & 7) | (form & 0x20 ? DP_MAP_CONVERGE : 0));
   converges_ = m.flags & DP_MAP_CONVERGE;
+  if (form & 0x40) // somebody looks at the keys
+    *k_.at<dp_key_watch>(&key_watch, 0) = {UINT64_MAX, 2, 0};
   m.ports = 1;
   m.max_bps = form & 0x10 ? 8 * 100000 : 0;
   for (unsigned t = 0; t < 2; t++) {

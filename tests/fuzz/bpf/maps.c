@@ -48,6 +48,9 @@ DEFINE(key_writers);
 DEFINE(key_notes);
 DEFINE(keys_scratch);
 DEFINE(converge);
+DEFINE(key_watch);
+DEFINE(key_samples);
+DEFINE(key_sampled);
 
 #define NUMBER(field) (sizeof(*(field)) / sizeof(int))
 #define KEYED(m, entries)                                                                          \
@@ -89,5 +92,8 @@ const struct host_map_row host_map_rows[] = {
 	{"key_notes", &key_notes, NUMBER(key_notes.type), 0, 0, 0},
 	KEYED(keys_scratch, NUMBER(keys_scratch.max_entries)),
 	KEYED(converge, NUMBER(converge.max_entries)),
+	KEYED(key_watch, NUMBER(key_watch.max_entries)),
+	{"key_samples", &key_samples, NUMBER(key_samples.type), 0, 0, 0},
+	KEYED(key_sampled, NUMBER(key_sampled.max_entries)),
 	{0},
 };

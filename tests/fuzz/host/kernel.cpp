@@ -56,11 +56,11 @@ int dispatch(Skb &skb, int verdict) {
   return 0;
 }
 
-void check_note(const dp_key_note &note, uint64_t size) {
+void check_note(const dp_key_note &note, uint64_t size, dp_key_kind first) {
   require(note.length > 0 && note.length <= 250, "a key of a length that memcached has not");
   require(size == offsetof(dp_key_note, key) + note.length,
           "a note of another size than its key's");
-  require(note.kind >= DP_KEY_STORE && note.kind <= DP_KEY_DEPENDENT, "a note of no write");
+  require(note.kind >= first && note.kind <= DP_KEY_DEPENDENT, "a note of another kind");
   require(note.ns <= kernel().now, "a note of the future");
 }
 
@@ -324,11 +324,15 @@ long bpf_map_peek_elem(const void *map, void *value) {
 long bpf_ringbuf_output(const void *map, void *data, uint64_t size, uint64_t) {
   no_lock("bpf_ringbuf_output");
   Kernel &k = kernel();
+  if (map == &key_samples) { // it may be full, of which nothing else depends
+    check_note(*static_cast<const dp_key_note *>(data), size, DP_KEY_READ);
+    return k.random & 2 ? -EAGAIN : 0;
+  }
   if (map != &key_notes) {
     k.wakes++;
     return 0;
   }
-  check_note(*static_cast<const dp_key_note *>(data), size);
+  check_note(*static_cast<const dp_key_note *>(data), size, DP_KEY_STORE);
   if ((k.notes + k.notes_refused) % 7 == 6) {
     k.notes_refused++;
     return -EAGAIN;
