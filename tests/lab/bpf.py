@@ -81,6 +81,17 @@ def update(path, key, value):
         os.close(fd)
 
 
+def lookup(path, key, size):
+    """A row of a pinned map, of so many bytes."""
+    fd = open_pin(path)
+    try:
+        k, v = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(size)
+        call(MAP_LOOKUP, struct.pack("=IIQQQ", fd, 0, ctypes.addressof(k), ctypes.addressof(v), 0))
+        return v.raw
+    finally:
+        os.close(fd)
+
+
 def memlock(path):
     """Bytes that the kernel holds for a pinned map (fdinfo's memlock; exact since kernel 6.4)."""
     fd = open_pin(path)

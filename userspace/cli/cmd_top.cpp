@@ -10,6 +10,8 @@
 #include "userspace/cli/options.h"
 #include "userspace/cli/output.h"
 #include "userspace/cli/server_options.h"
+#include "userspace/migrate/key_reader.h"
+#include "userspace/migrate/key_render.h"
 #include "userspace/migrate/top_render.h"
 #include "userspace/migrate/top_screen.h"
 
@@ -24,10 +26,12 @@ struct TopOptions {
   std::string list; // of servers, with commas
   double interval_s = 1;
   bool once = false;
+  bool keys = false;
 };
 
 void add_options(CLI::App &app, TopOptions &o) {
   add_text(app, "--servers", o.list, "Also show these memcacheds, separated by commas", "A,B,...");
+  add_flag(app, "--keys", o.keys, "The keys that requests name most, as lines or JSON");
   add_flag(app, "--once", o.once, "One interval, then the end");
   add_seconds(app, "--interval", o.interval_s, "How long an interval is; 1 by default");
   add_server_options(app, o.servers);
@@ -61,14 +65,56 @@ void sleep_until(Clock::time_point until) {
   }
 }
 
-// As lines, or a document for each interval.
-int print(TopReader &reader, const TopOptions &o) {
+void end_by_signals() {
   struct sigaction sa {};
   sa.sa_handler = interrupt;
   for (const int signal : {SIGINT, SIGTERM})
     sigaction(signal, &sa, nullptr);
-  const auto interval =
-      std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(o.interval_s));
+}
+
+Clock::duration interval_of(const TopOptions &o) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(o.interval_s));
+}
+
+// The keys of that time, which are taken while it passes.
+Result<KeyModel> keys_until(KeyReader &reader, Clock::time_point until) {
+  while (interrupted == 0 && Clock::now() < until) {
+    sleep_until(std::min(until, Clock::now() + std::chrono::milliseconds(KeyReader::kTakeMs)));
+    TRY(reader.take());
+  }
+  return reader.finish();
+}
+
+Status print_key_intervals(const TopOptions &o) {
+  constexpr size_t kMost = 1000;
+  const auto reader = TRY(KeyReader::open());
+  // A short look before, which tells how large a share can be sampled.
+  const auto interval = interval_of(o),
+             look = std::min<Clock::duration>(interval, std::chrono::milliseconds(200));
+  (void)TRY(keys_until(*reader, Clock::now() + look));
+  while (interrupted == 0) {
+    const KeyModel model = TRY(keys_until(*reader, Clock::now() + interval));
+    if (interrupted != 0)
+      break;
+    std::cout << (o.servers.json ? key_json(model, kMost) : key_text(model, kMost));
+    if (!std::cout.flush())
+      return Error{"standard output", "nobody reads it any more", ""};
+    if (o.once)
+      break;
+  }
+  return Unit{};
+}
+
+int print_keys(const TopOptions &o) {
+  end_by_signals();
+  const Status done = print_key_intervals(o);
+  return done ? exit_code(Exit::ok) : fail(done.errors(), o.servers.json);
+}
+
+// As lines, or a document for each interval.
+int print(TopReader &reader, const TopOptions &o) {
+  end_by_signals();
+  const auto interval = interval_of(o);
   // Of a stream of documents none comes late for a server that is away.
   const auto patience = o.once ? std::chrono::duration_cast<Clock::duration>(
                                      std::chrono::duration<double>(o.servers.timeout_s))
@@ -94,6 +140,8 @@ int print(TopReader &reader, const TopOptions &o) {
 }
 
 int run(const TopOptions &o) {
+  if (o.keys)
+    return print_keys(o);
   Errors errors;
   auto servers = parse_servers(o.list);
   collect(servers, errors);
@@ -119,7 +167,12 @@ constexpr char kDetails[] =
     "memcacheds of both sides, with what happened within the interval. Without a mirror, --servers "
     "shows memcacheds alone. A server that is away has its row all the same. On a terminal it "
     "fills "
-    "the screen: q quits, space pauses, m chooses between mirror and servers, h explains.";
+    "the screen: q quits, space pauses, m chooses between mirror and servers, k shows the keys "
+    "that requests name "
+    "most, h explains. Keys, on the screen or by --keys, are read by the mirror while they are "
+    "shown, of all mappings but those whose application is any; of many requests a share is "
+    "sampled, and calls a second are reckoned from that share. The size is that of the value that "
+    "was stored last while keys were shown. One doppel top at a time can show keys.";
 
 } // namespace
 
@@ -127,7 +180,8 @@ const Command top_command = {"top", "Watch the mirror and the memcacheds of both
                              kDetails,
                              "sudo doppel top\n"
                              "doppel top --servers cache1,cache2:11212\n"
-                             "sudo doppel top --once --json",
+                             "sudo doppel top --once --json\n"
+                             "sudo doppel top --keys --once",
                              declare<TopOptions, add_options, run>};
 
 } // namespace doppel

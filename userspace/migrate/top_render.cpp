@@ -20,20 +20,6 @@ std::string format(const char *f, double value) {
   return text;
 }
 
-std::string bits_text(const std::optional<double> &bits_s) {
-  if (!bits_s)
-    return "-";
-  double value = *bits_s;
-  const char *unit = "bit/s";
-  for (const char *next : {"kbit/s", "Mbit/s", "Gbit/s"}) {
-    if (value < 1000)
-      break;
-    value /= 1000;
-    unit = next;
-  }
-  return format(value < 100 ? "%.1f " : "%.0f ", value) + unit;
-}
-
 std::string count_text(const std::optional<double> &value) {
   return value ? human_count(whole(*value)) : "-";
 }
@@ -74,18 +60,6 @@ std::string lost_text(const dp_ledger &l) {
   return text;
 }
 
-void add(std::vector<TopLine> &lines, const std::string &table, const std::vector<bool> &alarms) {
-  size_t at = 0;
-  for (size_t row = 0; at < table.size(); row++) {
-    const size_t end = table.find('\n', at);
-    const bool alarm = row > 0 && row <= alarms.size() && alarms[row - 1];
-    const Kind kind = row == 0 ? Kind::heading : alarm ? Kind::alarm : Kind::plain;
-    lines.push_back({kind, table.substr(at, end - at)});
-    at = end + 1;
-  }
-  lines.push_back({});
-}
-
 void add_mirror(const TopModel &model, std::vector<TopLine> &lines) {
   if (!model.counters) {
     lines.push_back({Kind::plain, "mirror: " + model.mirror_absent});
@@ -104,7 +78,7 @@ void add_mirror(const TopModel &model, std::vector<TopLine> &lines) {
                human_bytes(static_cast<int64_t>(sum_of(r.sum.lost))), lost_text(r.sum)});
     alarms.push_back(sum_of(r.sum.lost) > 0);
   }
-  add(lines, table.text(), alarms);
+  add_table(lines, table.text(), alarms);
 }
 
 struct ServerTable {
@@ -160,7 +134,7 @@ void add_servers(const TopModel &model, std::vector<TopLine> &lines) {
     if (!shown[i])
       rows.server(model.servers[i]);
   add_sums(model, rows);
-  add(lines, rows.table.text(), rows.alarms);
+  add_table(lines, rows.table.text(), rows.alarms);
 }
 
 void add_warmth(const TopModel &model, const TopLook &look, std::vector<TopLine> &lines) {
@@ -174,6 +148,33 @@ void add_warmth(const TopModel &model, const TopLook &look, std::vector<TopLine>
 }
 
 } // namespace
+
+std::string bits_text(const std::optional<double> &bits_s) {
+  if (!bits_s)
+    return "-";
+  double value = *bits_s;
+  const char *unit = "bit/s";
+  for (const char *next : {"kbit/s", "Mbit/s", "Gbit/s"}) {
+    if (value < 1000)
+      break;
+    value /= 1000;
+    unit = next;
+  }
+  return format(value < 100 ? "%.1f " : "%.0f ", value) + unit;
+}
+
+void add_table(std::vector<TopLine> &lines, const std::string &table,
+               const std::vector<bool> &alarms) {
+  size_t at = 0;
+  for (size_t row = 0; at < table.size(); row++) {
+    const size_t end = table.find('\n', at);
+    const bool alarm = row > 0 && row <= alarms.size() && alarms[row - 1];
+    const Kind kind = row == 0 ? Kind::heading : alarm ? Kind::alarm : Kind::plain;
+    lines.push_back({kind, table.substr(at, end - at)});
+    at = end + 1;
+  }
+  lines.push_back({});
+}
 
 std::string cut(const std::string &text, size_t columns) {
   size_t seen = 0;
@@ -211,6 +212,8 @@ std::vector<TopLine> top_help() {
       {Kind::plain, "q      quit"},
       {Kind::plain, "space  pause, and go on"},
       {Kind::plain, "m      mirror and servers, mirror alone, servers alone"},
+      {Kind::plain, "k      the keys that requests name most, and back"},
+      {Kind::plain, "c s b n  there: by calls, size, bit rate, name"},
       {Kind::plain, "h      this page, and back"},
       {Kind::plain, "arrows where there are more rows than the screen has"},
       {}};

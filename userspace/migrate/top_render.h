@@ -32,6 +32,12 @@ std::string to_text(const TopModel &model, const TopLook &look);
 // What the key h shows.
 std::vector<TopLine> top_help();
 
+// "12.5 kbit/s"; "-": not known.
+std::string bits_text(const std::optional<double> &bits_s);
+// A table's lines, the first of which is its heading, and an empty one. `alarms`: of the rows.
+void add_table(std::vector<TopLine> &lines, const std::string &table,
+               const std::vector<bool> &alarms);
+
 // The first `columns` characters of UTF-8 text.
 std::string cut(const std::string &text, size_t columns);
 

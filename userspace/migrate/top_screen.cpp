@@ -9,13 +9,18 @@
 #include <clocale>
 #include <csignal>
 #include <cstring>
+#include <string_view>
 
+#include "userspace/migrate/key_reader.h"
+#include "userspace/migrate/key_render.h"
 #include "userspace/migrate/top_render.h"
 
 namespace doppel::migrate {
 namespace {
 using Clock = std::chrono::steady_clock;
 constexpr int kKeyMs = 50; // how long one wait for a key takes: a signal is seen as soon
+
+constexpr size_t kKeysShown = 1000;
 
 volatile std::sig_atomic_t over = 0;
 
@@ -105,8 +110,15 @@ public:
   }
 
 private:
-  // Asks when it is time, and takes what has come.
   void step() {
+    if (keys_shown_)
+      step_keys();
+    else
+      step_servers();
+  }
+
+  // Asks when it is time, and takes what has come.
+  void step_servers() {
     const auto now = Clock::now();
     if (!asking_ && !paused_ && now >= next_) {
       asked_ = now;
@@ -120,6 +132,76 @@ private:
     model_ = reader_.finish(now);
     if (!help_)
       draw();
+  }
+
+  // Of a mirror that is gone, or whose keys another shows, it is tried anew every interval.
+  void step_keys() {
+    const auto now = Clock::now();
+    if (keys_) {
+      const Status taken = keys_->take();
+      if (now >= next_ && taken)
+        finish_keys();
+      else if (!taken)
+        keys_failed(taken.errors());
+    } else if (now >= next_) {
+      open_keys();
+    }
+  }
+
+  void open_keys() {
+    next_ = Clock::now() + interval_;
+    auto opened = KeyReader::open();
+    if (!opened)
+      return keys_failed(opened.errors());
+    keys_ = std::move(*opened);
+    keys_why_.clear();
+  }
+
+  void finish_keys() {
+    next_ = Clock::now() + interval_;
+    auto model = keys_->finish();
+    if (!model)
+      return keys_failed(model.errors());
+    if (paused_)
+      return;
+    key_model_ = std::move(*model);
+    if (!help_)
+      draw();
+  }
+
+  void keys_failed(const Errors &errors) {
+    keys_.reset();
+    key_model_.reset();
+    keys_why_ = errors.front().what;
+    if (!help_)
+      draw();
+  }
+
+  // Nothing is sampled while the other view is there.
+  void turn_keys() {
+    keys_shown_ = !keys_shown_;
+    keys_.reset();
+    key_model_.reset();
+    keys_why_.clear();
+    first_ = 0;
+    next_ = Clock::now();
+    if (keys_shown_)
+      open_keys();
+  }
+
+  bool press_order(int key) {
+    const size_t n = std::string_view("csbn").find(static_cast<char>(key));
+    if (!keys_shown_ || key > 'z' || n == std::string_view::npos)
+      return false;
+    order_ = static_cast<KeyOrder>(n);
+    return true;
+  }
+
+  std::vector<TopLine> shown_keys() const {
+    if (key_model_)
+      return key_lines(*key_model_, order_, kKeysShown);
+    return {{TopLine::Kind::title,
+             "doppel top keys  " + (keys_why_.empty() ? "the first interval" : keys_why_)}};
   }
 
   // True: the screen is another now.
@@ -136,6 +218,9 @@ private:
       look_.part = static_cast<TopPart>((static_cast<int>(look_.part) + 1) % kParts);
       first_ = 0;
       break;
+    case 'k':
+      turn_keys();
+      break;
     case 'h':
       help_ = !help_;
       first_ = 0;
@@ -149,14 +234,17 @@ private:
     case KEY_RESIZE:
       break;
     default:
-      return false;
+      return press_order(key);
     }
     return true;
   }
 
   void draw() {
     look_.sparkline = static_cast<size_t>(std::clamp(COLS - 50, 10, 120));
-    auto lines = help_ ? top_help() : model_ ? top_lines(*model_, look_) : std::vector<TopLine>{};
+    auto lines = help_         ? top_help()
+                 : keys_shown_ ? shown_keys()
+                 : model_      ? top_lines(*model_, look_)
+                               : std::vector<TopLine>{};
     if (lines.empty())
       return;
     if (paused_)
@@ -171,6 +259,11 @@ private:
   Clock::time_point next_ = Clock::now(), asked_;
   std::optional<TopModel> model_;
   TopLook look_;
+  std::unique_ptr<KeyReader> keys_; // while keys are shown and there is a mirror
+  std::optional<KeyModel> key_model_;
+  std::string keys_why_; // why there are none
+  KeyOrder order_ = KeyOrder::calls;
+  bool keys_shown_ = false;
   int first_ = 0; // line at the top of the screen
   bool asking_ = false, paused_ = false, help_ = false, quit_ = false;
 };

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`doppel top --keys`: the keys that clients ask for most, and nothing of it while nobody looks."""
+
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import threading
+import time
+
+from harness import case
+from lab import bpf, doppel, snapshot, tcp, wait
+from lab.keeper import File
+
+HOT, WARM, ROUND = 12, 4, 20  # requests for them, of so many
+
+
+class Client(threading.Thread):
+    """Of every 20 requests 12 ask for one key, 4 for another, and 4 store to keys of their own."""
+
+    def __init__(self, scene):
+        super().__init__(daemon=True)
+        self.socket = tcp.connect(scene.lab.client, scene.lab.source.address)
+        self.rounds, self.error, self.over = 0, None, threading.Event()
+        self.start()
+
+    def turn(self, reader):
+        stores = b"".join(b"set own%d 0 0 100\r\n%s\r\n" % (self.rounds * 4 + n, b"x" * 100) for n in range(4))
+        self.socket.sendall(b"get hot\r\n" * HOT + b"get warm\r\n" * WARM + stores)
+        for line in [b"END\r\n"] * (HOT + WARM) + [b"STORED\r\n"] * 4:
+            assert reader.readline() == line
+        self.rounds += 1
+
+    def run(self):
+        try:
+            reader = self.socket.makefile("rb")
+            while not self.over.wait(0.01):  # its pace
+                self.turn(reader)
+        except (OSError, AssertionError) as e:
+            self.error = e
+
+    def goes_on(self):
+        """Until it has done some more."""
+        before = self.rounds
+        wait.until(lambda: self.error or self.rounds > before + 5, "the client to go on")
+
+    def end(self):
+        self.over.set()
+        self.join(wait.patience(20))
+        self.socket.close()
+        assert not self.error, self.error
+
+
+def pin(scene, name):
+    host = scene.lab.source
+    return host.root("/sys/fs/bpf" + next(p for p in snapshot.pins(host) if p.endswith(f"/maps/{name}")))
+
+
+def seen(scene):
+    """How many keys capture has read for somebody who looks."""
+    with open("/sys/devices/system/cpu/possible", encoding="ascii") as f:
+        cpus = int(f.read().strip().rsplit("-", maxsplit=1)[-1]) + 1
+    row = bpf.lookup(pin(scene, "key_sampled"), struct.pack("=I", 0), 24 * cpus)
+    return sum(struct.unpack(f"={3 * cpus}Q", row)[::3])
+
+
+def watched(scene):
+    return struct.unpack("=QII", bpf.lookup(pin(scene, "key_watch"), struct.pack("=I", 0), 16))[0] != 0
+
+
+def assert_not_read(scene, client):
+    """Somebody who looked would have seen these."""
+    before = seen(scene)
+    client.goes_on()
+    assert seen(scene) == before, (seen(scene), before)
+
+
+def popen(scene, *options):
+    return scene.lab.source.popen([doppel.binary(), "top", "--keys", "--json", *options],
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@case(tcx=True)
+def the_hottest_key_is_first(env):
+    scene = env.scene()
+    scene.attach()
+    client = Client(scene)
+    client.goes_on()
+    assert_not_read(scene, client)
+
+    first, began = client.rounds, time.monotonic()
+    said = json.loads(scene.doppel.run("top", "--keys", "--once", "--json", "--interval", "2").stdout)
+    rate = (client.rounds - first) / (time.monotonic() - began)
+
+    hot, warm = said["keys"][:2]
+    assert (hot["key"], warm["key"]) == ("hot", "warm"), said["keys"][:2]
+    assert hot["calls"] == hot["reads"] and hot["stores"] == hot["deletes"] == 0, hot
+    assert hot["size"] is None and hot["mapping"], hot
+    # All of so few are sampled, but that an interval may begin and end within a round.
+    assert said["sampled"] == said["requested"] and said["sampled_one_in"] == 1, said
+    assert abs(hot["calls"] - said["requested"] * HOT / ROUND) <= ROUND, (hot, said["requested"])
+    assert abs(warm["calls"] - said["requested"] * WARM / ROUND) <= ROUND, (warm, said["requested"])
+    assert abs(hot["calls_per_s"] / (rate * HOT) - 1) < 0.5, (hot, rate)
+    own = said["keys"][2]
+    assert own["key"].startswith("own") and own["size"] == 100 and own["stores"] == 1, own
+
+    assert not watched(scene)
+    assert_not_read(scene, client)
+    events = scene.doppel.counters()["mappings"][0]["targets"][0]["events"]
+    assert events["key_noted"] == events["key_missed"] == 0, events
+    client.end()
+    scene.doppel.wait_idle()
+    scene.assert_same()
+    scene.assert_same_commands()
+    scene.assert_harmless()
+
+
+@case()
+def a_second_one_is_told(env):
+    scene = env.scene()
+    scene.attach()
+    top = popen(scene, "--interval", "0.1")
+    json.loads(top.stdout.readline())
+    second = scene.doppel.run("top", "--keys", "--once", check=False)
+    assert second.returncode == 1 and "another doppel top" in second.stderr, second
+    top.send_signal(signal.SIGTERM)
+    top.communicate()
+    assert top.returncode == 0
+    assert not watched(scene)
+    scene.doppel.run("top", "--keys", "--once", "--interval", "0.1")
+
+
+@case()
+def a_killed_one_is_forgotten(env):
+    """Capture stops by itself."""
+    scene = env.scene()
+    scene.attach()
+    client = Client(scene)
+    top = popen(scene, "--interval", "0.1")
+    wait.until(lambda: json.loads(top.stdout.readline())["keys"], "keys to be shown")
+    top.kill()
+    top.communicate()
+    assert watched(scene), "nobody has ended it"
+
+    def at_rest():
+        before = seen(scene)
+        client.goes_on()
+        return seen(scene) == before
+    wait.until(at_rest, "capture to read no keys any more")
+    scene.doppel.run("top", "--keys", "--once", "--interval", "0.1")
+    client.end()
+
+
+class Screen:
+    """`doppel top` on a terminal of its own."""
+
+    def __init__(self, scene):
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
+        env = {**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+        self.shown = ""
+        self.child = scene.lab.source.popen([doppel.binary(), "top"], env=env,
+                                            stdin=slave, stdout=slave, stderr=slave)
+        os.close(slave)
+
+    def shows(self, text):
+        """Waits until it has drawn that, since the last key."""
+        def drawn():
+            while select.select([self.master], [], [], 0.05)[0]:
+                self.shown += os.read(self.master, 65536).decode(errors="replace")
+            return text in self.shown
+        try:
+            wait.until(drawn, f"{text!r} on the screen")
+        except wait.Timeout as e:
+            raise AssertionError(f"{e}\n{self.shown!r}") from None
+
+    def press(self, key):
+        self.shown = ""
+        os.write(self.master, key.encode())
+
+
+@case()
+def a_view_of_the_screen(env):
+    scene = env.scene()
+    scene.attach()
+    client = Client(scene)
+    screen = Screen(scene)
+    screen.shows("OBSERVED")
+    assert_not_read(scene, client)
+    screen.press("k")
+    screen.shows("hot")
+    assert watched(scene)
+    screen.press("s")  # keys of a known size leave no room for it
+    screen.shows("own")
+    screen.press("c")
+    screen.shows("hot")
+    screen.press("k")
+    screen.shows("OBSERVED")
+    assert not watched(scene)
+    assert_not_read(scene, client)
+    screen.press("k")
+    screen.shows("warm")
+    screen.press("q")
+    assert screen.child.wait(wait.patience(10)) == 0
+    assert not watched(scene)
+    os.close(screen.master)
+    client.end()
+
+
+@case()
+def other_applications_are_not_read(env):
+    scene = env.scene()
+    file = File(scene)
+    file.write(file.mapping("p11211", 11211, application="any"))
+    scene.doppel.attach("--config", file.path)
+    client = Client(scene)
+    client.goes_on()
+    said = json.loads(scene.doppel.run("top", "--keys", "--once", "--json", "--interval", "0.5").stdout)
+    assert said["keys"] == [] and said["requested"] == 0, said
+    client.end()

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/key_heat.h"
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+#include "userspace/memcached/meta.h"
+
+namespace doppel::migrate {
+namespace {
+std::string key_of(const dp_key_note &sample) {
+  std::string key(reinterpret_cast<const char *>(sample.key), sample.length);
+  if (sample.traits & DP_KEY_BASE64)
+    if (auto raw = memcached::from_base64(key))
+      return std::move(*raw);
+  return key;
+}
+
+void count(KeyRow &row, const dp_key_note &sample) {
+  switch (sample.kind) {
+  case DP_KEY_READ:
+    row.reads++;
+    break;
+  case DP_KEY_STORE:
+    row.stores++;
+    row.size = sample.size;
+    break;
+  case DP_KEY_DELETE:
+    row.deletes++;
+    break;
+  default: // append brings a part of a value, and incr none
+    row.others++;
+  }
+}
+
+void reset(KeyRow &row) { row.reads = row.stores = row.deletes = row.others = 0; }
+
+} // namespace
+
+double KeyModel::one_in() const {
+  return sampled.told ? static_cast<double>(sampled.keys) / static_cast<double>(sampled.told) : 1;
+}
+
+void KeyHeat::take(const dp_key_note &sample) {
+  std::string key = key_of(sample), id = std::to_string(sample.mapping) + " " + key;
+  auto row = rows_.find(id);
+  if (row == rows_.end()) {
+    if (rows_.size() >= most_)
+      forget_the_coldest();
+    row = rows_.emplace(std::move(id), KeyRow{}).first;
+    row->second.key = std::move(key);
+    row->second.mapping = sample.mapping;
+  }
+  count(row->second, sample);
+}
+
+// Half of them at a time, so that it is seldom.
+void KeyHeat::forget_the_coldest() {
+  std::vector<uint64_t> calls;
+  calls.reserve(rows_.size());
+  for (const auto &[id, row] : rows_)
+    calls.push_back(row.calls());
+  const auto middle = calls.begin() + static_cast<std::ptrdiff_t>(calls.size() / 2);
+  std::nth_element(calls.begin(), middle, calls.end());
+  const size_t keep = most_ / 2;
+  for (const bool also_equal : {false, true}) // of equal ones no more than there have to be
+    for (auto row = rows_.begin(); row != rows_.end() && rows_.size() > keep;) {
+      const uint64_t n = row->second.calls();
+      if (n < *middle || (also_equal && n == *middle)) {
+        unlisted_ += n;
+        row = rows_.erase(row);
+      } else {
+        ++row;
+      }
+    }
+}
+
+KeyModel KeyHeat::end(double interval_s, const dp_key_sampled &sampled) {
+  KeyModel model;
+  model.interval_s = interval_s;
+  model.sampled = sampled;
+  model.unlisted = std::exchange(unlisted_, 0);
+  const double scale = interval_s > 0 ? model.one_in() / interval_s : 0;
+  for (auto &[id, row] : rows_) {
+    if (!row.calls())
+      continue;
+    row.calls_per_s = static_cast<double>(row.calls()) * scale;
+    if (row.size)
+      row.bps = static_cast<double>(row.reads + row.stores) * scale * *row.size * 8;
+    model.rows.push_back(row);
+    reset(row);
+  }
+  sort_keys(model.rows, KeyOrder::calls);
+  return model;
+}
+
+void sort_keys(std::vector<KeyRow> &rows, KeyOrder order) {
+  const auto rank = [order](const KeyRow &r) {
+    double first = 0; // the largest first
+    if (order == KeyOrder::size)
+      first = r.size ? static_cast<double>(*r.size) : -1;
+    else if (order == KeyOrder::bps)
+      first = r.bps.value_or(-1);
+    const double calls = order == KeyOrder::key ? 0 : static_cast<double>(r.calls());
+    return std::tuple(-first, -calls);
+  };
+  std::sort(rows.begin(), rows.end(), [&](const KeyRow &a, const KeyRow &b) {
+    const auto x = rank(a), y = rank(b);
+    return x != y ? x < y : std::tie(a.key, a.mapping) < std::tie(b.key, b.mapping);
+  });
+}
+
+} // namespace doppel::migrate
