@@ -52,6 +52,8 @@ protected:
   void neighbour_filter(const std::string &device, const std::string &hook, unsigned priority);
 
   std::string bpffs;
+  // Where the pins of this build lie.
+  std::string own_pins() const { return bpffs + "/doppel/v" + std::to_string(DP_ABI); }
 };
 
 // Both mechanisms; TCX is skipped with its reason where the kernel has none.

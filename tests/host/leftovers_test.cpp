@@ -61,7 +61,7 @@ TEST_P(Damaged, PinsRemoved) {
 }
 
 TEST_P(Damaged, MetaRemoved) {
-  sh("rm " + bpffs + "/doppel/v4/maps/meta");
+  sh("rm " + own_pins() + "/maps/meta");
   EXPECT_FALSE(read_counters());
   EXPECT_FALSE(attach(plan_, config_));
   expect_clean_detach();
@@ -101,7 +101,7 @@ TEST_P(Damaged, LinkDown) {
 
 TEST_P(Damaged, ProgramTakenOffItsHook) {
   if (GetParam() == AttachMode::tcx)
-    sh("rm " + bpffs + "/doppel/v4/links/doppel_ingress-*");
+    sh("rm " + own_pins() + "/links/doppel_ingress-*");
   else
     sh("tc filter del dev svc0 ingress prio 2");
   // A link ends a moment after its last pin: the kernel frees the inode later.

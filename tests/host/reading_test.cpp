@@ -24,7 +24,7 @@ protected:
   }
 
   int map(const std::string &name) {
-    fds_.push_back(open_pin(bpffs + "/doppel/v4/maps/" + name));
+    fds_.push_back(open_pin(own_pins() + "/maps/" + name));
     EXPECT_TRUE(fds_.back()) << name;
     return fds_.back().get();
   }

@@ -11,6 +11,12 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__f
 BINARY = os.path.join(REPOSITORY, "build", "doppel")
 
 
+def abi():
+    """DP_ABI of this tree, which is part of the pins' path."""
+    with open(os.path.join(REPOSITORY, "include", "doppel", "abi.h"), encoding="ascii") as f:
+        return int(next(line.split()[2] for line in f if line.startswith("#define DP_ABI ")))
+
+
 def binary():
     """DOPPEL in the environment names another build."""
     return os.path.abspath(os.environ.get("DOPPEL", BINARY))

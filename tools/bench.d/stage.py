@@ -152,7 +152,7 @@ class Stage:
 
     @staticmethod
     def _pin_of(kind, name):
-        return f"{kernel.PINS}/doppel/v4/{kind}/{name}"
+        return f"{kernel.PINS}/doppel/v{doppel.abi()}/{kind}/{name}"
 
     def map_bytes(self):
         """{map: bytes that the kernel holds for it} of the mirror that is attached."""
