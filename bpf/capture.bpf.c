@@ -232,7 +232,8 @@ static __always_inline int capture(struct __sk_buff *skb, __u32 direction)
 		else
 			capture_unusable(skb, shape, &p, &s);
 	}
-	if (shape == PKT_TCP && keys_wanted(m))
+	/* On a client's host nobody asks the source, and each instruction is one to verify. */
+	if (direction == DP_DIR_INGRESS && shape == PKT_TCP && keys_wanted(m))
 		keys_follow(skb, &p, m->flags & DP_MAP_CONVERGE ? m->n_targets : 0);
 	clock_look(skb);
 	return TC_ACT_UNSPEC;

@@ -141,11 +141,25 @@ struct key_writer {
 	__u64 ns; /* when */
 };
 
+/* How far a packet is read. */
+struct keys_walk {
+	__u64 now;
+	__u32 offset; /* of the payload in the packet */
+	__u32 at;     /* of the payload, bytes; the next one */
+	__u32 end;
+	__u32 read_to; /* the window holds the bytes before it */
+	__u32 read_from;
+	__u32 missed;
+	__u32 lost; /* the next request's beginning is not known */
+	__u32 pad;
+};
+
 /* Map `keys_scratch`: per-CPU array[1]; used only where bottom halves are off. */
 struct keys_scratch {
 	struct lexer lexer;
 	__u8 window[256];
 	struct key_stream fresh; /* a row to begin with */
+	struct keys_walk walk;
 	__u64 now;
 	__u32 whose;	 /* hash of the connection */
 	__u32 converges; /* keys that may differ are told */

@@ -25,18 +25,10 @@
 /* A hole is given up after so long: lost text is sent again sooner. */
 #define KEYS_HOLE_NS (10 * NSEC_PER_SEC)
 
-struct keys_walk {
+/* What a step of the lexer works on. */
+struct keys_loop {
 	struct __sk_buff *skb;
-	struct lexer *lexer;
-	__u8 *window;
-	__u32 offset; /* of the payload in the packet */
-	__u32 at;     /* of the payload, bytes; the next one */
-	__u32 end;
-	__u32 read_to; /* the window holds the bytes before it */
-	__u32 read_from;
-	__u32 missed;
-	__u32 lost; /* the next request's beginning is not known */
-	__u64 now;
+	struct keys_scratch *room;
 };
 
 /* One key in how many is to be shown; 0: nobody looks. */
@@ -106,23 +98,26 @@ GLOBAL int keys_take(void)
 	return 0;
 }
 
-static __always_inline bool keys_read_on(struct keys_walk *w)
+static __always_inline bool keys_read_on(struct __sk_buff *skb, struct keys_scratch *room)
 {
+	struct keys_walk *w = &room->walk;
 	__u64 n = w->end - w->at;
 
 	if (n > KEYS_WINDOW)
 		n = KEYS_WINDOW;
 	asm volatile("%[n] += -1\n\t%[n] &= 255\n\t%[n] += 1" : [n] "+r"(n));
-	if (bpf_skb_load_bytes(w->skb, w->offset + w->at, w->window, n))
+	if (bpf_skb_load_bytes(skb, w->offset + w->at, room->window, n))
 		return false;
 	w->read_from = w->at;
 	w->read_to = w->at + n;
 	return true;
 }
 
-static long keys_step(__u32 i, struct keys_walk *w)
+static long keys_step(__u32 i, struct keys_loop *loop)
 {
-	struct lexer *l = w->lexer;
+	struct keys_scratch *room = loop->room;
+	struct keys_walk *w = &room->walk;
+	struct lexer *l = &room->lexer;
 	__u32 left = w->end - w->at;
 
 	if (w->at >= w->end)
@@ -134,11 +129,11 @@ static long keys_step(__u32 i, struct keys_walk *w)
 		w->at += n;
 		return 0;
 	}
-	if ((w->at >= w->read_to || w->at < w->read_from) && !keys_read_on(w)) {
+	if ((w->at >= w->read_to || w->at < w->read_from) && !keys_read_on(loop->skb, room)) {
 		w->lost = 1;
 		return 1;
 	}
-	switch (lexer_byte(l, w->window[(w->at - w->read_from) & (KEYS_WINDOW - 1)])) {
+	switch (lexer_byte(l, room->window[(w->at - w->read_from) & (KEYS_WINDOW - 1)])) {
 	case LEXER_A_KEY:
 		keys_take();
 		break;
@@ -152,6 +147,25 @@ static long keys_step(__u32 i, struct keys_walk *w)
 		break;
 	}
 	w->at++;
+	return 0;
+}
+
+/* Bytes [walk.at, walk.end) of the payload. */
+GLOBAL int keys_lex(struct __sk_buff *skb)
+{
+	struct keys_loop loop = {.skb = skb};
+	struct keys_walk *w;
+	__u32 zero = 0;
+
+	loop.room = bpf_map_lookup_elem(&keys_scratch, &zero);
+	if (!loop.room)
+		return 0;
+	w = &loop.room->walk;
+	w->read_to = 0;
+	w->read_from = 0;
+	bpf_loop(KEYS_STEPS, keys_step, &loop, 0);
+	if (w->at < w->end)
+		w->lost = 1;
 	return 0;
 }
 
@@ -174,17 +188,6 @@ static __always_inline __u32 keys_whose(const struct pkt *p)
 	return (hash ^ (__u32)p->sport << 16 ^ p->dport) * 2654435761u;
 }
 
-/* Bytes [from, payload) of the packet. */
-static __always_inline void keys_lex(struct keys_walk *w, __u32 from)
-{
-	w->at = from;
-	w->read_to = 0;
-	w->read_from = 0;
-	bpf_loop(KEYS_STEPS, keys_step, w, 0);
-	if (w->at < w->end)
-		w->lost = 1;
-}
-
 /* The hole that is remembered may stay one: its text may have gone past capture (a fragment). */
 static __always_inline void keys_hole_missed(struct keys_walk *w, struct key_stream *s)
 {
@@ -195,20 +198,22 @@ static __always_inline void keys_hole_missed(struct keys_walk *w, struct key_str
 }
 
 /* Bytes of the packet up to `end`, behind which the stream is known already. They fill a hole. */
-static __always_inline void keys_fill(struct keys_walk *w, const struct pkt *p,
-				      struct key_stream *s, __u32 end)
+static __always_inline void keys_fill(struct __sk_buff *skb, struct keys_scratch *room,
+				      const struct pkt *p, struct key_stream *s, __u32 end)
 {
+	struct keys_walk *w = &room->walk;
 	__u32 from = seq_max(p->seq, s->hole_from), to = seq_min(end, s->hole_to);
 	__u32 gap = from - s->hole_from;
-	struct lexer *l = w->lexer;
+	struct lexer *l = &room->lexer;
 
 	if (!seq_before(from, to))
 		return;
 	__builtin_memset(l, 0, offsetof(struct lexer, note));
 	if (s->hole_known && s->hole_skip >= gap) {
 		l->skip = s->hole_skip - gap;
+		w->at = from - p->seq;
 		w->end = to - p->seq;
-		keys_lex(w, from - p->seq);
+		keys_lex(skb);
 		w->end = p->payload;
 	} else {
 		w->lost = 1;
@@ -266,10 +271,12 @@ static __always_inline void keys_begin(struct keys_walk *w, const struct pkt *p,
 }
 
 /* What the segment is to the stream. The lexer is where it has to be at p->seq, or `from`. */
-static __always_inline void keys_go_on(struct keys_walk *w, const struct pkt *p,
-				       struct key_stream *s, const struct dp_flow_key *key)
+static __always_inline void keys_go_on(struct __sk_buff *skb, struct keys_scratch *room,
+				       const struct pkt *p, struct key_stream *s,
+				       const struct dp_flow_key *key)
 {
-	struct lexer *l = w->lexer, *line;
+	struct keys_walk *w = &room->walk;
+	struct lexer *l = &room->lexer, *line;
 	__u32 end = p->seq + p->payload, from = 0;
 	bool recent, known, fills;
 
@@ -282,7 +289,7 @@ static __always_inline void keys_go_on(struct keys_walk *w, const struct pkt *p,
 	if (w->now - s->hole_ns > KEYS_HOLE_NS)
 		keys_hole_missed(w, s);
 	if (fills && s->hole_from != s->hole_to)
-		keys_fill(w, p, s, seq_min(end, s->next));
+		keys_fill(skb, room, p, s, seq_min(end, s->next));
 	else
 		fills = false;
 	if ((known || fills) && !seq_after(end, s->next))
@@ -304,10 +311,12 @@ static __always_inline void keys_go_on(struct keys_walk *w, const struct pkt *p,
 	s->cut = 0;
 	if (known)
 		l->skip = s->skip;
-	if (known || starts_like_command(w->skb, p))
-		keys_lex(w, from);
-	else
+	if (known || starts_like_command(skb, p)) {
+		w->at = from;
+		keys_lex(skb);
+	} else {
 		w->lost = 1;
+	}
 	s->next = end;
 	s->skip = l->skip;
 	s->known = !w->lost;
@@ -356,7 +365,7 @@ GLOBAL int keys_follow(struct __sk_buff *skb, const struct pkt *p, __u32 targets
 	struct key_stream *s, *fresh;
 	struct dp_flow_key key = {};
 	struct keys_scratch *room;
-	struct keys_walk w = {};
+	struct keys_walk *w;
 	__u32 zero = 0;
 
 	if (!p)
@@ -365,15 +374,16 @@ GLOBAL int keys_follow(struct __sk_buff *skb, const struct pkt *p, __u32 targets
 	if (!room)
 		return 0;
 	fresh = &room->fresh;
+	w = &room->walk;
 	__builtin_memset(fresh, 0, sizeof(*room) - offsetof(struct keys_scratch, fresh));
 	keys_row_of(p, &key);
-	w.now = bpf_ktime_get_coarse_ns();
-	room->now = w.now;
+	w->now = bpf_ktime_get_coarse_ns();
+	room->now = w->now;
 	room->converges = targets;
 	room->every = keys_watched();
 	s = bpf_map_lookup_elem(&key_streams, &key);
 	if (s && (p->flags & (TCP_SYN | TCP_FIN | TCP_RST)))
-		keys_hole_missed(&w, s);
+		keys_hole_missed(w, s);
 	if (p->flags & TCP_SYN) {
 		fresh->next = p->seq + 1 + p->payload;
 		fresh->known = !p->payload; /* TCP Fast Open: text that the source may not take */
@@ -388,23 +398,20 @@ GLOBAL int keys_follow(struct __sk_buff *skb, const struct pkt *p, __u32 targets
 		if (!s && !bpf_map_update_elem(&key_streams, &key, fresh, BPF_ANY))
 			s = bpf_map_lookup_elem(&key_streams, &key);
 		if (s) {
-			w.skb = skb;
-			w.lexer = &room->lexer;
-			w.window = room->window;
-			w.offset = p->data_off;
-			w.end = p->payload;
+			w->offset = p->data_off;
+			w->end = p->payload;
 			room->whose = keys_whose(p);
 			room->lexer.note.mapping = p->mapping;
 			room->lexer.note.server = p->daddr;
 			room->lexer.note.server_port = p->dport;
-			keys_go_on(&w, p, s, &key);
+			keys_go_on(skb, room, p, s, &key);
 		} else {
-			w.missed = 1;
+			w->missed = 1;
 		}
 	}
-	w.missed += room->missed;
-	if (room->noted | w.missed)
-		keys_count(room, w.missed, p->mapping, targets);
+	w->missed += room->missed;
+	if (room->noted | w->missed)
+		keys_count(room, w->missed, p->mapping, targets);
 	if (room->sampled.keys)
 		keys_count_samples(&room->sampled);
 	return 0;
