@@ -170,7 +170,8 @@ constexpr char kDetails[] =
     "the screen: q quits, space pauses, m chooses between mirror and servers, k shows the keys "
     "that requests name "
     "most, h explains. Keys, on the screen or by --keys, are read by the mirror while they are "
-    "shown, of all mappings but those whose application is any; of many requests a share is "
+    "shown, of mappings on the server's host (direction ingress) whose application is not any; of "
+    "many requests a share is "
     "sampled, and calls a second are reckoned from that share. The size is that of the value that "
     "was stored last while keys were shown. One doppel top at a time can show keys.";
 
