@@ -6,6 +6,7 @@ counts as a failure.
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import re
@@ -38,7 +39,7 @@ class Suite:
         self.name = name
         self.passed = self.failed = self.skipped = 0
         self.seconds = 0.0
-        self.beside = 0.0  # seconds, while "net" was waited for
+        self.beside = 0.0  # seconds, while tests were waited for
         self.reasons = []
         self.failures = []
 
@@ -170,8 +171,8 @@ def ctest(suite, args, tests="."):
 
 def net(suite, args, beside):
     """What wants the machine alone, then what mostly waits, and beside that what compiles."""
-    ctest(suite, args, r"^net\.alone$")
-    beside.start()
+    with beside.held():
+        ctest(suite, args, r"^net\.alone$")
     ctest(suite, args, r"^net\.patient$")
 
 
@@ -217,7 +218,7 @@ def stand_back():
 
 
 class Beside:
-    """What compiles, in a process of its own, while "net" mostly waits."""
+    """What compiles, in a process of its own, while tests mostly wait."""
 
     def __init__(self, parts):
         self.parts = parts  # {name of the suite: function}
@@ -228,11 +229,15 @@ class Beside:
             return
         self.output = tempfile.TemporaryFile()
         self.results, self.end = multiprocessing.Pipe(duplex=False)
-        multiprocessing.get_context("fork").Process(target=self._run, daemon=True).start()
+        self.process = multiprocessing.get_context("fork").Process(target=self._run, daemon=True)
+        self.process.start()
         self.end.close()
+        with contextlib.suppress(EOFError):  # add_to() tells
+            self.results.recv()  # it leads a group of its own now
 
     def _run(self):
         stand_back()
+        self.end.send("stands back")
         for descriptor in (1, 2):
             os.dup2(self.output.fileno(), descriptor)
         for name, part in self.parts.items():
@@ -241,6 +246,20 @@ class Beside:
             sys.stdout.flush()
             self.end.send(suite)
         self.end.close()
+
+    @contextlib.contextmanager
+    def held(self):
+        """It stands still meanwhile."""
+        if not self.parts:
+            yield
+            return
+        with contextlib.suppress(ProcessLookupError):  # it is through
+            os.killpg(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGCONT)
 
     def add_to(self, suite):
         """Waits for what the suite has here. It has failed if there is nothing of it."""
@@ -338,8 +357,10 @@ def main():
             timed(suite, computed[name])
         if not suite.failed:
             timed(suite, step)
-        if name == "build" and suite.failed:
-            break
+        if name == "build":
+            if suite.failed:
+                break
+            beside.start()
     return summary(suites)
 
 
@@ -352,7 +373,7 @@ def summary(suites):
         if strict and suite.skipped > excused and suite.name in MUST_NOT_SKIP:
             print(f"{suite.name}: a skipped test counts as a failure here (DOPPEL_REQUIRE_ALL)")
             suite.failed, suite.skipped = suite.failed + suite.skipped - excused, excused
-    print(f"\n{'suite':<10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}  and beside \"net\"")
+    print(f"\n{'suite':<10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}  and beside tests")
     for s in suites:
         beside = f"{s.beside:>9.1f}" if s.beside else ""
         print(f"{s.name:<10}{s.passed:>8}{s.failed:>8}{s.skipped:>9}{s.seconds:>9.1f}{beside}")
