@@ -5,6 +5,7 @@ ready."""
 import contextlib
 import json
 import tempfile
+from datetime import datetime
 
 from harness import case
 from lab import doppel, wait
@@ -72,12 +73,18 @@ def all_tell_the_same(env):
     mirror = shown["mirror"]
     for row in mirror["mappings"][0]["targets"]:
         assert row.pop("lag_ms") == 0 and row.pop("bits_s") == 0 and row.pop("segments_s") == 0, row
+    moments = []
     for said in (mirror, counters):
         for moving in ("time", "rates_over_ms"):
             del said[moving]
         for row in said["mappings"][0]["targets"]:
             del row["rates"]
+            moments.append({name: at and datetime.fromisoformat(at) for name, at in row.pop("last").items()})
     assert mirror == counters, (mirror, counters)
+    # Of whole seconds, reckoned back from the moment of the look.
+    assert moments[0].keys() == moments[1].keys() and all(
+        at == moments[1][name] or abs((at - moments[1][name]).total_seconds()) <= 1
+        for name, at in moments[0].items()), moments
     assert [(s["side"], s["server"], s["mapping"]) for s in shown["servers"]] == [
         ("source", "127.0.0.1:11211", "11211"), ("target", f"{scene.lab.target.address}:11211", "11211")], shown
     assert [s["items"] for s in shown["servers"]] == [50, 50], shown
