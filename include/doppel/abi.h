@@ -23,6 +23,13 @@
 #include <linux/types.h>
 #endif
 
+/* Both sides see the same layout. */
+#ifdef __bpf__
+#define DP_ASSERT _Static_assert
+#else
+#define DP_ASSERT static_assert
+#endif
+
 #define DP_ABI 5
 
 #define DP_MAX_MAPPINGS 64
@@ -487,72 +494,7 @@ struct dp_retransmit {
 	__u32 pad;
 };
 
-/* What a request does to its key. */
-enum dp_key_kind {
-	DP_KEY_NONE = 0,
-	DP_KEY_READ,
-	DP_KEY_STORE,	  /* whatever is there */
-	DP_KEY_DELETE,	  /* likewise */
-	DP_KEY_DEPENDENT, /* what it does depends on what is there */
-	DP_KEY_FLUSH,	  /* it is about all keys */
-};
-
-enum dp_key_traits {
-	DP_KEY_BASE64 = 1 << 0, /* of a meta command with the flag b */
-	DP_KEY_STALE =
-		1 << 1, /* the item may be marked as stale now: whoever reads it takes a token */
-};
-
-/*
- * Map `key_notes`: ring buffer toward who lets the servers converge: a key that a client has
- * written to, and that the target may now have otherwise. The bytes of the key that are not used
- * are not in the ring.
- */
-struct dp_key_note {
-	__u64 ns;   /* coarse CLOCK_MONOTONIC */
-	__u32 size; /* of the value that the request brings, bytes */
-	__u16 mapping;
-	__be16 server_port;
-	struct dp_addr server; /* that the client spoke to */
-	__u8 kind;	       /* enum dp_key_kind */
-	__u8 traits;	       /* enum dp_key_traits */
-	__u8 length;	       /* of the key, bytes */
-	__u8 pad;
-	__u8 key[256];
-};
-
-/* A key is noted, too, where another connection may have written to it that long before. */
-#define DP_KEY_RACE_NS 4000000000ull
-
-/*
- * Map `key_watch`: array[1], written by who shows keys. While `until_ns` has not passed, capture
- * reads the requests of all mappings of DP_DIR_INGRESS but those of DP_APP_ANY, and ring buffer
- * `key_samples` is told one key in `every`, as a dp_key_note whose kind may also be DP_KEY_READ.
- */
-struct dp_key_watch {
-	__u64 until_ns; /* CLOCK_MONOTONIC; 0: nobody watches */
-	__u32 every;
-	__u32 pad;
-};
-
-/* Map `key_sampled`: per-CPU array[1], the keys of what was read while somebody watched. */
-struct dp_key_sampled {
-	__u64 keys;    /* all of them */
-	__u64 told;    /* those that are in `key_samples` */
-	__u64 dropped; /* those that were chosen, and found the ring full */
-};
-
-/*
- * Map `converge`: array[DP_MAX_MAPPINGS], written by who lets the servers converge, of all targets
- * of the mapping together; times: CLOCK_MONOTONIC, ns.
- */
-struct dp_converge {
-	__u64 seen_ns;	 /* when it said last that it works; 0: never */
-	__u64 oldest_ns; /* since when the key waits that waits longest; 0: none does */
-	__u64 down_ns;	 /* since when a server cannot be asked; 0: both can */
-#define DP_CONVERGE(name, help) __u64 name;
-#include "doppel/converge.def"
-};
+#include "doppel/keys.h"
 
 /*
  * Map `free_slots`: queue of __u32, filled by attach with 0 .. slots-1. FIFO, so that a
@@ -607,12 +549,7 @@ enum dp_command {
 	DP_CMD_MTU, /* the target's row has another MTU: its segments follow from here on */
 };
 
-/* Both sides see the same layout; keys of hashes have no holes, whose content would count. */
-#ifdef __bpf__
-#define DP_ASSERT _Static_assert
-#else
-#define DP_ASSERT static_assert
-#endif
+/* Keys of hashes have no holes, whose content would count. */
 DP_ASSERT(sizeof(struct dp_flow_key) == 40, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_port_key) == 8, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_store_key) == 12, "hash key without holes");
@@ -631,10 +568,6 @@ DP_ASSERT(sizeof(struct dp_ledger) ==
 	  "layout is ABI");
 DP_ASSERT(sizeof(struct dp_limit) == 48, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_retransmit) == 16, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_key_note) == 296, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_converge) == 80, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_key_watch) == 16, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_key_sampled) == 24, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_meta) == DP_META_SIZE, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_control) == 8, "layout is ABI");
 
