@@ -233,8 +233,8 @@ static __always_inline int capture(struct __sk_buff *skb, __u32 direction)
 			capture_unusable(skb, shape, &p, &s);
 	}
 	/* On a client's host nobody asks the source, and each instruction is one to verify. */
-	if (direction == DP_DIR_INGRESS && shape == PKT_TCP && keys_wanted(m))
-		keys_follow(skb, &p, m->flags & DP_MAP_CONVERGE ? m->n_targets : 0);
+	if (direction == DP_DIR_INGRESS && shape == PKT_TCP)
+		keys_follow(skb, &p, m);
 	clock_look(skb);
 	return TC_ACT_UNSPEC;
 }

@@ -160,13 +160,10 @@ struct keys_scratch {
 	__u8 window[256];
 	struct key_stream fresh; /* a row to begin with */
 	struct keys_walk walk;
-	__u64 now;
 	__u32 whose;	 /* hash of the connection */
 	__u32 converges; /* keys that may differ are told */
 	__u32 every;	 /* one key in so many is shown; 0: none */
-	/* What became of the packet's keys. */
-	__u32 noted;
-	__u32 missed; /* the ring was full */
+	__u32 noted;	 /* of the packet's keys */
 	struct dp_key_sampled sampled;
 };
 

@@ -40,38 +40,26 @@ static __always_inline __u32 keys_watched(void)
 	return w && w->until_ns && bpf_ktime_get_coarse_ns() < w->until_ns ? w->every : 0;
 }
 
-/* The requests of the mapping are to be read. */
-static __always_inline bool keys_wanted(const struct dp_mapping *m)
+/* The key that the lexer has, without what is not used of its room. */
+static __always_inline long keys_put(void *ring, struct keys_scratch *room, __u64 flags)
 {
-	return (m->flags & DP_MAP_CONVERGE) || (m->application != DP_APP_ANY && keys_watched());
+	__u64 size = room->lexer.note.length;
+
+	asm volatile("%[n] &= 255" : [n] "+r"(size));
+	return bpf_ringbuf_output(ring, &room->lexer.note, offsetof(struct dp_key_note, key) + size,
+				  flags);
 }
 
 /* Who looks empties the ring time and again, and need not be woken. */
 static __always_inline void keys_sample(struct keys_scratch *room)
 {
-	__u64 size = room->lexer.note.length;
-
 	room->sampled.keys++;
 	if (bpf_get_prandom_u32() % room->every)
 		return;
-	asm volatile("%[n] &= 255" : [n] "+r"(size));
-	if (bpf_ringbuf_output(&key_samples, &room->lexer.note,
-			       offsetof(struct dp_key_note, key) + size, BPF_RB_NO_WAKEUP))
+	if (keys_put(&key_samples, room, BPF_RB_NO_WAKEUP))
 		room->sampled.dropped++;
 	else
 		room->sampled.told++;
-}
-
-static __always_inline void keys_tell(struct keys_scratch *room)
-{
-	__u64 size = room->lexer.note.length;
-
-	asm volatile("%[n] &= 255" : [n] "+r"(size));
-	if (bpf_ringbuf_output(&key_notes, &room->lexer.note,
-			       offsetof(struct dp_key_note, key) + size, 0))
-		room->missed++;
-	else
-		room->noted++;
 }
 
 /* A request names the key that the lexer of this CPU has. */
@@ -80,21 +68,25 @@ GLOBAL int keys_take(void)
 	struct keys_scratch *room;
 	struct lexer *l;
 	__u32 zero = 0;
-	bool contended;
 
 	room = bpf_map_lookup_elem(&keys_scratch, &zero);
 	if (!room)
 		return 0;
 	l = &room->lexer;
-	l->note.ns = room->now;
+	l->note.ns = room->walk.now;
 	if (room->every)
 		keys_sample(room);
 	if (!room->converges || l->note.kind == DP_KEY_READ)
 		return 0;
-	contended =
-		key_is_contended(l->hash ^ bpf_ntohs(l->note.server_port), room->whose, room->now);
-	if (contended || l->note.kind == DP_KEY_DEPENDENT)
-		keys_tell(room);
+	/* Asked in any case, so that the place remembers the write. */
+	if (!key_is_contended(l->hash ^ bpf_ntohs(l->note.server_port), room->whose,
+			      room->walk.now) &&
+	    l->note.kind != DP_KEY_DEPENDENT)
+		return 0;
+	if (keys_put(&key_notes, room, 0))
+		room->walk.missed++;
+	else
+		room->noted++;
 	return 0;
 }
 
@@ -331,7 +323,7 @@ static __always_inline void keys_go_on(struct __sk_buff *skb, struct keys_scratc
 	}
 }
 
-static __always_inline void keys_count(const struct keys_scratch *room, __u32 missed, __u32 mapping,
+static __always_inline void keys_count(const struct keys_scratch *room, __u32 mapping,
 				       __u32 targets)
 {
 	for (__u32 t = 0; t < DP_MAX_TARGETS; t++) {
@@ -340,7 +332,7 @@ static __always_inline void keys_count(const struct keys_scratch *room, __u32 mi
 		if (!l)
 			break;
 		l->event[DP_EVENT_key_noted] += room->noted;
-		l->event[DP_EVENT_key_missed] += missed;
+		l->event[DP_EVENT_key_missed] += room->walk.missed;
 	}
 }
 
@@ -358,9 +350,9 @@ static __always_inline void keys_count_samples(const struct dp_key_sampled *more
 
 /*
  * A captured segment of a mapping whose keys are wanted. `targets`: how many of them have to
- * converge.
+ * converge; `every`: one key in so many is shown.
  */
-GLOBAL int keys_follow(struct __sk_buff *skb, const struct pkt *p, __u32 targets)
+GLOBAL int keys_read(struct __sk_buff *skb, const struct pkt *p, __u32 targets, __u32 every)
 {
 	struct key_stream *s, *fresh;
 	struct dp_flow_key key = {};
@@ -378,9 +370,8 @@ GLOBAL int keys_follow(struct __sk_buff *skb, const struct pkt *p, __u32 targets
 	__builtin_memset(fresh, 0, sizeof(*room) - offsetof(struct keys_scratch, fresh));
 	keys_row_of(p, &key);
 	w->now = bpf_ktime_get_coarse_ns();
-	room->now = w->now;
 	room->converges = targets;
-	room->every = keys_watched();
+	room->every = every;
 	s = bpf_map_lookup_elem(&key_streams, &key);
 	if (s && (p->flags & (TCP_SYN | TCP_FIN | TCP_RST)))
 		keys_hole_missed(w, s);
@@ -409,12 +400,21 @@ GLOBAL int keys_follow(struct __sk_buff *skb, const struct pkt *p, __u32 targets
 			w->missed = 1;
 		}
 	}
-	w->missed += room->missed;
 	if (room->noted | w->missed)
-		keys_count(room, w->missed, p->mapping, targets);
+		keys_count(room, p->mapping, targets);
 	if (room->sampled.keys)
 		keys_count_samples(&room->sampled);
 	return 0;
+}
+
+static __always_inline void keys_follow(struct __sk_buff *skb, const struct pkt *p,
+					const struct dp_mapping *m)
+{
+	__u32 targets = m->flags & DP_MAP_CONVERGE ? m->n_targets : 0;
+	__u32 every = m->application != DP_APP_ANY ? keys_watched() : 0;
+
+	if (targets | every)
+		keys_read(skb, p, targets, every);
 }
 
 #endif
