@@ -9,7 +9,7 @@ import time
 from harness import case
 from lab import doppel, tcp, wait
 from lab.jumble import Jumble
-from lab.keeper import keep
+from lab.keeper import File, Keeper, keep
 from lab.wait import amount, patience
 
 CONVERGE = {"application": "memcached", "converge": True}
@@ -21,18 +21,19 @@ def state(scene, name="p11211"):
     return next(m["converge"] for m in rows if m["name"] == name)
 
 
-def at_rest(scene, timeout=60):
+def at_rest(scene, name="p11211", timeout=60):
     """Until all that was noted is compared."""
     scene.doppel.wait_idle()
 
     def done():
-        now = state(scene)
-        return now["working"] and now["noted"] == events(scene)["key_noted"] and now["waiting"] == 0
+        now = state(scene, name)
+        return now["working"] and now["noted"] == events(scene, name)["key_noted"] and now["waiting"] == 0
     wait.until(done, "all keys to be compared", timeout)
 
 
-def events(scene):
-    return scene.doppel.counters()["mappings"][0]["targets"][0]["events"]
+def events(scene, name="p11211"):
+    rows = scene.doppel.counters()["mappings"]
+    return next(m["targets"][0]["events"] for m in rows if m["name"] == name)
 
 
 def tell(scene, *requests):
@@ -136,6 +137,26 @@ def a_reload_turns_it_on_and_off(env):
     assert state(scene) is None
     assert scene.doppel.ledger()["flows"]["opened"] == 1, scene.doppel.ledger()
     assert events(scene)["key_noted"] == 1, events(scene)
+
+
+@case()
+def a_reload_adds_a_mapping(env):
+    """A key that is noted before who converges knows of the mapping is repaired as well."""
+    scene = env.scene(ports=(11211, 11212))
+    scene.source[1].preload(10)
+    file = File(scene)
+    rows = [file.mapping(f"p{port}", port, **CONVERGE) for port in scene.ports]
+    file.write(rows[0])
+    keeper = Keeper(scene, "--config", file.path)
+    wait.until(lambda: state(scene)["working"], "the mapping to converge", 20)
+    file.write(*rows)
+    keeper.reload()
+    with tcp.connect(scene.lab.client, scene.lab.source.address, 11212) as s:
+        s.sendall(b"incr key1 1\r\n")
+        assert s.makefile("rb").readline() == b"1001\r\n"
+    at_rest(scene, "p11212")
+    assert state(scene, "p11212")["repaired"] == 1, state(scene, "p11212")
+    assert list(scene.target[1].contents()) == [b"key1"]
 
 
 @case()

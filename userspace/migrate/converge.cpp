@@ -53,6 +53,7 @@ private:
   Status look();
   Status look_at(const NamedMapping &mapping, const std::vector<Listener> &listeners);
   void take(const dp_key_note &note);
+  Status take_early_ones();
   Status tell();
   dp_converge sum(Converging &c, uint64_t now) const;
 
@@ -61,6 +62,7 @@ private:
   const memcached::Access access_;
   MapTable rows_;
   bool over_ = false;
+  std::vector<dp_key_note> early_;          // of mappings that a reload may just have added
   std::map<uint32_t, Converging> mappings_; // by row
 };
 
@@ -79,7 +81,18 @@ Status Converger::run() {
       tell_ns = now + kTellNs;
     }
     TRY(notes->poll(kPollMs));
+    TRY(take_early_ones());
   }
+  return Unit{};
+}
+
+Status Converger::take_early_ones() {
+  if (early_.empty())
+    return Unit{};
+  TRY(look());
+  for (const dp_key_note &note : std::exchange(early_, {}))
+    take(note);
+  early_.clear(); // of a mapping that is gone, or converges no more
   return Unit{};
 }
 
@@ -130,8 +143,10 @@ Status Converger::look_at(const NamedMapping &mapping, const std::vector<Listene
 // Each target of the mapping may have the key otherwise.
 void Converger::take(const dp_key_note &note) {
   const auto known = mappings_.find(note.mapping);
-  if (known == mappings_.end())
-    return; // of a mapping that is gone, or converges no more
+  if (known == mappings_.end()) {
+    early_.push_back(note);
+    return;
+  }
   Converging &c = known->second;
   c.noted++;
   std::string key(reinterpret_cast<const char *>(note.key), note.length);
