@@ -48,10 +48,20 @@ ConvergePair::~ConvergePair() {
 
 void ConvergePair::note(const std::string &key, uint64_t ns, bool stale) {
   const std::lock_guard lock(mutex_);
-  if (stale && stale_.size() < kMostStale)
-    stale_.insert(key);
-  if (stale || stale_.count(key) || !queue_.note(key, ns))
+  if (stale)
+    mark_stale(key);
+  if (is_stale(key) || !queue_.note(key, ns))
     figures_.missed++;
+}
+
+// Of the mutex's holder. Where there are more than can be remembered, nothing is read any more.
+void ConvergePair::mark_stale(const std::string &key) {
+  if (stale_.size() <= kMostStale)
+    stale_.insert(key);
+}
+
+bool ConvergePair::is_stale(const std::string &key) const {
+  return stale_.size() > kMostStale || stale_.count(key);
 }
 
 ConvergeFigures ConvergePair::figures() const {
@@ -167,7 +177,7 @@ Status ConvergePair::begin_batch(uint64_t now) {
   {
     const std::lock_guard lock(mutex_);
     for (NotedKey &k : queue_.take(now, most_)) {
-      if (stale_.count(k.key)) {
+      if (is_stale(k.key)) {
         figures_.missed++;
         continue;
       }
@@ -208,6 +218,9 @@ bool ConvergePair::take_read(Key &key, uint32_t n, const memcached::Answer &answ
     return false;
   if (item->failed || item->stale) {
     key.way.end(End::unreadable);
+    const std::lock_guard lock(mutex_);
+    if (item->stale) // since before the mirror: the token of one item is taken once
+      mark_stale(key.noted.key);
   } else if (item->look.there && bytes > 0 && bytes + item->value.size() > kBatchBytes) {
     return true;
   } else {
@@ -325,7 +338,7 @@ Status ConvergePair::confirm_batch(Batch batch) {
 void ConvergePair::leave_stale_ones(std::vector<Key> &keys) {
   const std::lock_guard lock(mutex_);
   for (Key &k : keys)
-    if (!stale_.empty() && stale_.count(k.noted.key))
+    if (is_stale(k.noted.key))
       k.way.end(End::unreadable);
 }
 

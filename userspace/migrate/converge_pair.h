@@ -77,6 +77,8 @@ private:
   Status store(std::vector<Key> &keys);
   Status remove(std::vector<Key> &keys);
   Status confirm_batch(Batch batch);
+  void mark_stale(const std::string &key);
+  bool is_stale(const std::string &key) const;
   void leave_stale_ones(std::vector<Key> &keys);
   Status confirm(std::vector<Key> &keys, bool by_me);
   bool is_confirmed_by_me(const Key &key) const;
