@@ -5,29 +5,13 @@ connections write to one key, so that nothing but chance keeps a mirror's order.
     python3 -m lab.jumble --address 10.77.0.2 --keys 20000 --connections 4 --rate 500
 """
 
-import argparse
-import json
-import random
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
-
-from .wait import patience
+from .churn import Churn, Writer, main
 
 KINDS = ("set", "set_ttl", "delete", "add", "replace", "incr", "decr", "append", "prepend", "touch", "gat", "cas",
          "meta_arithmetic", "meta_append", "meta_compare", "meta_touch", "expire")
 
 
-class Jumbler(threading.Thread):
-    def __init__(self, number, args, stop):
-        super().__init__(daemon=True)
-        self.dice = random.Random(f"{args.seed}-{number}")
-        self.args, self.stop = args, stop
-        self.commands, self.error = 0, None
-
+class Jumbler(Writer):
     def store(self, verb, key, value, ttl=0, more=b""):
         return b"%s %s %d %d %d%s\r\n%s\r\n" % (verb, key, self.dice.randrange(9), ttl, len(value), more, value)
 
@@ -73,68 +57,11 @@ class Jumbler(threading.Thread):
         if not line.endswith(b"\r\n") or (b"ERROR" in line and b"non-numeric" not in line):
             raise AssertionError(f"{kind} {key}: unexpected answer {line!r}")
 
-    def run(self):
-        try:
-            with socket.create_connection((self.args.address, self.args.port), 20) as s:
-                reader = s.makefile("rb")
-                pace = time.monotonic()
-                while not self.stop.is_set():
-                    self.turn(s, reader)
-                    self.commands += 1
-                    pace += self.args.connections / self.args.rate
-                    self.stop.wait(max(0, pace - time.monotonic()))
-        except (OSError, AssertionError) as e:
-            self.error = str(e)
 
-
-class Jumble:
+class Jumble(Churn):
     """A jumble in the client host, as seen by a test."""
-
-    def __init__(self, lab, processes=1, rate=500, **options):
-        options.setdefault("address", lab.source.address)
-        self.children = []
-        for n in range(processes):
-            argv = [sys.executable, "-m", "lab.jumble", "--seed", str(n), "--rate", str(rate / processes)]
-            for name, value in options.items():
-                argv += [f"--{name}", str(value)]
-            self.children.append(lab.client.popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True))
-
-    def assert_going_on(self):
-        assert all(child.poll() is None for child in self.children), "clients have ended before their time"
-
-    def end(self):
-        """Returns how many commands were answered."""
-        commands = 0
-        for child in self.children:
-            child.terminate()
-        for child in self.children:
-            out, _ = child.communicate(timeout=patience(30))
-            said = json.loads(out)
-            if said["errors"]:
-                raise AssertionError(said["errors"])
-            commands += said["commands"]
-        return commands
-
-
-def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("--address", required=True)
-    p.add_argument("--port", type=int, default=11211)
-    p.add_argument("--prefix", default="key")
-    p.add_argument("--keys", type=int, required=True)
-    p.add_argument("--connections", type=int, default=4)
-    p.add_argument("--rate", type=float, default=500, help="commands a second, of all together")
-    p.add_argument("--seed", default="0")
-    args = p.parse_args()
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    writers = [Jumbler(n, args, stop) for n in range(args.connections)]
-    for w in writers:
-        w.start()
-    for w in writers:
-        w.join()
-    print(json.dumps({"commands": sum(w.commands for w in writers), "errors": [w.error for w in writers if w.error]}))
+    module = "lab.jumble"
 
 
 if __name__ == "__main__":
-    main()
+    main(Jumbler)

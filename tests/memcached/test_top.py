@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """`doppel top` beside real memcacheds: exact figures, a screen, servers that are away."""
 
-import fcntl
 import json
 import os
-import pty
 import select
 import signal
-import struct
 import subprocess
 import tempfile
 import termios
 
 from lab import doppel, wait
+from lab.screen import Screen
 
 from place import placed
 
@@ -122,55 +120,10 @@ def words_that_are_wrong(place):
     assert done.returncode == 1 and "nothing is attached" in done.stderr and "--servers" in done.stderr, done
 
 
-class Screen:
-    """`doppel top` on a terminal of its own."""
-
-    def __init__(self, place, *arguments, term="xterm"):
-        self.master, self.slave = pty.openpty()
-        self.size(40, 160)
-        self.before = termios.tcgetattr(self.slave)
-        self.shown = ""
-        env = {**os.environ, "TERM": term, "LC_ALL": "C.UTF-8"}
-        self.child = place.host.popen([doppel.binary(), "top", "--interval", "0.2", *arguments], env=env,
-                                      stdin=self.slave, stdout=self.slave, stderr=self.slave)
-
-    def size(self, rows, columns):
-        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def read(self, timeout=0.05):
-        while select.select([self.master], [], [], timeout)[0]:
-            self.shown += os.read(self.master, 65536).decode(errors="replace")
-
-    def shows(self, text):
-        """Waits until it has drawn that, since the last key."""
-        def drawn():
-            self.read()
-            return text in self.shown
-        try:
-            wait.until(drawn, f"{text!r} on the screen")
-        except wait.Timeout as e:
-            raise AssertionError(f"{e}\n{self.shown!r}") from None
-
-    def press(self, keys):
-        self.shown = ""
-        os.write(self.master, keys.encode())
-
-    def assert_ended(self, code=0):
-        """It has ended, and the terminal is as it was."""
-        wait.until(lambda: self.read() or self.child.poll() is not None, "top to end")
-        assert self.child.returncode == code, self.child.returncode
-        self.read()
-        assert termios.tcgetattr(self.slave) == self.before, "echo and lines are as before"
-        assert "\x1b[?1049l" in self.shown, "the former screen is back"
-        assert "\x1b[?25h" in self.shown or "\x1b[?12l\x1b[?25h" in self.shown, "the cursor is back"
-        os.close(self.master)
-        os.close(self.slave)
-
-
 @placed
 def screen_and_its_keys(place):
     place.pair()
-    screen = Screen(place, "--servers", SERVERS)
+    screen = Screen(place.host, "--interval", "0.2", "--servers", SERVERS)
     screen.shows("INSTANCE")
     screen.shows("127.0.0.1:11212")
     assert "\x1b[?1049h" in screen.shown
@@ -196,7 +149,7 @@ def screen_and_its_keys(place):
 @placed
 def screen_of_another_size(place):
     place.pair()
-    screen = Screen(place, "--servers", SERVERS)
+    screen = Screen(place.host, "--interval", "0.2", "--servers", SERVERS)
     screen.shows("LIMIT")
     screen.press("")
     screen.size(10, 40)
@@ -219,7 +172,7 @@ def screen_of_another_size(place):
 def screen_ends_by_signals(place):
     place.server(11211)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        screen = Screen(place, "--servers", "127.0.0.1")
+        screen = Screen(place.host, "--interval", "0.2", "--servers", "127.0.0.1")
         screen.shows("INSTANCE")
         screen.press("")
         screen.child.send_signal(number)
@@ -229,7 +182,7 @@ def screen_ends_by_signals(place):
 @placed
 def screen_quits_beside_a_silent_server(place):
     with place.imposter(11211):
-        screen = Screen(place, "--servers", "127.0.0.1", "--timeout", "60")
+        screen = Screen(place.host, "--interval", "0.2", "--servers", "127.0.0.1", "--timeout", "60")
         screen.shows("has not answered yet")
         screen.press("q")
         screen.assert_ended()
@@ -238,7 +191,7 @@ def screen_quits_beside_a_silent_server(place):
 @placed
 def terminal_that_is_not_known(place):
     place.server(11211)
-    screen = Screen(place, "--servers", "127.0.0.1", term="no-such-terminal")
+    screen = Screen(place.host, "--interval", "0.2", "--servers", "127.0.0.1", term="no-such-terminal")
     wait.until(lambda: screen.read() or screen.child.poll() is not None, "top to end")
     screen.read()
     assert screen.child.returncode == 1 and "$TERM" in screen.shown, screen.shown

@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """`doppel top --keys`: the keys that clients ask for most, and nothing of it while nobody looks."""
 
-import fcntl
 import json
 import os
-import pty
-import select
 import signal
 import struct
 import subprocess
-import termios
 import threading
 import time
 
 from harness import case
 from lab import bpf, doppel, snapshot, tcp, wait
 from lab.keeper import File
+from lab.screen import Screen
 
 HOT, WARM, ROUND = 12, 4, 20  # requests for them, of so many
 
@@ -156,40 +153,12 @@ def a_killed_one_is_forgotten(env):
     client.end()
 
 
-class Screen:
-    """`doppel top` on a terminal of its own."""
-
-    def __init__(self, scene):
-        self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
-        env = {**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8"}
-        self.shown = ""
-        self.child = scene.lab.source.popen([doppel.binary(), "top"], env=env,
-                                            stdin=slave, stdout=slave, stderr=slave)
-        os.close(slave)
-
-    def shows(self, text):
-        """Waits until it has drawn that, since the last key."""
-        def drawn():
-            while select.select([self.master], [], [], 0.05)[0]:
-                self.shown += os.read(self.master, 65536).decode(errors="replace")
-            return text in self.shown
-        try:
-            wait.until(drawn, f"{text!r} on the screen")
-        except wait.Timeout as e:
-            raise AssertionError(f"{e}\n{self.shown!r}") from None
-
-    def press(self, key):
-        self.shown = ""
-        os.write(self.master, key.encode())
-
-
 @case()
 def a_view_of_the_screen(env):
     scene = env.scene()
     scene.attach()
     client = Client(scene)
-    screen = Screen(scene)
+    screen = Screen(scene.lab.source)
     screen.shows("OBSERVED")
     assert_not_read(scene, client)
     screen.press("k")
@@ -206,9 +175,8 @@ def a_view_of_the_screen(env):
     screen.press("k")
     screen.shows("warm")
     screen.press("q")
-    assert screen.child.wait(wait.patience(10)) == 0
+    screen.assert_ended()
     assert not watched(scene)
-    os.close(screen.master)
     client.end()
 
 

@@ -61,7 +61,7 @@ def churned(env, per_mille, rate=400):
     churn = Churn(scene.lab, keys=KEYS, rate=rate)
     said, warned = warm(scene, "--settle", "0.5", "--rate", amount(4000), codes=(0, 3))
     assert "no mirror" not in warned, warned
-    assert churn.child.poll() is None, "the clients ended before warm did"
+    churn.assert_going_on()
     assert churn.end() > 0
     for table in tables:
         scene.lab.heal(table)
