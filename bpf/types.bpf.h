@@ -136,9 +136,8 @@ struct key_stream {
 struct key_writer {
 	struct bpf_spin_lock lock;
 	__u32 hash;  /* of the key that was written to last */
-	__u32 whose; /* hash of the connection that did */
-	__u32 pad;
-	__u64 ns; /* when */
+	__u64 whose; /* which connection did: keys_whose() */
+	__u64 ns;    /* when */
 };
 
 /* How far a packet is read. */
@@ -160,7 +159,7 @@ struct keys_scratch {
 	__u8 window[256];
 	struct key_stream fresh; /* a row to begin with */
 	struct keys_walk walk;
-	__u32 whose;	 /* hash of the connection */
+	__u64 whose;	 /* the connection: keys_whose() */
 	__u32 converges; /* keys that may differ are told */
 	__u32 every;	 /* one key in so many is shown; 0: none */
 	__u32 noted;	 /* of the packet's keys */

@@ -173,11 +173,13 @@ static __always_inline void keys_row_of(const struct pkt *p, struct dp_flow_key 
 	key->mapping = p->mapping;
 }
 
-static __always_inline __u32 keys_whose(const struct pkt *p)
+/* Of IPv4 no two connections have the same; of IPv6 the rest of the address is mixed in. */
+static __always_inline __u64 keys_whose(const struct pkt *p)
 {
-	__u32 hash = p->saddr.w[3] ^ p->saddr.w[2] ^ p->saddr.w[1] ^ p->saddr.w[0];
+	__u64 rest = (__u64)p->saddr.w[0] << 32 | (p->saddr.w[1] ^ p->saddr.w[2]);
 
-	return (hash ^ (__u32)p->sport << 16 ^ p->dport) * 2654435761u;
+	return ((__u64)p->saddr.w[3] << 32 | (__u32)p->sport << 16 | p->dport) ^
+	       rest * 0x9e3779b97f4a7c15ull;
 }
 
 /* The hole that is remembered may stay one: its text may have gone past capture (a fragment). */

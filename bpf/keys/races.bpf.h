@@ -10,8 +10,8 @@
 
 #include "maps.bpf.h"
 
-/* `hash`: of the key, `whose`: of the connection. True: another may have written to it lately. */
-static __always_inline bool key_is_contended(__u32 hash, __u32 whose, __u64 now)
+/* `hash`: of the key, `whose`: the connection. True: another may have written to it lately. */
+static __always_inline bool key_is_contended(__u32 hash, __u64 whose, __u64 now)
 {
 	__u32 i = (hash ^ hash >> 16) & (KEY_WRITERS - 1);
 	struct key_writer *w = bpf_map_lookup_elem(&key_writers, &i);

@@ -172,6 +172,20 @@ TEST_P(Keys, AWriteThatDependsIsOneOfTwoThatRace) {
   expect({"store " + key + " 1"});
 }
 
+// Two clients whose addresses differ by what their ports differ by, too.
+TEST_P(Keys, ClientsThatAreNearlyTheSame) {
+  const std::string set = "set " + unused_key() + " 0 0 1\r\nx\r\n";
+  Client first = client_;
+  next_client();
+  client_.ip.host = first.ip.host ^ 8;
+  client_.port = first.port ^ 8;
+  open();
+  capture(first.data(set));
+  expect({});
+  send(set);
+  ASSERT_EQ(noted().size(), 1u);
+}
+
 TEST_P(Keys, OfAnotherServerItIsAnotherKey) {
   const std::string set = "set " + unused_key() + " 0 0 1\r\nx\r\n";
   send(set);
