@@ -127,7 +127,8 @@ struct key_stream {
 	__u32 first;	   /* behind a SYN that came since */
 	__u8 begun;	   /* that SYN may have begun another connection */
 	__u8 plain;	   /* it had no text */
-	__u8 pad[2];
+	__u8 protocol;	   /* enum lexer_protocol */
+	__u8 pad;
 	__u64 hole_ns; /* since when there is one */
 };
 

@@ -203,6 +203,7 @@ static __always_inline void keys_fill(struct __sk_buff *skb, struct keys_scratch
 	if (!seq_before(from, to))
 		return;
 	__builtin_memset(l, 0, offsetof(struct lexer, note));
+	l->protocol = s->protocol;
 	if (s->hole_known && s->hole_skip >= gap) {
 		l->skip = s->hole_skip - gap;
 		w->at = from - p->seq;
@@ -260,6 +261,7 @@ static __always_inline void keys_begin(struct keys_walk *w, const struct pkt *p,
 		s->skip = 0;
 		s->hole_from = s->hole_to;
 		s->known = s->plain;
+		s->protocol = 0;
 		s->cut = 0;
 	}
 }
@@ -289,6 +291,7 @@ static __always_inline void keys_go_on(struct __sk_buff *skb, struct keys_scratc
 	if ((known || fills) && !seq_after(end, s->next))
 		return;
 	__builtin_memset(l, 0, offsetof(struct lexer, note));
+	l->protocol = s->protocol;
 	line = s->cut ? bpf_map_lookup_elem(&key_lines, key) : NULL;
 	if (known && s->cut && !line) { /* no room was left for it */
 		w->missed++;
@@ -313,6 +316,7 @@ static __always_inline void keys_go_on(struct __sk_buff *skb, struct keys_scratc
 	}
 	s->next = end;
 	s->skip = l->skip;
+	s->protocol = w->lost ? LEXER_UNKNOWN : l->protocol;
 	s->known = !w->lost;
 	w->missed += w->lost;
 	if (w->lost || !lexer_is_in_request(l))

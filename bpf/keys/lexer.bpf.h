@@ -19,6 +19,13 @@ enum lexer_mode {
 	LEXER_KEY,	/* in its key */
 };
 
+/* A connection has one for good, by its first byte (try_read_command_negotiate). */
+enum lexer_protocol {
+	LEXER_UNKNOWN = 0,
+	LEXER_TEXT,
+	LEXER_BINARY,
+};
+
 enum lexer_traits {
 	LEXER_MANY = 1 << 0, /* the line names several keys */
 	LEXER_BAD = 1 << 1,  /* of the key or the size: the server refuses the line */
@@ -51,6 +58,8 @@ struct lexer {
 	__u8 size_token; /* 0: no value follows */
 	__u8 key_size;	 /* of a binary request, bytes */
 	__u8 returned;	 /* the last character was a \r */
+	__u8 protocol;	 /* enum lexer_protocol */
+	__u8 pad[7];
 	struct dp_key_note note;
 };
 
@@ -369,7 +378,11 @@ static __always_inline enum lexer_found lexer_byte(struct lexer *l, __u8 c)
 		return lexer_key(l, c);
 	if (!l->token && !l->at) {
 		lexer_begin(l);
-		if (c == 0x80) {
+		if (!l->protocol)
+			l->protocol = c == 0x80 ? LEXER_BINARY : LEXER_TEXT;
+		if (l->protocol == LEXER_BINARY) {
+			if (c != 0x80)
+				return LEXER_LOST;
 			l->mode = LEXER_HEADER;
 			return lexer_header(l, c);
 		}

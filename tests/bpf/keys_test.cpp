@@ -359,6 +359,13 @@ TEST_P(Keys, WhatIsNoRequest) {
   expect({"dependent a 0"});
 }
 
+TEST_P(Keys, OneProtocolPerConnection) {
+  send("get a\r\n");
+  send("\x80\x01 b\r\n"); // a line that the server refuses
+  send("incr c 1\r\n");
+  expect({"dependent c 0"});
+}
+
 TEST_P(Keys, ASegmentThatIsNoText) {
   capture(client_.data("incr a 1\r\n").wrong_l4_checksum());
   client_.next -= 10;

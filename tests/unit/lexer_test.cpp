@@ -65,6 +65,7 @@ lexer carried(const lexer &l) {
   } else {
     memset(&out, 0, offsetof(lexer, note));
     out.skip = l.skip;
+    out.protocol = l.protocol;
   }
   return out;
 }
@@ -398,8 +399,17 @@ TEST(Lexer, BinaryLengths) {
   EXPECT_EQ(read(lies), Found{"lost"});
   lexer l{};
   Found found;
-  EXPECT_TRUE(read_on(l, binary(0x01, std::string(8, 0), "k", value) + "get a\r\n", found));
+  const std::string get = binary(0x00, "", "a", "");
+  EXPECT_TRUE(read_on(l, binary(0x01, std::string(8, 0), "k", value) + get, found));
   EXPECT_EQ(found, (Found{"store k 70000", "read a 0"}));
+}
+
+// The first byte of a connection says which one it has, for good (try_read_command_negotiate() of
+// memcached): each refuses what the other's requests begin with.
+TEST(Lexer, OneProtocolPerConnection) {
+  EXPECT_EQ(read("get a\r\n\x80 b\r\nincr c 1\r\n"), (Found{"read a 0", "dependent c 0"}));
+  EXPECT_EQ(read("\r\n\x80\r\nincr c 1\r\n"), Found{"dependent c 0"});
+  EXPECT_EQ(read(binary(0x00, "", "a", "") + "incr c 1\r\n"), (Found{"read a 0", "lost"}));
 }
 
 // Whatever comes, a note has a length and a kind that are in range.
