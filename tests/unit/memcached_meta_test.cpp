@@ -31,6 +31,8 @@ TEST(MemcachedMeta, Base64ComesBack) {
   }
   EXPECT_EQ(from_base64("YSB"), std::nullopt);
   EXPECT_EQ(from_base64("Y!Bi"), std::nullopt);
+  for (const char *padding : {"", "====", "A===", "=AAA", "AA=A", "AAAA====", "A==="})
+    EXPECT_EQ(from_base64(padding), std::nullopt) << padding;
 }
 
 TEST(MemcachedMeta, CommandsNameTheKeyThenItsEncoding) {

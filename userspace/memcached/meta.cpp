@@ -56,15 +56,16 @@ std::string meta_key(std::string_view key, bool &base64) {
 }
 
 std::optional<std::string> from_base64(std::string_view text) {
-  if (text.size() % 4 != 0 || text.size() > 2 * kLongestKey)
+  const size_t data = text.find_last_not_of('=') + 1, padding = text.size() - data;
+  if (text.size() % 4 != 0 || text.size() > 2 * kLongestKey || padding > 2 || data == 0 ||
+      text.find('=') < data)
     return std::nullopt;
   std::string key(text.size() / 4 * 3, '\0');
   if (EVP_DecodeBlock(reinterpret_cast<unsigned char *>(key.data()),
                       reinterpret_cast<const unsigned char *>(text.data()),
                       static_cast<int>(text.size())) < 0)
     return std::nullopt;
-  for (size_t n = text.size(); n > 0 && text[n - 1] == '='; n--)
-    key.pop_back(); // EVP_DecodeBlock() counts the padding
+  key.resize(key.size() - padding); // EVP_DecodeBlock() counts the padding
   return key;
 }
 
