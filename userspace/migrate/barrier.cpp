@@ -45,8 +45,8 @@ struct Mark {
 
 class MirrorBarrier : public Barrier {
 public:
-  MirrorBarrier(Way way, MapTable shadows, MapTable ledger)
-      : way_(way), shadows_(std::move(shadows)), ledger_(std::move(ledger)) {}
+  MirrorBarrier(std::vector<Way> ways, MapTable shadows, MapTable ledger)
+      : ways_(std::move(ways)), shadows_(std::move(shadows)), ledger_(std::move(ledger)) {}
 
   Result<uint64_t> begin() override {
     Mark mark{++marks_, TRY(outstanding()), 0};
@@ -77,8 +77,10 @@ public:
 
 private:
   bool is_ours(const dp_shadow &s) const {
-    return s.ep.key.mapping == way_.row && s.ep.key.target == way_.target &&
-           ntohs(s.ep.key.server_port) == way_.port;
+    return std::any_of(ways_.begin(), ways_.end(), [&](const Way &way) {
+      return s.ep.key.mapping == way.row && s.ep.key.target == way.target &&
+             ntohs(s.ep.key.server_port) == way.port;
+    });
   }
 
   Result<std::vector<Outstanding>> outstanding() {
@@ -124,12 +126,16 @@ private:
   }
 
   Result<uint64_t> missed() {
-    const auto cell = TRY(read_cell(ledger_, way_.row * DP_MAX_TARGETS + way_.target));
-    return std::accumulate(std::begin(cell.lost), std::end(cell.lost), uint64_t{0}) +
-           std::accumulate(std::begin(cell.excluded), std::end(cell.excluded), uint64_t{0});
+    uint64_t bytes = 0;
+    for (const Way &way : ways_) {
+      const auto cell = TRY(read_cell(ledger_, way.row * DP_MAX_TARGETS + way.target));
+      bytes = std::accumulate(std::begin(cell.lost), std::end(cell.lost), bytes);
+      bytes = std::accumulate(std::begin(cell.excluded), std::end(cell.excluded), bytes);
+    }
+    return bytes;
   }
 
-  Way way_;
+  const std::vector<Way> ways_;
   MapTable shadows_, ledger_;
   std::deque<Mark> waiting_; // the oldest first
   uint64_t marks_ = 0, missed_before_ = 0, next_look_ns_ = 0;
@@ -169,16 +175,28 @@ std::optional<Way> way_of(const NamedMapping &m, const memcached::Server &source
 
 FoundBarrier none(const std::string &note) { return {std::make_unique<NoBarrier>(), "", note}; }
 
-Result<FoundBarrier> barrier_of(const Attached &attached, const NamedMapping &m, const Way &way) {
+Result<std::unique_ptr<MirrorBarrier>> open_barrier(const Pins &pins, std::vector<Way> ways) {
   auto barrier = std::make_unique<MirrorBarrier>(
-      way, TRY(open_table(attached.pins, "shadows", sizeof(dp_shadow))),
-      TRY(open_table(attached.pins, "ledger", sizeof(dp_ledger))));
+      std::move(ways), TRY(open_table(pins, "shadows", sizeof(dp_shadow))),
+      TRY(open_table(pins, "ledger", sizeof(dp_ledger))));
   TRY(barrier->start());
-  const auto ledger = TRY(open_table(attached.pins, "ledger", sizeof(dp_ledger)));
-  const auto cell = TRY(read_cell(ledger, way.row * DP_MAX_TARGETS + way.target));
-  FoundBarrier found{std::move(barrier), m.name, {}};
-  if (cell.waiting > 0)
-    found.note = std::to_string(cell.waiting) + " connections of the mapping " + m.name +
+  return barrier;
+}
+
+// Flows that no shadow carries at present.
+Result<int64_t> waiting_flows(const Pins &pins, const std::vector<Way> &ways) {
+  const auto ledger = TRY(open_table(pins, "ledger", sizeof(dp_ledger)));
+  int64_t waiting = 0;
+  for (const Way &way : ways)
+    waiting += TRY(read_cell(ledger, way.row * DP_MAX_TARGETS + way.target)).waiting;
+  return waiting;
+}
+
+Result<FoundBarrier> barrier_of(const Attached &attached, const std::string &mappings,
+                                const std::vector<Way> &ways) {
+  FoundBarrier found{TRY(open_barrier(attached.pins, ways)), mappings, {}};
+  if (const auto waiting = TRY(waiting_flows(attached.pins, ways)); waiting > 0)
+    found.note = std::to_string(waiting) + " connections of the mapping " + mappings +
                  " are not mirrored at present: what they delete or change stays on the target";
   return found;
 }
@@ -189,12 +207,18 @@ FoundBarrier find_barrier(const memcached::Server &source, const memcached::Serv
   const auto attached = find_attached("warm");
   if (!attached)
     return none("no mirror of this pair is seen: " + attached.errors().front().what);
+  std::vector<Way> ways; // a source may be mirrored on two devices
+  std::string names;
   for (const NamedMapping &m : attached->meta.mappings)
     if (const auto way = way_of(m, source, target)) {
-      auto found = barrier_of(*attached, m, *way);
-      return found ? std::move(*found)
-                   : none("the mirror cannot be read: " + found.errors().front().what);
+      ways.push_back(*way);
+      names += (names.empty() ? "" : ", ") + m.name;
     }
+  if (!ways.empty()) {
+    auto found = barrier_of(*attached, names, ways);
+    return found ? std::move(*found)
+                 : none("the mirror cannot be read: " + found.errors().front().what);
+  }
   return none("no mirror of this pair is seen: no mapping leads from port " +
               std::to_string(source.port) + " to " + target.text());
 }

@@ -37,11 +37,11 @@ private:
 
 struct FoundBarrier {
   std::unique_ptr<Barrier> barrier;
-  std::string mapping; // its name; empty: no mirror of this pair is seen
+  std::string mapping; // its name, or theirs; empty: no mirror of this pair is seen
   std::string note;    // a sentence about what was found, or why nothing was; may be empty
 };
 
-// The mapping of a mirror on this host that copies `source`'s port to `target`. Where nothing is
+// The mappings of a mirror on this host that copy `source`'s port to `target`. Where nothing is
 // seen of one, that is no error: there may be none, or it may be on another host.
 FoundBarrier find_barrier(const memcached::Server &source, const memcached::Server &target);
 
