@@ -226,6 +226,14 @@ MAP struct {
 } converge SEC(".maps");
 
 MAP struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, DP_STALE_KEYS);
+	__uint(map_flags, 1 /* BPF_F_NO_PREALLOC: written by user space only */);
+	__type(key, __u64);
+	__type(value, __u8);
+} stale_keys SEC(".maps");
+
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);

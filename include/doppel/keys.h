@@ -70,6 +70,12 @@ struct dp_converge {
 #include "doppel/converge.def"
 };
 
+/*
+ * Map `stale_keys`: hash of a key's digest, written by who lets the servers converge: items that
+ * may be marked as stale, and are never read.
+ */
+#define DP_STALE_KEYS 100000
+
 DP_ASSERT(sizeof(struct dp_key_note) == 296, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_converge) == 80, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_key_watch) == 16, "layout is ABI");
