@@ -20,13 +20,13 @@ BACKLOG = 16384
 
 class Server:
     """With a log, a file open for writing, it says there what it was asked and what it answered. `options` are
-    memcached's own, and win over those from here."""
+    memcached's own, and win over those from here. `address` is where clients come to."""
 
-    def __init__(self, host, port=11211, memory_mb=512, connections=15000, log=None, options=()):
+    def __init__(self, host, port=11211, memory_mb=512, connections=15000, log=None, options=(), address="0.0.0.0"):
         self.host, self.port, self.admin_port = host, port, port + ADMIN_OFFSET
         host.sysctl("net/core/somaxconn", BACKLOG)
         self.process = host.popen(
-            ["memcached", "-u", "root", "-l", f"0.0.0.0:{port},127.0.0.1:{self.admin_port}",
+            ["memcached", "-u", "root", "-l", f"{address}:{port},127.0.0.1:{self.admin_port}",
              "-t", "2", "-m", str(memory_mb), "-c", str(connections), "-b", str(BACKLOG), "-I", "4m",
              *(["-vv"] if log else []), *options],
             stdin=subprocess.DEVNULL, stderr=log or subprocess.DEVNULL)

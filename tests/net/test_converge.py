@@ -8,70 +8,10 @@ import time
 
 from harness import case
 from lab import doppel, tcp, wait
+from lab.converging import CONVERGE, at_rest, converging, difference, events, state, tell, token_of
 from lab.jumble import Jumble
-from lab.keeper import File, Keeper, keep
+from lab.keeper import keep
 from lab.wait import amount, patience
-
-CONVERGE = {"application": "memcached", "converge": True}
-
-
-def state(scene, name="p11211"):
-    """What `counters` says of the mapping: {"waiting": …, "repaired": …, "missed": …, "working": …}"""
-    rows = scene.doppel.counters()["mappings"]
-    return next(m["converge"] for m in rows if m["name"] == name)
-
-
-def at_rest(scene, name="p11211", timeout=60):
-    """Until all that was noted is compared."""
-    scene.doppel.wait_idle()
-
-    def done():
-        now = state(scene, name)
-        return now["working"] and now["noted"] == events(scene, name)["key_noted"] and now["waiting"] == 0
-    wait.until(done, "all keys to be compared", timeout)
-
-
-def events(scene, name="p11211"):
-    rows = scene.doppel.counters()["mappings"]
-    return next(m["targets"][0]["events"] for m in rows if m["name"] == name)
-
-
-def tell(scene, *requests):
-    """What a client says and hears: (request, the line that answers it)."""
-    with tcp.connect(scene.lab.client, scene.lab.source.address) as s:
-        reader = s.makefile("rb")
-        for request, answer in requests:
-            s.sendall(request)
-            said = reader.readline()
-            assert said == answer, f"{request!r}: {said!r} instead of {answer!r}"
-
-
-def difference(scene):
-    """What `verify --all` counts, which must be nothing."""
-    done = scene.doppel.run("verify", "--all", "--json", f"{scene.lab.source.address}:11211",
-                            f"{scene.lab.target.address}:11211", check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def converging(env):
-    """A source whose hundred keys nobody has copied."""
-    scene = env.scene()
-    scene.source[0].preload(100, b"1000")
-    keeper = keep(scene, CONVERGE)
-    wait.until(lambda: state(scene)["working"], "the mapping to converge", 20)
-    return scene, keeper
-
-
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
-        return [int(child) for child in f.read().split()]
-
-
-def token_of(scene, key):
-    with scene.source[0].admin() as admin:
-        admin.socket.sendall(b"mg %s c\r\n" % key)
-        return admin.reader.readline().split()[1][1:]
-
 
 @case()
 def commands_that_depend_on_what_is_there(env):
@@ -113,86 +53,6 @@ def what_only_the_target_has(env):
     at_rest(scene)
     assert scene.target[0].contents() == {}
     assert state(scene)["deleted"] == 1, state(scene)
-
-
-@case()
-def a_reload_turns_it_on_and_off(env):
-    """The shadows of the mapping stay, and with it on its keys are noted."""
-    scene = env.scene()
-    scene.source[0].preload(100, b"1000")
-    keeper = keep(scene, {"application": "memcached"})
-    _, file = scene.kept
-    with tcp.connect(scene.lab.client, scene.lab.source.address) as s:
-        reader = s.makefile("rb")
-        for on in (True, False):
-            file.write(file.mapping("p11211", 11211, application="memcached", converge=on))
-            keeper.reload()
-            if on:
-                wait.until(lambda: state(scene)["working"], "the mapping to converge", 20)
-            s.sendall(b"incr key%d 1\r\n" % on)
-            assert reader.readline() == b"1001\r\n"
-            if on:
-                at_rest(scene)
-    assert list(scene.target[0].contents()) == [b"key1"]
-    assert state(scene) is None
-    assert scene.doppel.ledger()["flows"]["opened"] == 1, scene.doppel.ledger()
-    assert events(scene)["key_noted"] == 1, events(scene)
-
-
-@case()
-def a_reload_adds_a_mapping(env):
-    """A key that is noted before who converges knows of the mapping is repaired as well."""
-    scene = env.scene(ports=(11211, 11212))
-    scene.source[1].preload(10)
-    file = File(scene)
-    rows = [file.mapping(f"p{port}", port, **CONVERGE) for port in scene.ports]
-    file.write(rows[0])
-    keeper = Keeper(scene, "--config", file.path)
-    wait.until(lambda: state(scene)["working"], "the mapping to converge", 20)
-    file.write(*rows)
-    keeper.reload()
-    with tcp.connect(scene.lab.client, scene.lab.source.address, 11212) as s:
-        s.sendall(b"incr key1 1\r\n")
-        assert s.makefile("rb").readline() == b"1001\r\n"
-    at_rest(scene, "p11212")
-    assert state(scene, "p11212")["repaired"] == 1, state(scene, "p11212")
-    assert list(scene.target[1].contents()) == [b"key1"]
-
-
-@case()
-def who_converges_is_killed(env):
-    """It is started again, and what it had taken up and not done counts as missed: nobody knows of it any more."""
-    scene, keeper = converging(env)
-    tell(scene, (b"incr key1 1\r\n", b"1001\r\n"))
-    wait.until(lambda: state(scene)["waiting"] == 1, "the key to be taken up", 20)
-    [child] = children(keeper.pid)
-    os.kill(child, signal.SIGKILL)
-    keeper.wait_for("was ended by signal 9")
-    wait.until(lambda: state(scene)["missed"] == 1, "the key to be missed", 40)
-    tell(scene, (b"incr key2 1\r\n", b"1001\r\n"))
-    at_rest(scene)
-    assert list(scene.target[0].contents()) == [b"key2"]
-    [child] = children(keeper.pid)
-    keeper.kill()
-    wait.until(lambda: not os.path.exists(f"/proc/{child}"), "nobody to outlive the keeper", 20)
-
-
-@case()
-def a_server_is_away(env):
-    """`status` tells it, and what was noted meanwhile is repaired when the server is back."""
-    scene, keeper = converging(env)
-    source = scene.source[0]
-    source.process.send_signal(signal.SIGSTOP)
-    with tcp.connect(scene.lab.client, scene.lab.source.address) as s:
-        s.sendall(b"incr key1 1\r\n")
-        wait.until(lambda: "converge" in [p["class"] for p in scene.doppel.status()["problems"]],
-                   "status to tell that nothing converges", 60)
-        source.process.send_signal(signal.SIGCONT)
-        assert s.makefile("rb").readline() == b"1001\r\n"
-    at_rest(scene)
-    assert list(scene.target[0].contents()) == [b"key1"]
-    wait.until(lambda: "converge" not in [p["class"] for p in scene.doppel.status()["problems"]],
-               "status to tell that it is over", 20)
 
 
 @case(slow=True, per_mille=(0, 10))

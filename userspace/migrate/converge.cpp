@@ -1,87 +1,83 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/migrate/converge.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "userspace/memcached/meta.h"
-#include "userspace/migrate/converge_pair.h"
-#include "userspace/migrate/ends.h"
+#include "userspace/migrate/converge_mapping.h"
 #include "userspace/mirror/key_notes.h"
 #include "userspace/mirror/map_rows.h"
 #include "userspace/util/clock.h"
-#include "userspace/util/log.h"
 
 namespace doppel::migrate {
 namespace {
 constexpr uint64_t kMs = 1'000'000;
-constexpr uint64_t kLookNs = 2'000 * kMs; // between two looks at the mappings and who listens
+constexpr uint64_t kLookNs = 2'000 * kMs; // between two looks at the mappings
 constexpr uint64_t kTellNs = 250 * kMs;   // between two writes of the figures
 constexpr int kPollMs = 100;
 
-// A mapping that converges.
-struct Converging {
-  std::string name;
-  dp_converge before{}; // what others did before this process
-  uint64_t noted = 0;
-  uint64_t missed = 0;   // notes that no pair could take
-  uint64_t alone_ns = 0; // since when nobody of this host listens; 0: somebody does
-  std::string told;      // why it is down
-  std::vector<std::unique_ptr<ConvergePair>> pairs;
-
-  ConvergePair *pair_of(const Pair &wanted) const {
-    for (const auto &p : pairs)
-      if (p->pair().text() == wanted.text())
-        return p.get();
-    return nullptr;
-  }
-};
-
 class Converger {
 public:
-  Converger(const Attached &attached, memcached::Access access)
-      : pins_(attached.pins), mirror_(attached.meta.id), access_(std::move(access)) {}
+  Converger(const Attached &attached, ConvergeShared shared)
+      : mirror_(attached.meta.id), shared_(std::move(shared)) {}
   Status run();
 
 private:
   Status look();
-  Status look_at(const NamedMapping &mapping, const std::vector<Listener> &listeners);
+  Status change(std::vector<NamedMapping> now);
+  void hand_over(std::vector<std::unique_ptr<ConvergeMapping>> gone);
   void take(const dp_key_note &note);
+  ConvergeMapping *mapping_at(uint32_t row);
   Status take_early_ones();
-  Status tell();
-  dp_converge sum(Converging &c, uint64_t now) const;
+  Status look_for_late();
 
-  const Pins pins_;
   const uint32_t mirror_;
-  const memcached::Access access_;
-  MapTable rows_;
+  ConvergeShared shared_;
+  MapTable shadows_;
   bool over_ = false;
-  std::vector<dp_key_note> early_;          // of mappings that a reload may just have added
-  std::map<uint32_t, Converging> mappings_; // by row
+  std::vector<dp_key_note> early_;       // of mappings that a reload may just have added
+  std::vector<NamedMapping> converging_; // as looked at last
+  std::map<uint32_t, std::unique_ptr<ConvergeMapping>> mappings_; // by row
+  std::map<uint32_t, uint32_t> moved_; // rows that were, with those of the mappings that go on
+};
+
+// Calls of `what` that are due.
+class Every {
+public:
+  explicit Every(uint64_t period_ns) : period_ns_(period_ns) {}
+  bool is_due(uint64_t now) {
+    if (now < next_ns_)
+      return false;
+    next_ns_ = now + period_ns_;
+    return true;
+  }
+
+private:
+  const uint64_t period_ns_;
+  uint64_t next_ns_ = 0;
 };
 
 Status Converger::run() {
-  rows_ = TRY(open_table(pins_, "converge", sizeof(dp_converge)));
-  const auto notes = TRY(KeyNotes::open(pins_, [this](const dp_key_note &n) { take(n); }));
-  uint64_t look_ns = 0, tell_ns = 0;
+  shadows_ = TRY(open_table(shared_.pins, "shadows", sizeof(dp_shadow)));
+  const auto notes = TRY(KeyNotes::open(shared_.pins, [this](const dp_key_note &n) { take(n); }));
+  Every looks(kLookNs), tells(kTellNs), late_looks(LateCopies::kPeriodNs);
   while (!over_) {
-    const uint64_t now = monotonic_ns();
-    if (now >= look_ns) {
+    if (looks.is_due(monotonic_ns()))
       TRY(look());
-      look_ns = now + kLookNs;
-    }
-    if (now >= tell_ns) {
-      TRY(tell());
-      tell_ns = now + kTellNs;
-    }
+    if (late_looks.is_due(monotonic_ns()))
+      TRY(look_for_late());
+    const bool all = tells.is_due(monotonic_ns());
+    for (auto &[row, m] : mappings_)
+      TRY(all ? m->tell() : m->tell_notes());
     TRY(notes->poll(kPollMs));
     TRY(take_early_ones());
+    for (auto &[row, m] : mappings_)
+      TRY(m->account_for_start(*notes));
   }
   return Unit{};
 }
@@ -96,116 +92,94 @@ Status Converger::take_early_ones() {
   return Unit{};
 }
 
-// The mappings as they are now: a reload changes them, and servers come and go.
+// The mappings as they are now: a reload changes them.
 Status Converger::look() {
-  if (mirror_id(pins_) != mirror_) {
+  if (mirror_id(shared_.pins) != mirror_) {
     over_ = true;
     return Unit{};
   }
-  const auto meta = TRY(read_meta(pins_));
-  const auto listeners = TRY(listeners_of(ends_of(meta.mappings)));
-  const auto rows = TRY(MapRows::open(pins_));
-  std::map<uint32_t, Converging> kept;
-  for (const NamedMapping &m : meta.mappings) {
-    if (!(TRY(rows.mapping(m.row)).flags & DP_MAP_CONVERGE))
-      continue;
-    if (const auto known = mappings_.find(m.row);
-        known != mappings_.end() && known->second.name != m.name)
-      mappings_.erase(known); // a reload has given the row to another
-    TRY(look_at(m, listeners));
-    kept[m.row] = std::move(mappings_[m.row]);
+  const auto meta = TRY(read_meta(shared_.pins));
+  const auto rows = TRY(MapRows::open(shared_.pins));
+  std::vector<NamedMapping> now;
+  for (const NamedMapping &m : meta.mappings)
+    if (TRY(rows.mapping(m.row)).flags & DP_MAP_CONVERGE)
+      now.push_back(m);
+  if (now != converging_)
+    TRY(change(std::move(now)));
+  for (auto &[row, m] : mappings_)
+    m->retire(monotonic_ns());
+  return Unit{};
+}
+
+// A barrier of any pair may have to look at other mappings now.
+Status Converger::change(std::vector<NamedMapping> now) {
+  std::map<uint32_t, std::unique_ptr<ConvergeMapping>> kept;
+  for (const NamedMapping &m : now) {
+    auto &at = kept[m.row];
+    const auto known = mappings_.find(m.row);
+    if (known != mappings_.end() && known->second->mapping().name == m.name) {
+      at = std::move(known->second);
+      at->change(m);
+    } else {
+      at = TRY(ConvergeMapping::open(m, shared_));
+    }
+    moved_.erase(m.row);
   }
+  std::vector<std::unique_ptr<ConvergeMapping>> gone;
+  for (auto &[row, m] : mappings_)
+    if (m)
+      gone.push_back(std::move(m));
   mappings_ = std::move(kept);
+  converging_ = std::move(now);
+  hand_over(std::move(gone));
   return Unit{};
 }
 
-Status Converger::look_at(const NamedMapping &mapping, const std::vector<Listener> &listeners) {
-  const auto [known, fresh] = mappings_.try_emplace(mapping.row);
-  Converging &c = known->second;
-  if (fresh) {
-    c.name = mapping.name;
-    c.before = TRY(read_converge(rows_, mapping.row));
-    c.before.missed += c.before.waiting; // who waited for them has died
-    c.before.waiting = 0;
+// What waits of a mapping that was renamed, say.
+void Converger::hand_over(std::vector<std::unique_ptr<ConvergeMapping>> gone) {
+  for (const auto &m : gone) {
+    const auto next = std::find_if(mappings_.begin(), mappings_.end(), [&](const auto &entry) {
+      return entry.second->continues(m->mapping());
+    });
+    if (next == mappings_.end())
+      continue;
+    next->second->take_over(*m);
+    if (!mappings_.count(m->mapping().row))
+      moved_[m->mapping().row] = next->first;
   }
-  const auto pairs = pairs_of(ends_of(mapping), listeners);
-  if (!pairs) {
-    c.alone_ns = c.alone_ns ? c.alone_ns : monotonic_ns();
-    return Unit{};
-  }
-  c.alone_ns = 0;
-  for (const Pair &pair : *pairs)
-    if (!c.pair_of(pair))
-      c.pairs.push_back(std::make_unique<ConvergePair>(pair, access_));
-  return Unit{};
 }
 
-// Each target of the mapping may have the key otherwise.
+ConvergeMapping *Converger::mapping_at(uint32_t row) {
+  if (const auto moved = moved_.find(row); moved != moved_.end())
+    row = moved->second;
+  const auto known = mappings_.find(row);
+  return known == mappings_.end() ? nullptr : known->second.get();
+}
+
 void Converger::take(const dp_key_note &note) {
-  const auto known = mappings_.find(note.mapping);
-  if (known == mappings_.end()) {
+  if (ConvergeMapping *m = mapping_at(note.mapping))
+    m->take(note);
+  else
     early_.push_back(note);
-    return;
-  }
-  Converging &c = known->second;
-  c.noted++;
-  std::string key(reinterpret_cast<const char *>(note.key), note.length);
-  if (note.traits & DP_KEY_BASE64) {
-    const auto raw = memcached::from_base64(key);
-    if (!raw)
-      return; // the server refuses it, too
-    key = *raw;
-  }
-  bool taken = false;
-  for (const auto &pair : c.pairs)
-    if (pair->pair().source.port == ntohs(note.server_port)) {
-      pair->note(key, note.ns, note.traits & DP_KEY_STALE);
-      taken = true;
-    }
-  c.missed += !taken;
 }
 
-dp_converge Converger::sum(Converging &c, uint64_t now) const {
-  dp_converge row = c.before;
-  row.seen_ns = now;
-  row.noted += c.noted;
-  row.missed += c.missed;
-  uint64_t oldest = UINT64_MAX, down = c.alone_ns ? c.alone_ns : UINT64_MAX;
-  std::string why = c.alone_ns ? "no program of this host listens on its ports" : "";
-  for (const auto &pair : c.pairs) {
-    const ConvergeFigures f = pair->figures();
-    row.waiting += f.waiting;
-    row.equal += f.equal;
-    row.repaired += f.repaired;
-    row.deleted += f.deleted;
-    row.failed += f.failed;
-    row.missed += f.missed;
-    oldest = std::min(oldest, f.oldest_ns);
-    if (f.down_ns && f.down_ns < down) {
-      down = f.down_ns;
-      why = f.why_down;
-    }
-  }
-  row.oldest_ns = oldest == UINT64_MAX ? 0 : oldest;
-  row.down_ns = down == UINT64_MAX ? 0 : down;
-  if (why.empty() != c.told.empty())
-    log_line(why.empty() ? Priority::notice : Priority::warning,
-             "mapping " + c.name +
-                 (why.empty() ? ": converging again" : ": nothing converges: " + why));
-  c.told = why;
-  return row;
-}
-
-Status Converger::tell() {
-  for (auto &[row, c] : mappings_)
-    TRY(write_converge(rows_, row, sum(c, monotonic_ns())));
+Status Converger::look_for_late() {
+  if (mappings_.empty())
+    return Unit{};
+  const auto shadows = TRY(read_shadows(shadows_));
+  for (auto &[row, m] : mappings_)
+    m->look_for_late(shadows, monotonic_ns());
   return Unit{};
 }
 
 } // namespace
 
 Status converge(const memcached::Access &access) {
-  return Converger(TRY(find_attached("run")), access).run();
+  const Attached attached = TRY(find_attached("run"));
+  ConvergeShared shared{attached.pins, access, TRY(StaleKeys::open(attached.pins)),
+                        TRY(open_table(attached.pins, "converge", sizeof(dp_converge))),
+                        TRY(open_table(attached.pins, "ledger", sizeof(dp_ledger)))};
+  return Converger(attached, std::move(shared)).run();
 }
 
 } // namespace doppel::migrate

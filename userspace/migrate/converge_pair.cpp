@@ -8,19 +8,19 @@
 #include "doppel/abi.h"
 #include "userspace/memcached/meta.h"
 #include "userspace/migrate/ask.h"
-#include "userspace/migrate/same_server.h"
 #include "userspace/util/clock.h"
-#include "userspace/util/text.h"
+#include "userspace/util/log.h"
 
 namespace doppel::migrate {
 namespace {
 constexpr uint64_t kMs = 1'000'000, kSecondNs = 1'000 * kMs;
 // A source that takes longer than that to execute what has arrived is not served right.
 constexpr uint64_t kSettleNs = 2 * kSecondNs;
-constexpr size_t kMostKeys = 200'000; // that wait
-constexpr size_t kMostStale = 100'000;
+constexpr size_t kMostKeys = 200'000;   // that wait
 constexpr size_t kBatch = 1024;         // keys
 constexpr size_t kBatchBytes = 4 << 20; // of their values, about
+constexpr uint64_t kAskNs = kSecondNs;  // between two questions to a target that has no others
+constexpr size_t kReadAtOnce = 64;      // keys: of so many the values are read for nothing, at most
 constexpr size_t kDrained = 2;          // batches that wait for the barrier
 constexpr uint64_t kReconnectNs = kSecondNs;
 constexpr uint64_t kTickNs = 5 * kMs; // while something waits for the barrier
@@ -33,9 +33,9 @@ template <class Key> void end_unnamed(Key &key) { key.way.end(End::unreadable); 
 
 } // namespace
 
-ConvergePair::ConvergePair(Pair pair, memcached::Access access)
-    : pair_(std::move(pair)), access_(std::move(access)), queue_(kSettleNs, kMostKeys),
-      thread_([this] { run(); }) {}
+ConvergePair::ConvergePair(Pair pair, memcached::Access access, StaleKeys &stale)
+    : pair_(std::move(pair)), access_(std::move(access)), stale_(stale),
+      queue_(kSettleNs, kMostKeys), thread_([this] { run(); }) {}
 
 ConvergePair::~ConvergePair() {
   {
@@ -47,21 +47,17 @@ ConvergePair::~ConvergePair() {
 }
 
 void ConvergePair::note(const std::string &key, uint64_t ns, bool stale) {
-  const std::lock_guard lock(mutex_);
   if (stale)
-    mark_stale(key);
-  if (is_stale(key) || !queue_.note(key, ns))
+    stale_.add(pair_.source.text(), key);
+  const bool unread = stale_.has(pair_.source.text(), key);
+  const std::lock_guard lock(mutex_);
+  if (unread || !queue_.note(key, ns))
     figures_.missed++;
 }
 
-// Of the mutex's holder. Where there are more than can be remembered, nothing is read any more.
-void ConvergePair::mark_stale(const std::string &key) {
-  if (stale_.size() <= kMostStale)
-    stale_.insert(key);
-}
-
-bool ConvergePair::is_stale(const std::string &key) const {
-  return stale_.size() > kMostStale || stale_.count(key);
+void ConvergePair::renew() {
+  const std::lock_guard lock(mutex_);
+  renew_ = true;
 }
 
 ConvergeFigures ConvergePair::figures() const {
@@ -84,14 +80,18 @@ void ConvergePair::rest(uint64_t until_ns) {
 
 void ConvergePair::run() {
   for (;;) {
+    bool renew = false;
     {
       const std::lock_guard lock(mutex_);
       if (stop_)
         return;
+      renew = std::exchange(renew_, false);
     }
+    if (renew)
+      begin_anew();
     if (!link_) {
-      if (const auto connected = connect(); !connected) {
-        give_up_link(connected.errors());
+      if (const auto linked = link(); !linked) {
+        give_up_link(linked.errors());
         continue;
       }
     }
@@ -102,47 +102,64 @@ void ConvergePair::run() {
   }
 }
 
-// What a connection that broke has sent, or a process that died, arrives before the first look.
-Status ConvergePair::connect() {
-  Side source = TRY(open_side(pair_.source, access_));
-  Side target = TRY(open_side(pair_.target, access_));
-  TRY(differ(*source.connection, *target.connection));
-  for (const Side *side : {&source, &target})
-    if (!side->has_cas())
-      return Error{side->connection->server().text(),
-                   "runs without CAS (-C), by which a repair sees that nobody writes meanwhile",
-                   "\"converge\" needs it", Exit::failure};
-  auto found = find_barrier(pair_.source, pair_.target);
-  if (found.mapping.empty())
-    return Error{pair_.text(), found.note, "", Exit::failure};
-  const WarmClock clock(target.stats);
-  const bool copies_cas = target.features.set_cas;
-  link_.emplace(Link{std::move(source), std::move(target), std::move(found.barrier), clock,
-                     copies_cas, monotonic_ns() + kSettleNs});
+// What a connection that broke has sent, or a process that died, arrives before the first look. A
+// target that was started anew has lost what was repaired, and nobody knows which keys that were.
+Status ConvergePair::link() {
+  link_.emplace(TRY(connect(pair_, access_)));
+  begin_ns_ = monotonic_ns() + kSettleNs;
+  const bool other = !target_is_.empty() && target_is_ != link_->target_is;
+  target_is_ = link_->target_is;
+  if (other)
+    log_line(Priority::warning, pair_.target.text() + " was started anew: what it has to get is "
+                                                      "told by verify, and copied by warm");
+  if (const auto limits = differing_limits(*link_); limits != told_) {
+    told_ = limits;
+    if (!limits.empty())
+      log_line(Priority::warning, pair_.text() + ": " + limits);
+  }
   const std::lock_guard lock(mutex_);
+  figures_.missed += other;
   figures_.down_ns = 0;
   figures_.why_down.clear();
   return Unit{};
 }
 
 // What was in work begins anew: what was written is compared once more.
-void ConvergePair::give_up_link(const Errors &errors) {
+void ConvergePair::begin_anew() {
   link_.reset();
+  const uint64_t now = monotonic_ns();
+  const std::lock_guard lock(mutex_);
+  for (auto *batches : {&drained_, &settling_}) {
+    for (Batch &b : *batches)
+      for (Key &k : b.keys)
+        queue_.put_back(std::move(k.noted), now);
+    batches->clear();
+  }
+  in_work_.clear();
+}
+
+void ConvergePair::give_up_link(const Errors &errors) {
+  begin_anew();
   const uint64_t now = monotonic_ns();
   {
     const std::lock_guard lock(mutex_);
-    for (auto *batches : {&drained_, &settling_})
-      for (Batch &b : *batches)
-        for (Key &k : b.keys)
-          queue_.put_back(std::move(k.noted), now);
-    in_work_.clear();
     if (!figures_.down_ns)
       figures_.down_ns = now;
     figures_.why_down = errors.front().where + " " + errors.front().what;
   }
-  drained_.clear();
-  settling_.clear();
   rest(now + kReconnectNs);
+}
+
+// Where it answers late it does late what it has received, too, in whatever order: two writes to a
+// key further apart than capture remembers may have changed places.
+Status ConvergePair::ask_target() {
+  TRY(ask_nothing(*link_->target.connection));
+  const uint64_t now = monotonic_ns();
+  const bool late = answered_ns_ && now - answered_ns_ > DP_KEY_RACE_NS;
+  answered_ns_ = now;
+  const std::lock_guard lock(mutex_);
+  figures_.missed += late;
+  return Unit{};
 }
 
 uint64_t ConvergePair::next_ns() const {
@@ -152,12 +169,14 @@ uint64_t ConvergePair::next_ns() const {
     next = std::min(next, settling_.front().since_ns + kSettleNs);
   const std::lock_guard lock(mutex_);
   if (drained_.size() < kDrained)
-    next = std::min(next, std::max(queue_.next_due_ns(), link_->begin_ns));
+    next = std::min(next, std::max(queue_.next_due_ns(), begin_ns_));
   return next;
 }
 
 Status ConvergePair::turn(uint64_t now) {
-  if (drained_.size() < kDrained && now >= link_->begin_ns)
+  if (now - answered_ns_ >= kAskNs)
+    TRY(ask_target());
+  if (drained_.size() < kDrained && now >= begin_ns_)
     TRY(begin_batch(now));
   if (!drained_.empty() && TRY(link_->barrier->is_passed(drained_.front().mark))) {
     Batch batch = std::move(drained_.front());
@@ -177,7 +196,7 @@ Status ConvergePair::begin_batch(uint64_t now) {
   {
     const std::lock_guard lock(mutex_);
     for (NotedKey &k : queue_.take(now, most_)) {
-      if (is_stale(k.key)) {
+      if (stale_.has(pair_.source.text(), k.key)) {
         figures_.missed++;
         continue;
       }
@@ -196,17 +215,22 @@ Status ConvergePair::begin_batch(uint64_t now) {
 }
 
 Status ConvergePair::read(std::vector<Key> &keys) {
-  size_t bytes = 0;
-  TRY(ask(
-      *link_->source.connection, keys, [](const Key &k) { return k.way.act() == Act::read; },
-      [](std::string &to, const Key &k, uint32_t n) { return request_read(to, k.noted.key, n); },
-      [&](Key &k, uint32_t n, const memcached::Answer &answer) {
-        return take_read(k, n, answer, bytes);
-      },
-      end_unnamed<Key>));
-  const bool too_many =
-      std::any_of(keys.begin(), keys.end(), [](const Key &k) { return k.way.act() == Act::read; });
-  most_ = too_many ? std::max<size_t>(1, most_ / 2) : std::min(kBatch, most_ * 2);
+  size_t bytes = 0, from = 0;
+  for (; from < keys.size() && bytes < kBatchBytes; from += kReadAtOnce)
+    TRY(ask(
+        *link_->source.connection, keys,
+        [&](const Key &k) {
+          const auto at = static_cast<size_t>(&k - keys.data());
+          return at >= from && at < from + kReadAtOnce;
+        },
+        [](std::string &to, const Key &k, uint32_t n) { return request_read(to, k.noted.key, n); },
+        [&](Key &k, uint32_t n, const memcached::Answer &answer) {
+          return take_read(k, n, answer, bytes);
+        },
+        end_unnamed<Key>));
+  const size_t asked = std::min(from, keys.size());
+  most_ = std::clamp<size_t>(kBatchBytes * asked / std::max<size_t>(bytes, 1), 1,
+                             std::min(kBatch, most_ * 2));
   sort_out(std::exchange(keys, {}), &drained_.back());
   return Unit{};
 }
@@ -218,13 +242,13 @@ bool ConvergePair::take_read(Key &key, uint32_t n, const memcached::Answer &answ
     return false;
   if (item->failed || item->stale) {
     key.way.end(End::unreadable);
-    const std::lock_guard lock(mutex_);
     if (item->stale) // since before the mirror: the token of one item is taken once
-      mark_stale(key.noted.key);
-  } else if (item->look.there && bytes > 0 && bytes + item->value.size() > kBatchBytes) {
+      stale_.add(pair_.source.text(), key.noted.key);
     return true;
-  } else {
-    bytes += item->value.size();
+  }
+  const bool has_room = bytes == 0 || bytes + item->value.size() <= kBatchBytes;
+  bytes += item->value.size();
+  if (has_room) {
     key.way.read(item->look);
     key.reading = kept(*item);
   }
@@ -232,11 +256,6 @@ bool ConvergePair::take_read(Key &key, uint32_t n, const memcached::Answer &answ
 }
 
 Status ConvergePair::write_batch(Batch batch) {
-  if (monotonic_ns() - batch.since_ns > DP_KEY_RACE_NS) {
-    // Copies were later than capture remembers who wrote to a key.
-    const std::lock_guard lock(mutex_);
-    figures_.missed++;
-  }
   settling_.push_back(std::move(batch)); // so that a failure finds the keys
   Batch &b = settling_.back();
   for (Key &k : b.keys)
@@ -327,6 +346,7 @@ Status ConvergePair::confirm_batch(Batch batch) {
   for (Key &k : b.keys)
     k.way.settled();
   leave_stale_ones(b.keys);
+  TRY(ask_target()); // one that was started anew has none of them
   TRY(confirm(b.keys, true));
   TRY(confirm(b.keys, false));
   sort_out(std::exchange(b.keys, {}), nullptr);
@@ -336,9 +356,8 @@ Status ConvergePair::confirm_batch(Batch batch) {
 
 // Marked so while it rested: a peek would take the token.
 void ConvergePair::leave_stale_ones(std::vector<Key> &keys) {
-  const std::lock_guard lock(mutex_);
   for (Key &k : keys)
-    if (is_stale(k.noted.key))
+    if (stale_.has(pair_.source.text(), k.noted.key))
       k.way.end(End::unreadable);
 }
 

@@ -14,11 +14,11 @@
 #include <unordered_set>
 #include <vector>
 
-#include "userspace/migrate/barrier.h"
+#include "userspace/migrate/converge_link.h"
 #include "userspace/migrate/converge_policy.h"
 #include "userspace/migrate/converge_queue.h"
 #include "userspace/migrate/pair.h"
-#include "userspace/migrate/side.h"
+#include "userspace/migrate/stale_keys.h"
 #include "userspace/migrate/warm_requests.h"
 
 namespace doppel::migrate {
@@ -34,7 +34,8 @@ struct ConvergeFigures {
 
 class ConvergePair {
 public:
-  ConvergePair(Pair pair, memcached::Access access);
+  // `stale` outlives it.
+  ConvergePair(Pair pair, memcached::Access access, StaleKeys &stale);
   ~ConvergePair(); // ends the thread; what waits is forgotten
   ConvergePair(const ConvergePair &) = delete;
   ConvergePair &operator=(const ConvergePair &) = delete;
@@ -42,6 +43,8 @@ public:
   const Pair &pair() const { return pair_; }
   // A request of that moment (CLOCK_MONOTONIC) was about the key. `stale`: it marks it as stale.
   void note(const std::string &key, uint64_t ns, bool stale);
+  // The mappings have changed: what has to reach the target is found out anew.
+  void renew();
   ConvergeFigures figures() const;
 
 private:
@@ -55,18 +58,9 @@ private:
     uint64_t mark = 0;     // of the barrier
     uint64_t since_ns = 0; // of the read, or of the write
   };
-  // Both servers, while they answer.
-  struct Link {
-    Side source, target;
-    std::unique_ptr<Barrier> barrier;
-    WarmClock clock;
-    bool copies_cas;
-    uint64_t begin_ns; // no key is looked at before that
-  };
-
   void run();
   void rest(uint64_t until_ns);
-  Status connect();
+  Status link();
   Status turn(uint64_t now);
   Status begin_batch(uint64_t now);
   Status read(std::vector<Key> &keys);
@@ -77,28 +71,31 @@ private:
   Status store(std::vector<Key> &keys);
   Status remove(std::vector<Key> &keys);
   Status confirm_batch(Batch batch);
-  void mark_stale(const std::string &key);
-  bool is_stale(const std::string &key) const;
+  Status ask_target();
   void leave_stale_ones(std::vector<Key> &keys);
   Status confirm(std::vector<Key> &keys, bool by_me);
   bool is_confirmed_by_me(const Key &key) const;
   void sort_out(std::vector<Key> keys, Batch *settling);
+  void begin_anew();
   void give_up_link(const Errors &errors);
   uint64_t next_ns() const;
 
   const Pair pair_;
   const memcached::Access access_;
+  StaleKeys &stale_;
 
   // The thread's own.
-  std::optional<Link> link_;
+  std::optional<ConvergeLink> link_;
+  uint64_t begin_ns_ = 0;                // no key is looked at before that
+  uint64_t answered_ns_ = 0;             // when the target answered last; 0: never
+  std::string target_is_, told_;         // which process it was; what was logged of the servers
   std::deque<Batch> drained_, settling_; // the oldest first
   size_t most_ = 1;                      // keys of the next batch, as their values have room
 
   mutable std::mutex mutex_; // guards what follows
   std::condition_variable woken_;
-  bool stop_ = false;
+  bool stop_ = false, renew_ = false;
   ConvergeQueue queue_;
-  std::unordered_set<std::string> stale_;     // never read: that would take the application's token
   std::unordered_multiset<uint64_t> in_work_; // since when they wait
   ConvergeFigures figures_;
 

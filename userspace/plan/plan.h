@@ -94,6 +94,7 @@ struct NamedMapping {
   std::string name, device, direction, protocol, ports;
   std::vector<std::string> targets; // "192.168.2.184:11211", first port of the range
   uint32_t row = 0;                 // index in the map `mappings`
+  friend bool operator==(const NamedMapping &a, const NamedMapping &b) = default;
 };
 
 struct Plan {

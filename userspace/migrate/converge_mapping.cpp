@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/converge_mapping.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "userspace/memcached/meta.h"
+#include "userspace/migrate/ends.h"
+#include "userspace/util/clock.h"
+#include "userspace/util/log.h"
+
+namespace doppel::migrate {
+namespace {
+constexpr uint64_t kMs = 1'000'000, kMinuteNs = 60'000 * kMs;
+constexpr uint64_t kIdleNs = 10 * kMinuteNs; // without a note: the pair ends
+constexpr size_t kMostPairs = 256;           // of all mappings
+constexpr size_t kMostForeign = 64;          // addresses that are remembered
+constexpr int kMomentTries = 1000;
+
+} // namespace
+
+Result<std::unique_ptr<ConvergeMapping>> ConvergeMapping::open(const NamedMapping &mapping,
+                                                               ConvergeShared &shared) {
+  std::unique_ptr<ConvergeMapping> m(new ConvergeMapping(mapping, shared));
+  TRY(m->begin());
+  return m;
+}
+
+// Who worked before has died, with what waited; and nobody has seen how late copies were since.
+Status ConvergeMapping::begin() {
+  before_ = TRY(read_converge(shared_.rows, mapping_.row));
+  before_.missed += before_.waiting;
+  before_.missed += before_.seen_ns && monotonic_ns() - before_.seen_ns > DP_KEY_RACE_NS;
+  before_.waiting = 0;
+  row_ = before_;
+  return Unit{};
+}
+
+// Notes that capture has told of this mapping.
+Result<uint64_t> ConvergeMapping::counted() const {
+  return TRY(read_cell(shared_.ledger, mapping_.row * DP_MAX_TARGETS)).event[DP_EVENT_key_noted];
+}
+
+ConvergeMapping::~ConvergeMapping() { shared_.pairs -= working_.size(); }
+
+// Capture goes on: the sum holds for a moment in which it has told none.
+Status ConvergeMapping::account_for_start(KeyNotes &notes) {
+  if (accounted_)
+    return Unit{};
+  uint64_t now = TRY(counted()), before = now;
+  for (int tries = 0; tries < kMomentTries; tries++) {
+    before = now;
+    TRY(notes.take_all());
+    now = TRY(counted());
+    if (now == before)
+      break;
+  }
+  const uint64_t known = before_.noted + taken_;
+  const uint64_t lost = now > known ? now - known : 0;
+  before_.missed += lost;
+  row_.noted += lost; // so that who takes up the work does not count them again
+  accounted_ = true;
+  return Unit{};
+}
+
+void ConvergeMapping::take(const dp_key_note &note) {
+  taken_++;
+  row_.noted++;
+  told_notes_ = false;
+  std::string key(reinterpret_cast<const char *>(note.key), note.length);
+  std::optional<std::string> raw = key;
+  if (note.traits & DP_KEY_BASE64)
+    raw = memcached::from_base64(key);
+  if (!raw || !this->note(note, *raw)) {
+    before_.missed++;
+    row_.missed++;
+  } else {
+    row_.waiting++; // or waits already: tell() knows
+  }
+}
+
+// Each target of the mapping may have the key otherwise.
+bool ConvergeMapping::note(const dp_key_note &note, const std::string &key) {
+  memcached::Server source;
+  source.host = Address{note.server}.text();
+  source.port = ntohs(note.server_port);
+  const auto pairs = pairs_from(source);
+  const uint64_t now = monotonic_ns();
+  return !pairs.empty() && std::all_of(pairs.begin(), pairs.end(), [&](const Pair &pair) {
+    return note_pair(pair, note, key, now);
+  });
+}
+
+bool ConvergeMapping::note_pair(const Pair &pair, const dp_key_note &note, const std::string &key,
+                                uint64_t now) {
+  auto at = std::find_if(working_.begin(), working_.end(),
+                         [&](const Working &w) { return w.pair->pair().text() == pair.text(); });
+  if (at == working_.end()) {
+    if (!is_asked(pair.source))
+      return false;
+    working_.push_back({std::make_unique<ConvergePair>(pair, shared_.access, *shared_.stale), now});
+    shared_.pairs++;
+    at = working_.end() - 1;
+  }
+  at->noted_ns = now;
+  at->pair->note(key, note.ns, note.traits & DP_KEY_STALE);
+  return true;
+}
+
+// A forged packet names any address.
+bool ConvergeMapping::is_asked(const memcached::Server &source) {
+  if (no_source_.count(source.text()) || no_source_.size() >= kMostForeign)
+    return false;
+  if (is_here(source) && shared_.pairs < kMostPairs)
+    return true;
+  if (no_source_.empty())
+    log_line(Priority::warning,
+             "mapping " + mapping_.name + ": keys of " + source.text() + " are not compared: " +
+                 (shared_.pairs < kMostPairs ? "it is not this host's"
+                                             : "there are too many pairs of servers"));
+  no_source_.insert(source.text());
+  return false;
+}
+
+std::vector<Pair> ConvergeMapping::pairs_from(const memcached::Server &source) const {
+  const MappingEnds ends = ends_of(mapping_);
+  std::vector<Pair> pairs;
+  for (const auto &t : ends.targets) {
+    Pair pair{mapping_.name, source, {}};
+    pair.target.host = t.address.text();
+    pair.target.port = static_cast<uint16_t>(t.port + (source.port - ends.ports.first));
+    pairs.push_back(std::move(pair));
+  }
+  return pairs;
+}
+
+void ConvergeMapping::change(const NamedMapping &mapping) {
+  mapping_ = mapping;
+  std::erase_if(working_, [&](const Working &w) {
+    const auto pairs = pairs_from(w.pair->pair().source);
+    const bool is_there = std::any_of(pairs.begin(), pairs.end(), [&](const Pair &p) {
+      return p.text() == w.pair->pair().text();
+    });
+    if (is_there)
+      w.pair->renew();
+    else
+      end(w, false); // what a former target has is nobody's matter
+    return !is_there;
+  });
+}
+
+bool ConvergeMapping::continues(const NamedMapping &gone) const {
+  const MappingEnds here = ends_of(mapping_), there = ends_of(gone);
+  if (here.ports.first > there.ports.last || here.ports.last < there.ports.first)
+    return false;
+  return std::any_of(here.targets.begin(), here.targets.end(), [&](const auto &a) {
+    return std::any_of(there.targets.begin(), there.targets.end(), [&](const auto &b) {
+      return a.address == b.address && a.port - here.ports.first == b.port - there.ports.first;
+    });
+  });
+}
+
+void ConvergeMapping::take_over(ConvergeMapping &gone) {
+  for (Working &w : gone.working_)
+    working_.push_back(std::move(w));
+  gone.working_.clear();
+  change(mapping_);
+}
+
+// Its figures stay.
+void ConvergeMapping::end(const Working &working, bool missed) {
+  const ConvergeFigures f = working.pair->figures();
+  before_.equal += f.equal;
+  before_.repaired += f.repaired;
+  before_.deleted += f.deleted;
+  before_.failed += f.failed;
+  before_.missed += f.missed + (missed ? f.waiting : 0);
+  shared_.pairs--;
+}
+
+void ConvergeMapping::retire(uint64_t now) {
+  no_source_.clear();
+  std::erase_if(working_, [&](const Working &w) {
+    const ConvergeFigures f = w.pair->figures();
+    const bool is_away = f.down_ns && now - f.down_ns > kIdleNs;
+    const bool over = now - w.noted_ns > kIdleNs && (is_away || f.waiting == 0);
+    if (over)
+      end(w, true);
+    return over;
+  });
+}
+
+void ConvergeMapping::look_for_late(const std::vector<dp_shadow> &shadows, uint64_t now) {
+  before_.missed += late_.look(shadows, mapping_.row, now);
+}
+
+Status ConvergeMapping::tell() {
+  const uint64_t noted = row_.noted;
+  row_ = before_;
+  row_.noted = noted;
+  row_.seen_ns = monotonic_ns();
+  uint64_t oldest = UINT64_MAX, down = UINT64_MAX;
+  std::string why;
+  for (const Working &w : working_) {
+    const ConvergeFigures f = w.pair->figures();
+    row_.waiting += f.waiting;
+    row_.equal += f.equal;
+    row_.repaired += f.repaired;
+    row_.deleted += f.deleted;
+    row_.failed += f.failed;
+    row_.missed += f.missed;
+    oldest = std::min(oldest, f.oldest_ns);
+    if (f.down_ns && f.down_ns < down) {
+      down = f.down_ns;
+      why = f.why_down;
+    }
+  }
+  row_.oldest_ns = oldest == UINT64_MAX ? 0 : oldest;
+  row_.down_ns = down == UINT64_MAX ? 0 : down;
+  if (why.empty() != down_.empty())
+    log_line(why.empty() ? Priority::notice : Priority::warning,
+             "mapping " + mapping_.name +
+                 (why.empty() ? ": converging again" : ": nothing converges: " + why));
+  down_ = why;
+  told_notes_ = true;
+  return write_converge(shared_.rows, mapping_.row, row_);
+}
+
+Status ConvergeMapping::tell_notes() {
+  if (std::exchange(told_notes_, true))
+    return Unit{};
+  return write_converge(shared_.rows, mapping_.row, row_);
+}
+
+} // namespace doppel::migrate

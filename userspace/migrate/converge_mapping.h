@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// A mapping that converges: the pairs that its keys are compared on, and what is told of them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "userspace/memcached/access.h"
+#include "userspace/migrate/converge_pair.h"
+#include "userspace/migrate/late_copies.h"
+#include "userspace/migrate/stale_keys.h"
+#include "userspace/mirror/key_notes.h"
+#include "userspace/mirror/maps.h"
+
+namespace doppel::migrate {
+
+// What all mappings share.
+struct ConvergeShared {
+  Pins pins;
+  memcached::Access access;
+  std::unique_ptr<StaleKeys> stale;
+  MapTable rows, ledger; // `converge`, `ledger`
+  size_t pairs = 0;      // of all mappings: each has a thread and two connections
+};
+
+class ConvergeMapping {
+public:
+  // `shared` outlives it. Errors: the mirror's maps cannot be read.
+  static Result<std::unique_ptr<ConvergeMapping>> open(const NamedMapping &mapping,
+                                                       ConvergeShared &shared);
+  ~ConvergeMapping();
+  ConvergeMapping(const ConvergeMapping &) = delete;
+  ConvergeMapping &operator=(const ConvergeMapping &) = delete;
+
+  const NamedMapping &mapping() const { return mapping_; }
+
+  // The source is asked at the address that the clients used: another program may listen on the
+  // same port of another address.
+  void take(const dp_key_note &note);
+  // Once, before anything else is told: which notes of before open() are lost. What capture has
+  // told is in the ring, or was taken by who worked before.
+  Status account_for_start(KeyNotes &notes);
+  // The mirror's mappings have changed, and this one is that now.
+  void change(const NamedMapping &mapping);
+  // Another mapping is gone, and this one may go on with what waits there.
+  void take_over(ConvergeMapping &gone);
+  bool continues(const NamedMapping &gone) const;
+  // Pairs that nobody needs any more end.
+  void retire(uint64_t now);
+  // As often as every LateCopies::kPeriodNs.
+  void look_for_late(const std::vector<dp_shadow> &shadows, uint64_t now);
+
+  // Writes the figures; tell_notes() those of the notes taken since only, and only if there are
+  // any.
+  Status tell();
+  Status tell_notes();
+
+private:
+  struct Working {
+    std::unique_ptr<ConvergePair> pair;
+    uint64_t noted_ns; // the last time
+  };
+
+  ConvergeMapping(NamedMapping mapping, ConvergeShared &shared)
+      : mapping_(std::move(mapping)), shared_(shared) {}
+  Status begin();
+  Result<uint64_t> counted() const;
+  bool note(const dp_key_note &note, const std::string &key);
+  bool note_pair(const Pair &pair, const dp_key_note &note, const std::string &key, uint64_t now);
+  bool is_asked(const memcached::Server &source);
+  void end(const Working &working, bool missed);
+  std::vector<Pair> pairs_from(const memcached::Server &source) const;
+
+  NamedMapping mapping_;
+  ConvergeShared &shared_;
+  dp_converge before_{}; // what others did before, and pairs that ended
+  dp_converge row_{};    // as told last
+  uint64_t taken_ = 0;   // notes
+  bool accounted_ = false;
+  bool told_notes_ = true;          // all that were taken
+  std::string down_;                // why it is
+  std::set<std::string> no_source_; // addresses that are not this host's
+  std::vector<Working> working_;
+  LateCopies late_;
+};
+
+} // namespace doppel::migrate
