@@ -122,19 +122,17 @@ Error failed(int code) {
                    code == ENOENT ? "the kernel lacks CONFIG_INET_TCP_DIAG (module tcp_diag)" : "");
 }
 
-// A listener of :: has its IPv4 connections in the family AF_INET6, and no request names both.
-Status dump(mnl_socket *socket, uint8_t family, Filter &filter, SocketKind kind,
+// The old form of the request, which alone may name no address family: inet_diag_dump_compat() then
+// walks the table of sockets once, for all families. The new form would walk it for each.
+Status dump(mnl_socket *socket, Filter &filter, SocketKind kind,
             const std::function<void(const TcpSocket &)> &see) {
   std::vector<uint64_t> request(
-      (MNL_NLMSG_HDRLEN + sizeof(inet_diag_req_v2) + MNL_ATTR_HDRLEN + filter.bytes() + 64) / 8);
+      (MNL_NLMSG_HDRLEN + sizeof(inet_diag_req) + MNL_ATTR_HDRLEN + filter.bytes() + 64) / 8);
   nlmsghdr *h = mnl_nlmsg_put_header(request.data());
-  h->nlmsg_type = SOCK_DIAG_BY_FAMILY;
+  h->nlmsg_type = TCPDIAG_GETSOCK;
   h->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-  h->nlmsg_seq = family;
-  auto *r =
-      static_cast<inet_diag_req_v2 *>(mnl_nlmsg_put_extra_header(h, sizeof(inet_diag_req_v2)));
-  r->sdiag_family = family;
-  r->sdiag_protocol = IPPROTO_TCP;
+  auto *r = static_cast<inet_diag_req *>(mnl_nlmsg_put_extra_header(h, sizeof(inet_diag_req)));
+  r->idiag_family = AF_UNSPEC;
   r->idiag_states = kind == SocketKind::listening ? 1u << TCP_LISTEN : kStates;
   if (kind == SocketKind::with_traffic)
     r->idiag_ext = 1 << (INET_DIAG_INFO - 1);
@@ -151,8 +149,6 @@ Status dump(mnl_socket *socket, uint8_t family, Filter &filter, SocketKind kind,
     int left = static_cast<int>(got);
     for (auto *m = reinterpret_cast<nlmsghdr *>(buf.data()); mnl_nlmsg_ok(m, left);
          m = mnl_nlmsg_next(m, &left)) {
-      if (m->nlmsg_seq != family)
-        continue;
       int code = 0;
       if (m->nlmsg_type == NLMSG_ERROR || m->nlmsg_type == NLMSG_DONE) {
         // Both begin with an error number, negative or 0.
@@ -182,9 +178,7 @@ Status each_tcp_socket(const SocketPorts &ports, const std::function<void(const 
   const Socket socket(mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC));
   if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
     return failed(errno);
-  for (const uint8_t family : {AF_INET, AF_INET6})
-    TRY(dump(socket.get(), family, filter, kind, see));
-  return Unit{};
+  return dump(socket.get(), filter, kind, see);
 }
 
 bool server_goes_on(const TcpSocket &socket) {

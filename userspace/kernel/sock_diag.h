@@ -40,8 +40,8 @@ struct SocketPorts {
 // Calls `see` once for each TCP socket, IPv4 and IPv6, that `ports` lets through and that is of
 // that kind. Those of other network namespaces are not seen.
 //
-// The kernel filters, so that what costs time here is what is wanted; it walks its whole table for
-// each address family all the same. The list is not one moment's state: a
+// The kernel filters, so that what costs time here is what is wanted; it walks its whole table all
+// the same, with the sockets of other network namespaces. The list is not one moment's state: a
 // socket that is there all the time may be left out, once in a great while, when one before it in
 // its hash bucket goes while the list is fetched. Needs no privilege. Fails where the kernel has no
 // CONFIG_INET_DIAG or CONFIG_INET_TCP_DIAG, in whole: what was seen until then means nothing.
