@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <utility>
 
 #include "userspace/keeper/notify.h"
 #include "userspace/kernel/clock.h"
@@ -17,6 +18,7 @@
 #include "userspace/kernel/rtnl.h"
 #include "userspace/mirror/blindness.h"
 #include "userspace/mirror/drain.h"
+#include "userspace/util/clock.h"
 #include "userspace/util/log.h"
 
 namespace doppel {
@@ -29,12 +31,20 @@ constexpr auto kDetachCheck = 2s;  // for a detach that was interrupted
 constexpr auto kSettle = 20ms;     // changes come in bursts: a device, its address, its route
 constexpr int kRestFactor = 20;    // at most one part in so many is spent on reviews
 constexpr auto kExpiryStep = 20ms; // between two batches of a pass over the flow table
-// Between two looks at the source's sockets. A flow ends at the second that finds none: with the
-// pass over a full table that is half a minute, and the target has as long again for its FIN.
+// Between two looks at the source's sockets. A flow ends at the second that finds none: that is
+// half a minute, or longer where there are thousands, and the target has as long again for its FIN.
 constexpr auto kSweep = 15s;
+// What is done again and again takes so little of a CPU each, however many sockets this host has.
+constexpr int kCpuFactor = 1000;
+constexpr auto kLongestRest = 120s;
 constexpr auto kWord = 2s;         // between two signs of life, while something else takes its time
 constexpr auto kBlindCheck = 10s;  // between two looks at what is asked and not seen
 constexpr uint32_t kSilent = 3600; // s, for flows without a shadow where idle_timeout is 0
+
+std::chrono::nanoseconds rest_after(uint64_t cpu_ns, std::chrono::nanoseconds least) {
+  const std::chrono::nanoseconds rest(cpu_ns * kCpuFactor);
+  return std::max(least, std::min<std::chrono::nanoseconds>(rest, kLongestRest));
+}
 
 } // namespace
 
@@ -122,6 +132,7 @@ Status Keeper::expire() {
 
 // A kernel that cannot list its sockets is a fact that lasts: the flows wait for idle_timeout.
 Status Keeper::follow_the_source() {
+  const uint64_t begin = thread_cpu_ns();
   bool more = source_ends_->under_way() || TRY(expiry_->known(meta_.mappings)) > 0;
   if (more) {
     const auto step = source_ends_->step(meta_.mappings);
@@ -135,8 +146,10 @@ Status Keeper::follow_the_source() {
   }
   if (!more)
     TRY(tell_unjoinable());
-  loop_->set(sweep_timer_,
-             Clock::now() + (more ? Clock::duration(kExpiryStep) : Clock::duration(kSweep)));
+  sweep_cpu_ns_ += thread_cpu_ns() - begin;
+  const auto rest = more ? std::chrono::nanoseconds(kExpiryStep)
+                         : rest_after(std::exchange(sweep_cpu_ns_, 0), kSweep);
+  loop_->set(sweep_timer_, Clock::now() + rest);
   return Unit{};
 }
 
@@ -149,14 +162,15 @@ Status Keeper::tell_unjoinable() {
 // What cannot be looked at is nobody's fault: the mirror works without.
 Status Keeper::look_for_blindness() {
   const auto begin = Clock::now();
+  const uint64_t cpu_begin = thread_cpu_ns();
   auto nl = Rtnl::open();
   auto pins = Pins::locate();
   if (nl && pins)
     if (const auto blind = find_blindness(*nl, *pins, meta_))
       found(kBlind, ProblemKind::blind, *blind);
   const auto end = Clock::now();
-  loop_->set(blind_timer_,
-             end + std::max<Clock::duration>(kBlindCheck, kRestFactor * (end - begin)));
+  loop_->set(blind_timer_, end + std::max(rest_after(thread_cpu_ns() - cpu_begin, kBlindCheck),
+                                          std::chrono::nanoseconds(kRestFactor * (end - begin))));
   return Unit{};
 }
 

@@ -127,6 +127,7 @@ private:
               review_timer_ = 0, detach_timer_ = 0, look_timer_ = 0, blind_timer_ = 0,
               converge_timer_ = 0;
   Clock::time_point rest_until_; // no review before that
+  uint64_t sweep_cpu_ns_ = 0;    // of the sweep that is under way
   uint64_t watchdog_ms_ = 0;
   bool attached_ = false; // there was a mirror to keep
   bool detached_ = false; // by another process
