@@ -3,6 +3,7 @@
 
     tests/memcached/run --list
     tests/memcached/run verify. bad.closes
+    tests/memcached/run --newer build/memcached warm.
 
 Exit code 0: all passed; 1: failures; 77: everything was skipped.
 """
@@ -14,6 +15,7 @@ import os
 import sys
 
 import harness
+import newer
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -24,6 +26,7 @@ def main():
     p.add_argument("words", nargs="*", help="names of tests, or parts of them; default: all")
     p.add_argument("--list", action="store_true", help="only print the names")
     p.add_argument("--doppel", metavar="PATH", help="the program under test")
+    p.add_argument("--newer", metavar="DIR", help="against the memcached of Debian's next release, which is kept there")
     args = p.parse_args()
     if args.doppel:
         os.environ["DOPPEL"] = os.path.abspath(args.doppel)
@@ -36,6 +39,12 @@ def main():
     if not chosen:
         print(f"no test matches {' '.join(args.words)}", file=sys.stderr)
         return 2
+    if args.newer:
+        try:
+            os.environ["PATH"] = newer.get(os.path.abspath(args.newer)) + os.pathsep + os.environ["PATH"]
+        except newer.Unavailable as why:
+            print(f"SKIP  the memcached of Debian {newer.SUITE}: {why}")
+            return 77
     return harness.run(chosen)
 
 

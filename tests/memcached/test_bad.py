@@ -176,7 +176,7 @@ def another_list_whose_reader_is_slow(env):
         other.reader.readline()
         fails(env, "keys", server, "its crawler is busy", timeout=SHORT)
         for _ in range(4):  # as many as it has threads, and more
-            assert server.tell(b"version\r\n") == [b"VERSION 1.6.18"]
+            assert server.tell(b"version\r\n")[0].startswith(b"VERSION ")
     result = env.run("keys", "--timeout", "30", server)
     assert result.code == 0 and len(result.stdout.splitlines()) == 200_001, result
 
