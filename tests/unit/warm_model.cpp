@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/unit/warm_model.h"
 
+#include <array>
 #include <unordered_set>
 #include <utility>
 
@@ -50,10 +51,11 @@ private:
 // * Of values on one connection, whether a copy is what the source has, once both are through with
 //   what is pending: from each place of the queue on, since it may come to the target at any.
 std::string Explorer::key_of(const State &s) const {
-  std::string k;
-  const auto put = [&k](unsigned v) {
-    k.push_back(static_cast<char>(v));
-    k.push_back(static_cast<char>(v >> 8));
+  std::array<char, 256> k; // a std::string would take half of the time of all
+  size_t length = 0;
+  const auto put = [&](unsigned v) {
+    k[length++] = static_cast<char>(v);
+    k[length++] = static_cast<char>(v >> 8);
   };
   std::array<uint8_t, 16> names{};
   uint8_t next_name = 1;
@@ -96,7 +98,7 @@ std::string Explorer::key_of(const State &s) const {
   if (one)
     for (const Item *item : {&s.target, &s.taken, &s.in_flight})
       put(agreements(s, *item));
-  return k;
+  return {k.data(), length};
 }
 
 // Bit n: with the commands from place n of the queue on the copy becomes what the source has then.
