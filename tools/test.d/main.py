@@ -18,6 +18,8 @@ import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 
+import tidy
+
 CTEST_SUITES = ("unit", "cli", "memcached", "bpf", "fuzz")  # labels, in this order: what fails fast comes first
 SLOW = ("tidy", "builds", "kernels")  # only if asked for
 MUST_NOT_SKIP = ("memcached", "bpf", "fuzz", "sanitize", "net", "kernels")
@@ -79,20 +81,9 @@ def check_format(suite):
     command(suite, ["clang-format", "--dry-run", "-Werror", *files])
 
 
-# The analyzer looks at so many states of a function, and not at 225,000: the largest file takes 8 s instead of 23 s.
-BOUNDED = [f"--extra-arg={word}" for word in ("-Xclang", "-analyzer-config", "-Xclang", "max-nodes=30000")]
-
-
 def check_tidy(suite, args):
-    """clang-tidy, a process per CPU; its errors come from .clang-tidy."""
-    files = [f for f in sources() if re.fullmatch(r"userspace/.*\.cpp", f)]
-    files.sort(key=os.path.getsize, reverse=True)  # so that no long one is the last
-    done = subprocess.run(["xargs", "-P", str(args.jobs), "-n", "1", "clang-tidy", "-p", args.build, "--quiet",
-                           # of the compiler that the build is configured for
-                           "--extra-arg=-Wno-unknown-warning-option", *BOUNDED],
-                          input="\n".join(files), text=True, capture_output=True, check=False)
-    print("".join(line + "\n" for line in done.stdout.splitlines() if line), end="")
-    suite.add(int(done.returncode == 0), int(done.returncode != 0), 0)
+    ok = tidy.run([f for f in sources() if re.fullmatch(r"userspace/.*\.cpp", f)], args.build, args.jobs)
+    suite.add(int(ok), int(not ok), 0)
 
 
 def check_scripts(suite):
