@@ -6,6 +6,7 @@ counts as a failure.
 """
 
 import argparse
+import concurrent.futures
 import contextlib
 import multiprocessing
 import os
@@ -26,6 +27,7 @@ MUST_NOT_SKIP = ("memcached", "bpf", "fuzz", "sanitize", "net", "kernels")
 STRICT = ("-DDOPPEL_WERROR=ON", "-DBUILD_TESTING=ON")
 # What the suite "sanitize" builds, and the tests of it that it runs: user space without the network.
 SANITIZED_TARGETS = ("doppel", "unit_tests", "packet_test", "host_tests")
+UNIT_PARTS = 8  # of unit_tests, whose models take seconds each
 CLOSING = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.MULTILINE)
 GTEST = {name: re.compile(rf"^\[  {name}\s*\] (\d+) tests?", re.MULTILINE)
          for name in ("PASSED", "FAILED", "SKIPPED")}
@@ -180,13 +182,20 @@ def build_sanitized(suite, args):
 
 
 def sanitize(suite, args):
+    """A program per CPU, and the one that computes for long in parts."""
     where = f"{args.build}-sanitize"
     tests = os.path.join(where, "tests")
-    for name in ("unit_tests", "packet_test", "host_tests"):
-        directory = {"packet_test": "packet", "unit_tests": "unit", "host_tests": "host"}[name]
-        report(suite, name, [os.path.join(tests, directory, name), "--gtest_brief=1"])
     cases = sorted(path for path in sources() if path.endswith(".case"))
-    report(suite, "cli", ["tests/cli/run", "--doppel", os.path.join(where, "doppel"), *cases])
+    programs = [("cli", ["tests/cli/run", "--doppel", os.path.join(where, "doppel"), *cases], {}),
+                ("host_tests", [os.path.join(tests, "host", "host_tests"), "--gtest_brief=1"], {}),
+                ("packet_test", [os.path.join(tests, "packet", "packet_test"), "--gtest_brief=1"], {})]
+    programs += [("unit_tests", [os.path.join(tests, "unit", "unit_tests"), "--gtest_brief=1"],
+                  {"GTEST_TOTAL_SHARDS": str(UNIT_PARTS), "GTEST_SHARD_INDEX": str(part)})
+                 for part in range(UNIT_PARTS)]
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        running = [(name, pool.submit(output_of, argv, environment)) for name, argv, environment in programs]
+        for name, done in running:
+            report(suite, name, done.result())
 
 
 def builds(suite, args):
@@ -268,9 +277,12 @@ class Beside:
         suite.beside = part.seconds
 
 
-def report(suite, name, argv):
-    """Runs a test program that counts its own cases."""
-    done = subprocess.run(argv, check=False, stdout=subprocess.PIPE, text=True)
+def output_of(argv, environment):
+    return subprocess.run(argv, check=False, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
+
+
+def report(suite, name, done):
+    """Counts what a test program counted that has ended."""
     passed, failed, skipped = counts_of(done.stdout) or (int(done.returncode == 0), 0,
                                                          int(done.returncode == 77))
     if done.returncode not in (0, 77) and not failed:
