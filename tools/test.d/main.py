@@ -72,7 +72,8 @@ def sources():
 
 
 def build(suite, args):
-    configure = ["cmake", "-S", ".", "-B", args.build, f"-DCMAKE_BUILD_TYPE={args.build_type}", *STRICT]
+    configure = ["cmake", "-S", ".", "-B", args.build, f"-DCMAKE_BUILD_TYPE={args.build_type}", "-DDOPPEL_PCH=ON",
+                 *STRICT]
     return (command(suite, configure, stdout=subprocess.DEVNULL)
             and command(suite, ["cmake", "--build", args.build, "--parallel", str(args.jobs)]))
 
@@ -170,7 +171,8 @@ def net(suite, args, beside):
 
 
 def build_sanitized(suite, args):
-    """User space once more, in a build of its own, with ASan and UBSan, and as others build: by clang and Ninja.
+    """User space once more, in a build of its own, with ASan and UBSan, and as others build: by clang and Ninja, without
+    precompiled headers.
 
     With -O0, because that is built in half of the time.
     """

@@ -41,7 +41,7 @@ Result<MappingConfig> parse_x(const std::string &device, const std::string &x) {
   const size_t dash = x.find('-');
   const size_t colon = x.rfind(':');
   if (dash == std::string::npos || colon == std::string::npos || colon < dash)
-    return usage(where, std::string("is not of the form ") + kXForm,
+    return usage(where, "is not of the form " + std::string(kXForm),
                  "write, for instance: -x 11211-192.168.2.184:11211");
 
   MappingConfig m;
@@ -111,7 +111,7 @@ Result<Config> config_from_options(const std::string &device, const std::vector<
     errors.push_back(
         usage("--device", "is missing", "name the device that carries the traffic: --device eth0"));
   if (x.empty())
-    errors.push_back(usage("-x", "is missing", std::string("say what goes where: -x ") + kXForm));
+    errors.push_back(usage("-x", "is missing", "say what goes where: -x " + std::string(kXForm)));
   for (const std::string &text : x) {
     Result<MappingConfig> m = parse_x(device, text);
     if (m)

@@ -142,7 +142,7 @@ Status WarmList::write_progress() {
 }
 
 Status WarmList::write_head() {
-  const std::string text = std::string(kMagic) + "\nof " + what_ + "\nsince " + since_ + "\nkeys " +
+  const std::string text = kMagic + ("\nof " + what_) + "\nsince " + since_ + "\nkeys " +
                            std::to_string(keys_) + "\nbytes " + std::to_string(bytes_) +
                            "\nnewest " + std::to_string(newest_) + "\nhot " +
                            std::to_string(hot_age_) + "\n";
