@@ -22,6 +22,7 @@ import xml.etree.ElementTree as ElementTree
 import tidy
 
 CTEST_SUITES = ("unit", "cli", "memcached", "bpf", "fuzz")  # labels, in this order: what fails fast comes first
+ONE_BY_ONE = ("cli", "memcached", "net")  # some compare times, and net runs several cases itself
 SLOW = ("tidy", "builds", "kernels")  # only if asked for
 MUST_NOT_SKIP = ("memcached", "bpf", "fuzz", "sanitize", "net", "kernels")
 STRICT = ("-DDOPPEL_WERROR=ON", "-DBUILD_TESTING=ON")
@@ -156,7 +157,7 @@ def ctest(suite, args, tests="."):
         ["ctest", "--test-dir", args.build, "--label-regex", f"^{suite.name}$", "--tests-regex", tests,
          "--no-tests=error",
          "--verbose" if suite.name == "net" else "--output-on-failure",
-         *(["--parallel", "2"] if suite.name == "fuzz" else []),
+         *([] if suite.name in ONE_BY_ONE else ["--parallel", "2"]),
          "--output-junit", report,
          "--test-output-size-passed", "10000000", "--test-output-size-failed", "10000000"], check=False)
     read_junit(suite, report)
