@@ -54,8 +54,8 @@ std::string Explorer::key_of(const State &s) const {
   std::array<char, 256> k; // a std::string would take half of the time of all
   size_t length = 0;
   const auto put = [&](unsigned v) {
-    k[length++] = static_cast<char>(v);
-    k[length++] = static_cast<char>(v >> 8);
+    k.at(length++) = static_cast<char>(v);
+    k.at(length++) = static_cast<char>(v >> 8);
   };
   std::array<uint8_t, 16> names{};
   uint8_t next_name = 1;
