@@ -35,6 +35,16 @@ TEST(MemcachedMeta, Base64ComesBack) {
     EXPECT_EQ(from_base64(padding), std::nullopt) << padding;
 }
 
+TEST(MemcachedMeta, AServerMayRepeatAKeyInBase64) {
+  EXPECT_TRUE(names("foo", "foo"));
+  EXPECT_TRUE(names("Zm9v", "foo")); // as 1.6.18 does for an item that was stored so
+  EXPECT_TRUE(names("Z3LDtsOfZQ==", "gr\xc3\xb6\xc3\x9f"
+                                    "e"));
+  EXPECT_FALSE(names("Zm9v", "fop"));
+  EXPECT_FALSE(names("", "foo"));
+  EXPECT_FALSE(names("====", "foo"));
+}
+
 TEST(MemcachedMeta, CommandsNameTheKeyThenItsEncoding) {
   std::string request;
   EXPECT_TRUE(add_command(request, "mg", "a", "v u"));

@@ -37,6 +37,10 @@ bool is_plain_key(std::string_view key) {
                       [](unsigned char c) { return c <= ' ' || c == 0x7f; });
 }
 
+bool names(std::string_view word, std::string_view key) {
+  return word == key || from_base64(word) == key;
+}
+
 bool has_name(std::string_view key) {
   return is_plain_key(key) || (!key.empty() && base64_size(key) <= kLongestKey);
 }

@@ -25,6 +25,9 @@ struct Item {
 
 // A line of text can hold the key as it is; or, by base64, can name it at all.
 bool is_plain_key(std::string_view key);
+// Whether that is how a server may repeat the key: an item that was stored with the flag b it names
+// in Base64, whatever it was asked by.
+bool names(std::string_view word, std::string_view key);
 bool has_name(std::string_view key);
 // The key as a line of text wants it: as it is, or, where it has blanks or control bytes, in
 // base64, for which the line needs the flag b. Empty: no line of text can name this key.

@@ -146,8 +146,7 @@ std::optional<LookAnswer> look_answer(const Answer &answer, std::string_view key
   if (answer.line == "EN")
     return l;
   const auto s = memcached::parse_standing(answer.line);
-  bool base64 = false;
-  if (!s || (s->key != key && s->key != memcached::meta_key(key, base64)))
+  if (!s || !memcached::names(s->key, key))
     return {};
   l.look.there = true;
   l.look.cas = s->cas;
