@@ -173,12 +173,16 @@ static __always_inline void keys_row_of(const struct pkt *p, struct dp_flow_key 
 	key->mapping = p->mapping;
 }
 
-/* Of IPv4 no two connections have the same; of IPv6 the rest of the address is mixed in. */
+/*
+ * Of IPv4 no two clients have the same. The server's port is in the hash of the key; its address,
+ * and of IPv6 the rest of the client's, is mixed in.
+ */
 static __always_inline __u64 keys_whose(const struct pkt *p)
 {
 	__u64 rest = (__u64)p->saddr.w[0] << 32 | (p->saddr.w[1] ^ p->saddr.w[2]);
+	__u32 server = p->daddr.w[3] * 0x9e3779b1u;
 
-	return ((__u64)p->saddr.w[3] << 32 | (__u32)p->sport << 16 | p->dport) ^
+	return ((__u64)p->saddr.w[3] << 32 | (__u32)p->sport << 16 | server >> 16) ^
 	       rest * 0x9e3779b97f4a7c15ull;
 }
 
