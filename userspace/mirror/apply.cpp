@@ -107,6 +107,11 @@ Status Applier::build_up() {
     TRY(rows_.clear(fresh));
     std::erase_if(applied_.meta.counted, [&](uint32_t row) { return fresh.count(row) > 0; });
   }
+  std::set<uint32_t> read_anew = fresh; // their keys, from now on
+  for (const auto &[row, mapping] : change.rows)
+    if (mapping.flags & DP_MAP_CONVERGE && !(TRY(rows_.mapping(row)).flags & DP_MAP_CONVERGE))
+      read_anew.insert(row);
+  TRY(rows_.forget_key_streams(read_anew));
   for (const auto &[row, mapping] : change.new_rows)
     TRY(rows_.put(row, mapping));
   std::set<uint32_t> other;

@@ -16,6 +16,7 @@
 namespace doppel {
 namespace {
 constexpr int kClearTries = 100;
+constexpr int kMostSteps = 100'000;
 
 Status write_error(const char *map) {
   return sys_error(std::string("map ") + map, "cannot be written", errno);
@@ -43,6 +44,9 @@ Result<MapRows> MapRows::open(const Pins &pins) {
   for (const auto &one : all) {
     *one.table = TRY(open_table(pins, one.name, one.value_size));
   }
+  rows.key_streams_ = open_pin(pins.map("key_streams"));
+  if (!rows.key_streams_)
+    return sys_error("map key_streams", "cannot be opened", errno);
   return rows;
 }
 
@@ -117,6 +121,29 @@ Status MapRows::clear_ledger(uint32_t cell) const {
       return Unit{};
   }
   return Error{"map ledger", "cell " + std::to_string(cell) + " never came to rest", {}};
+}
+
+// Capture may make others of them meanwhile, which it follows from then on.
+Status MapRows::forget_key_streams(const std::set<uint32_t> &rows) const {
+  if (rows.empty())
+    return Unit{};
+  std::vector<dp_flow_key> all;
+  dp_flow_key next{};
+  const dp_flow_key *last = nullptr;
+  for (int n = 0; n < kMostSteps; n++) { // one that goes meanwhile has the walk begin anew
+    if (bpf_map_get_next_key(key_streams_.get(), last, &next)) {
+      if (errno == ENOENT)
+        break;
+      return sys_error("map key_streams", "cannot be read", errno);
+    }
+    if (rows.count(next.mapping))
+      all.push_back(next);
+    last = &next;
+  }
+  for (const dp_flow_key &key : all)
+    if (bpf_map_delete_elem(key_streams_.get(), &key) && errno != ENOENT)
+      return write_error("key_streams");
+  return Unit{};
 }
 
 Status MapRows::forget_flows(const std::set<uint32_t> &rows,

@@ -30,6 +30,8 @@ public:
   // Forgets the flows of these rows. No port leads to them any more, and their shadows are over.
   // The data plane does it: it counts them.
   Status forget_flows(const std::set<uint32_t> &rows, const CommandProgram &data_plane) const;
+  // What capture knows of their connections' requests, which it has not followed all the time.
+  Status forget_key_streams(const std::set<uint32_t> &rows) const;
   Result<dp_ledger> ledger(uint32_t row, uint32_t target) const;
   // Their ledgers, and what is known of their limits, once their flows are forgotten.
   Status clear(const std::set<uint32_t> &rows) const;
@@ -37,6 +39,7 @@ public:
 private:
   Status clear_ledger(uint32_t cell) const;
   MapTable mappings_, port_map_, ports_, flows_, ledger_, limits_, converge_;
+  Fd key_streams_; // by dp_flow_key
 };
 
 Result<MirrorState> read_mirror_state(Rtnl &nl, const Pins &pins, const Meta &meta,
