@@ -37,19 +37,20 @@ def a_reload_turns_it_on_and_off(env):
     _, file = scene.kept
     with tcp.connect(scene.lab.client, scene.lab.source.address) as s:
         reader = s.makefile("rb")
-        for on in (True, False):
+        for n, on in enumerate((True, False, True)):
             file.write(file.mapping("p11211", 11211, application="memcached", converge=on))
             keeper.reload()
             if on:
                 wait.until(lambda: state(scene)["working"], "the mapping to converge", 20)
-            s.sendall(b"incr key%d 1\r\n" % on)
+            s.sendall(b"incr key%d 1\r\n" % n)
             assert reader.readline() == b"1001\r\n"
             if on:
                 at_rest(scene)
-    assert list(scene.target[0].contents()) == [b"key1"]
-    assert state(scene) is None
+            else:
+                assert state(scene) is None
+    assert set(scene.target[0].contents()) == {b"key0", b"key2"}
     assert scene.doppel.ledger()["flows"]["opened"] == 1, scene.doppel.ledger()
-    assert events(scene)["key_noted"] == 1, events(scene)
+    assert events(scene)["key_noted"] == 2, events(scene)
 
 
 @case()
@@ -154,6 +155,42 @@ def a_key_that_no_server_takes(env):
     at_rest(scene)
     now = state(scene)
     assert now["repaired"] == 1 and now["missed"] == 3 and now["noted"] == 4, now
+
+
+@case()
+def a_key_in_base64(env):
+    """memcached repeats the key of such an item encoded, whatever it is asked by."""
+    scene, _ = converging(env)
+    tell(scene, (b"ms Z3LDtsOfZQ== 1 b T1000 ME\r\n1\r\n", b"HD\r\n"), (b"ms Zm9v 1 b T1000 ME\r\n1\r\n", b"HD\r\n"),
+         (b"ma Zm9v b N0 J5\r\n", b"HD\r\n"), (b"append gr\xc3\xb6\xc3\x9fe 0 0 1\r\n7\r\n", b"STORED\r\n"))
+    incr(scene, 1)
+    at_rest(scene)
+    now = state(scene)
+    assert now["missed"] == 0 and now["failed"] == 0, now
+    here, there = scene.source[0].contents(), scene.target[0].contents()
+    assert there == {key: here[key] for key in there} and len(there) == 3, (there, now)
+
+
+@case()
+def a_reload_splits_the_mapping(env):
+    """Each part goes on with what waits for its ports."""
+    scene = env.scene(ports=(11211, 11212))
+    for source in scene.source:
+        source.preload(10)
+    file = File(scene)
+    file.write(file.mapping("both", "11211-11212", **CONVERGE) | {
+        "targets": [{"address": scene.lab.target.address, "port": 11211}]})
+    keeper = Keeper(scene, "--config", file.path)
+    wait.until(lambda: state(scene, "both")["working"], "the mapping to converge", 20)
+    for port in scene.ports:
+        incr(scene, 1, 2, port=port)
+    wait.until(lambda: state(scene, "both")["waiting"] == 4, "the keys to be taken up", 20)
+    file.write(*(file.mapping(f"p{port}", port, **CONVERGE) for port in scene.ports))
+    keeper.reload()
+    for port, target in zip(scene.ports, scene.target):
+        wait.until(lambda: state(scene, f"p{port}")["repaired"] == 2, "the keys to be repaired", 60)
+        assert set(target.contents()) == {b"key1", b"key2"}
+        assert state(scene, f"p{port}")["missed"] == 0, state(scene, f"p{port}")
 
 
 @case()

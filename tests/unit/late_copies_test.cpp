@@ -51,7 +51,7 @@ TEST_F(Late, BytesThatMoveOn) {
   for (uint32_t n = 0; n < 40; n++)
     EXPECT_FALSE(look({shadow(n, n + 3)})) << n; // each is there for three looks
   const uint32_t wraps = UINT32_MAX - 20;
-  copies_ = {};
+  copies_ = LateCopies();
   for (uint32_t n = 0; n < 40; n++)
     EXPECT_FALSE(look({shadow(wraps + n, wraps + n + 3)})) << n;
 }

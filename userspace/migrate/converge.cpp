@@ -29,8 +29,8 @@ public:
 
 private:
   Status look();
-  Status change(std::vector<NamedMapping> now);
-  void hand_over(std::vector<std::unique_ptr<ConvergeMapping>> gone);
+  Status change(const std::vector<NamedMapping> &now);
+  void hand_over(const std::vector<std::unique_ptr<ConvergeMapping>> &gone);
   void take(const dp_key_note &note);
   ConvergeMapping *mapping_at(uint32_t row);
   Status take_early_ones();
@@ -40,8 +40,8 @@ private:
   ConvergeShared shared_;
   MapTable shadows_;
   bool over_ = false;
-  std::vector<dp_key_note> early_;       // of mappings that a reload may just have added
-  std::vector<NamedMapping> converging_; // as looked at last
+  std::vector<dp_key_note> early_;             // of mappings that a reload may just have added
+  std::vector<NamedMapping> all_, converging_; // as looked at last
   std::map<uint32_t, std::unique_ptr<ConvergeMapping>> mappings_; // by row
   std::map<uint32_t, uint32_t> moved_; // rows that were, with those of the mappings that go on
 };
@@ -78,6 +78,7 @@ Status Converger::run() {
     TRY(take_early_ones());
     for (auto &[row, m] : mappings_)
       TRY(m->account_for_start(*notes));
+    std::erase_if(shared_.leaving, [](const auto &pair) { return pair->has_ended(); });
   }
   return Unit{};
 }
@@ -104,15 +105,17 @@ Status Converger::look() {
   for (const NamedMapping &m : meta.mappings)
     if (TRY(rows.mapping(m.row)).flags & DP_MAP_CONVERGE)
       now.push_back(m);
-  if (now != converging_)
-    TRY(change(std::move(now)));
+  if (now != converging_ || meta.mappings != all_)
+    TRY(change(now));
+  converging_ = std::move(now);
+  all_ = meta.mappings;
   for (auto &[row, m] : mappings_)
     m->retire(monotonic_ns());
   return Unit{};
 }
 
 // A barrier of any pair may have to look at other mappings now.
-Status Converger::change(std::vector<NamedMapping> now) {
+Status Converger::change(const std::vector<NamedMapping> &now) {
   std::map<uint32_t, std::unique_ptr<ConvergeMapping>> kept;
   for (const NamedMapping &m : now) {
     auto &at = kept[m.row];
@@ -130,20 +133,28 @@ Status Converger::change(std::vector<NamedMapping> now) {
     if (m)
       gone.push_back(std::move(m));
   mappings_ = std::move(kept);
-  converging_ = std::move(now);
-  hand_over(std::move(gone));
+  hand_over(gone);
   return Unit{};
 }
 
-// What waits of a mapping that was renamed, say.
-void Converger::hand_over(std::vector<std::unique_ptr<ConvergeMapping>> gone) {
+// What waits of a mapping that was renamed, say, or split.
+void Converger::hand_over(const std::vector<std::unique_ptr<ConvergeMapping>> &gone) {
+  for (auto &[row, m] : mappings_) {
+    for (const auto &other : gone)
+      m->take_over(*other, true);
+    for (auto &[other_row, other] : mappings_)
+      if (other != m)
+        m->take_over(*other, false);
+  }
+  for (auto &[row, m] : mappings_)
+    m->leave_former();
   for (const auto &m : gone) {
     const auto next = std::find_if(mappings_.begin(), mappings_.end(), [&](const auto &entry) {
       return entry.second->continues(m->mapping());
     });
     if (next == mappings_.end())
       continue;
-    next->second->take_over(*m);
+    next->second->add_figures(*m);
     if (!mappings_.count(m->mapping().row))
       moved_[m->mapping().row] = next->first;
   }

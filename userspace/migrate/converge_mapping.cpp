@@ -28,12 +28,12 @@ Result<std::unique_ptr<ConvergeMapping>> ConvergeMapping::open(const NamedMappin
   return m;
 }
 
-// Who worked before has died, with what waited; and nobody has seen how late copies were since.
+// Who worked before has died, with what waited.
 Status ConvergeMapping::begin() {
   before_ = TRY(read_converge(shared_.rows, mapping_.row));
   before_.missed += before_.waiting;
-  before_.missed += before_.seen_ns && monotonic_ns() - before_.seen_ns > DP_KEY_RACE_NS;
   before_.waiting = 0;
+  late_ = LateCopies(before_.seen_ns);
   row_ = before_;
   return Unit{};
 }
@@ -43,7 +43,7 @@ Result<uint64_t> ConvergeMapping::counted() const {
   return TRY(read_cell(shared_.ledger, mapping_.row * DP_MAX_TARGETS)).event[DP_EVENT_key_noted];
 }
 
-ConvergeMapping::~ConvergeMapping() { shared_.pairs -= working_.size(); }
+ConvergeMapping::~ConvergeMapping() { leave(); }
 
 // Capture goes on: the sum holds for a moment in which it has told none.
 Status ConvergeMapping::account_for_start(KeyNotes &notes) {
@@ -66,8 +66,10 @@ Status ConvergeMapping::account_for_start(KeyNotes &notes) {
 }
 
 void ConvergeMapping::take(const dp_key_note &note) {
-  taken_++;
-  row_.noted++;
+  if (note.mapping == mapping_.row) { // else of a mapping that this one has taken over
+    taken_++;
+    row_.noted++;
+  }
   told_notes_ = false;
   std::string key(reinterpret_cast<const char *>(note.key), note.length);
   std::optional<std::string> raw = key;
@@ -83,30 +85,44 @@ void ConvergeMapping::take(const dp_key_note &note) {
 
 // Each target of the mapping may have the key otherwise.
 bool ConvergeMapping::note(const dp_key_note &note, const std::string &key) {
+  const auto *all = working_of(note);
+  if (!all)
+    return false;
+  const uint64_t now = monotonic_ns();
+  for (Working *w : *all) {
+    w->noted_ns = now;
+    w->pair->note(key, note.ns, note.traits & DP_KEY_STALE);
+  }
+  return true;
+}
+
+// Nothing: not all of them can be asked.
+const std::vector<ConvergeMapping::Working *> *
+ConvergeMapping::working_of(const dp_key_note &note) {
+  const auto &w = note.server.w;
+  const Endpoint endpoint{w[0], w[1], w[2], w[3], note.server_port};
+  if (const auto known = by_source_.find(endpoint); known != by_source_.end())
+    return &known->second;
   memcached::Server source;
   source.host = Address{note.server}.text();
   source.port = ntohs(note.server_port);
   const auto pairs = pairs_from(source);
-  const uint64_t now = monotonic_ns();
-  return !pairs.empty() && std::all_of(pairs.begin(), pairs.end(), [&](const Pair &pair) {
-    return note_pair(pair, note, key, now);
-  });
+  if (pairs.empty() || !is_asked(source))
+    return nullptr;
+  std::vector<Working *> all;
+  for (const Pair &pair : pairs)
+    all.push_back(begin_pair(pair));
+  return &by_source_.emplace(endpoint, std::move(all)).first->second;
 }
 
-bool ConvergeMapping::note_pair(const Pair &pair, const dp_key_note &note, const std::string &key,
-                                uint64_t now) {
-  auto at = std::find_if(working_.begin(), working_.end(),
-                         [&](const Working &w) { return w.pair->pair().text() == pair.text(); });
-  if (at == working_.end()) {
-    if (!is_asked(pair.source))
-      return false;
-    working_.push_back({std::make_unique<ConvergePair>(pair, shared_.access, *shared_.stale), now});
-    shared_.pairs++;
-    at = working_.end() - 1;
-  }
-  at->noted_ns = now;
-  at->pair->note(key, note.ns, note.traits & DP_KEY_STALE);
-  return true;
+ConvergeMapping::Working *ConvergeMapping::begin_pair(const Pair &pair) {
+  for (const auto &w : working_)
+    if (w->pair->pair().text() == pair.text())
+      return w.get();
+  working_.push_back(std::make_unique<Working>(
+      Working{std::make_unique<ConvergePair>(pair, shared_.access, *shared_.stale), 0}));
+  shared_.pairs++;
+  return working_.back().get();
 }
 
 // A forged packet names any address.
@@ -115,11 +131,14 @@ bool ConvergeMapping::is_asked(const memcached::Server &source) {
     return false;
   if (is_here(source) && shared_.pairs < kMostPairs)
     return true;
-  if (no_source_.empty())
+  const uint64_t now = monotonic_ns();
+  if (!told_foreign_ns_ || now - told_foreign_ns_ > kMinuteNs) {
+    told_foreign_ns_ = now;
     log_line(Priority::warning,
              "mapping " + mapping_.name + ": keys of " + source.text() + " are not compared: " +
                  (shared_.pairs < kMostPairs ? "it is not this host's"
                                              : "there are too many pairs of servers"));
+  }
   no_source_.insert(source.text());
   return false;
 }
@@ -127,6 +146,8 @@ bool ConvergeMapping::is_asked(const memcached::Server &source) {
 std::vector<Pair> ConvergeMapping::pairs_from(const memcached::Server &source) const {
   const MappingEnds ends = ends_of(mapping_);
   std::vector<Pair> pairs;
+  if (source.port < ends.ports.first || source.port > ends.ports.last)
+    return pairs;
   for (const auto &t : ends.targets) {
     Pair pair{mapping_.name, source, {}};
     pair.target.host = t.address.text();
@@ -136,19 +157,18 @@ std::vector<Pair> ConvergeMapping::pairs_from(const memcached::Server &source) c
   return pairs;
 }
 
+bool ConvergeMapping::has(const Pair &pair) const {
+  const auto pairs = pairs_from(pair.source);
+  return std::any_of(pairs.begin(), pairs.end(),
+                     [&](const Pair &p) { return p.text() == pair.text(); });
+}
+
 void ConvergeMapping::change(const NamedMapping &mapping) {
   mapping_ = mapping;
-  std::erase_if(working_, [&](const Working &w) {
-    const auto pairs = pairs_from(w.pair->pair().source);
-    const bool is_there = std::any_of(pairs.begin(), pairs.end(), [&](const Pair &p) {
-      return p.text() == w.pair->pair().text();
-    });
-    if (is_there)
-      w.pair->renew();
-    else
-      end(w, false); // what a former target has is nobody's matter
-    return !is_there;
-  });
+  by_source_.clear();
+  for (const auto &w : working_)
+    if (has(w->pair->pair()))
+      w->pair->renew();
 }
 
 bool ConvergeMapping::continues(const NamedMapping &gone) const {
@@ -162,15 +182,47 @@ bool ConvergeMapping::continues(const NamedMapping &gone) const {
   });
 }
 
-void ConvergeMapping::take_over(ConvergeMapping &gone) {
-  for (Working &w : gone.working_)
+void ConvergeMapping::take_over(ConvergeMapping &other, bool gone) {
+  std::erase_if(other.working_, [&](auto &w) {
+    const Pair &pair = w->pair->pair();
+    if (!has(pair) || (!gone && other.has(pair)))
+      return false;
+    w->pair->renew();
     working_.push_back(std::move(w));
-  gone.working_.clear();
-  change(mapping_);
+    return true;
+  });
+  other.by_source_.clear();
+  by_source_.clear();
+}
+
+void ConvergeMapping::leave() {
+  for (auto &w : working_)
+    end(*w, false);
+  working_.clear();
+  by_source_.clear();
+}
+
+// What a former target has is nobody's matter.
+void ConvergeMapping::leave_former() {
+  std::erase_if(working_, [&](auto &w) {
+    const bool former = !has(w->pair->pair());
+    if (former)
+      end(*w, false);
+    return former;
+  });
+}
+
+void ConvergeMapping::add_figures(const ConvergeMapping &gone) {
+#define DP_CONVERGE(name, help) before_.name += gone.before_.name;
+  const uint64_t noted = before_.noted, waiting = before_.waiting;
+#include "doppel/converge.def"
+  before_.noted = noted; // of another row of the mirror's
+  before_.waiting = waiting;
 }
 
 // Its figures stay.
-void ConvergeMapping::end(const Working &working, bool missed) {
+void ConvergeMapping::end(Working &working, bool missed) {
+  working.pair->end();
   const ConvergeFigures f = working.pair->figures();
   before_.equal += f.equal;
   before_.repaired += f.repaired;
@@ -178,16 +230,20 @@ void ConvergeMapping::end(const Working &working, bool missed) {
   before_.failed += f.failed;
   before_.missed += f.missed + (missed ? f.waiting : 0);
   shared_.pairs--;
+  shared_.leaving.push_back(std::move(working.pair));
 }
 
+// One that can be asked stays: it sees when the target answers late, or is started anew.
 void ConvergeMapping::retire(uint64_t now) {
   no_source_.clear();
-  std::erase_if(working_, [&](const Working &w) {
-    const ConvergeFigures f = w.pair->figures();
-    const bool is_away = f.down_ns && now - f.down_ns > kIdleNs;
-    const bool over = now - w.noted_ns > kIdleNs && (is_away || f.waiting == 0);
-    if (over)
-      end(w, true);
+  std::erase_if(working_, [&](auto &w) {
+    const ConvergeFigures f = w->pair->figures();
+    const bool over =
+        f.down_ns && now > f.down_ns && now - f.down_ns > kIdleNs && now - w->noted_ns > kIdleNs;
+    if (over) {
+      end(*w, true);
+      by_source_.clear();
+    }
     return over;
   });
 }
@@ -203,8 +259,8 @@ Status ConvergeMapping::tell() {
   row_.seen_ns = monotonic_ns();
   uint64_t oldest = UINT64_MAX, down = UINT64_MAX;
   std::string why;
-  for (const Working &w : working_) {
-    const ConvergeFigures f = w.pair->figures();
+  for (const auto &w : working_) {
+    const ConvergeFigures f = w->pair->figures();
     row_.waiting += f.waiting;
     row_.equal += f.equal;
     row_.repaired += f.repaired;

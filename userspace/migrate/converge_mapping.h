@@ -2,7 +2,9 @@
 // A mapping that converges: the pairs that its keys are compared on, and what is told of them.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -24,6 +26,7 @@ struct ConvergeShared {
   std::unique_ptr<StaleKeys> stale;
   MapTable rows, ledger; // `converge`, `ledger`
   size_t pairs = 0;      // of all mappings: each has a thread and two connections
+  std::vector<std::unique_ptr<ConvergePair>> leaving = {}; // whose threads are to end
 };
 
 class ConvergeMapping {
@@ -45,9 +48,14 @@ public:
   Status account_for_start(KeyNotes &notes);
   // The mirror's mappings have changed, and this one is that now.
   void change(const NamedMapping &mapping);
-  // Another mapping is gone, and this one may go on with what waits there.
-  void take_over(ConvergeMapping &gone);
+  // Once all have changed: what waits in another one for a pair that this one leads to, and that
+  // one does not, or is gone, goes on here.
+  void take_over(ConvergeMapping &other, bool gone);
+  // After that: what is left for pairs that it does not lead to any more.
+  void leave_former();
   bool continues(const NamedMapping &gone) const;
+  // What was counted of a mapping that is gone, and goes on as this one.
+  void add_figures(const ConvergeMapping &gone);
   // Pairs that nobody needs any more end.
   void retire(uint64_t now);
   // As often as every LateCopies::kPeriodNs.
@@ -63,15 +71,19 @@ private:
     std::unique_ptr<ConvergePair> pair;
     uint64_t noted_ns; // the last time
   };
+  using Endpoint = std::array<uint32_t, 5>; // address and port
 
   ConvergeMapping(NamedMapping mapping, ConvergeShared &shared)
       : mapping_(std::move(mapping)), shared_(shared) {}
   Status begin();
   Result<uint64_t> counted() const;
   bool note(const dp_key_note &note, const std::string &key);
-  bool note_pair(const Pair &pair, const dp_key_note &note, const std::string &key, uint64_t now);
+  const std::vector<Working *> *working_of(const dp_key_note &note);
+  Working *begin_pair(const Pair &pair);
   bool is_asked(const memcached::Server &source);
-  void end(const Working &working, bool missed);
+  void end(Working &working, bool missed);
+  void leave();
+  bool has(const Pair &pair) const;
   std::vector<Pair> pairs_from(const memcached::Server &source) const;
 
   NamedMapping mapping_;
@@ -83,7 +95,9 @@ private:
   bool told_notes_ = true;          // all that were taken
   std::string down_;                // why it is
   std::set<std::string> no_source_; // addresses that are not this host's
-  std::vector<Working> working_;
+  uint64_t told_foreign_ns_ = 0;    // when the log told of one; 0: never
+  std::vector<std::unique_ptr<Working>> working_;
+  std::map<Endpoint, std::vector<Working *>> by_source_; // for all targets, or nothing
   LateCopies late_;
 };
 

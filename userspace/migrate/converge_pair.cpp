@@ -19,7 +19,8 @@ constexpr uint64_t kSettleNs = 2 * kSecondNs;
 constexpr size_t kMostKeys = 200'000;   // that wait
 constexpr size_t kBatch = 1024;         // keys
 constexpr size_t kBatchBytes = 4 << 20; // of their values, about
-constexpr uint64_t kAskNs = kSecondNs;  // between two questions to a target that has no others
+constexpr uint64_t kAskNs = kSecondNs;  // between two questions whether the servers answer
+constexpr uint64_t kPaceNs = 100 * kMs; // between two batches that are not full
 constexpr size_t kReadAtOnce = 64;      // keys: of so many the values are read for nothing, at most
 constexpr size_t kDrained = 2;          // batches that wait for the barrier
 constexpr uint64_t kReconnectNs = kSecondNs;
@@ -31,6 +32,13 @@ using End = KeyConvergence::End;
 
 template <class Key> void end_unnamed(Key &key) { key.way.end(End::unreadable); }
 
+template <class Key> void end_or_confirm(Key &key, bool unreadable, const Look &look) {
+  if (unreadable)
+    key.way.end(End::unreadable);
+  else
+    key.way.confirmed(look);
+}
+
 } // namespace
 
 ConvergePair::ConvergePair(Pair pair, memcached::Access access, StaleKeys &stale)
@@ -38,18 +46,22 @@ ConvergePair::ConvergePair(Pair pair, memcached::Access access, StaleKeys &stale
       queue_(kSettleNs, kMostKeys), thread_([this] { run(); }) {}
 
 ConvergePair::~ConvergePair() {
+  end();
+  thread_.join();
+}
+
+void ConvergePair::end() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
   }
   woken_.notify_all();
-  thread_.join();
 }
 
 void ConvergePair::note(const std::string &key, uint64_t ns, bool stale) {
   if (stale)
-    stale_.add(pair_.source.text(), key);
-  const bool unread = stale_.has(pair_.source.text(), key);
+    stale_.add(pair_.source.port, key);
+  const bool unread = stale_.has(pair_.source.port, key);
   const std::lock_guard lock(mutex_);
   if (unread || !queue_.note(key, ns))
     figures_.missed++;
@@ -83,8 +95,10 @@ void ConvergePair::run() {
     bool renew = false;
     {
       const std::lock_guard lock(mutex_);
-      if (stop_)
+      if (stop_) {
+        ended_ = true;
         return;
+      }
       renew = std::exchange(renew_, false);
     }
     if (renew)
@@ -119,8 +133,6 @@ Status ConvergePair::link() {
   }
   const std::lock_guard lock(mutex_);
   figures_.missed += other;
-  figures_.down_ns = 0;
-  figures_.why_down.clear();
   return Unit{};
 }
 
@@ -150,16 +162,37 @@ void ConvergePair::give_up_link(const Errors &errors) {
   rest(now + kReconnectNs);
 }
 
-// Where it answers late it does late what it has received, too, in whatever order: two writes to a
-// key further apart than capture remembers may have changed places.
-Status ConvergePair::ask_target() {
-  TRY(ask_nothing(*link_->target.connection));
+// A server that answers late does late what it has received, too, in whatever order: two writes to
+// a key further apart than capture remembers may have changed places.
+void ConvergePair::heard(uint64_t &answered_ns) {
   const uint64_t now = monotonic_ns();
-  const bool late = answered_ns_ && now - answered_ns_ > DP_KEY_RACE_NS;
-  answered_ns_ = now;
+  const bool late = answered_ns && now - answered_ns > DP_KEY_RACE_NS;
+  answered_ns = now;
+  if (!late)
+    return;
   const std::lock_guard lock(mutex_);
-  figures_.missed += late;
+  figures_.missed++;
+}
+
+Status ConvergePair::ask_servers() {
+  asked_ns_ = monotonic_ns();
+  TRY(ask_nothing(*link_->target.connection));
+  heard(target_answered_ns_);
+  TRY(ask_nothing(*link_->source.connection));
+  heard(source_answered_ns_);
+  const std::lock_guard lock(mutex_);
+  // With keys that wait it is not known before the first of them is through.
+  if (queue_.size() + in_work_.size() == 0) {
+    figures_.down_ns = 0;
+    figures_.why_down.clear();
+  }
   return Unit{};
+}
+
+// Each batch looks at all shadows of the mirror.
+uint64_t ConvergePair::next_batch_ns() const {
+  const std::lock_guard lock(mutex_);
+  return std::max(begin_ns_, queue_.size() >= most_ ? 0 : began_ns_ + kPaceNs);
 }
 
 uint64_t ConvergePair::next_ns() const {
@@ -167,16 +200,17 @@ uint64_t ConvergePair::next_ns() const {
   uint64_t next = now + (drained_.empty() ? kRestNs : kTickNs);
   if (!settling_.empty())
     next = std::min(next, settling_.front().since_ns + kSettleNs);
+  const uint64_t begin = next_batch_ns();
   const std::lock_guard lock(mutex_);
   if (drained_.size() < kDrained)
-    next = std::min(next, std::max(queue_.next_due_ns(), begin_ns_));
+    next = std::min(next, std::max(queue_.next_due_ns(), begin));
   return next;
 }
 
 Status ConvergePair::turn(uint64_t now) {
-  if (now - answered_ns_ >= kAskNs)
-    TRY(ask_target());
-  if (drained_.size() < kDrained && now >= begin_ns_)
+  if (now - asked_ns_ >= kAskNs)
+    TRY(ask_servers());
+  if (drained_.size() < kDrained && now >= next_batch_ns())
     TRY(begin_batch(now));
   if (!drained_.empty() && TRY(link_->barrier->is_passed(drained_.front().mark))) {
     Batch batch = std::move(drained_.front());
@@ -196,7 +230,7 @@ Status ConvergePair::begin_batch(uint64_t now) {
   {
     const std::lock_guard lock(mutex_);
     for (NotedKey &k : queue_.take(now, most_)) {
-      if (stale_.has(pair_.source.text(), k.key)) {
+      if (stale_.has(pair_.source.port, k.key)) {
         figures_.missed++;
         continue;
       }
@@ -206,6 +240,7 @@ Status ConvergePair::begin_batch(uint64_t now) {
   }
   if (batch.keys.empty())
     return Unit{};
+  began_ns_ = now;
   drained_.push_back(std::move(batch)); // so that a failure finds the keys
   Batch &b = drained_.back();
   b.since_ns = now;
@@ -240,10 +275,11 @@ bool ConvergePair::take_read(Key &key, uint32_t n, const memcached::Answer &answ
   const auto item = read_answer(answer, n, link_->clock);
   if (!item)
     return false;
+  heard(source_answered_ns_);
   if (item->failed || item->stale) {
     key.way.end(End::unreadable);
     if (item->stale) // since before the mirror: the token of one item is taken once
-      stale_.add(pair_.source.text(), key.noted.key);
+      stale_.add(pair_.source.port, key.noted.key);
     return true;
   }
   const bool has_room = bytes == 0 || bytes + item->value.size() <= kBatchBytes;
@@ -282,6 +318,7 @@ Status ConvergePair::compare(std::vector<Key> &keys) {
         const auto item = read_answer(answer, n, link_->clock);
         if (!item)
           return false;
+        heard(target_answered_ns_);
         if (item->failed)
           k.way.end(End::unreadable);
         else
@@ -315,7 +352,8 @@ Status ConvergePair::store(std::vector<Key> &keys) {
         s.opaque = n;
         return request_store(to, s);
       },
-      [](Key &k, uint32_t n, const memcached::Answer &answer) {
+      [this](Key &k, uint32_t n, const memcached::Answer &answer) {
+        heard(target_answered_ns_);
         const auto a = store_answer(answer, n);
         if (a)
           k.way.stored(a->stored);
@@ -331,7 +369,8 @@ Status ConvergePair::remove(std::vector<Key> &keys) {
       [](std::string &to, const Key &k, uint32_t) {
         return request_delete(to, k.noted.key, k.way.target_cas());
       },
-      [](Key &k, uint32_t, const memcached::Answer &answer) {
+      [this](Key &k, uint32_t, const memcached::Answer &answer) {
+        heard(target_answered_ns_);
         const auto deleted = delete_answer(answer);
         if (deleted)
           k.way.removed(*deleted);
@@ -346,26 +385,31 @@ Status ConvergePair::confirm_batch(Batch batch) {
   for (Key &k : b.keys)
     k.way.settled();
   leave_stale_ones(b.keys);
-  TRY(ask_target()); // one that was started anew has none of them
+  TRY(ask_servers()); // a target that was started anew has none of them
   TRY(confirm(b.keys, true));
   TRY(confirm(b.keys, false));
   sort_out(std::exchange(b.keys, {}), nullptr);
   settling_.pop_front();
+  const std::lock_guard lock(mutex_);
+  figures_.down_ns = 0;
+  figures_.why_down.clear();
   return Unit{};
 }
 
 // Marked so while it rested: a peek would take the token.
 void ConvergePair::leave_stale_ones(std::vector<Key> &keys) {
   for (Key &k : keys)
-    if (stale_.has(pair_.source.text(), k.noted.key))
+    if (stale_.has(pair_.source.port, k.noted.key))
       k.way.end(End::unreadable);
 }
 
-// `me` of 1.6.18 tells one second from never for no item, and repeats plain keys only.
+// `me` of 1.6.18 tells one second from never for no item, and repeats plain keys only. It tells no
+// size of the value: where clients may choose the CAS (E), the same one may be that of another
+// value.
 bool ConvergePair::is_confirmed_by_me(const Key &k) const {
   const Look &seen = k.way.seen();
-  return link_->source.features.me && memcached::is_plain_key(k.noted.key) &&
-         !(seen.there && seen.ends == kNever);
+  return link_->source.features.me && !link_->source.features.set_cas &&
+         memcached::is_plain_key(k.noted.key) && !(seen.there && seen.ends == kNever);
 }
 
 Status ConvergePair::confirm(std::vector<Key> &keys, bool by_me) {
@@ -379,12 +423,14 @@ Status ConvergePair::confirm(std::vector<Key> &keys, bool by_me) {
         if (by_me) {
           const auto a = look_answer(answer, k.noted.key, link_->clock);
           if (a)
-            k.way.confirmed(a->look);
+            end_or_confirm(k, a->failed, a->look);
           return a.has_value();
         }
         const auto item = read_answer(answer, n, link_->clock);
+        if (item && item->stale)
+          stale_.add(pair_.source.port, k.noted.key);
         if (item)
-          k.way.confirmed(item->look);
+          end_or_confirm(k, item->failed || item->stale, item->look);
         return item.has_value();
       },
       end_unnamed<Key>);

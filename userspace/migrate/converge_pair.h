@@ -3,6 +3,7 @@
 // thread of its own: a server that is slow or away holds up nobody else.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -37,6 +38,9 @@ public:
   // `stale` outlives it.
   ConvergePair(Pair pair, memcached::Access access, StaleKeys &stale);
   ~ConvergePair(); // ends the thread; what waits is forgotten
+  // The thread is to end; until has_ended() the destructor waits for a server, for seconds perhaps.
+  void end();
+  bool has_ended() const { return ended_; }
   ConvergePair(const ConvergePair &) = delete;
   ConvergePair &operator=(const ConvergePair &) = delete;
 
@@ -71,13 +75,15 @@ private:
   Status store(std::vector<Key> &keys);
   Status remove(std::vector<Key> &keys);
   Status confirm_batch(Batch batch);
-  Status ask_target();
+  Status ask_servers();
+  void heard(uint64_t &answered_ns);
   void leave_stale_ones(std::vector<Key> &keys);
   Status confirm(std::vector<Key> &keys, bool by_me);
   bool is_confirmed_by_me(const Key &key) const;
   void sort_out(std::vector<Key> keys, Batch *settling);
   void begin_anew();
   void give_up_link(const Errors &errors);
+  uint64_t next_batch_ns() const;
   uint64_t next_ns() const;
 
   const Pair pair_;
@@ -86,8 +92,10 @@ private:
 
   // The thread's own.
   std::optional<ConvergeLink> link_;
-  uint64_t begin_ns_ = 0;                // no key is looked at before that
-  uint64_t answered_ns_ = 0;             // when the target answered last; 0: never
+  uint64_t begin_ns_ = 0;                                    // no key is looked at before that
+  uint64_t began_ns_ = 0;                                    // the last batch
+  uint64_t asked_ns_ = 0;                                    // both servers whether they answer
+  uint64_t source_answered_ns_ = 0, target_answered_ns_ = 0; // the last time; 0: never
   std::string target_is_, told_;         // which process it was; what was logged of the servers
   std::deque<Batch> drained_, settling_; // the oldest first
   size_t most_ = 1;                      // keys of the next batch, as their values have room
@@ -99,6 +107,7 @@ private:
   std::unordered_multiset<uint64_t> in_work_; // since when they wait
   ConvergeFigures figures_;
 
+  std::atomic<bool> ended_ = false;
   std::thread thread_; // the last: it uses all of the above
 };
 

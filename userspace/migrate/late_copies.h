@@ -13,6 +13,9 @@ namespace doppel::migrate {
 
 class LateCopies {
 public:
+  // `looked_ns`: when somebody else looked last; 0: nobody did.
+  explicit LateCopies(uint64_t looked_ns = 0) : looked_ns_(looked_ns) {}
+
   // All shadows at that moment (CLOCK_MONOTONIC), as often as every kPeriodNs; those of the mapping
   // with that row count. True: since the last look bytes have been later than that, or may have
   // been.
@@ -27,7 +30,7 @@ private:
     uint64_t since_ns;
   };
   std::map<uint32_t, Behind> behind_; // by slot
-  uint64_t looked_ns_ = 0;            // 0: never
+  uint64_t looked_ns_;                // 0: never
 };
 
 } // namespace doppel::migrate

@@ -12,8 +12,8 @@ namespace doppel::migrate {
 namespace {
 
 // A client chooses the keys: it must not find one that looks like another's.
-uint64_t digest_of(const std::string &server, const std::string &key) {
-  const std::string text = server + '\0' + key;
+uint64_t digest_of(uint16_t port, const std::string &key) {
+  const std::string text = std::to_string(port) + ' ' + key;
   unsigned char hash[SHA256_DIGEST_LENGTH];
   SHA256(reinterpret_cast<const unsigned char *>(text.data()), text.size(), hash);
   uint64_t digest = 0;
@@ -42,8 +42,8 @@ Status StaleKeys::read() {
 
 // What the map does not take is not remembered by the next process: then this one is to be full,
 // too.
-void StaleKeys::add(const std::string &server, const std::string &key) {
-  const uint64_t digest = digest_of(server, key);
+void StaleKeys::add(uint16_t port, const std::string &key) {
+  const uint64_t digest = digest_of(port, key);
   const uint8_t there = 1;
   const std::lock_guard lock(mutex_);
   if (too_many_ || !digests_.insert(digest).second)
@@ -53,13 +53,13 @@ void StaleKeys::add(const std::string &server, const std::string &key) {
     too_many_ = true;
 }
 
-bool StaleKeys::has(const std::string &server, const std::string &key) const {
+bool StaleKeys::has(uint16_t port, const std::string &key) const {
   {
     const std::lock_guard lock(mutex_);
     if (too_many_ || digests_.empty())
       return too_many_;
   }
-  const uint64_t digest = digest_of(server, key);
+  const uint64_t digest = digest_of(port, key);
   const std::lock_guard lock(mutex_);
   return digests_.count(digest);
 }

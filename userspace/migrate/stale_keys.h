@@ -19,10 +19,10 @@ public:
   // With those that an earlier process remembered.
   static Result<std::unique_ptr<StaleKeys>> open(const Pins &pins);
 
-  // Of any thread. `server`: the source, as text. Where there are more than can be remembered,
-  // every key is taken for one.
-  void add(const std::string &server, const std::string &key);
-  bool has(const std::string &server, const std::string &key) const;
+  // Of any thread. `port`: of the source, host order; its addresses are those of one server. Where
+  // there are more than can be remembered, every key is taken for one.
+  void add(uint16_t port, const std::string &key);
+  bool has(uint16_t port, const std::string &key) const;
 
 private:
   explicit StaleKeys(MapTable table) : table_(std::move(table)) {}
