@@ -98,6 +98,7 @@ def the_hottest_key_is_first(env):
     assert (hot["key"], warm["key"]) == ("hot", "warm"), said["keys"][:2]
     assert hot["calls"] == hot["reads"] and hot["stores"] == hot["deletes"] == 0, hot
     assert hot["size"] is None and hot["mapping"], hot
+    assert hot["misses"] == hot["reads"] and warm["misses"] == warm["reads"], (hot, warm)
     # All of so few are sampled, but that an interval may begin and end within a round.
     assert said["sampled"] == said["requested"] and said["sampled_one_in"] == 1, said
     assert abs(hot["calls"] - said["requested"] * HOT / ROUND) <= ROUND, (hot, said["requested"])

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "userspace/migrate/key_misses.h"
 #include "userspace/migrate/key_render.h"
 
 namespace doppel::migrate {
@@ -85,6 +86,24 @@ TEST(KeyHeat, OneKeyOfTwoMappingsIsTwo) {
   heat.take(sample("a", DP_KEY_READ, 0, 0));
   heat.take(sample("a", DP_KEY_READ, 0, 1));
   EXPECT_EQ(heat.end(1, {2, 2, 0}).rows.size(), 2u);
+}
+
+TEST(KeyHeat, ReadsOfWhatIsNotThereAreMisses) {
+  KeyRow r;
+  r.reads = 5;
+  EXPECT_EQ(misses_of(r, true), 0u);
+  EXPECT_EQ(misses_of(r, false), 5u);
+  r.deletes = 1; // it may have been there before
+  EXPECT_EQ(misses_of(r, true), 0u);
+  EXPECT_EQ(misses_of(r, false), std::nullopt);
+  r.deletes = 0;
+  r.stores = 1; // and this may have come only now
+  EXPECT_EQ(misses_of(r, true), std::nullopt);
+  EXPECT_EQ(misses_of(r, false), std::nullopt);
+  r.stores = 0;
+  r.others = 1;
+  EXPECT_EQ(misses_of(r, true), std::nullopt);
+  EXPECT_EQ(misses_of(r, false), std::nullopt);
 }
 
 TEST(KeyHeat, Base64AndPlainAreOneKey) {

@@ -87,7 +87,7 @@ Result<KeyModel> keys_until(KeyReader &reader, Clock::time_point until) {
 
 Status print_key_intervals(const TopOptions &o) {
   constexpr size_t kMost = 1000;
-  const auto reader = TRY(KeyReader::open());
+  const auto reader = TRY(KeyReader::open(TRY(access_of(o.servers))));
   // A short look before, which tells how large a share can be sampled.
   const auto interval = interval_of(o),
              look = std::min<Clock::duration>(interval, std::chrono::milliseconds(200));
@@ -173,7 +173,9 @@ constexpr char kDetails[] =
     "shown, of mappings on the server's host (direction ingress) whose application is not any; of "
     "many requests a share is "
     "sampled, and calls a second are reckoned from that share. The size is that of the value that "
-    "was stored last while keys were shown. One doppel top at a time can show keys.";
+    "was stored last while keys were shown. Misses are the reads of a key that the source does not "
+    "have when it is asked, at the interval's end, unless the key was written to meanwhile. One "
+    "doppel top at a time can show keys.";
 
 } // namespace
 

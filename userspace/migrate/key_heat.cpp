@@ -52,6 +52,8 @@ void KeyHeat::take(const dp_key_note &sample) {
     row->second.key = std::move(key);
     row->second.mapping = sample.mapping;
   }
+  row->second.server = sample.server;
+  row->second.server_port = sample.server_port;
   count(row->second, sample);
 }
 

@@ -17,8 +17,11 @@ namespace doppel::migrate {
 struct KeyRow {
   std::string key;
   uint16_t mapping = 0; // row
+  dp_addr server{};     // that was asked last
+  __be16 server_port = 0;
   uint64_t reads = 0, stores = 0, deletes = 0;
   uint64_t others = 0; // commands whose outcome depends on what is there: add, cas, incr, ...
+  std::optional<uint64_t> misses; // of the reads; nothing: not known
   std::optional<uint32_t> size; // of the value that was stored last, bytes; nothing: none was seen
   // Of all requests, as the share that was sampled tells.
   double calls_per_s = 0;

@@ -19,8 +19,8 @@ dp_key_sampled since(const dp_key_sampled &now, const dp_key_sampled &before) {
 
 } // namespace
 
-KeyReader::KeyReader(Attached attached)
-    : pins_(std::move(attached.pins)), mirror_(mirror_id(pins_)) {
+KeyReader::KeyReader(Attached attached, const memcached::Access &access)
+    : pins_(std::move(attached.pins)), mirror_(mirror_id(pins_)), misses_(access) {
   name_mappings(attached.meta);
 }
 
@@ -29,8 +29,8 @@ KeyReader::~KeyReader() {
     (void)write_key_watch(watch_, {});
 }
 
-Result<std::unique_ptr<KeyReader>> KeyReader::open() {
-  std::unique_ptr<KeyReader> reader(new KeyReader(TRY(find_attached("top"))));
+Result<std::unique_ptr<KeyReader>> KeyReader::open(const memcached::Access &access) {
+  std::unique_ptr<KeyReader> reader(new KeyReader(TRY(find_attached("top")), access));
   TRY(reader->start());
   return reader;
 }
@@ -76,6 +76,7 @@ Result<KeyModel> KeyReader::finish() {
   const uint64_t now = monotonic_ns();
   const double interval_s = static_cast<double>(now - began_ns_) / kSecond;
   KeyModel model = heat_.end(interval_s, since(sum, before_));
+  misses_.look(model);
   name_mappings(TRY(read_meta(pins_)));
   model.mapping = mappings_;
   choose_share(model.sampled, interval_s);

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "userspace/migrate/key_heat.h"
+#include "userspace/migrate/key_misses.h"
 #include "userspace/mirror/key_notes.h"
 
 namespace doppel::migrate {
@@ -15,7 +16,8 @@ public:
   static constexpr int kTakeMs = 50;
 
   // Errors: nothing is attached, or another process shows keys.
-  static Result<std::unique_ptr<KeyReader>> open();
+  // `access`: to the sources, which are asked for what reads found nothing.
+  static Result<std::unique_ptr<KeyReader>> open(const memcached::Access &access);
   ~KeyReader(); // capture tells nothing from then on
   KeyReader(const KeyReader &) = delete;
   KeyReader &operator=(const KeyReader &) = delete;
@@ -26,7 +28,7 @@ public:
   Result<KeyModel> finish();
 
 private:
-  explicit KeyReader(Attached attached);
+  KeyReader(Attached attached, const memcached::Access &access);
   Status start();
   Status watch(uint64_t now);
   void name_mappings(const Meta &meta);
@@ -37,6 +39,7 @@ private:
   MapTable watch_, sampled_;
   std::unique_ptr<KeyNotes> samples_;
   KeyHeat heat_;
+  KeyMisses misses_;
   std::map<uint16_t, std::string> mappings_;
   dp_key_sampled before_{};
   uint64_t began_ns_ = 0, renewed_ns_ = 0;

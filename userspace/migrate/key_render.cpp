@@ -62,6 +62,7 @@ Json row_json(const KeyModel &model, const KeyRow &r) {
           {"size", r.size ? Json(*r.size) : Json(nullptr)},
           {"bps", r.bps ? Json(*r.bps) : Json(nullptr)},
           {"reads", r.reads},
+          {"misses", r.misses ? Json(*r.misses) : Json(nullptr)},
           {"stores", r.stores},
           {"deletes", r.deletes},
           {"others", r.others}};
@@ -101,13 +102,14 @@ std::string key_json(const KeyModel &model, size_t most) {
 std::vector<TopLine> key_lines(KeyModel model, KeyOrder order, size_t most) {
   sort_keys(model.rows, order);
   std::vector<TopLine> lines = {{Kind::title, "doppel top keys  " + status_text(model, order)}, {}};
-  Table table({"KEY", "MAPPING", ">CALLS", ">CALLS/s", ">SIZE", ">BIT RATE", ">READS", ">STORES",
-               ">DELETES", ">OTHERS"});
+  Table table({"KEY", "MAPPING", ">CALLS", ">CALLS/s", ">SIZE", ">BIT RATE", ">READS", ">MISSES",
+               ">STORES", ">DELETES", ">OTHERS"});
   for (size_t i = 0; i < model.rows.size() && i < most; i++) {
     const KeyRow &r = model.rows[i];
     table.row({cut(shown_key(r.key), 60), mapping_of(model, r), counted(r.calls()),
                number("%.1f", r.calls_per_s), r.size ? human_bytes(*r.size) : "-", bits_text(r.bps),
-               counted(r.reads), counted(r.stores), counted(r.deletes), counted(r.others)});
+               counted(r.reads), r.misses ? counted(*r.misses) : "-", counted(r.stores),
+               counted(r.deletes), counted(r.others)});
   }
   add_table(lines, table.text(), {});
   return lines;

@@ -22,6 +22,8 @@ public:
   // each time anew: a mirror may come, go and change.
   TopReader(std::vector<memcached::Server> servers, memcached::Access access);
 
+  const memcached::Access &access() const { return access_; }
+
   // Asks all servers. Comes back at once.
   void begin();
   // All have answered.

@@ -150,7 +150,7 @@ private:
 
   void open_keys() {
     next_ = Clock::now() + interval_;
-    auto opened = KeyReader::open();
+    auto opened = KeyReader::open(reader_.access());
     if (!opened)
       return keys_failed(opened.errors());
     keys_ = std::move(*opened);

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// How many reads of the hottest keys found nothing. Answers are not captured, so the source is
+// asked at the end of an interval, by `me`, which leaves no trace.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "userspace/memcached/access.h"
+#include "userspace/memcached/connection.h"
+#include "userspace/migrate/key_heat.h"
+
+namespace doppel::migrate {
+
+class KeyMisses {
+public:
+  // What is asked for has to be there for a screen to be drawn: no more than kPatienceMs each.
+  explicit KeyMisses(memcached::Access access);
+
+  // Sets KeyRow::misses of the hottest rows. Those of a source that cannot be asked have none.
+  void look(KeyModel &model);
+
+  static constexpr uint32_t kPatienceMs = 500;
+
+private:
+  struct Source {
+    std::unique_ptr<memcached::Connection> connection;
+    uint64_t again_ns = 0; // not before that, after a failure
+  };
+  memcached::Connection *connected(const std::string &text, const KeyRow &row);
+  void ask(const std::string &source, const std::vector<KeyRow *> &rows);
+
+  memcached::Access access_;
+  std::map<std::string, Source> sources_; // by address and port
+};
+
+// Of reads in an interval in which nothing else was done to the key, all found it or none. Nothing:
+// it came or went meanwhile. Pure.
+std::optional<uint64_t> misses_of(const KeyRow &row, bool is_there);
+
+} // namespace doppel::migrate
