@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """`doppel verify` finds what differs, all of it, and nothing else."""
 
+import json
+import os
 import struct
+import subprocess
 import threading
 import time
 import urllib.parse
 
-from lab import wait
+from lab import doppel, wait
 
 from harness import case
-from servers import store
+from servers import die_with_parent, store
 
 KEYS = 20_000
 ZERO = dict.fromkeys(("missing", "different", "flags", "ttl", "extra", "moving", "unreadable"), 0)
@@ -37,6 +40,80 @@ def differing():
     return names, b"".join(commands)
 
 
+def assert_listed(path, names):
+    """Each difference once, and no other."""
+    listed = {}
+    with open(path, encoding="ascii") as f:
+        for line in f:
+            kind, key = line.split()
+            listed.setdefault(kind, []).append(urllib.parse.unquote_to_bytes(key))
+    assert {kind: sorted(keys) for kind, keys in listed.items()} == {k: sorted(v) for k, v in names.items()}
+
+
+def progress_of(resume):
+    """{"offset": …, "at_extra": …}, or nothing."""
+    if not os.path.exists(resume):
+        return None
+    with open(resume, encoding="ascii") as f:
+        return json.load(f)["progress"]
+
+
+@case(moment=("listing", "begun", "source", "target"))
+def a_killed_one_is_taken_up(env, moment):
+    """By kill -9; what both find together is what one would have found."""
+    source, target = env.pair()
+    source.fill(KEYS)
+    target.fill(KEYS)
+    names, commands = differing()
+    target.tell(commands)
+    resume = env.path("resume")
+    arguments = ("verify", "--all", "--json", "--settle", "0.1", "--rate", "8000", "--resume", resume,
+                 "--list", env.path("list"), source, target)
+    words = [a if isinstance(a, str) else a.where for a in arguments]
+    there = {"listing": lambda: os.path.exists(resume + ".source"), "begun": lambda: progress_of(resume),
+             "source": lambda: (progress_of(resume) or {"offset": 0})["offset"] > 0,
+             "target": lambda: (progress_of(resume) or {"at_extra": False})["at_extra"]}[moment]
+    with subprocess.Popen([doppel.binary(), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          preexec_fn=die_with_parent) as process:
+        wait.until(there, "it to get there", interval=0.001)
+        process.kill()
+    before = progress_of(resume)
+    if before:
+        other = env.run(*arguments[:-1], env.memcached())
+        assert other.code == 2 and "other servers" in other.stderr, other
+    result = env.run(*arguments)
+    assert result.code == 3, result
+    assert verdict(result) == {**ZERO, **{kind: len(keys) for kind, keys in names.items()}}, result
+    assert result.json()["keys"] == result.json()["compared"] == KEYS, result
+    assert ("goes on" in result.stderr) == bool(before), result
+    assert_listed(env.path("list"), names)
+    assert not [name for name in os.listdir(os.path.dirname(resume)) if name.startswith("resume")]
+
+
+@case()
+def a_file_of_before_a_restart(env):
+    source, target = env.pair()
+    source.fill(KEYS)
+    target.fill(KEYS)
+    arguments = ("verify", "--all", "--rate", "2000", "--resume", env.path("resume"), source, target)
+    words = [a if isinstance(a, str) else a.where for a in arguments]
+    with subprocess.Popen([doppel.binary(), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          preexec_fn=die_with_parent) as process:
+        wait.until(lambda: progress_of(env.path("resume")), "it to begin", interval=0.001)
+        again = env.run(*arguments)
+        assert again.code == 1 and "another doppel verify" in again.stderr, again
+        process.kill()
+    target.restart()
+    result = env.run(*arguments)
+    assert result.code == 1 and "started anew" in result.stderr, result
+    with open(env.path("resume"), "w", encoding="ascii") as f:
+        f.write("something else\n")
+    result = env.run(*arguments)
+    assert result.code == 2 and "no file of doppel verify" in result.stderr, result
+    result = env.run("verify", "--resume", env.path("resume"), source, target)
+    assert result.code == 2 and "--all" in result.stderr, result
+
+
 @case()
 def finds_each_kind_exactly(env):
     source, target = env.pair()
@@ -50,12 +127,7 @@ def finds_each_kind_exactly(env):
     found = result.json()
     assert found["keys"] == found["compared"] == KEYS, result
     assert found["equal"] == KEYS - sum(len(keys) for kind, keys in names.items() if kind != "extra"), result
-    listed = {}
-    with open(env.path("list"), encoding="ascii") as f:
-        for line in f:
-            kind, key = line.split()
-            listed.setdefault(kind, []).append(urllib.parse.unquote_to_bytes(key))
-    assert {kind: sorted(keys) for kind, keys in listed.items()} == {k: sorted(v) for k, v in names.items()}
+    assert_listed(env.path("list"), names)
 
 
 @case()

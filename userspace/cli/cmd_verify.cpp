@@ -13,7 +13,9 @@
 #include "userspace/cli/output.h"
 #include "userspace/cli/server_options.h"
 #include "userspace/migrate/key_list.h"
+#include "userspace/migrate/same_server.h"
 #include "userspace/migrate/verify.h"
+#include "userspace/migrate/verify_file.h"
 #include "userspace/util/clock.h"
 #include "userspace/util/fd.h"
 #include "userspace/view/table.h"
@@ -23,7 +25,7 @@ namespace {
 using migrate::VerifyCounts;
 
 struct VerifyCommand {
-  std::string source, target, prefix, list;
+  std::string source, target, prefix, list, resume;
   uint64_t sample = 10'000, rate = 0;
   bool all = false, stale_ok = false;
   double settle_s = 2;
@@ -43,6 +45,10 @@ void add_options(CLI::App &app, VerifyCommand &o) {
   add_number(app, "--rate", o.rate, "Read at most this many keys a second", "KEYS");
   add_text(app, "--list", o.list,
            "Write a line for each difference into this file: its kind and its key", "FILE");
+  add_text(app, "--resume", o.resume,
+           "With --all: keep in this file, and beside it, how far it got, and go on where the "
+           "command that was interrupted ended",
+           "FILE");
   add_flag(app, "--stale-ok", o.stale_ok,
            "Go on where reading a stale item took its application's token to renew it");
   add_server_options(app, o.servers);
@@ -59,19 +65,9 @@ std::string percent(double share, bool up) {
 }
 
 std::string json_of(const VerifyCounts &c, bool sampled) {
-  Json j = {{"keys", c.keys},
-            {"compared", c.compared},
-            {"equal", c.equal},
-            {"missing", c.missing},
-            {"different", c.different},
-            {"flags", c.flags},
-            {"ttl", c.ttl},
-            {"extra", c.extra},
-            {"moving", c.moving},
-            {"unreadable", c.unreadable},
-            {"seconds", c.seconds},
-            {"gone", c.gone},
-            {"stale", c.stale}};
+  Json j = {{"seconds", c.seconds}};
+  for (const auto &[name, value] : migrate::kVerifyCounts)
+    j[name] = c.*value;
   j["interval_95"] = nullptr;
   if (sampled && c.judged() > 0) {
     const auto i = migrate::wilson95(c.equal, c.judged());
@@ -134,13 +130,33 @@ private:
   uint64_t next_ns_ = 0;
 };
 
+// What was written behind the last save is written again.
+Status open_list(std::ofstream &list, const std::string &name, const migrate::VerifyFile &file) {
+  if (name.empty())
+    return Unit{};
+  const uint64_t kept = file.progress() ? file.progress()->listed : 0;
+  if (kept && ::truncate(name.c_str(), static_cast<off_t>(kept)) != 0)
+    return sys_error(name, "cannot be gone on with", errno);
+  list.open(name, kept ? std::ios::app : std::ios::trunc);
+  if (!list)
+    return sys_error(name, "cannot be written", errno);
+  return Unit{};
+}
+
+Result<migrate::VerifyFile> open_file(const VerifyCommand &o, memcached::Connection &source,
+                                      memcached::Connection &target,
+                                      const migrate::VerifyOptions &options) {
+  if (o.resume.empty())
+    return migrate::VerifyFile();
+  const std::string since =
+      TRY(migrate::incarnation(source)) + " to " + TRY(migrate::incarnation(target));
+  return migrate::VerifyFile::open(
+      o.resume, migrate::identity(source, target, options) + ", list " + o.list, since);
+}
+
 Result<VerifyCounts> verify(const VerifyCommand &o) {
-  std::ofstream list;
-  if (!o.list.empty()) {
-    list.open(o.list, std::ios::trunc);
-    if (!list)
-      return sys_error(o.list, "cannot be written", errno);
-  }
+  if (!o.resume.empty() && !o.all)
+    return Error{"--resume", "is for --all: a sample is compared within seconds", "", Exit::usage};
   auto source = TRY(connect(o.source, o.servers));
   auto target = TRY(connect(o.target, o.servers));
   migrate::VerifyOptions options;
@@ -150,14 +166,25 @@ Result<VerifyCounts> verify(const VerifyCommand &o) {
   options.settle_ms = static_cast<uint32_t>(o.settle_s * 1000);
   options.rate = o.rate;
   options.stale_ok = o.stale_ok;
+  auto file = TRY(open_file(o, *source, *target, options));
+  std::ofstream list;
+  TRY(open_list(list, o.list, file));
+  if (file.progress())
+    warn({"goes on where the last one ended"});
   Progress progress;
   const migrate::VerifyHooks hooks = {
       [&](const std::string &key, migrate::Difference d) {
         list << migrate::difference_name(d) << " " << migrate::key_text(key) << "\n";
       },
       [&](const VerifyCounts &c, uint64_t seen, uint64_t of) { progress.show(c, seen, of); },
-      [](const std::string &text) { warn({text}); }};
-  auto counts = TRY(migrate::verify(*source, *target, options, hooks));
+      [](const std::string &text) { warn({text}); },
+      [&]() -> uint64_t {
+        if (!list.is_open())
+          return 0;
+        list.flush();
+        return static_cast<uint64_t>(list.tellp());
+      }};
+  auto counts = TRY(migrate::verify(*source, *target, options, hooks, file));
   list.flush();
   if (!o.list.empty() && !list)
     return sys_error(o.list, "cannot be written", errno);
@@ -188,7 +215,8 @@ const Command verify_command = {
     "does, or could not be read. A server that speaks only the binary protocol (memcached -S) "
     "cannot be compared.",
     "doppel verify cache1 cache2:11212\n"
-    "doppel verify --all --list differences.txt cache1 /run/memcached.sock",
+    "doppel verify --all --list differences.txt cache1 /run/memcached.sock\n"
+    "doppel verify --all --resume /var/tmp/verify --rate 20000 cache1 cache2",
     declare<VerifyCommand, add_options, run>,
     false,
     true};

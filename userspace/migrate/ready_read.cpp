@@ -22,7 +22,8 @@ Result<VerifyCounts> compare(const Pair &pair, const memcached::Access &access, 
   hooks.differs = [](const std::string &, Difference) {};
   hooks.progress = [](const VerifyCounts &, uint64_t, uint64_t) {};
   hooks.warning = [](const std::string &) {};
-  return verify(*source, *target, options, hooks);
+  VerifyFile none;
+  return verify(*source, *target, options, hooks, none);
 }
 
 ReadyLook::Server look_at(const memcached::Server &server, const memcached::Access &access) {

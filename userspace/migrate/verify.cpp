@@ -14,25 +14,35 @@
 
 namespace doppel::migrate {
 namespace {
+// Between two saves, each of which waits for what is not certain yet: a tenth of the time, at most.
+constexpr uint64_t kSaveNs = 1'000'000'000;
+constexpr uint64_t kSettles = 10;
+
 class Verify {
 public:
   Verify(memcached::Connection &source, memcached::Connection &target, const VerifyOptions &options,
-         const VerifyHooks &hooks)
-      : source_(source), target_(target), options_(options), hooks_(hooks), pace_(options.rate),
+         const VerifyHooks &hooks, VerifyFile &file)
+      : source_(source), target_(target), options_(options), hooks_(hooks), file_(file),
+        pace_(options.rate),
         suspects_(source, target, options.settle_ms * 1'000'000ULL, pace_,
                   [this](const Suspect &s, Verdict v, bool won) { judged(s, v, won); }) {}
 
   Result<VerifyCounts> run() {
-    const uint64_t begin_ns = monotonic_ns();
+    begin_ns_ = saved_ns_ = monotonic_ns();
     TRY(check_servers());
-    auto list = TRY(list_keys(source_));
+    if (file_.progress()) {
+      at_ = *file_.progress();
+      counts_ = at_.counts;
+      seen_ = at_.seen;
+    }
     if (options_.sample)
-      TRY(walk_sample(list));
+      TRY(walk_sample(TRY(list_keys(source_))));
     else
-      TRY(walk_all(list));
+      TRY(walk_all());
     TRY(suspects_.finish());
     TRY(status_of_token());
-    counts_.seconds = static_cast<double>(monotonic_ns() - begin_ns) / 1e9;
+    counts_.seconds = seconds();
+    file_.remove();
     return counts_;
   }
 
@@ -47,14 +57,57 @@ private:
     return differ(source_, target_);
   }
 
-  Status walk_all(const KeyList &list) {
-    of_ = list.keys;
-    ListReader reader(list.file.get());
-    TRY(walk(reader, [this](auto &line) { return with_prefix(line); }));
-    TRY(reader.status());
-    const auto targets = TRY(list_keys(target_));
+  Status walk_all() {
+    const auto list = TRY(file_.source_list(source_, !file_.progress()));
+    of_ = at_.source_keys = list.keys;
+    if (!at_.at_extra) {
+      TRY(save(at_.offset, 0));
+      ListReader reader(list.file.get(), at_.offset);
+      TRY(walk(reader));
+      TRY(reader.status());
+    }
+    const auto targets = TRY(file_.target_list(target_, !at_.at_extra));
     of_ += targets.keys;
+    if (!at_.at_extra) {
+      at_.at_extra = true;
+      at_.target_keys = targets.keys;
+      TRY(settle());
+      TRY(save(0, 0));
+    }
     return walk_extra(targets);
+  }
+
+  // Those that differed at the first look are judged: what is saved is certain.
+  Status settle() {
+    if (!file_.is_kept())
+      return Unit{};
+    TRY(suspects_.finish());
+    return status_of_token();
+  }
+
+  // The next line is at that offset; so many before it could not be read, and are not counted yet.
+  Status save(uint64_t offset, uint64_t unreadable) {
+    saved_ns_ = monotonic_ns();
+    if (!file_.is_kept())
+      return Unit{};
+    at_.offset = offset;
+    at_.counts = counts_;
+    at_.counts.seconds = seconds();
+    at_.counts.keys += unreadable;
+    at_.counts.unreadable += unreadable;
+    at_.seen = seen_;
+    at_.listed = hooks_.listed ? hooks_.listed() : 0;
+    return file_.save(at_);
+  }
+
+  bool is_save_due() const {
+    const uint64_t settle_ns = options_.settle_ms * 1'000'000ULL;
+    return file_.is_kept() && monotonic_ns() - saved_ns_ >= std::max(kSaveNs, kSettles * settle_ns);
+  }
+
+  double seconds() const {
+    const double before = file_.progress() ? file_.progress()->counts.seconds : 0;
+    return before + static_cast<double>(monotonic_ns() - begin_ns_) / 1e9;
   }
 
   Status walk_sample(const KeyList &list) {
@@ -76,12 +129,18 @@ private:
     return wanted;
   }
 
-  template <typename Wanted> Status walk(ListReader &reader, const Wanted &wanted) {
+  Status walk(ListReader &reader) {
     Batch batch(pace_.most_keys());
     memcached::DumpLine line;
-    while (reader.next(line))
-      if (wanted(line))
+    while (reader.next(line)) {
+      if (is_save_due()) {
+        TRY(look(batch));
+        TRY(settle());
+        TRY(save(reader.offset(), reader.unreadable()));
+      }
+      if (with_prefix(line))
         TRY(add(batch, line));
+    }
     counts_.keys += reader.unreadable();
     counts_.unreadable += reader.unreadable();
     return look(batch);
@@ -145,10 +204,15 @@ private:
 
   // The other direction: what only the target has. The source is asked by `me`.
   Status walk_extra(const KeyList &list) {
-    ListReader reader(list.file.get());
+    ListReader reader(list.file.get(), at_.offset);
     Batch batch(pace_.most_keys());
     memcached::DumpLine line;
     while (reader.next(line)) {
+      if (is_save_due()) {
+        TRY(look_for_extra(batch));
+        TRY(settle());
+        TRY(save(reader.offset(), 0));
+      }
       if (!line.key.starts_with(options_.prefix)) {
         seen_++;
       } else if (!batch.add(line.key, 0)) {
@@ -233,6 +297,9 @@ private:
   memcached::Connection &source_, &target_;
   const VerifyOptions &options_;
   const VerifyHooks &hooks_;
+  VerifyFile &file_;
+  VerifyProgress at_; // as saved last
+  uint64_t begin_ns_ = 0, saved_ns_ = 0;
   Pace pace_;
   VerifyCounts counts_;
   Suspects suspects_;
@@ -254,9 +321,16 @@ Interval wilson95(uint64_t good, uint64_t of) {
   return {good == 0 ? 0 : middle - half, good == of ? 1 : middle + half};
 }
 
+std::string identity(const memcached::Connection &source, const memcached::Connection &target,
+                     const VerifyOptions &o) {
+  return source.server().text() + " to " + target.server().text() + ", keys " + o.prefix +
+         (o.stale_ok ? ", stale ones as well" : "");
+}
+
 Result<VerifyCounts> verify(memcached::Connection &source, memcached::Connection &target,
-                            const VerifyOptions &options, const VerifyHooks &hooks) {
-  return Verify(source, target, options, hooks).run();
+                            const VerifyOptions &options, const VerifyHooks &hooks,
+                            VerifyFile &file) {
+  return Verify(source, target, options, hooks, file).run();
 }
 
 } // namespace doppel::migrate

@@ -6,10 +6,11 @@
 #include <functional>
 #include <optional>
 #include <string>
-#include <utility>
 
 #include "userspace/memcached/connection.h"
 #include "userspace/migrate/compare.h"
+#include "userspace/migrate/verify_counts.h"
+#include "userspace/migrate/verify_file.h"
 #include "userspace/util/error.h"
 
 namespace doppel::migrate {
@@ -23,23 +24,6 @@ struct VerifyOptions {
   bool stale_ok = false;     // go on where a read took the application's token
 };
 
-// Each key of the list counts once, in one of these but the first two.
-struct VerifyCounts {
-  uint64_t keys = 0;     // of the source's list, with the prefix
-  uint64_t compared = 0; // what a verdict was found for: equal, missing, different, flags, ttl
-  uint64_t equal = 0;
-  uint64_t missing = 0, different = 0, flags = 0, ttl = 0;
-  uint64_t extra = 0;      // only on the target
-  uint64_t moving = 0;     // changed between the looks
-  uint64_t gone = 0;       // from the source, since its list was made
-  uint64_t stale = 0;      // marked so by its application
-  uint64_t unreadable = 0; // its name fits in no line of text, or a server answered with an error
-  double seconds = 0;
-  uint64_t differing() const { return missing + different + flags + ttl + extra; }
-  // What a share of equal ones is of: nobody knows of an unreadable one that it is equal.
-  uint64_t judged() const { return compared + unreadable; }
-};
-
 // The share of the keys that are equal, in 95 of 100 such samples (Wilson's score interval).
 struct Interval {
   double low = 0, high = 1;
@@ -50,10 +34,17 @@ struct VerifyHooks {
   std::function<void(const std::string &key, Difference)> differs; // once it is certain
   std::function<void(const VerifyCounts &, uint64_t seen, uint64_t of)> progress;
   std::function<void(const std::string &)> warning;
+  std::function<uint64_t()> listed; // bytes of what was made of `differs`, once they are written
 };
 
-// Both are lists of their own; the target's is asked for only without a sample.
+// What a file of a verify is of, but for its servers' starts.
+std::string identity(const memcached::Connection &source, const memcached::Connection &target,
+                     const VerifyOptions &options);
+
+// Both are lists of their own; the target's is asked for only without a sample. `file`: of these
+// servers and options, without a sample.
 Result<VerifyCounts> verify(memcached::Connection &source, memcached::Connection &target,
-                            const VerifyOptions &options, const VerifyHooks &hooks);
+                            const VerifyOptions &options, const VerifyHooks &hooks,
+                            VerifyFile &file);
 
 } // namespace doppel::migrate

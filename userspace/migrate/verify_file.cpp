@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/migrate/verify_file.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "userspace/memcached/dump.h"
+
+namespace doppel::migrate {
+namespace {
+using Json = nlohmann::json;
+
+constexpr int kVersion = 1;
+
+struct Place {
+  const char *name;
+  uint64_t VerifyProgress::*value;
+};
+constexpr Place kPlaces[] = {
+    {"offset", &VerifyProgress::offset},           {"source_keys", &VerifyProgress::source_keys},
+    {"target_keys", &VerifyProgress::target_keys}, {"seen", &VerifyProgress::seen},
+    {"listed", &VerifyProgress::listed},
+};
+
+Json json_of(const VerifyProgress &p) {
+  Json j = {{"at_extra", p.at_extra}, {"seconds", p.counts.seconds}};
+  for (const auto &[name, value] : kPlaces)
+    j[name] = p.*value;
+  for (const auto &[name, value] : kVerifyCounts)
+    j["counts"][name] = p.counts.*value;
+  return j;
+}
+
+VerifyProgress progress_of(const Json &j) {
+  VerifyProgress p;
+  p.at_extra = j.at("at_extra").get<bool>();
+  p.counts.seconds = j.at("seconds").get<double>();
+  for (const auto &[name, value] : kPlaces)
+    p.*value = j.at(name).get<uint64_t>();
+  for (const auto &[name, value] : kVerifyCounts)
+    p.counts.*value = j.at("counts").at(name).get<uint64_t>();
+  return p;
+}
+
+std::string text_of(std::ifstream &in) {
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+Error damaged(const std::string &name) {
+  return {name, "is no file of doppel verify", "name one that does not exist yet", Exit::usage};
+}
+
+} // namespace
+
+Result<VerifyFile> VerifyFile::open(const std::string &name, const std::string &of,
+                                    const std::string &since) {
+  VerifyFile file;
+  file.name_ = name;
+  file.of_ = of;
+  file.since_ = since;
+  if (name.empty())
+    return file;
+  TRY(file.read());
+  const std::string list = name + ".source";
+  file.lock_ = Fd(::open(list.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!file.lock_)
+    return sys_error(list, "cannot be opened", errno);
+  if (::flock(file.lock_.get(), LOCK_EX | LOCK_NB) != 0)
+    return Error{name, "another doppel verify goes by it", "wait until it is done", Exit::failure};
+  return file;
+}
+
+Status VerifyFile::read() {
+  std::ifstream in(name_);
+  if (!in)
+    return errno == ENOENT ? Status(Unit{}) : sys_error(name_, "cannot be opened", errno);
+  const Json j = Json::parse(text_of(in), nullptr, false);
+  try {
+    if (j.is_discarded() || j.at("doppel_verify").get<int>() != kVersion)
+      return damaged(name_);
+    if (j.at("of").get<std::string>() != of_)
+      return Error{name_, "is of other servers, or of other options",
+                   "the command must be the one that was interrupted", Exit::usage};
+    if (j.at("since").get<std::string>() != since_)
+      return Error{name_, "is of before one of the servers was started anew",
+                   "remove it, and verify anew", Exit::failure};
+    progress_ = progress_of(j.at("progress"));
+  } catch (const Json::exception &) {
+    return damaged(name_);
+  }
+  return Unit{};
+}
+
+Result<KeyList> VerifyFile::source_list(memcached::Connection &source, bool fresh) {
+  return list(source, name_ + ".source", fresh, progress_ ? progress_->source_keys : 0);
+}
+
+Result<KeyList> VerifyFile::target_list(memcached::Connection &target, bool fresh) {
+  return list(target, name_ + ".target", fresh, progress_ ? progress_->target_keys : 0);
+}
+
+Result<KeyList> VerifyFile::list(memcached::Connection &c, const std::string &name, bool fresh,
+                                 uint64_t keys) {
+  if (!is_kept())
+    return list_keys(c);
+  KeyList list;
+  list.keys = keys;
+  list.file = Fd(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!list.file)
+    return sys_error(name, "cannot be opened", errno);
+  if (!fresh)
+    return list;
+  if (::ftruncate(list.file.get(), 0) != 0)
+    return sys_error(name, "cannot be written", errno);
+  list.keys = 0;
+  TRY(memcached::dump_keys(c, list.file.get(), list.keys));
+  if (::fdatasync(list.file.get()) != 0) // before a progress that says that it is whole
+    return sys_error(name, "cannot be written", errno);
+  return list;
+}
+
+Status VerifyFile::save(const VerifyProgress &progress) {
+  if (!is_kept())
+    return Unit{};
+  const std::string next = name_ + ".new";
+  const Json j = {
+      {"doppel_verify", kVersion}, {"of", of_}, {"since", since_}, {"progress", json_of(progress)}};
+  std::ofstream out(next, std::ios::trunc);
+  out << j.dump() << "\n";
+  out.close();
+  if (!out || std::rename(next.c_str(), name_.c_str()) != 0)
+    return sys_error(name_, "cannot be written", errno);
+  return Unit{};
+}
+
+void VerifyFile::remove() {
+  if (!is_kept())
+    return;
+  for (const char *suffix : {"", ".target", ".source"}) // the lock last
+    ::unlink((name_ + suffix).c_str());
+}
+
+} // namespace doppel::migrate

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// How far a verify of all keys got, on disk, so that the next goes on where one was interrupted.
+//
+// FILE is a JSON text, replaced as a whole; FILE.source and FILE.target are the lists of keys.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "userspace/memcached/connection.h"
+#include "userspace/migrate/key_list.h"
+#include "userspace/migrate/verify_counts.h"
+#include "userspace/util/error.h"
+#include "userspace/util/fd.h"
+
+namespace doppel::migrate {
+
+struct VerifyProgress {
+  VerifyCounts counts;
+  bool at_extra = false;                     // it goes through the target's list
+  uint64_t offset = 0;                       // of the next line, in that list
+  uint64_t source_keys = 0, target_keys = 0; // of the lists
+  uint64_t seen = 0;                         // lines of both
+  uint64_t listed = 0;                       // bytes of what tells the differences
+};
+
+class VerifyFile {
+public:
+  // `name` empty: nothing is kept. `of`: which servers and keys, `since`: which starts of theirs; a
+  // file of others is an error, and so is one that another verify goes by.
+  static Result<VerifyFile> open(const std::string &name, const std::string &of,
+                                 const std::string &since);
+
+  bool is_kept() const { return !name_.empty(); }
+  // What the one before came to; nothing: it begins.
+  const std::optional<VerifyProgress> &progress() const { return progress_; }
+
+  // The keys of a server: as kept, or, if `fresh`, as they are now.
+  Result<KeyList> source_list(memcached::Connection &source, bool fresh);
+  Result<KeyList> target_list(memcached::Connection &target, bool fresh);
+
+  Status save(const VerifyProgress &progress);
+  void remove(); // it is done
+
+private:
+  Result<KeyList> list(memcached::Connection &c, const std::string &name, bool fresh,
+                       uint64_t keys);
+  Status read();
+
+  std::string name_, of_, since_;
+  Fd lock_;
+  std::optional<VerifyProgress> progress_;
+};
+
+} // namespace doppel::migrate
