@@ -139,6 +139,8 @@ class Talk:
         answers = []
         sender = threading.Thread(target=self.socket.sendall, args=(request + b"mn\r\n",))
         sender.start()  # the server stops reading where nobody reads its answers
+        if isinstance(self.socket, ssl.SSLSocket):
+            sender.join()  # two threads at once may not use one (CPython before 3.13)
         while (line := self.reader.readline().rstrip(b"\r\n")) != b"MN":
             answers.append(line)
         sender.join()
