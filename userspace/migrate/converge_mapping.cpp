@@ -49,9 +49,9 @@ ConvergeMapping::~ConvergeMapping() { leave(); }
 Status ConvergeMapping::account_for_start(KeyNotes &notes) {
   if (accounted_)
     return Unit{};
-  uint64_t now = TRY(counted()), before = now;
+  uint64_t now = TRY(counted());
   for (int tries = 0; tries < kMomentTries; tries++) {
-    before = now;
+    const uint64_t before = now;
     TRY(notes.take_all());
     now = TRY(counted());
     if (now == before)
@@ -110,6 +110,7 @@ ConvergeMapping::working_of(const dp_key_note &note) {
   if (pairs.empty() || !is_asked(source))
     return nullptr;
   std::vector<Working *> all;
+  all.reserve(pairs.size());
   for (const Pair &pair : pairs)
     all.push_back(begin_pair(pair));
   return &by_source_.emplace(endpoint, std::move(all)).first->second;

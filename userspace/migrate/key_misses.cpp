@@ -69,6 +69,7 @@ void KeyMisses::ask(const std::string &source, const std::vector<KeyRow *> &rows
   if (!c)
     return;
   std::vector<std::string> keys;
+  keys.reserve(rows.size());
   for (const KeyRow *row : rows)
     keys.push_back(row->key);
   const auto done = read_standings(*c, keys, [&](size_t i, const memcached::Standing *s) {
