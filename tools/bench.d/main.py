@@ -18,16 +18,17 @@ import cpu
 import growth
 import packets
 import source
+import warm
 from stage import Stage
 
-PARTS = {"packets": packets.measure, "source": source.measure, "growth": growth.measure}
+PARTS = {"packets": packets.measure, "source": source.measure, "growth": growth.measure, "warm": warm.measure}
 
 
 def arguments():
     p = argparse.ArgumentParser(prog="tools/bench", description=__doc__,
                                 formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("parts", nargs="*", metavar="PART",
-                   help="packets, source, growth; default: all")
+                   help="packets, source, growth, warm; default: all")
     p.add_argument("--runs", type=int, default=5, help="rounds, default 5")
     p.add_argument("--spare", type=int, default=0, metavar="N",
                    help="so many rounds more; those are dropped in which others took the most CPU time")
