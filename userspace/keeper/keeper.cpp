@@ -34,15 +34,16 @@ constexpr auto kExpiryStep = 20ms; // between two batches of a pass over the flo
 // Between two looks at the source's sockets. A flow ends at the second that finds none: that is
 // half a minute, or longer where there are thousands, and the target has as long again for its FIN.
 constexpr auto kSweep = 15s;
-// What is done again and again takes so little of a CPU each, however many sockets this host has.
-constexpr int kCpuFactor = 1000;
+// Of a CPU both take one part in so many at most, however many sockets this host has. What is blind
+// is to be told within 40 s, with 10,000 of them as well.
+constexpr int kSweepShare = 3000, kBlindShare = 1000;
 constexpr auto kLongestRest = 120s;
 constexpr auto kWord = 2s;         // between two signs of life, while something else takes its time
 constexpr auto kBlindCheck = 10s;  // between two looks at what is asked and not seen
 constexpr uint32_t kSilent = 3600; // s, for flows without a shadow where idle_timeout is 0
 
-std::chrono::nanoseconds rest_after(uint64_t cpu_ns, std::chrono::nanoseconds least) {
-  const std::chrono::nanoseconds rest(cpu_ns * kCpuFactor);
+std::chrono::nanoseconds rest_after(uint64_t cpu_ns, int share, std::chrono::nanoseconds least) {
+  const std::chrono::nanoseconds rest(cpu_ns * static_cast<uint64_t>(share));
   return std::max(least, std::min<std::chrono::nanoseconds>(rest, kLongestRest));
 }
 
@@ -148,7 +149,7 @@ Status Keeper::follow_the_source() {
     TRY(tell_unjoinable());
   sweep_cpu_ns_ += thread_cpu_ns() - begin;
   const auto rest = more ? std::chrono::nanoseconds(kExpiryStep)
-                         : rest_after(std::exchange(sweep_cpu_ns_, 0), kSweep);
+                         : rest_after(std::exchange(sweep_cpu_ns_, 0), kSweepShare, kSweep);
   loop_->set(sweep_timer_, Clock::now() + rest);
   return Unit{};
 }
@@ -169,8 +170,9 @@ Status Keeper::look_for_blindness() {
     if (const auto blind = find_blindness(*nl, *pins, meta_))
       found(kBlind, ProblemKind::blind, *blind);
   const auto end = Clock::now();
-  loop_->set(blind_timer_, end + std::max(rest_after(thread_cpu_ns() - cpu_begin, kBlindCheck),
-                                          std::chrono::nanoseconds(kRestFactor * (end - begin))));
+  loop_->set(blind_timer_,
+             end + std::max(rest_after(thread_cpu_ns() - cpu_begin, kBlindShare, kBlindCheck),
+                            std::chrono::nanoseconds(kRestFactor * (end - begin))));
   return Unit{};
 }
 
