@@ -46,7 +46,7 @@ def fetch(scratch):
                 "Dir::State::lists": scratch / "lists", "Dir::State::status": "/dev/null",
                 "Dir::Cache": scratch / "cache",
                 # The _apt user cannot write here, and apt would warn about that each time.
-                "APT::Sandbox::User": "root"}
+                "APT::Sandbox::User": "root", "Acquire::Retries": "3"}
     apt = ["apt-get", "-q", *(f"-o{name}={value}" for name, value in settings.items())]
     run([*apt, "update"])
     run([*apt, "download", *PACKAGES], cwd=scratch / "packages")
