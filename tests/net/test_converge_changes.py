@@ -4,7 +4,6 @@
 import os
 import signal
 import subprocess
-import time
 
 from harness import case
 from lab import memcached, tcp, wait
@@ -307,7 +306,9 @@ def a_source_on_two_devices(env):
         table = scene.lab.lose("source", "target", 1000, f"tcp sport {port}")
         s.sendall(b"incr key1 5\r\n")
         assert reader.readline() == b"1005\r\n"
-        time.sleep(3)  # the length of the outage: longer than a key rests, and shorter than what is late
+        hits = scene.source[0].stats()["get_hits"]
+        wait.until(lambda: scene.source[0].stats()["get_hits"] > hits, "the key to be read at the source", 20)
+        wait.until(lambda: scene.doppel.ledger()["bytes"]["in_flight"], "the copy to be on its way still", 20)
         scene.lab.heal(table)
     at_rest(scene, "second")
     here, there = scene.source[0].contents(), scene.target[0].contents()
