@@ -23,8 +23,6 @@ constexpr uint64_t kLookUpNs = 2'000 * kMs; // for the target's name
 constexpr uint64_t kGraceNs = 20 * kMs;
 constexpr uint64_t kLookNs = 1 * kMs; // between two looks at the shadows
 
-bool is_behind(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) < 0; }
-
 // A mapping's way from one port to one target.
 struct Way {
   uint32_t row, target;

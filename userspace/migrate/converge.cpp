@@ -46,7 +46,7 @@ private:
   std::map<uint32_t, uint32_t> moved_; // rows that were, with those of the mappings that go on
 };
 
-// Calls of `what` that are due.
+// What is done once in a period.
 class Every {
 public:
   explicit Every(uint64_t period_ns) : period_ns_(period_ns) {}

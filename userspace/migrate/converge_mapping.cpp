@@ -19,6 +19,15 @@ constexpr size_t kMostPairs = 256;           // of all mappings
 constexpr size_t kMostForeign = 64;          // addresses that are remembered
 constexpr int kMomentTries = 1000;
 
+// What came of keys: of a pair, or of another mapping.
+template <class Figures> void add(dp_converge &to, const Figures &f) {
+  to.equal += f.equal;
+  to.repaired += f.repaired;
+  to.deleted += f.deleted;
+  to.failed += f.failed;
+  to.missed += f.missed;
+}
+
 } // namespace
 
 Result<std::unique_ptr<ConvergeMapping>> ConvergeMapping::open(const NamedMapping &mapping,
@@ -106,8 +115,10 @@ ConvergeMapping::working_of(const dp_key_note &note) {
   memcached::Server source;
   source.host = Address{note.server}.text();
   source.port = ntohs(note.server_port);
-  const auto pairs = pairs_from(source);
-  if (pairs.empty() || !is_asked(source))
+  const auto pairs = pairs_from(ends_of(mapping_), source);
+  const bool known = std::all_of(pairs.begin(), pairs.end(),
+                                 [this](const Pair &pair) { return find(pair) != nullptr; });
+  if (pairs.empty() || !(known || is_asked(source)))
     return nullptr;
   std::vector<Working *> all;
   all.reserve(pairs.size());
@@ -116,10 +127,16 @@ ConvergeMapping::working_of(const dp_key_note &note) {
   return &by_source_.emplace(endpoint, std::move(all)).first->second;
 }
 
-ConvergeMapping::Working *ConvergeMapping::begin_pair(const Pair &pair) {
+ConvergeMapping::Working *ConvergeMapping::find(const Pair &pair) const {
   for (const auto &w : working_)
     if (w->pair->pair().text() == pair.text())
       return w.get();
+  return nullptr;
+}
+
+ConvergeMapping::Working *ConvergeMapping::begin_pair(const Pair &pair) {
+  if (Working *known = find(pair))
+    return known;
   working_.push_back(std::make_unique<Working>(
       Working{std::make_unique<ConvergePair>(pair, shared_.access, *shared_.stale), 0}));
   shared_.pairs++;
@@ -144,22 +161,8 @@ bool ConvergeMapping::is_asked(const memcached::Server &source) {
   return false;
 }
 
-std::vector<Pair> ConvergeMapping::pairs_from(const memcached::Server &source) const {
-  const MappingEnds ends = ends_of(mapping_);
-  std::vector<Pair> pairs;
-  if (source.port < ends.ports.first || source.port > ends.ports.last)
-    return pairs;
-  for (const auto &t : ends.targets) {
-    Pair pair{mapping_.name, source, {}};
-    pair.target.host = t.address.text();
-    pair.target.port = static_cast<uint16_t>(t.port + (source.port - ends.ports.first));
-    pairs.push_back(std::move(pair));
-  }
-  return pairs;
-}
-
 bool ConvergeMapping::has(const Pair &pair) const {
-  const auto pairs = pairs_from(pair.source);
+  const auto pairs = pairs_from(ends_of(mapping_), pair.source);
   return std::any_of(pairs.begin(), pairs.end(),
                      [&](const Pair &p) { return p.text() == pair.text(); });
 }
@@ -213,23 +216,15 @@ void ConvergeMapping::leave_former() {
   });
 }
 
-void ConvergeMapping::add_figures(const ConvergeMapping &gone) {
-#define DP_CONVERGE(name, help) before_.name += gone.before_.name;
-  const uint64_t noted = before_.noted, waiting = before_.waiting;
-#include "doppel/converge.def"
-  before_.noted = noted; // of another row of the mirror's
-  before_.waiting = waiting;
-}
+// Its notes are those of another row of the mirror's.
+void ConvergeMapping::add_figures(const ConvergeMapping &gone) { add(before_, gone.before_); }
 
 // Its figures stay.
 void ConvergeMapping::end(Working &working, bool missed) {
   working.pair->end();
   const ConvergeFigures f = working.pair->figures();
-  before_.equal += f.equal;
-  before_.repaired += f.repaired;
-  before_.deleted += f.deleted;
-  before_.failed += f.failed;
-  before_.missed += f.missed + (missed ? f.waiting : 0);
+  add(before_, f);
+  before_.missed += missed ? f.waiting : 0;
   shared_.pairs--;
   shared_.leaving.push_back(std::move(working.pair));
 }
@@ -263,11 +258,7 @@ Status ConvergeMapping::tell() {
   for (const auto &w : working_) {
     const ConvergeFigures f = w->pair->figures();
     row_.waiting += f.waiting;
-    row_.equal += f.equal;
-    row_.repaired += f.repaired;
-    row_.deleted += f.deleted;
-    row_.failed += f.failed;
-    row_.missed += f.missed;
+    add(row_, f);
     oldest = std::min(oldest, f.oldest_ns);
     if (f.down_ns && f.down_ns < down) {
       down = f.down_ns;

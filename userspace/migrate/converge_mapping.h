@@ -43,8 +43,8 @@ public:
   // The source is asked at the address that the clients used: another program may listen on the
   // same port of another address.
   void take(const dp_key_note &note);
-  // Once, before anything else is told: which notes of before open() are lost. What capture has
-  // told is in the ring, or was taken by who worked before.
+  // Once: which notes of before open() are lost. What capture has told is in the ring, or was taken
+  // by who worked before.
   Status account_for_start(KeyNotes &notes);
   // The mirror's mappings have changed, and this one is that now.
   void change(const NamedMapping &mapping);
@@ -79,12 +79,12 @@ private:
   Result<uint64_t> counted() const;
   bool note(const dp_key_note &note, const std::string &key);
   const std::vector<Working *> *working_of(const dp_key_note &note);
+  Working *find(const Pair &pair) const;
   Working *begin_pair(const Pair &pair);
   bool is_asked(const memcached::Server &source);
   void end(Working &working, bool missed);
   void leave();
   bool has(const Pair &pair) const;
-  std::vector<Pair> pairs_from(const memcached::Server &source) const;
 
   NamedMapping mapping_;
   ConvergeShared &shared_;

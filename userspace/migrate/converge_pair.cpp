@@ -182,11 +182,15 @@ Status ConvergePair::ask_servers() {
   heard(source_answered_ns_);
   const std::lock_guard lock(mutex_);
   // With keys that wait it is not known before the first of them is through.
-  if (queue_.size() + in_work_.size() == 0) {
-    figures_.down_ns = 0;
-    figures_.why_down.clear();
-  }
+  if (queue_.size() + in_work_.size() == 0)
+    works_again();
   return Unit{};
+}
+
+// Of the mutex's holder.
+void ConvergePair::works_again() {
+  figures_.down_ns = 0;
+  figures_.why_down.clear();
 }
 
 // Each batch looks at all shadows of the mirror.
@@ -391,8 +395,7 @@ Status ConvergePair::confirm_batch(Batch batch) {
   sort_out(std::exchange(b.keys, {}), nullptr);
   settling_.pop_front();
   const std::lock_guard lock(mutex_);
-  figures_.down_ns = 0;
-  figures_.why_down.clear();
+  works_again();
   return Unit{};
 }
 

@@ -81,6 +81,7 @@ private:
   Status confirm(std::vector<Key> &keys, bool by_me);
   bool is_confirmed_by_me(const Key &key) const;
   void sort_out(std::vector<Key> keys, Batch *settling);
+  void works_again();
   void begin_anew();
   void give_up_link(const Errors &errors);
   uint64_t next_batch_ns() const;

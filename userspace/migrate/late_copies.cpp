@@ -10,8 +10,6 @@ namespace {
 // What is still behind by then will not come in time.
 constexpr uint64_t kLateNs = DP_KEY_RACE_NS - 2 * LateCopies::kPeriodNs;
 
-bool is_behind(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) < 0; }
-
 } // namespace
 
 // What came since the last look may have come right behind it.

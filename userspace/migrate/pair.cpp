@@ -50,6 +50,19 @@ MappingEnds ends_of(const NamedMapping &m) {
   return ends;
 }
 
+std::vector<Pair> pairs_from(const MappingEnds &m, const memcached::Server &source) {
+  std::vector<Pair> pairs;
+  if (source.port < m.ports.first || source.port > m.ports.last)
+    return pairs;
+  for (const auto &t : m.targets) {
+    Pair pair{m.name, source, {}};
+    pair.target.host = t.address.text();
+    pair.target.port = static_cast<uint16_t>(t.port + (source.port - m.ports.first));
+    pairs.push_back(std::move(pair));
+  }
+  return pairs;
+}
+
 Result<std::vector<Pair>> pairs_of(const MappingEnds &m, const std::vector<Listener> &listeners) {
   const std::string where = "mapping " + in_quotes(m.name);
   if (!m.here)
@@ -59,15 +72,11 @@ Result<std::vector<Pair>> pairs_of(const MappingEnds &m, const std::vector<Liste
     const auto host = source_host(listeners, static_cast<uint16_t>(port));
     if (!host)
       continue;
-    for (const auto &t : m.targets) {
-      Pair pair;
-      pair.mapping = m.name;
-      pair.source.host = *host;
-      pair.source.port = static_cast<uint16_t>(port);
-      pair.target.host = t.address.text();
-      pair.target.port = static_cast<uint16_t>(t.port + (port - m.ports.first));
+    memcached::Server source;
+    source.host = *host;
+    source.port = static_cast<uint16_t>(port);
+    for (Pair &pair : pairs_from(m, source))
       pairs.push_back(std::move(pair));
-    }
   }
   if (pairs.empty())
     return Error{where, "no socket of this host listens on port " + ports_text(m.ports), kWords};

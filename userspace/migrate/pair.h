@@ -41,6 +41,9 @@ struct MappingEnds {
 MappingEnds ends_of(const MappingConfig &mapping);
 MappingEnds ends_of(const NamedMapping &mapping);
 
+// `source`, of one of the mapping's ports, with each target; none: of another port.
+std::vector<Pair> pairs_from(const MappingEnds &mapping, const memcached::Server &source);
+
 // A pair for each port of the mapping that a socket of this host listens on, and each target. The
 // source is asked at 127.0.0.1, which is captured nowhere; or at the listener's own address, where
 // it is bound to one. Fails where nobody listens, or the services are not on this host.

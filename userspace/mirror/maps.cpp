@@ -124,6 +124,8 @@ Result<dp_ledger> read_cell(const MapTable &ledger, uint32_t index) {
   }
 }
 
+bool is_behind(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) < 0; }
+
 bool is_over(const dp_shadow &shadow) {
   return shadow.tcp.state == DP_CLOSED || shadow.tcp.state == DP_TIME_WAIT;
 }

@@ -37,6 +37,9 @@ Result<std::vector<std::pair<dp_flow_key, dp_flow>>> read_flow_table(const MapTa
 // Sum over all CPUs of one cell of `ledger`, each CPU's part at rest. See dp_ledger.
 Result<dp_ledger> read_cell(const MapTable &ledger, uint32_t index);
 
+// Of sequence numbers, which wrap (RFC 9293, 3.4).
+bool is_behind(uint32_t a, uint32_t b);
+
 // No shadow of that state waits for anything.
 bool is_over(const dp_shadow &shadow);
 
