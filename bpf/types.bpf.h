@@ -96,6 +96,7 @@ struct shadow_timer {
 	__u32 ready; /* the callback is set */
 	__u32 count; /* entries of `timer_queue` */
 	__u64 looked_ns;
+	__u32 early; /* shadows that may be tried before their time in this look */
 	struct clock_hand hand[CLOCK_HANDS];
 	__u32 keepalive_slot; /* where the next look for quiet shadows begins */
 	__u32 start; /* something waits, and the clock stands still: whoever has a packet starts it

@@ -52,6 +52,15 @@ static __always_inline __u32 limit_first_rto(__u32 mapping, __u32 target, __u64 
 	return rto;
 }
 
+/* The path to the target works: see dp_limit.back_ns. */
+static __always_inline void limit_note_back(__u32 mapping, __u32 target, __u64 now)
+{
+	struct dp_limit *p = limit_of(mapping, target);
+
+	if (p)
+		p->back_ns = now;
+}
+
 /*
  * What keeps this client from one more shadow toward the target: enum dp_excluded, or -1: nothing.
  * known: its flow has a row already.

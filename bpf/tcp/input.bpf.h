@@ -461,6 +461,7 @@ GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen
 	if (r.established) {
 		l->last.taken = now;
 		limit_half_open(sh->ep.key.mapping, sh->ep.key.target, -1);
+		limit_note_back(sh->ep.key.mapping, sh->ep.key.target, now);
 		if (sh->tcp.srtt_us)
 			limit_note_rto(sh->ep.key.mapping, sh->ep.key.target, sh->tcp.rto_ms);
 		else

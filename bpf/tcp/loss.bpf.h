@@ -59,6 +59,7 @@ GLOBAL int tcp_recovery(struct __sk_buff *skb, const struct pkt *p, __u32 slot, 
 	struct dp_shadow *sh = shadow_at(slot);
 	__u64 now = bpf_ktime_get_coarse_ns();
 	bool begins = false, work = false;
+	__u32 timeout;
 	struct dp_ledger *l;
 
 	if (!p || !s || !sh)
@@ -68,12 +69,15 @@ GLOBAL int tcp_recovery(struct __sk_buff *skb, const struct pkt *p, __u32 slot, 
 		return act;
 	tsecr = p->plain ? parse_tsecr(skb, p) : s->ack.opt.tsecr;
 	bpf_spin_lock(&sh->lock);
+	timeout = sh->tcp.flags & DP_SH_RTO;
 	if (sh->gen == gen && shadow_is_open(sh) && sh->tcp.state != DP_SYN_SENT)
 		begins = recovery_input_locked(sh, &s->ack, tsecr, now, &work);
 	/* The ACK that it was about to become goes with what is sent. */
 	if (work && act == INPUT_ACK)
 		sh->tcp.flags |= DP_SH_ACK_DUE;
 	bpf_spin_unlock(&sh->lock);
+	if (timeout && s->ack.acked)
+		limit_note_back(sh->ep.key.mapping, sh->ep.key.target, now);
 	if (begins)
 		l->event[DP_EVENT_fast_retransmit]++;
 	if (s->ack.opt.n_sack && !seq_after(s->ack.opt.sack[0].end, p->ack))

@@ -117,6 +117,58 @@ static __always_inline void retransmit_later_locked(struct dp_shadow *sh, __u64 
 	shadow_restart_rto_locked(sh, now);
 }
 
+/* Shadows that are tried before their time go one segment each, and all of them within so many
+ * TIMER_NS: 1.6 s. What they would fill a queue with, at once, is what they were lost in before.
+ */
+#define EARLY_LOOKS 64
+
+/*
+ * The shadows that an outage stopped have backed off alike: they come back at one moment, most of
+ * them are lost in the same queue, and wait twice as long again. But the path is shared, and so is
+ * what one of them finds out (RFC 9040): when the target answered another one after this one's
+ * last try, this one need not wait on. An eighth of its timeout lies between such tries. They are
+ * no timeouts: they do not back off, and do not count.
+ */
+static __always_inline bool retransmit_early_locked(struct dp_shadow *sh, __u64 now, __u64 back)
+{
+	__u64 rest = sh->tcp.rto_ms / 8;
+
+	if (rest < cfg.rto_min_ms)
+		rest = cfg.rto_min_ms;
+	if (sh->tcp.tries < 2 || (sh->tcp.flags & (DP_SH_DUE | DP_SH_LINGER | DP_SH_PTO)) ||
+	    (__s64)(back - sh->tcp.timed_ns) <= 0 || now - sh->tcp.timed_ns < rest * NSEC_PER_MSEC)
+		return false;
+	if (sh->tcp.state != DP_SYN_SENT) {
+		if (sh->tcp.una == sh->tcp.nxt)
+			return false;
+		recovery_start_locked(sh, DP_SH_RTO);
+	}
+	sh->tcp.flags |= DP_SH_DUE;
+	sh->tcp.flags &= ~(DP_SH_TIMED | DP_SH_PROBE); /* Karn */
+	return true;
+}
+
+/* When the target answered one of its mapping's shadows, if this one may be tried early; or 0. */
+static __always_inline __u64 timer_target_back(const struct dp_shadow *sh)
+{
+	struct shadow_timer *k = clock_state();
+	struct dp_limit *p;
+
+	if (sh->tcp.tries < 2 || !k || !k->early)
+		return 0;
+	p = limit_of(sh->ep.key.mapping, sh->ep.key.target);
+	return p ? p->back_ns : 0;
+}
+
+static __always_inline void timer_tried_early(const struct dp_shadow *sh)
+{
+	struct shadow_timer *k = clock_state();
+
+	if (k && k->early)
+		k->early--;
+	ledger_event(shadow_ledger(sh), DP_EVENT_early_retransmit);
+}
+
 /* So many timeouts in a row are one too many. */
 static __always_inline bool retransmit_is_over(const struct dp_shadow *sh)
 {
@@ -156,10 +208,12 @@ static __always_inline bool shadow_timeout(__u32 slot)
 	__s32 why = DP_LOST_target_timeout;
 	bool due = false;
 	struct shadow_totals r = {};
+	__u64 back;
 	__u32 gen;
 
 	if (!sh)
 		return false;
+	back = timer_target_back(sh);
 	bpf_spin_lock(&sh->lock);
 	gen = sh->gen;
 	if (!shadow_is_open(sh) || !sh->tcp.due_ns) {
@@ -168,7 +222,12 @@ static __always_inline bool shadow_timeout(__u32 slot)
 		return false;
 	}
 	if (now < sh->tcp.due_ns) {
+		due = back && retransmit_early_locked(sh, now, back);
 		bpf_spin_unlock(&sh->lock);
+		if (due) {
+			timer_tried_early(sh);
+			timer_tell(slot, gen);
+		}
 		return true;
 	}
 	if (sh->tcp.flags & DP_SH_PTO) {
@@ -249,6 +308,7 @@ static __always_inline void timer_look(struct shadow_timer *k)
 	__u32 queued = k->count;
 	int step;
 
+	k->early = 1 + queued / EARLY_LOOKS;
 	for (__u32 i = 0; i < TIMER_LOOKS; i++) {
 		if (i >= queued)
 			break;

@@ -30,7 +30,7 @@
 #define DP_ASSERT static_assert
 #endif
 
-#define DP_ABI 5
+#define DP_ABI 6
 
 #define DP_MAX_MAPPINGS 64
 #define DP_MAX_TARGETS	4 /* per mapping */
@@ -479,6 +479,8 @@ struct dp_limit {
 	 * seconds of CLOCK_MONOTONIC << 32.
 	 */
 	__u64 path_mtu;
+	__u64 back_ns; /* when the target last answered a SYN, or what a timeout had sent again;
+			  coarse */
 };
 #define DP_LIMIT_NS 100000000ull
 
@@ -566,7 +568,7 @@ DP_ASSERT(sizeof(struct dp_client) == 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_ledger) ==
 		  8 * (2 + DP_COUNTER_N + DP_MOMENT_N + 2 * DP_LOST_N + DP_EXCLUDED_N + DP_EVENT_N),
 	  "layout is ABI");
-DP_ASSERT(sizeof(struct dp_limit) == 48, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_limit) == 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_retransmit) == 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_meta) == DP_META_SIZE, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_control) == 8, "layout is ABI");

@@ -32,8 +32,8 @@ namespace doppel::bpftest {
 
 namespace {
 
-constexpr char kPins[] = "/sys/fs/bpf/doppel/v5/";
-static_assert(DP_ABI == 5, "the pin path above");
+constexpr char kPins[] = "/sys/fs/bpf/doppel/v6/";
+static_assert(DP_ABI == 6, "the pin path above");
 
 std::string joined(const Errors &errors) {
   std::string out;

@@ -242,6 +242,81 @@ TEST_P(Timeout, TargetThatStopsAnsweringIsGivenUp) {
   EXPECT_EQ(moved()["in_flight"], -7);
 }
 
+// Timeouts that back off for longer than a test waits.
+class Back : public Timeout {
+protected:
+  Config config() const override {
+    Config c = Timeout::config();
+    c.limits.rto_min_ms = 20;
+    c.limits.rto_max_ms = 60000;
+    c.limits.tries = 15;
+    return c;
+  }
+  // A flight of four segments is lost, again and again. Returns the shadow's slot.
+  unsigned back_off() {
+    open();
+    for (int i = 0; i < 4; i++)
+      capture(client_.data(filler(kSize, i)));
+    while (shadow().tcp.rto_ms < 640)
+      wake();
+    mark();
+    return slot();
+  }
+  // Whether the shadow's timer asks for a resend before the timeout; it waits for that in vain for
+  // so long.
+  bool wakes(unsigned slot, int ms) { return plane().wait_for_wake(slot, ms); }
+};
+INSTANTIATE_TEST_SUITE_P(Modes, Back, testing::Values(kModes[0], kModes[3]), name_of);
+
+TEST_P(Back, TargetThatAnswersAnotherIsTriedBeforeTheTimeout) {
+  const unsigned stopped = back_off();
+  const uint8_t tries = plane().shadow(stopped).tcp.tries;
+  EXPECT_FALSE(wakes(stopped, 50)); // more than a tick of the coarse clock
+  next_client();
+  open();
+  ASSERT_TRUE(wakes(stopped, 1000));
+  plane().command(stopped, DP_CMD_RESEND);
+  // A segment's worth: in pieces, since it may have been the size that was lost.
+  std::string sent;
+  for (const View &v : collect().sent) {
+    EXPECT_EQ(v.sport, kShadowPort + stopped);
+    sent += v.text();
+  }
+  EXPECT_EQ(sent.substr(0, kSize), filler(kSize, 0));
+  EXPECT_LE(sent.size(), kSize + 500);
+  EXPECT_EQ(moved()["event.early_retransmit"], 1);
+  EXPECT_EQ(moved()["event.timeout_retransmit"], 0);
+  EXPECT_EQ(plane().shadow(stopped).tcp.rto_ms, 640u) << "it is no timeout";
+  EXPECT_EQ(plane().shadow(stopped).tcp.tries, tries);
+  // Once for one answer.
+  EXPECT_FALSE(wakes(stopped, 300));
+}
+
+TEST_P(Back, AnswerToAResendTellsTheOthers) {
+  const unsigned stopped = back_off();
+  next_client();
+  const unsigned other = back_off();
+  ASSERT_TRUE(wakes(stopped, 1000)); // since the other one's SYN was answered
+  plane().command(stopped, DP_CMD_RESEND);
+  collect();
+  EXPECT_FALSE(wakes(stopped, 300));
+  ASSERT_NE(stopped, other);
+  mark();
+  target_.received_next = client_.isn + 1 + kSize;
+  target_.tsecr = client_.tsval + 1;
+  consumed(target_.ack());
+  EXPECT_TRUE(wakes(stopped, 1000));
+  EXPECT_EQ(moved()["event.early_retransmit"], 1);
+}
+
+TEST_P(Back, SilentTargetIsNotTriedEarly) {
+  const unsigned stopped = back_off();
+  next_client();
+  knock();
+  EXPECT_FALSE(wakes(stopped, 500));
+  EXPECT_EQ(moved()["event.early_retransmit"], 0);
+}
+
 // The one port that there is belongs to the shadow itself: nothing can take its bytes over.
 class LastPort : public Timeout {
 protected:

@@ -30,7 +30,8 @@ def mirrored(scene, connections, outage=0.0):
         if outage:
             interrupt(scene, outage)
         sent = paced.result(load)["sent"]
-        scene.doppel.wait_idle(observed=sent, timeout=60, stuck=30)
+        # After an outage its own timeouts would take a shadow 20 s and more.
+        scene.doppel.wait_idle(observed=sent, timeout=10)
     ledger = scene.assert_all_delivered(sent)
     flows = ledger["flows"]
     assert flows["opened"] == connections and not flows["broken"], flows

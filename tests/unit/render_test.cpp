@@ -72,7 +72,8 @@ const Keys event_keys = {"clone_failed",       "build_failed",
                          "contended",          "tail_loss_probe",
                          "path_mtu",           "icmp_error",
                          "keepalive",          "idle_break",
-                         "key_noted",          "key_missed"};
+                         "key_noted",          "key_missed",
+                         "early_retransmit"};
 
 TEST(Reasons, StandAtTheirNumber) {
   for (unsigned i = 0; i < DP_LOST_N; i++)
