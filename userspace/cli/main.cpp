@@ -35,7 +35,7 @@ int say_the_rest(int code, bool acts) {
 } // namespace
 } // namespace doppel
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv) { // NOLINT(bugprone-exception-escape): a defect, which may end it
   using namespace doppel;
   fill_standard_files();
   CommandLine line;
