@@ -24,10 +24,11 @@ def die_with_parent():
 
 class Memcached:
     """On a Unix socket, or, with `address`, on TCP. `where` is what doppel is told. `tls` and `auth` are for the
-    client of this class: a file of authorities, and "USER PASSWORD"."""
+    client of this class: a file of authorities, and "USER PASSWORD". `environment` is the server's, beside this one's."""
 
-    def __init__(self, env, *options, address=None, tls=None, auth=None):
+    def __init__(self, env, *options, address=None, tls=None, auth=None, environment=None):
         number = next(_numbers)
+        self.environment = {**os.environ, **(environment or {})}
         self.tls, self.auth = tls, auth
         if address is None:
             self.target = self.where = env.path(f"memcached-{number}.sock")
@@ -42,7 +43,7 @@ class Memcached:
 
     def start(self):
         self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
+                                        stderr=subprocess.DEVNULL, preexec_fn=die_with_parent, env=self.environment)
         wait.until(self.is_there, f"{' '.join(self.argv)} at {self.where}")
 
     def restart(self):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a server is reached, and what it wants to see."""
 
+import os
+import socket
 import subprocess
 
 from harness import case
@@ -117,3 +119,20 @@ def a_password_is_not_told_to_who_does_not_ask(env):
     assert result.code == 0, result
     for server in pair:
         assert server.stats()["cmd_set"] == "0" and server.stats()["curr_items"] == "0"
+
+
+def sasl_server(env):
+    """One that knows bob and his secret, as Debian's does it: by the database of the SASL library."""
+    users = env.path("sasldb2")
+    subprocess.run(["saslpasswd2", "-p", "-c", "-f", users, "-u", socket.gethostname(), "bob"], input=b"secret", check=True)
+    env.file("memcached.conf", f"mech_list: plain\npwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {users}\n")
+    return env.memcached("-S", environment={"SASL_CONF_PATH": os.path.dirname(users)})
+
+
+@case()
+def sasl(env):
+    """It speaks binary alone, in which no key can be listed: that is said, and whether the user gets in."""
+    server = sasl_server(env)
+    fails(env, server, "and wants a user and a password (SASL)")
+    fails(env, server, "also to who is authenticated (SASL)", "--auth-file", env.file("right", PASSWORD))
+    fails(env, server, "refuses this user and password (SASL PLAIN)", "--auth-file", env.file("wrong", "bob:guess\n"))

@@ -228,21 +228,20 @@ def no_room_for_a_connection(env, command):
             s.close()
 
 
-def binary(version, sasl):
-    """A server that speaks only the binary protocol: the status of its answers to `version` and to SASL PLAIN."""
+def binary(sasl):
+    """A server that speaks only the binary protocol: the status of its answers, but to the right SASL PLAIN."""
     def play(s):
         while len(head := s.recv(24, socket.MSG_WAITALL)) == 24 and head[0] == 0x80:
             body = s.recv(struct.unpack(">I", head[8:12])[0], socket.MSG_WAITALL) if head[8:12] != bytes(4) else b""
             right = body == b"PLAIN\0bob\0secret"
-            status = version if head[1] == 0x0b else 0 if right else sasl
-            s.sendall(struct.pack(">BBHBBHIIQ", 0x81, head[1], 0, 0, 0, status, 0, 0, 0))
+            s.sendall(struct.pack(">BBHBBHIIQ", 0x81, head[1], 0, 0, 0, 0 if right else sasl, 0, 0, 0))
     return play
 
 
 @case(command=COMMANDS)
 def binary_alone(env, command):
     fails(env, command, env.memcached("-B", "binary"), "speaks only the binary protocol\n")
-    sasl = env.own(Fake(env, binary(0x20, 0x20)))
+    sasl = env.own(Fake(env, binary(0x20)))
     fails(env, command, sasl, "and wants a user and a password (SASL)")
     right, wrong = env.file("right", "bob:secret\n"), env.file("wrong", "bob:guess\n")
     fails(env, command, sasl, "also to who is authenticated (SASL)", "--auth-file", right)

@@ -13,7 +13,7 @@
 namespace doppel::memcached {
 namespace {
 constexpr size_t kHeader = 24;
-constexpr char kVersion = 0x0b, kSaslAuth = 0x21;
+constexpr char kNoop = 0x0a, kSaslAuth = 0x21;
 constexpr unsigned kSuccess = 0, kAuthError = 0x20;
 
 std::string request_of(char opcode, const std::string &key, const std::string &value) {
@@ -28,7 +28,7 @@ std::string request_of(char opcode, const std::string &key, const std::string &v
 }
 
 // The status of the answer to it; nothing: no answer in that protocol.
-std::optional<unsigned> ask(Transport &t, const std::string &request, uint64_t deadline_ns) {
+std::optional<unsigned> answer_to(Transport &t, const std::string &request, uint64_t deadline_ns) {
   std::array<char, 4096> answer{};
   size_t sent = 0, got = 0;
   for (;;) {
@@ -57,28 +57,35 @@ std::optional<unsigned> ask(Transport &t, const std::string &request, uint64_t d
   }
 }
 
+// The same on a connection of its own: memcached closes one that asks without being authenticated.
+std::optional<unsigned> ask(const Server &server, const Access &access,
+                            const std::string &request) {
+  const uint64_t deadline_ns = monotonic_ns() + access.timeout_ms * 1'000'000ULL;
+  auto transport = Transport::open(server, access);
+  return transport ? answer_to(*transport, request, deadline_ns) : std::nullopt;
+}
+
+std::string plain(const Access &access) {
+  return request_of(kSaslAuth, "PLAIN",
+                    std::string(1, '\0') + access.user + '\0' + access.password);
+}
+
 } // namespace
 
 Status ask_in_binary(const Server &server, const Access &access) {
   constexpr char kHint[] = "only the text protocol lists keys: start it without -S and -B binary "
                            "(-Y asks for a password in text)";
-  const uint64_t deadline_ns = monotonic_ns() + access.timeout_ms * 1'000'000ULL;
-  auto transport = Transport::open(server, access);
-  if (!transport)
-    return Unit{};
-  const auto version = ask(*transport, request_of(kVersion, "", ""), deadline_ns);
-  if (!version)
+  // What needs a user: memcached's authenticated() lets "version" pass.
+  const auto noop = ask(server, access, request_of(kNoop, "", ""));
+  if (!noop)
     return Unit{};
   std::string what = "speaks only the binary protocol";
-  if (*version == kAuthError && access.user.empty())
+  if (*noop == kAuthError && access.user.empty())
     what += ", and wants a user and a password (SASL)";
-  else if (*version == kAuthError) {
-    std::string plain(1, '\0');
-    plain += access.user + '\0' + access.password;
-    const auto status = ask(*transport, request_of(kSaslAuth, "PLAIN", plain), deadline_ns);
-    what += status == kSuccess ? ", also to who is authenticated (SASL)"
-                               : ", and refuses this user and password (SASL PLAIN)";
-  }
+  else if (*noop == kAuthError)
+    what += ask(server, access, plain(access)) == kSuccess
+                ? ", also to who is authenticated (SASL)"
+                : ", and refuses this user and password (SASL PLAIN)";
   return Error{server.text(), what, kHint, Exit::failure};
 }
 
