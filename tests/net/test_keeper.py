@@ -201,12 +201,13 @@ def reload_of_a_changed_mapping(env, mode):
     scene = env.scene(ports=(11211, 11212))
     file = File(scene, ("data", 11211))
     keeper = Keeper(scene, "--config", file.path)
-    load = scene.start("sets", connections=20, count=amount(20000), rate=amount(4000))
+    load = scene.start("sets", connections=20, count=amount(20000), rate=amount(4000), reserve=amount(4000))
     wait.until(lambda: scene.target[0].stats()["cmd_set"] > amount(2000), "a part of the load to arrive", 20)
     changed = file.mapping("data", 11211)
     changed["targets"][0]["port"] = 11212
     file.write(changed)
     keeper.reload("changed data")
+    load.go()
     result = checked(load.result())
     ledger = scene.doppel.wait_idle()
     keys = [set(server.contents()) for server in (scene.source[0], *scene.target)]
