@@ -2,23 +2,17 @@
 #include "tests/unit/warm_model.h"
 
 #include <array>
-#include <unordered_set>
 #include <utility>
 
 namespace doppel::migrate::model {
 namespace {
 class Explorer {
 public:
-  explicit Explorer(const World &world) : world_(world) {
-    for (unsigned i = 0; world_.alphabet.empty() && i < static_cast<unsigned>(Op::count); i++)
-      all_.push_back(static_cast<Op>(i));
-    if (!world_.alphabet.empty())
-      all_ = world_.alphabet;
-  }
+  explicit Explorer(const World &world) : world_(world), all_(kinds_of(world.alphabet)) {}
   Found run();
 
 private:
-  void visit(const State &s, const char *what, const char *command = "");
+  void visit(State s, const char *what, const char *command = "");
   void next(const State &s);
   void next_commands(const State &s, unsigned c);
   void next_steps(const State &s);
@@ -27,20 +21,15 @@ private:
   void crash(const State &s);
   void judge(const State &s);
 
-  void execute(State &s, unsigned c, Pending p, bool captured_before);
-  void apply(State &s, const Pending &p);
   Stored store(State &s, const Item &what, bool only_absent, uint64_t cas) const;
   Deleted remove(State &s, uint64_t cas) const;
   Look look(const State &s) const;
-  bool is_over(const State &s) const {
-    return (s.repairing ? s.repair.step() : s.copy.step()) == Step::done;
-  }
   std::string key_of(const State &s) const;
   unsigned agreements(const State &s, const Item &copy) const;
 
   const World &world_;
   std::vector<Op> all_;
-  std::unordered_set<std::string> seen_;
+  Seen seen_;
   std::vector<std::pair<const char *, const char *>> path_;
   Found found_;
 };
@@ -120,39 +109,6 @@ unsigned Explorer::agreements(const State &s, const Item &copy) const {
   return bits;
 }
 
-// `captured_before`: the target had it already, and it is the first of the queue.
-void Explorer::execute(State &s, unsigned c, Pending p, bool captured_before) {
-  Connection &me = s.connection[c];
-  const Connection &other = s.connection[1 - c];
-  const bool success = executes(s.source, p, true);
-  if (p.op == static_cast<uint8_t>(Op::cas) && success && is_over(s))
-    p.late = 1;
-  change(s.source, p, s.next_source_cas, s.expired, true);
-  if (captured_before) {
-    // Executed after what the other connection has executed and the target has not had yet.
-    if (other.pending && (!other.at_target || other.queue[0].rank < p.rank))
-      s.inverted = true;
-    for (unsigned i = 1; i < me.pending; i++)
-      me.queue[i - 1] = me.queue[i];
-    me.queue[--me.pending] = {};
-    me.unexecuted -= me.unexecuted > 0;
-    if (p.late) // it failed at the target, but for a CAS that was copied: see apply()
-      s.excused = true;
-  } else {
-    if (other.at_target && other.pending)
-      s.inverted = true;
-    p.rank = s.next_rank++;
-    me.at_target = 0;
-    me.queue[me.pending++] = p;
-  }
-}
-
-void Explorer::apply(State &s, const Pending &p) {
-  if (p.late && !executes(s.target, p, false))
-    s.excused = true;
-  change(s.target, p, s.next_target_cas, s.expired, false);
-}
-
 Stored Explorer::store(State &s, const Item &what, bool only_absent, uint64_t cas) const {
   if (only_absent && s.target.there)
     return Stored::there;
@@ -204,8 +160,9 @@ void Explorer::judge(const State &s) {
   found_.trace += o.there ? "the source has another value" : "the source has none";
 }
 
-void Explorer::visit(const State &s, const char *what, const char *command) {
-  if (found_.wrong || !seen_.insert(key_of(s)).second)
+void Explorer::visit(State s, const char *what, const char *command) {
+  s.over = (s.repairing ? s.repair.step() : s.copy.step()) == Step::done;
+  if (found_.wrong || !seen_.insert(key_of(s)))
     return;
   found_.states++;
   path_.emplace_back(what, command);
@@ -214,52 +171,20 @@ void Explorer::visit(const State &s, const char *what, const char *command) {
 }
 
 void Explorer::next_commands(const State &s, unsigned c) {
-  const Connection &me = s.connection[c];
-  if (me.pending) {
-    // The other of the two gets the oldest.
+  if (s.connection[c].pending) {
     State n = s;
-    const Pending p = me.queue[0];
-    if (me.at_target) {
-      execute(n, c, p, true);
-    } else {
-      const Connection &other = s.connection[1 - c];
-      if (other.pending && !other.at_target && other.queue[0].rank < p.rank)
-        n.inverted = true;
-      apply(n, p);
-      Connection &q = n.connection[c];
-      for (unsigned i = 1; i < q.pending; i++)
-        q.queue[i - 1] = q.queue[i];
-      q.queue[--q.pending] = {};
-      q.owed -= q.owed > 0;
-    }
-    visit(n, me.at_target ? "source executes " : "target gets ", name_of(p.op));
+    const uint8_t op = s.connection[c].queue[0].op;
+    const bool at_target = n.deliver(c);
+    visit(n, at_target ? "target gets " : "source executes ", name_of(op));
   }
-  if (is_over(s) || s.ops == world_.ops)
+  if (s.over || s.ops == world_.ops)
     return;
-  for (const Op op : all_) { // a new one, at the source first, or at the target
-    Pending p;
-    p.op = static_cast<uint8_t>(op);
-    p.number = static_cast<uint8_t>(s.ops + 1);
-    p.token = op == Op::cas ? static_cast<uint16_t>(s.source.cas) : 0;
-    State n = s;
-    n.ops++;
-    if (!me.pending || !me.at_target) {
-      State e = n;
-      execute(e, c, p, false);
-      visit(e, "source executes new ", name_of(p.op));
-    }
-    if (!me.pending || me.at_target) {
-      State a = n;
-      const Connection &other = s.connection[1 - c];
-      if (other.pending && !other.at_target)
-        a.inverted = true;
-      apply(a, p);
-      Connection &q = a.connection[c];
-      q.at_target = 1;
-      q.queue[q.pending] = p;
-      q.queue[q.pending++].rank = a.next_rank++;
-      visit(a, "target gets new ", name_of(p.op));
-    }
+  for (const Op op : all_) {
+    const char *name = name_of(static_cast<uint8_t>(op));
+    if (State n = s; n.execute_new(c, op))
+      visit(n, "source executes new ", name);
+    if (State n = s; n.capture_new(c, op))
+      visit(n, "target gets new ", name);
   }
 }
 
@@ -273,8 +198,7 @@ void Explorer::crash(const State &s) {
   n.repairing = false;
   n.repair = {};
   n.copy = KeyCopy(world_.method.unsettled);
-  for (Connection &c : n.connection)
-    c.owed = c.unexecuted = 0;
+  n.owe_nothing();
   visit(n, "warm dies");
   if (step == Step::add && !s.in_flight.there) {
     n.in_flight = s.taken;
@@ -298,28 +222,24 @@ void Explorer::next_copy(const State &s) {
     n.copy.read(look(s));
     n.taken = s.source;
     n.taken.warm = n.taken.exact = 0;
-    for (Connection &c : n.connection)
-      c.owed = c.at_target ? 0 : c.pending;
+    n.owe_copies();
     return visit(n, "warm reads");
   case Step::drain:
-    if (world_.method.drains && (s.connection[0].owed || s.connection[1].owed))
+    if (world_.method.drains && !s.is_drained())
       return;
-    for (Connection &c : n.connection)
-      c.owed = 0;
+    n.owe_nothing();
     n.copy.drained();
     return visit(n, "warm has drained");
   case Step::add: {
     const auto answer = store(n, s.taken, true, 0);
     n.copy.added(answer, n.target.cas);
-    for (Connection &c : n.connection)
-      c.unexecuted = c.at_target ? c.pending : 0;
+    n.owe_executions();
     return visit(n, answer == Stored::stored ? "warm adds" : "warm's add finds it there");
   }
   case Step::settle:
-    if (world_.method.settles && (s.connection[0].unexecuted || s.connection[1].unexecuted))
+    if (world_.method.settles && !s.is_settled())
       return;
-    for (Connection &c : n.connection)
-      c.unexecuted = 0;
+    n.owe_nothing();
     n.copy.settled();
     return visit(n, "warm has settled");
   case Step::confirm:
@@ -343,14 +263,12 @@ void Explorer::next_repair(const State &s) {
   case Step::read:
     n.repair.read(look(s));
     n.taken = s.source;
-    for (Connection &c : n.connection)
-      c.owed = c.at_target ? 0 : c.pending;
+    n.owe_copies();
     return visit(n, "repair reads");
   case Step::drain:
-    if (world_.method.drains && (s.connection[0].owed || s.connection[1].owed))
+    if (world_.method.drains && !s.is_drained())
       return;
-    for (Connection &c : n.connection)
-      c.owed = 0;
+    n.owe_nothing();
     n.repair.drained();
     return visit(n, "repair has drained");
   case Step::compare: {
@@ -361,15 +279,13 @@ void Explorer::next_repair(const State &s) {
   case Step::replace: {
     const auto answer = store(n, s.taken, false, s.repair.target_cas());
     n.repair.replaced(answer, n.target.cas);
-    for (Connection &c : n.connection)
-      c.unexecuted = c.at_target ? c.pending : 0;
+    n.owe_executions();
     break;
   }
   case Step::settle:
-    if (world_.method.settles && (s.connection[0].unexecuted || s.connection[1].unexecuted))
+    if (world_.method.settles && !s.is_settled())
       return;
-    for (Connection &c : n.connection)
-      c.unexecuted = 0;
+    n.owe_nothing();
     n.repair.settled();
     return visit(n, "repair has settled");
   case Step::confirm:
@@ -394,15 +310,14 @@ void Explorer::next_repair(const State &s) {
 }
 
 void Explorer::next(const State &s) {
-  const bool pending = s.connection[0].pending || s.connection[1].pending;
-  if (is_over(s)) {
+  if (s.over) {
     found_.outcomes.insert(s.repairing ? s.repair.outcome() : s.copy.outcome());
-    if (!pending)
+    if (!s.is_pending())
       return judge(s);
   }
   for (unsigned c = 0; c < world_.connections; c++)
     next_commands(s, c);
-  if (is_over(s))
+  if (s.over)
     return;
   s.repairing ? next_repair(s) : next_copy(s);
   crash(s);
@@ -413,13 +328,9 @@ void Explorer::next(const State &s) {
     visit(n, "the dead warm's add arrives");
   }
   for (const Item *item : {&s.source, &s.target})
-    if (item->there && item->ends && !(s.expired >> item->ends & 1) && s.ops < world_.ops) {
+    if (s.may_expire(*item) && s.ops < world_.ops) {
       State n = s;
-      n.ops++;
-      n.expired = static_cast<uint8_t>(n.expired | 1u << item->ends);
-      for (Item *gone : {&n.source, &n.target})
-        if (gone->ends == item->ends)
-          *gone = {};
+      n.expire(item->ends);
       visit(n, "it expires");
     }
 }
