@@ -2,6 +2,7 @@
 """`doppel warm` copies what a target lacks, takes back what did not hold, and ends the same however often it dies.
 (Beside a mirror: tests/net/test_warm.py.)"""
 
+import json
 import os
 import signal
 import subprocess
@@ -302,6 +303,40 @@ def an_empty_source(env):
     assert warm(env, *SETTLE, source, target)["keys"] == 0
     assert warm(env, *SETTLE, "--delete-extra", source, target)["deleted"] == 10
     assert warm(env, *SETTLE, "--delete-extra", source, target)["deleted"] == 0
+
+
+@case()
+def what_comes_back_while_it_is_deleted(env):
+    """The key is at the source again when the target's is gone: it is copied. An `add` that a mirror brings late then finds
+    the key absent, and stores what the source never had: it is replaced."""
+    source, target = env.pair()
+    for server in (source, target):
+        server.fill(10)
+    target.tell(store(b"back", b"old") + store(b"worse", b"old") + store(b"gone", b"old"))
+    warming = start(env, "--settle", "1", "--delete-extra", "--json", source, target)
+    wait.until(lambda: items(target) == 10, "the three to be deleted")
+    source.tell(store(b"back", b"new") + store(b"worse", b"new"))
+    target.tell(store(b"worse", b"never"))
+    out, err = warming.communicate(timeout=wait.patience(60))
+    assert warming.returncode == 0, err
+    found = json.loads(out)
+    assert found["deleted"] == 3 and found["added"] == found["repaired"] == 1, found
+    assert_equal(env, source, target)
+
+
+@case()
+def interrupted_while_it_deletes(env):
+    """What is deleted is looked at before it ends."""
+    source, target = env.pair()
+    target.tell(store(b"back", b"old"))
+    warming = start(env, "--settle", "1", "--delete-extra", "--json", source, target)
+    wait.until(lambda: items(target) == 0, "it to be deleted")
+    warming.send_signal(signal.SIGINT)
+    source.tell(store(b"back", b"new"))
+    out, err = warming.communicate(timeout=wait.patience(60))
+    found = json.loads(out)
+    assert found["deleted"] == found["added"] == 1 and found["interrupted"], (found, err)
+    assert_equal(env, source, target)
 
 
 @case()

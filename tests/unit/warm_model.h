@@ -30,6 +30,7 @@ struct Method {
   bool awaits = true;      // after a crash, what the dead one sent
   bool unsettled = true;   // after a crash, its copies are known as unconfirmed
   bool copies_cas = false; // `E`
+  bool looks_twice = true; // a removal; false: at once
 };
 
 struct World {

@@ -115,6 +115,30 @@ Errors give_back(Errors errors, WarmEngine &engine, const WarmOptions &o, uint64
   return errors;
 }
 
+Status run(WarmEngine &engine, const WarmContext &c) {
+  if (auto done = engine.run(); !done)
+    return give_back(done.errors(), engine, c.options, c.settle_ns, c.stop);
+  return Unit{};
+}
+
+// Keys that were removed from the target, and are at the source again: what the mirror brings of
+// them met the removal in another order than it would have met the source's item. A signal does not
+// end it.
+Status repair_returned(const WarmContext &c, std::vector<std::string> keys) {
+  if (keys.empty())
+    return Unit{};
+  WarmOptions options = c.options;
+  options.repair = c.has_cas;
+  options.resume.clear();
+  auto none = TRY(WarmList::open("", "", ""));
+  const std::atomic<bool> never = false;
+  const WarmContext rest = c.with(options, none, never);
+  WarmEngine engine(rest);
+  for (std::string &key : keys)
+    engine.take(std::move(key));
+  return run(engine, rest);
+}
+
 Status copy(WarmContext &c, const Tell &tell) {
   if (c.options.dry_run)
     return dry_run(c);
@@ -123,9 +147,7 @@ Status copy(WarmContext &c, const Tell &tell) {
     nap(c.settle_ns, c.stop);
   }
   WarmEngine engine(c);
-  if (auto done = engine.run(); !done)
-    return give_back(done.errors(), engine, c.options, c.settle_ns, c.stop);
-  return Unit{};
+  return run(engine, c);
 }
 
 // What is told once nothing is copied any more.
@@ -171,7 +193,7 @@ Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomi
 
   TRY(copy(c, tell));
   if (o.delete_extra && !c.is_stopping())
-    TRY(delete_extra_keys(c));
+    TRY(repair_returned(c, TRY(delete_extra_keys(c))));
   TRY(look_once_more(c));
   if (!c.is_stopping())
     list.remove();

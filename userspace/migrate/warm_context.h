@@ -30,6 +30,12 @@ struct WarmContext {
   uint64_t target_evictions = 0; // when warm began
   uint64_t settle_ns = 0;
 
+  // The same with other options, another list, another stop.
+  WarmContext with(const WarmOptions &its_options, WarmList &its_list,
+                   const std::atomic<bool> &its_stop) const {
+    return {its_options, source,  target,     clock,  its_list,        barrier,          report,
+            its_stop,    has_cas, copies_cas, has_me, target_item_max, target_evictions, settle_ns};
+  }
   // Nothing new is begun any more.
   bool is_stopping() const { return stop || report.evicting || !report.stopped.empty(); }
 };

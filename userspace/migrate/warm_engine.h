@@ -28,6 +28,8 @@ class WarmEngine {
 public:
   explicit WarmEngine(const WarmContext &context);
 
+  // A key beside the list's, before run().
+  void take(std::string key) { again_.push_back({std::move(key), KeyCopy(false), 0}); }
   // Until the list is at its end, or a reason to stop came up, and all is confirmed.
   Status run();
   // After a failure: how many copies may be at the target and are not confirmed.

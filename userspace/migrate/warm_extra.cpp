@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/migrate/warm_extra.h"
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <thread>
@@ -94,26 +95,40 @@ Status remove(const WarmContext &c, std::vector<Suspect> &all) {
   return Unit{};
 }
 
-Status settle(const WarmContext &c, std::vector<Suspect> &suspects) {
+void settle(const WarmContext &c, std::vector<Suspect> &suspects) {
   const auto until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(c.settle_ns);
-  while (!suspects.empty() && !c.stop && std::chrono::steady_clock::now() < until)
+  while (!c.stop && std::chrono::steady_clock::now() < until)
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  if (c.stop)
-    return Unit{};
   for (Suspect &s : suspects)
     s.removal.settled();
-  TRY(look_at_both(c, suspects));
-  TRY(remove(c, suspects));
-  suspects.clear();
+}
+
+// Until each of them is there to stay, or gone for good. When it is interrupted, it ends with those
+// that it has deleted.
+Status decide(const WarmContext &context, std::vector<Suspect> &suspects,
+              std::vector<std::string> &returned) {
+  const std::atomic<bool> never = false;
+  const WarmContext after = context.with(context.options, context.list, never);
+  for (bool begun = false; !suspects.empty(); begun = true) {
+    const WarmContext &c = begun ? after : context;
+    settle(c, suspects);
+    TRY(look_at_both(c, suspects));
+    TRY(remove(c, suspects));
+    for (Suspect &s : suspects)
+      if (s.removal.returned())
+        returned.push_back(s.key);
+    std::erase_if(suspects, [](const Suspect &s) { return s.removal.step() != Step::settle; });
+  }
   return Unit{};
 }
 
 } // namespace
 
-Status delete_extra_keys(const WarmContext &c) {
+Result<std::vector<std::string>> delete_extra_keys(const WarmContext &c) {
   auto list = TRY(WarmList::open("", "", ""));
   TRY(list.fill(c.target));
   std::vector<Suspect> batch, suspects;
+  std::vector<std::string> returned;
   WarmList::Key key;
   for (bool more = true; more && !c.stop;) {
     batch.clear();
@@ -124,9 +139,9 @@ Status delete_extra_keys(const WarmContext &c) {
       if (s.removal.step() == Step::settle)
         suspects.push_back(std::move(s));
     if (!more || suspects.size() >= kSuspects)
-      TRY(settle(c, suspects));
+      TRY(decide(c, suspects, returned));
   }
-  return Unit{};
+  return returned;
 }
 
 Status dry_run(const WarmContext &c) {

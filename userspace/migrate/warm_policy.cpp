@@ -131,10 +131,14 @@ void KeyRepair::undone(Deleted answer) {
     end(Outcome::absent);
 }
 
-void KeyRemoval::read(const Look &source) { step_ = source.there ? Step::done : Step::drain; }
+void KeyRemoval::read(const Look &source) {
+  returned_ = source.there && removed();
+  step_ = source.there ? Step::done : Step::drain;
+}
 
 void KeyRemoval::compared(const Compared &target) {
   if (!target.there || (second_ && target.cas != target_cas_)) {
+    returned_ = target.there && removed();
     step_ = Step::done;
     return;
   }
@@ -144,8 +148,15 @@ void KeyRemoval::compared(const Compared &target) {
 }
 
 void KeyRemoval::undone(Deleted answer) {
-  removed_ = answer == Deleted::deleted;
   step_ = Step::done;
+  if (answer == Deleted::changed)
+    returned_ = removed();
+  if (answer != Deleted::deleted)
+    return;
+  second_ = false;
+  returned_ = ++removed_ == kTries;
+  if (!returned_)
+    step_ = Step::settle;
 }
 
 } // namespace doppel::migrate

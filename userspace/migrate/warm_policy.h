@@ -135,11 +135,16 @@ private:
 };
 
 // Deletes what the source does not have, if two looks that are settle apart say so. An eviction at
-// the source and a delete that was lost look the same.
+// the source and a delete that was lost look the same. Behind the delete both are looked at once
+// more: of what came to the source meanwhile, copies may have met the delete in another order.
 class KeyRemoval {
 public:
   Step step() const { return step_; }
-  bool removed() const { return removed_; }
+  bool removed() const { return removed_ != 0; }
+  unsigned times() const { return removed_; } // that it was
+  // It is at the source again, or comes to the target again and again: it has to be repaired.
+  bool returned() const { return returned_; }
+  bool is_second() const { return second_; }          // of the two looks
   uint64_t target_cas() const { return target_cas_; } // for Step::undo
 
   void read(const Look &source);
@@ -151,7 +156,8 @@ public:
 private:
   uint64_t target_cas_ = 0;
   Step step_ = Step::read;
-  bool second_ = false, removed_ = false;
+  uint8_t removed_ = 0; // so many times
+  bool second_ = false, returned_ = false;
 };
 
 } // namespace doppel::migrate
