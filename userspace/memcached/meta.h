@@ -12,6 +12,12 @@ namespace doppel::memcached {
 constexpr size_t kLongestKey = 250; // on the line, so encoded where it is
 constexpr int64_t kNoExpiry = -1;
 
+// The last Unix time that a line of text can name (memcached reads 32 bits with a sign). Clients
+// write it for "never", and the binary protocol names later ones. What ends then, or later, or less
+// than a minute before, ends alike: clocks of two servers differ.
+constexpr int64_t kLastTime = INT32_MAX;
+constexpr int64_t last_ttl(int64_t unix_time) { return kLastTime - 60 - unix_time; }
+
 // An item as it was read.
 struct Item {
   std::string key;

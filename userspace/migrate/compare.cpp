@@ -4,6 +4,7 @@
 #include <openssl/evp.h>
 
 #include <cstdlib>
+#include <ctime>
 
 namespace doppel::migrate {
 namespace {
@@ -16,7 +17,8 @@ const EVP_MD *sha256() {
 bool same_ttl(int64_t a, int64_t b) {
   if (a == memcached::kNoExpiry || b == memcached::kNoExpiry)
     return a == b;
-  return std::abs(a - b) <= kTtlTolerance_s;
+  const int64_t last = memcached::last_ttl(std::time(nullptr));
+  return std::abs(a - b) <= kTtlTolerance_s || (a >= last && b >= last);
 }
 
 } // namespace

@@ -45,7 +45,11 @@ int32_t WarmClock::now() const {
 }
 
 int64_t WarmClock::ttl_for(int64_t left) const {
-  return left <= kLongestTtl ? left : target_time_ + now() + left;
+  return left <= kLongestTtl ? left : std::min(target_time_ + now() + left, memcached::kLastTime);
+}
+
+int32_t WarmClock::end_of(int64_t left) const {
+  return static_cast<int32_t>(std::min(now() + left, memcached::last_ttl(target_time_)));
 }
 
 bool request_read(std::string &to, std::string_view key, uint32_t opaque) {
@@ -128,7 +132,7 @@ std::optional<ReadItem> read_answer(const Answer &answer, uint32_t opaque, const
   item.look.size = static_cast<uint32_t>(m.s.value_or(answer.value.size()));
   item.ttl = m.t.value_or(memcached::kNoExpiry);
   if (item.ttl >= 0)
-    item.look.ends = static_cast<int32_t>(std::min<int64_t>(clock.now() + item.ttl, kNever - 1));
+    item.look.ends = clock.end_of(item.ttl);
   item.value = answer.value;
   item.flags = static_cast<uint32_t>(m.f.value_or(0));
   item.won = m.W;
@@ -152,7 +156,10 @@ std::optional<LookAnswer> look_answer(const Answer &answer, std::string_view key
   l.look.cas = s->cas;
   l.look.size = kSizeUnknown; // of the whole item, which is another measure
   if (s->exp != memcached::kNoExpiry)
-    l.look.ends = static_cast<int32_t>(std::min<int64_t>(clock.now() + s->exp, kNever - 1));
+    l.look.ends = clock.end_of(s->exp);
+  // Of 2^31 s and more the sign is lost (the binary protocol's 0xffffffff).
+  if (s->exp > memcached::kLastTime / 2)
+    return l;
   const bool negative = answer.line.find(" exp=-") != std::string_view::npos;
   l.signed_right = !negative;
   l.signed_wrong = negative && s->exp != memcached::kNoExpiry;

@@ -21,6 +21,9 @@ public:
   // `target`: its general statistics, fetched just now.
   explicit WarmClock(const memcached::Stats &target);
   int32_t now() const;
+  // When an item ends of which so much remains; the last time that a store can name for what ends
+  // later.
+  int32_t end_of(int64_t left) const;
   // What a store must say so that the item ends `left` seconds from now: a time to live, or above
   // 30 days a time of the target's clock, since memcached takes such numbers for one.
   int64_t ttl_for(int64_t left) const;
