@@ -175,7 +175,8 @@ static __always_inline void keys_row_of(const struct pkt *p, struct dp_flow_key 
 
 /*
  * Of IPv4 no two clients have the same. The server's port is in the hash of the key; its address,
- * and of IPv6 the rest of the client's, is mixed in.
+ * and of IPv6 the rest of the client's, is mixed in. So is, by keys_go_on(), where the connection
+ * began: the next one of the same port is another writer, with a shadow of its own.
  */
 static __always_inline __u64 keys_whose(const struct pkt *p)
 {
@@ -281,6 +282,7 @@ static __always_inline void keys_go_on(struct __sk_buff *skb, struct keys_scratc
 	bool recent, known, fills;
 
 	keys_begin(w, p, s);
+	room->whose ^= (__u64)s->first * 0x9e3779b97f4a7c15ull;
 	/* No window is larger than 1 GB: what is further behind is of another connection. */
 	recent = (__s32)(p->seq - s->next) > -(1 << 30);
 	known = s->known && recent;
@@ -387,6 +389,7 @@ GLOBAL int keys_read(struct __sk_buff *skb, const struct pkt *p, __u32 targets, 
 		keys_hole_missed(w, s);
 	if (p->flags & TCP_SYN) {
 		fresh->next = p->seq + 1 + p->payload;
+		fresh->first = fresh->next;
 		fresh->known = !p->payload; /* TCP Fast Open: text that the source may not take */
 		if (!s) {
 			bpf_map_update_elem(&key_streams, &key, fresh, BPF_ANY);

@@ -387,6 +387,23 @@ TEST_P(Keys, ANewConnectionOfTheSamePort) {
   expect({"dependent b 0"});
 }
 
+// Its copies go by another shadow, so the target may have the two writes in the other order.
+TEST_P(Keys, TheNextConnectionOfAPortIsAnotherWriter) {
+  const std::string set = "set " + unused_key() + " 0 0 1\r\n";
+  send(set + "a\r\n");
+  expect({});
+  capture(client_.fin());
+  client_.isn = client_.next + 100000;
+  capture(client_.syn());
+  capture(client_.ack());
+  forget();
+  send(set + "b\r\n");
+  EXPECT_EQ(noted().size(), 1u);
+  forget();
+  send(set + "c\r\n");
+  expect({});
+}
+
 TEST_P(Keys, TextWithTheFin) {
   capture(client_.segment(client_.next, FIN | PSH, "incr a 1\r\n"));
   expect({"dependent a 0"});
