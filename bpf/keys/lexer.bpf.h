@@ -183,6 +183,22 @@ static __always_inline void lexer_take_size(struct lexer *l, __u8 c)
 		l->note.size = l->note.size * 10 + (c - '0');
 }
 
+#define LEXER_CAS_DIGITS 19u /* that always fit into 64 bits */
+
+/* Of a cas: strtoull(3) takes a sign as well, and the server no number that is too large. */
+static __always_inline void lexer_take_cas(struct lexer *l, __u8 c)
+{
+	if (c == '-' || l->at >= LEXER_CAS_DIGITS)
+		l->traits |= LEXER_ODD;
+	else
+		lexer_takes_digit(l, c);
+}
+
+static __always_inline bool lexer_is_cas(const struct lexer *l)
+{
+	return l->word == LEXER_WORD('c', 'a', 's', 0, 0, 0, 0, 0);
+}
+
 static __always_inline bool lexer_in_key(const struct lexer *l)
 {
 	return l->token == l->key_token || ((l->traits & LEXER_MANY) && l->token > l->key_token);
@@ -209,6 +225,8 @@ static __always_inline void lexer_take_character(struct lexer *l, __u8 c)
 			lexer_takes_digit(l, c);
 	} else if ((l->traits & LEXER_META) && !l->at && l->token > l->size_token) {
 		lexer_take_flag(l, c);
+	} else if (l->size_token && l->token == l->size_token + 1 && lexer_is_cas(l)) {
+		lexer_take_cas(l, c);
 	}
 	if (l->at < 255)
 		l->at++;
@@ -226,6 +244,9 @@ static __always_inline void lexer_begin(struct lexer *l)
 	l->note.size = 0;
 }
 
+/* Words of a meta command that any server takes: memcached has room for 24 (MAX_TOKENS). */
+#define LEXER_META_WORDS 20u
+
 /* Of a line that brings a value: the server refuses one with too few or too many. */
 static __always_inline bool lexer_has_its_words(const struct lexer *l)
 {
@@ -233,7 +254,7 @@ static __always_inline bool lexer_has_its_words(const struct lexer *l)
 
 	if (l->traits & LEXER_META)
 		return l->token >= least;
-	least += l->word == LEXER_WORD('c', 'a', 's', 0, 0, 0, 0, 0);
+	least += lexer_is_cas(l);
 	return l->token >= least && l->token <= least + 1; /* noreply */
 }
 
@@ -246,6 +267,8 @@ static __always_inline enum lexer_found lexer_end_line(struct lexer *l)
 		l->traits |= LEXER_ODD;
 	if (l->size_token && !lexer_has_its_words(l))
 		l->traits |= LEXER_BAD;
+	if (l->size_token && (l->traits & LEXER_META) && l->token > LEXER_META_WORDS)
+		l->traits |= LEXER_ODD;
 	whole = l->token > l->key_token && l->note.length && !(l->traits & LEXER_BAD);
 	if (whole && l->size_token)
 		l->skip = l->note.size + 2;

@@ -285,7 +285,24 @@ TEST(Lexer, RefusedLines) {
       {"cas k 0 0 7 1 a b\r\n", {}},
       {"append k 0\r\n", {}},
       {"set k +1 0 7\r\n", {"lost"}},
+      {"cas k 0 0 11 None\r\nincr k 1\r\n", {"dependent k 0"}},
+      {"cas k 0 0 11 1x\r\nincr k 1\r\n", {"dependent k 0"}},
   });
+}
+
+// Which of these are refused differs, or is not worth knowing.
+TEST(Lexer, LinesThatMayBeRefused) {
+  check({
+      {"cas k 0 0 3 9999999999999999999\r\nabc\r\n", {"dependent k 3"}},
+      {"cas k 0 0 3 18446744073709551616\r\n", {"lost"}},
+      {"cas k 0 0 3 -1\r\n", {"lost"}},
+      {"cas k 0 0 3 +1\r\n", {"lost"}},
+  });
+  std::string flags;
+  for (int i = 0; i < 17; i++)
+    flags += " q";
+  check({{"ms k 3" + flags + "\r\nabc\r\n", {"store k 3"}},
+         {"ms k 3" + flags + " q\r\nabc\r\n", {"lost"}}});
 }
 
 TEST(Lexer, ValuesAreNotRead) {
