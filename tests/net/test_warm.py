@@ -3,11 +3,12 @@
 target has what the source has, and nothing that the source deleted."""
 
 import json
+import subprocess
 
 from harness import case
-from lab import memcached
+from lab import doppel, memcached, wait
 from lab.churn import Churn
-from lab.keeper import keep
+from lab.keeper import File, Keeper, keep
 from lab.wait import amount
 
 KEYS = amount(20000)
@@ -93,3 +94,27 @@ def a_range_of_ports(env):
         said, warned = warm(scene, "--settle", "0.2", port=port)
         assert said["added"] == 100 and "no mirror" not in warned, (said, warned)
     scene.assert_same(keys=100)
+
+
+@case(how=("ends", "reload", "anew"))
+def a_mirror_that_ends_meanwhile(env, how):
+    """Nothing of what clients do reaches the target from then on: warm does not go on as if it did."""
+    scene = env.scene()
+    scene.source[0].preload(KEYS)
+    file = File(scene, ("data", 11211))
+    keeper = Keeper(scene, "--config", file.path)
+    source, target = (f"{host.address}:11211" for host in (scene.lab.source, scene.lab.target))
+    warming = scene.lab.source.popen([doppel.binary(), "warm", "--rate", str(amount(2000)), source, target],
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait.until(lambda: int(scene.target[0].stats()["curr_items"]) > 100, "the first to be copied")
+    if how == "reload":
+        file.write(("other", 11212))
+        keeper.reload("added other; removed data")
+    else:
+        keeper.stop()
+    if how == "anew":
+        scene.attach()
+    _, err = warming.communicate(timeout=wait.patience(60))
+    assert warming.returncode == 1, (warming.returncode, err)
+    assert ("lost the mapping" if how == "reload" else "ended, or was attached anew") in err, err
+    assert int(scene.target[0].stats()["curr_items"]) < KEYS

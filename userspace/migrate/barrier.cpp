@@ -26,8 +26,15 @@ constexpr uint64_t kLookNs = 1 * kMs; // between two looks at the shadows
 // A mapping's way from one port to one target.
 struct Way {
   uint32_t row, target;
-  uint16_t port; // of the source, host order
+  uint16_t port;    // of the source, host order
+  std::string text; // of the target, as the mapping has it
 };
+
+bool leads(const NamedMapping &m, const Way &way) {
+  const auto ports = parse_ports(m.ports);
+  return m.row == way.row && ports && way.port >= ports->first && way.port <= ports->last &&
+         way.target < m.targets.size() && m.targets[way.target] == way.text;
+}
 
 // A shadow that had not delivered everything, or had not been answered.
 struct Outstanding {
@@ -43,8 +50,9 @@ struct Mark {
 
 class MirrorBarrier : public Barrier {
 public:
-  MirrorBarrier(std::vector<Way> ways, MapTable shadows, MapTable ledger)
-      : ways_(std::move(ways)), shadows_(std::move(shadows)), ledger_(std::move(ledger)) {}
+  MirrorBarrier(std::vector<Way> ways, uint32_t mirror, MapTable shadows, MapTable ledger)
+      : ways_(std::move(ways)), mirror_(mirror), shadows_(std::move(shadows)),
+        ledger_(std::move(ledger)) {}
 
   Result<uint64_t> begin() override {
     Mark mark{++marks_, TRY(outstanding()), 0};
@@ -66,6 +74,17 @@ public:
     return true;
   }
 
+  Status check() override {
+    const auto attached = find_attached("warm");
+    if (!attached || attached->meta.id != mirror_)
+      return gone("ended, or was attached anew,");
+    for (const Way &way : ways_)
+      if (std::none_of(attached->meta.mappings.begin(), attached->meta.mappings.end(),
+                       [&](const NamedMapping &m) { return leads(m, way); }))
+        return gone("lost the mapping to " + way.text);
+    return Unit{};
+  }
+
   Result<uint64_t> missed_bytes() override { return TRY(missed()) - missed_before_; }
 
   Status start() {
@@ -74,6 +93,12 @@ public:
   }
 
 private:
+  static Error gone(const std::string &what) {
+    return {"the mirror",
+            what + " meanwhile: what clients have written since then is not on the target",
+            "mirror again, then doppel warm --repair --delete-extra", Exit::failure};
+  }
+
   bool is_ours(const dp_shadow &s) const {
     return std::any_of(ways_.begin(), ways_.end(), [&](const Way &way) {
       return s.ep.key.mapping == way.row && s.ep.key.target == way.target &&
@@ -134,6 +159,7 @@ private:
   }
 
   const std::vector<Way> ways_;
+  const uint32_t mirror_; // Meta::id
   MapTable shadows_, ledger_;
   std::deque<Mark> waiting_; // the oldest first
   uint64_t marks_ = 0, missed_before_ = 0, next_look_ns_ = 0;
@@ -167,16 +193,18 @@ std::optional<Way> way_of(const NamedMapping &m, const memcached::Server &source
   for (const std::string &text : addresses_of(target, static_cast<uint16_t>(first)))
     for (uint32_t t = 0; t < m.targets.size(); t++)
       if (m.targets[t] == text)
-        return Way{m.row, t, source.port};
+        return Way{m.row, t, source.port, text};
   return {};
 }
 
 FoundBarrier none(const std::string &note) { return {std::make_unique<NoBarrier>(), "", note}; }
 
-Result<std::unique_ptr<MirrorBarrier>> open_barrier(const Pins &pins, std::vector<Way> ways) {
-  auto barrier = std::make_unique<MirrorBarrier>(
-      std::move(ways), TRY(open_table(pins, "shadows", sizeof(dp_shadow))),
-      TRY(open_table(pins, "ledger", sizeof(dp_ledger))));
+Result<std::unique_ptr<MirrorBarrier>> open_barrier(const Attached &attached,
+                                                    std::vector<Way> ways) {
+  auto barrier =
+      std::make_unique<MirrorBarrier>(std::move(ways), attached.meta.id,
+                                      TRY(open_table(attached.pins, "shadows", sizeof(dp_shadow))),
+                                      TRY(open_table(attached.pins, "ledger", sizeof(dp_ledger))));
   TRY(barrier->start());
   return barrier;
 }
@@ -192,7 +220,7 @@ Result<int64_t> waiting_flows(const Pins &pins, const std::vector<Way> &ways) {
 
 Result<FoundBarrier> barrier_of(const Attached &attached, const std::string &mappings,
                                 const std::vector<Way> &ways) {
-  FoundBarrier found{TRY(open_barrier(attached.pins, ways)), mappings, {}};
+  FoundBarrier found{TRY(open_barrier(attached, ways)), mappings, {}};
   if (const auto waiting = TRY(waiting_flows(attached.pins, ways)); waiting > 0)
     found.note = std::to_string(waiting) + " connections of the mapping " + mappings +
                  " are not mirrored at present: what they delete or change stays on the target";

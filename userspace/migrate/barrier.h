@@ -19,6 +19,9 @@ public:
   virtual Result<uint64_t> begin() = 0;
   // Whether all that was on its way at that begin() is done. Asked for the oldest first.
   virtual Result<bool> is_passed(uint64_t mark) = 0;
+  // An error: the mirror is not any more what it was when the barrier was made, so that what
+  // clients do does not reach the target.
+  virtual Status check() { return Unit{}; }
   // Request bytes since the barrier was made that will never reach the target: a delete may be
   // among them.
   virtual Result<uint64_t> missed_bytes() = 0;

@@ -44,6 +44,7 @@ void count(WarmReport &report, Outcome outcome) {
 }
 
 Result<bool> pass(const WarmContext &c) {
+  TRY(c.barrier.check());
   const uint64_t mark = TRY(c.barrier.begin());
   while (!TRY(c.barrier.is_passed(mark))) {
     if (c.stop)

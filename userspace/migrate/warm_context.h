@@ -43,7 +43,8 @@ struct WarmContext {
 // One more key has come to that.
 void count(WarmReport &report, Outcome outcome);
 
-// Waits for everything that is on its way now; false: it was interrupted.
+// Waits for everything that is on its way now; false: it was interrupted. An error if the mirror is
+// not there any more.
 Result<bool> pass(const WarmContext &c);
 
 Error no_answer(const memcached::Connection &c, std::string_view line);

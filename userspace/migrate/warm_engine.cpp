@@ -20,6 +20,7 @@ constexpr size_t kDrained = 8;                         // batches that wait for 
 constexpr uint64_t kSettlingBytes = 26 << 20;          // of keys that wait to be confirmed
 constexpr uint64_t kLookNs = kSecondNs / 20;           // between two looks at the target
 constexpr uint64_t kMeasureNs = kSecondNs / 20;        // of the source's answer time
+constexpr uint64_t kCheckNs = kSecondNs;               // between two looks for the mirror
 constexpr uint64_t kStaleNs = kSecondNs;               // an answer with a time to live is too old
 
 } // namespace
@@ -394,8 +395,12 @@ void WarmEngine::wait(uint64_t now) const {
     std::this_thread::sleep_for(std::chrono::nanoseconds(until - now));
 }
 
-// How the two fare: the source's answer time, the target's evictions.
+// How all fare: the mirror, the source's answer time, the target's evictions.
 Status WarmEngine::look_around(uint64_t now) {
+  if (now >= next_check_ns_) {
+    next_check_ns_ = now + kCheckNs;
+    TRY(c_.barrier.check());
+  }
   if (now >= next_measure_ns_) {
     next_measure_ns_ = now + kMeasureNs;
     TRY(c_.source.converse("mn\r\n", [](const memcached::Answer &) { return false; }));

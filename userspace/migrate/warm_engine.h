@@ -104,7 +104,7 @@ private:
   std::vector<LoneKey> again_;
   uint64_t settling_bytes_ = 0;
   uint64_t most_keys_;
-  uint64_t next_look_ns_ = 0, next_measure_ns_ = 0;
+  uint64_t next_check_ns_ = 0, next_look_ns_ = 0, next_measure_ns_ = 0;
   uint64_t abandoned_ = UINT64_MAX; // where what was left begins
   bool list_ended_ = false;
   bool me_is_signed_ = false; // `me` tells one second from never
