@@ -266,6 +266,18 @@ def the_target_is_started_anew(env):
 
 
 @case()
+def the_source_is_started_anew(env):
+    """What it had is on the target still, also what clients could not delete meanwhile. That counts as missed."""
+    scene, keeper = converging(env)
+    incr(scene, 1)
+    at_rest(scene)
+    scene.source[0].kill()
+    scene.source[0] = memcached.Server(scene.lab.source, 11211)
+    keeper.wait_for(f"{scene.lab.source.address}:11211 was started anew")
+    wait.until(lambda: state(scene)["missed"] == 1, "that to be told", 20)
+
+
+@case()
 def copies_that_are_late(env):
     """Two writes to a key, further apart than writers are remembered: no note tells that they may change places."""
     scene, _ = converging(env)

@@ -21,9 +21,15 @@ Result<ConvergeLink> connect(const Pair &pair, const memcached::Access &access) 
     return Error{pair.text(), found.note, "", Exit::failure};
   const WarmClock clock(target.stats);
   const bool copies_cas = target.features.set_cas;
+  std::string source_is = TRY(incarnation(*source.connection));
   std::string target_is = TRY(incarnation(*target.connection));
-  return ConvergeLink{std::move(source),    std::move(target), std::move(found.barrier), clock,
-                      std::move(target_is), copies_cas};
+  return ConvergeLink{std::move(source),
+                      std::move(target),
+                      std::move(found.barrier),
+                      clock,
+                      std::move(source_is),
+                      std::move(target_is),
+                      copies_cas};
 }
 
 Status ask_nothing(memcached::Connection &connection) {

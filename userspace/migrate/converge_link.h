@@ -16,7 +16,7 @@ struct ConvergeLink {
   Side source, target;
   std::unique_ptr<Barrier> barrier;
   WarmClock clock;
-  std::string target_is; // which process: another one has none of what was compared
+  std::string source_is, target_is; // which process: another one has none of what was compared
   bool copies_cas;
 };
 

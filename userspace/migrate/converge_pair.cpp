@@ -39,6 +39,13 @@ template <class Key> void end_or_confirm(Key &key, bool unreadable, const Look &
     key.way.confirmed(look);
 }
 
+// Remembers which process it is now.
+bool is_another(std::string &known, const std::string &now) {
+  const bool other = !known.empty() && known != now;
+  known = now;
+  return other;
+}
+
 } // namespace
 
 ConvergePair::ConvergePair(Pair pair, memcached::Access access, StaleKeys &stale)
@@ -118,12 +125,18 @@ void ConvergePair::run() {
 
 // What a connection that broke has sent, or a process that died, arrives before the first look. A
 // target that was started anew has lost what was repaired, and nobody knows which keys that were.
+// One of the source's has lost what is on the target still, and what clients would have deleted
+// meanwhile.
 Status ConvergePair::link() {
   link_.emplace(TRY(connect(pair_, access_)));
   begin_ns_ = monotonic_ns() + kSettleNs;
-  const bool other = !target_is_.empty() && target_is_ != link_->target_is;
-  target_is_ = link_->target_is;
-  if (other)
+  const bool other_source = is_another(source_is_, link_->source_is);
+  const bool other_target = is_another(target_is_, link_->target_is);
+  if (other_source)
+    log_line(Priority::warning, pair_.source.text() + " was started anew: what it had is on the "
+                                                      "target still; verify tells, and warm "
+                                                      "--delete-extra deletes it");
+  if (other_target)
     log_line(Priority::warning, pair_.target.text() + " was started anew: what it has to get is "
                                                       "told by verify, and copied by warm");
   if (const auto limits = differing_limits(*link_); limits != told_) {
@@ -132,7 +145,7 @@ Status ConvergePair::link() {
       log_line(Priority::warning, pair_.text() + ": " + limits);
   }
   const std::lock_guard lock(mutex_);
-  figures_.missed += other;
+  figures_.missed += other_source + other_target;
   return Unit{};
 }
 

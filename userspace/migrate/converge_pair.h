@@ -97,7 +97,8 @@ private:
   uint64_t began_ns_ = 0;                                    // the last batch
   uint64_t asked_ns_ = 0;                                    // both servers whether they answer
   uint64_t source_answered_ns_ = 0, target_answered_ns_ = 0; // the last time; 0: never
-  std::string target_is_, told_;         // which process it was; what was logged of the servers
+  std::string source_is_, target_is_,
+      told_;                             // which process each was; what was logged of the servers
   std::deque<Batch> drained_, settling_; // the oldest first
   size_t most_ = 1;                      // keys of the next batch, as their values have room
 
