@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import urllib.parse
@@ -79,6 +80,20 @@ class Memcached:
     def fill(self, count, value=b"v%d", key=b"key:%d"):
         """Items with all kinds of flags and times to live."""
         self.tell(b"".join(store(key % i, value % i, flags=i % 7, ttl=0 if i % 2 else 5000) for i in range(count)))
+
+    def store_binary(self, keys, ttl=0):
+        """By the binary protocol, which takes keys that no line of text can name."""
+        request = b"".join(struct.pack(">BBHBBHIIQII", 0x80, 1, len(key), 8, 0, 0, 9 + len(key), 0, 0, 0, ttl) + key + b"v"
+                           for key in keys)
+        with self.plain() as s:
+            sender = threading.Thread(target=s.sendall, args=(request,))
+            sender.start()
+            with s.makefile("rb") as reader:
+                for key in keys:
+                    head = reader.read(24)
+                    if len(head) != 24 or head[6:12] != bytes(6):
+                        raise AssertionError(f"{key} is not stored: {head}")
+            sender.join()
 
     def stats(self, what=b""):
         lines = self.tell((b"stats " + what).rstrip() + b"\r\n")

@@ -360,6 +360,22 @@ def names_with_blanks_when_it_only_looks(env):
     assert_equal(env, source, target)
 
 
+@case(resume=("", "--resume"))
+def names_that_were_stored_by_the_binary_protocol(env, resume):
+    """`me` of memcached 1.6.18 repeats them as they are: in several words, or on several lines."""
+    source, target = env.pair()
+    keys = [b"a b", b"a\nb", b"a\r\nb", b"a=b c", b"exp=5 la=6", b"\0", b"\xff", b"plain"]
+    source.store_binary(keys, ttl=1000)
+    source.store_binary([b"for ever " + key for key in keys])
+    kept = (resume, env.path("resume")) if resume else ()
+    found = warm(env, *SETTLE, *kept, source, target)
+    assert found["added"] == items(target) == 2 * len(keys), found
+    target.tell(store(b"a b", b"other", ttl=1000))
+    found = warm(env, *SETTLE, "--repair", source, target)
+    assert found["repaired"] == 1 and found["present"] == 2 * len(keys) - 1, found
+    assert_equal(env, source, target)
+
+
 @case()
 def repair_wants_cas(env):
     source, target = env.memcached(), env.memcached("-C")
@@ -413,11 +429,7 @@ def a_name_that_no_line_holds(env):
     """It was never copied, so a warm that is taken up has nothing to delete there."""
     source, target = env.pair()
     source.fill(KEYS)
-    with source.plain() as s:
-        key = b" " * 250
-        s.sendall(b"\x80\x01" + len(key).to_bytes(2, "big") + b"\x08\0\0\0" + (len(key) + 9).to_bytes(4, "big") + bytes(12)
-                  + bytes(8) + key + b"v")
-        assert s.recv(24)
+    source.store_binary([b" " * 250])
     resume = env.path("resume")
     process = start(env, *SETTLE, "--rate", "5000", "--resume", resume, source, target)
     wait.until(lambda: items(target) > 100, "the first copies")

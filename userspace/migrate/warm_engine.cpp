@@ -148,6 +148,12 @@ void WarmEngine::read_late_ones_again(Batch &batch) {
     most_keys_ = std::max(kFewestKeys, most_keys_ / 2); // it takes too long for so many
 }
 
+// `me` of 1.6.18 tells one second from never for no item, and is for plain keys only.
+bool WarmEngine::peeks(std::string_view key, const KeyCopy &copy) const {
+  return !c_.has_me || !memcached::is_plain_key(key) ||
+         (copy.seen().ends == kNever && !me_is_signed_);
+}
+
 void WarmEngine::request(Turn &t) {
   for (uint32_t i = 0; i < t.fresh.rows.size(); i++) {
     auto &row = t.fresh.rows[i];
@@ -158,10 +164,10 @@ void WarmEngine::request(Turn &t) {
     auto &row = t.due.rows[i];
     row.copy.settled();
     t.confirmed.push_back(i);
-    if (peeks(row.copy))
-      request_peek(t.source_request, t.due.key(row), i);
+    if (const auto key = t.due.key(row); peeks(key, row.copy))
+      request_peek(t.source_request, key, i);
     else
-      request_look(t.source_request, t.due.key(row));
+      request_look(t.source_request, key);
   }
   for (uint32_t i = 0; i < t.ready.rows.size(); i++)
     if (auto &row = t.ready.rows[i]; row.copy.step() == Step::drain) {

@@ -92,9 +92,7 @@ private:
   Status look_around(uint64_t now);
   void wait(uint64_t now) const;
   uint64_t finished() const;
-  bool peeks(const KeyCopy &copy) const {
-    return !c_.has_me || (copy.seen().ends == kNever && !me_is_signed_);
-  }
+  bool peeks(std::string_view key, const KeyCopy &copy) const;
 
   WarmContext c_;
   Pressure pace_;

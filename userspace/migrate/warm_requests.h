@@ -60,7 +60,8 @@ Compared compared(const Look &seen, const KeptItem &reading, const ReadItem &tar
 bool request_read(std::string &to, std::string_view key, uint32_t opaque);
 // The item without its value; counts as a get that hits.
 bool request_peek(std::string &to, std::string_view key, uint32_t opaque);
-// The same without a trace: memcached's `me`.
+// The same without a trace: memcached's `me`. Its answer fits no other than a plain key
+// (memcached::is_plain_key): 1.6.18 may write others as they are, line feeds included.
 bool request_look(std::string &to, std::string_view key);
 // With `cas` only if it has that one.
 bool request_delete(std::string &to, std::string_view key, uint64_t cas);
