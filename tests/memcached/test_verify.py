@@ -113,6 +113,13 @@ def a_file_of_before_a_restart(env):
     assert result.code == 2 and "--all" in result.stderr, result
 
 
+@case(command=("verify", "warm"))
+def a_directory_to_resume_from(env, command):
+    source, target = env.pair()
+    result = env.run(command, *(("--all",) if command == "verify" else ()), "--resume", env.directory, source, target)
+    assert result.code in (1, 2) and "directory" in result.stderr and not result.stdout, result
+
+
 @case()
 def finds_each_kind_exactly(env):
     source, target = env.pair()

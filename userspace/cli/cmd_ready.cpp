@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <poll.h>
 
+#include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <fstream>
-#include <iterator>
 
 #include "userspace/cli/command.h"
 #include "userspace/cli/options.h"
@@ -15,11 +15,14 @@
 #include "userspace/migrate/estimate.h"
 #include "userspace/migrate/ready_read.h"
 #include "userspace/util/clock.h"
+#include "userspace/util/fd.h"
+#include "userspace/util/file.h"
 
 namespace doppel {
 namespace {
 using namespace migrate;
 
+constexpr FileKind kCountersFile = {"--since", "output of doppel counters --json", 64};
 constexpr Exit kNotReady = Exit::detached; // the code is that of verify as well
 
 struct ReadyOptions {
@@ -103,10 +106,10 @@ Status by_words(const ReadyOptions &o, ReadyWanted &wanted) {
 Status read_since(const ReadyOptions &o, ReadyWanted &wanted) {
   if (o.since.empty())
     return Unit{};
-  std::ifstream file(o.since);
-  if (!file)
+  const Fd fd(::open(o.since.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd)
     return sys_error(o.since, "cannot be read", errno);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const auto text = TRY(read_file(fd.get(), o.since, kCountersFile));
   const auto attached = TRY(find_attached("ready"));
   wanted.at_since = TRY(missing_of(text, o.since, attached.meta.since));
   return Unit{};

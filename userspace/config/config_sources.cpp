@@ -1,39 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where a configuration comes from: a file, or -x options.
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 
 #include "userspace/config/config.h"
+#include "userspace/util/fd.h"
+#include "userspace/util/file.h"
 #include "userspace/util/text.h"
 
 namespace doppel {
 namespace {
-constexpr size_t kMaxFile = 1 << 20;
+constexpr FileKind kConfigFile = {"--config", "configuration of doppel", 1};
 constexpr const char *kXForm = "LOCALPORT-TARGETIP:TARGETPORT";
 
 Error usage(std::string where, std::string what, std::string hint) {
   return {std::move(where), std::move(what), std::move(hint), Exit::usage};
-}
-
-Result<std::string> read_all(int fd, const std::string &file_name) {
-  std::string text;
-  char buf[4096];
-  for (;;) {
-    const ssize_t n = read(fd, buf, sizeof buf);
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n < 0)
-      return usage(file_name, std::string("cannot be read: ") + std::strerror(errno), "");
-    if (n == 0)
-      return text;
-    text.append(buf, static_cast<size_t>(n));
-    if (text.size() > kMaxFile)
-      return usage(file_name, "is larger than 1 MiB", "this is no configuration of doppel");
-  }
 }
 
 Result<MappingConfig> parse_x(const std::string &device, const std::string &x) {
@@ -87,19 +70,13 @@ Result<MappingConfig> parse_x(const std::string &device, const std::string &x) {
 } // namespace
 
 Result<Config> read_config(const std::string &file_name) {
-  const int fd = open(file_name.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0)
+  const Fd fd(::open(file_name.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd)
     return usage(file_name, std::string("cannot be opened: ") + std::strerror(errno),
                  errno == ENOENT ? "check the path given with --config" : "");
-  struct stat st {};
-  if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
-    close(fd);
-    return usage(file_name, "is a directory", "--config takes the path of a file");
-  }
-  const auto text = read_all(fd, file_name);
-  close(fd);
+  auto text = read_file(fd.get(), file_name, kConfigFile);
   if (!text)
-    return text.errors();
+    return usage(file_name, text.errors()[0].what, text.errors()[0].hint);
   return parse_config(*text, file_name);
 }
 

@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/memcached/access.h"
 
+#include <fcntl.h>
+
 #include <cerrno>
-#include <fstream>
 
 #include "userspace/util/fd.h"
+#include "userspace/util/file.h"
 
 namespace doppel::memcached {
+namespace {
+constexpr FileKind kAuthFile = {"--auth-file", "file of a user and a password", 1};
+}
 
 Status read_auth_file(const std::string &file, Access &access) {
-  std::ifstream in(file);
-  if (!in)
+  const Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd)
     return sys_error(file, "cannot be read", errno);
-  std::string line;
-  std::getline(in, line);
-  while (!line.empty() && (line.back() == '\r' || line.back() == '\n'))
-    line.pop_back();
+  const std::string text = TRY(read_file(fd.get(), file, kAuthFile));
+  const std::string line = text.substr(0, text.find_first_of("\r\n"));
   const size_t colon = line.find(':');
   // The ASCII protocol sends "USER PASSWORD" and reads two words (memcached 1.6.18).
   if (colon == std::string::npos || colon == 0 || colon + 1 == line.size() ||

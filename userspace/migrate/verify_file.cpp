@@ -9,15 +9,16 @@
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "userspace/memcached/dump.h"
+#include "userspace/util/file.h"
 
 namespace doppel::migrate {
 namespace {
 using Json = nlohmann::json;
 
 constexpr int kVersion = 1;
+constexpr FileKind kProgressFile = {"--resume", "file of doppel verify", 1};
 
 struct Place {
   const char *name;
@@ -49,12 +50,6 @@ VerifyProgress progress_of(const Json &j) {
   return p;
 }
 
-std::string text_of(std::ifstream &in) {
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
 Error damaged(const std::string &name) {
   return {name, "is no file of doppel verify", "name one that does not exist yet", Exit::usage};
 }
@@ -80,10 +75,10 @@ Result<VerifyFile> VerifyFile::open(const std::string &name, const std::string &
 }
 
 Status VerifyFile::read() {
-  std::ifstream in(name_);
-  if (!in)
+  const Fd fd(::open(name_.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd)
     return errno == ENOENT ? Status(Unit{}) : sys_error(name_, "cannot be opened", errno);
-  const Json j = Json::parse(text_of(in), nullptr, false);
+  const Json j = Json::parse(TRY(read_file(fd.get(), name_, kProgressFile)), nullptr, false);
   try {
     if (j.is_discarded() || j.at("doppel_verify").get<int>() != kVersion)
       return damaged(name_);
