@@ -407,6 +407,39 @@ def a_file_of_before_a_restart(env):
     assert target.tell(b"mg key:5 v\r\n") == [b"VA 5", b"newer"]
 
 
+def a_killed_one(env, source, target):
+    """The file of a warm that was killed when it had copied something; its keys are hot, so that it copied the first first."""
+    source.fill(KEYS)
+    source.tell(b"".join(b"mg key:%d\r\n" % n for n in range(KEYS)))
+    resume = env.path("resume")
+    process = start(env, *SETTLE, "--rate", "5000", "--resume", resume, source, target)
+    wait.until(lambda: items(target) > 100, "the first copies")
+    process.kill()
+    process.communicate()
+    return resume
+
+
+@case(how=("shorter", "longer", "no lines", "other lines"))
+def a_damaged_file(env, how):
+    """The same command cannot go on with it, and does not say so."""
+    source, target = env.pair()
+    resume = a_killed_one(env, source, target)
+    size = os.path.getsize(resume)
+    if how in ("shorter", "longer"):
+        os.truncate(resume, size // 2 if how == "shorter" else size + 1000)
+    else:
+        text = b"\0\0" if how == "no lines" else b"x\n"
+        with open(resume, "r+b") as f:
+            f.seek(size * 3 // 4)
+            f.write(text * ((size - f.tell()) // 2))
+    result = env.run("warm", *PATIENT, *SETTLE, "--resume", resume, source, target)
+    assert result.code == 1 and f"{resume}: is damaged: " in result.stderr, result
+    assert "remove it, warm anew, and verify" in result.stderr and "goes on" not in result.stderr.split("damaged")[1], result
+    os.unlink(resume)
+    warm(env, *SETTLE, "--repair", "--resume", resume, source, target)
+    assert_equal(env, source, target)
+
+
 @case()
 def a_target_that_stands_still(env):
     """What it has already is not ours to delete, though the answers to our stores are lost."""

@@ -81,19 +81,19 @@ void nap(uint64_t ns, const std::atomic<bool> &stop) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
 }
 
-// Copies whose confirmation failed with a connection. With a file the next warm drops them; else
-// they are deleted here, if the target can be reached.
-Errors give_back(Errors errors, WarmEngine &engine, const WarmOptions &o, uint64_t settle_ns,
-                 const std::atomic<bool> &stop) {
+// Copies whose confirmation failed with a connection. With a file that is whole the next warm drops
+// them; else they are deleted here, if the target can be reached.
+Errors give_back(Errors errors, WarmEngine &engine, const WarmContext &c) {
+  const WarmOptions &o = c.options;
   const auto n = engine.unconfirmed();
   if (n == 0)
     return errors;
-  if (!o.resume.empty()) {
+  if (!o.resume.empty() && !c.list.is_damaged()) {
     errors.push_back({o.resume, std::to_string(n) + " copies are not confirmed yet",
                       "the same command goes on where this one ended", Exit::failure});
     return errors;
   }
-  nap(settle_ns, stop); // what the broken connection still holds arrives first
+  nap(c.settle_ns, c.stop); // what the broken connection still holds arrives first
   auto target = Connection::open(o.target, o.access);
   auto source = Connection::open(o.source, o.access);
   if (target) {
@@ -117,7 +117,7 @@ Errors give_back(Errors errors, WarmEngine &engine, const WarmOptions &o, uint64
 
 Status run(WarmEngine &engine, const WarmContext &c) {
   if (auto done = engine.run(); !done)
-    return give_back(done.errors(), engine, c.options, c.settle_ns, c.stop);
+    return give_back(done.errors(), engine, c);
   return Unit{};
 }
 

@@ -123,7 +123,28 @@ Status WarmList::read_head() {
   written_ = progress_;
   position_ = progress_.done;
   unsettled_end_ = progress_.begun;
-  return Unit{};
+  return check_size();
+}
+
+Error WarmList::damaged(const std::string &how) {
+  is_damaged_ = true;
+  return {file_, "is damaged: " + how,
+          is_unnamed() ? "" : "remove it, warm anew, and verify afterwards", Exit::failure};
+}
+
+// Of a list that had got to its end.
+Status WarmList::check_size() {
+  struct stat st {};
+  is_kept_ = is_filled();
+  if (!is_kept_)
+    return Unit{};
+  if (::fstat(fd_.get(), &st) != 0)
+    return sys_error(file_, "cannot be read", errno);
+  const auto size = static_cast<uint64_t>(st.st_size);
+  if (size == kListStart + bytes_)
+    return Unit{};
+  return damaged("it has " + std::to_string(size) + " bytes of " +
+                 std::to_string(kListStart + bytes_));
 }
 
 std::string WarmList::progress_text(const Progress &p) const {
@@ -217,12 +238,14 @@ Result<bool> WarmList::line(std::string_view &line) {
     const auto want = std::min<uint64_t>(kReadBytes, bytes_ - offset);
     const auto n =
         ::pread(fd_.get(), buffer_.data(), want, static_cast<off_t>(kListStart + offset));
-    if (n <= 0)
-      return sys_error(file_, "cannot be read", n < 0 ? errno : EIO);
+    if (n < 0)
+      return sys_error(file_, "cannot be read", errno);
+    if (n == 0)
+      return damaged("it ends too early");
     buffer_.resize(static_cast<size_t>(n));
     buffer_at_ = offset;
     if (buffer_.find('\n') == std::string::npos)
-      return Error{file_, "is damaged: a line without an end", {}, Exit::failure};
+      return damaged("a line without an end");
   }
 }
 
@@ -236,6 +259,8 @@ Result<bool> WarmList::next(const std::string &prefix, Key &key) {
     if (key.from / bytes_ != (recent ? 0u : fetched ? 1u : 2u))
       continue;
     auto parsed = memcached::parse_dump_line(l);
+    if (!parsed && is_kept_)
+      return damaged("a line that is none of a list of keys");
     if (!parsed || !parsed->key.starts_with(prefix))
       continue;
     key.key = std::move(parsed->key);

@@ -39,6 +39,8 @@ public:
   // It was taken up from a file: the keys between done and begun are unsettled.
   bool is_resumed() const { return unsettled_end_ != 0 || position_ != 0; }
   bool is_filled() const { return progress_.number != 0; }
+  // It was taken up from a file that is not as it was left: nothing can go by it.
+  bool is_damaged() const { return is_damaged_; }
   // Of a list that is not filled.
   Status fill(memcached::Connection &source);
 
@@ -62,6 +64,8 @@ private:
 
   Status read_head();
   Status check_age() const;
+  Status check_size();
+  Error damaged(const std::string &how);
   Status write_head();
   Status write_progress();
   std::string progress_text(const Progress &progress) const;
@@ -81,6 +85,8 @@ private:
   Progress progress_, written_;
   uint64_t position_ = 0;
   uint64_t unsettled_end_ = 0; // a dead warm had begun up to here
+  bool is_kept_ = false;       // the list is that of a warm before
+  bool is_damaged_ = false;
 
   std::string buffer_; // of the pass, from buffer_at_ on
   uint64_t buffer_at_ = 0;
