@@ -271,4 +271,8 @@ def a_list_that_cannot_be_written(env):
     assert result.code == 1 and "cannot be written: No such file" in result.stderr, result
     source.fill(5000)
     result = env.run("verify", "--all", "--list", "/dev/full", source, target)
-    assert result.code == 1 and "cannot be written" in result.stderr, result
+    assert result.code == 1 and "/dev/full: cannot be written: No space left" in result.stderr, result
+    before = int(source.stats()["cmd_get"])
+    result = env.run("verify", "--all", "--rate", "1000", "--settle", "0.1", "--list", "/dev/full", source, target)
+    assert result.code == 1 and "No space left" in result.stderr, result
+    assert int(source.stats()["cmd_get"]) - before < 5000, "it was found at the end only"

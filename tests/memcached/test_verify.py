@@ -113,6 +113,76 @@ def a_file_of_before_a_restart(env):
     assert result.code == 2 and "--all" in result.stderr, result
 
 
+def half_is_missing(env):
+    """A pair, and the names of what differs."""
+    source, target = env.pair()
+    source.fill(KEYS)
+    target.fill(KEYS)
+    missing = [b"key:%d" % i for i in range(0, KEYS, 2)]
+    target.tell(b"".join(b"md %s q\r\n" % key for key in missing))
+    return source, target, {"missing": missing}
+
+
+def killed_when(env, there, *arguments):
+    """A verify that ran until `there()` of its progress."""
+    words = [a if isinstance(a, str) else a.where for a in arguments]
+    resume = arguments[arguments.index("--resume") + 1]
+    with subprocess.Popen([doppel.binary(), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          preexec_fn=die_with_parent) as process:
+        wait.until(lambda: (progress := progress_of(resume)) and there(progress), "it to get there", interval=0.001)
+        process.kill()
+
+
+@case()
+def a_list_on_a_full_disk(env):
+    """It ends when the disk is full, and goes on when there is room."""
+    source, target, names = half_is_missing(env)
+    small, resume = env.path("small"), env.path("resume")
+    os.mkdir(small)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small], check=True)
+    try:
+        arguments = ("verify", "--all", "--json", "--settle", "0.1", "--rate", "4000", "--resume", resume,
+                     "--list", f"{small}/list", source, target)
+        before = int(source.stats()["cmd_get"])
+        result = env.run(*arguments)
+        assert result.code == 1 and f"{small}/list: cannot be written: No space left" in result.stderr, result
+        assert "make room" in result.stderr and "the same command goes on" in result.stderr, result
+        assert int(source.stats()["cmd_get"]) - before < KEYS, "it went on"
+        assert 0 < progress_of(resume)["listed"] <= os.path.getsize(f"{small}/list"), progress_of(resume)
+        subprocess.run(["mount", "-o", "remount,size=8m", small], check=True)
+        result = env.run(*arguments)
+        assert result.code == 3 and result.json()["missing"] == KEYS // 2, result
+        assert_listed(f"{small}/list", names)
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+@case(how=("shorter", "gone"))
+def a_list_that_cannot_be_gone_on_with(env, how):
+    source, target, names = half_is_missing(env)
+    resume, listed = env.path("resume"), env.path("list")
+    arguments = ("verify", "--all", "--json", "--settle", "0.1", "--rate", "8000", "--resume", resume, "--list", listed,
+                 source, target)
+    killed_when(env, lambda progress: progress["listed"] > 0, *arguments)
+    if how == "gone":
+        os.unlink(listed)
+    else:
+        os.truncate(listed, progress_of(resume)["listed"] - 1)
+    result = env.run(*arguments)
+    assert result.code == 1 and listed in result.stderr and f"remove {resume}, {resume}.source" in result.stderr, result
+    for name in (resume, resume + ".source"):
+        os.unlink(name)
+    assert env.run(*arguments).code == 3
+    assert_listed(listed, names)
+
+
+@case()
+def a_list_that_nobody_can_cut_off(env):
+    source, target = env.pair()
+    result = env.run("verify", "--all", "--resume", env.path("resume"), "--list", "/dev/null", source, target)
+    assert result.code == 2 and "is no regular file" in result.stderr, result
+
+
 @case(command=("verify", "warm"))
 def a_directory_to_resume_from(env, command):
     source, target = env.pair()

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
-#include <fstream>
 #include <iomanip>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -18,6 +19,7 @@
 #include "userspace/migrate/verify_file.h"
 #include "userspace/util/clock.h"
 #include "userspace/util/fd.h"
+#include "userspace/util/file.h"
 #include "userspace/view/table.h"
 
 namespace doppel {
@@ -130,16 +132,63 @@ private:
   uint64_t next_ns_ = 0;
 };
 
-// What was written behind the last save is written again.
-Status open_list(std::ofstream &list, const std::string &name, const migrate::VerifyFile &file) {
+// A line for each difference, written when it is found: a full disk ends the command at once.
+class DifferenceList {
+public:
+  Status open(const std::string &name, const migrate::VerifyFile &file);
+  Status add(const std::string &key, migrate::Difference difference);
+  uint64_t bytes() const { return bytes_; } // also of the command that was interrupted
+
+private:
+  Status go_on(const migrate::VerifyFile &file);
+
+  std::string name_; // empty: nobody wants a list
+  std::string hint_;
+  Fd fd_;
+  uint64_t bytes_ = 0;
+};
+
+Status DifferenceList::open(const std::string &name, const migrate::VerifyFile &file) {
   if (name.empty())
     return Unit{};
-  const uint64_t kept = file.progress() ? file.progress()->listed : 0;
-  if (kept && ::truncate(name.c_str(), static_cast<off_t>(kept)) != 0)
-    return sys_error(name, "cannot be gone on with", errno);
-  list.open(name, kept ? std::ios::app : std::ios::trunc);
-  if (!list)
-    return sys_error(name, "cannot be written", errno);
+  name_ = name;
+  hint_ = file.is_kept() ? "make room for it: the same command goes on where this one ended"
+                         : "make room for it, or name another file";
+  bytes_ = file.progress() ? file.progress()->listed : 0;
+  const int how = bytes_ > 0 ? O_APPEND : O_CREAT | O_TRUNC;
+  fd_ = Fd(::open(name.c_str(), O_WRONLY | O_CLOEXEC | how, 0666));
+  if (!fd_)
+    return bytes_ > 0 ? sys_error(name, "cannot be gone on with", errno, file.how_to_begin_anew())
+                      : sys_error(name, "cannot be written", errno);
+  return file.is_kept() ? go_on(file) : Unit{};
+}
+
+// What was written behind the last save is written again.
+Status DifferenceList::go_on(const migrate::VerifyFile &file) {
+  struct stat st {};
+  if (::fstat(fd_.get(), &st) != 0)
+    return sys_error(name_, "cannot be read", errno);
+  if (!S_ISREG(st.st_mode))
+    return Error{name_, "is no regular file: no command could go on with it",
+                 "--list with --resume names a file", Exit::usage};
+  const auto size = static_cast<uint64_t>(st.st_size);
+  if (size < bytes_)
+    return Error{
+        name_, "is damaged: it has " + std::to_string(size) + " bytes of " + std::to_string(bytes_),
+        file.how_to_begin_anew(), Exit::failure};
+  if (::ftruncate(fd_.get(), static_cast<off_t>(bytes_)) != 0)
+    return sys_error(name_, "cannot be gone on with", errno);
+  return Unit{};
+}
+
+Status DifferenceList::add(const std::string &key, migrate::Difference difference) {
+  if (!fd_)
+    return Unit{};
+  const std::string line =
+      std::string(migrate::difference_name(difference)) + " " + migrate::key_text(key) + "\n";
+  if (const int err = write_all(fd_.get(), line); err != 0)
+    return sys_error(name_, "cannot be written", err, hint_);
+  bytes_ += line.size();
   return Unit{};
 }
 
@@ -167,28 +216,16 @@ Result<VerifyCounts> verify(const VerifyCommand &o) {
   options.rate = o.rate;
   options.stale_ok = o.stale_ok;
   auto file = TRY(open_file(o, *source, *target, options));
-  std::ofstream list;
-  TRY(open_list(list, o.list, file));
+  DifferenceList list;
+  TRY(list.open(o.list, file));
   if (file.progress())
     warn({"goes on where the last one ended"});
   Progress progress;
   const migrate::VerifyHooks hooks = {
-      [&](const std::string &key, migrate::Difference d) {
-        list << migrate::difference_name(d) << " " << migrate::key_text(key) << "\n";
-      },
+      [&](const std::string &key, migrate::Difference d) { return list.add(key, d); },
       [&](const VerifyCounts &c, uint64_t seen, uint64_t of) { progress.show(c, seen, of); },
-      [](const std::string &text) { warn({text}); },
-      [&]() -> uint64_t {
-        if (!list.is_open())
-          return 0;
-        list.flush();
-        return static_cast<uint64_t>(list.tellp());
-      }};
-  auto counts = TRY(migrate::verify(*source, *target, options, hooks, file));
-  list.flush();
-  if (!o.list.empty() && !list)
-    return sys_error(o.list, "cannot be written", errno);
-  return counts;
+      [](const std::string &text) { warn({text}); }, [&] { return list.bytes(); }};
+  return migrate::verify(*source, *target, options, hooks, file);
 }
 
 int run(const VerifyCommand &o) {

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/memcached/dump.h"
 
-#include <unistd.h>
-
-#include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <thread>
@@ -11,6 +8,7 @@
 #include "userspace/memcached/stats.h"
 #include "userspace/util/clock.h"
 #include "userspace/util/fd.h"
+#include "userspace/util/file.h"
 
 namespace doppel::memcached {
 namespace {
@@ -77,12 +75,8 @@ private:
   }
 
   void flush() {
-    for (size_t at = 0; at < buffer_.size() && err_ == 0;) {
-      const auto n = ::write(fd_, buffer_.data() + at, buffer_.size() - at);
-      if (n < 0 && errno != EINTR)
-        err_ = errno;
-      at += n > 0 ? static_cast<size_t>(n) : 0;
-    }
+    if (err_ == 0)
+      err_ = write_all(fd_, buffer_);
     buffer_.clear();
   }
 

@@ -19,7 +19,7 @@ Result<VerifyCounts> compare(const Pair &pair, const memcached::Access &access, 
   VerifyOptions options;
   options.sample = keys;
   VerifyHooks hooks;
-  hooks.differs = [](const std::string &, Difference) {};
+  hooks.differs = [](const std::string &, Difference) { return Unit{}; };
   hooks.progress = [](const VerifyCounts &, uint64_t, uint64_t) {};
   hooks.warning = [](const std::string &) {};
   VerifyFile none;

@@ -91,7 +91,7 @@ Status Suspects::judge(std::vector<Suspect> batch) {
     seconds[i].cas_after = s ? s->cas : 0;
   }));
   for (size_t i = 0; i < batch.size(); i++)
-    take_(batch[i], verdict_of(batch[i], seconds[i]), seconds[i].source.won);
+    TRY(take_(batch[i], verdict_of(batch[i], seconds[i]), seconds[i].source.won));
   return Unit{};
 }
 

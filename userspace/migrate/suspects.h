@@ -24,7 +24,7 @@ struct Suspect {
 
 // What came of it. `won`: the second look took the application's token.
 enum class Verdict { equal, differs, moving, gone, stale, unreadable };
-using TakeVerdict = std::function<void(const Suspect &, Verdict, bool won)>;
+using TakeVerdict = std::function<Status(const Suspect &, Verdict, bool won)>;
 
 class Suspects {
 public:

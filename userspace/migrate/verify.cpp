@@ -25,7 +25,7 @@ public:
       : source_(source), target_(target), options_(options), hooks_(hooks), file_(file),
         pace_(options.rate),
         suspects_(source, target, options.settle_ms * 1'000'000ULL, pace_,
-                  [this](const Suspect &s, Verdict v, bool won) { judged(s, v, won); }) {}
+                  [this](const Suspect &s, Verdict v, bool won) { return judged(s, v, won); }) {}
 
   Result<VerifyCounts> run() {
     begin_ns_ = saved_ns_ = monotonic_ns();
@@ -240,32 +240,31 @@ private:
     return Unit{};
   }
 
-  void judged(const Suspect &s, Verdict verdict, bool won) {
+  Status judged(const Suspect &s, Verdict verdict, bool won) {
     token_taken_ = token_taken_ || won;
     switch (verdict) {
     case Verdict::equal:
       counts_.equal++;
       counts_.compared++;
-      return;
+      return Unit{};
     case Verdict::moving:
       counts_.moving++;
-      return;
+      return Unit{};
     case Verdict::gone:
       counts_.gone++;
-      return;
+      return Unit{};
     case Verdict::stale:
       counts_.stale++;
-      return;
+      return Unit{};
     case Verdict::unreadable:
       counts_.unreadable++;
-      return;
+      return Unit{};
     case Verdict::differs:
       break;
     }
     counts_.compared += s.difference == Difference::extra ? 0 : 1;
     counter_of(s.difference)++;
-    if (hooks_.differs)
-      hooks_.differs(s.key, s.difference);
+    return hooks_.differs ? hooks_.differs(s.key, s.difference) : Unit{};
   }
 
   uint64_t &counter_of(Difference d) {

@@ -31,10 +31,11 @@ struct Interval {
 Interval wilson95(uint64_t good, uint64_t of);
 
 struct VerifyHooks {
-  std::function<void(const std::string &key, Difference)> differs; // once it is certain
+  // Once it is certain. An error ends the walk.
+  std::function<Status(const std::string &key, Difference)> differs;
   std::function<void(const VerifyCounts &, uint64_t seen, uint64_t of)> progress;
   std::function<void(const std::string &)> warning;
-  std::function<uint64_t()> listed; // bytes of what was made of `differs`, once they are written
+  std::function<uint64_t()> listed; // bytes that `differs` has written
 };
 
 // What a file of a verify is of, but for its servers' starts.

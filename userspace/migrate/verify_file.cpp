@@ -7,7 +7,6 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "userspace/memcached/dump.h"
@@ -126,15 +125,27 @@ Result<KeyList> VerifyFile::list(memcached::Connection &c, const std::string &na
 Status VerifyFile::save(const VerifyProgress &progress) {
   if (!is_kept())
     return Unit{};
-  const std::string next = name_ + ".new";
   const Json j = {
       {"doppel_verify", kVersion}, {"of", of_}, {"since", since_}, {"progress", json_of(progress)}};
-  std::ofstream out(next, std::ios::trunc);
-  out << j.dump() << "\n";
-  out.close();
-  if (!out || std::rename(next.c_str(), name_.c_str()) != 0)
-    return sys_error(name_, "cannot be written", errno);
-  return Unit{};
+  return replace(j.dump() + "\n");
+}
+
+// As a whole, or not at all.
+Status VerifyFile::replace(const std::string &text) {
+  const std::string next = name_ + ".new";
+  const Fd fd(::open(next.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  int err = fd ? write_all(fd.get(), text) : errno;
+  if (err == 0 && std::rename(next.c_str(), name_.c_str()) != 0)
+    err = errno;
+  if (err == 0)
+    return Unit{};
+  if (fd)
+    ::unlink(next.c_str());
+  return sys_error(name_, "cannot be written", err);
+}
+
+std::string VerifyFile::how_to_begin_anew() const {
+  return "remove " + name_ + ", " + name_ + ".source and " + name_ + ".target, and verify anew";
 }
 
 void VerifyFile::remove() {

@@ -33,6 +33,8 @@ public:
                                  const std::string &since);
 
   bool is_kept() const { return !name_.empty(); }
+  // What to do where something that it goes by is damaged.
+  std::string how_to_begin_anew() const;
   // What the one before came to; nothing: it begins.
   const std::optional<VerifyProgress> &progress() const { return progress_; }
 
@@ -47,6 +49,7 @@ private:
   Result<KeyList> list(memcached::Connection &c, const std::string &name, bool fresh,
                        uint64_t keys);
   Status read();
+  Status replace(const std::string &text);
 
   std::string name_, of_, since_;
   Fd lock_;

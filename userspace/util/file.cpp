@@ -33,4 +33,14 @@ Result<std::string> read_file(int fd, const std::string &name, const FileKind &k
   }
 }
 
+int write_all(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t n = ::write(fd, text.data(), text.size());
+    if (n < 0 && errno != EINTR)
+      return errno;
+    text.remove_prefix(n > 0 ? static_cast<size_t>(n) : 0);
+  }
+  return 0;
+}
+
 } // namespace doppel
