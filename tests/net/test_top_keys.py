@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`doppel top --keys`: the keys that clients ask for most, and nothing of it while nobody looks."""
 
+import base64
 import json
 import os
 import signal
@@ -152,6 +153,31 @@ def a_killed_one_is_forgotten(env):
     wait.until(at_rest, "capture to read no keys any more")
     scene.doppel.run("top", "--keys", "--once", "--interval", "0.1")
     client.end()
+
+
+@case()
+def a_token_to_renew_stays_its_clients(env):
+    """The reads and the mark are in one segment, so that the interval that counts them ends with a stale item."""
+    scene = env.scene()
+    scene.attach()
+    key = base64.b64encode(b"user 1")
+    client = tcp.connect(scene.lab.client, scene.lab.source.address)
+    reader = client.makefile("rb")
+    client.sendall(b"ms %s 1 b T0\r\nx\r\n" % key)
+    assert reader.readline().startswith(b"HD"), key
+    top = popen(scene, "--interval", "0.5")
+    json.loads(top.stdout.readline())
+
+    client.sendall(b"mg %s b v\r\n" % key * 5 + b"md %s b I T30\r\n" % key)
+    assert [reader.readline() for _ in range(11)] == [b"VA 1\r\n", b"x\r\n"] * 5 + [b"HD\r\n"]
+    rows = wait.until(lambda: json.loads(top.stdout.readline())["keys"], "the reads to be shown")
+    client.sendall(b"mg %s b v\r\n" % key)
+    assert sorted(reader.readline().split()[2:]) == [b"W", b"X"]
+    assert [(r["key"], r["reads"], r["misses"]) for r in rows] == [("user 1", 5, None)], rows
+
+    top.send_signal(signal.SIGTERM)
+    top.communicate()
+    client.close()
 
 
 @case()

@@ -174,8 +174,10 @@ constexpr char kDetails[] =
     "many requests a share is "
     "sampled, and calls a second are reckoned from that share. The size is that of the value that "
     "was stored last while keys were shown. Misses are the reads of a key that the source does not "
-    "have when it is asked, at the interval's end, unless the key was written to meanwhile. One "
-    "doppel top at a time can show keys.";
+    "have when it is asked, at the interval's end, unless the key was written to meanwhile. A key "
+    "with "
+    "blanks or control bytes is not asked for, as that might take the token to renew a stale item. "
+    "One doppel top at a time can show keys.";
 
 } // namespace
 

@@ -40,7 +40,7 @@ KeyMisses::KeyMisses(memcached::Access access) : access_(std::move(access)) {
 void KeyMisses::look(KeyModel &model) {
   std::map<std::string, std::vector<KeyRow *>> by_source;
   for (size_t i = 0; i < model.rows.size() && i < kMostRows; i++)
-    if (KeyRow &row = model.rows[i]; row.reads > 0 && memcached::has_name(row.key))
+    if (KeyRow &row = model.rows[i]; row.reads > 0 && memcached::is_plain_key(row.key))
       by_source[source_of(row)].push_back(&row);
   for (const auto &[source, rows] : by_source)
     ask(source, rows);

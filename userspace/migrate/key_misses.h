@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // How many reads of the hottest keys found nothing. Answers are not captured, so the source is
-// asked at the end of an interval, by `me`, which leaves no trace.
+// asked at the end of an interval, by `me`, which leaves no trace. A key that is not plain is not
+// asked for: that takes `mg` (read_standings()), which takes the token of an item that is marked as
+// stale from its client.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +22,8 @@ public:
   // What is asked for has to be there for a screen to be drawn: no more than kPatienceMs each.
   explicit KeyMisses(memcached::Access access);
 
-  // Sets KeyRow::misses of the hottest rows. Those of a source that cannot be asked have none.
+  // Sets KeyRow::misses of the hottest rows. Those of a source that cannot be asked have none, and
+  // neither have keys that are not plain.
   void look(KeyModel &model);
 
   static constexpr uint32_t kPatienceMs = 500;
