@@ -11,6 +11,7 @@ from lab import doppel, tcp, wait
 from lab.converging import CONVERGE, at_rest, converging, difference, events, state, tell, token_of
 from lab.jumble import Jumble
 from lab.keeper import keep
+from lab.network import NET4
 from lab.wait import amount, patience
 
 @case()
@@ -53,6 +54,21 @@ def what_only_the_target_has(env):
     at_rest(scene)
     assert scene.target[0].contents() == {}
     assert state(scene)["deleted"] == 1, state(scene)
+
+
+@case()
+def by_a_second_address_of_the_source(env):
+    """Of the same network, so that the kernel reaches it from the first one."""
+    scene, _ = converging(env)
+    second = str(NET4[99])
+    scene.lab.source.run(["ip", "address", "add", f"{second}/{NET4.prefixlen}", "dev", "eth0"])
+    with tcp.connect(scene.lab.client, second) as client:
+        client.sendall(b"incr key1 1\r\n")
+        assert tcp.read_lines(client, 1) == b"1001\r\n"
+    at_rest(scene)
+    now = state(scene)
+    assert (now["repaired"], now["missed"]) == (1, 0), now
+    assert set(scene.target[0].contents()) == {b"key1"}, scene.target[0].contents()
 
 
 @case(slow=True, per_mille=(0, 10))

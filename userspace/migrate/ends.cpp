@@ -7,6 +7,8 @@
 
 #include <cstring>
 
+#include "userspace/kernel/host_net.h"
+#include "userspace/kernel/rtnl.h"
 #include "userspace/kernel/sock_diag.h"
 #include "userspace/memcached/resolve.h"
 #include "userspace/util/clock.h"
@@ -39,7 +41,7 @@ Address address_in(const sockaddr_storage &s) {
 }
 
 // What the kernel would use as its own address toward it is that address itself. Nothing is sent.
-bool is_own(const Endpoint &to) {
+bool is_own_source(const Endpoint &to) {
   const Fd fd(::socket(to.address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!fd || ::connect(fd.get(), as_sockaddr(to.address), to.size))
     return false;
@@ -48,6 +50,18 @@ bool is_own(const Endpoint &to) {
   if (::getsockname(fd.get(), reinterpret_cast<sockaddr *>(&own), &size))
     return false;
   return address_in(own) == address_in(to.address);
+}
+
+// The second IPv4 address of a network is reached from the first one (fib_add_ifaddr()), so that
+// its route has to tell. That waits for the lock of all devices (rtnl), and so comes last.
+bool is_own(const Endpoint &to) {
+  if (is_own_source(to))
+    return true;
+  auto nl = Rtnl::open();
+  if (!nl || to.address.ss_family != AF_INET)
+    return false;
+  const auto route = route_to(*nl, address_in(to.address));
+  return route && *route && (*route)->local;
 }
 
 } // namespace
