@@ -13,6 +13,7 @@ import time
 from harness import case
 from lab import bpf, doppel, snapshot, tcp, wait
 from lab.keeper import File
+from lab.network import NET4
 from lab.screen import Screen
 
 HOT, WARM, ROUND = 12, 4, 20  # requests for them, of so many
@@ -178,6 +179,72 @@ def a_token_to_renew_stays_its_clients(env):
     top.send_signal(signal.SIGTERM)
     top.communicate()
     client.close()
+
+
+@case()
+def a_key_has_a_row_for_each_server(env):
+    """Two memcacheds behind one mapping, each with a key that the other does not have."""
+    scene = env.scene(ports=(11211, 11212))
+    for server, key in zip(scene.source, (b"first", b"second")):
+        with server.admin() as admin:
+            admin.socket.sendall(b"set %s 0 0 1\r\nx\r\n" % key)
+            assert admin.reader.readline() == b"STORED\r\n"
+    file = File(scene)
+    file.write({**file.mapping("data", 11211, application="memcached"), "ports": "11211-11212"})
+    scene.doppel.attach("--config", file.path)
+    clients = [tcp.connect(scene.lab.client, scene.lab.source.address, port) for port in scene.ports]
+    top = popen(scene, "--interval", "0.5")
+    json.loads(top.stdout.readline())
+
+    clients[0].sendall(b"get first\r\nget second\r\n" * 10 + b"set third 0 0 1\r\nx\r\n")
+    clients[1].sendall(b"get first\r\nget second\r\nget third\r\n" * 20)
+    rows = {}
+
+    def all_shown():
+        for r in json.loads(top.stdout.readline())["keys"]:
+            rows[r["key"], r["server"]] = (r["reads"], r["misses"])
+        return len(rows) == 6
+    wait.until(all_shown, "the reads to be shown")
+    first, second = (f"{scene.lab.source.address}:{port}" for port in scene.ports)
+    assert rows == {("first", first): (10, 0), ("second", first): (10, 10), ("third", first): (0, None),
+                    ("first", second): (20, 20), ("second", second): (20, 0), ("third", second): (20, 20)}, rows
+
+    top.send_signal(signal.SIGTERM)
+    top.communicate()
+    for client in clients:
+        client.close()
+
+
+@case()
+def a_write_by_another_address_is_one_to_the_key(env):
+    """One memcached, two addresses: what is read by the one may have come by the other meanwhile."""
+    scene = env.scene()
+    other = str(NET4[99])
+    scene.lab.source.run(["ip", "address", "add", f"{other}/{NET4.prefixlen}", "dev", "eth0"])
+    scene.attach()
+    writer = tcp.connect(scene.lab.client, scene.lab.source.address)
+    reader = tcp.connect(scene.lab.client, other)
+    top = popen(scene, "--interval", "0.5")
+    json.loads(top.stdout.readline())
+
+    def both_shown():
+        """Within one interval."""
+        writer.sendall(b"set key 0 0 1\r\nx\r\n")
+        assert tcp.read_lines(writer, 1)
+        reader.sendall(b"get absent\r\nget key\r\n" * 5)
+        assert tcp.read_lines(reader, 20)
+        rows = {(r["key"], r["server"]): (r["reads"], r["misses"]) for r in json.loads(top.stdout.readline())["keys"]}
+        return rows if len(rows) == 3 else None
+    rows = wait.until(both_shown, "reads and writes in one interval")
+    by_one, by_other = f"{scene.lab.source.address}:11211", f"{other}:11211"
+    reads = rows["absent", by_other][0]
+    assert reads and rows == {("key", by_one): (0, None), ("key", by_other): (reads, None),
+                              ("absent", by_other): (reads, reads)}, rows
+
+    top.send_signal(signal.SIGTERM)
+    top.communicate()
+    for client in (writer, reader):
+        client.close()
 
 
 @case()

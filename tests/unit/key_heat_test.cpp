@@ -2,6 +2,7 @@
 // Which keys `doppel top` counts as hot, and how they are shown.
 #include "userspace/migrate/key_heat.h"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -9,6 +10,7 @@
 
 #include "userspace/migrate/key_misses.h"
 #include "userspace/migrate/key_render.h"
+#include "userspace/util/address.h"
 
 namespace doppel::migrate {
 namespace {
@@ -86,6 +88,32 @@ TEST(KeyHeat, OneKeyOfTwoMappingsIsTwo) {
   heat.take(sample("a", DP_KEY_READ, 0, 0));
   heat.take(sample("a", DP_KEY_READ, 0, 1));
   EXPECT_EQ(heat.end(1, {2, 2, 0}).rows.size(), 2u);
+}
+
+TEST(KeyHeat, OneKeyOfTwoServersIsTwo) {
+  KeyHeat heat;
+  for (const uint16_t port : {11211, 11212, 11212}) {
+    dp_key_note n = sample("a", DP_KEY_STORE, port == 11211 ? 1000 : 10);
+    n.server = Address::v4(htonl(0x0a000001)).raw;
+    n.server_port = htons(port);
+    heat.take(n);
+  }
+  dp_key_note elsewhere = sample("a", DP_KEY_READ);
+  elsewhere.server = Address::v4(htonl(0x0a000002)).raw;
+  elsewhere.server_port = htons(11211);
+  heat.take(elsewhere);
+  const KeyModel m = heat.end(1, {4, 4, 0});
+  ASSERT_EQ(m.rows.size(), 3u);
+  EXPECT_EQ(m.rows[0].server_text(), "10.0.0.1:11212");
+  EXPECT_EQ(m.rows[0].calls(), 2u);
+  EXPECT_DOUBLE_EQ(*m.rows[0].bps, 2 * 10 * 8) << "its own size";
+  EXPECT_EQ(m.rows[1].server_text(), "10.0.0.1:11211");
+  EXPECT_DOUBLE_EQ(*m.rows[1].bps, 1000 * 8);
+  EXPECT_EQ(m.rows[2].server_text(), "10.0.0.2:11211");
+  EXPECT_FALSE(m.rows[2].size);
+  const Json j = Json::parse(key_json(m, 10));
+  EXPECT_EQ(j["keys"][0]["server"], "10.0.0.1:11212");
+  EXPECT_NE(key_text(m, 10).find("10.0.0.2:11211"), std::string::npos);
 }
 
 TEST(KeyHeat, ReadsOfWhatIsNotThereAreMisses) {

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/migrate/key_heat.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
+#include <string_view>
 #include <tuple>
 #include <utility>
 
 #include "userspace/memcached/meta.h"
+#include "userspace/util/address.h"
 
 namespace doppel::migrate {
 namespace {
@@ -15,6 +19,18 @@ std::string key_of(const dp_key_note &sample) {
     if (auto raw = memcached::from_base64(key))
       return std::move(*raw);
   return key;
+}
+
+template <typename T> void append_bytes(std::string &text, const T &value) {
+  text.append(reinterpret_cast<const char *>(&value), sizeof(value));
+}
+
+std::string id_of(const dp_key_note &sample, const std::string &key) {
+  std::string id;
+  append_bytes(id, sample.mapping);
+  append_bytes(id, sample.server);
+  append_bytes(id, sample.server_port);
+  return id + key;
 }
 
 void count(KeyRow &row, const dp_key_note &sample) {
@@ -38,12 +54,16 @@ void reset(KeyRow &row) { row.reads = row.stores = row.deletes = row.others = 0;
 
 } // namespace
 
+std::string KeyRow::server_text() const {
+  return endpoint_text(Address{server}, ntohs(server_port));
+}
+
 double KeyModel::one_in() const {
   return sampled.told ? static_cast<double>(sampled.keys) / static_cast<double>(sampled.told) : 1;
 }
 
 void KeyHeat::take(const dp_key_note &sample) {
-  std::string key = key_of(sample), id = std::to_string(sample.mapping) + " " + key;
+  std::string key = key_of(sample), id = id_of(sample, key);
   auto row = rows_.find(id);
   if (row == rows_.end()) {
     if (rows_.size() >= most_)
@@ -51,9 +71,9 @@ void KeyHeat::take(const dp_key_note &sample) {
     row = rows_.emplace(std::move(id), KeyRow{}).first;
     row->second.key = std::move(key);
     row->second.mapping = sample.mapping;
+    row->second.server = sample.server;
+    row->second.server_port = sample.server_port;
   }
-  row->second.server = sample.server;
-  row->second.server_port = sample.server_port;
   count(row->second, sample);
 }
 
@@ -109,7 +129,11 @@ void sort_keys(std::vector<KeyRow> &rows, KeyOrder order) {
   };
   std::sort(rows.begin(), rows.end(), [&](const KeyRow &a, const KeyRow &b) {
     const auto x = rank(a), y = rank(b);
-    return x != y ? x < y : std::tie(a.key, a.mapping) < std::tie(b.key, b.mapping);
+    const auto name = [](const KeyRow &r) {
+      const std::string_view server(reinterpret_cast<const char *>(&r.server), sizeof(r.server));
+      return std::tuple(std::string_view(r.key), r.mapping, server, ntohs(r.server_port));
+    };
+    return x != y ? x < y : name(a) < name(b);
   });
 }
 

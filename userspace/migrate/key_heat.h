@@ -13,11 +13,12 @@
 
 namespace doppel::migrate {
 
-// A key within an interval. The counts are those of the samples.
+// A key at one server within an interval: behind another port or address it is another item. The
+// counts are those of the samples.
 struct KeyRow {
   std::string key;
   uint16_t mapping = 0; // row
-  dp_addr server{};     // that was asked last
+  dp_addr server{};     // that requests went to
   __be16 server_port = 0;
   uint64_t reads = 0, stores = 0, deletes = 0;
   uint64_t others = 0; // commands whose outcome depends on what is there: add, cas, incr, ...
@@ -29,6 +30,7 @@ struct KeyRow {
       bps; // of the values that were read and stored; nothing: the size is unknown
 
   uint64_t calls() const { return reads + stores + deletes + others; }
+  std::string server_text() const; // "10.0.0.1:11211"
 };
 
 enum class KeyOrder { calls, size, bps, key };
@@ -46,7 +48,7 @@ struct KeyModel {
 
 class KeyHeat {
 public:
-  // `most`: so many keys are remembered, at least two. Of more, the colder half is forgotten.
+  // `most`: so many rows are remembered, at least two. Of more, the colder half is forgotten.
   explicit KeyHeat(size_t most = 10'000) : most_(most) {}
 
   void take(const dp_key_note &sample);
@@ -58,7 +60,7 @@ private:
   void forget_the_coldest();
 
   const size_t most_;
-  std::unordered_map<std::string, KeyRow> rows_; // by mapping and key
+  std::unordered_map<std::string, KeyRow> rows_; // by mapping, server and key
   uint64_t unlisted_ = 0;
 };
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "userspace/memcached/meta.h"
+#include "userspace/memcached/stats.h"
 #include "userspace/migrate/ends.h"
 #include "userspace/migrate/walk.h"
 #include "userspace/plan/plan.h"
@@ -19,9 +20,7 @@ constexpr size_t kMostRows = 200;    // more than a screen has lines
 constexpr size_t kMostSources = 100; // a forged packet names any address
 constexpr uint64_t kAgainNs = 10'000'000'000;
 
-std::string source_of(const KeyRow &row) {
-  return endpoint_text(Address{row.server}, ntohs(row.server_port));
-}
+bool is_written(const KeyRow &row) { return row.stores + row.deletes + row.others > 0; }
 
 } // namespace
 
@@ -38,46 +37,85 @@ KeyMisses::KeyMisses(memcached::Access access) : access_(std::move(access)) {
 }
 
 void KeyMisses::look(KeyModel &model) {
+  written_.clear();
+  for (const KeyRow &row : model.rows)
+    if (is_written(row))
+      written_.emplace(row.key, &row);
   std::map<std::string, std::vector<KeyRow *>> by_source;
   for (size_t i = 0; i < model.rows.size() && i < kMostRows; i++)
     if (KeyRow &row = model.rows[i]; row.reads > 0 && memcached::is_plain_key(row.key))
-      by_source[source_of(row)].push_back(&row);
+      by_source[row.server_text()].push_back(&row);
+  for (auto &[text, source] : sources_)
+    source.is_asked = by_source.count(text) > 0;
+  for (const auto &[source, rows] : by_source) // all, so that it is known which of them are one
+    connect(source, *rows.front());
   for (const auto &[source, rows] : by_source)
     ask(source, rows);
+  written_.clear();
 }
 
-memcached::Connection *KeyMisses::connected(const std::string &text, const KeyRow &row) {
+void KeyMisses::connect(const std::string &text, const KeyRow &row) {
   if (!sources_.count(text) && sources_.size() >= kMostSources)
-    return nullptr;
+    return;
   Source &s = sources_[text];
+  s.is_asked = true;
   if (s.connection || monotonic_ns() < s.again_ns)
-    return s.connection.get();
+    return;
   s.again_ns = monotonic_ns() + kAgainNs;
   memcached::Server server;
   server.host = Address{row.server}.text();
   server.port = ntohs(row.server_port);
   if (!is_here(server))
-    return nullptr;
+    return;
   auto opened = memcached::Connection::open(server, access_);
-  if (opened && readable(**opened))
-    s.connection = std::move(*opened);
-  return s.connection.get();
+  if (!opened || !readable(**opened))
+    return;
+  auto general = memcached::stats(**opened);
+  if (!general)
+    return;
+  s.process = (*general)["pid"];
+  s.connection = std::move(*opened);
+}
+
+// As far as is known. A connection that is not used now may be to a process that is gone.
+bool KeyMisses::may_be_one_server(const KeyRow &a, const KeyRow &b) const {
+  const auto process = [this](const KeyRow &row) {
+    const auto found = sources_.find(row.server_text());
+    return found != sources_.end() && found->second.is_asked ? found->second.process : "";
+  };
+  const std::string x = process(a), y = process(b);
+  return x.empty() || y.empty() || x == y;
+}
+
+// Also those that came by other addresses and ports of its server.
+KeyRow KeyMisses::with_all_writes(const KeyRow &row) const {
+  KeyRow all = row;
+  const auto [first, last] = written_.equal_range(row.key);
+  for (auto other = first; other != last; ++other)
+    if (other->second != &row && may_be_one_server(row, *other->second)) {
+      all.stores += other->second->stores;
+      all.deletes += other->second->deletes;
+      all.others += other->second->others;
+    }
+  return all;
 }
 
 void KeyMisses::ask(const std::string &source, const std::vector<KeyRow *> &rows) {
-  memcached::Connection *c = connected(source, *rows.front());
-  if (!c)
+  const auto found = sources_.find(source);
+  if (found == sources_.end() || !found->second.connection)
     return;
+  memcached::Connection &c = *found->second.connection;
   std::vector<std::string> keys;
   keys.reserve(rows.size());
   for (const KeyRow *row : rows)
     keys.push_back(row->key);
-  const auto done = read_standings(*c, keys, [&](size_t i, const memcached::Standing *s) {
-    rows[i]->misses = misses_of(*rows[i], s != nullptr);
+  const auto done = read_standings(c, keys, [&](size_t i, const memcached::Standing *s) {
+    rows[i]->misses = misses_of(with_all_writes(*rows[i]), s != nullptr);
   });
   if (done)
     return;
-  sources_[source].connection.reset();
+  found->second.connection.reset();
+  found->second.process.clear();
   for (KeyRow *row : rows) // some answers may be those of other questions
     row->misses.reset();
 }

@@ -2,13 +2,16 @@
 // How many reads of the hottest keys found nothing. Answers are not captured, so the source is
 // asked at the end of an interval, by `me`, which leaves no trace. A key that is not plain is not
 // asked for: that takes `mg` (read_standings()), which takes the token of an item that is marked as
-// stale from its client.
+// stale from its client. A server that is reached by several addresses or ports has rows for each,
+// and tells by its process ID that it is one: a write by any of them is one to the key.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "userspace/memcached/access.h"
@@ -31,13 +34,19 @@ public:
 private:
   struct Source {
     std::unique_ptr<memcached::Connection> connection;
+    std::string process;   // its ID; empty: not known
+    bool is_asked = false; // of keys in the model that is looked at
     uint64_t again_ns = 0; // not before that, after a failure
   };
-  memcached::Connection *connected(const std::string &text, const KeyRow &row);
+  void connect(const std::string &text, const KeyRow &row);
+  bool may_be_one_server(const KeyRow &a, const KeyRow &b) const;
+  KeyRow with_all_writes(const KeyRow &row) const;
   void ask(const std::string &source, const std::vector<KeyRow *> &rows);
 
   memcached::Access access_;
   std::map<std::string, Source> sources_; // by address and port
+  // The rows of one model to whose keys somebody wrote, by key.
+  std::unordered_multimap<std::string_view, const KeyRow *> written_;
 };
 
 // Of reads in an interval in which nothing else was done to the key, all found it or none. Nothing:

@@ -57,6 +57,7 @@ std::string status_text(const KeyModel &model, KeyOrder order) {
 Json row_json(const KeyModel &model, const KeyRow &r) {
   return {{"key", shown_key(r.key)},
           {"mapping", mapping_of(model, r)},
+          {"server", r.server_text()},
           {"calls", r.calls()},
           {"calls_per_s", r.calls_per_s},
           {"size", r.size ? Json(*r.size) : Json(nullptr)},
@@ -102,11 +103,11 @@ std::string key_json(const KeyModel &model, size_t most) {
 std::vector<TopLine> key_lines(KeyModel model, KeyOrder order, size_t most) {
   sort_keys(model.rows, order);
   std::vector<TopLine> lines = {{Kind::title, "doppel top keys  " + status_text(model, order)}, {}};
-  Table table({"KEY", "MAPPING", ">CALLS", ">CALLS/s", ">SIZE", ">BIT RATE", ">READS", ">MISSES",
-               ">STORES", ">DELETES", ">OTHERS"});
+  Table table({"KEY", "MAPPING", "SERVER", ">CALLS", ">CALLS/s", ">SIZE", ">BIT RATE", ">READS",
+               ">MISSES", ">STORES", ">DELETES", ">OTHERS"});
   for (size_t i = 0; i < model.rows.size() && i < most; i++) {
     const KeyRow &r = model.rows[i];
-    table.row({cut(shown_key(r.key), 60), mapping_of(model, r), counted(r.calls()),
+    table.row({cut(shown_key(r.key), 60), mapping_of(model, r), r.server_text(), counted(r.calls()),
                number("%.1f", r.calls_per_s), r.size ? human_bytes(*r.size) : "-", bits_text(r.bps),
                counted(r.reads), r.misses ? counted(*r.misses) : "-", counted(r.stores),
                counted(r.deletes), counted(r.others)});
