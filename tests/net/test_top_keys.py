@@ -248,6 +248,32 @@ def a_write_by_another_address_is_one_to_the_key(env):
 
 
 @case()
+def a_read_that_missed_brings_no_value(env):
+    scene = env.scene()
+    scene.attach()
+    client = tcp.connect(scene.lab.client, scene.lab.source.address)
+    top = popen(scene, "--interval", "0.5")
+    json.loads(top.stdout.readline())
+
+    def shown(request, lines, kind):
+        client.sendall(request)
+        assert tcp.read_lines(client, lines)
+        return wait.until(lambda: [r for r in json.loads(top.stdout.readline())["keys"] if r[kind]],
+                          f"the {kind} to be shown")
+    shown(b"set key 0 0 1000\r\n%s\r\n" % (b"x" * 1000), 1, "stores")
+    row, = shown(b"get key\r\n" * 10, 30, "reads")
+    assert row["size"] == 1000 and row["misses"] == 0 and row["bps"] > 0, row
+    assert abs(row["bps"] / (row["calls_per_s"] * 8000) - 1) < 1e-6, row
+    shown(b"delete key\r\n", 1, "deletes")
+    row, = shown(b"get key\r\n" * 10, 10, "reads")
+    assert row["size"] == 1000 and row["misses"] == 10 and row["bps"] == 0, row
+
+    top.send_signal(signal.SIGTERM)
+    top.communicate()
+    client.close()
+
+
+@case()
 def a_view_of_the_screen(env):
     scene = env.scene()
     scene.attach()

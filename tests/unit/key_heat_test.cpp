@@ -71,6 +71,19 @@ TEST(KeyHeat, RatesAreScaledByTheShareThatWasTold) {
   EXPECT_FALSE(m.rows[0].bps);
 }
 
+TEST(KeyHeat, AMissBringsNoValue) {
+  KeyHeat heat;
+  heat.take(sample("a", DP_KEY_STORE, 1000));
+  (void)heat.end(1, {1, 1, 0});
+  take(heat, "a", 20);
+  KeyModel m = heat.end(2, {40, 20, 0});
+  EXPECT_DOUBLE_EQ(*m.rows[0].bps, 20 * 1000 * 8) << "as far as is known";
+  m.rows[0].misses = 15;
+  m.reckon();
+  EXPECT_DOUBLE_EQ(*m.rows[0].bps, 5 * 1000 * 8);
+  EXPECT_DOUBLE_EQ(m.rows[0].calls_per_s, 20);
+}
+
 TEST(KeyHeat, EachIntervalBeginsAtNothing) {
   KeyHeat heat;
   heat.take(sample("a", DP_KEY_STORE, 9));

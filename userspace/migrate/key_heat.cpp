@@ -62,6 +62,16 @@ double KeyModel::one_in() const {
   return sampled.told ? static_cast<double>(sampled.keys) / static_cast<double>(sampled.told) : 1;
 }
 
+void KeyModel::reckon() {
+  const double scale = interval_s > 0 ? one_in() / interval_s : 0;
+  for (KeyRow &row : rows) {
+    row.calls_per_s = static_cast<double>(row.calls()) * scale;
+    const uint64_t values = row.reads - row.misses.value_or(0) + row.stores;
+    if (row.size)
+      row.bps = static_cast<double>(values) * scale * *row.size * 8;
+  }
+}
+
 void KeyHeat::take(const dp_key_note &sample) {
   std::string key = key_of(sample), id = id_of(sample, key);
   auto row = rows_.find(id);
@@ -103,16 +113,13 @@ KeyModel KeyHeat::end(double interval_s, const dp_key_sampled &sampled) {
   model.interval_s = interval_s;
   model.sampled = sampled;
   model.unlisted = std::exchange(unlisted_, 0);
-  const double scale = interval_s > 0 ? model.one_in() / interval_s : 0;
   for (auto &[id, row] : rows_) {
     if (!row.calls())
       continue;
-    row.calls_per_s = static_cast<double>(row.calls()) * scale;
-    if (row.size)
-      row.bps = static_cast<double>(row.reads + row.stores) * scale * *row.size * 8;
     model.rows.push_back(row);
     reset(row);
   }
+  model.reckon();
   sort_keys(model.rows, KeyOrder::calls);
   return model;
 }

@@ -26,8 +26,8 @@ struct KeyRow {
   std::optional<uint32_t> size; // of the value that was stored last, bytes; nothing: none was seen
   // Of all requests, as the share that was sampled tells.
   double calls_per_s = 0;
-  std::optional<double>
-      bps; // of the values that were read and stored; nothing: the size is unknown
+  // Of the values that were stored, and read but by known misses; nothing: the size is unknown.
+  std::optional<double> bps;
 
   uint64_t calls() const { return reads + stores + deletes + others; }
   std::string server_text() const; // "10.0.0.1:11211"
@@ -44,6 +44,8 @@ struct KeyModel {
 
   // All keys, divided by those that were told.
   double one_in() const;
+  // Sets what a second has of each row, which its counts tell.
+  void reckon();
 };
 
 class KeyHeat {

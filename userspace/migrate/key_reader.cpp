@@ -77,6 +77,7 @@ Result<KeyModel> KeyReader::finish() {
   const double interval_s = static_cast<double>(now - began_ns_) / kSecond;
   KeyModel model = heat_.end(interval_s, since(sum, before_));
   misses_.look(model);
+  model.reckon();
   name_mappings(TRY(read_meta(pins_)));
   model.mapping = mappings_;
   choose_share(model.sampled, interval_s);
