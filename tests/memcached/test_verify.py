@@ -123,7 +123,7 @@ def half_is_missing(env):
     return source, target, {"missing": missing}
 
 
-def killed_when(env, there, *arguments):
+def killed_when(there, *arguments):
     """A verify that ran until `there()` of its progress."""
     words = [a if isinstance(a, str) else a.where for a in arguments]
     resume = arguments[arguments.index("--resume") + 1]
@@ -163,7 +163,7 @@ def a_list_that_cannot_be_gone_on_with(env, how):
     resume, listed = env.path("resume"), env.path("list")
     arguments = ("verify", "--all", "--json", "--settle", "0.1", "--rate", "8000", "--resume", resume, "--list", listed,
                  source, target)
-    killed_when(env, lambda progress: progress["listed"] > 0, *arguments)
+    killed_when(lambda progress: progress["listed"] > 0, *arguments)
     if how == "gone":
         os.unlink(listed)
     else:
@@ -174,6 +174,38 @@ def a_list_that_cannot_be_gone_on_with(env, how):
         os.unlink(name)
     assert env.run(*arguments).code == 3
     assert_listed(listed, names)
+
+
+def damage(path, offset, how):
+    """Spoils a list of keys in the middle of what is behind `offset`."""
+    with open(path, "r+b") as f:
+        data = f.read()
+        at = data.index(b"\n", (offset + len(data)) // 2) + 1
+        f.seek(at - (how == "two lines as one"))
+        f.write({"zeros": bytes(len(data) - at), "two lines as one": b" ", "other lines": b"other\n" * 100}.get(how, b""))
+    if how == "gone":
+        os.unlink(path)
+    elif how == "shorter":
+        os.truncate(path, at)
+
+
+@case(which=("source", "target"), how=("gone", "shorter", "zeros", "two lines as one", "other lines"))
+def a_damaged_list_of_keys(env, which, how):
+    """What is left of it is not all."""
+    source, target, names = half_is_missing(env)
+    resume = env.path("resume")
+    arguments = ("verify", "--all", "--json", "--settle", "0.1", "--resume", resume, source, target)
+    killed_when(lambda progress: progress["at_extra"] if which == "target" else progress["offset"] > 0,
+                *arguments, "--rate", "8000")
+    damage(f"{resume}.{which}", progress_of(resume)["offset"], how)
+    result = env.run(*arguments)
+    assert result.code == 1 and result.stderr.count("error: ") == 1, result
+    assert f"error: {resume}.{which}: " in result.stderr and f"remove {resume}, {resume}.source" in result.stderr, result
+    for name in (resume, resume + ".source", resume + ".target"):
+        if os.path.exists(name):
+            os.unlink(name)
+    result = env.run(*arguments)
+    assert result.code == 3 and result.json()["missing"] == len(names["missing"]), result
 
 
 @case()

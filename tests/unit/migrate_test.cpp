@@ -48,8 +48,21 @@ TEST(KeyList, IsReadLineByLine) {
   }
   EXPECT_FALSE(reader.next(line));
   EXPECT_TRUE(reader.status());
-  EXPECT_EQ(reader.unreadable(), 1u);
+  EXPECT_FALSE(reader.next(line));
+  EXPECT_EQ(reader.take_unreadable(), 2u); // the first and the one without an end
+  EXPECT_EQ(reader.take_unreadable(), 0u);
   EXPECT_FALSE(line_at(list, 1));
+}
+
+TEST(KeyList, MoreThanABlockWithoutALineIsToldAsUnreadable) {
+  const auto list = list_of(line_of("a") + std::string(3 << 20, '\0') + "\n" + line_of("b"));
+  ListReader reader(list.file.get());
+  memcached::DumpLine line;
+  ASSERT_TRUE(reader.next(line));
+  EXPECT_EQ(reader.take_unreadable(), 0u);
+  while (reader.next(line))
+    ;
+  EXPECT_GT(reader.take_unreadable(), 0u);
 }
 
 TEST(KeyList, AFileThatCannotBeReadIsAnError) {

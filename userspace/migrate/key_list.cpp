@@ -53,9 +53,12 @@ bool ListReader::next(memcached::DumpLine &line) {
     const char *at = block_.get() + begin_;
     const void *newline = std::memchr(at, '\n', end_ - begin_);
     if (!newline) {
-      if (!fill())
-        return false;
-      continue;
+      if (fill())
+        continue;
+      unreadable_ += begin_ != end_; // a line without an end
+      next_at_ += end_ - begin_;
+      begin_ = end_;
+      return false;
     }
     const auto size = static_cast<size_t>(static_cast<const char *>(newline) - at);
     line_at_ = next_at_;

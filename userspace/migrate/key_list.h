@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "userspace/memcached/connection.h"
@@ -17,6 +18,8 @@ namespace doppel::migrate {
 struct KeyList {
   Fd file; // lines as of lru_crawler metadump, from offset 0
   uint64_t keys = 0;
+  uint64_t bytes = 0;     // of a file with a name
+  std::string taken_from; // that name, where a command before wrote it; empty: it is new
 };
 
 // Into a spool (spool.h), at the server's speed.
@@ -28,8 +31,9 @@ public:
   explicit ListReader(int fd, uint64_t offset = 0);
   // False: the end, or status() is an error.
   bool next(memcached::DumpLine &line);
-  uint64_t offset() const { return line_at_; }        // of the line that came last
-  uint64_t unreadable() const { return unreadable_; } // lines that are none of a dump, passed over
+  uint64_t offset() const { return line_at_; } // of the line that came last
+  // Lines that are none of a dump and were passed over, since this was asked.
+  uint64_t take_unreadable() { return std::exchange(unreadable_, 0); }
   Status status() const;
 
 private:

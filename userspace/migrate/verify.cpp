@@ -60,19 +60,19 @@ private:
   Status walk_all() {
     const auto list = TRY(file_.source_list(source_, !file_.progress()));
     of_ = at_.source_keys = list.keys;
+    at_.source_bytes = list.bytes;
     if (!at_.at_extra) {
-      TRY(save(at_.offset, 0));
-      ListReader reader(list.file.get(), at_.offset);
-      TRY(walk(reader));
-      TRY(reader.status());
+      TRY(save(at_.offset));
+      TRY(walk(list));
     }
     const auto targets = TRY(file_.target_list(target_, !at_.at_extra));
     of_ += targets.keys;
     if (!at_.at_extra) {
       at_.at_extra = true;
       at_.target_keys = targets.keys;
+      at_.target_bytes = targets.bytes;
       TRY(settle());
-      TRY(save(0, 0));
+      TRY(save(0));
     }
     return walk_extra(targets);
   }
@@ -85,16 +85,14 @@ private:
     return status_of_token();
   }
 
-  // The next line is at that offset; so many before it could not be read, and are not counted yet.
-  Status save(uint64_t offset, uint64_t unreadable) {
+  // The next line is at that offset.
+  Status save(uint64_t offset) {
     saved_ns_ = monotonic_ns();
     if (!file_.is_kept())
       return Unit{};
     at_.offset = offset;
     at_.counts = counts_;
     at_.counts.seconds = seconds();
-    at_.counts.keys += unreadable;
-    at_.counts.unreadable += unreadable;
     at_.seen = seen_;
     at_.listed = hooks_.listed ? hooks_.listed() : 0;
     return file_.save(at_);
@@ -129,21 +127,42 @@ private:
     return wanted;
   }
 
-  Status walk(ListReader &reader) {
+  // Lines that are none of a dump since this was asked. In a list that was kept there are none.
+  Result<uint64_t> strange_lines(ListReader &reader, const KeyList &list) {
+    const uint64_t n = reader.take_unreadable();
+    if (n > 0 && !list.taken_from.empty())
+      return file_.damaged(list.taken_from, "it has lines that are none of a list of keys");
+    counts_.unreadable += n;
+    seen_ += n;
+    return n;
+  }
+
+  // Behind the last line of a list: `of` lines should have been seen.
+  Status check_end(const KeyList &list, uint64_t of) const {
+    if (list.taken_from.empty() || seen_ == of)
+      return Unit{};
+    return file_.damaged(list.taken_from,
+                         "it does not have the " + std::to_string(list.keys) + " keys that it had");
+  }
+
+  Status walk(const KeyList &list) {
+    ListReader reader(list.file.get(), at_.offset);
     Batch batch(pace_.most_keys());
     memcached::DumpLine line;
     while (reader.next(line)) {
       if (is_save_due()) {
         TRY(look(batch));
         TRY(settle());
-        TRY(save(reader.offset(), reader.unreadable()));
+        counts_.keys += TRY(strange_lines(reader, list));
+        TRY(save(reader.offset()));
       }
       if (with_prefix(line))
         TRY(add(batch, line));
     }
-    counts_.keys += reader.unreadable();
-    counts_.unreadable += reader.unreadable();
-    return look(batch);
+    TRY(reader.status());
+    counts_.keys += TRY(strange_lines(reader, list));
+    TRY(look(batch));
+    return check_end(list, at_.source_keys);
   }
 
   Status add(Batch &batch, memcached::DumpLine &line) {
@@ -211,7 +230,8 @@ private:
       if (is_save_due()) {
         TRY(look_for_extra(batch));
         TRY(settle());
-        TRY(save(reader.offset(), 0));
+        TRY(strange_lines(reader, list));
+        TRY(save(reader.offset()));
       }
       if (!line.key.starts_with(options_.prefix)) {
         seen_++;
@@ -221,7 +241,9 @@ private:
       }
     }
     TRY(reader.status());
-    return look_for_extra(batch);
+    TRY(strange_lines(reader, list));
+    TRY(look_for_extra(batch));
+    return check_end(list, of_);
   }
 
   Status look_for_extra(Batch &batch) {

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,7 +17,7 @@ namespace doppel::migrate {
 namespace {
 using Json = nlohmann::json;
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 constexpr FileKind kProgressFile = {"--resume", "file of doppel verify", 1};
 
 struct Place {
@@ -24,8 +25,12 @@ struct Place {
   uint64_t VerifyProgress::*value;
 };
 constexpr Place kPlaces[] = {
-    {"offset", &VerifyProgress::offset},           {"source_keys", &VerifyProgress::source_keys},
-    {"target_keys", &VerifyProgress::target_keys}, {"seen", &VerifyProgress::seen},
+    {"offset", &VerifyProgress::offset},
+    {"source_keys", &VerifyProgress::source_keys},
+    {"target_keys", &VerifyProgress::target_keys},
+    {"source_bytes", &VerifyProgress::source_bytes},
+    {"target_bytes", &VerifyProgress::target_bytes},
+    {"seen", &VerifyProgress::seen},
     {"listed", &VerifyProgress::listed},
 };
 
@@ -49,7 +54,14 @@ VerifyProgress progress_of(const Json &j) {
   return p;
 }
 
-Error damaged(const std::string &name) {
+Result<uint64_t> size_of(const Fd &file, const std::string &name) {
+  struct stat st {};
+  if (::fstat(file.get(), &st) != 0)
+    return sys_error(name, "cannot be read", errno);
+  return static_cast<uint64_t>(st.st_size);
+}
+
+Error no_progress(const std::string &name) {
   return {name, "is no file of doppel verify", "name one that does not exist yet", Exit::usage};
 }
 
@@ -80,7 +92,7 @@ Status VerifyFile::read() {
   const Json j = Json::parse(TRY(read_file(fd.get(), name_, kProgressFile)), nullptr, false);
   try {
     if (j.is_discarded() || j.at("doppel_verify").get<int>() != kVersion)
-      return damaged(name_);
+      return no_progress(name_);
     if (j.at("of").get<std::string>() != of_)
       return Error{name_, "is of other servers, or of other options",
                    "the command must be the one that was interrupted", Exit::usage};
@@ -89,37 +101,56 @@ Status VerifyFile::read() {
                    "remove it, and verify anew", Exit::failure};
     progress_ = progress_of(j.at("progress"));
   } catch (const Json::exception &) {
-    return damaged(name_);
+    return no_progress(name_);
   }
   return Unit{};
 }
 
 Result<KeyList> VerifyFile::source_list(memcached::Connection &source, bool fresh) {
-  return list(source, name_ + ".source", fresh, progress_ ? progress_->source_keys : 0);
+  const std::string name = name_ + ".source";
+  return fresh ? fresh_list(source, name)
+               : kept_list(name, progress_->source_keys, progress_->source_bytes);
 }
 
 Result<KeyList> VerifyFile::target_list(memcached::Connection &target, bool fresh) {
-  return list(target, name_ + ".target", fresh, progress_ ? progress_->target_keys : 0);
+  const std::string name = name_ + ".target";
+  return fresh ? fresh_list(target, name)
+               : kept_list(name, progress_->target_keys, progress_->target_bytes);
 }
 
-Result<KeyList> VerifyFile::list(memcached::Connection &c, const std::string &name, bool fresh,
-                                 uint64_t keys) {
+Result<KeyList> VerifyFile::fresh_list(memcached::Connection &c, const std::string &name) const {
   if (!is_kept())
     return list_keys(c);
   KeyList list;
-  list.keys = keys;
   list.file = Fd(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!list.file)
     return sys_error(name, "cannot be opened", errno);
-  if (!fresh)
-    return list;
   if (::ftruncate(list.file.get(), 0) != 0)
     return sys_error(name, "cannot be written", errno);
-  list.keys = 0;
   TRY(memcached::dump_keys(c, list.file.get(), list.keys));
   if (::fdatasync(list.file.get()) != 0) // before a progress that says that it is whole
     return sys_error(name, "cannot be written", errno);
+  list.bytes = TRY(size_of(list.file, name));
   return list;
+}
+
+Result<KeyList> VerifyFile::kept_list(const std::string &name, uint64_t keys,
+                                      uint64_t bytes) const {
+  KeyList list;
+  list.file = Fd(::open(name.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!list.file)
+    return sys_error(name, "cannot be opened", errno, how_to_begin_anew());
+  list.keys = keys;
+  list.bytes = TRY(size_of(list.file, name));
+  list.taken_from = name;
+  if (list.bytes != bytes)
+    return damaged(name,
+                   "it has " + std::to_string(list.bytes) + " bytes of " + std::to_string(bytes));
+  return list;
+}
+
+Error VerifyFile::damaged(const std::string &list, const std::string &how) const {
+  return {list, "is damaged: " + how, how_to_begin_anew(), Exit::failure};
 }
 
 Status VerifyFile::save(const VerifyProgress &progress) {
