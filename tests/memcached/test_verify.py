@@ -447,6 +447,24 @@ def keys_of_any_bytes(env):
     assert result.code == 3 and verdict(result) == {**ZERO, "unreadable": 1}, "what cannot be read is not proven"
 
 
+@case(resume=("", "--resume"))
+def names_of_the_target_that_no_line_holds(env, resume):
+    """Nobody can ask for them, so they are no proof. Those of both count once."""
+    source, target = env.pair()
+    for server in (source, target):
+        server.fill(100)
+        server.store_binary([b"both %03d " % i + b"y" * 200 for i in range(3)])
+    arguments = ("verify", "--all", "--json", *((resume, env.path("resume")) if resume else ()), "--settle", "0.1")
+    result = env.run(*arguments, source, target)
+    assert result.code == 3 and verdict(result) == {**ZERO, "unreadable": 3}, result
+    target.store_binary([b"target %03d " % i + b"y" * 200 for i in range(50)])
+    result = env.run(*arguments, source, target)
+    assert result.code == 3 and verdict(result) == {**ZERO, "unreadable": 53}, result
+    assert result.json()["keys"] == 103 and result.json()["equal"] == 100, result
+    result = env.run(*arguments, "--prefix", "target 00", source, target)
+    assert result.code == 3 and verdict(result) == {**ZERO, "unreadable": 10}, result
+
+
 @case()
 def large_values(env):
     source, target = env.pair("-I", "8m")

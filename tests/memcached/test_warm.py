@@ -377,6 +377,23 @@ def names_that_were_stored_by_the_binary_protocol(env, resume):
 
 
 @case()
+def extra_names_that_no_line_holds(env):
+    """They are left, and told."""
+    source, target = env.pair()
+    for server in (source, target):
+        server.fill(10)
+    target.store_binary([b"target %03d " % i + b"y" * 200 for i in range(50)])
+    target.tell(store(b"only", b"x"))
+    found = warm(env, *SETTLE, "--delete-extra", source, target, code=3)
+    assert found["unnamed"] == 50 and found["deleted"] == 1 and items(target) == 60, found
+    result = env.run("warm", *PATIENT, *SETTLE, "--delete-extra", source, target)
+    assert result.code == 3 and "fit in no line of text" in result.stdout, result
+    assert not warm(env, *SETTLE, source, target)["unnamed"], "without --delete-extra nobody asks for them"
+    found = warm(env, "--dry-run", target, source, code=3)
+    assert found["failed"] == 50 and found["present"] == 10 and not found["gone"], found
+
+
+@case()
 def repair_wants_cas(env):
     source, target = env.memcached(), env.memcached("-C")
     source.fill(10)

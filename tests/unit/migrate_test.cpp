@@ -95,6 +95,23 @@ TEST(KeyList, EachKeyHasTheSameChance) {
   EXPECT_TRUE(sample_of(list, "none", 100, 1, matching)->empty());
 }
 
+TEST(KeyList, WhatIsNotInAnotherListIsCountedWithFewOfThemInMemory) {
+  std::string here = line_of("other"), there = line_of("there");
+  for (unsigned i = 0; i < 20; i++) {
+    here += line_of("key" + std::to_string(i));
+    there += i % 4 ? "" : line_of("key" + std::to_string(i));
+  }
+  const auto list = list_of(here), other = list_of(there);
+  const auto wanted = [](const std::string &key) { return key.starts_with("key"); };
+  for (const size_t most : {1, 3, 20, 1000}) {
+    const auto absent = count_absent(list, other, wanted, most);
+    ASSERT_TRUE(absent);
+    EXPECT_EQ(*absent, 15u) << most;
+  }
+  EXPECT_EQ(*count_absent(list_of(""), other, wanted), 0u);
+  EXPECT_FALSE(count_absent(list, {}, wanted));
+}
+
 TEST(KeyList, KeysAreWrittenAsInADump) {
   EXPECT_EQ(key_text("a-Z_0.9~"), "a-Z_0.9~");
   EXPECT_EQ(key_text(std::string("\0 :%\xff", 5)), "%00%20%3A%25%FF");

@@ -9,13 +9,24 @@
 #include <cerrno>
 #include <cstring>
 #include <random>
+#include <unordered_set>
 
 #include "userspace/migrate/spool.h"
 
 namespace doppel::migrate {
 namespace {
 constexpr size_t kBlock = 1 << 20; // holds several of the longest lines
+
+// Takes away what is in `list`.
+Status remove_those_of(const KeyList &list, std::unordered_set<std::string> &keys) {
+  ListReader reader(list.file.get());
+  memcached::DumpLine line;
+  while (!keys.empty() && reader.next(line))
+    keys.erase(line.key);
+  return reader.status();
 }
+
+} // namespace
 
 Result<KeyList> list_keys(memcached::Connection &c) {
   KeyList list;
@@ -94,6 +105,26 @@ Result<std::vector<uint64_t>> sample_of(const KeyList &list, const std::string &
   TRY(reader.status());
   std::sort(chosen.begin(), chosen.end());
   return chosen;
+}
+
+Result<uint64_t> count_absent(const KeyList &list, const KeyList &other,
+                              const std::function<bool(const std::string &)> &wanted, size_t most) {
+  uint64_t absent = 0;
+  std::unordered_set<std::string> keys;
+  ListReader reader(list.file.get());
+  memcached::DumpLine line;
+  for (bool more = true; more;) {
+    more = reader.next(line);
+    if (more && wanted(line.key))
+      keys.insert(std::move(line.key));
+    if (more ? keys.size() < most : keys.empty())
+      continue;
+    TRY(remove_those_of(other, keys));
+    absent += keys.size();
+    keys.clear();
+  }
+  TRY(reader.status());
+  return absent;
 }
 
 Result<memcached::DumpLine> line_at(const KeyList &list, uint64_t offset) {

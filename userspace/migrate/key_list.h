@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -52,6 +53,12 @@ private:
 // of the file; of all if there are no more. `matching` is how many there are.
 Result<std::vector<uint64_t>> sample_of(const KeyList &list, const std::string &prefix,
                                         uint64_t most, uint64_t seed, uint64_t &matching);
+
+// How many keys of `list` that are `wanted` are not in `other`, which is read once for each `most`
+// of them: so many are in memory.
+Result<uint64_t> count_absent(const KeyList &list, const KeyList &other,
+                              const std::function<bool(const std::string &)> &wanted,
+                              size_t most = 65'536);
 
 // The line that begins there.
 Result<memcached::DumpLine> line_at(const KeyList &list, uint64_t offset);

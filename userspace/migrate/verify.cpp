@@ -74,7 +74,21 @@ private:
       TRY(settle());
       TRY(save(0));
     }
-    return walk_extra(targets);
+    TRY(walk_extra(targets));
+    return count_unnamed(list, targets);
+  }
+
+  // Nobody can be asked for a key that no line of text can name. What the source's list has of them
+  // counts already.
+  Status count_unnamed(const KeyList &source, const KeyList &target) {
+    const auto wanted = [this](const std::string &key) { return is_unnamed(key); };
+    if (at_.unnamed > 0)
+      counts_.unreadable += TRY(count_absent(target, source, wanted));
+    return Unit{};
+  }
+
+  bool is_unnamed(const std::string &key) const {
+    return key.starts_with(options_.prefix) && !memcached::has_name(key);
   }
 
   // Those that differed at the first look are judged: what is saved is certain.
@@ -233,7 +247,9 @@ private:
         TRY(strange_lines(reader, list));
         TRY(save(reader.offset()));
       }
-      if (!line.key.starts_with(options_.prefix)) {
+      const bool unnamed = is_unnamed(line.key);
+      at_.unnamed += unnamed ? 1 : 0;
+      if (unnamed || !line.key.starts_with(options_.prefix)) {
         seen_++;
       } else if (!batch.add(line.key, 0)) {
         TRY(look_for_extra(batch));
@@ -252,7 +268,7 @@ private:
     const auto &keys = batch.keys();
     pace_.wait(keys.size());
     TRY(read_standings(source_, keys, [&](size_t i, const memcached::Standing *s) {
-      if (!s && memcached::has_name(keys[i]))
+      if (!s)
         suspects_.add(keys[i], {}, Difference::extra);
     }));
     seen_ += keys.size();

@@ -31,6 +31,7 @@ constexpr Place kPlaces[] = {
     {"source_bytes", &VerifyProgress::source_bytes},
     {"target_bytes", &VerifyProgress::target_bytes},
     {"seen", &VerifyProgress::seen},
+    {"unnamed", &VerifyProgress::unnamed},
     {"listed", &VerifyProgress::listed},
 };
 

@@ -22,8 +22,9 @@ struct VerifyProgress {
   uint64_t offset = 0;                       // of the next line, in that list
   uint64_t source_keys = 0, target_keys = 0; // of the lists
   uint64_t source_bytes = 0, target_bytes = 0;
-  uint64_t seen = 0;   // lines of both
-  uint64_t listed = 0; // bytes of what tells the differences
+  uint64_t seen = 0;    // lines of both
+  uint64_t unnamed = 0; // keys of the target that no line of text can name
+  uint64_t listed = 0;  // bytes of what tells the differences
 };
 
 class VerifyFile {

@@ -133,7 +133,10 @@ Result<std::vector<std::string>> delete_extra_keys(const WarmContext &c) {
   for (bool more = true; more && !c.stop;) {
     batch.clear();
     while (batch.size() < kKeys && (more = TRY(list.next(c.options.prefix, key))))
-      batch.push_back({key.key, {}});
+      if (memcached::has_name(key.key))
+        batch.push_back({key.key, {}});
+      else
+        c.report.unnamed++;
     TRY(look_at_both(c, batch));
     for (Suspect &s : batch)
       if (s.removal.step() == Step::settle)
@@ -149,9 +152,14 @@ Status dry_run(const WarmContext &c) {
   WarmList::Key key;
   for (bool more = true; more && !c.stop;) {
     batch.clear();
+    uint64_t unnamed = 0;
     while (batch.size() < kKeys && (more = TRY(c.list.next(c.options.prefix, key))))
-      batch.push_back({key.key, {}});
-    c.report.keys += c.options.prefix.empty() ? 0 : batch.size();
+      if (memcached::has_name(key.key))
+        batch.push_back({key.key, {}});
+      else
+        unnamed++;
+    c.report.keys += c.options.prefix.empty() ? 0 : batch.size() + unnamed;
+    c.report.failed += unnamed;
     uint64_t there = 0, present = 0;
     std::vector<Suspect *> all, found;
     for (Suspect &s : batch)

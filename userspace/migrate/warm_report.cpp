@@ -20,7 +20,8 @@ std::string row_if(const char *name, uint64_t n, const char *what) {
 } // namespace
 
 bool is_complete(const WarmReport &r) {
-  return r.too_large + r.failed == 0 && !r.evicting && !r.interrupted && r.stopped.empty();
+  return r.too_large + r.failed + r.unnamed == 0 && !r.evicting && !r.interrupted &&
+         r.stopped.empty();
 }
 
 std::string to_text(const WarmReport &r) {
@@ -35,6 +36,7 @@ std::string to_text(const WarmReport &r) {
   text += row_if("undone", r.undone, "left out, as they changed three times meanwhile");
   text += row_if("too_large", r.too_large, "larger than the target takes (its -I)");
   text += row_if("failed", r.failed, "the target or the source refused");
+  text += row_if("unnamed", r.unnamed, "left at the target: their names fit in no line of text");
   if (r.evicting)
     text += "The target evicts: its memory is too small for more. Nothing more was copied.\n";
   if (!r.stopped.empty())
@@ -60,6 +62,7 @@ std::string json_text(const WarmReport &r) {
   j["undone"] = r.undone;
   j["too_large"] = r.too_large;
   j["failed"] = r.failed;
+  j["unnamed"] = r.unnamed;
   j["gone"] = r.gone;
   j["stale"] = r.stale;
   j["moving"] = r.moving;
