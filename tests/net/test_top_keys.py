@@ -248,6 +248,38 @@ def a_write_by_another_address_is_one_to_the_key(env):
 
 
 @case()
+def a_write_while_the_servers_are_asked(env):
+    """The second one is asked late, as the first one is stopped: its key is gone then, and was there for all reads."""
+    scene = env.scene(ports=(11211, 11212))
+    with scene.source[1].admin() as admin:
+        admin.socket.sendall(b"set key 0 0 1\r\nx\r\n")
+        assert admin.reader.readline() == b"STORED\r\n"
+    scene.attach()
+    address = scene.lab.source.address
+    clients = [tcp.connect(scene.lab.client, address, port) for port in scene.ports]
+    top = popen(scene, "--interval", "0.5")
+    json.loads(top.stdout.readline())
+    scene.source[0].process.send_signal(signal.SIGSTOP)
+    clients[1].sendall(b"get key\r\n" * 10)
+    assert tcp.read_lines(clients[1], 30)
+    clients[0].sendall(b"get other\r\n")
+    wait.until(lambda: scene.lab.source.run(["ss", "-Htn", "state", "established", "dst", f"{address}:11211"]).stdout,
+               "top to ask the one that is stopped")
+    clients[1].sendall(b"delete key\r\n")
+    assert tcp.read_lines(clients[1], 1) == b"DELETED\r\n"
+    rows = wait.until(lambda: [r for r in json.loads(top.stdout.readline())["keys"] if r["key"] == "key"],
+                      "the reads to be shown")
+    assert [(r["reads"], r["deletes"]) for r in rows] == [(10, 0)], rows
+    assert rows[0]["misses"] in (None, 0), rows  # 0: this machine was slow, and the key was there still
+    scene.source[0].process.send_signal(signal.SIGCONT)
+
+    top.send_signal(signal.SIGTERM)
+    top.communicate()
+    for client in clients:
+        client.close()
+
+
+@case()
 def a_read_that_missed_brings_no_value(env):
     scene = env.scene()
     scene.attach()

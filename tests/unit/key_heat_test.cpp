@@ -147,6 +147,24 @@ TEST(KeyHeat, ReadsOfWhatIsNotThereAreMisses) {
   EXPECT_EQ(misses_of(r, false), std::nullopt);
 }
 
+TEST(KeyHeat, MissesOfAKeyThatIsWrittenToWhileTheServerIsAskedAreNotKnown) {
+  KeyHeat heat;
+  take(heat, "a", 5);
+  take(heat, "b", 4);
+  take(heat, "c", 3);
+  KeyModel m = heat.end(1, {12, 12, 0});
+  ASSERT_EQ(names(m), (Names{"a", "b", "c"}));
+  for (KeyRow &row : m.rows)
+    row.misses = row.reads;
+  take(heat, "a", 1, DP_KEY_DELETE);
+  take(heat, "b", 7);
+  heat.doubt_misses(m);
+  EXPECT_FALSE(m.rows[0].misses);
+  EXPECT_EQ(m.rows[1].misses, 4u);
+  EXPECT_EQ(m.rows[2].misses, 3u);
+  EXPECT_EQ(heat.end(1, {8, 8, 0}).rows.size(), 2u) << "they are of the next interval";
+}
+
 TEST(KeyHeat, Base64AndPlainAreOneKey) {
   KeyHeat heat;
   dp_key_note n = sample("YQ==", DP_KEY_READ);

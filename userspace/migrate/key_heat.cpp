@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string_view>
 #include <tuple>
+#include <unordered_set>
 #include <utility>
 
 #include "userspace/memcached/meta.h"
@@ -122,6 +123,16 @@ KeyModel KeyHeat::end(double interval_s, const dp_key_sampled &sampled) {
   model.reckon();
   sort_keys(model.rows, KeyOrder::calls);
   return model;
+}
+
+void KeyHeat::doubt_misses(KeyModel &model) const {
+  std::unordered_set<std::string_view> written;
+  for (const auto &[id, row] : rows_)
+    if (row.is_written())
+      written.insert(row.key);
+  for (KeyRow &row : model.rows)
+    if (written.count(row.key))
+      row.misses.reset();
 }
 
 void sort_keys(std::vector<KeyRow> &rows, KeyOrder order) {

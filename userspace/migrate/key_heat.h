@@ -30,6 +30,7 @@ struct KeyRow {
   std::optional<double> bps;
 
   uint64_t calls() const { return reads + stores + deletes + others; }
+  bool is_written() const { return stores + deletes + others > 0; }
   std::string server_text() const; // "10.0.0.1:11211"
 };
 
@@ -56,6 +57,8 @@ public:
   void take(const dp_key_note &sample);
   // What was taken since the last call, in that time. Sizes stay known.
   KeyModel end(double interval_s, const dp_key_sampled &sampled);
+  // Forgets the misses of keys that were written to since end(), while the sources were asked.
+  void doubt_misses(KeyModel &model) const;
   size_t remembered() const { return rows_.size(); }
 
 private:

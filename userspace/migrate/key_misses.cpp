@@ -20,8 +20,6 @@ constexpr size_t kMostRows = 200;    // more than a screen has lines
 constexpr size_t kMostSources = 100; // a forged packet names any address
 constexpr uint64_t kAgainNs = 10'000'000'000;
 
-bool is_written(const KeyRow &row) { return row.stores + row.deletes + row.others > 0; }
-
 } // namespace
 
 std::optional<uint64_t> misses_of(const KeyRow &row, bool is_there) {
@@ -39,7 +37,7 @@ KeyMisses::KeyMisses(memcached::Access access) : access_(std::move(access)) {
 void KeyMisses::look(KeyModel &model) {
   written_.clear();
   for (const KeyRow &row : model.rows)
-    if (is_written(row))
+    if (row.is_written())
       written_.emplace(row.key, &row);
   std::map<std::string, std::vector<KeyRow *>> by_source;
   for (size_t i = 0; i < model.rows.size() && i < kMostRows; i++)

@@ -77,6 +77,9 @@ Result<KeyModel> KeyReader::finish() {
   const double interval_s = static_cast<double>(now - began_ns_) / kSecond;
   KeyModel model = heat_.end(interval_s, since(sum, before_));
   misses_.look(model);
+  // Capture sees a write before the server does.
+  TRY(samples_->take_all());
+  heat_.doubt_misses(model);
   model.reckon();
   name_mappings(TRY(read_meta(pins_)));
   model.mapping = mappings_;
