@@ -248,6 +248,35 @@ def a_write_by_another_address_is_one_to_the_key(env):
 
 
 @case()
+def servers_that_are_stopped(env):
+    """Capture goes on for 3 s without top, which is less than eight of them would take."""
+    scene = env.scene(ports=tuple(range(11211, 11219)), memory_mb=64)
+    scene.attach()
+    clients = [tcp.connect(scene.lab.client, scene.lab.source.address, port) for port in scene.ports]
+    top = popen(scene, "--interval", "0.5")
+    json.loads(top.stdout.readline())
+    for server in scene.source:
+        server.process.send_signal(signal.SIGSTOP)
+    for client in clients:
+        client.sendall(b"get key\r\n")
+    documents = []
+
+    def all_shown():
+        documents.append(json.loads(top.stdout.readline()))
+        return sum(len(d["keys"]) for d in documents) == len(clients)
+    wait.until(all_shown, "the reads to be shown")
+    documents.append(json.loads(top.stdout.readline()))  # in this interval the last ones were asked
+    assert max(d["interval_s"] for d in documents) < wait.patience(3), documents
+    for server in scene.source:
+        server.process.send_signal(signal.SIGCONT)
+
+    top.send_signal(signal.SIGTERM)
+    top.communicate()
+    for client in clients:
+        client.close()
+
+
+@case()
 def a_write_while_the_servers_are_asked(env):
     """The second one is asked late, as the first one is stopped: its key is gone then, and was there for all reads."""
     scene = env.scene(ports=(11211, 11212))

@@ -39,20 +39,29 @@ void KeyMisses::look(KeyModel &model) {
   for (const KeyRow &row : model.rows)
     if (row.is_written())
       written_.emplace(row.key, &row);
-  std::map<std::string, std::vector<KeyRow *>> by_source;
+  BySource by_source;
   for (size_t i = 0; i < model.rows.size() && i < kMostRows; i++)
     if (KeyRow &row = model.rows[i]; row.reads > 0 && memcached::is_plain_key(row.key))
       by_source[row.server_text()].push_back(&row);
   for (auto &[text, source] : sources_)
     source.is_asked = by_source.count(text) > 0;
-  for (const auto &[source, rows] : by_source) // all, so that it is known which of them are one
-    connect(source, *rows.front());
-  for (const auto &[source, rows] : by_source)
-    ask(source, rows);
+  // All before one is asked, so that it is known which of them are one.
+  each_in_time(by_source, &KeyMisses::connect);
+  each_in_time(by_source, &KeyMisses::ask);
   written_.clear();
 }
 
-void KeyMisses::connect(const std::string &text, const KeyRow &row) {
+// Those that are left come up in a later interval, as one that did not answer waits for kAgainNs.
+void KeyMisses::each_in_time(const BySource &by_source,
+                             void (KeyMisses::*what)(const std::string &, const Rows &)) {
+  const uint64_t until = monotonic_ns() + kPatienceMs * 1'000'000;
+  for (const auto &[source, rows] : by_source)
+    if (monotonic_ns() < until)
+      (this->*what)(source, rows);
+}
+
+void KeyMisses::connect(const std::string &text, const Rows &rows) {
+  const KeyRow &row = *rows.front();
   if (!sources_.count(text) && sources_.size() >= kMostSources)
     return;
   Source &s = sources_[text];
@@ -98,7 +107,7 @@ KeyRow KeyMisses::with_all_writes(const KeyRow &row) const {
   return all;
 }
 
-void KeyMisses::ask(const std::string &source, const std::vector<KeyRow *> &rows) {
+void KeyMisses::ask(const std::string &source, const Rows &rows) {
   const auto found = sources_.find(source);
   if (found == sources_.end() || !found->second.connection)
     return;

@@ -22,7 +22,8 @@ namespace doppel::migrate {
 
 class KeyMisses {
 public:
-  // What is asked for has to be there for a screen to be drawn: no more than kPatienceMs each.
+  // What is asked for has to be there for a screen to be drawn, and capture stops where nobody goes
+  // on for some seconds: an answer has kPatienceMs, and once so long has passed no more are asked.
   explicit KeyMisses(memcached::Access access);
 
   // Sets KeyRow::misses of the hottest rows. Those of a source that cannot be asked have none, and
@@ -38,10 +39,14 @@ private:
     bool is_asked = false; // of keys in the model that is looked at
     uint64_t again_ns = 0; // not before that, after a failure
   };
-  void connect(const std::string &text, const KeyRow &row);
+  using Rows = std::vector<KeyRow *>;
+  using BySource = std::map<std::string, Rows>;
+  void each_in_time(const BySource &by_source,
+                    void (KeyMisses::*what)(const std::string &, const Rows &));
+  void connect(const std::string &text, const Rows &rows);
   bool may_be_one_server(const KeyRow &a, const KeyRow &b) const;
   KeyRow with_all_writes(const KeyRow &row) const;
-  void ask(const std::string &source, const std::vector<KeyRow *> &rows);
+  void ask(const std::string &source, const Rows &rows);
 
   memcached::Access access_;
   std::map<std::string, Source> sources_; // by address and port
