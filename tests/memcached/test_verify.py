@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`doppel verify` finds what differs, all of it, and nothing else."""
 
+import base64
 import json
 import os
 import subprocess
@@ -398,6 +399,28 @@ def stops_at_the_first_token(env):
     assert 1 <= taken <= 32, f"{taken} tokens were taken"
     result = env.run("verify", "--all", "--json", "--stale-ok", source, target)
     assert result.code == 0 and result.json()["stale"] == KEYS, result
+
+
+@case()
+def stops_at_the_first_token_of_a_binary_key(env):
+    """On the target's keys, too, which are looked for on the source: they were marked after its own were read."""
+    source, target = env.pair()
+    names = [base64.b64encode(b"user %d" % i) for i in range(KEYS)]
+    for server in (source, target):
+        server.tell(b"".join(b"ms %s 1 b\r\nv\r\n" % name for name in names))
+    resume = env.path("resume")
+    arguments = ("verify", "--all", "--settle", "0.1", "--rate", "8000", "--resume", resume, source, target)
+    words = [a if isinstance(a, str) else a.where for a in arguments]
+    with subprocess.Popen([doppel.binary(), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          preexec_fn=die_with_parent) as process:
+        wait.until(lambda: (progress_of(resume) or {"at_extra": False})["at_extra"], "it to get there", interval=0.001)
+        process.kill()
+    source.tell(b"".join(b"md %s b I q\r\n" % name for name in names))
+    result = env.run(*arguments)
+    assert result.code == 1 and "marked as stale" in result.stderr, result
+    answers = source.tell(b"".join(b"mg %s b\r\n" % name for name in names))
+    taken = sum(b"W" not in answer for answer in answers)
+    assert 1 <= taken <= 32, f"{taken} tokens were taken"
 
 
 @case()

@@ -67,6 +67,7 @@ struct Standing {
   bool fetch = false;
   uint32_t cls = 0;
   uint32_t size = 0; // of the whole item: header, key, value
+  bool won = false;  // W: `mg` was asked instead, and took the token to renew a stale item
 };
 // Nothing: no such answer; EN says that the item is not there.
 std::optional<Standing> parse_standing(std::string_view line);

@@ -13,7 +13,7 @@ namespace {
 struct Second {
   Print source, target;
   uint64_t cas_after = 0;
-  bool there_after = false;
+  bool there_after = false, won_after = false;
 };
 
 Verdict verdict_of(const Suspect &first, const Second &second) {
@@ -89,9 +89,11 @@ Status Suspects::judge(std::vector<Suspect> batch) {
   TRY(read_standings(source_, keys, [&](size_t i, const memcached::Standing *s) {
     seconds[i].there_after = s != nullptr;
     seconds[i].cas_after = s ? s->cas : 0;
+    seconds[i].won_after = s && s->won;
   }));
   for (size_t i = 0; i < batch.size(); i++)
-    TRY(take_(batch[i], verdict_of(batch[i], seconds[i]), seconds[i].source.won));
+    TRY(take_(batch[i], verdict_of(batch[i], seconds[i]),
+              seconds[i].source.won || seconds[i].won_after));
   return Unit{};
 }
 

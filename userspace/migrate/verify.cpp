@@ -270,7 +270,9 @@ private:
     TRY(read_standings(source_, keys, [&](size_t i, const memcached::Standing *s) {
       if (!s)
         suspects_.add(keys[i], {}, Difference::extra);
+      token_taken_ = token_taken_ || (s && s->won);
     }));
+    TRY(status_of_token());
     seen_ += keys.size();
     batch.clear();
     TRY(suspects_.look_again());

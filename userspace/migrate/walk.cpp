@@ -166,6 +166,7 @@ Status read_standings(memcached::Connection &c, const std::vector<std::string> &
       standing.emplace();
       standing->cas = meta.c.value_or(0);
       standing->exp = meta.t.value_or(memcached::kNoExpiry);
+      standing->won = meta.W;
     }
     if (!standing) {
       wrong = a.line.empty() ? "an empty line" : a.line;

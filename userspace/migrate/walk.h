@@ -72,7 +72,8 @@ Result<memcached::Features> readable(memcached::Connection &c);
 // For who finds Seen::meta.W on a server that is in use.
 Error token_error(const memcached::Connection &c);
 
-// How items stand: `me`, which leaves no trace at all. Nothing: absent, or not to be named.
+// How items stand: `me`, which leaves no trace at all. Nothing: absent, or not to be named. A key
+// that is not plain is asked for by `mg` with u, as read_items() does: see Standing::won.
 using TakeStanding = std::function<void(size_t index, const memcached::Standing *)>;
 Status read_standings(memcached::Connection &c, const std::vector<std::string> &keys,
                       const TakeStanding &take);
