@@ -39,7 +39,7 @@ private:
   const World &world_;
   std::vector<Op> all_;
   std::unordered_set<uint64_t> seen_; // hashes: two of millions are the same once in a million runs
-  std::vector<std::pair<const char *, const char *>> path_;
+  model::Path path_;
   Found found_;
 };
 
@@ -208,9 +208,7 @@ Deleted Explorer::remove(State &s, uint64_t cas) const {
 
 void Explorer::fail(const char *why) {
   found_.wrong = true;
-  for (const auto &[what, command] : path_)
-    found_.trace += std::string(what) + command + "\n";
-  found_.trace += why;
+  found_.trace = model::text_of(path_) + why;
 }
 
 void Explorer::judge(const State &s) {

@@ -59,4 +59,11 @@ void change(Item &item, const Pending &p, uint32_t &next_cas, uint8_t expired, b
     item = {};
 }
 
+std::string text_of(const Path &path) {
+  std::string text;
+  for (const auto &[what, command] : path)
+    text += std::string(what) + command + "\n";
+  return text;
+}
+
 } // namespace doppel::migrate::model

@@ -5,6 +5,9 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace doppel::migrate::model {
 
@@ -50,5 +53,9 @@ bool executes(const Item &item, const Pending &p, bool at_source);
 
 // What the command makes of it. `expired`: bit n: items of that time to live are gone.
 void change(Item &item, const Pending &p, uint32_t &next_cas, uint8_t expired, bool at_source);
+
+// How a state came about: what happened, and by which command.
+using Path = std::vector<std::pair<const char *, const char *>>;
+std::string text_of(const Path &path); // a line each
 
 } // namespace doppel::migrate::model

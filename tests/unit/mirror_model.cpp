@@ -116,6 +116,32 @@ void Mirror::expire(uint8_t ends) {
       *gone = {};
 }
 
+void StateKey::put(unsigned v) {
+  bytes_.at(length_++) = static_cast<char>(v);
+  bytes_.at(length_++) = static_cast<char>(v >> 8);
+}
+
+unsigned StateKey::name(uint8_t ends) {
+  if (!ends)
+    return 0;
+  if (!names_[ends])
+    names_[ends] = next_name_++;
+  return names_[ends] | (mirror_.expired >> ends & 1u) << 3;
+}
+
+void StateKey::put_connections(uint16_t token, bool values) {
+  for (const Connection &c : mirror_.connection) {
+    put(c.pending | c.at_target << 4 | c.owed << 5 | c.unexecuted << 8);
+    for (unsigned i = 0; i < c.pending; i++) {
+      const Pending &p = c.queue[i];
+      put(p.op | p.late << 4 | (p.token == mirror_.source.cas) << 5 |
+          (p.token == mirror_.target.token) << 6 | (p.token == token) << 7 | name(p.number) << 8);
+      if (values)
+        put(p.number | p.rank << 8);
+    }
+  }
+}
+
 bool Seen::insert(std::string key) {
   const std::hash<std::string_view> hash;
   const uint64_t a = hash(key);

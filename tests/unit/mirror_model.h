@@ -68,6 +68,25 @@ private:
   Pending delivered_;
 };
 
+// What matters of a state, so that states which only differ in names are one: of times to live only
+// which are the same.
+class StateKey {
+public:
+  explicit StateKey(const Mirror &mirror) : mirror_(mirror) {}
+  void put(unsigned v); // its lower 16 bits
+  unsigned name(uint8_t ends);
+  // What is pending. `token`: beside the servers' which one matters; `values`: whether they do.
+  void put_connections(uint16_t token, bool values);
+  std::string text() const { return {bytes_.data(), length_}; }
+
+private:
+  const Mirror &mirror_;
+  std::array<char, 256> bytes_; // a std::string would take half of the time of all
+  size_t length_ = 0;
+  std::array<uint8_t, 16> names_{};
+  uint8_t next_name_ = 1;
+};
+
 // What was looked at, by 128 bits of a hash: two of 10^8 states are the same by chance in one of
 // 10^22 runs, and a state takes 16 bytes.
 class Seen {

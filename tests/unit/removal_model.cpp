@@ -28,43 +28,22 @@ private:
   const RemovalWorld &world_;
   std::vector<Op> all_;
   Seen seen_;
-  std::vector<std::pair<const char *, const char *>> path_;
+  Path path_;
   RemovalFound found_;
 };
 
 // As warm's model has it: of CAS values which are equal, of times to live which are the same.
 std::string Explorer::key_of(const State &s) const {
-  std::string k;
-  const auto put = [&](unsigned v) {
-    k += static_cast<char>(v);
-    k += static_cast<char>(v >> 8);
-  };
-  std::array<uint8_t, 16> names{};
-  uint8_t next_name = 1;
-  const auto name = [&](uint8_t ends) -> unsigned {
-    if (!ends)
-      return 0;
-    if (!names[ends])
-      names[ends] = next_name++;
-    return names[ends] | (s.expired >> ends & 1u) << 3;
-  };
+  StateKey k(s);
   for (const Item *i : {&s.source, &s.target, &s.kept}) {
-    put(i->there | name(i->there ? i->ends : 0) << 3);
-    put(i->there ? i->value : 0);
+    k.put(i->there | k.name(i->there ? i->ends : 0) << 3);
+    k.put(i->there ? i->value : 0);
   }
-  put(static_cast<unsigned>(s.removal.step()) | s.removal.removed() << 4 |
-      s.removal.is_second() << 5 | (s.target.cas == s.removal.target_cas()) << 6 |
-      s.removal.returned() << 7 | s.ops << 8 | s.inverted << 11 | (s.removal.times() & 3u) << 12);
-  for (const Connection &c : s.connection) {
-    put(c.pending | c.at_target << 4 | c.owed << 5 | c.unexecuted << 8);
-    for (unsigned i = 0; i < c.pending; i++) {
-      const Pending &p = c.queue[i];
-      put(p.op | p.late << 4 | (p.token == s.source.cas) << 5 | (p.token == s.target.token) << 6 |
-          (p.token == s.kept.token) << 7 | name(p.number) << 8);
-      put(p.number | p.rank << 8);
-    }
-  }
-  return k;
+  k.put(static_cast<unsigned>(s.removal.step()) | s.removal.removed() << 4 |
+        s.removal.is_second() << 5 | (s.target.cas == s.removal.target_cas()) << 6 |
+        s.removal.returned() << 7 | s.ops << 8 | s.inverted << 11 | (s.removal.times() & 3u) << 12);
+  k.put_connections(s.kept.token, true);
+  return k.text();
 }
 
 void Explorer::judge(const State &s) {
@@ -81,8 +60,7 @@ void Explorer::judge(const State &s) {
   if (is_right(s.target) || !is_right(s.kept))
     return;
   found_.wrong = true;
-  for (const auto &[what, command] : path_)
-    found_.trace += std::string(what) + command + "\n";
+  found_.trace = text_of(path_);
   found_.trace += s.target.there ? "the target has another value" : "the target has none";
 }
 

@@ -30,7 +30,7 @@ private:
   const World &world_;
   std::vector<Op> all_;
   Seen seen_;
-  std::vector<std::pair<const char *, const char *>> path_;
+  Path path_;
   Found found_;
 };
 
@@ -40,54 +40,31 @@ private:
 // * Of values on one connection, whether a copy is what the source has, once both are through with
 //   what is pending: from each place of the queue on, since it may come to the target at any.
 std::string Explorer::key_of(const State &s) const {
-  std::array<char, 256> k; // a std::string would take half of the time of all
-  size_t length = 0;
-  const auto put = [&](unsigned v) {
-    k.at(length++) = static_cast<char>(v);
-    k.at(length++) = static_cast<char>(v >> 8);
-  };
-  std::array<uint8_t, 16> names{};
-  uint8_t next_name = 1;
-  const auto name = [&](uint8_t ends) -> unsigned {
-    if (!ends)
-      return 0;
-    if (!names[ends])
-      names[ends] = next_name++;
-    return names[ends] | (s.expired >> ends & 1u) << 3;
-  };
+  StateKey k(s);
   const bool one = world_.connections == 1 && !world_.repair;
   const auto put_item = [&](const Item &i) {
-    put(i.there | i.warm << 1 | i.exact << 2 | name(i.there ? i.ends : 0) << 3);
+    k.put(i.there | i.warm << 1 | i.exact << 2 | k.name(i.there ? i.ends : 0) << 3);
     if (!one)
-      put(i.there && (i.warm || &i != &s.target || world_.repair) ? i.value : 0);
+      k.put(i.there && (i.warm || &i != &s.target || world_.repair) ? i.value : 0);
   };
   const auto &seen = s.repairing ? s.repair.seen() : s.copy.seen();
   put_item(s.source);
   put_item(s.target);
   put_item(s.taken);
   put_item(s.in_flight);
-  put((s.source.cas == seen.cas) | (s.source.cas == s.target.token) << 1 |
-      (s.source.cas == s.taken.cas) << 2 | (s.target.cas == s.repair.target_cas()) << 3 |
-      (s.target.cas == s.repair.stored_cas()) << 4 | (s.target.cas == s.copy.stored_cas()) << 5 |
-      (s.copy.stored_cas() != 0) << 6 | seen.there << 7 | s.inverted << 8 | s.excused << 9 |
-      s.repairing << 10 | s.repair.is_second() << 11 | (s.repair.stored_cas() != 0) << 12);
-  put(static_cast<unsigned>(s.copy.step()) | static_cast<unsigned>(s.repair.step()) << 4 |
-      s.copy.tries() << 8 | s.crashes << 10 | s.ops << 12);
-  put(name(static_cast<uint8_t>(seen.ends == kNever ? 0 : seen.ends / 100)));
-  for (const Connection &c : s.connection) {
-    put(c.pending | c.at_target << 4 | c.owed << 5 | c.unexecuted << 8);
-    for (unsigned i = 0; i < c.pending; i++) {
-      const Pending &p = c.queue[i];
-      put(p.op | p.late << 4 | (p.token == s.source.cas) << 5 | (p.token == s.target.token) << 6 |
-          (p.token == s.taken.cas) << 7 | name(p.number) << 8);
-      if (!one)
-        put(p.number | p.rank << 8);
-    }
-  }
+  k.put((s.source.cas == seen.cas) | (s.source.cas == s.target.token) << 1 |
+        (s.source.cas == s.taken.cas) << 2 | (s.target.cas == s.repair.target_cas()) << 3 |
+        (s.target.cas == s.repair.stored_cas()) << 4 | (s.target.cas == s.copy.stored_cas()) << 5 |
+        (s.copy.stored_cas() != 0) << 6 | seen.there << 7 | s.inverted << 8 | s.excused << 9 |
+        s.repairing << 10 | s.repair.is_second() << 11 | (s.repair.stored_cas() != 0) << 12);
+  k.put(static_cast<unsigned>(s.copy.step()) | static_cast<unsigned>(s.repair.step()) << 4 |
+        s.copy.tries() << 8 | s.crashes << 10 | s.ops << 12);
+  k.put(k.name(static_cast<uint8_t>(seen.ends == kNever ? 0 : seen.ends / 100)));
+  k.put_connections(static_cast<uint16_t>(s.taken.cas), !one);
   if (one)
     for (const Item *item : {&s.target, &s.taken, &s.in_flight})
-      put(agreements(s, *item));
-  return {k.data(), length};
+      k.put(agreements(s, *item));
+  return k.text();
 }
 
 // Bit n: with the commands from place n of the queue on the copy becomes what the source has then.
@@ -155,8 +132,7 @@ void Explorer::judge(const State &s) {
   if (s.excused || (s.inverted && !t.exact))
     return;
   found_.wrong = true;
-  for (const auto &[what, command] : path_)
-    found_.trace += std::string(what) + command + "\n";
+  found_.trace = text_of(path_);
   found_.trace += o.there ? "the source has another value" : "the source has none";
 }
 
