@@ -183,14 +183,15 @@ def damage(path, offset, how):
         data = f.read()
         at = data.index(b"\n", (offset + len(data)) // 2) + 1
         f.seek(at - (how == "two lines as one"))
-        f.write({"zeros": bytes(len(data) - at), "two lines as one": b" ", "other lines": b"other\n" * 100}.get(how, b""))
+        f.write({"zeros": bytes(len(data) - at), "two lines as one": b" ", "other lines": b"other\n" * 100,
+                 "another key": data[at:].replace(b"key=key", b"key=kez", 1)}.get(how, b""))
     if how == "gone":
         os.unlink(path)
     elif how == "shorter":
         os.truncate(path, at)
 
 
-@case(which=("source", "target"), how=("gone", "shorter", "zeros", "two lines as one", "other lines"))
+@case(which=("source", "target"), how=("gone", "shorter", "zeros", "two lines as one", "other lines", "another key"))
 def a_damaged_list_of_keys(env, which, how):
     """What is left of it is not all."""
     source, target, names = half_is_missing(env)

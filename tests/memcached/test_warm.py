@@ -436,19 +436,27 @@ def a_killed_one(env, source, target):
     return resume
 
 
-@case(how=("shorter", "longer", "no lines", "other lines"))
+def damage(path, how):
+    with open(path, "rb") as f:
+        size, head = os.path.getsize(path), f.read(4096)
+    lengths = {"half a head": head.index(b"\nbytes "), "no progress": 3000, "half a list": size // 2, "longer": size + 1000}
+    if how in lengths:
+        os.truncate(path, lengths[how])
+        return
+    with open(path, "r+b") as f:
+        f.seek(size * 3 // 4)
+        rest = f.read()
+        f.seek(size * 3 // 4)
+        f.write({"zeros": bytes(len(rest)), "zeros in a line": bytes(len(rest) - 1), "other lines": b"x\n" * (len(rest) // 2),
+                 "another key": rest.replace(b"key=key", b"key=kez", 1)}[how])
+
+
+@case(how=("half a head", "no progress", "half a list", "longer", "zeros", "zeros in a line", "other lines", "another key"))
 def a_damaged_file(env, how):
     """The same command cannot go on with it, and does not say so."""
     source, target = env.pair()
     resume = a_killed_one(env, source, target)
-    size = os.path.getsize(resume)
-    if how in ("shorter", "longer"):
-        os.truncate(resume, size // 2 if how == "shorter" else size + 1000)
-    else:
-        text = b"\0\0" if how == "no lines" else b"x\n"
-        with open(resume, "r+b") as f:
-            f.seek(size * 3 // 4)
-            f.write(text * ((size - f.tell()) // 2))
+    damage(resume, how)
     result = env.run("warm", *PATIENT, *SETTLE, "--resume", resume, source, target)
     assert result.code == 1 and f"{resume}: is damaged: " in result.stderr, result
     assert "remove it, warm anew, and verify" in result.stderr and "goes on" not in result.stderr.split("damaged")[1], result

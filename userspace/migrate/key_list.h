@@ -11,6 +11,7 @@
 
 #include "userspace/memcached/connection.h"
 #include "userspace/memcached/dump.h"
+#include "userspace/migrate/list_sum.h"
 #include "userspace/util/error.h"
 #include "userspace/util/fd.h"
 
@@ -19,8 +20,7 @@ namespace doppel::migrate {
 struct KeyList {
   Fd file; // lines as of lru_crawler metadump, from offset 0
   uint64_t keys = 0;
-  uint64_t bytes = 0;     // of a file with a name
-  std::string taken_from; // that name, where a command before wrote it; empty: it is new
+  ListSum sum; // of a file with a name
 };
 
 // Into a spool (spool.h), at the server's speed.

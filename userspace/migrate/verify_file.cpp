@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -17,7 +16,7 @@ namespace doppel::migrate {
 namespace {
 using Json = nlohmann::json;
 
-constexpr int kVersion = 2;
+constexpr int kVersion = 3;
 constexpr FileKind kProgressFile = {"--resume", "file of doppel verify", 1};
 
 struct Place {
@@ -30,6 +29,8 @@ constexpr Place kPlaces[] = {
     {"target_keys", &VerifyProgress::target_keys},
     {"source_bytes", &VerifyProgress::source_bytes},
     {"target_bytes", &VerifyProgress::target_bytes},
+    {"source_crc", &VerifyProgress::source_crc},
+    {"target_crc", &VerifyProgress::target_crc},
     {"seen", &VerifyProgress::seen},
     {"unnamed", &VerifyProgress::unnamed},
     {"listed", &VerifyProgress::listed},
@@ -53,13 +54,6 @@ VerifyProgress progress_of(const Json &j) {
   for (const auto &[name, value] : kVerifyCounts)
     p.counts.*value = j.at("counts").at(name).get<uint64_t>();
   return p;
-}
-
-Result<uint64_t> size_of(const Fd &file, const std::string &name) {
-  struct stat st {};
-  if (::fstat(file.get(), &st) != 0)
-    return sys_error(name, "cannot be read", errno);
-  return static_cast<uint64_t>(st.st_size);
 }
 
 Error no_progress(const std::string &name) {
@@ -110,13 +104,15 @@ Status VerifyFile::read() {
 Result<KeyList> VerifyFile::source_list(memcached::Connection &source, bool fresh) {
   const std::string name = name_ + ".source";
   return fresh ? fresh_list(source, name)
-               : kept_list(name, progress_->source_keys, progress_->source_bytes);
+               : kept_list(name, progress_->source_keys,
+                           {progress_->source_bytes, progress_->source_crc});
 }
 
 Result<KeyList> VerifyFile::target_list(memcached::Connection &target, bool fresh) {
   const std::string name = name_ + ".target";
   return fresh ? fresh_list(target, name)
-               : kept_list(name, progress_->target_keys, progress_->target_bytes);
+               : kept_list(name, progress_->target_keys,
+                           {progress_->target_bytes, progress_->target_crc});
 }
 
 Result<KeyList> VerifyFile::fresh_list(memcached::Connection &c, const std::string &name) const {
@@ -131,27 +127,21 @@ Result<KeyList> VerifyFile::fresh_list(memcached::Connection &c, const std::stri
   TRY(memcached::dump_keys(c, list.file.get(), list.keys));
   if (::fdatasync(list.file.get()) != 0) // before a progress that says that it is whole
     return sys_error(name, "cannot be written", errno);
-  list.bytes = TRY(size_of(list.file, name));
+  list.sum = TRY(list_sum(list.file.get(), 0, name));
   return list;
 }
 
 Result<KeyList> VerifyFile::kept_list(const std::string &name, uint64_t keys,
-                                      uint64_t bytes) const {
+                                      const ListSum &kept) const {
   KeyList list;
   list.file = Fd(::open(name.c_str(), O_RDONLY | O_CLOEXEC));
   if (!list.file)
     return sys_error(name, "cannot be opened", errno, how_to_begin_anew());
   list.keys = keys;
-  list.bytes = TRY(size_of(list.file, name));
-  list.taken_from = name;
-  if (list.bytes != bytes)
-    return damaged(name,
-                   "it has " + std::to_string(list.bytes) + " bytes of " + std::to_string(bytes));
+  list.sum = TRY(list_sum(list.file.get(), 0, name));
+  if (const std::string how = how_it_differs(kept, list.sum); !how.empty())
+    return Error{name, "is damaged: " + how, how_to_begin_anew(), Exit::failure};
   return list;
-}
-
-Error VerifyFile::damaged(const std::string &list, const std::string &how) const {
-  return {list, "is damaged: " + how, how_to_begin_anew(), Exit::failure};
 }
 
 Status VerifyFile::save(const VerifyProgress &progress) {

@@ -22,6 +22,7 @@ struct VerifyProgress {
   uint64_t offset = 0;                       // of the next line, in that list
   uint64_t source_keys = 0, target_keys = 0; // of the lists
   uint64_t source_bytes = 0, target_bytes = 0;
+  uint64_t source_crc = 0, target_crc = 0;
   uint64_t seen = 0;    // lines of both
   uint64_t unnamed = 0; // keys of the target that no line of text can name
   uint64_t listed = 0;  // bytes of what tells the differences
@@ -40,20 +41,17 @@ public:
   // What the one before came to; nothing: it begins.
   const std::optional<VerifyProgress> &progress() const { return progress_; }
 
-  // The keys of a server: as kept, or, if `fresh`, as they are now. A kept list that is not as long
-  // as it was is an error.
+  // The keys of a server: as kept, or, if `fresh`, as they are now. A kept list that is not as it
+  // was left is an error.
   Result<KeyList> source_list(memcached::Connection &source, bool fresh);
   Result<KeyList> target_list(memcached::Connection &target, bool fresh);
 
   Status save(const VerifyProgress &progress);
   void remove(); // it is done
 
-  // Of a list that was kept.
-  Error damaged(const std::string &list, const std::string &how) const;
-
 private:
   Result<KeyList> fresh_list(memcached::Connection &c, const std::string &name) const;
-  Result<KeyList> kept_list(const std::string &name, uint64_t keys, uint64_t bytes) const;
+  Result<KeyList> kept_list(const std::string &name, uint64_t keys, const ListSum &kept) const;
   Status read();
   Status replace(const std::string &text);
 

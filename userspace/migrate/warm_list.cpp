@@ -24,7 +24,8 @@ constexpr uint64_t kReserveBytes = 4 << 20; // begun ahead at a time
 constexpr uint64_t kFinishBytes = 1 << 20;  // what may be finished and not written down
 constexpr std::array<off_t, 2> kPlaces = {2048, 3072};
 constexpr size_t kPlaceBytes = 128;
-constexpr const char *kMagic = "doppel warm 2";
+constexpr std::string_view kHeadEnd = "\nend\n";
+constexpr const char *kMagic = "doppel warm 3";
 constexpr std::time_t kOldest = 3600; // s, that a file may have been left
 
 Status write_at(int fd, const std::string &text, off_t at, const std::string &file) {
@@ -105,16 +106,24 @@ Status WarmList::read_head() {
     return Error{file_, "is of before one of the servers was started anew",
                  "remove it, warm anew, and verify afterwards", Exit::failure};
   TRY(check_age());
+  if (text.find(kHeadEnd) == std::string_view::npos)
+    return damaged("it has " + std::to_string(n) + " bytes");
   keys_ = number_after(text, "\nkeys ");
-  bytes_ = number_after(text, "\nbytes ");
+  sum_ = {number_after(text, "\nbytes "), number_after(text, "\ncrc ")};
   newest_ = number_after(text, "\nnewest ");
   hot_age_ = number_after(text, "\nhot ");
+  read_progress(text);
+  return check_list();
+}
+
+// The later of those that are as they were written.
+void WarmList::read_progress(std::string_view head) {
   for (const off_t place : kPlaces) {
-    if (text.size() < kListStart)
+    if (head.size() < kListStart)
       break;
     Progress p;
     uint64_t sum = 0;
-    const std::string slot(text.substr(static_cast<size_t>(place), kPlaceBytes));
+    const std::string slot(head.substr(static_cast<size_t>(place), kPlaceBytes));
     if (std::sscanf(slot.c_str(), "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &p.number,
                     &p.done, &p.begun, &sum) == 4 &&
         slot.starts_with(progress_text(p)) && p.number > progress_.number)
@@ -123,7 +132,6 @@ Status WarmList::read_head() {
   written_ = progress_;
   position_ = progress_.done;
   unsettled_end_ = progress_.begun;
-  return check_size();
 }
 
 Error WarmList::damaged(const std::string &how) {
@@ -132,19 +140,14 @@ Error WarmList::damaged(const std::string &how) {
           is_unnamed() ? "" : "remove it, warm anew, and verify afterwards", Exit::failure};
 }
 
-// Of a list that had got to its end.
-Status WarmList::check_size() {
-  struct stat st {};
-  is_kept_ = is_filled();
-  if (!is_kept_)
-    return Unit{};
-  if (::fstat(fd_.get(), &st) != 0)
-    return sys_error(file_, "cannot be read", errno);
-  const auto size = static_cast<uint64_t>(st.st_size);
-  if (size == kListStart + bytes_)
-    return Unit{};
-  return damaged("it has " + std::to_string(size) + " bytes of " +
-                 std::to_string(kListStart + bytes_));
+// A list that did not get to its end has neither a length nor a progress: it is filled anew.
+Status WarmList::check_list() {
+  if (!is_filled())
+    return sum_.bytes == 0 ? Status(Unit{}) : damaged("it does not tell how far that warm got");
+  const auto now = TRY(list_sum(fd_.get(), kListStart, file_));
+  if (const std::string how = how_it_differs(sum_, now); !how.empty())
+    return damaged(how);
+  return Unit{};
 }
 
 std::string WarmList::progress_text(const Progress &p) const {
@@ -162,31 +165,36 @@ Status WarmList::write_progress() {
   return Unit{};
 }
 
+// At once, with the first progress where the list is whole: a list of some length has one.
 Status WarmList::write_head() {
-  const std::string text = kMagic + ("\nof " + what_) + "\nsince " + since_ + "\nkeys " +
-                           std::to_string(keys_) + "\nbytes " + std::to_string(bytes_) +
-                           "\nnewest " + std::to_string(newest_) + "\nhot " +
-                           std::to_string(hot_age_) + "\n";
-  if (text.size() > static_cast<size_t>(kPlaces[0]))
+  std::string head = kMagic + ("\nof " + what_) + "\nsince " + since_ + "\nkeys " +
+                     std::to_string(keys_) + "\nbytes " + std::to_string(sum_.bytes) + "\ncrc " +
+                     std::to_string(sum_.crc) + "\nnewest " + std::to_string(newest_) + "\nhot " +
+                     std::to_string(hot_age_);
+  head += kHeadEnd;
+  if (head.size() > static_cast<size_t>(kPlaces[0]))
     return Error{file_, "the names of servers and prefix are too long", {}, Exit::usage};
-  return write_at(fd_.get(), text, 0, file_);
+  head.resize(kListStart, ' ');
+  if (is_filled()) {
+    const std::string text = progress_text(progress_);
+    head.replace(static_cast<size_t>(kPlaces[progress_.number % 2]), text.size(), text);
+  }
+  return write_at(fd_.get(), head, 0, file_);
 }
 
 Status WarmList::fill(memcached::Connection &source) {
   if (::ftruncate(fd_.get(), 0) != 0 || ::lseek(fd_.get(), kListStart, SEEK_SET) < 0)
     return sys_error(file_, "cannot be written", errno);
-  keys_ = bytes_ = 0;
+  keys_ = 0;
+  sum_ = {};
   TRY(write_head()); // who finds it without a progress knows it for ours
   TRY(memcached::dump_keys(source, fd_.get(), keys_));
-  const off_t end = ::lseek(fd_.get(), 0, SEEK_END);
-  if (end < 0)
-    return sys_error(file_, "cannot be read", errno);
-  bytes_ = static_cast<uint64_t>(end) - std::min(static_cast<uint64_t>(end), kListStart);
+  sum_ = TRY(list_sum(fd_.get(), kListStart, file_));
   TRY(classify());
-  TRY(write_head());
-  if (::fdatasync(fd_.get()) != 0) // before the progress, which says that the list is whole
+  if (::fdatasync(fd_.get()) != 0) // before the head, which says that the list is whole
     return sys_error(file_, "cannot be written", errno);
-  return write_progress();
+  written_ = progress_ = {1, 0, 0};
+  return write_head();
 }
 
 // The age by which those that were read since they were stored fall into halves, to a power of two.
@@ -197,7 +205,7 @@ Status WarmList::classify() {
     position_ = 0;
     buffer_.clear();
     used_ = 0;
-    for (std::string_view l; position_ < bytes_ && TRY(line(l));) {
+    for (std::string_view l; position_ < sum_.bytes && TRY(line(l));) {
       const uint64_t la = number_after(l, " la=");
       if (round == 0)
         newest_ = std::max(newest_, la);
@@ -221,10 +229,10 @@ Status WarmList::classify() {
 
 // The line at position_, which moves behind it.
 Result<bool> WarmList::line(std::string_view &line) {
-  if (bytes_ == 0 || position_ >= kPasses * bytes_)
+  if (sum_.bytes == 0 || position_ >= kPasses * sum_.bytes)
     return false;
   for (;;) {
-    const uint64_t offset = position_ % bytes_;
+    const uint64_t offset = position_ % sum_.bytes;
     if (offset < buffer_at_ || offset > buffer_at_ + buffer_.size())
       buffer_.clear();
     used_ = buffer_.empty() ? 0 : static_cast<size_t>(offset - buffer_at_);
@@ -235,7 +243,7 @@ Result<bool> WarmList::line(std::string_view &line) {
       return true;
     }
     buffer_.resize(kReadBytes);
-    const auto want = std::min<uint64_t>(kReadBytes, bytes_ - offset);
+    const auto want = std::min<uint64_t>(kReadBytes, sum_.bytes - offset);
     const auto n =
         ::pread(fd_.get(), buffer_.data(), want, static_cast<off_t>(kListStart + offset));
     if (n < 0)
@@ -256,11 +264,9 @@ Result<bool> WarmList::next(const std::string &prefix, Key &key) {
       return false;
     const bool fetched = is_fetched(l);
     const bool recent = fetched && newest_ - std::min(newest_, number_after(l, " la=")) <= hot_age_;
-    if (key.from / bytes_ != (recent ? 0u : fetched ? 1u : 2u))
+    if (key.from / sum_.bytes != (recent ? 0u : fetched ? 1u : 2u))
       continue;
     auto parsed = memcached::parse_dump_line(l);
-    if (!parsed && is_kept_)
-      return damaged("a line that is none of a list of keys");
     if (!parsed || !parsed->key.starts_with(prefix))
       continue;
     key.key = std::move(parsed->key);

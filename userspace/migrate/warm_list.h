@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "userspace/memcached/connection.h"
+#include "userspace/migrate/list_sum.h"
 #include "userspace/util/error.h"
 #include "userspace/util/fd.h"
 
@@ -64,7 +65,8 @@ private:
 
   Status read_head();
   Status check_age() const;
-  Status check_size();
+  Status check_list();
+  void read_progress(std::string_view head);
   Error damaged(const std::string &how);
   Status write_head();
   Status write_progress();
@@ -80,12 +82,12 @@ private:
   std::string file_; // the same for messages
   std::string what_, since_;
   Fd fd_;
-  uint64_t keys_ = 0, bytes_ = 0;
+  uint64_t keys_ = 0;
+  ListSum sum_;                       // of the lines
   uint64_t newest_ = 0, hot_age_ = 0; // see classify()
   Progress progress_, written_;
   uint64_t position_ = 0;
   uint64_t unsettled_end_ = 0; // a dead warm had begun up to here
-  bool is_kept_ = false;       // the list is that of a warm before
   bool is_damaged_ = false;
 
   std::string buffer_; // of the pass, from buffer_at_ on
