@@ -108,9 +108,9 @@ private:
 
   Result<std::vector<Outstanding>> outstanding() {
     std::vector<Outstanding> left;
-    const auto all = TRY(read_shadows(shadows_));
-    for (uint32_t slot = 0; slot < all.size(); slot++)
-      if (const dp_shadow &s = all[slot]; !is_over(s) && is_ours(s))
+    TRY(read_shadows(shadows_, all_));
+    for (uint32_t slot = 0; slot < all_.size(); slot++)
+      if (const dp_shadow &s = all_[slot]; !is_over(s) && is_ours(s))
         if (is_behind(s.tcp.una, s.tcp.end) || (s.tcp.flags & DP_SH_OWED))
           left.push_back({slot, s.gen, s.tcp.end, s.tcp.rcv_nxt, !(s.tcp.flags & DP_SH_OWED)});
     return left;
@@ -161,7 +161,8 @@ private:
   const std::vector<Way> ways_;
   const uint32_t mirror_; // Meta::id
   MapTable shadows_, ledger_;
-  std::deque<Mark> waiting_; // the oldest first
+  std::vector<dp_shadow> all_; // memory that serves again
+  std::deque<Mark> waiting_;   // the oldest first
   uint64_t marks_ = 0, missed_before_ = 0, next_look_ns_ = 0;
 };
 

@@ -39,6 +39,7 @@ private:
   const uint32_t mirror_;
   ConvergeShared shared_;
   MapTable shadows_;
+  std::vector<dp_shadow> seen_; // memory that serves again
   bool over_ = false;
   std::vector<dp_key_note> early_;             // of mappings that a reload may just have added
   std::vector<NamedMapping> all_, converging_; // as looked at last
@@ -177,9 +178,9 @@ void Converger::take(const dp_key_note &note) {
 Status Converger::look_for_late() {
   if (mappings_.empty())
     return Unit{};
-  const auto shadows = TRY(read_shadows(shadows_));
+  TRY(read_shadows(shadows_, seen_));
   for (auto &[row, m] : mappings_)
-    m->look_for_late(shadows, monotonic_ns());
+    m->look_for_late(seen_, monotonic_ns());
   return Unit{};
 }
 

@@ -5,6 +5,7 @@
 #include <bpf/libbpf.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "userspace/kernel/privileges.h"
@@ -84,14 +85,14 @@ std::optional<dp_shadow> read_shadow(const MapTable &shadows, uint32_t slot) {
   return s;
 }
 
-Result<std::vector<dp_shadow>> read_shadows(const MapTable &shadows) {
-  std::vector<dp_shadow> all(shadows.entries);
-  std::vector<uint32_t> keys(shadows.entries);
+Status read_shadows(const MapTable &shadows, std::vector<dp_shadow> &all) {
+  all.resize(shadows.entries);
+  std::array<uint32_t, kBatch> keys;
   bpf_map_batch_opts options = batch_options(BPF_F_LOCK);
   uint32_t at = 0, token = 0;
   while (at < shadows.entries) {
     uint32_t count = std::min(kBatch, shadows.entries - at);
-    int err = bpf_map_lookup_batch(shadows.fd.get(), at ? &token : nullptr, &token, &keys[at],
+    int err = bpf_map_lookup_batch(shadows.fd.get(), at ? &token : nullptr, &token, keys.data(),
                                    &all[at], &count, &options);
     if (err && errno != ENOENT)
       return sys_error("map shadows", "cannot be read", errno);
@@ -99,6 +100,13 @@ Result<std::vector<dp_shadow>> read_shadows(const MapTable &shadows) {
     if (err || !count)
       break; // ENOENT: that was the last batch
   }
+  std::fill(all.begin() + at, all.end(), dp_shadow{});
+  return Unit{};
+}
+
+Result<std::vector<dp_shadow>> read_shadows(const MapTable &shadows) {
+  std::vector<dp_shadow> all;
+  TRY(read_shadows(shadows, all));
   return all;
 }
 

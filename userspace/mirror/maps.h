@@ -29,6 +29,8 @@ Result<Attached> find_attached(const std::string &command);
 
 // Each shadow is copied under its lock.
 Result<std::vector<dp_shadow>> read_shadows(const MapTable &shadows);
+// Into `all`, whose memory serves again: they are megabytes.
+Status read_shadows(const MapTable &shadows, std::vector<dp_shadow> &all);
 std::optional<dp_shadow> read_shadow(const MapTable &shadows, uint32_t slot);
 
 // Not one moment's state: rows may come and go while the table is read.
