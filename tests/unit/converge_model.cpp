@@ -27,6 +27,7 @@ private:
   void next_look(const State &s);
   void next_step(const State &s, unsigned i);
   void next_expiry(const State &s);
+  void next_warm(const State &s);
   void crash(const State &s);
   void judge(const State &s);
   void fail(const char *why);
@@ -89,6 +90,7 @@ void execute(State &s, Connection &c) {
   for (auto *waits : {&c.unrested, &c.unsettled})
     for (uint8_t &n : *waits)
       n -= n > 0;
+  c.warm_unsettled -= c.warm_unsettled > 0;
   trim(c);
 }
 
@@ -96,6 +98,7 @@ void deliver(State &s, Connection &c) {
   model::change(s.target, c.queue[c.delivered++], s.next_target_cas, s.expired, false);
   for (uint8_t &n : c.owed)
     n -= n > 0;
+  c.warm_owed -= c.warm_owed > 0;
   trim(c);
 }
 
@@ -140,13 +143,15 @@ private:
 uint64_t hash_of(const State &s, const Connection &c, Names &names) {
   uint64_t hash = hashed(1, c.captured | c.executed << 3 | c.delivered << 6 | c.last_wrote << 9);
   hash = hashed(hash, c.unrested[0] | c.unrested[1] << 3 | c.owed[0] << 6 | c.owed[1] << 9 |
-                          c.unsettled[0] << 12 | c.unsettled[1] << 15);
+                          c.unsettled[0] << 12 | c.unsettled[1] << 15 | c.warm_owed << 18 |
+                          c.warm_unsettled << 21);
   for (unsigned n = 0; n < c.captured; n++) {
     const Pending &p = c.queue[n];
     hash =
         hashed(hash, p.op | p.number << 4 | (p.token == s.source.cas) << 8 |
                          (p.token == s.target.token) << 9 | (p.token == s.work[0].taken.cas) << 10 |
-                         (p.token == s.work[1].taken.cas) << 11 | names(p.number) << 12);
+                         (p.token == s.work[1].taken.cas) << 11 |
+                         (s.warming && p.token == s.copied.cas) << 12 | names(p.number) << 13);
   }
   return hash;
 }
@@ -172,6 +177,15 @@ uint64_t hash_of(const State &s) {
                             (w.compared_cas == s.target.cas) << 8 |
                             (w.taken.cas == s.target.token) << 9 | names(ends) << 10);
     hash = hashed(hash, names(w.taken));
+  }
+  if (s.warming) {
+    const Look &seen = s.copy.seen();
+    const auto ends = static_cast<uint8_t>(seen.ends == kNever ? 0 : seen.ends / 100);
+    hash = hashed(
+        hash, static_cast<unsigned>(s.copy.step()) | seen.there << 4 |
+                  (seen.cas == s.source.cas) << 5 | (s.copy.stored_cas() == s.target.cas) << 6 |
+                  (s.copied.cas == s.target.token) << 7 | s.copy.tries() << 8 | names(ends) << 16);
+    hash = hashed(hash, names(s.copied));
   }
   Names same = names; // equal states may count as two, if names are given otherwise: no harm
   uint64_t a = hash_of(s, s.connection[0], names), b = hash_of(s, s.connection[1], same);
@@ -351,6 +365,65 @@ void Explorer::next_step(const State &s, unsigned i) {
   visit(n, what);
 }
 
+// It reads whenever it likes. What it does is nothing that clients do: a look that was quiet is not
+// any more.
+void Explorer::next_warm(const State &s) {
+  State n = s;
+  const char *what;
+  const Connection &a = s.connection[0], &b = s.connection[1];
+  switch (s.copy.step()) {
+  case Step::drop:
+    n.target = {};
+    n.copy.dropped();
+    what = "warm drops it";
+    break;
+  case Step::read:
+    n.copy.read(look(s.source));
+    n.copied = s.source;
+    for (Connection &c : n.connection)
+      c.warm_owed = static_cast<uint8_t>(c.captured - c.delivered);
+    what = "warm reads";
+    break;
+  case Step::drain:
+    if (a.warm_owed || b.warm_owed)
+      return;
+    n.copy.drained();
+    what = "warm has drained";
+    break;
+  case Step::add: {
+    const Stored answer = store(n, s.copied, Act::add, 0);
+    n.copy.added(answer, n.target.cas);
+    for (Connection &c : n.connection)
+      c.warm_unsettled = static_cast<uint8_t>(c.captured - c.executed);
+    what = answer == Stored::stored ? "warm adds" : "warm's add finds it there";
+    break;
+  }
+  case Step::settle:
+    if (a.warm_unsettled || b.warm_unsettled)
+      return;
+    n.copy.settled();
+    n.copy.confirmed(look(s.source));
+    what = n.copy.step() == Step::done ? "warm confirms" : "warm finds the source changed";
+    break;
+  case Step::undo: {
+    const Deleted answer = remove(n, s.copy.stored_cas());
+    n.copy.undone(answer, world_.method.warm_knows);
+    what = answer == Deleted::changed ? "warm's undo finds it changed" : "warm undoes";
+    break;
+  }
+  default:
+    return;
+  }
+  if (n.copy.step() == Step::done) {
+    found_.warm_outcomes.insert(n.copy.outcome());
+    n.copied = {};
+    for (Connection &c : n.connection)
+      c.warm_owed = c.warm_unsettled = 0;
+  }
+  stir(n);
+  visit(n, what);
+}
+
 void Explorer::crash(const State &s) {
   if (s.crashes == world_.crashes || (!s.waiting && !s.work[0].busy))
     return;
@@ -393,8 +466,11 @@ void Explorer::next_expiry(const State &s) {
 }
 
 void Explorer::next(const State &s) {
-  if (!is_pending(s) && !s.waiting && !s.work[0].busy && !s.missed)
+  const bool warms = s.warming && s.copy.step() != Step::done;
+  if (!is_pending(s) && !s.waiting && !s.work[0].busy && !s.missed && !warms)
     judge(s);
+  if (warms)
+    next_warm(s);
   for (unsigned c = 0; c < world_.connections; c++)
     next_commands(s, c);
   next_look(s);
@@ -438,7 +514,8 @@ Found Explorer::run() {
         s.target.value = target;
         s.target.ends = target == 1 ? ends : 0;
         s.target.cas = target ? s.next_target_cas++ : 0;
-        if (!equal(s.source, s.target))
+        s.warming = world_.warms;
+        if (!equal(s.source, s.target) && (target || !s.warming))
           note(s);
         visit(s,
               !source ? "the source has none"

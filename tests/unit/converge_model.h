@@ -16,6 +16,7 @@
 //   note. It is looked at again for what was noted meanwhile, as ConvergeQueue does it. The next
 //   look may begin before the one before has confirmed.
 // * Items expire, on both at once.
+// * Warm copies the key meanwhile, by the class of warm_policy.h, and takes as long as it likes.
 // * Who converges dies at any step, or loses a server. What it has sent to the target may still
 //   arrive, until the next look begins. One that died has forgotten its keys, and counts them as
 //   missed: nothing is claimed of the key until it is noted again.
@@ -29,6 +30,7 @@
 
 #include "tests/unit/key_model.h"
 #include "userspace/migrate/converge_policy.h"
+#include "userspace/migrate/warm_policy.h"
 
 namespace doppel::migrate::converge_model {
 
@@ -45,13 +47,15 @@ struct Method {
   bool names_cas = true;      // of the target's item, in what is stored or deleted
   bool awaits = true;         // what one that died has sent
   bool copies_cas = false;    // `E`
+  bool warm_knows = true;     // that somebody converges
 };
 
 struct World {
   unsigned connections = 2;
   unsigned ops = 3;
   unsigned crashes = 0;
-  unsigned looks = 1;            // at a time
+  unsigned looks = 1; // at a time
+  bool warms = false;
   std::vector<Op> alphabet = {}; // empty: all that are about one key
   Method method = {};
 };
@@ -62,6 +66,7 @@ struct Connection {
   std::array<uint8_t, 2> unrested{};  // to the rest of the first note and the last: to be executed
   std::array<uint8_t, 2> owed{};      // to the drain of each look: to be at the target
   std::array<uint8_t, 2> unsettled{}; // to the settle of each look: to be executed
+  uint8_t warm_owed = 0, warm_unsettled = 0; // likewise to warm's
   std::array<Pending, model::kMaxOps> queue{};
 };
 
@@ -76,7 +81,10 @@ struct Work {
 
 struct State {
   Item source, target;
-  Item sent; // by one who died, or lost the server
+  bool warming = false;
+  KeyCopy copy{false};
+  Item copied; // what warm has read
+  Item sent;   // by one who died, or lost the server
   uint64_t sent_cas = 0;
   KeyConvergence::Act sent_act = KeyConvergence::Act::done; // done: nothing
   std::array<Connection, 2> connection{};
@@ -93,6 +101,7 @@ struct Found {
   uint64_t states = 0;
   uint64_t ends = 0; // of these, in which all was over
   std::set<KeyConvergence::End> outcomes;
+  std::set<Outcome> warm_outcomes;
   bool wrong = false;
   std::string trace; // how the first wrong end came about
 };

@@ -76,6 +76,29 @@ TEST(ConvergeModel, WithTheSourcesCas) {
   expect_sound(world, 200000);
 }
 
+// What warm copies it may have to delete again, and the look before that found it equal.
+TEST(ConvergeModel, BesideWarm) {
+  World world{.ops = 2, .warms = true};
+  expect_sound(world, 100000);
+  EXPECT_EQ(explore(world).warm_outcomes,
+            (std::set<Outcome>{Outcome::added, Outcome::present, Outcome::gone}));
+  world.ops = 3;
+  for (const Op op : {Op::set, Op::del, Op::incr, Op::touch, Op::add}) {
+    world.alphabet = {Op::set, op};
+    expect_sound(world, 100000);
+  }
+  expect_sound(
+      {.ops = 2, .crashes = 1, .looks = 2, .warms = true, .alphabet = {Op::set, Op::del, Op::incr}},
+      300000);
+}
+
+// It drops what a repair has made of its copy, and nobody looks at the key again.
+TEST(ConvergeModel, WarmHasToKnowThatSomebodyConverges) {
+  World world{.connections = 1, .ops = 3, .warms = true, .alphabet = {Op::incr}};
+  world.method.warm_knows = false;
+  expect_wrong(world, "the target has none");
+}
+
 // The look is before the source has executed what the target has had already.
 TEST(ConvergeModel, WithoutRestEqualIsNotEqualForLong) {
   World world = broken(&Method::rests);

@@ -225,7 +225,7 @@ void Explorer::next_copy(const State &s) {
     auto answer = remove(n, s.copy.stored_cas());
     if (answer == Deleted::changed && !world_.method.drops)
       answer = Deleted::deleted;
-    n.copy.undone(answer);
+    n.copy.undone(answer, false);
     return visit(n, answer == Deleted::changed ? "warm's undo finds it changed" : "warm undoes");
   }
   default:
@@ -268,7 +268,7 @@ void Explorer::next_repair(const State &s) {
     n.repair.confirmed(world_.method.confirms ? look(s) : s.repair.seen());
     return visit(n, "repair confirms");
   case Step::undo:
-    n.repair.undone(remove(n, s.repair.stored_cas()));
+    n.repair.undone(remove(n, s.repair.stored_cas()), false);
     return visit(n, "repair undoes");
   case Step::drop:
     n.target = {};

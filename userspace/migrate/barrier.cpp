@@ -10,9 +10,11 @@
 #include <vector>
 
 #include "userspace/memcached/resolve.h"
+#include "userspace/mirror/key_notes.h"
 #include "userspace/mirror/maps.h"
 #include "userspace/util/clock.h"
 #include "userspace/util/text.h"
+#include "userspace/view/snapshot.h"
 
 namespace doppel::migrate {
 namespace {
@@ -50,9 +52,10 @@ struct Mark {
 
 class MirrorBarrier : public Barrier {
 public:
-  MirrorBarrier(std::vector<Way> ways, uint32_t mirror, MapTable shadows, MapTable ledger)
+  MirrorBarrier(std::vector<Way> ways, uint32_t mirror, MapTable shadows, MapTable ledger,
+                MapTable converge)
       : ways_(std::move(ways)), mirror_(mirror), shadows_(std::move(shadows)),
-        ledger_(std::move(ledger)) {}
+        ledger_(std::move(ledger)), converge_(std::move(converge)) {}
 
   Result<uint64_t> begin() override {
     Mark mark{++marks_, TRY(outstanding()), 0};
@@ -82,8 +85,14 @@ public:
       if (std::none_of(attached->meta.mappings.begin(), attached->meta.mappings.end(),
                        [&](const NamedMapping &m) { return leads(m, way); }))
         return gone("lost the mapping to " + way.text);
+    converges_ = true;
+    for (const Way &way : ways_)
+      converges_ =
+          converges_ && is_looked_after(TRY(read_converge(converge_, way.row)), monotonic_ns());
     return Unit{};
   }
+
+  bool converges() const override { return converges_; }
 
   Result<uint64_t> missed_bytes() override { return TRY(missed()) - missed_before_; }
 
@@ -160,7 +169,8 @@ private:
 
   const std::vector<Way> ways_;
   const uint32_t mirror_; // Meta::id
-  MapTable shadows_, ledger_;
+  MapTable shadows_, ledger_, converge_;
+  bool converges_ = false;
   std::vector<dp_shadow> all_; // memory that serves again
   std::deque<Mark> waiting_;   // the oldest first
   uint64_t marks_ = 0, missed_before_ = 0, next_look_ns_ = 0;
@@ -202,10 +212,11 @@ FoundBarrier none(const std::string &note) { return {std::make_unique<NoBarrier>
 
 Result<std::unique_ptr<MirrorBarrier>> open_barrier(const Attached &attached,
                                                     std::vector<Way> ways) {
-  auto barrier =
-      std::make_unique<MirrorBarrier>(std::move(ways), attached.meta.id,
-                                      TRY(open_table(attached.pins, "shadows", sizeof(dp_shadow))),
-                                      TRY(open_table(attached.pins, "ledger", sizeof(dp_ledger))));
+  auto barrier = std::make_unique<MirrorBarrier>(
+      std::move(ways), attached.meta.id,
+      TRY(open_table(attached.pins, "shadows", sizeof(dp_shadow))),
+      TRY(open_table(attached.pins, "ledger", sizeof(dp_ledger))),
+      TRY(open_table(attached.pins, "converge", sizeof(dp_converge))));
   TRY(barrier->start());
   return barrier;
 }

@@ -22,6 +22,9 @@ public:
   // An error: the mirror is not any more what it was when the barrier was made, so that what
   // clients do does not reach the target.
   virtual Status check() { return Unit{}; }
+  // Of the last check(): somebody repairs the keys of commands that depend on what is there
+  // (docs/converge.md), with what our own copies make of them.
+  virtual bool converges() const { return false; }
   // Request bytes since the barrier was made that will never reach the target: a delete may be
   // among them.
   virtual Result<uint64_t> missed_bytes() = 0;

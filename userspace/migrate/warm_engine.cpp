@@ -256,7 +256,7 @@ bool WarmEngine::take_delete(const memcached::Answer &answer, LoneKey &lone) {
   if (!deleted)
     return false;
   if (lone.copy.step() == Step::undo)
-    lone.copy.undone(*deleted);
+    lone.copy.undone(*deleted, c_.barrier.converges());
   else
     lone.copy.dropped();
   return true;
@@ -306,7 +306,7 @@ void WarmEngine::follow(const Batch &batch, Row &row) {
 
 void WarmEngine::follow(LoneKey lone) {
   if (lone.copy.step() == Step::undo && !c_.has_cas)
-    lone.copy.undone(Deleted::changed); // nobody can tell: it is dropped
+    lone.copy.undone(Deleted::changed, false); // nobody can tell: it is dropped
   switch (lone.copy.step()) {
   case Step::undo:
   case Step::drop:

@@ -55,20 +55,24 @@ void KeyCopy::confirmed(const Look &look) {
 }
 
 // Changed: by a mirrored write, which is newer, or by a mirrored incr, append or touch, which made
-// something of our copy that the source may never have had. Nobody can tell which.
-void KeyCopy::undone(Deleted answer) {
-  if (answer == Deleted::changed)
-    step_ = Step::drop;
+// something of our copy that the source may never have had. Nobody can tell which. Who converges
+// was told of the latter, and may have repaired it already: a drop would undo that, and nobody
+// would look at the key again.
+void KeyCopy::undone(Deleted answer, bool converges) {
+  if (answer != Deleted::changed)
+    again(converges ? kTriesConverging : kTries);
+  else if (converges)
+    end(Outcome::present);
   else
-    again();
+    step_ = Step::drop;
 }
 
 // A key that a dead warm left costs no try.
-void KeyCopy::again() {
+void KeyCopy::again(uint8_t tries) {
   const bool tried = stored_;
   stored_ = false;
   stored_cas_ = 0;
-  if (tried && ++tries_ == kTries)
+  if (tried && ++tries_ >= tries)
     return end(Outcome::undone);
   step_ = Step::read;
 }
@@ -124,11 +128,13 @@ void KeyRepair::confirmed(const Look &look) {
   step_ = Step::undo;
 }
 
-void KeyRepair::undone(Deleted answer) {
-  if (answer == Deleted::changed)
-    step_ = Step::drop;
-  else
+void KeyRepair::undone(Deleted answer, bool converges) {
+  if (answer != Deleted::changed)
     end(Outcome::absent);
+  else if (converges)
+    end(Outcome::moving);
+  else
+    step_ = Step::drop;
 }
 
 void KeyRemoval::read(const Look &source) {

@@ -17,8 +17,10 @@ inline constexpr int32_t kNever = INT32_MAX; // an item without a time to live
 // seconds, and so does the answer's way. The same slack as verify has.
 inline constexpr int32_t kEndSlack = 2;
 
-// Tries before a key that is written to all the time is left to the mirror.
-inline constexpr uint8_t kTries = 3;
+// Tries before a key that is written to all the time is left to the mirror. Where a mapping
+// converges such a key gets to the target by that, which the next try finds: three are not enough
+// where both servers are slow.
+inline constexpr uint8_t kTries = 3, kTriesConverging = 60;
 
 // The source's item as one look found it.
 struct Look {
@@ -53,7 +55,7 @@ enum class Outcome : uint8_t {
   added,
   present,   // the target has it: what the mirror brought is newer; of a repair: it is equal
   gone,      // the source has it no more, or for less than a second
-  undone,    // three times it changed meanwhile: the target has none of ours
+  undone,    // it changed meanwhile, each time: the target has none of ours
   stale,     // marked as stale at the source: nobody's to copy
   too_large, // for the target
   failed,    // the target could not store it
@@ -77,7 +79,7 @@ public:
   uint8_t tries() const { return tries_; }
 
   void awaited() { step_ = Step::drop; }
-  void dropped() { again(); }
+  void dropped() { again(kTries); }
   void read(const Look &look);
   void end(Outcome outcome); // for a reason that only the caller knows
   void read_again() { step_ = Step::read; }
@@ -85,10 +87,11 @@ public:
   void added(Stored answer, uint64_t cas);
   void settled() { step_ = Step::confirm; }
   void confirmed(const Look &look);
-  void undone(Deleted answer);
+  // `converges`: somebody else repairs what a mirrored command made of our copy.
+  void undone(Deleted answer, bool converges);
 
 private:
-  void again();
+  void again(uint8_t tries);
 
   Look seen_;
   uint64_t stored_cas_ = 0;
@@ -123,7 +126,7 @@ public:
   void replaced(Stored answer, uint64_t cas);
   void settled() { step_ = stored_ ? Step::confirm : Step::read; }
   void confirmed(const Look &look);
-  void undone(Deleted answer);
+  void undone(Deleted answer, bool converges); // as of KeyCopy
   void dropped() { end(Outcome::absent); }
 
 private:

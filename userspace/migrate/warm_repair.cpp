@@ -176,10 +176,10 @@ Status WarmRepair::remove(std::vector<RepairKey> &keys) {
         [step](std::string &to, const RepairKey &k, uint32_t) {
           return request_delete(to, k.key, step == Step::undo ? k.repair.stored_cas() : 0);
         },
-        [step](RepairKey &k, uint32_t, const memcached::Answer &answer) {
+        [this, step](RepairKey &k, uint32_t, const memcached::Answer &answer) {
           const auto deleted = delete_answer(answer);
           if (deleted && step == Step::undo)
-            k.repair.undone(*deleted);
+            k.repair.undone(*deleted, c_.barrier.converges());
           else if (deleted)
             k.repair.dropped();
           return deleted.has_value();

@@ -33,7 +33,7 @@ std::string to_text(const WarmReport &r) {
   text += row_if("gone", r.gone, "ended or were deleted at the source meanwhile");
   text += row_if("moving", r.moving, "not compared, as they were written to all the time");
   text += row_if("stale", r.stale, "marked as stale at the source: not copied");
-  text += row_if("undone", r.undone, "left out, as they changed three times meanwhile");
+  text += row_if("undone", r.undone, "left out, as they changed at each try");
   text += row_if("too_large", r.too_large, "larger than the target takes (its -I)");
   text += row_if("failed", r.failed, "the target or the source refused");
   text += row_if("unnamed", r.unnamed, "left at the target: their names fit in no line of text");

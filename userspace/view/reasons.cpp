@@ -42,10 +42,13 @@ uint64_t unrepaired_ms(const dp_converge &row, uint64_t now_ns) {
   return row.oldest_ns ? (now_ns - std::min<uint64_t>(now_ns, row.oldest_ns)) / 1'000'000 : 0;
 }
 
-bool is_converging(const dp_converge &row, uint64_t now_ns) {
+bool is_looked_after(const dp_converge &row, uint64_t now_ns) {
   constexpr uint64_t kSilentNs = 10'000'000'000;
-  return row.seen_ns && !row.down_ns &&
-         now_ns - std::min<uint64_t>(now_ns, row.seen_ns) < kSilentNs;
+  return row.seen_ns && now_ns - std::min<uint64_t>(now_ns, row.seen_ns) < kSilentNs;
+}
+
+bool is_converging(const dp_converge &row, uint64_t now_ns) {
+  return is_looked_after(row, now_ns) && !row.down_ns;
 }
 
 void add(dp_ledger *sum, const dp_ledger &part) {

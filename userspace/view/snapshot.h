@@ -37,6 +37,8 @@ const std::vector<ConvergeFigure> &converge_figures();
 uint64_t unrepaired_ms(const dp_converge &row, uint64_t now_ns);
 // Somebody does it, and both servers answer.
 bool is_converging(const dp_converge &row, uint64_t now_ns);
+// Somebody does, who may not reach a server at present.
+bool is_looked_after(const dp_converge &row, uint64_t now_ns);
 
 // Adds each counter of `part`.
 void add(dp_ledger *sum, const dp_ledger &part);
