@@ -162,6 +162,7 @@ TEST(WarmModel, RepairNeedsEachPartToo) {
 TEST(WarmModel, TheLooksAreComparedInAllThatTheyTell) {
   const Look look{true, 7, 100, 50};
   EXPECT_TRUE(is_same(look, {true, 7, 100, 50 + kEndSlack}));
+  EXPECT_FALSE(is_same(look, {true, 7, 100, 50 + kEndSlack}, kEndSlack - 1));
   EXPECT_TRUE(is_same(look, {true, 7, kSizeUnknown, 50}));
   EXPECT_FALSE(is_same(look, {true, 8, 100, 50}));
   EXPECT_FALSE(is_same(look, {true, 7, 101, 50}));

@@ -26,6 +26,9 @@ constexpr size_t kDrained = 2;          // batches that wait for the barrier
 constexpr uint64_t kReconnectNs = kSecondNs;
 constexpr uint64_t kTickNs = 5 * kMs; // while something waits for the barrier
 constexpr uint64_t kRestNs = 200 * kMs;
+// What an answer tells of an end varies from one moment to the next. What is nearer than kEndSlack
+// by one second here is not further apart than that for who verifies later.
+constexpr int32_t kEqualEnds = kEndSlack - 1; // s
 
 using Act = KeyConvergence::Act;
 using End = KeyConvergence::End;
@@ -339,7 +342,7 @@ Status ConvergePair::compare(std::vector<Key> &keys) {
         if (item->failed)
           k.way.end(End::unreadable);
         else
-          k.way.compared(compared(k.way.seen(), k.reading, *item));
+          k.way.compared(compared(k.way.seen(), k.reading, *item, kEqualEnds));
         if (k.way.act() == Act::settle)
           k.reading = {}; // it is equal
         return true;

@@ -5,17 +5,17 @@
 
 namespace doppel::migrate {
 namespace {
-bool ends_alike(int32_t a, int32_t b) {
+bool ends_alike(int32_t a, int32_t b, int32_t slack) {
   if (a == kNever || b == kNever)
     return a == b;
-  return std::abs(a - b) <= kEndSlack;
+  return std::abs(a - b) <= slack;
 }
 
 } // namespace
 
-bool is_same(const Look &a, const Look &b) {
+bool is_same(const Look &a, const Look &b, int32_t slack) {
   const bool sizes = a.size == b.size || a.size == kSizeUnknown || b.size == kSizeUnknown;
-  return a.there == b.there && a.cas == b.cas && sizes && ends_alike(a.ends, b.ends);
+  return a.there == b.there && a.cas == b.cas && sizes && ends_alike(a.ends, b.ends, slack);
 }
 
 void KeyCopy::end(Outcome outcome) {

@@ -34,7 +34,7 @@ inline constexpr uint32_t kSizeUnknown = UINT32_MAX;
 
 // No write came between the two, as far as looks can tell. A touch keeps the CAS, so that the end
 // counts. A client that sets CAS itself (`E`, memcached 1.6.27) may repeat one: the size counts.
-bool is_same(const Look &a, const Look &b);
+bool is_same(const Look &a, const Look &b, int32_t slack = kEndSlack);
 
 enum class Step : uint8_t {
   await,   // until what a warm that died has sent is done: settle, and all that it sent is there

@@ -109,11 +109,13 @@ StoreRequest store_of(std::string_view key, const KeptItem &reading, const WarmC
   return s;
 }
 
-Compared compared(const Look &seen, const KeptItem &reading, const ReadItem &target) {
+Compared compared(const Look &seen, const KeptItem &reading, const ReadItem &target,
+                  int32_t slack) {
   Look there = target.look, here = seen;
   there.cas = here.cas = 0; // of two servers
   return {target.look.there, target.look.cas,
-          is_same(here, there) && target.value == reading.value && target.flags == reading.flags};
+          is_same(here, there, slack) && target.value == reading.value &&
+              target.flags == reading.flags};
 }
 
 std::optional<ReadItem> read_answer(const Answer &answer, uint32_t opaque, const WarmClock &clock) {

@@ -54,7 +54,8 @@ struct KeptItem {
 KeptItem kept(const ReadItem &item);
 
 // What the target has of a key, beside what was read at the source.
-Compared compared(const Look &seen, const KeptItem &reading, const ReadItem &target);
+Compared compared(const Look &seen, const KeptItem &reading, const ReadItem &target,
+                  int32_t slack = kEndSlack);
 
 // Each request_… adds a line; false: no line can name the key.
 bool request_read(std::string &to, std::string_view key, uint32_t opaque);
