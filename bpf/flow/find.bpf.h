@@ -85,10 +85,14 @@ static __always_inline void find_new(struct __sk_buff *skb, const struct pkt *p,
 		ledger_event(l, DP_EVENT_no_socket);
 }
 
-/* So many joins of no use, one after the other, are the last: the protocol has a beginning, and
- * cannot be joined.
+/*
+ * So many joins of no use, one after the other, are enough: the protocol has a beginning, and
+ * cannot be joined. Or the target ends all of its connections at present, as one does that has no
+ * room for more, or a firewall that has forgotten them: so one more is tried after UNJOINABLE_MS,
+ * and as much again at random, and so on.
  */
 #define FRUITLESS_MAX 6
+#define UNJOINABLE_MS 30000
 
 /*
  * The client goes on behind a shadow that may have been of no use: was it? Not if the target's
@@ -97,17 +101,25 @@ static __always_inline void find_new(struct __sk_buff *skb, const struct pkt *p,
  */
 static __always_inline void flow_settle(struct dp_flow *flow, const struct pkt *p)
 {
+	__u64 now;
+	__u32 rand;
+
 	if (!(flow->marks & DP_FLOW_SUSPECT) || !p->payload ||
 	    !seq_after(p->seq + p->payload, flow->next))
 		return;
+	now = bpf_ktime_get_coarse_ns();
+	rand = bpf_get_prandom_u32();
 	bpf_spin_lock(&flow->lock);
 	if (flow_waits(flow) && (flow->marks & DP_FLOW_SUSPECT)) {
 		flow->marks &= ~DP_FLOW_SUSPECT;
 		flow->fruitless++;
 		if (flow->ack_valid && p->ack - flow->ack == flow->answer)
 			flow->fruitless = 0;
-		if (flow->fruitless >= FRUITLESS_MAX)
+		if (flow->fruitless >= FRUITLESS_MAX) {
+			flow->fruitless = FRUITLESS_MAX - 1;
 			flow->excluded = DP_EXCLUDED_unjoinable;
+			flow->retry = flow_pause(now, rand, UNJOINABLE_MS, 1);
+		}
 	}
 	bpf_spin_unlock(&flow->lock);
 }

@@ -129,19 +129,24 @@ static __always_inline __u32 flow_pause(__u64 now, __u32 rand, __u32 ms, __u32 t
 	return at + 1 ?: 1;
 }
 
-/* Its kind keeps it from a shadow, for as long as the connection lasts. */
-static __always_inline bool flow_is_barred(const struct dp_flow *flow)
-{
-	return flow->excluded == DP_EXCLUDED_tcp_auth || flow->excluded == DP_EXCLUDED_mptcp ||
-	       flow->excluded == DP_EXCLUDED_tls || flow->excluded == DP_EXCLUDED_urgent ||
-	       flow->excluded == DP_EXCLUDED_unjoinable || flow->excluded == DP_EXCLUDED_loop;
-}
-
 static __always_inline bool flow_may_retry(const struct dp_flow *flow)
 {
 	__u32 now = bpf_ktime_get_coarse_ns() >> DP_RETRY_SHIFT;
 
 	return !flow->retry || (__s32)(now - flow->retry) >= 0;
+}
+
+/*
+ * Its kind keeps it from a shadow, for as long as the connection lasts; or what its target made of
+ * those that it had, for a while.
+ */
+static __always_inline bool flow_is_barred(const struct dp_flow *flow)
+{
+	if (flow->excluded == DP_EXCLUDED_unjoinable)
+		return !flow_may_retry(flow);
+	return flow->excluded == DP_EXCLUDED_tcp_auth || flow->excluded == DP_EXCLUDED_mptcp ||
+	       flow->excluded == DP_EXCLUDED_tls || flow->excluded == DP_EXCLUDED_urgent ||
+	       flow->excluded == DP_EXCLUDED_loop;
 }
 
 #endif

@@ -314,6 +314,19 @@ void DataPlane::age(unsigned slot, unsigned seconds) const {
     throw std::system_error(errno, std::generic_category(), "shadows");
 }
 
+void DataPlane::end_pauses() const {
+  dp_flow_key key{}, next{};
+  for (const void *from = nullptr; !bpf_map_get_next_key(map("flows"), from, &next); from = &key) {
+    key = next;
+    dp_flow row{};
+    if (bpf_map_lookup_elem_flags(map("flows"), &key, &row, BPF_F_LOCK))
+      continue; // it has ended meanwhile
+    row.retry = row.retry ? 1 : 0;
+    if (bpf_map_update_elem(map("flows"), &key, &row, BPF_F_LOCK))
+      throw std::system_error(errno, std::generic_category(), "flows");
+  }
+}
+
 void DataPlane::widen(unsigned slot, unsigned bytes) const {
   dp_shadow row = shadow(slot);
   row.tcp.cwnd = bytes;

@@ -51,6 +51,8 @@ public:
   dp_fresh store_state() const;
   // As if nothing had come of the shadow's client for so many seconds.
   void age(unsigned slot, unsigned seconds) const;
+  // As if every flow that is left alone for a while had been so for long enough.
+  void end_pauses() const;
   // As if the path had taken so many bytes at a time: the congestion window.
   void widen(unsigned slot, unsigned bytes) const;
   // The row of the target has this MTU of its route; no open shadow is told.

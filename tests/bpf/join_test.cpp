@@ -256,6 +256,24 @@ TEST_P(Join, NoMoreAfterSixThatTheTargetRefusedInWords) {
   EXPECT_EQ(moved()["excluded.unjoinable"], 7);
 }
 
+// The target may have had no room for more connections, or a firewall have forgotten them.
+TEST_P(Join, OneMoreIsTriedAfterAWhile) {
+  break_off(6, "");
+  for (int i = 0; i < 2 && !HasFatalFailure(); i++) {
+    expect_waits(client_.data(kGet));
+    EXPECT_EQ(moved()["excluded.unjoinable"], 7);
+    client_.answered(8);
+    plane().end_pauses();
+    break_off(1, "");
+  }
+  expect_waits(client_.data(kGet));
+  EXPECT_EQ(moved()["excluded.unjoinable"], 7);
+  client_.answered(8);
+  plane().end_pauses();
+  break_off(1, "STORED\r\n"); // it was of use
+  expect_joins(client_.data(kGet));
+}
+
 TEST_P(Join, ForEverWhereTheTargetClosesAfterEachAnswer) { break_off(12, "STORED\r\n"); }
 
 TEST_P(Join, ForEverWhereTheTargetSaysMuch) { break_off(12, filler(256)); }

@@ -33,8 +33,9 @@ Result<std::vector<std::string>> Unjoinable::news(const std::vector<NamedMapping
     if (bytes > before) {
       sentences.push_back("mapping " + m.name +
                           ": the target ends the connections that join in mid-stream, and they "
-                          "are excluded as unjoinable; \"join\": \"never\" in this mapping leaves "
-                          "connections that are older than the mirror alone from the start");
+                          "are excluded as unjoinable, and tried again after a minute; where that "
+                          "never helps, \"join\": \"never\" in this mapping leaves connections "
+                          "that are older than the mirror alone from the start");
       before = kTold;
     } else {
       before = bytes; // a mapping that was removed and came back begins at 0
