@@ -6,7 +6,7 @@ import socket
 import ssl
 
 from harness import case
-from lab import mirror, wait
+from lab import mirror, memcached, wait
 from lab.books import named, settled, tell
 from lab.guest import guest
 from lab.keeper import keep
@@ -35,6 +35,25 @@ def mptcp(env, option):
     assert not [k for k in scene.target[0].contents() if k.startswith(b"key")]
     client.close()
     mirror.assert_nothing_left(scene, timeout=75)
+
+
+@case()
+def no_room_for_connections(env):
+    """The target takes fewer than the source, and ends what is too many: the status tells."""
+    scene = env.scene(target_runs=False)
+    scene.target = [memcached.Server(scene.lab.target, 11211, connections=30)]
+    clients = [connect(scene.lab.client, scene.lab.source.address) for _ in range(40)]
+    keep(scene)
+
+    def told():
+        for client in clients:
+            client.sendall(set_command(b"key", 10))
+            assert client.recv(100) == b"STORED\r\n"
+        code, said = scene.doppel.health()
+        problems = [p for p in said["problems"] if "unjoinable" in p["what"]]
+        assert code != 0 or not problems, said
+        return problems and "memcached -c" in problems[0]["do"]
+    wait.until(told, "the status to tell", 30)
 
 
 def hello():

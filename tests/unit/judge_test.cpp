@@ -333,6 +333,19 @@ TEST(Judge, LossIsFiveSecondsOld) {
   EXPECT_EQ(t.lost, 42u);
 }
 
+TEST(Judge, ConnectionsThatTheTargetEndsAtOnceAreTold) {
+  const auto excluded = [](uint64_t bytes) {
+    dp_ledger l = healthy(99);
+    l.excluded[DP_EXCLUDED_unjoinable] = bytes;
+    return l;
+  };
+  const auto problems = judge({at(20, excluded(5)), at(50, excluded(5)), at(100, excluded(25))});
+  EXPECT_EQ(names(problems), Names{"loss"});
+  EXPECT_NE(problems[0].what.find("20 B are excluded as unjoinable"), std::string::npos)
+      << problems[0].what;
+  EXPECT_TRUE(judge({at(20, excluded(5)), at(50, excluded(25)), at(100, excluded(25))}).empty());
+}
+
 TEST(Judge, LostInAMinute) {
   const auto lost = [](uint64_t bytes) {
     dp_ledger l{};

@@ -81,6 +81,39 @@ void judge_loss(const TargetHealth &t, const Looks &looks, std::vector<Problem> 
   problems.push_back(std::move(p));
 }
 
+// How much that grew within the last minute, as far as somebody has looked.
+template <class Value>
+uint64_t grown_in_a_minute(const Looks &looks, const std::string &mapping,
+                           const std::string &target, const Value &value) {
+  const Vitals &last = looks.back();
+  const dp_ledger *now = row_of(last.counters, mapping, target);
+  for (const Vitals &v : looks) {
+    const dp_ledger *then = row_of(v.counters, mapping, target);
+    if (now && then && age(last.now_ns, v.now_ns) <= kMinuteNs)
+      return value(*now) - std::min<uint64_t>(value(*now), value(*then));
+  }
+  return 0;
+}
+
+// Nothing is lost by that: the ledger alone would tell.
+void judge_unjoinable(const TargetHealth &t, const Looks &looks, std::vector<Problem> &problems) {
+  const uint64_t bytes =
+      grown_in_a_minute(looks, t.mapping, t.target, [](const dp_ledger &l) -> uint64_t {
+        return l.excluded[DP_EXCLUDED_unjoinable];
+      });
+  if (!bytes)
+    return;
+  Problem p;
+  p.kind = ProblemKind::loss;
+  p.what = name_of(t) + " ends the connections that join in mid-stream: " +
+           human_bytes(static_cast<int64_t>(bytes)) + " are excluded as unjoinable within a minute";
+  p.hint = "has the target room for as many connections as the source (memcached -c), and does a "
+           "firewall on the way know them? Each is tried again after a minute; for a protocol that "
+           "cannot be joined \"join\": \"never\" leaves them alone";
+  p.key = "unjoinable " + t.mapping + " " + t.target;
+  problems.push_back(std::move(p));
+}
+
 void judge_device(const DeviceVitals &d, std::vector<Problem> &problems) {
   Problem p;
   const std::string name = d.now_called.empty() ? d.name : d.now_called;
@@ -194,6 +227,7 @@ std::vector<Problem> judge(const Looks &looks, const std::vector<Problem> &befor
   for (const TargetHealth &t : judge_targets(looks)) {
     judge_row(t, v, problems);
     judge_loss(t, looks, problems);
+    judge_unjoinable(t, looks, problems);
   }
   judge_pools(v, before, problems);
   for (Problem &p : problems)
@@ -218,14 +252,8 @@ std::vector<TargetHealth> judge_targets(const Looks &looks) { return targets_of(
 
 uint64_t lost_in_a_minute(const Looks &looks, const std::string &mapping,
                           const std::string &target) {
-  const Vitals &last = looks.back();
-  const dp_ledger *now = row_of(last.counters, mapping, target);
-  for (const Vitals &v : looks) {
-    const dp_ledger *then = row_of(v.counters, mapping, target);
-    if (now && then && age(last.now_ns, v.now_ns) <= kMinuteNs)
-      return sum_of(now->lost) - std::min(sum_of(now->lost), sum_of(then->lost));
-  }
-  return 0;
+  return grown_in_a_minute(looks, mapping, target,
+                           [](const dp_ledger &l) { return sum_of(l.lost); });
 }
 
 } // namespace doppel
