@@ -49,7 +49,7 @@ void add_options(CLI::App &app, ReadyOptions &o) {
            "What doppel counters --json printed when warm began: missing_bytes counts from there",
            "FILE");
   add_number(app, "--sample", o.sample,
-             "Compare N keys of the source after the window; 1000 by default, 0: none", "N");
+             "Compare N keys of the source after the window; 1000 by default", "N");
   add_flag(app, "--without-mirror", o.without_mirror, "Leave out what only a mirror can tell");
   add_flag(app, "--watch", o.watch, "Window after window, until it is ready or interrupted");
   add_server_options(app, o.servers);

@@ -51,7 +51,7 @@ const Command run_command = {
     "and routes. A mirror that it adopts is changed to what the options or the file say: other "
     "mappings are removed. SIGHUP reads the file again, SIGTERM detaches, SIGUSR1 leaves the "
     "mirror to the next doppel run. If the process dies, the "
-    "mirror keeps running, without retransmission timeouts.",
+    "mirror keeps running, and nobody follows those changes.",
     "sudo doppel run --config /etc/doppel/doppel.json",
     declare<RunOptions, add_options, run>,
     false,
