@@ -71,6 +71,21 @@ def by_a_second_address_of_the_source(env):
     assert set(scene.target[0].contents()) == {b"key1"}, scene.target[0].contents()
 
 
+@case()
+def turned_off_for_a_while(env):
+    """Nobody looked at what came meanwhile, however short that was."""
+    scene, keeper = converging(env)
+    _, file = scene.kept
+    mapping = "p11211"
+    file.write(file.mapping(mapping, 11211, application="memcached"))
+    keeper.reload("its servers converge no more")
+    wait.until(lambda: not state(scene), "nobody to converge")
+    tell(scene, (b"incr key1 1\r\n", b"1001\r\n"))
+    file.write(file.mapping(mapping, 11211, **CONVERGE))
+    keeper.reload("its servers are made to converge")
+    wait.until(lambda: (state(scene) or {"missed": 0})["missed"] > 0, "that to be counted", 20)
+
+
 @case(slow=True, per_mille=(0, 10))
 def under_load(env, per_mille):
     """Several connections write to the same keys, on a good path, and where one packet in a hundred is lost."""

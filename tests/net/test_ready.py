@@ -9,6 +9,7 @@ from datetime import datetime
 
 from harness import case
 from lab import doppel, wait
+from lab.keeper import File, Keeper
 from test_client_net import connect
 from test_clock import say
 
@@ -131,6 +132,38 @@ def a_loss_is_against_it(env):
         put(client, 40, 10)
         _, criteria = ready.end()
     assert mirror_is_good(criteria), criteria
+
+
+@case()
+def a_mapping_that_a_reload_made(env):
+    """Its ledger begins at nothing: what was lost before is in none that is not older."""
+    scene = env.scene()
+    file = File(scene, ("data", 11211))
+    keeper = Keeper(scene, "--config", file.path)
+    before = scene.doppel.run("counters", "--json").stdout
+    ready = Ready(scene)
+    file.write(file.mapping("data", 11211, application="memcached"))
+    keeper.reload("changed data")
+    client = connect(scene)
+    put(client, 0, 10)
+    _, criteria = ready.end()
+    for name in ("delivered_share", "lost_bytes", "missing_bytes"):
+        assert criteria[name]["value"] is None and "newer than the window" in criteria[name]["reason"], criteria[name]
+
+    def missing(*arguments):
+        ready = Ready(scene, *arguments)
+        put(client, 10, 10)
+        _, criteria = ready.end()
+        assert criteria["delivered_share"]["ok"], criteria
+        return criteria["missing_bytes"]
+    with written(before) as older:
+        for arguments in ((), ("--since", older)):
+            bytes_missing = missing(*arguments)
+            assert not bytes_missing["ok"] and bytes_missing["value"] is None, bytes_missing
+            assert "a reload made it at " in bytes_missing["reason"], bytes_missing
+    with written(scene.doppel.run("counters", "--json").stdout) as newer:
+        bytes_missing = missing("--since", newer)
+        assert bytes_missing["ok"] and bytes_missing["value"] == 0, bytes_missing
 
 
 @case()

@@ -96,7 +96,7 @@ def a_range_of_ports(env):
     scene.assert_same(keys=100)
 
 
-@case(how=("ends", "reload", "anew"))
+@case(how=("ends", "reload", "away for a moment", "anew"))
 def a_mirror_that_ends_meanwhile(env, how):
     """Nothing of what clients do reaches the target from then on: warm does not go on as if it did."""
     scene = env.scene()
@@ -107,14 +107,17 @@ def a_mirror_that_ends_meanwhile(env, how):
     warming = scene.lab.source.popen([doppel.binary(), "warm", "--rate", str(amount(2000)), source, target],
                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait.until(lambda: int(scene.target[0].stats()["curr_items"]) > 100, "the first to be copied")
-    if how == "reload":
+    if how in ("reload", "away for a moment"):
         file.write(("other", 11212))
         keeper.reload("added other; removed data")
     else:
         keeper.stop()
+    if how == "away for a moment":
+        file.write(("data", 11211))
+        keeper.reload("added data; removed other")
     if how == "anew":
         scene.attach()
     _, err = warming.communicate(timeout=wait.patience(60))
     assert warming.returncode == 1, (warming.returncode, err)
-    assert ("lost the mapping" if how == "reload" else "ended, or was attached anew") in err, err
+    assert ("lost the mapping" if how in ("reload", "away for a moment") else "ended, or was attached anew") in err, err
     assert int(scene.target[0].stats()["curr_items"]) < KEYS

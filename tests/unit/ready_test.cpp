@@ -422,6 +422,36 @@ TEST(ReadySince, ReadsWhatCountersPrinted) {
   EXPECT_FALSE(missing_of(j.dump(), "kept.json", 1000));
 }
 
+TEST(ReadySince, AReloadBeginsALedgerOfItsOwn) {
+  RowWindow row = a_good_row();
+  count_from(row, {{"data 10.0.0.2:11211", {42, 1, 0}}});
+  EXPECT_EQ(row.missing_at_since, 42u);
+  EXPECT_EQ(row.since_absent, "");
+  row.since_ns = 2000;
+  for (const uint64_t since_ns : {0, 1999}) {
+    count_from(row, {{"data 10.0.0.2:11211", {42, 1, since_ns}}});
+    EXPECT_NE(row.since_absent.find("a reload made it at "), std::string::npos);
+  }
+  ReadyWindow w = a_good_window();
+  w.rows = {row};
+  EXPECT_FALSE(find(w, "missing_bytes").value);
+  EXPECT_FALSE(find(w, "missing_bytes").ok);
+  auto c = counters(1, 100);
+  c.mappings[0].since_ns = row.since_ns;
+  const auto missing = missing_of(json_text(c), "kept.json", 1000);
+  ASSERT_TRUE(missing);
+  row.since_absent.clear();
+  count_from(row, *missing);
+  EXPECT_EQ(row.since_absent, "");
+}
+
+TEST(ReadySince, AWindowInWhichTheLedgerBeganAnewIsNotKnown) {
+  auto before = counters(1, 100), after = counters(2, 200);
+  EXPECT_EQ(row_windows({{"data", "10.0.0.2:11211"}}, before, after)[0].absent, "");
+  after.mappings[0].since_ns = 7;
+  EXPECT_NE(row_windows({{"data", "10.0.0.2:11211"}}, before, after)[0].absent, "");
+}
+
 TEST(ReadySince, ReadsWhichKeysWereOverlooked) {
   auto c = counters(1, 100);
   c.mappings[0].targets[0].sum.event[DP_EVENT_key_missed] = 5;

@@ -28,14 +28,16 @@ constexpr uint64_t kLookNs = 1 * kMs; // between two looks at the shadows
 // A mapping's way from one port to one target.
 struct Way {
   uint32_t row, target;
-  uint16_t port;    // of the source, host order
-  std::string text; // of the target, as the mapping has it
+  uint64_t since_ns; // of the mapping's ledger
+  uint16_t port;     // of the source, host order
+  std::string text;  // of the target, as the mapping has it
 };
 
 bool leads(const NamedMapping &m, const Way &way) {
   const auto ports = parse_ports(m.ports);
-  return m.row == way.row && ports && way.port >= ports->first && way.port <= ports->last &&
-         way.target < m.targets.size() && m.targets[way.target] == way.text;
+  return m.row == way.row && m.since_ns == way.since_ns && ports && way.port >= ports->first &&
+         way.port <= ports->last && way.target < m.targets.size() &&
+         m.targets[way.target] == way.text;
 }
 
 // A shadow that had not delivered everything, or had not been answered.
@@ -94,7 +96,10 @@ public:
 
   bool converges() const override { return converges_; }
 
-  Result<uint64_t> missed_bytes() override { return TRY(missed()) - missed_before_; }
+  Result<uint64_t> missed_bytes() override {
+    TRY(check()); // another mapping's ledger says nothing
+    return TRY(missed()) - missed_before_;
+  }
 
   Status start() {
     missed_before_ = TRY(missed());
@@ -204,7 +209,7 @@ std::optional<Way> way_of(const NamedMapping &m, const memcached::Server &source
   for (const std::string &text : addresses_of(target, static_cast<uint16_t>(first)))
     for (uint32_t t = 0; t < m.targets.size(); t++)
       if (m.targets[t] == text)
-        return Way{m.row, t, source.port, text};
+        return Way{m.row, t, m.since_ns, source.port, text};
   return {};
 }
 

@@ -42,6 +42,8 @@ Status ConvergeMapping::begin() {
   before_ = TRY(read_converge(shared_.rows, mapping_.row));
   before_.missed += before_.waiting;
   before_.waiting = 0;
+  if (before_.seen_ns && mapping_.converges_ns > before_.seen_ns) // it was turned off in between
+    before_.missed++;
   late_ = LateCopies(before_.seen_ns);
   row_ = before_;
   return Unit{};
@@ -168,6 +170,8 @@ bool ConvergeMapping::has(const Pair &pair) const {
 }
 
 void ConvergeMapping::change(const NamedMapping &mapping) {
+  before_.missed +=
+      mapping.converges_ns != mapping_.converges_ns; // off and on, since the last look
   mapping_ = mapping;
   by_source_.clear();
   for (const auto &w : working_)

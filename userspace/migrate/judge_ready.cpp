@@ -85,6 +85,8 @@ Figure measure_excluded_bytes(const RowWindow &w) {
 }
 
 Figure measure_missing_bytes(const RowWindow &w) {
+  if (!w.since_absent.empty())
+    return {std::nullopt, w.since_absent};
   const dp_ledger none{};
   const uint64_t bytes = grown(w.missing_at_since, missing(w.after));
   std::string reason;
@@ -122,6 +124,8 @@ Figure measure_unrepaired_ms(const RowWindow &w) {
 Figure measure_missed_keys(const RowWindow &w) {
   if (!w.converge)
     return {0, kNoConverge};
+  if (!w.since_absent.empty())
+    return {std::nullopt, w.since_absent};
   return {real(grown(w.missed_at_since, missed_keys(w.after, w.converge)))};
 }
 
@@ -252,16 +256,19 @@ std::vector<RowWindow> row_windows(const std::vector<RowName> &rows, const Count
   for (const RowName &name : rows) {
     RowWindow w;
     w.name = name;
-    const Found found = find(after, name);
-    const dp_ledger *then = find(before, name).ledger, *now = found.ledger;
+    const Found found = find(after, name), was = find(before, name);
+    const dp_ledger *then = was.ledger, *now = found.ledger;
     if (!now) {
       w.absent = "the mirror has no such row";
-    } else if (!same || !then || then->observed > now->observed) {
+    } else if (!same || !then || was.mapping->since_ns != found.mapping->since_ns ||
+               then->observed > now->observed) {
       w.absent = "the mirror, or this mapping of it, is newer than the window";
     } else {
       w.before = *then;
       w.after = *now;
       w.converge = found.mapping->converge;
+      w.since = found.mapping->since;
+      w.since_ns = found.mapping->since_ns;
       w.over_ns = after.now_ns - before.now_ns;
       w.now_ns = after.now_ns;
     }

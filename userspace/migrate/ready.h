@@ -31,9 +31,12 @@ struct RowWindow {
   std::string absent;
   dp_ledger before{}, after{};
   uint64_t over_ns = 0;
-  uint64_t now_ns = 0;                 // its end, as moments of the ledger are
-  uint64_t missing_at_since = 0;       // bytes of before --since, which nobody asks for any more
-  uint64_t missed_at_since = 0;        // keys, likewise
+  uint64_t now_ns = 0;           // its end, as moments of the ledger are
+  uint64_t missing_at_since = 0; // bytes of before --since, which nobody asks for any more
+  uint64_t missed_at_since = 0;  // keys, likewise
+  std::string since_absent;      // why nobody knows what was missing in all; empty: it is known
+  std::time_t since = 0;         // as of MappingCounters
+  uint64_t since_ns = 0;         // likewise
   std::optional<dp_converge> converge; // at its end; nothing: the mapping does not converge
 };
 
@@ -96,10 +99,14 @@ uint64_t missed_keys(const dp_ledger &ledger, const std::optional<dp_converge> &
 
 struct Missing {
   uint64_t bytes = 0, keys = 0;
+  uint64_t since_ns = 0; // when the mapping's ledger began; 0: at attach
 };
 // What was missing when the ledger was kept: the JSON of `doppel counters`, by target_key().
 // Errors: not such a document, or of another mirror than the one attached then.
 Result<std::map<std::string, Missing>> missing_of(const std::string &json, const std::string &name,
                                                   std::time_t attached);
+// Takes from the row's figures what was missing then. A mapping that a reload made has a ledger
+// that began anew: what came before is told by one that was kept since, or by nobody.
+void count_from(RowWindow &row, const std::map<std::string, Missing> &at_since);
 
 } // namespace doppel::migrate

@@ -91,13 +91,8 @@ ReadyWindow window_of(const ReadyWanted &wanted, const ReadyLook &begin, const R
     w.rows = row_windows(wanted.rows, *begin.counters, *end.counters);
     w.mirror.rows_absent = wanted.rows_absent;
   }
-  for (RowWindow &row : w.rows) {
-    const auto before = wanted.at_since.find(target_key(row.name.mapping, row.name.target));
-    if (before != wanted.at_since.end()) {
-      row.missing_at_since = before->second.bytes;
-      row.missed_at_since = before->second.keys;
-    }
-  }
+  for (RowWindow &row : w.rows)
+    count_from(row, wanted.at_since);
   for (size_t i = 0; i < wanted.pairs.size(); i++)
     w.pairs.push_back(pair_window(wanted.pairs[i], begin, end, i));
   return w;
@@ -106,10 +101,6 @@ ReadyWindow window_of(const ReadyWanted &wanted, const ReadyLook &begin, const R
 void sample_keys(PairWindow &pair, const memcached::Access &access, uint64_t keys) {
   if (!pair.absent.empty())
     return;
-  if (!keys) {
-    pair.coverage_absent = "not sampled: --sample 0";
-    return;
-  }
   const auto counts = compare(pair.pair, access, keys);
   if (counts)
     pair.coverage = Coverage{counts->equal, counts->judged()};

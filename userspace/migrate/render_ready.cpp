@@ -102,12 +102,25 @@ Result<std::map<std::string, Missing>> missing_of(const std::string &text, const
         uint64_t keys = t.at("events").value("key_missed", uint64_t{0});
         if (converge.is_object())
           keys += converge.value("missed", uint64_t{0}) + converge.value("failed", uint64_t{0});
-        missing[target_key(m.at("name"), t.at("target"))] = {t.at("missing"), keys};
+        missing[target_key(m.at("name"), t.at("target"))] = {t.at("missing"), keys,
+                                                             m.value("since_ns", uint64_t{0})};
       }
   } catch (const Json::exception &) {
     return no;
   }
   return missing;
+}
+
+void count_from(RowWindow &row, const std::map<std::string, Missing> &at_since) {
+  const auto then = at_since.find(target_key(row.name.mapping, row.name.target));
+  const bool is_of_this = then != at_since.end() && then->second.since_ns == row.since_ns;
+  if (row.since_ns && !is_of_this)
+    row.since_absent = "a reload made it at " + iso_time(row.since) + ", and what was missing " +
+                       "before is not in its ledger";
+  if (is_of_this) {
+    row.missing_at_since = then->second.bytes;
+    row.missed_at_since = then->second.keys;
+  }
 }
 
 std::string json_text(const Readiness &readiness, bool one_line) {

@@ -7,6 +7,7 @@
 #include <net/if.h>
 
 #include <algorithm>
+#include <ctime>
 
 #include "doppel/names.h"
 #include "userspace/kernel/clsact.h"
@@ -20,6 +21,7 @@
 #include "userspace/mirror/reach.h"
 #include "userspace/mirror/renamed.h"
 #include "userspace/plan/partial_plan.h"
+#include "userspace/util/clock.h"
 #include "userspace/view/render.h"
 
 namespace doppel {
@@ -107,10 +109,12 @@ Status Applier::build_up() {
     TRY(rows_.clear(fresh));
     std::erase_if(applied_.meta.counted, [&](uint32_t row) { return fresh.count(row) > 0; });
   }
-  std::set<uint32_t> read_anew = fresh; // their keys, from now on
+  std::set<uint32_t> converge; // from now on, where they did not
   for (const auto &[row, mapping] : change.rows)
     if (mapping.flags & DP_MAP_CONVERGE && !(TRY(rows_.mapping(row)).flags & DP_MAP_CONVERGE))
-      read_anew.insert(row);
+      converge.insert(row);
+  std::set<uint32_t> read_anew = fresh; // their keys, from now on
+  read_anew.insert(converge.begin(), converge.end());
   TRY(rows_.forget_key_streams(read_anew));
   for (const auto &[row, mapping] : change.new_rows)
     TRY(rows_.put(row, mapping));
@@ -126,6 +130,14 @@ Status Applier::build_up() {
     if (is_capture(a))
       TRY(attach(a));
   applied_.meta.mappings = change.names;
+  for (NamedMapping &m : applied_.meta.mappings) {
+    if (fresh.count(m.row)) {
+      m.since = std::time(nullptr);
+      m.since_ns = monotonic_ns();
+    } else if (converge.count(m.row)) {
+      m.converges_ns = monotonic_ns();
+    }
+  }
   applied_.meta.config_source = source_name(config_.source);
   applied_.meta.made_qdisc.assign(attacher_.made_qdisc.begin(), attacher_.made_qdisc.end());
   TRY(write_meta(pins_, applied_.meta));

@@ -36,7 +36,7 @@ Result<Counters> read_counters_of(const Attached &attached) {
     return Unit{};
   };
   for (const NamedMapping &m : attached.meta.mappings) {
-    c.mappings.push_back({m.name, {}});
+    c.mappings.push_back({m.name, {}, {}, m.since, m.since_ns});
     for (uint32_t t = 0; t < m.targets.size(); t++) {
       TargetCounters target{m.targets[t], {}};
       TRY(read(m.row * DP_MAX_TARGETS + t, &target.sum));

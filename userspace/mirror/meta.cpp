@@ -60,14 +60,22 @@ Json to_json(const Meta &m) {
          {"programs", Json::array()}};
   for (const Error &e : m.reload_errors)
     j["reload_errors"].push_back(to_json(e));
-  for (const auto &n : m.mappings)
-    j["mappings"].push_back({{"name", n.name},
-                             {"device", n.device},
-                             {"direction", n.direction},
-                             {"protocol", n.protocol},
-                             {"ports", n.ports},
-                             {"targets", n.targets},
-                             {"row", n.row}});
+  for (const auto &n : m.mappings) {
+    Json row{{"name", n.name},
+             {"device", n.device},
+             {"direction", n.direction},
+             {"protocol", n.protocol},
+             {"ports", n.ports},
+             {"targets", n.targets},
+             {"row", n.row}};
+    if (n.since_ns) {
+      row["since"] = n.since;
+      row["since_ns"] = n.since_ns;
+    }
+    if (n.converges_ns)
+      row["converges_ns"] = n.converges_ns;
+    j["mappings"].push_back(std::move(row));
+  }
   for (const auto &p : m.programs)
     j["programs"].push_back({{"program", p.what.program},
                              {"device", p.what.device},
@@ -115,7 +123,8 @@ Meta from_json(const Json &j) {
   for (const Json &n : j.at("mappings"))
     m.mappings.push_back({n.at("name"), n.at("device"), n.at("direction"), n.at("protocol"),
                           n.at("ports"), n.at("targets").get<std::vector<std::string>>(),
-                          n.at("row")});
+                          n.at("row"), n.value("since", std::time_t{0}),
+                          n.value("since_ns", uint64_t{0}), n.value("converges_ns", uint64_t{0})});
   for (const Json &p : j.at("programs")) {
     AttachedProgram program;
     program.what = {p.at("program"), p.at("device"), p.at("ifindex"),

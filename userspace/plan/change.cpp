@@ -87,6 +87,9 @@ private:
     });
     if (same != state_.mappings.end()) {
       name.row = same->name.row;
+      name.since = same->name.since;
+      name.since_ns = same->name.since_ns;
+      name.converges_ns = same->name.converges_ns;
       if (std::memcmp(&same->row, &row, sizeof(row)) != 0) {
         change_.rows.emplace_back(name.row, row);
         change_.updated.push_back(update_text(name.name, same->row, row));

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <ctime>
 #include <map>
 #include <string>
 #include <vector>
@@ -94,6 +95,12 @@ struct NamedMapping {
   std::string name, device, direction, protocol, ports;
   std::vector<std::string> targets; // "192.168.2.184:11211", first port of the range
   uint32_t row = 0;                 // index in the map `mappings`
+  // When a reload made its row, and its ledger began: Unix time, s, and CLOCK_MONOTONIC. 0: attach
+  // did.
+  std::time_t since = 0;
+  uint64_t since_ns = 0;
+  // When a reload let its servers converge, CLOCK_MONOTONIC. 0: none did since its row was made.
+  uint64_t converges_ns = 0;
   friend bool operator==(const NamedMapping &a, const NamedMapping &b) = default;
 };
 

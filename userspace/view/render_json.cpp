@@ -103,6 +103,8 @@ Json mapping_json(const MappingCounters &m, const Counters &all) {
   const auto target = [&](const TargetCounters &t) { return target_json(t, all); };
   return {{"name", m.name},
           {"targets", list_of(m.targets, target)},
+          {"since", time_or_null(m.since ? m.since : all.attached)},
+          {"since_ns", m.since_ns},
           {"converge", m.converge ? converge_json(*m.converge, all) : Json(nullptr)}};
 }
 
