@@ -32,6 +32,7 @@ TargetState state(const Looks &looks) { return judge_targets(looks).front().stat
 
 std::vector<std::string> names(const std::vector<Problem> &problems) {
   std::vector<std::string> list;
+  list.reserve(problems.size());
   for (const Problem &p : problems)
     list.emplace_back(help_of(p.kind).name);
   return list;
