@@ -86,6 +86,21 @@ def turned_off_for_a_while(env):
     wait.until(lambda: (state(scene) or {"missed": 0})["missed"] > 0, "that to be counted", 20)
 
 
+@case()
+def away_for_a_while(env):
+    """So short that no look found it gone: its row is as it was, and its clients went on."""
+    scene, keeper = converging(env)
+    _, file = scene.kept
+    tell(scene, (b"incr key1 1\r\n", b"1001\r\n"))
+    at_rest(scene)
+    assert state(scene)["missed"] == 0, state(scene)
+    file.write(file.mapping("other", 11299, application="memcached"))
+    keeper.reload("removed p11211")
+    file.write(file.mapping("p11211", 11211, **CONVERGE))
+    keeper.reload("added p11211")
+    wait.until(lambda: (state(scene) or {"missed": 0})["missed"] > 0, "that to be counted", 20)
+
+
 @case(slow=True, per_mille=(0, 10))
 def under_load(env, per_mille):
     """Several connections write to the same keys, on a good path, and where one packet in a hundred is lost."""

@@ -170,8 +170,9 @@ bool ConvergeMapping::has(const Pair &pair) const {
 }
 
 void ConvergeMapping::change(const NamedMapping &mapping) {
+  // Off and on since the last look, or away and back: a row that is changed is another one.
   before_.missed +=
-      mapping.converges_ns != mapping_.converges_ns; // off and on, since the last look
+      mapping.converges_ns != mapping_.converges_ns || mapping.since_ns != mapping_.since_ns;
   mapping_ = mapping;
   by_source_.clear();
   for (const auto &w : working_)
