@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The memcached of Debian's next release, unpacked with its libraries and never installed on this machine."""
 
+import fcntl
 import glob
 import os
 import pathlib
@@ -26,16 +27,22 @@ class Unavailable(Exception):
 def get(cache):
     """A directory for $PATH, below the cache directory; fetched and unpacked if it is not there."""
     root = pathlib.Path(cache) / SUITE
-    if not root.is_dir():
-        root.parent.mkdir(parents=True, exist_ok=True)
-        scratch = pathlib.Path(tempfile.mkdtemp(prefix=f".{SUITE}-", dir=root.parent))
-        try:
-            fetch(scratch)
-            # It appears only when it is complete, so that an interrupted run leaves no trap.
-            (scratch / "root").rename(root)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with open(root.parent / f".{SUITE}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several runs begin together: one fetches
+        if not root.is_dir():
+            fetch_into(root)
     return str(root)
+
+
+def fetch_into(root):
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix=f".{SUITE}-", dir=root.parent))
+    try:
+        fetch(scratch)
+        # It appears only when it is complete, so that an interrupted run leaves no trap.
+        (scratch / "root").rename(root)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def fetch(scratch):
