@@ -101,6 +101,26 @@ def away_for_a_while(env):
     wait.until(lambda: (state(scene) or {"missed": 0})["missed"] > 0, "that to be counted", 20)
 
 
+@case(look=(True, False))
+def another_target_for_a_while(env, look):
+    """Each reload makes a row of its own; the first target has not what its clients did meanwhile."""
+    scene, keeper = converging(env)
+    _, file = scene.kept
+    here = file.mapping("p11211", 11211, **CONVERGE)
+    there = {**here, "targets": [{"address": scene.lab.target.address, "port": 11212}]}
+    tell(scene, (b"incr key1 1\r\n", b"1001\r\n"))
+    at_rest(scene)
+    assert state(scene)["missed"] == 0, state(scene)
+    file.write(there)
+    keeper.reload("changed p11211")
+    if look:
+        wait.until(lambda: (state(scene) or {"working": False})["working"], "the other target to be looked after", 20)
+        assert state(scene)["missed"] == 0, state(scene)
+    file.write(here)
+    keeper.reload("changed p11211")
+    wait.until(lambda: (state(scene) or {"missed": 0})["missed"] > 0, "that to be counted", 20)
+
+
 @case(slow=True, per_mille=(0, 10))
 def under_load(env, per_mille):
     """Several connections write to the same keys, on a good path, and where one packet in a hundred is lost."""

@@ -31,6 +31,8 @@ private:
   Status look();
   Status change(const std::vector<NamedMapping> &now);
   void hand_over(const std::vector<std::unique_ptr<ConvergeMapping>> &gone);
+  void note_returns(const std::vector<std::unique_ptr<ConvergeMapping>> &gone,
+                    const std::set<uint32_t> &fresh);
   void take(const dp_key_note &note);
   ConvergeMapping *mapping_at(uint32_t row);
   Status take_early_ones();
@@ -45,6 +47,7 @@ private:
   std::vector<NamedMapping> all_, converging_; // as looked at last
   std::map<uint32_t, std::unique_ptr<ConvergeMapping>> mappings_; // by row
   std::map<uint32_t, uint32_t> moved_; // rows that were, with those of the mappings that go on
+  std::vector<NamedMapping> left_;     // that nobody went on with, each once
 };
 
 // What is done once in a period.
@@ -115,9 +118,16 @@ Status Converger::look() {
   return Unit{};
 }
 
+// The same but for their rows: what the one was, the other is again.
+bool is_again(const NamedMapping &a, const NamedMapping &b) {
+  return a.name == b.name && a.device == b.device && a.direction == b.direction &&
+         a.protocol == b.protocol && a.ports == b.ports && a.targets == b.targets;
+}
+
 // A barrier of any pair may have to look at other mappings now.
 Status Converger::change(const std::vector<NamedMapping> &now) {
   std::map<uint32_t, std::unique_ptr<ConvergeMapping>> kept;
+  std::set<uint32_t> fresh;
   for (const NamedMapping &m : now) {
     auto &at = kept[m.row];
     const auto known = mappings_.find(m.row);
@@ -126,6 +136,7 @@ Status Converger::change(const std::vector<NamedMapping> &now) {
       at->change(m);
     } else {
       at = TRY(ConvergeMapping::open(m, shared_));
+      fresh.insert(m.row);
     }
     moved_.erase(m.row);
   }
@@ -134,8 +145,22 @@ Status Converger::change(const std::vector<NamedMapping> &now) {
     if (m)
       gone.push_back(std::move(m));
   mappings_ = std::move(kept);
+  note_returns(gone, fresh);
   hand_over(gone);
   return Unit{};
+}
+
+// A mapping that was away, or another one, for a while: what its clients did then nobody noted.
+void Converger::note_returns(const std::vector<std::unique_ptr<ConvergeMapping>> &gone,
+                             const std::set<uint32_t> &fresh) {
+  for (const uint32_t row : fresh) {
+    ConvergeMapping &back = *mappings_.at(row);
+    const auto again = [&](const NamedMapping &m) { return is_again(m, back.mapping()); };
+    const bool was =
+        std::any_of(gone.begin(), gone.end(), [&](const auto &m) { return again(m->mapping()); });
+    if (std::erase_if(left_, again) || was)
+      back.count_missed();
+  }
 }
 
 // What waits of a mapping that was renamed, say, or split.
@@ -153,8 +178,12 @@ void Converger::hand_over(const std::vector<std::unique_ptr<ConvergeMapping>> &g
     const auto next = std::find_if(mappings_.begin(), mappings_.end(), [&](const auto &entry) {
       return entry.second->continues(m->mapping());
     });
-    if (next == mappings_.end())
+    if (next == mappings_.end()) {
+      if (std::none_of(left_.begin(), left_.end(),
+                       [&](const NamedMapping &n) { return is_again(n, m->mapping()); }))
+        left_.push_back(m->mapping());
       continue;
+    }
     next->second->add_figures(*m);
     if (!mappings_.count(m->mapping().row))
       moved_[m->mapping().row] = next->first;

@@ -54,6 +54,8 @@ public:
   // After that: what is left for pairs that it does not lead to any more.
   void leave_former();
   bool continues(const NamedMapping &gone) const;
+  // Something was not noted, nobody knows what.
+  void count_missed() { before_.missed++; }
   // What was counted of a mapping that is gone, and goes on as this one.
   void add_figures(const ConvergeMapping &gone);
   // Pairs that nobody needs any more end.
