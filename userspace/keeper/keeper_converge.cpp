@@ -88,8 +88,10 @@ std::vector<Problem> Keeper::converging_problems() {
         std::find_if(config_.mappings.begin(), config_.mappings.end(),
                      [&](const MappingConfig &m) { return m.converge && m.name == named.name; });
     const auto row = read_converge(*table, named.row);
+    // A reload may have made its row just now.
+    const uint64_t begin = std::max({converging_ns_, named.since_ns, named.converges_ns});
     if (wanted != config_.mappings.end() && row)
-      judge(named.name, *row, now, now - converging_ns_, problems);
+      judge(named.name, *row, now, now - std::min(now, begin), problems);
   }
   return problems;
 }
