@@ -84,6 +84,7 @@ def turned_off_for_a_while(env):
     file.write(file.mapping(mapping, 11211, **CONVERGE))
     keeper.reload("its servers are made to converge")
     wait.until(lambda: (state(scene) or {"missed": 0})["missed"] > 0, "that to be counted", 20)
+    assert state(scene)["missed"] == 1, state(scene)
 
 
 @case()

@@ -159,7 +159,7 @@ void Converger::note_returns(const std::vector<std::unique_ptr<ConvergeMapping>>
     const bool was =
         std::any_of(gone.begin(), gone.end(), [&](const auto &m) { return again(m->mapping()); });
     if (std::erase_if(left_, again) || was)
-      back.count_missed();
+      back.came_back();
   }
 }
 

@@ -54,8 +54,9 @@ public:
   // After that: what is left for pairs that it does not lead to any more.
   void leave_former();
   bool continues(const NamedMapping &gone) const;
-  // Something was not noted, nobody knows what.
-  void count_missed() { before_.missed++; }
+  // It is again what another one was before, and nobody noted what came meanwhile. Of a row that
+  // was looked after before, begin() has counted that.
+  void came_back() { before_.missed += !before_.seen_ns; }
   // What was counted of a mapping that is gone, and goes on as this one.
   void add_figures(const ConvergeMapping &gone);
   // Pairs that nobody needs any more end.
