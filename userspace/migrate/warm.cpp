@@ -99,14 +99,10 @@ Errors give_back(Errors errors, WarmEngine &engine, const WarmContext &c) {
   if (target) {
     const auto deleted = engine.give_back(source ? source->get() : nullptr, **target);
     if (deleted) {
-      const std::string copies = std::to_string(n) + " copies that were not confirmed";
       errors.push_back({o.target.text(),
-                        *deleted
-                            ? std::to_string(*deleted) + " of " + copies + " are deleted again" +
-                                  (source ? ", as the source has changed them" : "")
-                            : "none of " + copies +
-                                  " is deleted again: the source has not "
-                                  "changed them so far",
+                        std::to_string(*deleted) + " of " + std::to_string(n) +
+                            " copies that were not confirmed are deleted again" +
+                            (source ? ": those that the source has changed" : ""),
                         "doppel verify --all tells which keys differ", Exit::failure});
       return errors;
     }
