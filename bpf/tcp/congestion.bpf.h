@@ -45,6 +45,29 @@ static __always_inline __u32 congestion_pipe(const struct dp_shadow *sh)
 	return out > sh->tcp.left_out ? out - sh->tcp.left_out : 0;
 }
 
+/* Something new is about to be sent, and nxt has not moved yet. */
+static __always_inline void congestion_sender_locked(struct dp_shadow *sh, __u8 sender)
+{
+	if (sh->tcp.una == sh->tcp.nxt)
+		sh->tcp.sender = sender;
+	else if (sh->tcp.sender != sender)
+		sh->tcp.sender = DP_SENDERS;
+}
+
+/*
+ * So many segments behind a hole show that it was lost. Where several CPUs have sent what is on its
+ * way, each through a queue of its own, their order is no sign of anything before half of it has
+ * arrived (RFC 4653, 3, waits for all of it).
+ */
+static __always_inline __u32 congestion_dup_thresh(const struct dp_shadow *sh)
+{
+	__u32 half = sh->tcp.mss ? (sh->tcp.nxt - sh->tcp.una) / (2 * (__u32)sh->tcp.mss) : 0;
+
+	if (sh->tcp.sender != DP_SENDERS || half <= sh->tcp.dup_thresh)
+		return sh->tcp.dup_thresh;
+	return half < DUP_THRESH_MAX ? half : DUP_THRESH_MAX;
+}
+
 /* So many more bytes the path takes now. */
 static __always_inline __u32 congestion_room(const struct dp_shadow *sh)
 {

@@ -40,6 +40,7 @@ struct arrival {
 	bool fresh;   /* [from, to) is wanted */
 	bool ahead;   /* it lies beyond a hole */
 	__u8 judged;  /* enum judged */
+	__u8 sender;  /* this_sender() */
 	bool waits;   /* for the target's window, or for bytes before it */
 	bool last_ref;
 	bool watch;
@@ -222,6 +223,7 @@ static __always_inline void send_copy_locked(struct dp_shadow *sh, struct arriva
 {
 	if (sh->tcp.una == sh->tcp.nxt || !sh->tcp.due_ns)
 		shadow_restart_probe_locked(sh, a->now);
+	congestion_sender_locked(sh, a->sender);
 	sh->tcp.nxt = a->to;
 	sh->tcp.flags &= ~DP_SH_ACK_DUE;
 	if (!(sh->tcp.flags & (DP_SH_TIMED | DP_SH_STAMPED))) {
@@ -358,6 +360,7 @@ GLOBAL int enqueue(struct __sk_buff *skb, const struct pkt *p, struct verdict *v
 	a.now = bpf_ktime_get_coarse_ns();
 	a.gen = v->gen;
 	a.judged = judged;
+	a.sender = this_sender();
 	a.to = p->seq + p->payload;
 	if (shadow_begins_with(sh, p, &a) && begins_with_tls(skb, p)) {
 		v->kind = VERDICT_BAR;

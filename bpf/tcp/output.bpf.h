@@ -27,10 +27,11 @@ enum sent {
  * the path always has room (RFC 8985, 7.3).
  */
 static __always_inline enum sent next_new_locked(struct dp_shadow *sh, struct segment *g, __u64 now,
-						 __u32 max, bool probe)
+						 __u32 max, __u8 sender, bool probe)
 {
 	__u32 left, room;
 
+	congestion_sender_locked(sh, sender);
 	g->seq = sh->tcp.nxt;
 	if (sh->tcp.una == sh->tcp.nxt)
 		congestion_idle_locked(sh, now);
@@ -61,13 +62,13 @@ static __always_inline enum sent next_new_locked(struct dp_shadow *sh, struct se
 
 /* A tail loss probe: something new where there is room for it, else the last segment once more. */
 static __always_inline enum sent next_probe_locked(struct dp_shadow *sh, struct segment *g,
-						   __u64 now, __u32 max)
+						   __u64 now, __u32 max, __u8 sender)
 {
 	enum sent kind = SENT_AGAIN;
 
 	if (sh->tcp.nxt != sh->tcp.end && shadow_window_room(sh) >= sh->tcp.mss &&
 	    (sh->tcp.state == DP_ESTABLISHED || sh->tcp.state == DP_CLOSE_WAIT)) {
-		kind = next_new_locked(sh, g, now, max, true);
+		kind = next_new_locked(sh, g, now, max, sender, true);
 	} else {
 		recovery_probe_locked(sh, &g->seq, &g->len, max, now);
 		g->flags = g->len ? TCP_ACK | TCP_PSH : TCP_ACK | TCP_FIN;
@@ -81,7 +82,7 @@ static __always_inline enum sent next_probe_locked(struct dp_shadow *sh, struct 
 
 /* What the shadow owes next. Claims it: after this call it counts as sent. */
 static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct segment *g, __u64 now,
-						enum sent *kind)
+						__u8 sender, enum sent *kind)
 {
 	__u32 payload = path_mtu_payload(sh);
 	__u32 max = payload < SEG_MAX_PAYLOAD ? payload : SEG_MAX_PAYLOAD;
@@ -116,7 +117,7 @@ static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct seg
 			return true;
 		}
 		if (probe && !(sh->tcp.flags & DP_SH_RECOVERY)) {
-			*kind = next_probe_locked(sh, g, now, max);
+			*kind = next_probe_locked(sh, g, now, max, sender);
 			return true;
 		}
 	}
@@ -131,7 +132,7 @@ static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct seg
 		return true;
 	}
 	if (shadow_may_send(sh)) {
-		*kind = next_new_locked(sh, g, now, max, false);
+		*kind = next_new_locked(sh, g, now, max, sender, false);
 		return true;
 	}
 	if (sh->tcp.flags & DP_SH_ACK_DUE) {
@@ -150,6 +151,7 @@ struct output {
 	__u64 now;
 	__u32 slot;
 	__u32 gen;
+	__u8 sender; /* this_sender() */
 };
 
 static long output_one(__u32 i, struct output *w)
@@ -161,7 +163,7 @@ static long output_one(__u32 i, struct output *w)
 	bool some;
 
 	bpf_spin_lock(&sh->lock);
-	some = sh->gen == w->gen && next_segment_locked(sh, &req.segment, w->now, &kind);
+	some = sh->gen == w->gen && next_segment_locked(sh, &req.segment, w->now, w->sender, &kind);
 	if (some && (req.segment.flags & TCP_RST))
 		shadow_end_locked(sh, &totals, true);
 	bpf_spin_unlock(&sh->lock);
@@ -187,7 +189,8 @@ static long output_one(__u32 i, struct output *w)
 /* Sends what the shadow owes, a burst at most; skb: template for the segments. */
 static __always_inline void tcp_output(struct __sk_buff *skb, struct dp_shadow *sh, __u32 slot)
 {
-	struct output w = {.skb = skb, .sh = sh, .slot = slot, .gen = sh->gen};
+	struct output w = {
+		.skb = skb, .sh = sh, .slot = slot, .gen = sh->gen, .sender = this_sender()};
 	/* Trimming makes it linear but does not shrink it, and every clone is charged for it. */
 	__u32 burst = skb->len > TEMPLATE_LARGE ? TX_BURST_LARGE : TX_BURST;
 	bool watch;

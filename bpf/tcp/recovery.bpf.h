@@ -206,7 +206,7 @@ static __always_inline bool recovery_detect_locked(struct dp_shadow *sh)
 	if (sh->tcp.una == sh->tcp.nxt)
 		return false;
 	if (!(sh->tcp.flags & DP_SH_RECOVERY)) {
-		if (sh->tcp.dupacks < sh->tcp.dup_thresh &&
+		if (sh->tcp.dupacks < congestion_dup_thresh(sh) &&
 		    !((sh->tcp.flags & DP_SH_SACK) && seq_after(sh->tcp.lost, sh->tcp.una)))
 			return false;
 		recovery_start_locked(sh, 0);

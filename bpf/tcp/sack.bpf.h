@@ -94,7 +94,7 @@ static __always_inline struct dp_range sack_next_below(const struct dp_shadow *s
 /* With more bytes SACKed above it than this a byte is lost. */
 static __always_inline __u32 sack_enough(const struct dp_shadow *sh)
 {
-	return (sh->tcp.dup_thresh - 1) * (__u32)sh->tcp.mss;
+	return (congestion_dup_thresh(sh) - 1) * (__u32)sh->tcp.mss;
 }
 
 /*
@@ -103,7 +103,7 @@ static __always_inline __u32 sack_enough(const struct dp_shadow *sh)
  */
 static __always_inline __u32 sack_lost(const struct dp_shadow *sh)
 {
-	__u32 want = sack_enough(sh), bytes;
+	__u32 thresh = congestion_dup_thresh(sh), want = (thresh - 1) * (__u32)sh->tcp.mss, bytes;
 	struct dp_range r = sack_next_below(sh, sh->tcp.nxt + 1);
 
 	bytes = r.end - r.start;
@@ -115,7 +115,7 @@ static __always_inline __u32 sack_lost(const struct dp_shadow *sh)
 		return r.start;
 	r = sack_next_below(sh, r.start);
 	bytes += r.end - r.start;
-	return bytes > want || sh->tcp.dup_thresh == DUP_THRESH ? r.start : sh->tcp.una;
+	return bytes > want || thresh == DUP_THRESH ? r.start : sh->tcp.una;
 }
 
 /* The target dropped what it had reported (RFC 2018, 8): it would have acknowledged this. */

@@ -186,6 +186,12 @@ static __always_inline __u32 shadow_may_send_bytes(const struct dp_shadow *sh)
 	return room >= sh->tcp.mss || sh->tcp.nxt == sh->tcp.una ? room : 0;
 }
 
+/* This CPU, as dp_tcp_state.sender has it. Not under a lock: it is a helper's word. */
+static __always_inline __u8 this_sender(void)
+{
+	return 1 + bpf_get_smp_processor_id() % (DP_SENDERS - 1);
+}
+
 /* Is there anything new for deliver to send? */
 static __always_inline bool shadow_may_send(const struct dp_shadow *sh)
 {

@@ -30,13 +30,14 @@
 #define DP_ASSERT static_assert
 #endif
 
-#define DP_ABI 6
+#define DP_ABI 7
 
 #define DP_MAX_MAPPINGS 64
 #define DP_MAX_TARGETS	4 /* per mapping */
 #define DP_CHUNK_SHIFT	11
 #define DP_CHUNK	(1u << DP_CHUNK_SHIFT) /* bytes of the client's stream in one store entry */
 #define DP_MAX_SACK	16		       /* ranges the target reported, per shadow */
+#define DP_SENDERS	255		       /* dp_tcp_state.sender: more than one CPU */
 #define DP_NO_SLOT	0xffffffffu
 #define DP_SLOT_GONE	0xfffffffeu
 
@@ -264,6 +265,7 @@ struct dp_tcp_state {
 	__u8 state; /* enum dp_state */
 	__u8 n_sacked;
 	__u8 refs;	 /* captures that write to the store right now, and shadow_finish() */
+	__u8 sender;	 /* of what is on its way: 1 + CPU % (DP_SENDERS - 1), or DP_SENDERS */
 	__u32 flags;	 /* enum dp_shadow_flags */
 	__u16 mss;	 /* payload bytes per segment, after options */
 	__u8 ttl;	 /* of what we send: the client's, less one hop */

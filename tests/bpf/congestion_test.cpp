@@ -99,6 +99,18 @@ TEST_P(Congestion, AReorderedSegmentCostsNothing) {
   EXPECT_EQ(shadow().tcp.dup_thresh, 6u) << "it came behind four";
 }
 
+TEST_P(Congestion, SegmentsOfTwoCpusComeInAnyOrder) {
+  say(6);
+  plane().sent_by_another(slot());
+  say(4);
+  EXPECT_TRUE(sack(1, 5).empty()) << "four of ten";
+  EXPECT_EQ(numbers(sack(1, 6)), (Numbers{0})) << "half of them";
+  target_.tsecr = client_.tsval + 1; // the resend's own
+  ack(10);
+  say(5); // nothing of the other CPU's is on its way any more
+  EXPECT_EQ(numbers(sack(11, 14)), (Numbers{10}));
+}
+
 TEST_P(Congestion, AnAnsweredResendIsALoss) {
   say(10);
   const Frames again = sack(1, 5);

@@ -32,8 +32,8 @@ namespace doppel::bpftest {
 
 namespace {
 
-constexpr char kPins[] = "/sys/fs/bpf/doppel/v6/";
-static_assert(DP_ABI == 6, "the pin path above");
+constexpr char kPins[] = "/sys/fs/bpf/doppel/v7/";
+static_assert(DP_ABI == 7, "the pin path above");
 
 std::string joined(const Errors &errors) {
   std::string out;
@@ -330,6 +330,13 @@ void DataPlane::end_pauses() const {
 void DataPlane::widen(unsigned slot, unsigned bytes) const {
   dp_shadow row = shadow(slot);
   row.tcp.cwnd = bytes;
+  if (bpf_map_update_elem(map("shadows"), &slot, &row, BPF_F_LOCK))
+    throw std::system_error(errno, std::generic_category(), "shadows");
+}
+
+void DataPlane::sent_by_another(unsigned slot) const {
+  dp_shadow row = shadow(slot);
+  row.tcp.sender = static_cast<__u8>(row.tcp.sender % (DP_SENDERS - 1) + 1);
   if (bpf_map_update_elem(map("shadows"), &slot, &row, BPF_F_LOCK))
     throw std::system_error(errno, std::generic_category(), "shadows");
 }

@@ -55,6 +55,8 @@ public:
   void end_pauses() const;
   // As if the path had taken so many bytes at a time: the congestion window.
   void widen(unsigned slot, unsigned bytes) const;
+  // As if another CPU had sent what is on its way.
+  void sent_by_another(unsigned slot) const;
   // The row of the target has this MTU of its route; no open shadow is told.
   void route_mtu(unsigned mtu) const;
   // As if the path to the target had been found to take so much, which is believed for so long yet.

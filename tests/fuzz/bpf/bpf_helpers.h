@@ -28,6 +28,7 @@ long bpf_ringbuf_output(const void *map, void *data, __u64 size, __u64 flags);
 void bpf_spin_lock(struct bpf_spin_lock *lock);
 void bpf_spin_unlock(struct bpf_spin_lock *lock);
 __u64 bpf_ktime_get_coarse_ns(void);
+__u32 bpf_get_smp_processor_id(void);
 __u64 bpf_ktime_get_ns(void);
 __u32 bpf_get_prandom_u32(void);
 long bpf_loop(__u32 n, void *callback, void *context, __u64 flags);
