@@ -138,21 +138,33 @@ Status Connection::run(std::vector<Turn> &turns) {
         continue;
       Connection &c = *t.connection;
       const uint64_t until = t.progress_ns + c.timeout_ms_ * kMs;
-      if (now >= until)
-        return c.error("no answer for " + std::to_string(c.timeout_ms_) + " ms",
-                       "--timeout gives a slow server more time");
-      const int left = c.transport_.pending() ? 0 : static_cast<int>((until - now) / kMs) + 1;
+      // After its time it is looked at once more: this process may have been what stood still.
+      const int left = c.transport_.pending() || now >= until
+                           ? 0
+                           : static_cast<int>((until - now) / kMs) + 1;
       wait_ms = wait_ms < 0 ? left : std::min(wait_ms, left);
       polled.push_back({c.transport_.fd(), c.transport_.events(t.unsent()), 0});
       open.push_back(&t);
     }
     if (open.empty())
       return Unit{};
-    if (::poll(polled.data(), polled.size(), wait_ms) < 0 && errno != EINTR)
-      return sys_error("poll", "fails", errno);
+    if (::poll(polled.data(), polled.size(), wait_ms) < 0) {
+      if (errno != EINTR)
+        return sys_error("poll", "fails", errno);
+      continue;
+    }
     for (size_t i = 0; i < open.size(); i++)
       TRY(open[i]->connection->move(*open[i], polled[i].revents));
+    for (const Turn *t : open)
+      TRY(t->connection->overdue(*t, now));
   }
+}
+
+Status Connection::overdue(const Turn &turn, uint64_t now) const {
+  if (turn.done || now < turn.progress_ns + timeout_ms_ * kMs)
+    return Unit{};
+  return error("no answer for " + std::to_string(timeout_ms_) + " ms",
+               "--timeout gives a slow server more time");
 }
 
 Status Connection::converse(std::string_view request, const Take &take) {

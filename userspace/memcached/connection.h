@@ -61,6 +61,8 @@ private:
   Status authenticate(const Access &access);
   Status begin(Turn &turn);
   Status move(Turn &turn, short events);
+  // Nothing had come in time at `now`, nor has since.
+  Status overdue(const Turn &turn, uint64_t now) const;
   Status send(Turn &turn);
   Status receive(Turn &turn);
   Status hand_out(Turn &turn);
