@@ -9,8 +9,6 @@ from lab import doppel, wait
 from lab.load import checked
 from lab.wait import amount
 
-ALONE = True  # Latencies are compared.
-
 # What the ledger may say of bytes that a target without a listener did not take.
 REFUSED = {"target_refused", "target_reset", "target_closed", "backoff"}
 
