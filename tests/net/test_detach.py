@@ -5,8 +5,9 @@ import json
 import tempfile
 
 from harness import MODES, case
-from lab import bpf, snapshot, wait
+from lab import bpf, doppel, snapshot, wait
 from lab.bpf import Neighbour
+from lab.keeper import Keeper
 from lab.load import checked
 from lab.wait import amount
 
@@ -14,6 +15,11 @@ from lab.wait import amount
 def assert_unchanged(host, before):
     changes = snapshot.changes(before, snapshot.take(host))
     assert not changes, "\n".join(changes)
+
+
+def assert_nothing_attached(scene):
+    done = scene.doppel.detach()
+    assert "nothing was attached" in done.stdout + done.stderr, done
 
 
 def own_objects(scene):
@@ -42,6 +48,39 @@ def leaves_nothing(env, mode):
     scene.load("sets", connections=20, count=amount(2000), prefix="after")
     assert scene.target[0].stats()["cmd_set"] == amount(2000), "sets after detach reached the target"
     scene.assert_harmless(resets_to_target=True)
+
+
+@case(alias=("doppel source: cache container", "doppel"))
+def leaves_devices_of_others(env, alias):
+    """Whatever they are labelled: a veth whose one end is marked so is a container's."""
+    scene = env.scene()
+    source = scene.lab.source
+    source.run(["ip", "link", "add", "veth-cache", "type", "veth", "peer", "name", "veth-peer"])
+    source.run(["ip", "link", "set", "veth-cache", "alias", alias])
+    source.run(["ip", "addr", "add", "10.99.0.1/24", "dev", "veth-cache"])
+    before = snapshot.take(source)
+    assert_nothing_attached(scene)
+    scene.attach()
+    scene.doppel.detach()
+    keeper = Keeper(scene, *scene.mapping())
+    keeper.stop()
+    assert_unchanged(source, before)
+
+
+@case()
+def leaves_devices_that_have_our_names(env):
+    scene = env.scene()
+    source = scene.lab.source
+    source.run(["ip", "link", "add", "doppel0", "type", "veth", "peer", "name", "doppel1"])
+    source.run(["ip", "addr", "add", "10.99.0.1/24", "dev", "doppel0"])
+    source.run(["ip", "link", "set", "doppel0", "up"])
+    before = snapshot.take(source)
+    refused = scene.doppel.attach(*scene.mapping(), check=False)
+    assert refused.returncode == 1 and "see what it is with: ip -d link show doppel0" in refused.stderr, refused
+    assert_nothing_attached(scene)
+    keeper = source.popen([doppel.binary(), "run", *scene.mapping()])
+    assert keeper.wait(wait.patience(20)) == 1
+    assert_unchanged(source, before)
 
 
 @case(mode=MODES, hook=("ingress", "egress"))

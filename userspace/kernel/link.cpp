@@ -7,6 +7,7 @@
 #include <linux/veth.h>
 #include <net/if.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -15,7 +16,8 @@
 
 namespace doppel {
 namespace {
-constexpr char kAlias[] = "doppel"; // and what create_link_pair() was given to note
+constexpr char kAlias[] = "doppel";      // and what create_link_pair() was given to note
+constexpr char kNoteBefore[] = "bpffs "; // Pins::file_system(): and "MAJOR:MINOR"
 
 std::string object(const char *name) { return std::string("device ") + name; }
 
@@ -74,19 +76,40 @@ RtnlStatus delete_device(Rtnl &nl, uint32_t ifindex) {
   return nl.run(q);
 }
 
-bool is_marked(const Device &d) {
-  return d.kind == "veth" && (d.alias == kAlias || d.alias.starts_with(std::string(kAlias) + " "));
+// By our alias: alone, or with the note of create_link_pair(), which has no other form.
+bool has_our_alias(const Device &d) {
+  const std::string before = std::string(kAlias) + " " + kNoteBefore;
+  if (d.alias == kAlias)
+    return true;
+  return d.alias.starts_with(before) &&
+         d.alias.find_first_not_of("0123456789:", before.size()) == std::string::npos;
+}
+
+// As create_down() leaves it, and nobody else: an interrupted attach had not marked it yet.
+bool is_untouched(const Device &d) {
+  return d.alias.empty() && d.mtu == kLinkMtu && !(d.flags & IFF_UP) && d.master == 0;
+}
+
+// Two ends in one network namespace.
+bool is_our_pair(const Device &a, const Device &b) {
+  if (a.kind != "veth" || b.kind != "veth" || a.peer != b.ifindex || b.peer != a.ifindex)
+    return false;
+  if (has_our_alias(a) && has_our_alias(b))
+    return true;
+  const auto ends = [](const Device &one, const Device &other) {
+    return one.name == DP_LINK && other.name == DP_LINK_PEER;
+  };
+  return (ends(a, b) || ends(b, a)) &&
+         (has_our_alias(a) || has_our_alias(b) || (is_untouched(a) && is_untouched(b)));
 }
 
 } // namespace
 
-bool is_our_link(Rtnl &nl, const Device &d) {
-  if (d.kind != "veth")
+Result<bool> is_our_link(Rtnl &nl, const Device &d) {
+  if (d.kind != "veth" || d.peer == 0)
     return false;
-  if (is_marked(d))
-    return true;
-  auto peer = find_device(nl, DP_LINK_PEER);
-  return peer && *peer && d.peer == (*peer)->ifindex;
+  const auto peer = TRY(find_device(nl, d.peer));
+  return peer && is_our_pair(d, *peer);
 }
 
 std::string noted_on(const Device &link) {
@@ -128,10 +151,12 @@ Status start_link_pair(Rtnl &nl, const Device &link) {
 }
 
 Result<std::vector<Device>> find_our_links(Rtnl &nl) {
+  const auto all = TRY(list_devices(nl));
   std::vector<Device> ours;
-  for (Device &d : TRY(list_devices(nl)))
-    if (is_marked(d) || (d.name == DP_LINK && is_our_link(nl, d)))
-      ours.push_back(std::move(d));
+  for (const Device &d : all)
+    if (std::any_of(all.begin(), all.end(),
+                    [&](const Device &other) { return is_our_pair(d, other); }))
+      ours.push_back(d);
   return ours;
 }
 

@@ -13,9 +13,10 @@ namespace doppel {
 // Largest MTU of a veth: no clone of a GRO super-packet may exceed it (ETH_MAX_MTU).
 inline constexpr uint32_t kLinkMtu = 65535;
 
-// True if `d` is the pair that create_link_pair() makes: it carries our alias, or its other end
-// is DP_LINK_PEER (made, but interrupted before the alias was set).
-bool is_our_link(Rtnl &nl, const Device &d);
+// True if `d` is of a pair that create_link_pair() made: both ends carry our alias; or they have
+// our names, and one carries it, or both are as they were made (interrupted before it was set).
+// Nothing less: whoever is told so deletes it.
+Result<bool> is_our_link(Rtnl &nl, const Device &d);
 
 // Creates the pair: no addresses, IPv6 off, no ARP, up. Returns the ifindex of DP_LINK.
 // Fails if a device of either name exists; leaves nothing on failure. `note` stands in the alias of

@@ -96,7 +96,7 @@ void close_down(Rtnl &nl, const Pins &pins, Meta meta, const Remains &remains, u
   if (!meta.complete)
     return;
   // Without its link the data plane can send nothing: waiting would be in vain.
-  auto drained = drain_shadows(pins, remains.link ? drain_ms : 0, pause);
+  auto drained = drain_shadows(pins, !remains.link.empty() ? drain_ms : 0, pause);
   collect(drained, errors);
   if (drained) {
     report.closed = drained->closed;

@@ -138,7 +138,10 @@ ProbeRow probe_name() {
       return row("names", false, true, problem(d.errors()));
     if (!*d)
       continue;
-    bool ours = is_our_link(*nl, **d);
+    const auto found = is_our_link(*nl, **d);
+    if (!found)
+      return row("names", false, true, problem(found.errors()));
+    const bool ours = *found;
     return row("names", ours, true,
                std::string("device ") + name +
                    (ours ? " exists: a mirror is attached, see doppel status"

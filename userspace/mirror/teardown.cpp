@@ -40,8 +40,8 @@ std::string Remains::text() const {
   auto add = [&](const std::string &what) { s += (s.empty() ? "" : ", ") + what; };
   if (pins)
     add("pins in bpffs");
-  if (link)
-    add("the device " DP_LINK);
+  if (!link.empty())
+    add("the device " + link);
   for (const auto &p : programs)
     add(p.what.program + " on " + p.what.device + " " + direction_name(p.what.direction));
   return s;
@@ -53,7 +53,10 @@ Result<Remains> find_remains(Rtnl &nl, const Pins *pins) {
   const auto links = TRY(find_our_links(nl));
   auto programs = TRY(find_ours(nl));
   r.programs = std::move(programs);
-  r.link = !links.empty() || !carriers(r.programs).empty();
+  if (!links.empty())
+    r.link = links.front().name;
+  else if (!carriers(r.programs).empty())
+    r.link = DP_LINK;
   if (r.pins || links.empty() || r.programs.empty())
     return r;
   // Where it is the same file system, somebody has removed them. What another version of doppel

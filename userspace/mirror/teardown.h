@@ -16,9 +16,9 @@ namespace doppel {
 
 struct Remains {
   std::vector<AttachedProgram> programs; // on the hooks of this network namespace
-  bool link = false;                     // DP_LINK
+  std::string link;                      // DP_LINK, or what it is called by now; empty: none
   bool pins = false;
-  bool any() const { return link || pins || !programs.empty(); }
+  bool any() const { return !link.empty() || pins || !programs.empty(); }
   // Programs run whose pins are somewhere else: in another BPF file system than `pins` are looked
   // for in.
   bool pins_elsewhere = false;
