@@ -94,6 +94,11 @@ def tls(env, pieces):
     assert named(ledger, "tls") == sent == ledger["bytes"]["observed"], tell(scene, ledger)
     assert target.seen()["requests"] == 0, target.seen()
     assert source.seen()["requests"] == 10 * (pieces + 5)
+
+    def told():
+        code, said = scene.doppel.health()
+        return code == 7 and [p for p in said["problems"] if p["class"] == "left_out" and "tls" in p["what"]]
+    wait.until(told, "status to tell that the target gets nothing", 10)
     for client in clients:
         client.close()
     mirror.assert_nothing_left(scene, timeout=75)

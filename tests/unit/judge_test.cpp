@@ -347,6 +347,39 @@ TEST(Judge, ConnectionsThatTheTargetEndsAtOnceAreTold) {
   EXPECT_TRUE(judge({at(20, excluded(5)), at(50, excluded(25)), at(100, excluded(25))}).empty());
 }
 
+TEST(Judge, WhatIsLeftOutIsTold) {
+  const auto excluded = [](dp_excluded reason, uint64_t bytes, uint64_t observed = 1000) {
+    dp_ledger l = healthy(99);
+    l.observed = observed;
+    l.excluded[reason] = bytes;
+    return l;
+  };
+  const auto looks = [&](dp_excluded reason, uint64_t bytes) {
+    return Looks{at(95, excluded(reason, 0, 0)), at(100, excluded(reason, bytes))};
+  };
+  const auto problems = judge(looks(DP_EXCLUDED_tls, 600));
+  EXPECT_EQ(names(problems), Names{"left_out"});
+  EXPECT_TRUE(problems[0].what.starts_with("600 B of 1000 B that target 10.0.0.2:80 of mapping "
+                                           "data should have got within ten seconds are left out, "
+                                           "most of them as tls: "))
+      << problems[0].what;
+  EXPECT_EQ(exit_of(problems), Exit::scarce);
+  EXPECT_TRUE(judge(looks(DP_EXCLUDED_tls, 10)).empty()) << "a hundredth";
+  EXPECT_TRUE(judge(looks(DP_EXCLUDED_loop, 600)).empty()) << "nobody misses that";
+  EXPECT_TRUE(judge(looks(DP_EXCLUDED_paused, 600)).empty()) << "it is told otherwise";
+  EXPECT_TRUE(judge(looks(DP_EXCLUDED_backoff, 600)).empty()) << "and so is this";
+  EXPECT_EQ(names(judge(looks(DP_EXCLUDED_not_joined, 600))), Names{"left_out"});
+  EXPECT_TRUE(judge({at(25, excluded(DP_EXCLUDED_not_joined, 0, 0)),
+                     at(30, excluded(DP_EXCLUDED_not_joined, 600))})
+                  .empty())
+      << "connections are being joined";
+  const auto before = excluded(DP_EXCLUDED_tls, 600);
+  EXPECT_TRUE(
+      judge({at(89, excluded(DP_EXCLUDED_tls, 0, 0)), at(91, before), at(100, before)}).empty())
+      << "it is over";
+  EXPECT_TRUE(wants_another_look({at(100, before)})) << "it may go on";
+}
+
 TEST(Judge, LostInAMinute) {
   const auto lost = [](uint64_t bytes) {
     dp_ledger l{};
@@ -393,25 +426,12 @@ TEST(ProblemList, IsTheContract) {
     EXPECT_TRUE(helps.insert(p.help).second);
     EXPECT_NE(std::string(p.help).back(), '.');
   }
-  EXPECT_EQ(list, (std::vector<std::pair<std::string, int>>{{"remains", 4},
-                                                            {"link", 4},
-                                                            {"program", 4},
-                                                            {"device", 4},
-                                                            {"blind", 4},
-                                                            {"paused", 4},
-                                                            {"host", 4},
-                                                            {"refusing", 5},
-                                                            {"silent", 5},
-                                                            {"hung", 5},
-                                                            {"slow", 5},
-                                                            {"neighbour", 5},
-                                                            {"keeper", 6},
-                                                            {"store", 7},
-                                                            {"ports", 7},
-                                                            {"flows", 7},
-                                                            {"loss", 7},
-                                                            {"converge", 7},
-                                                            {"note", 0}}));
+  EXPECT_EQ(list,
+            (std::vector<std::pair<std::string, int>>{
+                {"remains", 4}, {"link", 4},      {"program", 4},  {"device", 4},   {"blind", 4},
+                {"paused", 4},  {"host", 4},      {"refusing", 5}, {"silent", 5},   {"hung", 5},
+                {"slow", 5},    {"neighbour", 5}, {"keeper", 6},   {"store", 7},    {"ports", 7},
+                {"flows", 7},   {"loss", 7},      {"left_out", 7}, {"converge", 7}, {"note", 0}}));
   EXPECT_EQ(problem_kind("of a later version"), ProblemKind::note);
 }
 

@@ -11,6 +11,7 @@ namespace doppel {
 namespace {
 constexpr uint64_t kLossNs = 5 * kSecondNs;
 constexpr uint64_t kMinuteNs = 60 * kSecondNs;
+constexpr uint64_t kLeftOutNs = 10 * kSecondNs;
 // Per cent. One client, or one flow, gets 16 of 17 parts and not more (CLIENT_SHARE): 94.1.
 constexpr uint64_t kNearlyFull = 94, kFullNoMore = 90;
 
@@ -81,15 +82,15 @@ void judge_loss(const TargetHealth &t, const Looks &looks, std::vector<Problem> 
   problems.push_back(std::move(p));
 }
 
-// How much that grew within the last minute, as far as somebody has looked.
+// How much that grew within the last `over_ns`, as far as somebody has looked.
 template <class Value>
-uint64_t grown_in_a_minute(const Looks &looks, const std::string &mapping,
-                           const std::string &target, const Value &value) {
+uint64_t grown(const Looks &looks, uint64_t over_ns, const std::string &mapping,
+               const std::string &target, const Value &value) {
   const Vitals &last = looks.back();
   const dp_ledger *now = row_of(last.counters, mapping, target);
   for (const Vitals &v : looks) {
     const dp_ledger *then = row_of(v.counters, mapping, target);
-    if (now && then && age(last.now_ns, v.now_ns) <= kMinuteNs)
+    if (now && then && age(last.now_ns, v.now_ns) <= over_ns)
       return value(*now) - std::min<uint64_t>(value(*now), value(*then));
   }
   return 0;
@@ -98,9 +99,8 @@ uint64_t grown_in_a_minute(const Looks &looks, const std::string &mapping,
 // Nothing is lost by that: the ledger alone would tell.
 void judge_unjoinable(const TargetHealth &t, const Looks &looks, std::vector<Problem> &problems) {
   const uint64_t bytes =
-      grown_in_a_minute(looks, t.mapping, t.target, [](const dp_ledger &l) -> uint64_t {
-        return l.excluded[DP_EXCLUDED_unjoinable];
-      });
+      grown(looks, kMinuteNs, t.mapping, t.target,
+            [](const dp_ledger &l) -> uint64_t { return l.excluded[DP_EXCLUDED_unjoinable]; });
   if (!bytes)
     return;
   Problem p;
@@ -111,6 +111,51 @@ void judge_unjoinable(const TargetHealth &t, const Looks &looks, std::vector<Pro
            "firewall on the way know them? Each is tried again after a minute; for a protocol that "
            "cannot be joined \"join\": \"never\" leaves them alone";
   p.key = "unjoinable " + t.mapping + " " + t.target;
+  problems.push_back(std::move(p));
+}
+
+// Of what was asked, more than a hundredth is left out.
+bool is_much(uint64_t left_out, uint64_t observed) { return left_out > observed / 100; }
+
+// What the ledger alone would tell: clients are served, and the target misses what they say. A
+// mirror that begins finds connections in the middle of a request, a detach leaves out all, and
+// what cannot join, or whose target has just failed, has a sentence of its own.
+bool is_told_apart(const Reason &r, const Vitals &v) {
+  for (const uint32_t number : {DP_EXCLUDED_paused, DP_EXCLUDED_unjoinable, DP_EXCLUDED_backoff})
+    if (r.number == number)
+      return true;
+  if (r.unwanted)
+    return true;
+  return r.number == DP_EXCLUDED_not_joined && age(v.now_ns, v.attached_ns) < kMinuteNs;
+}
+
+void judge_left_out(const TargetHealth &t, const Looks &looks, std::vector<Problem> &problems) {
+  const auto recent = [&](const auto &value) {
+    return grown(looks, kLeftOutNs, t.mapping, t.target, value);
+  };
+  uint64_t sum = 0, most = 0;
+  const Reason *reason = nullptr;
+  for (const Reason &r : excluded_reasons) {
+    if (is_told_apart(r, looks.back()))
+      continue;
+    const uint64_t bytes =
+        recent([&](const dp_ledger &l) -> uint64_t { return l.excluded[r.number]; });
+    sum += bytes;
+    if (bytes > most) {
+      most = bytes;
+      reason = &r;
+    }
+  }
+  const uint64_t observed = recent([](const dp_ledger &l) -> uint64_t { return l.observed; });
+  if (!reason || !is_much(sum, observed))
+    return;
+  Problem p;
+  p.kind = ProblemKind::left_out;
+  p.what = human_bytes(static_cast<int64_t>(sum)) + " of " +
+           human_bytes(static_cast<int64_t>(observed)) + " that " + name_of(t) +
+           " should have got within ten seconds are left out, most of them as " + reason->name +
+           ": " + reason->help;
+  p.key = std::string(help_of(p.kind).name) + " " + t.mapping + " " + t.target;
   problems.push_back(std::move(p));
 }
 
@@ -228,6 +273,7 @@ std::vector<Problem> judge(const Looks &looks, const std::vector<Problem> &befor
     judge_row(t, v, problems);
     judge_loss(t, looks, problems);
     judge_unjoinable(t, looks, problems);
+    judge_left_out(t, looks, problems);
   }
   judge_pools(v, before, problems);
   for (Problem &p : problems)
@@ -241,6 +287,13 @@ bool wants_another_look(const Looks &looks, bool waits) {
     return false;
   if (waits)
     return true;
+  bool much = false;
+  each_row(looks.back().counters,
+           [&](const std::string &, const std::string &, const dp_ledger &l) {
+             much |= is_much(missing(l) - sum_of(l.lost), l.observed);
+           });
+  if (much)
+    return true;
   const auto seen = targets_of(looks, kLookNs), at_once = targets_of(looks, 0);
   for (size_t i = 0; i < seen.size(); i++)
     if (seen[i].state != at_once[i].state)
@@ -252,8 +305,8 @@ std::vector<TargetHealth> judge_targets(const Looks &looks) { return targets_of(
 
 uint64_t lost_in_a_minute(const Looks &looks, const std::string &mapping,
                           const std::string &target) {
-  return grown_in_a_minute(looks, mapping, target,
-                           [](const dp_ledger &l) { return sum_of(l.lost); });
+  return grown(looks, kMinuteNs, mapping, target,
+               [](const dp_ledger &l) { return sum_of(l.lost); });
 }
 
 } // namespace doppel
