@@ -282,3 +282,18 @@ def an_idle_mirror_is_silent(env):
     assert attach(scene) == ""
     status_is_silent(scene)
     assert len(idle.sockets) == 4
+
+
+@case(slow=True)
+def clients_by_ipv6(env):
+    """A service that listens on both: half of its clients are in no counter."""
+    scene = env.scene()
+    lab = scene.lab
+    for host in (lab.source, lab.target):
+        host.popen(["memcached", "-u", "nobody", "-p", "11300", "-l", "::"])
+    wait.until(lambda: lab.source.listens(11300) and lab.target.listens(11300), "both to listen")
+    scene.doppel.attach("--device", "eth0", "-x", f"11300-{lab.target.address}:11300")
+    clients = Clients(scene, 12, address=lab.source.address6, port=11300)
+    said = status_says(scene, "came by IPv6", clients=clients)
+    assert "12 connections to port 11300" in said, said
+    assert scene.doppel.health()[0] == 4

@@ -55,6 +55,7 @@ private:
   bool knows(uint32_t row, const dp_addr &client, __be16 client_port, const dp_addr &server,
              __be16 server_port, uint64_t silent_ms) const;
   void see(Row &r, const TcpSocket &s);
+  void see_ipv6(Row &r, const TcpSocket &s) const;
 
   Via via_;
   MapTable flows_, shadows_;
@@ -112,6 +113,16 @@ void Observer::see(Row &r, const TcpSocket &s) {
   }
 }
 
+void Observer::see_ipv6(Row &r, const TcpSocket &s) const {
+  if (Address{s.local} == Address{s.remote}) // this host with itself
+    return;
+  const bool server = r.view.direction == DP_DIR_INGRESS;
+  const bool asked = server ? in(r.view.ports, s.local_port) && s.bytes_received
+                            : in(r.view.ports, s.remote_port) && s.bytes_sent;
+  if (asked && is_recent(server ? s.received_ms : s.sent_ms))
+    r.view.by_ipv6++;
+}
+
 Status Observer::look_at_sockets(std::vector<Row> &rows) {
   SocketPorts ports;
   for (const Row &r : rows) {
@@ -124,11 +135,15 @@ Status Observer::look_at_sockets(std::vector<Row> &rows) {
   TRY(each_tcp_socket(
       ports,
       [&](const TcpSocket &s) {
-        if (!Address{s.local}.is_v4() || !Address{s.remote}.is_v4())
-          return;
-        for (Row &r : rows)
-          if (!r.view.any_host)
+        const bool ipv4 = Address{s.local}.is_v4() && Address{s.remote}.is_v4();
+        for (Row &r : rows) {
+          if (r.view.any_host)
+            continue;
+          if (ipv4)
             see(r, s);
+          else
+            see_ipv6(r, s);
+        }
       },
       SocketKind::with_traffic));
   // This host serves the port and asks nobody: then the direction is the wrong one.
@@ -209,8 +224,10 @@ Result<std::vector<std::string>> find_blindness(Rtnl &nl, const Pins &pins, cons
   host.devices = TRY(view_devices(nl));
   call_as_captured(host, pins, meta);
   devices_down(meta, host, found);
-  const auto age_s = static_cast<int64_t>(std::time(nullptr) - meta.since);
-  if (age_s < int64_t{kBlindSeconds})
+  // Not by the wall clock, which may have been set since.
+  const uint64_t now_ns = monotonic_ns(),
+                 age_ms = (now_ns - std::min(now_ns, meta.since_ns)) / 1'000'000;
+  if (age_ms < uint64_t{kBlindSeconds} * 1000)
     return found;
   auto mappings = TRY(open_table(pins, "mappings", sizeof(dp_mapping)));
   auto ledger = TRY(open_table(pins, "ledger", sizeof(dp_ledger)));
@@ -218,8 +235,7 @@ Result<std::vector<std::string>> find_blindness(Rtnl &nl, const Pins &pins, cons
   for (const NamedMapping &m : meta.mappings)
     rows.push_back(TRY(row_of(m, host, mappings, ledger)));
   Observer observer(nl, host, TRY(open_table(pins, "flows", sizeof(dp_flow))),
-                    TRY(open_table(pins, "shadows", sizeof(dp_shadow))),
-                    static_cast<uint64_t>(age_s) * 1000);
+                    TRY(open_table(pins, "shadows", sizeof(dp_shadow))), age_ms);
   TRY(observer.look_at_sockets(rows));
   TRY(observer.look_at_conntrack(rows));
   std::vector<MappingView> views;
