@@ -5,7 +5,7 @@ import os
 import stat
 
 from harness import MODES, case
-from lab import snapshot
+from lab import doppel, snapshot, wait
 from lab.bpf import Neighbour
 from lab.keeper import File, Keeper, unit_capabilities
 from lab.wait import amount
@@ -147,7 +147,33 @@ def detach_from_another_network(env, mode):
         scene.doppel.under = under
         done = scene.doppel.detach(check=False)
         assert done.returncode == 1 and words in done.stderr, done
+    scene.doppel.under = elsewhere
+    code, said = scene.doppel.health()
+    assert code == 4 and "cannot be seen from here" in said["problems"][0]["what"], said
+    assert said["problems"][0]["do"].startswith("nsenter --net="), said
     scene.doppel.under = few()
     assert not scene.doppel.status()["missing"], scene.doppel.status()
     scene.assert_all_delivered(scene.load("sets", connections=5, count=100)["sent"])
     scene.doppel.detach()
+
+
+@case(mode=MODES)
+def its_network_is_gone(env, mode):
+    """As of a pod that has ended: its mirror's pins are those of the node."""
+    scene = env.scene()
+    mode_option = f"--attach-mode {scene.doppel.attach_mode}" if scene.doppel.attach_mode else ""
+    scene.lab.source.run(["unshare", "--net", "sh", "-ec", f"""
+        ip link add pod0 type veth peer name pod1
+        ip addr add 10.98.0.1/24 dev pod0
+        ip link set pod1 up
+        ip link set pod0 up
+        {doppel.binary()} attach --device pod0 -x 11211-10.98.0.2:11211 {mode_option}"""])
+
+    def gone():
+        code, said = scene.doppel.health()
+        return code == 4 and "is gone" in said["problems"][0]["what"] and said["problems"][0]
+    problem = wait.until(gone, "status to tell", 10)
+    assert problem["do"].startswith("doppel detach"), problem
+    scene.doppel.detach()
+    scene.attach()
+    scene.assert_all_delivered(scene.load("sets", connections=5, count=100)["sent"])

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace doppel {
 
@@ -15,5 +16,13 @@ struct NetnsId {
 bool operator==(const NetnsId &a, const NetnsId &b);
 
 NetnsId current_netns();
+
+// Whether that path, such as /proc/1/ns/net, is the object with that number.
+bool has_inode(const std::string &path, uint64_t inode);
+
+// How to enter the network namespace with that inode: a path for nsenter --net. Empty: it has no
+// name, and none of the processes that may be looked at has it (CAP_SYS_PTRACE for those of
+// others).
+std::string way_into(uint64_t inode);
 
 } // namespace doppel

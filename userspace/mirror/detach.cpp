@@ -26,23 +26,6 @@ bool is_capture(const AttachedProgram &p) {
   return p.what.program == DP_PROG_INGRESS || p.what.program == DP_PROG_EGRESS;
 }
 
-bool has_inode(const fs::path &path, uint64_t inode) {
-  struct stat st;
-  return ::stat(path.c_str(), &st) == 0 && st.st_ino == inode;
-}
-
-// How to enter the network namespace with that inode; empty if no name and no process has it.
-std::string way_into(uint64_t inode) {
-  std::error_code ec;
-  for (fs::directory_iterator it("/run/netns", ec), end; !ec && it != end; it.increment(ec))
-    if (has_inode(it->path(), inode))
-      return it->path();
-  for (fs::directory_iterator it("/proc", ec), end; !ec && it != end; it.increment(ec))
-    if (fs::path net = it->path() / "ns/net"; has_inode(net, inode))
-      return net;
-  return {};
-}
-
 // Hooks and devices of another network namespace are out of reach. If that namespace is gone, so
 // are they, and the pins are all that is left.
 Status check_netns(const Meta &meta) {

@@ -257,6 +257,25 @@ void tell_health(const Attached &attached, const FindKeeper &find_keeper, Status
   view.problems = in_order(std::move(view.problems));
 }
 
+// What was not looked at is not called well.
+Problem of_another_netns(const NetnsId &netns) {
+  Problem p;
+  const std::string path = way_into(netns.inode);
+  if (path.empty() && has_capability(CAP_SYS_PTRACE)) {
+    p.kind = ProblemKind::program;
+    p.what = "the network namespace that the mirror was attached in is gone, and its hooks and "
+             "devices with it: nothing is mirrored";
+    p.hint = "doppel detach removes what is left: its pins";
+    return p;
+  }
+  p.kind = ProblemKind::host;
+  p.what = "the mirror was attached in another network namespace: its hooks and devices cannot be "
+           "seen from here";
+  p.hint = path.empty() ? "run doppel status there, or as root here"
+                        : "nsenter --net=" + path + " doppel status";
+  return p;
+}
+
 // The keeper looks as well, and is believed: its sentences have other numbers.
 void tell_blindness(Host &host, const Meta &meta, StatusView &view) {
   if (std::any_of(view.problems.begin(), view.problems.end(),
@@ -291,8 +310,7 @@ Result<StatusView> read_status(const FindKeeper &find_keeper) {
   view.config_source = meta.config_source;
   view.mappings = meta.mappings;
   if (!(current_netns() == meta.netns)) {
-    view.warnings.push_back("the mirror was attached in another network namespace: "
-                            "its hooks and devices cannot be seen from here");
+    view.problems.push_back(of_another_netns(meta.netns));
     tell_health({host.pins, meta}, find_keeper, view);
     return view;
   }
