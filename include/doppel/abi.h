@@ -39,6 +39,7 @@
 #define DP_MAX_SACK	16		       /* ranges the target reported, per shadow */
 #define DP_SENDERS	255		       /* dp_tcp_state.sender: more than one CPU */
 #define DP_NO_SLOT	0xffffffffu
+#define DP_NO_DEVICE	0x7fffffffu /* dp_target.oif: there is no route, and nothing is sent */
 #define DP_SLOT_GONE	0xfffffffeu
 
 /* IPv6, or IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2), so that one key serves both. */

@@ -6,10 +6,16 @@ import os
 import signal
 
 from harness import MODES, case
-from lab import snapshot, wait
+from lab import mirror, snapshot, wait
 from lab.keeper import File, Keeper
 from lab.wait import amount
 from test_keeper import assert_unchanged, assert_whole
+
+
+def told(scene, text):
+    """That mirroring is stopped, for that reason."""
+    code, said = scene.doppel.health()
+    return code == 4 and text in said["problems"][0]["what"]
 
 
 def replace_cable(scene, host):
@@ -67,6 +73,30 @@ def device_back_and_not_to_be_had(env, mode):
     keeper.wait_for("the qdisc `ingress` occupies the place of clsact")
     keeper.wait_for('no longer: ' + file.path + ':3: mappings[0]: there is no device "eth0"')
     keeper.wait_for("no longer: " + file.path + ":8: mappings[0].targets[0]: this host has no route")
+    keeper.stop()
+
+
+@case(mode=MODES, kind=("blackhole", "prohibit", "unreachable"))
+def a_route_that_leads_nowhere(env, mode, kind):
+    """The host sends nothing there, by its own will, and neither do we; what was asked waits."""
+    scene = env.scene()
+    source = scene.lab.source
+    keeper = Keeper(scene, *scene.mapping())
+    sent = scene.load("sets", connections=10, count=100)["sent"]
+    scene.assert_all_delivered(sent)
+    route = [kind, f"{scene.lab.target.address}/32"]
+    source.run(["ip", "route", "add", *route])
+    keeper.wait_for("nothing is sent to a target without a route")
+    there = scene.target[0].stats()["cmd_set"]
+    sent += scene.load("sets", connections=10, count=100, prefix="more")["sent"]
+    wait.until(lambda: scene.doppel.ledger()["bytes"]["observed"] == sent, "all to be observed")
+    wait.until(lambda: mirror.events(scene).get("syn_retransmit", 0) >= 20, "each to be tried again, twice")
+    assert scene.target[0].stats()["cmd_set"] == there, "copies went past the route"
+    wait.until(lambda: told(scene, "no route to the target"), "status to tell")
+    source.run(["ip", "route", "del", *route])
+    keeper.wait_for("no longer: ")
+    scene.assert_all_delivered(sent)
+    scene.assert_same(keys=200)
     keeper.stop()
 
 

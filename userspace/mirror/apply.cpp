@@ -7,6 +7,7 @@
 #include <net/if.h>
 
 #include <algorithm>
+#include <cstring>
 #include <ctime>
 
 #include "doppel/names.h"
@@ -254,6 +255,21 @@ Status Applier::finish_meta(const std::vector<Attachment> &wanted) {
   return status_of(std::move(errors));
 }
 
+// The row of a mapping that the host does not fit at present. A target without a route gets
+// nothing, as by the host's own connections: the kernel would take it for a neighbour on the device
+// of before (ip_route_output_key_hash_rcu(), net/ipv4/route.c).
+dp_mapping without_routes(dp_mapping row, const HostView &host) {
+  for (uint32_t t = 0; t < row.n_targets && t < DP_MAX_TARGETS; t++) {
+    dp_target &target = row.target[t];
+    const auto route = host.routes.find(Address{target.address}.text());
+    if (route == host.routes.end())
+      target.oif = DP_NO_DEVICE;
+    else if (target.oif == DP_NO_DEVICE)
+      target.oif = route->second.oif;
+  }
+  return row;
+}
+
 Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
                              const ApplyOptions &options) {
   auto state = TRY(read_mirror_state(nl_, pins_, before_, rows_));
@@ -265,6 +281,13 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
   if (options.planned)
     options.planned(partial.why, partial.plan.warnings);
   auto change = TRY(plan_change(state, partial.plan, partial.deferred));
+  for (const MirrorState::Mapping &m : state.mappings)
+    if (const dp_mapping row = without_routes(m.row, host);
+        partial.deferred.count(m.name.name) && std::memcmp(&row, &m.row, sizeof(row)) != 0) {
+      change.rows.emplace_back(m.name.row, row);
+      change.updated.push_back("mapping " + m.name.name +
+                               ": nothing is sent to a target without a route");
+    }
   applied_.change = std::move(change);
   for (const MirrorState::Mapping &m : state.mappings)
     if (const auto &rows = applied_.change.old_rows;
