@@ -37,7 +37,9 @@ static __always_inline int rewrite_copy(struct __sk_buff *skb, const struct dp_s
 	new = old;
 	new.h.ip.saddr = addr_v4(&sh->ep.shadow_addr);
 	new.h.ip.daddr = addr_v4(&sh->ep.address);
-	new.h.ip.tos &= ~3; /* ECN belongs to the client's path (RFC 3168) */
+	/* The client's class and ECN (RFC 2474, 3168) are of its path; copies have no claim there.
+	 */
+	new.h.ip.tos = 0;
 	new.h.ip.ttl = sh->tcp.ttl;
 	new.h.ip.check = ip_checksum(&new.h.ip);
 	new.h.tcp.source = sh->ep.shadow_port;

@@ -150,7 +150,7 @@ View Expected::copy_of(const Packet &original, std::string_view text, unsigned f
   const View o = parse(original.build());
   Packet p = from_shadow(target)
                  .ttl(static_cast<uint8_t>(o.ttl - 1))
-                 .tos(o.tos & 0xfc)
+                 .tos(0)
                  .id(o.id)
                  .dont_fragment(o.df)
                  .seq(o.seq)
