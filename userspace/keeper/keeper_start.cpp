@@ -127,7 +127,14 @@ Status Keeper::adopt() {
   ApplyOptions options;
   options.tolerant = true;
   options.drain_ms = options_.drain_ms;
-  auto applied = TRY(apply(config_, options));
+  auto adopted = apply(config_, options);
+  if (!adopted) {
+    Errors errors = adopted.errors();
+    for (Error &e : errors) // a setting that wants a new attach: that does not go away by itself
+      e.exit = are_fixed_differences(errors) ? Exit::usage : e.exit;
+    return errors;
+  }
+  const Applied &applied = *adopted;
   meta_ = applied.meta;
   take_in_care();
   log_line(Priority::notice, "adopted the mirror that is attached since " + iso_time(meta_.since) +

@@ -195,6 +195,11 @@ Errors fixed_differences(const MirrorState &state, const Plan &wanted) {
   return errors;
 }
 
+bool are_fixed_differences(const Errors &errors) {
+  return std::all_of(errors.begin(), errors.end(),
+                     [](const Error &e) { return e.hint == kFixedHint; });
+}
+
 Result<Change> plan_change(const MirrorState &state, const Plan &wanted,
                            const std::set<std::string> &deferred) {
   return Differ(state, wanted, deferred).run();

@@ -45,6 +45,8 @@ struct Change {
 
 // Every setting that differs and is fixed while attached; with what to do.
 Errors fixed_differences(const MirrorState &state, const Plan &wanted);
+// Whether these errors are all of that kind.
+bool are_fixed_differences(const Errors &errors);
 
 // Mappings are the same if name, device, direction, ports, targets, application, join and
 // promiscuous are: they keep row, shadows and ledger. `deferred`: names of mappings that are not in
