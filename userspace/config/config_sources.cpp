@@ -70,7 +70,8 @@ Result<MappingConfig> parse_x(const std::string &device, const std::string &x) {
 } // namespace
 
 Result<Config> read_config(const std::string &file_name) {
-  const Fd fd(::open(file_name.c_str(), O_RDONLY | O_CLOEXEC));
+  // A FIFO without a writer would block a keeper for good.
+  const Fd fd(::open(file_name.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (!fd)
     return usage(file_name, std::string("cannot be opened: ") + std::strerror(errno),
                  errno == ENOENT ? "check the path given with --config" : "");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/util/file.h"
 
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,10 @@
 #include "userspace/util/fd.h"
 
 namespace doppel {
+
+namespace {
+constexpr int kPipePatienceMs = 5000;
+} // namespace
 
 Result<std::string> read_file(int fd, const std::string &name, const FileKind &kind) {
   struct stat st {};
@@ -22,6 +27,12 @@ Result<std::string> read_file(int fd, const std::string &name, const FileKind &k
     const ssize_t n = ::read(fd, part.data(), part.size());
     if (n < 0 && errno == EINTR)
       continue;
+    if (n < 0 && errno == EAGAIN) { // a pipe that was opened with O_NONBLOCK
+      pollfd p{fd, POLLIN, 0};
+      if (::poll(&p, 1, kPipePatienceMs) == 0)
+        return Error{name, "is a pipe from which nothing has come for 5 s", "", Exit::usage};
+      continue;
+    }
     if (n < 0)
       return sys_error(name, "cannot be read", errno);
     if (n == 0)
