@@ -60,6 +60,10 @@ Result<Reloaded> ask_keeper(const Pins &pins, const Meta &meta, pid_t keeper,
       return now->reload_errors;
     return Reloaded{now->reload_text, {}};
   }
+  if (const std::string holder = pins.lock_holder(); !holder.empty())
+    return Error{"doppel reload",
+                 name + " waits for another doppel that is changing the data plane: " + holder,
+                 "when that one is done it reloads"};
   return Error{"doppel reload", name + " has not answered yet, and reloads as soon as it can",
                "see what it says in its log; kill -KILL " + std::to_string(keeper) +
                    " ends it, and leaves the mirror"};

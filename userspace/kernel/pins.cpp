@@ -12,6 +12,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -19,6 +20,7 @@
 
 #include "doppel/abi.h"
 #include "doppel/names.h"
+#include "userspace/kernel/process.h"
 #include "userspace/util/direction.h"
 
 namespace doppel {
@@ -26,6 +28,7 @@ namespace fs = std::filesystem;
 
 namespace {
 constexpr char kDefaultBpffs[] = "/sys/fs/bpf";
+constexpr char kStopped[] = ", which is stopped";
 constexpr auto kLockPatience = std::chrono::seconds(5);
 constexpr auto kLockPoll = std::chrono::milliseconds(50);
 
@@ -156,9 +159,37 @@ Result<Fd> Pins::lock(const Pause &pause) const {
     if (dir && errno != EWOULDBLOCK && errno != EINTR)
       return sys_error(top_, "cannot be locked", errno);
     if (std::chrono::steady_clock::now() >= until)
-      return Error{top_, "another doppel is changing the data plane", "wait until it is done"};
+      return locked_by(lock_holder());
     pause_for(pause, kLockPoll);
   }
+}
+
+Error Pins::locked_by(const std::string &holder) const {
+  return {top_, "another doppel is changing the data plane" + (holder.empty() ? "" : ": " + holder),
+          holder.ends_with(kStopped) ? "kill -CONT lets it go on" : "wait until it is done"};
+}
+
+// A line of /proc/locks: "1: FLOCK  ADVISORY  WRITE 123 00:1c:45 0 EOF", the device in hexadecimal
+// (fs/locks.c, lock_get_status()).
+std::string Pins::lock_holder() const {
+  struct stat st;
+  if (::stat(top_.c_str(), &st))
+    return {};
+  std::ifstream locks("/proc/locks");
+  for (std::string line; std::getline(locks, line);) {
+    std::istringstream words(line);
+    std::string number, kind, how, access, where;
+    pid_t pid = 0;
+    words >> number >> kind >> how >> access >> pid >> where;
+    unsigned device_major = 0, device_minor = 0;
+    unsigned long inode = 0;
+    if (kind != "FLOCK" || pid <= 0 ||
+        std::sscanf(where.c_str(), "%x:%x:%lu", &device_major, &device_minor, &inode) != 3)
+      continue;
+    if (device_major == major(st.st_dev) && device_minor == minor(st.st_dev) && inode == st.st_ino)
+      return "process " + std::to_string(pid) + (process_is_stopped(pid) ? kStopped : "");
+  }
+  return {};
 }
 
 bool Pins::is_locked() const {

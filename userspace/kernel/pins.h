@@ -49,6 +49,8 @@ public:
   // Exclusive lock on top(), which is created. Waits for a few seconds, by `pause`, then fails.
   Result<Fd> lock(const Pause &pause = {}) const;
   bool is_locked() const; // at this moment, by anybody
+  // "process 123", "process 123, which is stopped"; empty: nobody holds it, or not known who.
+  std::string lock_holder() const;
   Status check_owner() const;
   Status make_directories() const;
   Status pin(int fd, const std::string &path) const;
@@ -60,6 +62,7 @@ public:
   void remove_top_if_idle() const;
 
 private:
+  Error locked_by(const std::string &holder) const;
   explicit Pins(const std::string &bpffs);
   std::string top_, dir_;
 };
