@@ -32,4 +32,22 @@ uint64_t number(const Stats &stats, const std::string &name) {
   return found == stats.end() ? 0 : parse_number(found->second, UINT64_MAX).value_or(0);
 }
 
+uint64_t pending_flush_s(const Stats &general, const Stats &settings) {
+  // `uptime` is told less ITEM_UPDATE_INTERVAL (stats.c, memcached.h), and `oldest` is not. Of a flush
+  // that is done it is the second before.
+  constexpr uint64_t kAhead = 60;
+  const uint64_t at = number(settings, "oldest"), now = number(general, "uptime") + kAhead;
+  return at > now ? at - now : 0;
+}
+
+Status no_pending_flush(const Connection &c, const Stats &general, const Stats &settings) {
+  const uint64_t left = pending_flush_s(general, settings);
+  if (left == 0)
+    return Unit{};
+  return Error{c.server().text(),
+               "a flush_all with a delay is pending there: in " + std::to_string(left) +
+                   " s nothing that it holds now can be read any more",
+               "wait until it is over; flush_all 0 now is the same sooner", Exit::failure};
+}
+
 } // namespace doppel::memcached

@@ -19,4 +19,10 @@ Result<Stats> stats(Connection &c, const std::string &what = "");
 // 0 where it is absent or no whole number.
 uint64_t number(const Stats &stats, const std::string &name);
 
+// Seconds until a flush_all with a delay takes effect, after which nothing that is there now can be
+// read; 0: none is pending. It is `oldest` of "settings".
+uint64_t pending_flush_s(const Stats &general, const Stats &settings);
+// Says so of the server, if one is.
+Status no_pending_flush(const Connection &c, const Stats &general, const Stats &settings);
+
 } // namespace doppel::memcached

@@ -17,7 +17,8 @@ using memcached::Stats;
 namespace {
 using Level = PairLevel;
 
-constexpr int64_t kClockSlack = 2; // s; memcached's own clock ticks once a second
+constexpr uint64_t kIdleSeconds = 60; // a list of ten million keys takes about half of that
+constexpr int64_t kClockSlack = 2;    // s; memcached's own clock ticks once a second
 
 std::string text_of(const Stats &stats, const std::string &name) {
   const auto found = stats.find(name);
@@ -49,6 +50,8 @@ public:
     memory();
     limits();
     evictions();
+    pending_flush();
+    idle();
     flush();
     flags();
     access();
@@ -179,6 +182,35 @@ private:
           "start the target with -M");
     else
       add(Level::ok, "evictions", is(s_, "evictions", "off") ? "off for both" : "on for both");
+  }
+
+  void pending_flush() {
+    const uint64_t ours = memcached::pending_flush_s(s_.general, s_.settings);
+    const uint64_t theirs = memcached::pending_flush_s(t_.general, t_.settings);
+    if (ours == 0 && theirs == 0)
+      return;
+    std::string what = ours ? "at the source" : "at the target";
+    what += " one with a delay is pending: in ";
+    what += count(ours ? ours : theirs);
+    what += " s nothing that it holds now can be read any more, and a mirror that begins now does "
+            "not see that";
+    add(Level::fail, "flush_all", std::move(what), "wait until it is over");
+  }
+
+  void idle() {
+    for (const auto *one : {&s_, &t_}) {
+      const uint64_t s = number(one->settings, "idle_timeout");
+      if (s == 0 || s >= kIdleSeconds)
+        continue;
+      std::string what = one == &s_ ? "the source" : "the target";
+      what += " closes those that are quiet for ";
+      what += count(s);
+      what +=
+          " s (-o idle_timeout), as one of doppel's own may be while the other server lists its "
+          "keys";
+      add(Level::warn, "idle connections", std::move(what),
+          "start it without, or with " + count(kIdleSeconds) + " or more");
+    }
   }
 
   void flush() {

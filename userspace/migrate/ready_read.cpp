@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "userspace/memcached/stats.h"
 #include "userspace/migrate/server_reader.h"
 #include "userspace/migrate/verify.h"
 #include "userspace/mirror/counters.h"
@@ -16,6 +17,9 @@ std::string told(const Errors &errors) { return errors.front().where + ": " + er
 Result<VerifyCounts> compare(const Pair &pair, const memcached::Access &access, uint64_t keys) {
   const auto source = TRY(memcached::Connection::open(pair.source, access));
   const auto target = TRY(memcached::Connection::open(pair.target, access));
+  for (const auto &c : {source.get(), target.get()})
+    TRY(memcached::no_pending_flush(*c, TRY(memcached::stats(*c)),
+                                    TRY(memcached::stats(*c, "settings"))));
   VerifyOptions options;
   options.sample = keys;
   VerifyHooks hooks;

@@ -167,6 +167,8 @@ Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomi
   auto source = TRY(open_side(o.source, o.access));
   auto target = TRY(open_side(o.target, o.access));
   TRY(differ(*source.connection, *target.connection));
+  for (const Side *side : {&source, &target})
+    TRY(memcached::no_pending_flush(*side->connection, side->stats, side->settings));
   TRY(check_cas(source, target, o, tell));
   TRY(check_extra(source, target, o));
   tell_fit(source, target, tell);
