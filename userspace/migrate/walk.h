@@ -30,7 +30,7 @@ public:
   static constexpr size_t kMostKeys = 4096;
   static constexpr uint64_t kMostBytes = 8 << 20;
   // Begins small and doubles, so that the first item that must not be read stops the walk early.
-  static constexpr size_t kFirstKeys = 32;
+  static constexpr size_t kFirstKeys = 1;
 
   explicit Batch(size_t most_keys = kMostKeys)
       : most_(most_keys), limit_(std::min(kFirstKeys, most_keys)) {}

@@ -26,7 +26,8 @@ constexpr uint64_t kStaleNs = kSecondNs;               // an answer with a time 
 } // namespace
 
 WarmEngine::WarmEngine(const WarmContext &context)
-    : c_(context), pace_(context.options.rate), repair_(context), most_keys_(kMostKeys) {}
+    : c_(context), pace_(context.options.rate), repair_(context), most_keys_(kMostKeys),
+      next_keys_(context.options.stale_ok ? kMostKeys : 1) {}
 
 Status WarmEngine::run() {
   for (int i = 0; i < 20; i++) {
@@ -56,7 +57,8 @@ bool WarmEngine::may_read(uint64_t now) const {
 }
 
 Status WarmEngine::fill(Batch &batch) {
-  const uint64_t most = std::min(most_keys_, pace_.most_keys());
+  const uint64_t most = std::min({most_keys_, next_keys_, pace_.most_keys()});
+  next_keys_ = std::min(kMostKeys, 4 * next_keys_);
   uint64_t bytes = 0;
   const auto add = [&](const std::string &key, const KeyCopy &copy, uint64_t from) {
     Row row;

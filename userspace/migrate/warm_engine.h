@@ -102,6 +102,7 @@ private:
   std::vector<LoneKey> again_;
   uint64_t settling_bytes_ = 0;
   uint64_t most_keys_;
+  uint64_t next_keys_; // begins at one: the first item that must not be read ends it
   uint64_t next_check_ns_ = 0, next_look_ns_ = 0, next_measure_ns_ = 0;
   uint64_t abandoned_ = UINT64_MAX; // where what was left begins
   bool list_ended_ = false;
