@@ -114,7 +114,7 @@ Compared compared(const Look &seen, const KeptItem &reading, const ReadItem &tar
   Look there = target.look, here = seen;
   there.cas = here.cas = 0; // of two servers
   return {target.look.there, target.look.cas,
-          is_same(here, there, slack) && target.value == reading.value &&
+          !target.stale && is_same(here, there, slack) && target.value == reading.value &&
               target.flags == reading.flags};
 }
 
