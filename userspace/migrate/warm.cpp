@@ -154,7 +154,7 @@ Status copy(WarmContext &c, const Tell &tell) {
 Status look_once_more(WarmContext &c) {
   (void)TRY(pass(c));
   c.report.missed_bytes = TRY(c.barrier.missed_bytes());
-  c.report.evicted = number(TRY(memcached::stats(c.target)), "evictions") - c.target_evictions;
+  note_evictions(c, number(TRY(memcached::stats(c.target)), "evictions"));
   c.report.evicting = c.report.evicting || (c.report.evicted > 0 && !c.options.dry_run);
   c.report.interrupted = c.stop;
   return Unit{};

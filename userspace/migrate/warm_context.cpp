@@ -8,6 +8,13 @@
 
 namespace doppel::migrate {
 
+uint64_t note_evictions(WarmContext &c, uint64_t evictions) {
+  if (evictions < c.target_evictions)
+    c.target_evictions = 0;
+  c.report.evicted = std::max(c.report.evicted, evictions - c.target_evictions);
+  return c.report.evicted;
+}
+
 void count(WarmReport &report, Outcome outcome) {
   switch (outcome) {
   case Outcome::added:

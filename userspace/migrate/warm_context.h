@@ -40,6 +40,10 @@ struct WarmContext {
   bool is_stopping() const { return stop || report.evicting || !report.stopped.empty(); }
 };
 
+// What the target has evicted since warm began, by its count of now: `stats reset` begins that
+// anew.
+uint64_t note_evictions(WarmContext &c, uint64_t evictions);
+
 // One more key has come to that.
 void count(WarmReport &report, Outcome outcome);
 

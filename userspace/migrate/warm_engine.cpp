@@ -417,10 +417,8 @@ Status WarmEngine::look_around(uint64_t now) {
   if (now < next_look_ns_)
     return Unit{};
   next_look_ns_ = now + kLookNs;
-  const auto evictions =
-      memcached::number(TRY(memcached::stats(c_.target)), "evictions") - c_.target_evictions;
-  c_.report.evicted = evictions;
-  c_.report.evicting = c_.report.evicting || evictions > 0;
+  const auto stats = TRY(memcached::stats(c_.target));
+  c_.report.evicting |= note_evictions(c_, memcached::number(stats, "evictions")) > 0;
   return Unit{};
 }
 
