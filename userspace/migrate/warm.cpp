@@ -191,6 +191,8 @@ Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomi
   c.has_me = source.features.me;
   c.target_item_max = target.item_size_max();
   c.target_evictions = number(target.stats, "evictions");
+  const auto full = target.settings.find("evictions");
+  c.refuses_when_full = full != target.settings.end() && full->second == "off";
   c.settle_ns = static_cast<uint64_t>(o.settle_s * 1e9);
 
   TRY(copy(c, tell));

@@ -8,6 +8,7 @@
 #include "userspace/memcached/meta.h"
 #include "userspace/memcached/stats.h"
 #include "userspace/migrate/side.h"
+#include "userspace/migrate/walk.h"
 #include "userspace/util/clock.h"
 
 namespace doppel::migrate {
@@ -106,6 +107,8 @@ Status WarmEngine::choose(Turn &t, uint64_t now) {
     t.ready = std::move(drained_.front());
     drained_.pop_front();
     read_late_ones_again(t.ready);
+    if (c_.refuses_when_full)
+      TRY(leave_present_ones(t.ready));
   }
   if (!settling_.empty() && settling_.front().stored_ns + c_.settle_ns <= now) {
     t.due = std::move(settling_.front());
@@ -126,6 +129,34 @@ void WarmEngine::abandon() {
   again_.clear();
 }
 
+void WarmEngine::keep_stores(Batch &batch, std::string &stores, Row &row) {
+  const auto at = stores.size();
+  stores.append(batch.stores, row.store_at, row.store_size);
+  row.store_at = static_cast<uint32_t>(at);
+}
+
+// A store that finds no memory deletes the item that is there, even if it would not have replaced
+// it (process_mset_command(), proto_text.c): so it is asked for first.
+Status WarmEngine::leave_present_ones(Batch &batch) {
+  std::vector<std::string> keys;
+  std::vector<Row *> rows;
+  for (Row &row : batch.rows)
+    if (row.copy.step() == Step::drain) {
+      keys.emplace_back(batch.key(row));
+      rows.push_back(&row);
+    }
+  TRY(read_standings(c_.target, keys, [&](size_t i, const memcached::Standing *there) {
+    if (there)
+      rows[i]->copy.end(Outcome::present);
+  }));
+  std::string stores;
+  for (Row *row : rows)
+    if (row->copy.step() == Step::drain)
+      keep_stores(batch, stores, *row);
+  batch.stores = std::move(stores);
+  return Unit{};
+}
+
 // What remains of a time to live was told when it was read. After a second the copy would outlive
 // the item.
 void WarmEngine::read_late_ones_again(Batch &batch) {
@@ -140,9 +171,7 @@ void WarmEngine::read_late_ones_again(Batch &batch) {
       row.copy.read_again();
       late = true;
     } else {
-      const auto at = stores.size();
-      stores.append(batch.stores, row.store_at, row.store_size);
-      row.store_at = static_cast<uint32_t>(at);
+      keep_stores(batch, stores, row);
     }
   }
   batch.stores = std::move(stores);

@@ -82,6 +82,8 @@ private:
   bool take_delete(const memcached::Answer &answer, LoneKey &lone);
   Status after_exchange(Turn &t);
   void read_late_ones_again(Batch &batch);
+  Status leave_present_ones(Batch &batch);
+  static void keep_stores(Batch &batch, std::string &stores, Row &row);
   static void undo_late_ones(Batch &batch);
   std::vector<LoneKey> begun() const;
   Result<std::vector<LoneKey>> changed(memcached::Connection &source,
