@@ -495,3 +495,91 @@ def a_name_that_no_line_holds(env):
     process.communicate()
     found = warm(env, *SETTLE, "--resume", resume, source, target, code=3)
     assert found["failed"] == 1 and items(target) == KEYS, found
+
+
+@case(side=("source", "target"))
+def a_pending_flush_ends_it_before_it_begins(env, side):
+    source, target = env.pair()
+    source.fill(100)
+    (source if side == "source" else target).tell(b"flush_all 1000\r\n")
+    result = env.run("warm", source, target)
+    assert result.code == 1 and "a flush_all with a delay is pending there" in result.stderr, result
+    assert items(target) == 0
+    rows = {row["about"]: row for row in env.run("probe", "--json", source, target).json()["rows"]}
+    assert rows["flush_all"]["level"] == "fail" and f"at the {side}" in rows["flush_all"]["what"], rows
+
+
+@case()
+def a_flush_that_is_over_is_none(env):
+    source, target = env.pair()
+    source.tell(b"flush_all\r\n")
+    source.fill(100)
+    assert warm(env, *SETTLE, source, target)["added"] == 100
+
+
+@case()
+def takes_one_token_and_no_more(env):
+    """Each item is stale, and the first that is read ends it."""
+    source, target = env.pair()
+    source.fill(3000)
+    source.tell(b"".join(b"md key:%d I\r\n" % n for n in range(3000)))
+    result = env.run("warm", "--json", source, target)
+    assert result.code == 3 and "stale" in result.json()["stopped"], result
+    taken = [a for a in source.tell(b"".join(b"mg key:%d c\r\n" % n for n in range(3000))) if b" Z" in a]
+    assert len(taken) == 1, len(taken)
+
+
+@case()
+def repairs_what_is_stale_on_the_target(env):
+    """The same value, and its clients are told that it is old."""
+    source, target = env.pair()
+    for server in (source, target):
+        server.fill(100)
+    target.tell(b"".join(b"md key:%d I\r\n" % n for n in range(5)))
+    found = warm(env, "--repair", *SETTLE, source, target)
+    assert found["repaired"] == 5 and found["present"] == 95, found
+    assert_equal(env, source, target)
+
+
+@case()
+def statistics_that_begin_anew_are_no_evictions(env):
+    source, target = env.memcached(), env.memcached("-m", "4")
+    target.fill(20_000, value=b"%0500d")
+    assert int(target.stats()["evictions"]) > 1000
+    target.tell(b"flush_all\r\n")
+    source.fill(2000)
+    process = start(env, "--json", *SETTLE, "--rate", "1000", source, target)
+    wait.until(lambda: items(target) > 100, "some to be copied")
+    with target.plain() as s:
+        s.sendall(b"stats reset\r\n")
+        assert s.makefile("rb").readline() == b"RESET\r\n"
+    out, err = process.communicate(timeout=wait.patience(60))
+    found = json.loads(out)
+    assert process.returncode == 0 and found["added"] == 2000 and not found["evicted"], (found, err)
+
+
+@case()
+def a_full_target_that_refuses_keeps_what_it_has(env):
+    """memcached -M deletes the item that a store for which it has no memory is about."""
+    source, target = env.memcached(), env.memcached("-M", "-m", "4")
+    for server in (source, target):
+        server.fill(1000, value=b"%0500d")
+    target.tell(b"".join(store(b"other:%d" % n, b"x" * 500) for n in range(20_000)))
+    source.tell(b"".join(store(b"more:%d" % n, b"x" * 500) for n in range(100)))
+    have = target.dump().keys()
+    result = env.run("warm", "--json", *PATIENT, *SETTLE, source, target)
+    assert result.json()["evicting"], result
+    lost = {key for key in have - target.dump().keys() if key.startswith(b"key:")}
+    assert not lost, f"{len(lost)} items are gone, such as {sorted(lost)[:3]}"
+
+
+@case()
+def a_dry_run_tells_what_would_be_repaired(env):
+    source, target = env.pair()
+    source.fill(100)
+    target.fill(90)
+    target.tell(b"".join(store(b"key:%d" % n, b"other") for n in range(30)))
+    before = target.dump()
+    found = warm(env, "--dry-run", "--repair", *SETTLE, source, target)
+    assert (found["added"], found["repaired"], found["present"]) == (10, 30, 60), found
+    assert target.dump() == before

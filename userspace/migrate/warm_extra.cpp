@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "userspace/memcached/meta.h"
+#include "userspace/migrate/warm_repair.h"
+#include "userspace/util/clock.h"
 
 namespace doppel::migrate {
 namespace {
@@ -147,7 +149,23 @@ Result<std::vector<std::string>> delete_extra_keys(const WarmContext &c) {
   return returned;
 }
 
+namespace {
+// What it would do by now, or with `end` all.
+Status look_for_repairs(const WarmContext &c, WarmRepair &repair, bool end) {
+  for (;;) {
+    std::vector<RepairKey> absent;
+    TRY(repair.step(monotonic_ns(), end, absent));
+    c.report.added += absent.size();
+    if (!end || repair.is_idle() || c.stop)
+      return Unit{};
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+} // namespace
+
 Status dry_run(const WarmContext &c) {
+  WarmRepair repair(c);
   std::vector<Suspect> batch;
   WarmList::Key key;
   for (bool more = true; more && !c.stop;) {
@@ -169,13 +187,17 @@ Status dry_run(const WarmContext &c) {
       if (l.there)
         found.push_back(&s);
     }));
-    TRY(look(c.target, c.clock, false, found,
-             [&](Suspect &, const Look &l) { present += l.there; }));
+    TRY(look(c.target, c.clock, false, found, [&](Suspect &s, const Look &l) {
+      present += l.there;
+      if (l.there && c.options.repair)
+        repair.take(s.key, 0);
+    }));
     c.report.gone += batch.size() - there;
-    c.report.present += present;
+    c.report.present += c.options.repair ? 0 : present; // else those that prove equal
     c.report.added += there - present;
+    TRY(look_for_repairs(c, repair, false));
   }
-  return Unit{};
+  return look_for_repairs(c, repair, true);
 }
 
 } // namespace doppel::migrate
