@@ -235,7 +235,13 @@ int run(const VerifyCommand &o) {
   std::cout << (o.servers.json ? json_of(*counts, !o.all) : text_of(*counts, o));
   if (!std::cout.flush())
     return exit_code(Exit::failure);
-  const bool proven = counts->differing() + counts->unreadable == 0;
+  // Both without a key are equal; a sample, or a prefix, says nothing then.
+  const bool looked = (o.all && o.prefix.empty()) ||
+                      counts->judged() + counts->extra + counts->moving + counts->stale > 0;
+  if (!looked)
+    warn({"nothing was compared: " + std::string(counts->keys ? "its keys are gone from the source"
+                                                              : "the source has no such key")});
+  const bool proven = looked && counts->differing() + counts->unreadable == 0;
   return exit_code(proven ? Exit::ok : Exit::detached);
 }
 
@@ -249,7 +255,8 @@ const Command verify_command = {
     "trace on an item: neither its place in the LRU nor its age change, only the servers' counts "
     "of gets. What differs counts only if a second look, --settle later, finds the same and the "
     "source has not changed it meanwhile. The exit code is 0 if nothing differs and 3 if something "
-    "does, or could not be read. A server that speaks only the binary protocol (memcached -S) "
+    "does, could not be read, or if there was nothing to compare. A server that speaks only the "
+    "binary protocol (memcached -S) "
     "cannot be compared.",
     "doppel verify cache1 cache2:11212\n"
     "doppel verify --all --list differences.txt cache1 /run/memcached.sock\n"
