@@ -263,6 +263,27 @@ def finds_nothing_where_there_is_nothing(env):
     assert result.seconds < 2 + wait.patience(10), result
 
 
+@case(how=("sample", "prefix"))
+def nothing_was_compared(env, how):
+    """As after a typing error: that nothing differs is no news then."""
+    source, target = env.pair()
+    target.fill(2000)
+    if how == "prefix":
+        source.fill(2000)
+    result = env.run("verify", "--json", *(("--all", "--prefix", "zz") if how == "prefix" else ()), source, target)
+    assert result.code == 3 and "nothing was compared" in result.stderr, result
+
+
+@case()
+def a_target_that_closes_quiet_connections(env):
+    """What only the target has is looked for at the source, and the target is asked nothing meanwhile."""
+    source, target = env.memcached(), env.memcached("-o", "idle_timeout=2")
+    source.fill(2000)
+    target.fill(2000)
+    result = env.run("verify", "--all", "--json", "--rate", "500", source, target)
+    assert result.code == 0 and result.json()["equal"] == 2000, result
+
+
 @case()
 def nothing_at_all_is_equal(env):
     source, target = env.pair()

@@ -262,7 +262,34 @@ TEST(Ready, EachPairAndRowIsJudged) {
       EXPECT_EQ(f.reason, w.pairs[1].absent);
       bad++;
     }
-  EXPECT_EQ(bad, 4u);
+  EXPECT_EQ(bad, 5u);
+}
+
+TEST(Ready, KeysWithoutAVerdictAreNotCovered) {
+  auto w = a_good_window();
+  w.pairs[0].coverage = Coverage{900, 900, 100, 0, 1000};
+  EXPECT_TRUE(find(w, "coverage").value);
+  w.pairs[0].coverage->moving = 101;
+  EXPECT_FALSE(find(w, "coverage").ok);
+  EXPECT_TRUE(find(w, "coverage").reason.starts_with("101 of 1,001 keys changed"))
+      << find(w, "coverage").reason;
+  w.pairs[0].coverage = Coverage{0, 0, 50, 0, 50};
+  EXPECT_TRUE(find(w, "coverage").reason.starts_with("50 of 50 keys changed"));
+}
+
+TEST(Ready, WhatOnlyTheTargetHas) {
+  auto w = a_good_window();
+  w.pairs[0].coverage = Coverage{1000, 1000, 0, 11, 1000};
+  EXPECT_FALSE(find(w, "only_on_target").ok);
+  EXPECT_EQ(find(w, "only_on_target").reason, "11 of 1,000 keys");
+  w.pairs[0].coverage->extra = 10;
+  EXPECT_TRUE(find(w, "only_on_target").ok);
+  w.pairs[0].coverage->extra = 500;
+  w.pairs[0].source_now.evictions = 1;
+  EXPECT_TRUE(find(w, "only_on_target").ok) << "it may have evicted them";
+  w.pairs[0].coverage.reset();
+  w.pairs[0].coverage_absent = "no answer";
+  EXPECT_FALSE(find(w, "only_on_target").ok);
 }
 
 TEST(Ready, LimitsOfTheUser) {
@@ -320,7 +347,7 @@ TEST(Ready, TextTellsWhatToDo) {
                   .starts_with("ready (window of 1m 00s)\n"));
   w.pairs[0].target.hits = 0;
   const std::string text = to_text(Readiness{1, 60'000, judge_ready(w, {}), 90});
-  EXPECT_TRUE(text.starts_with("not ready: 1 of 15 criteria are not met; at this pace in 1m 30s"))
+  EXPECT_TRUE(text.starts_with("not ready: 1 of 16 criteria are not met; at this pace in 1m 30s"))
       << text;
   EXPECT_NE(text.find("\n  warmth: wait, or copy"), std::string::npos) << text;
 }

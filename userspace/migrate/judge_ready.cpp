@@ -16,6 +16,9 @@ struct Figure {
   std::string reason = {};
 };
 
+// One key of so many may be without a verdict.
+constexpr uint64_t kMostMoving = 10;
+
 double real(uint64_t n) { return static_cast<double>(n); }
 
 std::string bytes(uint64_t n) { return human_bytes(static_cast<int64_t>(n)); }
@@ -143,10 +146,26 @@ Figure measure_warmth(const PairWindow &w) {
 Figure measure_coverage(const PairWindow &w) {
   if (!w.coverage)
     return {std::nullopt, w.coverage_absent};
-  if (!w.coverage->compared)
+  const Coverage &c = *w.coverage;
+  if (c.moving > (c.compared + c.moving) / kMostMoving)
+    return {std::nullopt,
+            count(c.moving) + " of " + count(c.compared + c.moving) +
+                " keys changed while they were looked at: whether they are equal nobody "
+                "knows"};
+  if (!c.compared)
     return {std::nullopt, "the source has no keys to compare"};
   return {wilson95(w.coverage->equal, w.coverage->compared).low,
           count(w.coverage->equal) + " of " + count(w.coverage->compared) + " keys are equal"};
+}
+
+Figure measure_only_on_target(const PairWindow &w) {
+  if (!w.coverage)
+    return {std::nullopt, w.coverage_absent};
+  const Coverage &c = *w.coverage;
+  const std::string seen = count(c.extra) + " of " + count(c.targets) + " keys";
+  if (w.source_now.evictions)
+    return {0, "not judged: what the source evicts stays on a larger target; " + seen};
+  return {c.targets ? real(c.extra) / real(c.targets) : 0, seen};
 }
 
 Figure measure_target_evictions(const PairWindow &w) {

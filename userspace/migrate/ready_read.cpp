@@ -22,6 +22,7 @@ Result<VerifyCounts> compare(const Pair &pair, const memcached::Access &access, 
                                     TRY(memcached::stats(*c, "settings"))));
   VerifyOptions options;
   options.sample = keys;
+  options.both_ways = true;
   VerifyHooks hooks;
   hooks.differs = [](const std::string &, Difference) { return Unit{}; };
   hooks.progress = [](const VerifyCounts &, uint64_t, uint64_t) {};
@@ -107,7 +108,8 @@ void sample_keys(PairWindow &pair, const memcached::Access &access, uint64_t key
     return;
   const auto counts = compare(pair.pair, access, keys);
   if (counts)
-    pair.coverage = Coverage{counts->equal, counts->judged()};
+    pair.coverage = Coverage{counts->equal, counts->judged(), counts->moving, counts->extra,
+                             counts->target_keys};
   else
     pair.coverage_absent = told(counts.errors());
 }

@@ -35,10 +35,13 @@ public:
       counts_ = at_.counts;
       seen_ = at_.seen;
     }
-    if (options_.sample)
+    if (options_.sample) {
       TRY(walk_sample(TRY(list_keys(source_))));
-    else
+      if (options_.both_ways)
+        TRY(walk_extra_sample(TRY(list_keys(target_))));
+    } else {
       TRY(walk_all());
+    }
     TRY(suspects_.finish());
     TRY(status_of_token());
     counts_.seconds = seconds();
@@ -134,6 +137,22 @@ private:
       TRY(add(batch, line));
     }
     return look(batch);
+  }
+
+  Status walk_extra_sample(const KeyList &list) {
+    uint64_t keys = 0;
+    const auto offsets =
+        TRY(sample_of(list, options_.prefix, *options_.sample, std::random_device{}(), keys));
+    of_ += offsets.size();
+    Batch batch(pace_.most_keys());
+    for (const uint64_t offset : offsets) {
+      auto line = TRY(line_at(list, offset));
+      if (is_unnamed(line.key) || batch.add(line.key, 0))
+        continue;
+      TRY(look_for_extra(batch));
+      batch.add(std::move(line.key), 0);
+    }
+    return look_for_extra(batch);
   }
 
   bool with_prefix(const memcached::DumpLine &line) {
@@ -257,6 +276,8 @@ private:
       return Unit{};
     const auto &keys = batch.keys();
     pace_.wait(keys.size());
+    counts_.target_keys += keys.size();
+    TRY(keep_open(target_));
     TRY(read_standings(source_, keys, [&](size_t i, const memcached::Standing *s) {
       if (!s)
         suspects_.add(keys[i], {}, Difference::extra);
@@ -268,6 +289,16 @@ private:
     TRY(suspects_.look_again());
     tell();
     return Unit{};
+  }
+
+  // The target is asked for nothing else meanwhile, and may close what is quiet (-o idle_timeout).
+  Status keep_open(memcached::Connection &c) {
+    constexpr uint64_t kQuietNs = 500'000'000;
+    const uint64_t now = monotonic_ns();
+    if (now - kept_ns_ < kQuietNs)
+      return Unit{};
+    kept_ns_ = now;
+    return c.converse("mn\r\n", [](const memcached::Answer &) { return false; });
   }
 
   Status judged(const Suspect &s, Verdict verdict, bool won) {
@@ -328,7 +359,7 @@ private:
   const VerifyHooks &hooks_;
   VerifyFile &file_;
   VerifyProgress at_; // as saved last
-  uint64_t begin_ns_ = 0, saved_ns_ = 0;
+  uint64_t begin_ns_ = 0, saved_ns_ = 0, kept_ns_ = 0;
   Pace pace_;
   VerifyCounts counts_;
   Suspects suspects_;

@@ -18,6 +18,7 @@ namespace doppel::migrate {
 struct VerifyOptions {
   std::optional<uint64_t>
       sample; // so many keys of the source, by chance; nothing: all, and both directions
+  bool both_ways = false; // with a sample: as many keys of the target as well
   std::string prefix;
   uint32_t settle_ms = 2000; // between the two looks at what differs
   uint64_t rate = 0;         // keys a second; 0: as fast as it goes

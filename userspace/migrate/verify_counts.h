@@ -13,11 +13,12 @@ struct VerifyCounts {
   uint64_t compared = 0; // what a verdict was found for: equal, missing, different, flags, ttl
   uint64_t equal = 0;
   uint64_t missing = 0, different = 0, flags = 0, ttl = 0;
-  uint64_t extra = 0;      // only on the target
-  uint64_t moving = 0;     // changed between the looks
-  uint64_t gone = 0;       // from the source, since its list was made
-  uint64_t stale = 0;      // marked so by its application
-  uint64_t unreadable = 0; // its name fits in no line of text, or a server answered with an error
+  uint64_t extra = 0;       // only on the target
+  uint64_t moving = 0;      // changed between the looks
+  uint64_t gone = 0;        // from the source, since its list was made
+  uint64_t stale = 0;       // marked so by its application
+  uint64_t unreadable = 0;  // its name fits in no line of text, or a server answered with an error
+  uint64_t target_keys = 0; // of the target's list, that the source was asked for
   double seconds = 0;
   uint64_t differing() const { return missing + different + flags + ttl + extra; }
   // What a share of equal ones is of: nobody knows of an unreadable one that it is equal.
