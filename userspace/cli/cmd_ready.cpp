@@ -95,11 +95,11 @@ Status by_words(const ReadyOptions &o, ReadyWanted &wanted) {
   if (!attached)
     return Unit{}; // told with each criterion of it
   if (const auto address = address_of(*target))
-    wanted.rows =
-        rows_between(ends_of(attached->meta.mappings), source->port, *address, target->port);
+    wanted.rows = rows_between(ends_of(TRY(migrate::mappings_of(*attached, *source))), source->port,
+                               *address, target->port);
   if (wanted.rows.empty())
-    wanted.rows_absent = "not seen: no mapping leads from port " + std::to_string(source->port) +
-                         " to " + target->text();
+    wanted.rows_absent =
+        "not seen: no mapping leads from " + source->text() + " to " + target->text();
   return Unit{};
 }
 

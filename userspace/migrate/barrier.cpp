@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "userspace/memcached/resolve.h"
+#include "userspace/migrate/ends.h"
 #include "userspace/mirror/key_notes.h"
 #include "userspace/mirror/maps.h"
 #include "userspace/util/clock.h"
@@ -250,9 +251,12 @@ FoundBarrier find_barrier(const memcached::Server &source, const memcached::Serv
   const auto attached = find_attached("warm");
   if (!attached)
     return none("no mirror of this pair is seen: " + attached.errors().front().what);
+  const auto mappings = mappings_of(*attached, source);
+  if (!mappings)
+    return none("the mirror cannot be read: " + mappings.errors().front().what);
   std::vector<Way> ways; // a source may be mirrored on two devices
   std::string names;
-  for (const NamedMapping &m : attached->meta.mappings)
+  for (const NamedMapping &m : *mappings)
     if (const auto way = way_of(m, source, target)) {
       ways.push_back(*way);
       names += (names.empty() ? "" : ", ") + m.name;
@@ -262,8 +266,8 @@ FoundBarrier find_barrier(const memcached::Server &source, const memcached::Serv
     return found ? std::move(*found)
                  : none("the mirror cannot be read: " + found.errors().front().what);
   }
-  return none("no mirror of this pair is seen: no mapping leads from port " +
-              std::to_string(source.port) + " to " + target.text());
+  return none("no mirror of this pair is seen: no mapping leads from " + source.text() + " to " +
+              target.text());
 }
 
 } // namespace doppel::migrate

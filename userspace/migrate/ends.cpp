@@ -2,9 +2,11 @@
 #include "userspace/migrate/ends.h"
 
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "userspace/kernel/host_net.h"
@@ -128,6 +130,21 @@ bool is_here(const memcached::Server &server) {
     return true;
   const auto found = look_up(server);
   return !found.empty() && is_own(found.front());
+}
+
+Result<std::vector<NamedMapping>> mappings_of(const Attached &attached,
+                                              const memcached::Server &source) {
+  const auto rows = TRY(open_table(attached.pins, "mappings", sizeof(dp_mapping)));
+  const bool here = is_here(source);
+  std::vector<NamedMapping> some;
+  for (const NamedMapping &m : attached.meta.mappings) {
+    dp_mapping row{};
+    if (bpf_map_lookup_elem(rows.fd.get(), &m.row, &row))
+      return sys_error("map mappings", "cannot be read", errno);
+    if (here || (row.flags & (DP_MAP_EGRESS | DP_MAP_ANY_HOST)))
+      some.push_back(m);
+  }
+  return some;
 }
 
 } // namespace doppel::migrate

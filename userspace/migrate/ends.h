@@ -27,4 +27,9 @@ std::optional<Address> address_of(const memcached::Server &server);
 // A server of this host: by a socket's path, or an address that is this host's own.
 bool is_here(const memcached::Server &server);
 
+// Those of the mirror's mappings that may capture that source: what this host serves is captured by
+// `direction` ingress, unless the mapping is promiscuous.
+Result<std::vector<NamedMapping>> mappings_of(const Attached &attached,
+                                              const memcached::Server &source);
+
 } // namespace doppel::migrate
