@@ -139,9 +139,8 @@ Status Connection::run(std::vector<Turn> &turns) {
       Connection &c = *t.connection;
       const uint64_t until = t.progress_ns + c.timeout_ms_ * kMs;
       // After its time it is looked at once more: this process may have been what stood still.
-      const int left = c.transport_.pending() || now >= until
-                           ? 0
-                           : static_cast<int>((until - now) / kMs) + 1;
+      const int left =
+          c.transport_.pending() || now >= until ? 0 : static_cast<int>((until - now) / kMs) + 1;
       wait_ms = wait_ms < 0 ? left : std::min(wait_ms, left);
       polled.push_back({c.transport_.fd(), c.transport_.events(t.unsent()), 0});
       open.push_back(&t);

@@ -33,8 +33,8 @@ uint64_t number(const Stats &stats, const std::string &name) {
 }
 
 uint64_t pending_flush_s(const Stats &general, const Stats &settings) {
-  // `uptime` is told less ITEM_UPDATE_INTERVAL (stats.c, memcached.h), and `oldest` is not. Of a flush
-  // that is done it is the second before.
+  // `uptime` is told less ITEM_UPDATE_INTERVAL (stats.c, memcached.h), and `oldest` is not. Of a
+  // flush that is done it is the second before.
   constexpr uint64_t kAhead = 60;
   const uint64_t at = number(settings, "oldest"), now = number(general, "uptime") + kAhead;
   return at > now ? at - now : 0;
