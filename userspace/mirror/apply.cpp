@@ -270,6 +270,13 @@ dp_mapping without_routes(dp_mapping row, const HostView &host) {
   return row;
 }
 
+const char *lacks_a_route(const dp_mapping &row) {
+  for (uint32_t t = 0; t < row.n_targets && t < DP_MAX_TARGETS; t++)
+    if (row.target[t].oif == DP_NO_DEVICE)
+      return ": nothing is sent to a target without a route";
+  return ": its targets have a route again";
+}
+
 Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
                              const ApplyOptions &options) {
   auto state = TRY(read_mirror_state(nl_, pins_, before_, rows_));
@@ -285,8 +292,7 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
     if (const dp_mapping row = without_routes(m.row, host);
         partial.deferred.count(m.name.name) && std::memcmp(&row, &m.row, sizeof(row)) != 0) {
       change.rows.emplace_back(m.name.row, row);
-      change.updated.push_back("mapping " + m.name.name +
-                               ": nothing is sent to a target without a route");
+      change.updated.push_back("mapping " + m.name.name + lacks_a_route(row));
     }
   applied_.change = std::move(change);
   for (const MirrorState::Mapping &m : state.mappings)
