@@ -9,7 +9,7 @@ namespace doppel::packet {
 
 namespace {
 
-constexpr uint8_t kTcp = 6, kUdp = 17;
+constexpr uint8_t kTcp = 6, kUdp = 17, kFragment = 44;
 
 void pad4(Bytes &b) {
   while (b.size() % 4)
@@ -151,7 +151,17 @@ Packet &Packet::partial_checksum() {
 Packet &Packet::fragment(uint16_t offset_bytes, bool more) {
   if (offset_bytes % 8)
     throw std::invalid_argument("a fragment offset is a multiple of 8");
-  frag_offset_ = offset_bytes, mf_ = more, df_ = false;
+  frag_offset_ = offset_bytes, mf_ = more, df_ = false, fragmented_ = true;
+  return *this;
+}
+
+Packet &Packet::extension(uint8_t type, const Bytes &body) {
+  Bytes rest;
+  const size_t words = (body.size() + 2 + 7) / 8;
+  put8(rest, static_cast<unsigned>(words) - 1);
+  append(rest, body);
+  rest.resize(words * 8 - 1);
+  extensions_.emplace_back(type, rest);
   return *this;
 }
 
@@ -178,7 +188,9 @@ uint8_t Packet::protocol_number() const {
 }
 
 size_t Packet::l3_offset() const { return 14 + 4 * tags_.size(); }
-size_t Packet::l4_offset() const { return l3_offset() + (v6_ ? 40 : 20 + ip_options_.size()); }
+size_t Packet::l4_offset() const {
+  return l3_offset() + (v6_ ? 40 + build_extensions().size() : 20 + ip_options_.size());
+}
 size_t Packet::l4_header_size() const {
   return l4_ == L4::tcp ? 20 + options_.size() : l4_ == L4::udp ? 8 : 0;
 }
@@ -223,16 +235,38 @@ Bytes Packet::build_l4() const {
   return b;
 }
 
+// RFC 8200, 4: each names the type of the next.
+Bytes Packet::build_extensions() const {
+  Bytes b;
+  for (size_t i = 0; i < extensions_.size(); i++) {
+    put8(b, i + 1 < extensions_.size() ? extensions_[i + 1].first
+            : fragmented_              ? kFragment
+                                       : protocol_number());
+    append(b, extensions_[i].second);
+  }
+  if (fragmented_) {
+    put8(b, protocol_number());
+    put8(b, 0);
+    put16(b, frag_offset_ | (mf_ ? 1u : 0u));
+    put32(b, id_);
+  }
+  return b;
+}
+
 Bytes Packet::build_ip(const Bytes &l4) const {
   Bytes b;
   if (v6_) {
+    const Bytes extensions = build_extensions();
     put32(b, static_cast<uint32_t>(ip_version_.value_or(6)) << 28 |
                  static_cast<uint32_t>(tos_) << 20 | flow_label_);
-    put16(b, ip_length_ ? *ip_length_ : static_cast<unsigned>(l4.size()));
-    put8(b, protocol_number());
+    put16(b, ip_length_ ? *ip_length_ : static_cast<unsigned>(extensions.size() + l4.size()));
+    put8(b, !extensions_.empty() ? extensions_[0].first
+            : fragmented_        ? kFragment
+                                 : protocol_number());
     put8(b, ttl_);
     b.insert(b.end(), src6_.b.begin(), src6_.b.end());
     b.insert(b.end(), dst6_.b.begin(), dst6_.b.end());
+    append(b, extensions);
   } else {
     const unsigned size = 20 + static_cast<unsigned>(ip_options_.size());
     put8(b, static_cast<unsigned>(ip_version_.value_or(4)) << 4 |

@@ -39,7 +39,7 @@ public:
   Packet &padding(size_t n);        // zeros behind the IP packet, as Ethernet has up to 60 bytes
   Packet &truncate(size_t n);       // cut the finished frame to n bytes
 
-  // IPv4, or IPv6 without extension headers.
+  // IPv4 or IPv6.
   Packet &ip4(Ip4 src, Ip4 dst);
   Packet &ip6(const Ip6 &src, const Ip6 &dst);
   Packet &ttl(uint8_t v); // hop limit
@@ -50,6 +50,9 @@ public:
   Packet &ip_options(const Bytes &raw); // padded to 4 bytes with zeros
   Packet &protocol(uint8_t v);
   Packet &flow_label(uint32_t v); // IPv6
+  // IPv6: one more extension header of that type, behind those before. `body` is what follows its
+  // two first bytes, padded to a whole number of 8 bytes. fragment() makes one that is the last.
+  Packet &extension(uint8_t type, const Bytes &body);
 
   // TCP or UDP.
   Packet &tcp(uint16_t sport, uint16_t dport);
@@ -79,6 +82,7 @@ public:
 
   // Where the L4 header begins and its checksum lies, for offload descriptions.
   size_t l3_offset() const;
+  bool is_ip6() const { return v6_; }
   size_t l4_offset() const;
   size_t l4_header_size() const;
 
@@ -88,6 +92,7 @@ private:
 
   Bytes build_l4() const;
   Bytes build_ip(const Bytes &l4) const;
+  Bytes build_extensions() const;
   uint8_t protocol_number() const;
 
   Mac src_{"02:00:00:00:00:01"}, dst_{"02:00:00:00:00:02"};
@@ -106,6 +111,8 @@ private:
   bool df_ = true, mf_ = false;
   uint16_t frag_offset_ = 0;
   Bytes ip_options_;
+  bool fragmented_ = false;
+  std::vector<std::pair<uint8_t, Bytes>> extensions_; // type, and what follows "next header"
   std::optional<uint8_t> protocol_, ip_version_, ip_words_;
   std::optional<uint16_t> ip_length_, ip_checksum_;
 

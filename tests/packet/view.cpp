@@ -122,6 +122,26 @@ void parse_ip4(View &v, const uint8_t *p, size_t n, ChecksumState state) {
   parse_l4(v, p + header, v.total_length - header, state);
 }
 
+// Where the header behind the extension headers begins; v.protocol says what it is then.
+size_t skip_extensions(View &v, const uint8_t *p, size_t end) {
+  size_t at = 40;
+  while ((v.protocol == 0 || v.protocol == 43 || v.protocol == 44 || v.protocol == 60) &&
+         at + 8 <= end) {
+    const size_t size = v.protocol == 44 ? 8 : (p[at + 1] + 1u) * 8;
+    if (v.protocol == 44) {
+      v.frag_offset = get16(p + at + 2) & 0xfff8;
+      v.mf = p[at + 3] & 1;
+    }
+    v.protocol = p[at];
+    at += size;
+  }
+  if (at > end)
+    v.faults.push_back("IPv6 extension headers are cut off");
+  else
+    v.ip_options.assign(p + 40, p + at);
+  return at;
+}
+
 void parse_ip6(View &v, const uint8_t *p, size_t n, ChecksumState state) {
   if (n < 40 || p[0] >> 4 != 6) {
     v.faults.push_back("not an IPv6 header");
@@ -140,7 +160,9 @@ void parse_ip6(View &v, const uint8_t *p, size_t n, ChecksumState state) {
     return;
   }
   v.trailing = n - 40 - get16(p + 4);
-  parse_l4(v, p + 40, get16(p + 4), state);
+  const size_t end = 40u + get16(p + 4), at = skip_extensions(v, p, end);
+  if (at <= end)
+    parse_l4(v, p + at, end - at, state);
 }
 
 } // namespace

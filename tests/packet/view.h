@@ -34,7 +34,7 @@ struct View {
   uint16_t id = 0, total_length = 0, frag_offset = 0;
   uint32_t flow_label = 0;
   bool df = false, mf = false;
-  Bytes ip_options;
+  Bytes ip_options; // IPv6: the extension headers
 
   uint16_t sport = 0, dport = 0;
   uint32_t seq = 0, ack = 0;
