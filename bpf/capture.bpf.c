@@ -235,7 +235,9 @@ static __always_inline int capture(struct __sk_buff *skb, __u32 direction)
 	/* On a client's host nobody asks the source, and each instruction is one to verify. */
 	if (direction == DP_DIR_INGRESS && shape == PKT_TCP)
 		keys_follow(skb, &p, m);
-	clock_look(skb);
+	/* No template is made of what parse() could not read whole. */
+	if (shape == PKT_TCP)
+		clock_look(skb);
 	return TC_ACT_UNSPEC;
 }
 

@@ -51,6 +51,14 @@ extern void bpf_ct_release(struct nf_conn *ct) __ksym;
 	})
 
 /* The packet as the server gets it: the answers' addresses, turned around. */
+static __always_inline void conntrack_translate_v6(struct nf_conn *ct, struct bpf_sock_tuple *t)
+{
+	ct_copy(&t->ipv6.saddr, ct, tuplehash[IP_CT_DIR_REPLY].tuple.dst.u3.ip6);
+	ct_copy(&t->ipv6.sport, ct, tuplehash[IP_CT_DIR_REPLY].tuple.dst.u.all);
+	ct_copy(&t->ipv6.daddr, ct, tuplehash[IP_CT_DIR_REPLY].tuple.src.u3.ip6);
+	ct_copy(&t->ipv6.dport, ct, tuplehash[IP_CT_DIR_REPLY].tuple.src.u.all);
+}
+
 static __always_inline void conntrack_translate(struct nf_conn *ct, struct bpf_sock_tuple *t)
 {
 	ct_copy(&t->ipv4.saddr, ct, tuplehash[IP_CT_DIR_REPLY].tuple.dst.u3.ip);
@@ -108,19 +116,22 @@ static __always_inline void conntrack_judge(struct nf_conn *ct, __u32 status, st
 }
 
 /* True: the destination of the connection is translated. */
-static __always_inline bool conntrack_read(struct nf_conn *ct, struct bpf_sock_tuple *t,
+static __always_inline bool conntrack_read(struct nf_conn *ct, struct bpf_sock_tuple *t, __u32 size,
 					   struct source *s)
 {
 	__u32 status = ct_read(ct, status);
 
 	if (!(status & IPS_DST_NAT))
 		return false;
-	conntrack_translate(ct, t);
+	if (size == sizeof(t->ipv6))
+		conntrack_translate_v6(ct, t);
+	else
+		conntrack_translate(ct, t);
 	conntrack_judge(ct, status, s);
 	return true;
 }
 
-int conntrack_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t, struct source *s)
+int conntrack_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t, __u32 size, struct source *s)
 {
 	struct bpf_ct_opts opts = {.netns_id = BPF_F_CURRENT_NETNS, .l4proto = IPPROTO_TCP};
 	struct nf_conn *ct;
@@ -128,19 +139,21 @@ int conntrack_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t, struct source
 
 	if (!t || !s)
 		return false;
-	ct = bpf_skb_ct_lookup(skb, t, sizeof(t->ipv4), &opts, sizeof(opts));
+	ct = size == sizeof(t->ipv6)
+		     ? bpf_skb_ct_lookup(skb, t, sizeof(t->ipv6), &opts, sizeof(opts))
+		     : bpf_skb_ct_lookup(skb, t, sizeof(t->ipv4), &opts, sizeof(opts));
 	/* Once: the verifier of kernel 6.1 forgets that it is not NULL, and wants its release. */
 	if (!ct)
 		return false;
 	if (opts.dir == IP_CT_DIR_ORIGINAL)
-		nat = conntrack_read(ct, t, s);
+		nat = conntrack_read(ct, t, size, s);
 	bpf_ct_release(ct);
 	return nat;
 }
 
 #else
 
-int conntrack_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t, struct source *s)
+int conntrack_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t, __u32 size, struct source *s)
 {
 	return false;
 }

@@ -12,10 +12,12 @@
 #include "source.bpf.h"
 
 /*
- * Where no socket has a connection of the packet `t`: is its destination translated here? True: `t`
- * is the packet behind the translation, and *s what conntrack can tell, SOURCE_NONE as well. Takes
- * the entry's lock nowhere: like a socket's, its numbers are a moment's.
+ * Where no socket has a connection of the packet `t`, whose size is that of its IP version: is its
+ * destination translated here? True: `t` is the packet behind the translation, and *s what
+ * conntrack can tell, SOURCE_NONE as well. Takes the entry's lock nowhere: like a socket's, its
+ * numbers are a moment's.
  */
-extern int conntrack_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t, struct source *s);
+extern int conntrack_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t, __u32 size,
+			 struct source *s);
 
 #endif

@@ -47,7 +47,7 @@ int doppel_deliver(struct __sk_buff *skb)
 	}
 	if (kind == TXREQ_COPY) {
 		txreq_read_copy(skb, &copy);
-		err = rewrite_copy(skb, sh, &copy);
+		err = rewrite_copy(skb, sh, slot, &copy);
 	} else {
 		txreq_read_segment(skb, &segment);
 		err = segment_build(skb, slot, &segment);

@@ -29,22 +29,37 @@ enum skb_drop_reason___window {
 	SKB_DROP_REASON_TCP_INVALID_END_SEQUENCE = 1,
 };
 
-/* The question for a packet from `saddr` to `daddr`. */
-static __always_inline void sock_tuple(struct bpf_sock_tuple *t, const struct dp_addr *saddr,
-				       __be16 sport, const struct dp_addr *daddr, __be16 dport)
+/*
+ * The question for a packet from `saddr` to `daddr`, which are of one IP version; the answer is its
+ * size, by which the kernel tells the version.
+ */
+static __always_inline __u32 sock_tuple(struct bpf_sock_tuple *t, const struct dp_addr *saddr,
+					__be16 sport, const struct dp_addr *daddr, __be16 dport)
 {
+	if (!addr_is_v4(daddr)) {
+		__builtin_memcpy(t->ipv6.saddr, saddr, 16);
+		__builtin_memcpy(t->ipv6.daddr, daddr, 16);
+		t->ipv6.sport = sport;
+		t->ipv6.dport = dport;
+		return sizeof(t->ipv6);
+	}
 	t->ipv4.saddr = addr_v4(saddr);
 	t->ipv4.daddr = addr_v4(daddr);
 	t->ipv4.sport = sport;
 	t->ipv4.dport = dport;
+	return sizeof(t->ipv4);
 }
 
-#define SOCK_TUPLE_SIZE sizeof(((struct bpf_sock_tuple *)0)->ipv4)
+/* bpf_skc_lookup_tcp() for a question of that size, with sizes that the verifier knows. */
+#define SOCK_LOOKUP(lookup, skb, t, size)                                                          \
+	((size) == sizeof((t)->ipv6) ? lookup(skb, t, sizeof((t)->ipv6), BPF_F_CURRENT_NETNS, 0)   \
+				     : lookup(skb, t, sizeof((t)->ipv4), BPF_F_CURRENT_NETNS, 0))
 
 /* Would a socket of this host take such a packet? Listening ones count as well. */
-static __always_inline bool socket_exists(struct __sk_buff *skb, struct bpf_sock_tuple *t)
+static __always_inline bool socket_exists(struct __sk_buff *skb, struct bpf_sock_tuple *t,
+					  __u32 size)
 {
-	struct bpf_sock *sk = bpf_sk_lookup_tcp(skb, t, SOCK_TUPLE_SIZE, BPF_F_CURRENT_NETNS, 0);
+	struct bpf_sock *sk = SOCK_LOOKUP(bpf_sk_lookup_tcp, skb, t, size);
 
 	if (!sk)
 		return false;
@@ -55,9 +70,9 @@ static __always_inline bool socket_exists(struct __sk_buff *skb, struct bpf_sock
 static __noinline bool socket_exists_for(struct __sk_buff *skb, const struct pkt *p)
 {
 	struct bpf_sock_tuple t = {};
+	__u32 size = sock_tuple(&t, &p->saddr, p->sport, &p->daddr, p->dport);
 
-	sock_tuple(&t, &p->saddr, p->sport, &p->daddr, p->dport);
-	return socket_exists(skb, &t);
+	return socket_exists(skb, &t, size);
 }
 
 static __always_inline void ask_request(struct tcp_request_sock *req, struct source *s)
@@ -129,7 +144,7 @@ static __always_inline void ask_time_wait(struct tcp_timewait_sock *tw, struct s
 }
 
 /* What the socket of that connection knows. Where none has it, *s stays as it is. */
-GLOBAL int socket_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t, struct source *s)
+GLOBAL int socket_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t, __u32 size, struct source *s)
 {
 	struct tcp_timewait_sock *tw;
 	struct tcp_request_sock *req;
@@ -138,7 +153,7 @@ GLOBAL int socket_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t, struct so
 
 	if (!t || !s)
 		return 0;
-	sk = bpf_skc_lookup_tcp(skb, t, SOCK_TUPLE_SIZE, BPF_F_CURRENT_NETNS, 0);
+	sk = SOCK_LOOKUP(bpf_skc_lookup_tcp, skb, t, size);
 	if (!sk)
 		return 0;
 	switch (sk->state) {
@@ -171,16 +186,16 @@ GLOBAL int socket_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t, struct so
  * it is none's: before kernel 6.3 a look-up may miss one that takes the place of its request in the
  * established hash at that moment, since it enters after the request has left.
  */
-static __always_inline void source_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t,
+static __always_inline void source_ask(struct __sk_buff *skb, struct bpf_sock_tuple *t, __u32 size,
 				       struct source *s)
 {
 	__builtin_memset(s, 0, sizeof(*s));
 	s->state = SOURCE_NONE;
-	socket_ask(skb, t, s);
+	socket_ask(skb, t, size, s);
 	if (s->state != SOURCE_NONE)
 		return;
-	conntrack_ask(skb, t, s);
-	socket_ask(skb, t, s);
+	conntrack_ask(skb, t, size, s);
+	socket_ask(skb, t, size, s);
 }
 
 /*
@@ -192,21 +207,23 @@ GLOBAL int cookie_ask(struct __sk_buff *skb, const struct pkt *p, struct source 
 	struct bpf_sock_tuple t = {};
 	struct scratch_space *headers;
 	struct bpf_sock *sk;
-	__u32 zero = 0;
+	__u32 zero = 0, size;
 	long bad = -1;
 
 	if (!p || !s)
 		return 0;
 	headers = bpf_map_lookup_elem(&scratch, &zero);
-	if (!headers || bpf_skb_load_bytes(skb, IP_OFF, headers->data, sizeof(struct ipv4_tcp)))
+	if (!headers || bpf_skb_load_bytes(skb, IP_OFF, headers->data, sizeof(struct ipv6hdr)) ||
+	    bpf_skb_load_bytes(skb, p->l4_off, headers->data + sizeof(struct ipv6hdr),
+			       sizeof(struct tcp_header)))
 		return 0;
-	sock_tuple(&t, &p->saddr, p->sport, &p->daddr, p->dport);
-	sk = bpf_skc_lookup_tcp(skb, &t, SOCK_TUPLE_SIZE, BPF_F_CURRENT_NETNS, 0);
+	size = sock_tuple(&t, &p->saddr, p->sport, &p->daddr, p->dport);
+	sk = SOCK_LOOKUP(bpf_skc_lookup_tcp, skb, &t, size);
 	if (!sk)
 		return 0;
 	if (sk->state == TCP_LISTEN)
-		bad = bpf_tcp_check_syncookie(sk, headers->data, sizeof(struct iphdr),
-					      (void *)(headers->data + sizeof(struct iphdr)),
+		bad = bpf_tcp_check_syncookie(sk, headers->data, sizeof(struct ipv6hdr),
+					      (void *)(headers->data + sizeof(struct ipv6hdr)),
 					      sizeof(struct tcp_header));
 	bpf_sk_release(sk);
 	if (bad)
@@ -227,8 +244,7 @@ GLOBAL int socket_ask_packet(struct __sk_buff *skb, const struct pkt *p, struct 
 
 	if (!p || !s)
 		return 0;
-	sock_tuple(&t, &p->saddr, p->sport, &p->daddr, p->dport);
-	source_ask(skb, &t, s);
+	source_ask(skb, &t, sock_tuple(&t, &p->saddr, p->sport, &p->daddr, p->dport), s);
 	if (s->state == SOURCE_NONE && (p->flags & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_ACK)
 		cookie_ask(skb, p, s);
 	return 0;
@@ -241,8 +257,9 @@ GLOBAL int socket_ask_flow(struct __sk_buff *skb, const struct dp_flow_key *key,
 
 	if (!key || !s)
 		return 0;
-	sock_tuple(&t, &key->client, key->client_port, &key->server, key->server_port);
-	source_ask(skb, &t, s);
+	source_ask(skb, &t,
+		   sock_tuple(&t, &key->client, key->client_port, &key->server, key->server_port),
+		   s);
 	return 0;
 }
 

@@ -5,7 +5,7 @@
  * Origin: BTF of Linux 6.18, `bpftool btf dump file /sys/kernel/btf/vmlinux format c`, from
  * which the types below were taken unchanged. All but the last are UAPI: their layout is the
  * same on every kernel from 6.1 on, and nothing of them is relocated. Constants are from
- * include/uapi/linux/{bpf,pkt_cls,if_ether,in}.h and include/net/tcp.h of the same version.
+ * include/uapi/linux/{bpf,pkt_cls,if_ether,in,in6}.h and include/net/tcp.h of the same version.
  */
 #ifndef DOPPEL_VMLINUX_H
 #define DOPPEL_VMLINUX_H
@@ -64,11 +64,20 @@ enum {
 /* uapi/linux/if_ether.h, in.h, time.h */
 #define ETH_HLEN	14
 #define AF_INET		2
+#define AF_INET6	10
 #define ETH_P_IP	0x0800
 #define ETH_P_IPV6	0x86DD
 #define IPPROTO_ICMP 1
 #define IPPROTO_TCP	6
 #define IPPROTO_UDP	17
+
+/* uapi/linux/in6.h */
+#define IPPROTO_HOPOPTS	 0
+#define IPPROTO_ROUTING	 43
+#define IPPROTO_FRAGMENT 44
+#define IPPROTO_ICMPV6	 58
+#define IPPROTO_DSTOPTS	 60
+
 #define CLOCK_MONOTONIC 1
 
 /* net/ip.h */
@@ -140,6 +149,33 @@ struct iphdr {
 		struct {
 			__be32 saddr;
 			__be32 daddr;
+		} addrs;
+	};
+};
+
+struct in6_addr {
+	union {
+		__u8 u6_addr8[16];
+		__be16 u6_addr16[8];
+		__be32 u6_addr32[4];
+	} in6_u;
+};
+
+struct ipv6hdr {
+	__u8 priority : 4;
+	__u8 version : 4;
+	__u8 flow_lbl[3];
+	__be16 payload_len;
+	__u8 nexthdr;
+	__u8 hop_limit;
+	union {
+		struct {
+			struct in6_addr saddr;
+			struct in6_addr daddr;
+		};
+		struct {
+			struct in6_addr saddr;
+			struct in6_addr daddr;
 		} addrs;
 	};
 };
@@ -376,6 +412,7 @@ struct tcp_sock {
 
 union nf_inet_addr {
 	__be32 ip;
+	__be32 ip6[4];
 };
 
 union nf_conntrack_man_proto {

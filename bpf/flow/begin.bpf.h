@@ -29,6 +29,7 @@ struct flow_start {
 struct port_search {
 	struct __sk_buff *skb;
 	struct bpf_sock_tuple tuple;
+	__u32 size; /* of the tuple */
 	__u32 slot;
 	__u32 skipped;
 };
@@ -40,8 +41,11 @@ static long try_port(__u32 i, struct port_search *s)
 
 	if (bpf_map_pop_elem(&free_slots, &slot))
 		return 1;
-	s->tuple.ipv4.dport = port_of_slot(slot);
-	if (!socket_exists(s->skb, &s->tuple)) {
+	if (s->size == sizeof(s->tuple.ipv6))
+		s->tuple.ipv6.dport = port_of_slot(slot);
+	else
+		s->tuple.ipv4.dport = port_of_slot(slot);
+	if (!socket_exists(s->skb, &s->tuple, s->size)) {
 		s->slot = slot;
 		return 1;
 	}
@@ -62,10 +66,18 @@ GLOBAL __u32 claim_port(struct __sk_buff *skb, __u32 mapping, __u32 target, __u3
 	if (!m || !l)
 		return DP_NO_SLOT;
 	to = target_at(m, target);
-	sock_tuple(&s.tuple, &to->address, target_port, &to->shadow_addr, 0);
+	s.size = sock_tuple(&s.tuple, &to->address, target_port, &to->shadow_addr, 0);
 	bpf_loop(PORT_TRIES, try_port, &s, 0);
 	l->event[DP_EVENT_port_in_use] += s.skipped;
 	return s.slot;
+}
+
+/* What the shadow's SYN offers: as much as the path to its target takes (RFC 9293, 3.7.1). */
+static __always_inline __u32 mss_of_mtu(const struct dp_shadow *sh, __u32 mtu)
+{
+	__u32 headers = shadow_headers(sh);
+
+	return mtu > headers ? mtu - headers : MSS_DEFAULT;
 }
 
 /*
@@ -83,9 +95,9 @@ static __always_inline void shadow_name(struct dp_shadow *sh, const struct dp_fl
 	sh->ep.shadow_port = port_of_slot(b->slot);
 }
 
-/* A new generation in SYN-SENT, of which the other fields are 0. */
+/* A new generation in SYN-SENT, of which the other fields are 0; mtu: of its target's route. */
 static __always_inline void shadow_start_locked(struct dp_shadow *sh, const struct flow_start *b,
-						__u32 mss_offer, __u64 now)
+						__u32 mtu, __u64 now)
 {
 	/* It may still be in the timer's queue. */
 	__u32 flags = sh->tcp.flags & DP_SH_TIMER, store_gen = sh->tcp.store_gen + 1;
@@ -109,8 +121,8 @@ static __always_inline void shadow_start_locked(struct dp_shadow *sh, const stru
 	sh->tcp.ts_val = b->tsval;
 	sh->tcp.rcv_wscale = b->flags & DP_SH_WSCALE ? b->wscale : 0;
 	sh->tcp.ttl = b->ttl;
-	sh->tcp.mss = 536; /* until the target's SYN-ACK says otherwise (RFC 9293, 3.7.1) */
-	sh->tcp.mss_offer = mss_offer;
+	sh->tcp.mss = MSS_DEFAULT; /* until the target's SYN-ACK says otherwise */
+	sh->tcp.mss_offer = mss_of_mtu(sh, mtu);
 	sh->tcp.rto_ms = INITIAL_RTO_MS;
 	sh->tcp.timed_seq = b->isn + 1;
 	sh->tcp.timed_ns = now;

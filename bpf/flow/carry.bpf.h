@@ -161,7 +161,6 @@ GLOBAL int carry_begin(__u32 slot, __u32 gen, __u32 new_slot, struct shadow_tota
 	const struct dp_target *target;
 	struct dp_mapping *m;
 	bool taken, watch;
-	__u32 mss;
 
 	if (!old || !sh || !r)
 		return 0;
@@ -169,7 +168,6 @@ GLOBAL int carry_begin(__u32 slot, __u32 gen, __u32 new_slot, struct shadow_tota
 	if (!m)
 		return 0;
 	target = target_at(m, old->ep.key.target);
-	mss = target->mtu > HEADERS_LEN ? target->mtu - HEADERS_LEN : 536;
 	bpf_spin_lock(&old->lock);
 	taken = carry_end_locked(old, gen, r);
 	bpf_spin_unlock(&old->lock);
@@ -185,7 +183,7 @@ GLOBAL int carry_begin(__u32 slot, __u32 gen, __u32 new_slot, struct shadow_tota
 	b.fruitless = old->tcp.fruitless;
 	shadow_name(sh, &old->ep.key, target, &b);
 	bpf_spin_lock(&sh->lock);
-	shadow_start_locked(sh, &b, mss, now);
+	shadow_start_locked(sh, &b, target->mtu, now);
 	carry_stream_locked(sh, old);
 	watch = timer_wanted_locked(sh);
 	bpf_spin_unlock(&sh->lock);

@@ -56,7 +56,7 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	struct dp_mapping *m;
 	struct dp_shadow *sh;
 	struct dp_ledger *l;
-	__u32 slot, mss;
+	__u32 slot;
 	bool watch;
 
 	if (!flow_key || !b || !v)
@@ -70,11 +70,10 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	if (!m || !sh || !l)
 		return false;
 	target = target_at(m, key.target);
-	mss = target->mtu > HEADERS_LEN ? target->mtu - HEADERS_LEN : 536;
 	shadow_name(sh, &key, target, b);
 
 	bpf_spin_lock(&sh->lock);
-	shadow_start_locked(sh, b, mss, now);
+	shadow_start_locked(sh, b, target->mtu, now);
 	watch = timer_wanted_locked(sh);
 	bpf_spin_unlock(&sh->lock);
 	timer_prepare();

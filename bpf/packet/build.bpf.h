@@ -9,6 +9,7 @@
 
 #include "packet/csum.bpf.h"
 #include "packet/headers.bpf.h"
+#include "packet/template.bpf.h"
 #include "packet/txreq.bpf.h"
 #include "store.bpf.h"
 #include "tcp/shadow.bpf.h"
@@ -16,8 +17,16 @@
 #define SEG_MAX_PAYLOAD 1460u /* what one build carries at most, bytes */
 #define SYN_OPTIONS_LEN 20
 
+/* TCP's header has one place, and that of IP ends before it. */
 struct segment_headers {
-	struct ipv4_tcp h;
+	union {
+		struct ipv6hdr ip6;
+		struct {
+			__u8 unused[IPV6_MORE];
+			struct iphdr ip;
+		};
+	};
+	struct tcp_header tcp;
 	__u8 opt[SYN_OPTIONS_LEN];
 };
 
@@ -86,6 +95,16 @@ static __always_inline void ip_header(struct iphdr *ip, const struct dp_shadow *
 	ip->check = ip_checksum(ip);
 }
 
+static __always_inline void ipv6_header(struct ipv6hdr *ip, const struct dp_shadow *sh, __u32 len)
+{
+	ip->version = 6;
+	ip->payload_len = bpf_htons(20 + len);
+	ip->nexthdr = IPPROTO_TCP;
+	ip->hop_limit = sh->tcp.ttl;
+	__builtin_memcpy(&ip->saddr, &sh->ep.shadow_addr, 16);
+	__builtin_memcpy(&ip->daddr, &sh->ep.address, 16);
+}
+
 /* All but the checksum, which is 0. */
 static __always_inline void tcp_header(struct tcp_header *tcp, const struct dp_shadow *sh,
 				       const struct segment *g, __u32 optlen)
@@ -100,16 +119,23 @@ static __always_inline void tcp_header(struct tcp_header *tcp, const struct dp_s
 }
 
 /* BPF_F_RECOMPUTE_CSUM: a CHECKSUM_COMPLETE template keeps a true skb->csum. */
-static __always_inline long store_headers(struct __sk_buff *skb, struct segment_headers *n,
-					  __u32 optlen)
+static __always_inline long store_from(struct __sk_buff *skb, const void *headers, __u32 len,
+				       __u32 optlen)
 {
 	if (optlen == SYN_OPTIONS_LEN)
-		return bpf_skb_store_bytes(skb, IP_OFF, n, HEADERS_LEN + SYN_OPTIONS_LEN,
+		return bpf_skb_store_bytes(skb, IP_OFF, headers, len + SYN_OPTIONS_LEN,
 					   BPF_F_RECOMPUTE_CSUM);
 	if (optlen == TS_LEN)
-		return bpf_skb_store_bytes(skb, IP_OFF, n, HEADERS_LEN + TS_LEN,
+		return bpf_skb_store_bytes(skb, IP_OFF, headers, len + TS_LEN,
 					   BPF_F_RECOMPUTE_CSUM);
-	return bpf_skb_store_bytes(skb, IP_OFF, n, HEADERS_LEN, BPF_F_RECOMPUTE_CSUM);
+	return bpf_skb_store_bytes(skb, IP_OFF, headers, len, BPF_F_RECOMPUTE_CSUM);
+}
+
+static __always_inline long store_headers(struct __sk_buff *skb, const struct segment_headers *n,
+					  bool v6, __u32 optlen)
+{
+	return v6 ? store_from(skb, &n->ip6, HEADERS_LEN + IPV6_MORE, optlen)
+		  : store_from(skb, &n->ip, HEADERS_LEN, optlen);
 }
 
 static __always_inline long swap_ethernet(struct __sk_buff *skb)
@@ -131,7 +157,7 @@ GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segment
 	struct segment_headers n = {};
 	struct scratch_space *s;
 	__u64 sum, pseudo;
-	bool partial;
+	bool partial, v6;
 
 	s = bpf_map_lookup_elem(&scratch, &zero);
 	if (!s || !sh || !g || g->len > SEG_MAX_PAYLOAD)
@@ -142,26 +168,31 @@ GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segment
 	    (store_read(s, slot, sh->tcp.store_gen, g->seq, len) || store_is_gone(sh, gen, g->seq)))
 		return -1;
 	optlen = tcp_options(n.opt, sh, sh->tcp.flags, g);
-	if (bpf_skb_change_tail(skb, OPT_OFF + optlen + len, 0) ||
-	    is_partial(skb, CHECK_OFF, &partial))
+	v6 = shadow_is_v6(sh);
+	if (template_fit(skb, v6, optlen + len) ||
+	    is_partial(skb, v6 ? CHECK6_OFF : CHECK_OFF, &partial))
 		return -1;
-	ip_header(&n.h.ip, sh, optlen + len);
-	tcp_header(&n.h.tcp, sh, g, optlen);
+	if (v6)
+		ipv6_header(&n.ip6, sh, optlen + len);
+	else
+		ip_header(&n.ip, sh, optlen + len);
+	tcp_header(&n.tcp, sh, g, optlen);
 	pseudo = pseudo_sum(&sh->ep.shadow_addr, &sh->ep.address, 20 + optlen + len);
 	if (partial) {
-		n.h.tcp.check = csum_fold(pseudo);
+		n.tcp.check = csum_fold(pseudo);
 	} else {
 		/* opt[] is zero beyond optlen, so all of it may be summed. */
-		sum = pseudo + (__u32)bpf_csum_diff(0, 0, (__be32 *)&n.h.tcp, 40, 0);
+		sum = pseudo + (__u32)bpf_csum_diff(0, 0, (__be32 *)&n.tcp, 40, 0);
 		if (len)
 			sum += scratch_sum(s, len);
-		n.h.tcp.check = ~csum_fold(sum);
+		n.tcp.check = ~csum_fold(sum);
 	}
-	if (store_headers(skb, &n, optlen))
+	if (store_headers(skb, &n, v6, optlen))
 		return -1;
 	if (len) {
 		asm volatile("%[n] += -1\n\t%[n] &= 2047\n\t%[n] += 1" : [n] "+r"(len));
-		if (bpf_skb_store_bytes(skb, OPT_OFF + optlen, s->data, len, BPF_F_RECOMPUTE_CSUM))
+		if (bpf_skb_store_bytes(skb, template_options(v6) + optlen, s->data, len,
+					BPF_F_RECOMPUTE_CSUM))
 			return -1;
 	}
 	return g->turn && swap_ethernet(skb) ? -1 : 0;

@@ -16,13 +16,6 @@ static __always_inline __u16 csum_fold(__u64 sum)
 	return sum;
 }
 
-/* Sum of the TCP pseudo-header (RFC 9293, 3.1), not folded. len: TCP header and payload. */
-static __always_inline __u64 pseudo_sum(const struct dp_addr *saddr, const struct dp_addr *daddr,
-					__u32 len)
-{
-	return (__u64)addr_v4(saddr) + addr_v4(daddr) + bpf_htonl(IPPROTO_TCP) + bpf_htonl(len);
-}
-
 /* Sum of so many words, not folded. For headers: a helper's call costs more than a few additions.
  */
 static __always_inline __u64 words_sum(const void *from, __u32 words)
@@ -34,6 +27,17 @@ static __always_inline __u64 words_sum(const void *from, __u32 words)
 	for (__u32 i = 0; i < words; i++)
 		sum += w[i];
 	return sum;
+}
+
+/*
+ * Sum of the TCP pseudo-header (RFC 9293, 3.1), not folded; len: TCP header and payload. The same
+ * for IPv6 (RFC 8200, 8.1): what stands before an IPv4 address here is 0xffff, which is 0 to ones'
+ * complement arithmetic.
+ */
+static __always_inline __u64 pseudo_sum(const struct dp_addr *saddr, const struct dp_addr *daddr,
+					__u32 len)
+{
+	return words_sum(saddr, 4) + words_sum(daddr, 4) + bpf_htonl(IPPROTO_TCP) + bpf_htonl(len);
 }
 
 /* What the sum of so many words changes by, as bpf_l4_csum_replace() takes it. */

@@ -44,18 +44,28 @@ struct ipv4_tcp {
 	struct tcp_header tcp;
 };
 
+struct ipv6_tcp {
+	struct ipv6hdr ip;
+	struct tcp_header tcp;
+};
+
 #define VLAN_VID_MASK 0x0fff /* of the tag control information; IEEE 802.1Q, 9.6 */
 
 /* Where peek_port() looks, and where headers lie in what we write: no VLAN, no IP options. */
-#define IP_OFF	  ETH_HLEN
-#define TCP_OFF	  (ETH_HLEN + 20)
-#define OPT_OFF	  (TCP_OFF + 20)
-#define CHECK_OFF (TCP_OFF + 16)
+#define IP_OFF	   ETH_HLEN
+#define TCP_OFF	   (ETH_HLEN + 20)
+#define OPT_OFF	   (TCP_OFF + 20)
+#define CHECK_OFF  (TCP_OFF + 16)
+#define TCP6_OFF   (ETH_HLEN + 40)
+#define OPT6_OFF   (TCP6_OFF + 20)
+#define CHECK6_OFF (TCP6_OFF + 16)
+
+#define IPV6_MORE 20 /* bytes that its header is longer than IPv4's */
 
 /* "NOP NOP TS len=10": how every common stack lays out its timestamps (RFC 7323, app. A) */
 #define TS_PREFIX bpf_htonl(0x0101080a)
 
-#define HEADERS_LEN 40 /* IPv4 and TCP without options */
+#define HEADERS_LEN 40 /* IPv4 and TCP without options; for IPv6 IPV6_MORE more */
 #define TS_LEN	    12 /* NOP NOP TS */
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* ICMP errors: which segment of ours one is about, and what it says (RFC 792, RFC 1191). */
+/* ICMP errors: which segment of ours one is about, and what it says (RFC 792, 1191, 4443). */
 #ifndef DOPPEL_ICMP_BPF_H
 #define DOPPEL_ICMP_BPF_H
 
@@ -11,12 +11,25 @@
 #define ICMP_PARAMETERPROB 12
 #define ICMP_FRAG_NEEDED   4 /* a code of ICMP_DEST_UNREACH */
 
+/* RFC 4443, 3: the types that are errors. */
+#define ICMPV6_DEST_UNREACH  1
+#define ICMPV6_PKT_TOOBIG    2
+#define ICMPV6_TIME_EXCEEDED 3
+#define ICMPV6_PARAMPROB     4
+
 struct icmp_header {
 	__u8 type;
 	__u8 code;
 	__be16 check;
 	__be16 unused;
 	__be16 mtu; /* of the next hop; 0: the router is older than RFC 1191 */
+};
+
+struct icmpv6_header {
+	__u8 type;
+	__u8 code;
+	__be16 check;
+	__be32 mtu; /* ICMPV6_PKT_TOOBIG */
 };
 
 /* The segment that was quoted: its IP header, and the first 8 bytes of TCP's, which every router
@@ -28,19 +41,21 @@ struct icmp_quote {
 	__be16 sport;
 	__be16 dport;
 	__u32 seq;
-	__u32 mtu; /* ICMP_FRAG_NEEDED: what the next hop takes, bytes of IP packet; else 0 */
+	__u32 mtu; /* too big: what the next hop takes, bytes of IP packet; else 0 */
 };
 
-/* A glance: is it IPv4, without options, and ICMP? */
+/* A glance: is it IP, without options, and ICMP? */
 static __always_inline bool peek_icmp(struct __sk_buff *skb)
 {
 	long start = skb->data, end = skb->data_end;
 	const __u8 *data = (const __u8 *)start;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) ||
-	    start + IP_OFF + (long)sizeof(struct iphdr) > end)
+	if (start + IP_OFF + (long)sizeof(struct iphdr) > end)
 		return false;
-	return data[IP_OFF] == 0x45 && data[IP_OFF + 9] == IPPROTO_ICMP;
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return data[IP_OFF + 6] == IPPROTO_ICMPV6;
+	return skb->protocol == bpf_htons(ETH_P_IP) && data[IP_OFF] == 0x45 &&
+	       data[IP_OFF + 9] == IPPROTO_ICMP;
 }
 
 /* RFC 1191, 7.1: what the next smaller kind of link takes, for a router that does not tell. */
@@ -49,17 +64,45 @@ static __always_inline __u32 mtu_plateau(__u32 length)
 	return length > 1492 ? 1492 : length > 1006 ? 1006 : length > 508 ? 508 : 296;
 }
 
-/*
- * What an ICMP error quotes. False: it is none, or quotes no TCP segment. The error's checksum is
- * not verified: a quote must name a segment that is on its way, which damage does not bring about.
- */
-static __always_inline bool icmp_parse(struct __sk_buff *skb, struct icmp_quote *q)
+/* Ports and sequence number, of the 8 bytes at `at`. */
+static __always_inline bool icmp_quoted_tcp(struct __sk_buff *skb, __u32 at, struct icmp_quote *q)
+{
+	__be32 w[2];
+
+	if (bpf_skb_load_bytes(skb, at, w, sizeof(w)))
+		return false;
+	q->sport = bpf_htons(bpf_ntohl(w[0]) >> 16);
+	q->dport = bpf_htons(bpf_ntohl(w[0]));
+	q->seq = bpf_ntohl(w[1]);
+	return true;
+}
+
+/* A router quotes as much as 1280 bytes take (RFC 4443, 3), and our segments have no extension. */
+static __always_inline bool icmp_parse_v6(struct __sk_buff *skb, struct icmp_quote *q)
+{
+	__u32 at = IP_OFF + sizeof(struct ipv6hdr);
+	struct icmpv6_header icmp;
+	struct ipv6hdr ip;
+
+	if (bpf_skb_load_bytes(skb, at, &icmp, sizeof(icmp)))
+		return false;
+	if (icmp.type < ICMPV6_DEST_UNREACH || icmp.type > ICMPV6_PARAMPROB)
+		return false;
+	at += sizeof(icmp);
+	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.version != 6 ||
+	    ip.nexthdr != IPPROTO_TCP || !icmp_quoted_tcp(skb, at + sizeof(ip), q))
+		return false;
+	q->saddr = addr_of_v6(&ip.saddr);
+	q->daddr = addr_of_v6(&ip.daddr);
+	q->mtu = icmp.type == ICMPV6_PKT_TOOBIG ? bpf_ntohl(icmp.mtu) : 0;
+	return true;
+}
+
+static __always_inline bool icmp_parse_v4(struct __sk_buff *skb, struct icmp_quote *q)
 {
 	__u32 at = IP_OFF + sizeof(struct iphdr);
 	struct icmp_header icmp;
 	struct iphdr ip;
-	__be16 ports[2];
-	__be32 seq;
 
 	if (bpf_skb_load_bytes(skb, IP_OFF, &ip, sizeof(ip)) ||
 	    (ip.frag_off & bpf_htons(IP_OFFSET | IP_MF)) ||
@@ -72,19 +115,24 @@ static __always_inline bool icmp_parse(struct __sk_buff *skb, struct icmp_quote 
 	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl != 5 ||
 	    ip.protocol != IPPROTO_TCP || (ip.frag_off & bpf_htons(IP_OFFSET)))
 		return false;
-	at += sizeof(ip);
-	if (bpf_skb_load_bytes(skb, at, ports, sizeof(ports)) ||
-	    bpf_skb_load_bytes(skb, at + sizeof(ports), &seq, sizeof(seq)))
+	if (!icmp_quoted_tcp(skb, at + sizeof(ip), q))
 		return false;
 	q->saddr = addr_of_v4(ip.saddr);
 	q->daddr = addr_of_v4(ip.daddr);
-	q->sport = ports[0];
-	q->dport = ports[1];
-	q->seq = bpf_ntohl(seq);
 	q->mtu = 0;
 	if (icmp.type == ICMP_DEST_UNREACH && icmp.code == ICMP_FRAG_NEEDED)
 		q->mtu = bpf_ntohs(icmp.mtu) ?: mtu_plateau(bpf_ntohs(ip.tot_len));
 	return true;
+}
+
+/*
+ * What an ICMP error quotes. False: it is none, or quotes no TCP segment. The error's checksum is
+ * not verified: a quote must name a segment that is on its way, which damage does not bring about.
+ */
+static __always_inline bool icmp_parse(struct __sk_buff *skb, struct icmp_quote *q)
+{
+	return skb->protocol == bpf_htons(ETH_P_IPV6) ? icmp_parse_v6(skb, q)
+						      : icmp_parse_v4(skb, q);
 }
 
 #endif

@@ -13,13 +13,13 @@
 #include "tcp/seq.bpf.h"
 
 enum pkt_shape {
-	PKT_NONE = 0, /* not IPv4 TCP, or cut off: nothing to do with us */
+	PKT_NONE = 0, /* not TCP, or cut off: nothing to do with us */
 	PKT_TCP,
 	/* Holes of a stream: addresses, ports, seq, ack, flags, ttl are valid, and payload is what
 	 * the headers say, of which not all need be there.
 	 */
 	PKT_FRAGMENT,
-	PKT_IPOPTIONS,
+	PKT_IPOPTIONS, /* or IPv6's extension headers: this host's IP may drop it for one of them */
 	PKT_TRUNCATED, /* the IP packet is longer than the frame */
 	PKT_MALFORMED, /* ports are valid; lengths lie, or the IP header is damaged */
 };
@@ -36,13 +36,14 @@ struct pkt {
 	__u32 tsval;
 	__u16 window; /* as in the header */
 	__be16 check;
-	__u8 l4_off;   /* of the TCP header, from the Ethernet header */
-	__u8 data_off; /* of the payload */
+	__u16 l4_off;	/* of the TCP header, from the Ethernet header */
+	__u16 data_off; /* of the payload */
 	__u8 flags;
 	__u8 ttl;
 	__u8 optlen; /* bytes of TCP options */
 	__u8 has_ts; /* tsval is valid */
 	__u8 plain;  /* options are none, or exactly a timestamp in its common layout */
+	__u8 v6;     /* the packet is one of IPv6 */
 
 	/* Capture alone: whose packet it is. */
 	__u8 target;	   /* index into dp_mapping.target */
@@ -50,8 +51,28 @@ struct pkt {
 	__u16 port_offset; /* dp_port_val.offset */
 };
 
-#define PEEK_OTHER   (-1) /* certainly not IPv4 TCP */
+#define PEEK_OTHER   (-1) /* certainly not TCP */
 #define PEEK_UNKNOWN (-2) /* only parse() can tell */
+
+static __always_inline __s32 peek_port_v6(struct __sk_buff *skb)
+{
+	long start = skb->data, end = skb->data_end;
+	const __u8 *data = (const __u8 *)start;
+
+	if (start + TCP6_OFF + 4 > end)
+		return PEEK_UNKNOWN;
+	switch (data[IP_OFF + 6]) {
+	case IPPROTO_TCP:
+		return data[TCP6_OFF + 2] << 8 | data[TCP6_OFF + 3];
+	case IPPROTO_HOPOPTS:
+	case IPPROTO_ROUTING:
+	case IPPROTO_FRAGMENT:
+	case IPPROTO_DSTOPTS:
+		return PEEK_UNKNOWN;
+	default:
+		return PEEK_OTHER;
+	}
+}
 
 /*
  * The destination port, host order, of a packet with nothing unusual about it. In a fragment
@@ -63,7 +84,7 @@ static __always_inline __s32 peek_port(struct __sk_buff *skb)
 	const __u8 *data = (const __u8 *)start;
 
 	if (skb->protocol != bpf_htons(ETH_P_IP))
-		return PEEK_OTHER;
+		return skb->protocol == bpf_htons(ETH_P_IPV6) ? peek_port_v6(skb) : PEEK_OTHER;
 	if (start + TCP_OFF + 4 > end || data[IP_OFF] != 0x45)
 		return PEEK_UNKNOWN;
 	if (data[IP_OFF + 9] != IPPROTO_TCP)
@@ -108,16 +129,32 @@ static __always_inline void forget_priority_tag(struct __sk_buff *skb)
 		bpf_skb_vlan_pop(skb);
 }
 
-/* The cheap part: which ports is this for? Fills saddr .. dport and, for PKT_TCP, the rest
- * except options and timestamps.
- */
-static __noinline enum pkt_shape parse(struct __sk_buff *skb, struct pkt *p)
+/* What the two kinds of IP header have in common, of the TCP segment behind it. */
+static __always_inline void parse_tcp(struct pkt *p, const struct tcp_header *tcp)
+{
+	p->sport = tcp->source;
+	p->dport = tcp->dest;
+	p->flags = tcp->flags;
+	p->seq = bpf_ntohl(tcp->seq);
+	p->ack = bpf_ntohl(tcp->ack);
+	p->window = bpf_ntohs(tcp->window);
+	p->has_ts = 0;
+}
+
+static __always_inline void parse_options_len(struct pkt *p, const struct tcp_header *tcp,
+					      __u32 doff)
+{
+	p->data_off = p->l4_off + doff;
+	p->optlen = doff - 20;
+	p->check = tcp->check;
+	p->plain = !p->optlen;
+}
+
+static __noinline enum pkt_shape parse_v4(struct __sk_buff *skb, struct pkt *p)
 {
 	struct ipv4_tcp h;
 	__u32 total, ihl, doff;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || of_a_vlan(skb))
-		return PKT_NONE;
 	if (load_words(skb, IP_OFF, (__u32 *)&h, sizeof(h) / 4))
 		return PKT_NONE;
 	if (h.ip.version != 4 || h.ip.protocol != IPPROTO_TCP)
@@ -129,6 +166,7 @@ static __noinline enum pkt_shape parse(struct __sk_buff *skb, struct pkt *p)
 		return PKT_NONE; /* no ports in here */
 	p->saddr = addr_of_v4(h.ip.saddr);
 	p->daddr = addr_of_v4(h.ip.daddr);
+	p->v6 = 0;
 	p->l4_off = IP_OFF + ihl;
 	p->ttl = h.ip.ttl;
 	total = bpf_ntohs(h.ip.tot_len);
@@ -136,13 +174,7 @@ static __noinline enum pkt_shape parse(struct __sk_buff *skb, struct pkt *p)
 		if (bpf_skb_load_bytes(skb, p->l4_off, &h.tcp, sizeof(h.tcp)))
 			return PKT_NONE;
 	}
-	p->sport = h.tcp.source;
-	p->dport = h.tcp.dest;
-	p->flags = h.tcp.flags;
-	p->seq = bpf_ntohl(h.tcp.seq);
-	p->ack = bpf_ntohl(h.tcp.ack);
-	p->window = bpf_ntohs(h.tcp.window);
-	p->has_ts = 0;
+	parse_tcp(p, &h.tcp);
 	doff = (h.tcp.doff >> 4) * 4;
 	/* A GSO packet of 64 KB or more has tot_len 0 (BIG TCP); its length is the skb's. */
 	if (!total && skb->gso_segs)
@@ -159,11 +191,126 @@ static __noinline enum pkt_shape parse(struct __sk_buff *skb, struct pkt *p)
 		return PKT_TRUNCATED;
 	if (ihl != 20)
 		return PKT_IPOPTIONS;
-	p->data_off = TCP_OFF + doff;
-	p->optlen = doff - 20;
-	p->check = h.tcp.check;
-	p->plain = !p->optlen;
+	parse_options_len(p, &h.tcp, doff);
 	return PKT_TCP;
+}
+
+/* No more of them are walked. RFC 8504, 5.3, lets hosts have such a limit; senders use one or two.
+ */
+#define EXT_HEADERS 8
+
+/* The way past IPv6's extension headers. */
+struct ext_walk {
+	__u32 at;   /* from the Ethernet header, bytes */
+	__u32 next; /* the header there */
+	__u32 more; /* the first fragment of several */
+};
+
+/*
+ * To the header behind the extension headers (RFC 8200, 4). 0, or -1: it is not in this packet (a
+ * later fragment), not for a TCP here (a routing header that leads on), or too far away.
+ */
+GLOBAL int ext_headers(struct __sk_buff *skb, struct ext_walk *w)
+{
+	struct {
+		__u8 next;
+		__u8 len;
+		__u8 type;
+		__u8 left;
+	} h;
+
+	if (!w)
+		return -1;
+	for (__u32 i = 0; i < EXT_HEADERS; i++) {
+		if (w->next == IPPROTO_TCP)
+			return 0;
+		if (bpf_skb_load_bytes(skb, w->at, &h, sizeof(h)))
+			return -1;
+		switch (w->next) {
+		case IPPROTO_ROUTING:
+			if (h.left)
+				return -1;
+			break;
+		case IPPROTO_FRAGMENT: /* the last two bytes: an offset << 3, and "more" */
+			if (h.type || (h.left & 0xf8))
+				return -1;
+			w->more = h.left & 1;
+			h.len = 0;
+			break;
+		case IPPROTO_HOPOPTS:
+		case IPPROTO_DSTOPTS:
+			break;
+		default:
+			return -1;
+		}
+		w->next = h.next;
+		w->at += (h.len + 1) * 8;
+	}
+	return w->next == IPPROTO_TCP ? 0 : -1;
+}
+
+static __noinline enum pkt_shape parse_v6(struct __sk_buff *skb, struct pkt *p)
+{
+	struct ext_walk w = {.at = TCP6_OFF};
+	struct ipv6_tcp h;
+	__u32 len, doff;
+
+	if (load_words(skb, IP_OFF, (__u32 *)&h, sizeof(h) / 4))
+		return PKT_NONE;
+	if (h.ip.version != 6)
+		return PKT_NONE;
+	p->saddr = addr_of_v6(&h.ip.saddr);
+	p->daddr = addr_of_v6(&h.ip.daddr);
+	/* IPv4's addresses are none of IPv6's packets (ipv6_rcv, RFC 4291, 2.5.5.2). */
+	if (addr_is_v4(&p->saddr) || addr_is_v4(&p->daddr))
+		return PKT_NONE;
+	w.next = h.ip.nexthdr;
+	if (w.next != IPPROTO_TCP) {
+		if (ext_headers(skb, &w) || bpf_skb_load_bytes(skb, w.at, &h.tcp, sizeof(h.tcp)))
+			return PKT_NONE;
+	}
+	p->v6 = 1;
+	p->l4_off = w.at;
+	p->ttl = h.ip.hop_limit;
+	parse_tcp(p, &h.tcp);
+	doff = (h.tcp.doff >> 4) * 4;
+	len = bpf_ntohs(h.ip.payload_len);
+	/* A GSO packet of more than 64 KB has none (BIG TCP, kernel 5.19). */
+	if (!len && skb->gso_segs)
+		len = skb->len - TCP6_OFF;
+	doff += w.at - TCP6_OFF; /* with what is before it, as payload_len is */
+	p->payload = len > doff ? len - doff : 0;
+	if (h.tcp.doff >> 4 < 5 || len < doff)
+		return PKT_MALFORMED;
+	if (w.more)
+		return PKT_FRAGMENT;
+	if (len > skb->len - TCP6_OFF)
+		return PKT_TRUNCATED;
+	if (w.at != TCP6_OFF)
+		return PKT_IPOPTIONS;
+	parse_options_len(p, &h.tcp, doff);
+	return PKT_TCP;
+}
+
+/*
+ * The cheap part: which ports is this for? Fills saddr .. dport and, for PKT_TCP, the rest except
+ * options and timestamps.
+ */
+GLOBAL int parse(struct __sk_buff *skb, struct pkt *p)
+{
+	if (!p || of_a_vlan(skb))
+		return PKT_NONE;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return parse_v4(skb, p);
+	return skb->protocol == bpf_htons(ETH_P_IPV6) ? parse_v6(skb, p) : PKT_NONE;
+}
+
+/* The words of a timestamp in its common place. 0, or an error: there is none. */
+static __always_inline long load_timestamp(struct __sk_buff *skb, const struct pkt *p, __be32 *o)
+{
+	if (!p->v6 && p->l4_off == TCP_OFF)
+		return load_words(skb, OPT_OFF, o, 3);
+	return p->v6 && p->l4_off == TCP6_OFF ? load_words(skb, OPT6_OFF, o, 3) : -1;
 }
 
 /* The common layout of options, without a loop. */
@@ -171,7 +318,7 @@ static __always_inline void parse_timestamp(struct __sk_buff *skb, struct pkt *p
 {
 	__be32 o[3];
 
-	if (p->optlen < 12 || p->l4_off != TCP_OFF || load_words(skb, OPT_OFF, o, 3))
+	if (p->optlen < 12 || load_timestamp(skb, p, o))
 		return;
 	if (o[0] != TS_PREFIX)
 		return;
@@ -185,7 +332,7 @@ static __always_inline __u32 parse_tsecr(struct __sk_buff *skb, const struct pkt
 {
 	__be32 echo;
 
-	if (!p->has_ts || bpf_skb_load_bytes(skb, OPT_OFF + 8, &echo, 4))
+	if (!p->has_ts || bpf_skb_load_bytes(skb, p->l4_off + 28, &echo, 4))
 		return 0;
 	return bpf_ntohl(echo);
 }

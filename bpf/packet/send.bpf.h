@@ -32,7 +32,12 @@ static __always_inline long send_to_target(const struct dp_shadow *sh)
 		return bpf_redirect_neigh(sh->ep.oif, NULL, 0, 0);
 	if (!addr_is_set(&target->nexthop))
 		return bpf_redirect_neigh(target->oif, NULL, 0, 0);
-	hop.ipv4_nh = addr_v4(&target->nexthop);
+	if (addr_is_v4(&target->nexthop)) {
+		hop.ipv4_nh = addr_v4(&target->nexthop);
+	} else {
+		hop.nh_family = AF_INET6;
+		__builtin_memcpy(hop.ipv6_nh, &target->nexthop, sizeof(hop.ipv6_nh));
+	}
 	return bpf_redirect_neigh(target->oif, &hop, sizeof(hop), 0);
 }
 

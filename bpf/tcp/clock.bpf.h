@@ -11,6 +11,7 @@
 
 #include "maps.bpf.h"
 #include "packet/headers.bpf.h"
+#include "packet/template.bpf.h"
 #include "packet/txreq.bpf.h"
 #include "tcp/keepalive.bpf.h"
 
@@ -154,7 +155,7 @@ GLOBAL int clock_build(struct __sk_buff *skb)
 
 	frame[12] = ETH_P_IP >> 8;
 	frame[IP_OFF] = 0x45;
-	if (bpf_skb_change_tail(skb, DP_CLOCK_BYTES, 0))
+	if (template_fit(skb, false, DP_CLOCK_BYTES - OPT_OFF))
 		return -1;
 	return bpf_skb_store_bytes(skb, 0, frame, sizeof(frame), BPF_F_RECOMPUTE_CSUM);
 }

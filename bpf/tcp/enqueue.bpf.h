@@ -61,9 +61,10 @@ static __always_inline bool copyable(struct __sk_buff *skb, const struct pkt *p,
 	/* Bytes behind the packet, such as Ethernet's padding, would be in the checksum that a
 	 * device makes of a CHECKSUM_PARTIAL copy (skb_checksum_help, net/core/dev.c).
 	 */
-	return p->plain && !(p->flags & ~(TCP_ACK | TCP_PSH)) && size <= room &&
-	       p->data_off + p->payload == skb->len && (p->has_ts || !(sh->tcp.flags & DP_SH_TS)) &&
-	       skb->gso_segs < 65535 && !a->strung && a->from == p->seq;
+	return p->plain && p->v6 == shadow_is_v6(sh) && !(p->flags & ~(TCP_ACK | TCP_PSH)) &&
+	       size <= room && p->data_off + p->payload == skb->len &&
+	       (p->has_ts || !(sh->tcp.flags & DP_SH_TS)) && skb->gso_segs < 65535 && !a->strung &&
+	       a->from == p->seq;
 }
 
 /* Stream bytes from `from` on into the store. 0, or -1: it is full. */

@@ -70,7 +70,7 @@ static __always_inline bool segment_acceptable(const struct dp_shadow *sh, const
 /* Options that both SYNs had are in use from here on. */
 static __always_inline void negotiate_locked(struct dp_shadow *sh, const struct tcp_options *opt)
 {
-	__u32 mss;
+	__u32 mss, said;
 
 	sh->tcp.flags &= ~(DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE) | (opt->flags & sh->tcp.flags);
 	if (!(sh->tcp.flags & DP_SH_WSCALE))
@@ -78,10 +78,11 @@ static __always_inline void negotiate_locked(struct dp_shadow *sh, const struct 
 	else
 		sh->tcp.snd_wscale = opt->wscale;
 	/* RFC 9293, 3.7.1; RFC 6691: options come out of the MSS. */
-	mss = opt->mss ?: 536;
+	said = opt->mss ?: shadow_is_v6(sh) ? MSS_DEFAULT_V6 : MSS_DEFAULT;
+	mss = said;
 	if (mss > sh->tcp.mss_offer)
 		mss = sh->tcp.mss_offer;
-	sh->tcp.mss_offer = opt->mss ?: 536;
+	sh->tcp.mss_offer = said;
 	if (mss < MSS_LEAST)
 		mss = MSS_LEAST;
 	if (sh->tcp.flags & DP_SH_TS)

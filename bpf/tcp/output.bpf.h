@@ -206,7 +206,7 @@ static __always_inline void tcp_output(struct __sk_buff *skb, struct dp_shadow *
 	/* One trim for all the segments that are cloned from this template. Where it fails, the
 	 * clock that shadow_command() started must be watched all the same.
 	 */
-	if (skb->len <= OPT_OFF || !bpf_skb_change_tail(skb, OPT_OFF, 0))
+	if (skb->len <= OPT_OFF || !template_fit(skb, shadow_is_v6(sh), 0))
 		bpf_loop(burst, output_one, &w, 0);
 	bpf_spin_lock(&sh->lock);
 	watch = shadow_is_open(sh) && timer_wanted_locked(sh);

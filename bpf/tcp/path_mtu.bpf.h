@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What the path to a target takes: less than its ends do where a tunnel is on the way. A router
- * tells by ICMP (RFC 1191), which is believed if it quotes what is on its way (RFC 5927, 4.1); or
- * nobody does, and full segments vanish while small ones arrive (RFC 4821).
+ * tells by ICMP (RFC 1191, RFC 8201), which is believed if it quotes what is on its way (RFC
+ * 5927, 4.1); or nobody does, and full segments vanish while small ones arrive (RFC 4821).
  */
 #ifndef DOPPEL_PATH_MTU_BPF_H
 #define DOPPEL_PATH_MTU_BPF_H
@@ -14,7 +14,8 @@
 #include "tcp/recovery.bpf.h"
 #include "tcp/shadow.bpf.h"
 
-#define PATH_MTU_LEAST 552 /* net.ipv4.route.min_pmtu: less is not believed */
+#define PATH_MTU_LEAST	  552  /* net.ipv4.route.min_pmtu: less is not believed */
+#define PATH_MTU_LEAST_V6 1280 /* RFC 8200, 5: every link takes that */
 
 /* After so many timeouts in a row a large segment may be what cannot pass. */
 #define BLACK_HOLE_TRIES 3
@@ -32,14 +33,15 @@
 /* Bytes of payload per segment for that MTU, after options. */
 static __always_inline __u32 payload_of_mtu(const struct dp_shadow *sh, __u32 mtu)
 {
-	__u32 mss = mtu > HEADERS_LEN + MSS_LEAST ? mtu - HEADERS_LEN : MSS_LEAST;
+	__u32 headers = shadow_headers(sh);
+	__u32 mss = mtu > headers + MSS_LEAST ? mtu - headers : MSS_LEAST;
 
 	return mss - (sh->tcp.flags & DP_SH_TS ? TS_LEN : 0);
 }
 
 static __always_inline __u32 mtu_of_payload(const struct dp_shadow *sh)
 {
-	return sh->tcp.mss + HEADERS_LEN + (sh->tcp.flags & DP_SH_TS ? TS_LEN : 0);
+	return sh->tcp.mss + shadow_headers(sh) + (sh->tcp.flags & DP_SH_TS ? TS_LEN : 0);
 }
 
 /* This host's own route takes no more. True: its segments are smaller from here on. */
@@ -57,7 +59,9 @@ static __always_inline bool path_mtu_obey_locked(struct dp_shadow *sh, __u32 mtu
 /* The same for what others say of the path, or what is concluded. */
 static __always_inline bool path_mtu_lower_locked(struct dp_shadow *sh, __u32 mtu)
 {
-	return path_mtu_obey_locked(sh, mtu > PATH_MTU_LEAST ? mtu : PATH_MTU_LEAST);
+	__u32 least = shadow_is_v6(sh) ? PATH_MTU_LEAST_V6 : PATH_MTU_LEAST;
+
+	return path_mtu_obey_locked(sh, mtu > least ? mtu : least);
 }
 
 /*
@@ -68,7 +72,7 @@ static __always_inline bool path_mtu_lower_locked(struct dp_shadow *sh, __u32 mt
 static __always_inline void path_mtu_raise_locked(struct dp_shadow *sh, __u32 mtu, __u32 learnt,
 						  __u64 now_s)
 {
-	__u32 most = sh->tcp.mss_offer + HEADERS_LEN;
+	__u32 most = sh->tcp.mss_offer + shadow_headers(sh);
 	__u32 payload = payload_of_mtu(sh, mtu < most ? mtu : most);
 
 	if (payload <= sh->tcp.mss || (sh->tcp.flags & DP_SH_SMALL))
@@ -85,12 +89,15 @@ static __always_inline __u32 path_mtu_payload(const struct dp_shadow *sh)
 									    : sh->tcp.mss;
 }
 
-/* What is tried after `mtu`. IPv6 asks every link for 1280, so tunnels have that at least; then as
- * routers of old.
+/*
+ * What is tried after `mtu`. IPv6 asks every link for 1280, so tunnels have that at least; then as
+ * routers of old, or, for IPv6 itself, nothing less.
  */
-static __always_inline __u32 path_mtu_below(__u32 mtu)
+static __always_inline __u32 path_mtu_below(const struct dp_shadow *sh, __u32 mtu)
 {
-	return mtu > 1280 ? 1280 : mtu_plateau(mtu);
+	if (mtu > PATH_MTU_LEAST_V6)
+		return PATH_MTU_LEAST_V6;
+	return shadow_is_v6(sh) ? mtu : mtu_plateau(mtu);
 }
 
 /*
@@ -99,9 +106,9 @@ static __always_inline __u32 path_mtu_below(__u32 mtu)
  */
 static __always_inline void path_mtu_timeout_locked(struct dp_shadow *sh)
 {
-	__u32 below = path_mtu_below(mtu_of_payload(sh));
+	__u32 mtu = mtu_of_payload(sh), below = path_mtu_below(sh, mtu);
 
-	if (sh->tcp.tries >= BLACK_HOLE_TRIES && sh->tcp.state != DP_SYN_SENT &&
+	if (below < mtu && sh->tcp.tries >= BLACK_HOLE_TRIES && sh->tcp.state != DP_SYN_SENT &&
 	    sh->tcp.end - sh->tcp.una > payload_of_mtu(sh, below))
 		sh->tcp.flags |= DP_SH_SMALL;
 }
@@ -119,7 +126,7 @@ static __always_inline bool path_mtu_ack_locked(struct dp_shadow *sh, __u64 now)
 	sh->tcp.small_at = at;
 	if (++sh->tcp.small_passed < BLACK_HOLE_PROOFS)
 		return false;
-	return path_mtu_lower_locked(sh, path_mtu_below(mtu_of_payload(sh)));
+	return path_mtu_lower_locked(sh, path_mtu_below(sh, mtu_of_payload(sh)));
 }
 
 #define PATH_MTU_SECONDS 600 /* RFC 1191, 6.3: then it is tried again */
@@ -138,15 +145,16 @@ GLOBAL int path_mtu_recall(__u32 slot)
 	if (!limit || now >= limit->path_mtu >> 32)
 		return 0;
 	mtu = limit->path_mtu;
-	if (mtu - HEADERS_LEN < sh->tcp.mss_offer)
-		sh->tcp.mss_offer = mtu - HEADERS_LEN;
+	if (mtu - shadow_headers(sh) < sh->tcp.mss_offer)
+		sh->tcp.mss_offer = mtu - shadow_headers(sh);
 	return 0;
 }
 
 /* Less than the target offered to take: path_mtu_review() may find that it can be more. */
 static __always_inline bool path_mtu_is_short(const struct dp_shadow *sh)
 {
-	return sh->tcp.state != DP_SYN_SENT && mtu_of_payload(sh) < sh->tcp.mss_offer + HEADERS_LEN;
+	return sh->tcp.state != DP_SYN_SENT &&
+	       mtu_of_payload(sh) < sh->tcp.mss_offer + shadow_headers(sh);
 }
 
 /*

@@ -12,8 +12,10 @@
 #include "tcp/congestion.bpf.h"
 #include "tcp/seq.bpf.h"
 
-#define INITIAL_RTO_MS	1000  /* RFC 6298, 2.1 */
-#define LOST_SYN_RTO_MS 3000  /* RFC 6298, 5.7 */
+#define INITIAL_RTO_MS	1000 /* RFC 6298, 2.1 */
+#define LOST_SYN_RTO_MS 3000 /* RFC 6298, 5.7 */
+#define MSS_DEFAULT	536  /* where a target says nothing: RFC 9293, 3.7.1 */
+#define MSS_DEFAULT_V6	1220
 #define RCV_WINDOW	65535 /* what we advertise, before scaling: nobody reads, so never less */
 
 static __always_inline struct dp_shadow *shadow_at(__u32 slot)
@@ -35,6 +37,18 @@ static __always_inline __be16 port_of_slot(__u32 slot)
 static __always_inline struct dp_ledger *shadow_ledger(const struct dp_shadow *sh)
 {
 	return ledger_cell(sh->ep.key.mapping, sh->ep.key.target);
+}
+
+/* Toward a target of IPv6. */
+static __always_inline bool shadow_is_v6(const struct dp_shadow *sh)
+{
+	return !addr_is_v4(&sh->ep.address);
+}
+
+/* IP and TCP headers without options of what it sends, bytes. */
+static __always_inline __u32 shadow_headers(const struct dp_shadow *sh)
+{
+	return HEADERS_LEN + (shadow_is_v6(sh) ? IPV6_MORE : 0);
 }
 
 static __always_inline bool shadow_is_open(const struct dp_shadow *sh)

@@ -65,7 +65,8 @@ static struct told read_options(const __u8 *o, __u32 len)
 
 static void check_options(struct __sk_buff *skb, const __u8 *f, const struct pkt *p)
 {
-	struct told t = read_options(f + 54, p->optlen);
+	const __u8 *o_at = f + p->l4_off + 20;
+	struct told t = read_options(o_at, p->optlen);
 	struct tcp_options o;
 
 	parse_options(skb, p, &o);
@@ -78,8 +79,8 @@ static void check_options(struct __sk_buff *skb, const __u8 *f, const struct pkt
 	for (__u32 b = 0; b < t.blocks; b++)
 		CHECK(o.sack[b].start == t.block[b][0] && o.sack[b].end == t.block[b][1]);
 	if (p->has_ts) {
-		CHECK(be(f + 54, 4) == 0x0101080a);
-		CHECK(p->tsval == be(f + 58, 4));
+		CHECK(be(o_at, 4) == 0x0101080a);
+		CHECK(p->tsval == be(o_at + 4, 4));
 	}
 	CHECK(p->plain == (!p->optlen || (p->optlen == 12 && p->has_ts)));
 }
@@ -94,11 +95,93 @@ static __u32 sum(const __u8 *b, __u32 n, __u32 s)
 	return s;
 }
 
+/* RFC 8200, 4: where the header of TCP begins; 0: not in this packet, or not for this host. */
+static __u32 find_tcp(const __u8 *f, __u32 size, __u32 *more)
+{
+	__u32 at = 54, next = f[20], step;
+
+	*more = 0;
+	for (__u32 n = 0; next != 6; n++) {
+		if (n == 8 || at + 4 > size ||
+		    (next != 0 && next != 43 && next != 44 && next != 60))
+			return 0;
+		if (next == 43 && f[at + 3])
+			return 0;
+		if (next == 44) {
+			if (be(f + at + 2, 2) >> 3)
+				return 0;
+			*more = f[at + 3] & 1;
+		}
+		step = next == 44 ? 8 : 8 + f[at + 1] * 8;
+		next = f[at];
+		at += step;
+	}
+	return at;
+}
+
+static bool is_mapped(const __u8 *a)
+{
+	return !be(a, 4) && !be(a + 4, 4) && be(a + 8, 4) == 0xffff;
+}
+
+/* The part that both versions have: the segment at `l4` is whole. */
+static void check_segment(struct __sk_buff *skb, const __u8 *f, struct pkt *p, __u32 addresses,
+			  __u32 address_len, __u32 gso_size)
+{
+	__u32 whole = p->data_off - p->l4_off + p->payload, pseudo;
+
+	CHECK(p->optlen == (f[p->l4_off + 12] >> 4) * 4 - 20);
+	if (!(p->flags & TCP_SYN))
+		parse_timestamp(skb, p);
+	else
+		p->plain = p->plain && !p->optlen;
+	if (!(p->flags & TCP_SYN))
+		check_options(skb, f, p);
+	pseudo = sum(f + addresses, address_len, 6 + whole % 65536 + whole / 65536);
+	/* Nobody vouches for it, whatever its field holds; a GRO packet is vouched for. */
+	CHECK(checksum_ok(skb, p) == (gso_size || sum(f + p->l4_off, whole, pseudo) == 0xffff));
+}
+
+static void check_v6(struct __sk_buff *skb, const __u8 *f, __u32 size, struct pkt *p,
+		     enum pkt_shape v, __u32 gso_segs, __u32 gso_size)
+{
+	__u32 more, l4, length, headers;
+
+	CHECK(size >= 74 && be(f + 12, 2) == 0x86dd && f[14] >> 4 == 6);
+	CHECK(!is_mapped(f + 22) && !is_mapped(f + 38));
+	l4 = find_tcp(f, size, &more);
+	CHECK(l4 && l4 + 20 <= size && p->v6 && p->l4_off == l4 && p->ttl == f[21]);
+	CHECK(!__builtin_memcmp(&p->saddr, f + 22, 16) && !__builtin_memcmp(&p->daddr, f + 38, 16));
+	CHECK(bpf_ntohs(p->sport) == be(f + l4, 2) && bpf_ntohs(p->dport) == be(f + l4 + 2, 2));
+	CHECK(p->seq == be(f + l4 + 4, 4) && p->ack == be(f + l4 + 8, 4) && p->flags == f[l4 + 13]);
+	length = be(f + 18, 2);
+	if (!length && gso_segs)
+		length = size - 54;
+	headers = l4 - 54 + (f[l4 + 12] >> 4) * 4;
+	CHECK(p->payload == (length > headers ? length - headers : 0));
+	if (v == PKT_MALFORMED) {
+		CHECK(f[l4 + 12] >> 4 < 5 || length < headers);
+		return;
+	}
+	CHECK(f[l4 + 12] >> 4 >= 5 && length >= headers);
+	if (v == PKT_FRAGMENT)
+		CHECK(more);
+	else if (v == PKT_TRUNCATED)
+		CHECK(!more && length + 54 > size);
+	else if (v == PKT_IPOPTIONS)
+		CHECK(!more && l4 > 54 && length + 54 <= size);
+	else
+		CHECK(v == PKT_TCP && !more && l4 == 54 &&
+		      p->data_off + p->payload == length + 54 && length + 54 <= size);
+	if (v == PKT_TCP)
+		check_segment(skb, f, p, 22, 32, gso_size);
+}
+
 int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 {
 	struct input in = {data, size};
 	__u8 how = take8(&in);
-	__u32 gso_segs = how & 3, gso_size = 0, total, doff, pseudo, whole, ihl, l4, length;
+	__u32 gso_segs = how & 3, gso_size = 0, total, doff, whole, ihl, l4, length;
 	__u8 copy[2048];
 	struct __sk_buff *skb;
 	enum pkt_shape v;
@@ -108,7 +191,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 	if (take8(&in) & 1)
 		gso_size = take8(&in);
 	f = in.data;
-	if (!(how & 4) && in.size >= 34 &&
+	if (!(how & 4) && in.size >= 34 && be(f + 12, 2) == 0x0800 &&
 	    in.size <= sizeof(copy)) { /* a good IP header checksum */
 		__builtin_memcpy(copy, in.data, in.size);
 		copy[24] = copy[25] = 0;
@@ -121,6 +204,10 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 	v = parse(skb, &p);
 	if (v == PKT_NONE)
 		return 0;
+	if (be(f + 12, 2) == 0x86dd) {
+		check_v6(skb, f, in.size, &p, v, gso_segs, gso_size);
+		return 0;
+	}
 	CHECK(in.size >= 54 && be(f + 12, 2) == 0x0800 && f[14] >> 4 == 4 && f[23] == 6);
 	CHECK((f[14] & 15) >= 5 && !(be(f + 20, 2) & 0x1fff));
 	CHECK(addr_v4(&p.saddr) == *(__u32 *)__builtin_memcpy(&(__u32){0}, f + 26, 4));
@@ -154,17 +241,6 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 	CHECK(v == PKT_TCP);
 	CHECK(p.data_off == 34 + doff * 4 && p.data_off + p.payload <= in.size);
 	CHECK(total ? p.data_off + p.payload == total + 14 : p.data_off + p.payload == in.size);
-	CHECK(p.optlen == doff * 4 - 20);
-	if (!(p.flags & TCP_SYN))
-		parse_timestamp(skb, &p);
-	else
-		p.plain = p.plain && !p.optlen;
-	if (!(p.flags & TCP_SYN))
-		check_options(skb, f, &p);
-
-	whole = doff * 4 + p.payload;
-	pseudo = sum(f + 26, 8, 6 + whole % 65536 + whole / 65536);
-	/* Nobody vouches for it, whatever its field holds; a GRO packet is vouched for. */
-	CHECK(checksum_ok(skb, &p) == (gso_size || sum(f + 34, whole, pseudo) == 0xffff));
+	check_segment(skb, f, &p, 26, 8, gso_size);
 	return 0;
 }

@@ -464,6 +464,25 @@ long bpf_skb_change_tail(__sk_buff *ctx, uint32_t len, uint64_t) {
   return 0;
 }
 
+// bpf_skb_proto_4_to_6() and _6_to_4(), net/core/filter.c: the room of the header, and the type,
+// which here is looked up in the frame.
+long bpf_skb_change_proto(__sk_buff *ctx, __be16 protocol, uint64_t) {
+  no_lock("bpf_skb_change_proto");
+  Skb &skb = skb_of(ctx);
+  if (strikes(kernel().build_fails_at))
+    return -ENOMEM;
+  const bool six = protocol == htons(ETH_P_IPV6);
+  if (skb.data.size() < (six ? 34 : 54) || ctx->protocol == protocol)
+    return -EINVAL;
+  if (six)
+    skb.data.insert(skb.data.begin() + 14, 20, 0);
+  else
+    skb.data.erase(skb.data.begin() + 14, skb.data.begin() + 34);
+  std::memcpy(&skb.data[12], &protocol, 2);
+  describe(skb);
+  return 0;
+}
+
 // inet_proto_csum_replace4() and _by_diff(), net/core/utils.c
 long bpf_l4_csum_replace(__sk_buff *ctx, uint32_t offset, uint64_t from, uint64_t to,
                          uint64_t flags) {
