@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "userspace/util/address.h"
 
 namespace doppel {
@@ -92,6 +94,59 @@ TEST(Text, HostAddress) {
   for (const char *bad :
        {"0.0.0.0", "0.1.2.3", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::", "ff02::1"})
     EXPECT_FALSE(is_host_address(*parse_address(bad))) << bad;
+}
+
+TEST(Text, AddressesThatAreSpecial) {
+  const auto holds = [](bool (*what)(const Address &), std::vector<std::string> all) {
+    return std::all_of(all.begin(), all.end(),
+                       [&](const std::string &a) { return what(*parse_address(a)); });
+  };
+  const auto fails = [](bool (*what)(const Address &), std::vector<std::string> all) {
+    return std::none_of(all.begin(), all.end(),
+                        [&](const std::string &a) { return what(*parse_address(a)); });
+  };
+  EXPECT_TRUE(holds(is_loopback, {"127.0.0.1", "127.255.0.9", "::1"}));
+  EXPECT_TRUE(fails(is_loopback, {"126.0.0.1", "128.0.0.1", "::", "::2", "::7f00:1", "1::1"}));
+  EXPECT_TRUE(holds(is_any, {"0.0.0.0", "::"}));
+  EXPECT_TRUE(fails(is_any, {"0.0.0.1", "::1", "2001:db8::"}));
+  EXPECT_TRUE(holds(needs_scope, {"fe80::1", "febf:ffff::"}));
+  EXPECT_TRUE(fails(needs_scope, {"fec0::1", "fe7f::1", "fd00::1", "169.254.0.1", "::"}));
+}
+
+TEST(Text, PrefixesOfBothFamilies) {
+  const struct {
+    const char *address;
+    unsigned length;
+    const char *in, *out;
+  } cases[] = {{"10.0.0.0", 8, "10.255.255.255", "11.0.0.0"},
+               {"10.0.0.2", 32, "10.0.0.2", "10.0.0.3"},
+               {"10.0.0.128", 25, "10.0.0.129", "10.0.0.127"},
+               {"10.0.0.0", 0, "192.0.2.1", "2001:db8::1"},
+               {"2001:db8::", 32, "2001:db8:ffff::1", "2001:db9::"},
+               {"2001:db8::1", 128, "2001:db8::1", "2001:db8::2"},
+               {"2001:db8::8000", 113, "2001:db8::8001", "2001:db8::7fff"},
+               {"2001:db8::", 0, "fd00::1", "10.0.0.1"}};
+  for (const auto &c : cases) {
+    const Address a = *parse_address(c.address);
+    const Prefix p{a.family(), a, c.length};
+    EXPECT_TRUE(p.contains(*parse_address(c.in))) << c.address << "/" << c.length;
+    EXPECT_FALSE(p.contains(*parse_address(c.out))) << c.address << "/" << c.length;
+    EXPECT_FALSE(p.contains(Address{}));
+  }
+  EXPECT_FALSE(Prefix{}.contains(Address{}));
+  EXPECT_FALSE(Prefix{}.contains(*parse_address("10.0.0.1")));
+  EXPECT_TRUE((Prefix{Family::v6, {}, 0}.contains(*parse_address("2001:db8::1"))));
+}
+
+TEST(Text, EndpointsAreReadAsTheyAreWritten) {
+  for (const char *text : {"10.0.0.2:11211", "[2001:db8::1]:1", "[::]:65535"}) {
+    const auto end = parse_endpoint(text);
+    ASSERT_TRUE(end) << text;
+    EXPECT_EQ(endpoint_text(end->address, end->port), text);
+  }
+  for (const char *bad : {"", "10.0.0.2", "2001:db8::1:1", "[2001:db8::1]", "[10.0.0.2]:1", ":1",
+                          "10.0.0.2:", "10.0.0.2:65536", "[2001:db8::1:1", "cache2:1"})
+    EXPECT_FALSE(parse_endpoint(bad)) << bad;
 }
 
 } // namespace

@@ -10,10 +10,6 @@ namespace doppel {
 namespace {
 constexpr const char *kLoopback = "lo";
 
-bool is_loopback(const Address &a) {
-  return a.is_v4() && (reinterpret_cast<const uint8_t *>(&a.raw.w[3]))[0] == 127;
-}
-
 bool is_bridge(const DeviceView &d) { return d.kind == "bridge" || d.kind == "openvswitch"; }
 
 bool is_bond(const DeviceView &d) { return d.kind == "bond" || d.kind == "team"; }

@@ -5,7 +5,16 @@
 
 #include <cstring>
 
+#include "userspace/util/text.h"
+
 namespace doppel {
+namespace {
+const uint8_t *bytes(const Address &a) { return reinterpret_cast<const uint8_t *>(a.raw.w); }
+
+constexpr unsigned kBitsBeforeV4 = 96;
+
+} // namespace
+
 Address Address::v4(uint32_t be32) { return {{{0, 0, htonl(0xffff), be32}}}; }
 
 // IPv4 is ::ffff:a.b.c.d (RFC 4291, 2.5.5.2).
@@ -28,6 +37,20 @@ bool operator==(const Address &a, const Address &b) {
   return std::memcmp(&a.raw, &b.raw, sizeof a.raw) == 0;
 }
 
+std::strong_ordering operator<=>(const Address &a, const Address &b) {
+  return std::memcmp(&a.raw, &b.raw, sizeof a.raw) <=> 0;
+}
+
+bool Prefix::contains(const Address &a) const {
+  if (family == Family::none || a.family() != family)
+    return false;
+  const unsigned first = family == Family::v4 ? kBitsBeforeV4 : 0;
+  for (unsigned i = first; i < first + length; i++)
+    if ((bytes(a)[i / 8] ^ bytes(address)[i / 8]) >> (7 - i % 8) & 1)
+      return false;
+  return true;
+}
+
 std::optional<Address> parse_address(const std::string &text) {
   // inet_pton() stops at a NUL, so "10.0.0.1\0x" would pass.
   if (text.find('\0') != std::string::npos)
@@ -47,9 +70,37 @@ bool is_host_address(const Address &a) {
   return a.is_set() && v4 >> 24 != 0 && v4 >> 28 < 0xe; // RFC 1122, 3.2.1.3; RFC 1112, 4
 }
 
+bool is_loopback(const Address &a) {
+  if (a.is_v4())
+    return ntohl(a.raw.w[3]) >> 24 == 127;
+  return a == Address{{{0, 0, 0, htonl(1)}}};
+}
+
+bool is_any(const Address &a) { return !a.is_set() || a == Address::v4(INADDR_ANY); }
+
+bool needs_scope(const Address &a) {
+  static const Prefix link_local{Family::v6, {{{htonl(0xfe800000), 0, 0, 0}}}, 10};
+  return link_local.contains(a);
+}
+
 std::string endpoint_text(const Address &a, unsigned port) {
   const std::string host = a.is_v4() ? a.text() : "[" + a.text() + "]";
   return host + ":" + std::to_string(port);
+}
+
+std::optional<SocketEnd> parse_endpoint(const std::string &text) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos)
+    return std::nullopt;
+  std::string host = text.substr(0, colon);
+  const bool brackets = host.starts_with("[") && host.ends_with("]");
+  if (brackets)
+    host = host.substr(1, host.size() - 2);
+  const auto address = parse_address(host);
+  const auto port = parse_number(text.substr(colon + 1), UINT16_MAX);
+  if (!address || !port || brackets != (host.find(':') != std::string::npos))
+    return std::nullopt;
+  return SocketEnd{*address, static_cast<uint16_t>(*port)};
 }
 
 } // namespace doppel
