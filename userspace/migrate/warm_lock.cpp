@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/migrate/warm_lock.h"
 
-#include <arpa/inet.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -11,6 +10,7 @@
 #include <cstring>
 #include <string>
 
+#include "userspace/kernel/socket_address.h"
 #include "userspace/memcached/resolve.h"
 #include "userspace/util/clock.h"
 
@@ -27,13 +27,7 @@ Result<std::string> name_of(const memcached::Server &target) {
     return path;
   }
   const auto found = TRY(memcached::resolve(target, monotonic_ns() + kLookUpNs));
-  char text[INET6_ADDRSTRLEN] = {};
-  const auto &a = found.front().address;
-  if (a.ss_family == AF_INET)
-    ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in &>(a).sin_addr, text, sizeof(text));
-  else
-    ::inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6 &>(a).sin6_addr, text, sizeof(text));
-  return std::string(text) + ":" + std::to_string(target.port);
+  return endpoint_text(end_in(found.front().address).address, target.port);
 }
 
 pid_t holder_of(const sockaddr_un &address, socklen_t size) {

@@ -4,7 +4,6 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -15,6 +14,7 @@
 #include "userspace/kernel/conntrack.h"
 #include "userspace/kernel/netfilter.h"
 #include "userspace/kernel/sock_diag.h"
+#include "userspace/kernel/socket_address.h"
 #include "userspace/util/fd.h"
 
 namespace doppel {
@@ -23,21 +23,19 @@ using Clock = std::chrono::steady_clock;
 
 // Where the kernel leads the connection, if that is not where it was meant to go.
 Address led_to(int socket, const Address &target, uint16_t port_there) {
-  sockaddr_in self{};
-  socklen_t size = sizeof(self);
-  if (::getsockname(socket, reinterpret_cast<sockaddr *>(&self), &size))
+  const SocketEnd own = own_end(socket);
+  if (!own.address.is_set())
     return {};
-  const Address own = Address::v4(self.sin_addr.s_addr);
   // A BPF program at connect() changes the socket itself.
   Address other;
-  const uint16_t port = ntohs(self.sin_port);
-  (void)each_tcp_socket({{{port, port}}, {}}, [&](const TcpSocket &s) {
-    if (Address{s.local} == own && s.local_port == self.sin_port && !(Address{s.remote} == target))
+  (void)each_tcp_socket({{{own.port, own.port}}, {}}, [&](const TcpSocket &s) {
+    if (Address{s.local} == own.address && ntohs(s.local_port) == own.port &&
+        !(Address{s.remote} == target))
       other = Address{s.remote};
   });
   if (other.is_set())
     return other;
-  const auto tracked = passed_to(own.raw, self.sin_port, target.raw, htons(port_there));
+  const auto tracked = passed_to(own.address.raw, htons(own.port), target.raw, htons(port_there));
   return tracked && !(*tracked == target) ? *tracked : Address{};
 }
 
@@ -72,16 +70,11 @@ std::string Reached::text() const {
 }
 
 struct Connects::Attempt {
-  explicit Attempt(const TargetConfig &t)
-      : target(t.address), port(t.port),
-        socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+  explicit Attempt(const TargetConfig &t) : target(t.address), port(t.port) {
     reached.endpoint = endpoint_text(t.address, t.port);
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    to.sin_port = htons(t.port);
-    to.sin_addr.s_addr = t.address.raw.w[3];
-    const bool done =
-        socket && !::connect(socket.get(), reinterpret_cast<const sockaddr *>(&to), sizeof(to));
+    const SocketAddress to = socket_address({t.address, t.port});
+    socket = Fd(::socket(to.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const bool done = socket && !::connect(socket.get(), to.get(), to.size);
     settle(done ? 0 : errno);
   }
 
@@ -110,7 +103,7 @@ struct Connects::Attempt {
 Connects::Connects(const std::vector<TargetConfig> &targets) {
   std::set<std::string> known;
   for (const TargetConfig &t : targets)
-    if (t.address.is_v4() && known.insert(endpoint_text(t.address, t.port)).second)
+    if (t.address.is_set() && known.insert(endpoint_text(t.address, t.port)).second)
       attempts_.emplace_back(t);
 }
 

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Addresses as sockets have them: struct sockaddr of either family.
+#pragma once
+
+#include <sys/socket.h>
+
+#include "userspace/util/address.h"
+
+namespace doppel {
+
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+  int family() const { return storage.ss_family; }
+  const sockaddr *get() const { return reinterpret_cast<const sockaddr *>(&storage); }
+};
+
+// IPv4 as AF_INET, IPv6 as AF_INET6.
+SocketAddress socket_address(const SocketEnd &end);
+
+// No address, port 0: of another family.
+SocketEnd end_in(const sockaddr_storage &storage);
+
+// Of a socket: its own end, and the one that it is connected with. No address: it has none.
+SocketEnd own_end(int socket);
+SocketEnd other_end(int socket);
+
+} // namespace doppel
