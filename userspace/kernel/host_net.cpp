@@ -3,18 +3,23 @@
 
 #include <libmnl/libmnl.h>
 #include <linux/if_tunnel.h>
+#include <linux/in6.h>
 #include <linux/rtnetlink.h>
+#include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
 
+#include "userspace/kernel/socket_address.h"
 #include "userspace/util/error.h"
 #include "userspace/util/fd.h"
 
 namespace doppel {
 namespace {
-Address v4_address(const nlattr *a) { return Address::v4(mnl_attr_get_u32(a)); }
+constexpr uint16_t kDiscard = 9; // RFC 863
 
 // Tunnels say in a way of their own what they stand on.
 void parse_tunnel(const nlattr *data, uint16_t link, uint16_t local, Device &d) {
@@ -25,7 +30,7 @@ void parse_tunnel(const nlattr *data, uint16_t link, uint16_t local, Device &d) 
     if (type == link)
       d.peer = mnl_attr_get_u32(a);
     else if (type == local && mnl_attr_get_u32(a) != 0)
-      d.tunnel = v4_address(a);
+      d.tunnel = read_address(a);
   }
 }
 
@@ -96,22 +101,36 @@ void parse_route_metrics(const nlattr *metrics, Route *r) {
   }
 }
 
+// struct rtvia, which ends in an address of another family than the route's.
+Address read_via(const nlattr *a) {
+  const auto *via = static_cast<const rtvia *>(mnl_attr_get_payload(a));
+  const size_t size = mnl_attr_get_payload_len(a);
+  if (via->rtvia_family != AF_INET6 || size < sizeof(*via) + sizeof(in6_addr))
+    return {};
+  Address gateway;
+  std::memcpy(&gateway.raw, via->rtvia_addr, sizeof(gateway.raw));
+  return gateway;
+}
+
 Route parse_route(const nlmsghdr *h) {
   auto *rtm = static_cast<const rtmsg *>(mnl_nlmsg_get_payload(h));
   Route r;
-  r.local = rtm->rtm_type == RTN_LOCAL;
+  r.local = rtm->rtm_type == RTN_LOCAL || rtm->rtm_type == RTN_ANYCAST;
   for (const nlattr *a : attributes(h, sizeof(*rtm))) {
     switch (mnl_attr_get_type(a)) {
     case RTA_OIF:
       r.oif = mnl_attr_get_u32(a);
       break;
     case RTA_PREFSRC:
-      r.source = v4_address(a);
+      r.source = read_address(a);
       break;
     case RTA_GATEWAY:
-      r.gateway = v4_address(a);
+      r.gateway = read_address(a);
       break;
     case RTA_VIA:
+      r.gateway = read_via(a);
+      r.plain = false;
+      break;
     case RTA_ENCAP:
       r.plain = false;
       break;
@@ -138,7 +157,59 @@ Result<std::optional<Device>> look_up(Rtnl &nl, RtnlRequest &q, const std::strin
 
 bool usable_route_type(const nlmsghdr *h) {
   auto type = static_cast<const rtmsg *>(mnl_nlmsg_get_payload(h))->rtm_type;
-  return type == RTN_UNICAST || type == RTN_LOCAL;
+  return type == RTN_UNICAST || type == RTN_LOCAL || type == RTN_ANYCAST;
+}
+
+// fib_table_lookup() and ip6_rt_type_to_error() report unreachable, blackhole (EINVAL) and prohibit
+// routes this way. EOPNOTSUPP: the kernel has no IPv6.
+bool means_no_route(int code) {
+  return code == ENETUNREACH || code == EHOSTUNREACH || code == EACCES || code == EINVAL ||
+         code == EOPNOTSUPP;
+}
+
+// A connected UDP socket has its source address, and the path's MTU, from where a TCP socket has
+// them; no packet is sent. The route alone says neither: with `use_tempaddr` it prefers a temporary
+// address (RFC 8981), which goes within a day while the mirror stays, and of a router's MTU option
+// (RFC 4861, 4.6.4), which may be less than the device's, it does not tell.
+void ask_socket(const Address &target, Route &r) {
+  const Fd s(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const int prefer = IPV6_PREFER_SRC_PUBLIC;
+  const SocketAddress to = socket_address({target, kDiscard});
+  if (!s ||
+      ::setsockopt(s.get(), IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, &prefer, sizeof(prefer)) != 0 ||
+      ::connect(s.get(), to.get(), to.size) != 0 || !(other_end(s.get()).address == target))
+    return; // a BPF program at connect() may lead the socket elsewhere
+  if (const Address own = own_end(s.get()).address; own.is_set())
+    r.source = own;
+  int mtu = 0;
+  socklen_t size = sizeof(mtu);
+  if (::getsockopt(s.get(), IPPROTO_IPV6, IPV6_MTU, &mtu, &size) == 0 && mtu > 0)
+    r.mtu = static_cast<uint32_t>(mtu);
+}
+
+// IPv6 tries an address before it is the host's, but for an optimistic one (RFC 4429).
+bool is_usable(uint32_t flags) {
+  return !(flags & IFA_F_DADFAILED) && (!(flags & IFA_F_TENTATIVE) || flags & IFA_F_OPTIMISTIC);
+}
+
+std::optional<DeviceAddress> read_device_address(const nlmsghdr *h) {
+  auto *ifa = static_cast<const ifaddrmsg *>(mnl_nlmsg_get_payload(h));
+  const nlattr *local = nullptr;
+  uint32_t flags = ifa->ifa_flags;
+  for (const nlattr *a : attributes(h, sizeof(*ifa))) {
+    const uint16_t type = mnl_attr_get_type(a);
+    // On a point-to-point device IFA_ADDRESS is the other end's; IFA_LOCAL is always ours.
+    if (type == IFA_LOCAL || (type == IFA_ADDRESS && !local))
+      local = a;
+    else if (type == IFA_FLAGS)
+      flags = mnl_attr_get_u32(a);
+  }
+  if (!local || (ifa->ifa_family == AF_INET6 && !is_usable(flags)))
+    return std::nullopt;
+  const Address address = read_address(local);
+  if (!address.is_set())
+    return std::nullopt;
+  return DeviceAddress{ifa->ifa_index, address};
 }
 
 } // namespace
@@ -207,44 +278,41 @@ Result<std::optional<DeviceState>> device_state(const std::string &name) {
 
 Result<std::optional<Route>> route_to(Rtnl &nl, const Address &target) {
   std::optional<Route> found;
-  if (!target.is_v4())
+  if (!target.is_set())
     return found;
   RtnlRequest q(RTM_GETROUTE, 0);
   auto *rtm = q.extra<rtmsg>();
-  rtm->rtm_family = AF_INET;
-  rtm->rtm_dst_len = 32;
-  mnl_attr_put_u32(q.header(), RTA_DST, target.raw.w[3]);
+  rtm->rtm_family = netlink_family(target);
+  rtm->rtm_dst_len = target.is_v4() ? 32 : 128;
+  put_address(q.header(), RTA_DST, target);
   std::vector<RtnlMessage> replies;
   RtnlStatus s = nl.run(q, &replies);
-  // fib_table_lookup() reports unreachable, blackhole (EINVAL) and prohibit routes this way.
-  if (s.code == ENETUNREACH || s.code == EHOSTUNREACH || s.code == EACCES || s.code == EINVAL)
+  if (means_no_route(s.code))
     return found;
   if (!s.ok() || replies.empty())
     return rtnl_error("route to " + target.text(), "cannot be looked up", s);
-  if (usable_route_type(replies[0].header()))
-    found = parse_route(replies[0].header());
+  if (!usable_route_type(replies[0].header()))
+    return found;
+  found = parse_route(replies[0].header());
+  if (target.family() == Family::v6)
+    ask_socket(target, *found);
+  // The kernel takes it where a device has no other. It is no address for what a router may be
+  // before (RFC 4291, 2.5.6).
+  if (needs_scope(found->source) && !needs_scope(target))
+    found->source = {};
   return found;
 }
 
 Result<std::vector<DeviceAddress>> list_addresses(Rtnl &nl) {
   RtnlRequest q(RTM_GETADDR, NLM_F_DUMP);
-  q.extra<ifaddrmsg>()->ifa_family = AF_INET;
+  q.extra<ifaddrmsg>()->ifa_family = AF_UNSPEC;
   std::vector<RtnlMessage> replies;
   if (auto s = nl.run(q, &replies); !s.ok())
     return rtnl_error("addresses of this host", "cannot be listed", s);
   std::vector<DeviceAddress> addresses;
-  for (const auto &m : replies) {
-    auto *ifa = static_cast<const ifaddrmsg *>(mnl_nlmsg_get_payload(m.header()));
-    const nlattr *local = nullptr;
-    for (const nlattr *a : attributes(m.header(), sizeof(*ifa))) {
-      uint16_t type = mnl_attr_get_type(a);
-      // On a point-to-point device IFA_ADDRESS is the other end's; IFA_LOCAL is always ours.
-      if (type == IFA_LOCAL || (type == IFA_ADDRESS && !local))
-        local = a;
-    }
-    if (local && mnl_attr_get_payload_len(local) == 4)
-      addresses.push_back({ifa->ifa_index, v4_address(local)});
-  }
+  for (const auto &m : replies)
+    if (const auto one = read_device_address(m.header()))
+      addresses.push_back(*one);
   return addresses;
 }
 

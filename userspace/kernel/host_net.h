@@ -44,10 +44,12 @@ struct DeviceAddress {
   uint32_t ifindex = 0;
   Address address; // this host's own
 };
-// IPv4 only.
+// Those that this host answers for: an IPv6 address that is being tried, or that another host has
+// as well, is not among them (RFC 4862, 5.4).
 Result<std::vector<DeviceAddress>> list_addresses(Rtnl &nl);
 
-// What RTM_GETROUTE answers for a packet from this host. Empty: unreachable.
+// What RTM_GETROUTE answers for a packet from this host, and for IPv6 what its sockets would use.
+// Empty: unreachable.
 Result<std::optional<Route>> route_to(Rtnl &nl, const Address &target);
 
 } // namespace doppel

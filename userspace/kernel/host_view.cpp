@@ -59,6 +59,13 @@ DeviceView view(const Device &d, const std::vector<Device> &all) {
   return v;
 }
 
+// Not set: there is none of that family.
+Address first_of(const std::vector<Address> &addresses, Family family) {
+  const auto a = std::find_if(addresses.begin(), addresses.end(),
+                              [&](const Address &one) { return one.family() == family; });
+  return a == addresses.end() ? Address{} : *a;
+}
+
 bool in(const std::vector<PortRange> &ranges, unsigned port) {
   return std::any_of(ranges.begin(), ranges.end(),
                      [&](PortRange r) { return r.first <= port && port <= r.last; });
@@ -125,7 +132,7 @@ Result<std::vector<DeviceView>> view_devices(Rtnl &nl) {
   auto addresses = TRY(list_addresses(nl));
   for (const auto &a : addresses)
     if (DeviceView *d = find(views, a.ifindex))
-      d->addresses.push_back(a.address);
+      (needs_scope(a.address) ? d->link_local : d->addresses).push_back(a.address);
   return views;
 }
 
@@ -142,8 +149,8 @@ Result<HostView> view_host(const Config &config, ViewOf what) {
       if (const DeviceView *d = find(view.devices, r.oif)) {
         r.device = d->name;
         r.mtu = r.mtu ? std::min(r.mtu, d->mtu) : d->mtu;
-        if (!r.source.is_set() && !d->addresses.empty())
-          r.source = d->addresses.front();
+        if (!r.source.is_set())
+          r.source = first_of(d->addresses, t.address.family());
       }
       view.routes[t.address.text()] = r;
     }

@@ -16,7 +16,7 @@ enum class ViewOf {
 };
 Result<HostView> view_host(const Config &config, ViewOf what = ViewOf::everything);
 
-// The devices of this network namespace with their IPv4 addresses.
+// The devices of this network namespace with their addresses.
 Result<std::vector<DeviceView>> view_devices(Rtnl &nl);
 
 // net.ipv4.ip_local_port_range; false: cannot be read.

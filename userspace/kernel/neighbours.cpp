@@ -18,10 +18,10 @@ constexpr unsigned kPollMs = 20;
 
 void put_neighbour(RtnlRequest &q, const NextHop &hop, uint8_t flags) {
   auto *n = q.extra<ndmsg>();
-  n->ndm_family = AF_INET;
+  n->ndm_family = netlink_family(hop.address);
   n->ndm_ifindex = static_cast<int>(hop.ifindex);
   n->ndm_flags = flags;
-  mnl_attr_put_u32(q.header(), NDA_DST, hop.address.raw.w[3]);
+  put_address(q.header(), NDA_DST, hop.address);
 }
 
 bool is_resolved(Rtnl &nl, const NextHop &hop) {

@@ -3,6 +3,7 @@
 
 #include <libmnl/libmnl.h>
 #include <linux/rtnetlink.h>
+#include <sys/socket.h>
 
 #include <cerrno>
 #include <cstring>
@@ -51,6 +52,24 @@ std::vector<const nlattr *> nested(const nlattr *parent) {
        a = mnl_attr_next(a))
     all.push_back(a);
   return all;
+}
+
+uint8_t netlink_family(const Address &a) { return a.is_v4() ? AF_INET : AF_INET6; }
+
+Address read_address(const nlattr *a) {
+  if (mnl_attr_get_payload_len(a) == sizeof(uint32_t))
+    return Address::v4(mnl_attr_get_u32(a));
+  Address address;
+  if (mnl_attr_get_payload_len(a) == sizeof(address.raw))
+    std::memcpy(&address.raw, mnl_attr_get_payload(a), sizeof(address.raw));
+  return address;
+}
+
+void put_address(nlmsghdr *h, uint16_t type, const Address &a) {
+  if (a.is_v4())
+    mnl_attr_put_u32(h, type, a.raw.w[3]);
+  else
+    mnl_attr_put(h, type, sizeof(a.raw), &a.raw);
 }
 
 std::string RtnlStatus::text() const {

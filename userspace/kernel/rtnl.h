@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "userspace/util/address.h"
 #include "userspace/util/error.h"
 
 struct mnl_socket;
@@ -37,6 +38,12 @@ private:
 // loops do not compile as C++.
 std::vector<const nlattr *> attributes(const nlmsghdr *h, size_t header);
 std::vector<const nlattr *> nested(const nlattr *parent);
+
+// AF_INET or AF_INET6, as family headers have it.
+uint8_t netlink_family(const Address &a);
+// The Address that an attribute has, by its length. Not set: none of 4 or 16 bytes.
+Address read_address(const nlattr *a);
+void put_address(nlmsghdr *h, uint16_t type, const Address &a);
 
 // A request under construction. Attributes are added with mnl_attr_put_*.
 class RtnlRequest {

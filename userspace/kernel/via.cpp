@@ -11,7 +11,8 @@ namespace {
 constexpr size_t kMaxRoutes = 256;
 
 bool has(const DeviceView &d, const Address &a) {
-  return std::find(d.addresses.begin(), d.addresses.end(), a) != d.addresses.end();
+  const auto &all = needs_scope(a) ? d.link_local : d.addresses;
+  return std::find(all.begin(), all.end(), a) != all.end();
 }
 
 } // namespace
@@ -23,15 +24,15 @@ Via::Via(const std::vector<DeviceView> &devices, Rtnl &nl) : devices_(devices), 
 }
 
 bool Via::is_own(const Address &address) const {
-  if (address.is_v4() && reinterpret_cast<const uint8_t *>(&address.raw.w[3])[0] == 127)
-    return true;
-  return std::any_of(devices_.begin(), devices_.end(),
-                     [&](const DeviceView &d) { return has(d, address); });
+  return is_loopback(address) || std::any_of(devices_.begin(), devices_.end(),
+                                             [&](const DeviceView &d) { return has(d, address); });
 }
 
-uint32_t Via::to(const Address &server) {
+uint32_t Via::to(const Address &server, uint32_t bound) {
   if (is_own(server))
     return loopback_;
+  if (needs_scope(server))
+    return bound;
   const auto key = server.text();
   if (const auto known = routes_.find(key); known != routes_.end())
     return known->second;
@@ -41,13 +42,15 @@ uint32_t Via::to(const Address &server) {
   return routes_[key] = route && *route ? (*route)->oif : 0;
 }
 
-uint32_t Via::of_server(const Address &own, const Address &client) {
+uint32_t Via::of_server(const Address &own, const Address &client, uint32_t bound) {
   if (is_own(client))
     return loopback_;
+  if (needs_scope(own)) // devices that stand on one another may have the same
+    return bound;
   for (const DeviceView &d : devices_)
     if (d.ifindex != loopback_ && has(d, own))
       return d.ifindex;
-  return to(client);
+  return to(client, bound);
 }
 
 } // namespace doppel

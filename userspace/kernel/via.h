@@ -18,11 +18,12 @@ public:
 
   // ifindex of the device by which requests from `client` to this host's address `own` come: the
   // one that has the address, since clients ask for that; else the one that leads back. 0: unknown.
-  uint32_t of_server(const Address &own, const Address &client);
+  // `bound`: of the socket, which a link-local address does not do without (RFC 4007); 0: none.
+  uint32_t of_server(const Address &own, const Address &client, uint32_t bound = 0);
   // The same for requests of this host to `server`.
-  uint32_t to(const Address &server);
+  uint32_t to(const Address &server, uint32_t bound = 0);
 
-  // Whether it is an address of this host, or of 127.0.0.0/8.
+  // Whether it is an address of this host, or a loopback address.
   bool is_own(const Address &address) const;
 
 private:

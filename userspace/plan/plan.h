@@ -20,9 +20,10 @@ namespace doppel {
 struct Route {
   uint32_t oif = 0;
   std::string device;
-  Address source;     // what this host would use as its own address toward it
-  Address gateway;    // not set: on link
-  bool plain = true;  // else an IPv6 gateway or an encapsulation, which the kernel alone can use
+  Address source;  // what this host would use as its own address toward it
+  Address gateway; // not set: on link
+  // Else a gateway of the other family or an encapsulation, which the kernel alone can use.
+  bool plain = true;
   uint32_t mtu = 0;   // bytes of IP packet: route metric, else device
   bool local = false; // the address is this host's own
 };
@@ -33,8 +34,9 @@ struct DeviceView {
   bool ethernet = false; // ARPHRD_ETHER or loopback
   bool up = false;
   uint32_t mtu = 0;
-  std::vector<Address> addresses;
-  bool answers = false;   // what a target says may reach this host's stack by it
+  std::vector<Address> addresses;  // without those that need_scope()
+  std::vector<Address> link_local; // those
+  bool answers = false;            // what a target says may reach this host's stack by it
   std::string kind;       // rtnetlink's: "bridge", "vlan", "veth"; empty: hardware, or loopback
   std::string mac;        // raw bytes; empty: none
   bool carrier = true;    // false: the cable, or the other end, is missing
