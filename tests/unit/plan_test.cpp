@@ -364,8 +364,8 @@ TEST(Plan, HintOfReservedPortsDoesNoHarm) {
 
 IpsecPolicy policy_to(const char *to, uint8_t bits) {
   IpsecPolicy p;
-  p.to = ip(to);
-  p.to_bits = bits;
+  p.to = {ip(to).family(), ip(to), bits};
+  p.from = {ip(to).family(), {}, 0};
   p.priority = 100;
   p.transform = true;
   return p;
@@ -418,6 +418,7 @@ TEST(Plan, IpsecPoliciesAreMatchedAsTheKernelDoes) {
       {"a prefix", [](HostView &h) { h.ipsec = {policy_to("10.0.0.0", 24)}; }, true},
       {"everything", [](HostView &h) { h.ipsec = {policy_to("0.0.0.0", 0)}; }, true},
       {"another host", [](HostView &h) { h.ipsec = {policy_to("10.0.0.3", 32)}; }, false},
+      {"the other family", [](HostView &h) { h.ipsec = {policy_to("2001:db8::", 0)}; }, false},
       {"UDP", [](HostView &h) { (h.ipsec = {policy_to("10.0.0.2", 32)})[0].proto = 17; }, false},
       {"another port",
        [](HostView &h) {
@@ -436,8 +437,7 @@ TEST(Plan, IpsecPoliciesAreMatchedAsTheKernelDoes) {
       {"from another address",
        [](HostView &h) {
          h.ipsec = {policy_to("10.0.0.2", 32)};
-         h.ipsec[0].from = ip("10.9.0.1");
-         h.ipsec[0].from_bits = 32;
+         h.ipsec[0].from = {Family::v4, ip("10.9.0.1"), 32};
        },
        false},
       {"another device",

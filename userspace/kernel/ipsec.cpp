@@ -16,8 +16,12 @@ namespace doppel {
 namespace {
 constexpr const char *kModule = "xfrm_user"; // what speaks NETLINK_XFRM
 
-Address address_of(const xfrm_address_t &a, uint8_t bits) {
-  return bits ? Address::v4(a.a4) : Address{};
+Prefix prefix_of(uint16_t family, const xfrm_address_t &a, uint8_t bits) {
+  if (family == AF_INET)
+    return {Family::v4, Address::v4(a.a4), bits};
+  Prefix p{Family::v6, {}, bits};
+  std::memcpy(&p.address.raw, a.a6, sizeof(p.address.raw));
+  return p;
 }
 
 // A template that is optional is skipped while no security association fits (xfrm_tmpl_resolve());
@@ -31,19 +35,17 @@ void read_templates(const nlattr *templates, IpsecPolicy &p) {
     p.optional &= t->optional != 0;
 }
 
-// False: it is not for what this host sends over IPv4 with no mark and no XFRM interface.
+// False: it is not for what this host sends with no mark and no XFRM interface.
 bool read_policy(const nlmsghdr *h, IpsecPolicy &p) {
   if (h->nlmsg_type != XFRM_MSG_NEWPOLICY ||
       mnl_nlmsg_get_payload_len(h) < sizeof(xfrm_userpolicy_info))
     return false;
   const auto *info = static_cast<const xfrm_userpolicy_info *>(mnl_nlmsg_get_payload(h));
   const xfrm_selector &s = info->sel;
-  if (info->dir != XFRM_POLICY_OUT || s.family != AF_INET)
+  if (info->dir != XFRM_POLICY_OUT || (s.family != AF_INET && s.family != AF_INET6))
     return false;
-  p.from_bits = s.prefixlen_s;
-  p.to_bits = s.prefixlen_d;
-  p.from = address_of(s.saddr, p.from_bits);
-  p.to = address_of(s.daddr, p.to_bits);
+  p.from = prefix_of(s.family, s.saddr, s.prefixlen_s);
+  p.to = prefix_of(s.family, s.daddr, s.prefixlen_d);
   p.proto = s.proto;
   p.from_port = ntohs(s.sport);
   p.from_mask = ntohs(s.sport_mask);

@@ -9,7 +9,7 @@
 namespace doppel {
 
 struct IpsecPolicies {
-  std::vector<IpsecPolicy> out; // of IPv4, those of XFRM interfaces and of other marks left out
+  std::vector<IpsecPolicy> out; // those of XFRM interfaces and of other marks left out
   bool blocks = false;          // what no policy matches
 };
 

@@ -61,10 +61,10 @@ struct Connections {
   uint32_t count = 0;
 };
 
-// An IPsec policy for what this host sends over IPv4 (xfrm, direction out).
+// An IPsec policy for what this host sends (xfrm, direction out). It is of one family, as both of
+// its prefixes are.
 struct IpsecPolicy {
-  Address from, to; // not set where the length is 0
-  uint8_t from_bits = 0, to_bits = 0;
+  Prefix from, to;
   uint8_t proto = 0;                     // IPPROTO_*; 0: any
   uint16_t from_port = 0, from_mask = 0; // host order; a mask of 0: any
   uint16_t to_port = 0, to_mask = 0;     // host order

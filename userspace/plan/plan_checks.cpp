@@ -84,16 +84,6 @@ void check_target(const Config &config, const HostView &host, const MappingConfi
   refuse_chain(config, m, t, route, errors);
 }
 
-// Whether the first `bits` of both are equal.
-bool in_prefix(const Address &a, const Address &prefix, unsigned bits) {
-  const auto *x = reinterpret_cast<const uint8_t *>(&a.raw.w[3]);
-  const auto *y = reinterpret_cast<const uint8_t *>(&prefix.raw.w[3]);
-  for (unsigned i = 0; i < bits; i++)
-    if ((x[i / 8] ^ y[i / 8]) >> (7 - i % 8) & 1)
-      return false;
-  return true;
-}
-
 // Whether the selector's port is one of the range. `all`: every one of it.
 bool selects(uint16_t port, uint16_t mask, PortRange range, bool all = false) {
   bool any = false, each = true;
@@ -117,11 +107,12 @@ const IpsecPolicy *policy_for(const TargetConfig &t, PortRange to, PortRange fro
   });
   constexpr uint8_t tcp = 6; // IPPROTO_TCP
   for (const IpsecPolicy *p : order) {
-    if ((p->proto && p->proto != tcp) || !in_prefix(t.address, p->to, p->to_bits) ||
+    if ((p->proto && p->proto != tcp) || !p->to.contains(t.address) ||
         !selects(p->to_port, p->to_mask, to) || !selects(p->from_port, p->from_mask, from))
       continue;
-    if (route != host.routes.end() && (!in_prefix(route->second.source, p->from, p->from_bits) ||
-                                       (p->ifindex && p->ifindex != route->second.oif)))
+    if (route != host.routes.end() &&
+        ((p->from.length && !p->from.contains(route->second.source)) ||
+         (p->ifindex && p->ifindex != route->second.oif)))
       continue;
     if (p->block || p->transform)
       return p;
