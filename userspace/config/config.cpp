@@ -202,6 +202,14 @@ Result<AttachMode> parse_attach_mode(const std::string &text) {
                Exit::usage};
 }
 
+std::set<Family> target_families(const Config &config) {
+  std::set<Family> families;
+  for (const MappingConfig &m : config.mappings)
+    for (const TargetConfig &t : m.targets)
+      families.insert(t.address.family());
+  return families;
+}
+
 Result<Config> parse_config(const std::string &text, const std::string &file_name) {
   const auto tree = TRY(parse_json_tree(text, file_name));
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,9 @@ struct Config {
   AttachMode attach_mode = AttachMode::automatic;
   std::vector<std::string> former; // what is spelt as in former versions: a sentence each
 };
+
+// The families that the targets have.
+std::set<Family> target_families(const Config &config);
 
 // Every error of the text at once, each with its place ("doppel.json:12: mappings[0].ports").
 // JSON, with // and /* */ comments. All errors of configuration have Exit::usage.

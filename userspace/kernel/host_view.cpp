@@ -162,7 +162,7 @@ Result<HostView> view_host(const Config &config, ViewOf what) {
     view.ipsec_blocks = policies->blocks;
   }
   if (what == ViewOf::everything)
-    view.output_rules = output_rules().filters;
+    view.output_rules = output_rules(target_families(config)).filters;
   local_port_range(&view.local_port_first, &view.local_port_last);
   std::ifstream reserved("/proc/sys/net/ipv4/ip_local_reserved_ports");
   std::string list;

@@ -19,9 +19,9 @@
 
 namespace doppel {
 namespace {
-// linux/netfilter_ipv4/ip_tables.h, which does not compile as C++.
-constexpr int kGetInfo = 64; // IPT_SO_GET_INFO
-struct TableInfo {           // struct ipt_getinfo
+// linux/netfilter_ipv4/ip_tables.h, which does not compile as C++; IPv6 has the same.
+constexpr int kGetInfo = 64; // IPT_SO_GET_INFO, IP6T_SO_GET_INFO
+struct TableInfo {           // struct ipt_getinfo, struct ip6t_getinfo
   char name[32];
   unsigned valid_hooks, entry[NF_INET_NUMHOOKS], underflow[NF_INET_NUMHOOKS], entries, size;
 };
@@ -61,13 +61,22 @@ Chain read_chain(const nlmsghdr *h) {
   return c;
 }
 
-void ask_nftables(OutputRules &rules) {
-  if (module_is_idle("nf_tables"))
+void ask_nftables(const std::set<Family> &families, OutputRules &rules) {
+  if (families.empty() || module_is_idle("nf_tables"))
     return;
   auto nl = Rtnl::open(NETLINK_NETFILTER);
   if (!nl)
     return;
-  for (const auto &[family, name] : {std::pair{NFPROTO_IPV4, "ip"}, {NFPROTO_INET, "inet"}}) {
+  const struct {
+    int family;
+    const char *name;
+    bool wanted;
+  } all[] = {{NFPROTO_IPV4, "ip", families.count(Family::v4) > 0},
+             {NFPROTO_IPV6, "ip6", families.count(Family::v6) > 0},
+             {NFPROTO_INET, "inet", true}};
+  for (const auto &[family, name, wanted] : all) {
+    if (!wanted)
+      continue;
     RtnlRequest q(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, NLM_F_DUMP);
     auto *header = q.extra<nfgenmsg>();
     header->nfgen_family = static_cast<uint8_t>(family);
@@ -87,22 +96,29 @@ void ask_nftables(OutputRules &rules) {
   }
 }
 
+struct Iptables {
+  const char *command, *names;
+  int family, level;
+};
+constexpr Iptables kIptables{"iptables", "/proc/net/ip_tables_names", AF_INET, SOL_IP};
+constexpr Iptables kIp6tables{"ip6tables", "/proc/net/ip6_tables_names", AF_INET6, SOL_IPV6};
+
 // Only tables that exist are asked: the question would make them.
-void ask_iptables(OutputRules &rules) {
-  std::ifstream names("/proc/net/ip_tables_names");
-  const Fd socket(::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW));
+void ask_iptables(const Iptables &kind, OutputRules &rules) {
+  std::ifstream names(kind.names);
+  const Fd socket(::socket(kind.family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW));
   for (std::string name; socket && std::getline(names, name);) {
     TableInfo info{};
     socklen_t size = sizeof(info);
     name.copy(info.name, sizeof(info.name) - 1);
-    if (::getsockopt(socket.get(), SOL_IP, kGetInfo, &info, &size) ||
+    if (::getsockopt(socket.get(), kind.level, kGetInfo, &info, &size) ||
         !(info.valid_hooks >> NF_INET_LOCAL_OUT & 1) ||
         info.entry[NF_INET_LOCAL_OUT] == info.underflow[NF_INET_LOCAL_OUT])
       continue; // no rule before the chain's policy
     if (name == "nat")
       rules.translates = true;
     else
-      rules.filters.push_back("iptables " + name + " OUTPUT");
+      rules.filters.push_back(std::string(kind.command) + " " + name + " OUTPUT");
   }
 }
 
@@ -117,10 +133,13 @@ bool has_virtual_services() {
 
 } // namespace
 
-OutputRules output_rules() {
+OutputRules output_rules(const std::set<Family> &families) {
   OutputRules rules;
-  ask_nftables(rules);
-  ask_iptables(rules);
+  ask_nftables(families, rules);
+  if (families.count(Family::v4))
+    ask_iptables(kIptables, rules);
+  if (families.count(Family::v6))
+    ask_iptables(kIp6tables, rules);
   rules.translates |= has_virtual_services();
   return rules;
 }

@@ -2,8 +2,11 @@
 // What netfilter does with packets that this host sends.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
+
+#include "userspace/util/address.h"
 
 namespace doppel {
 
@@ -13,7 +16,8 @@ struct OutputRules {
 };
 
 // Of nftables and of iptables, legacy or not: base chains at the hook `output` that have a rule, or
-// a policy other than accept. Empty where they cannot be read. Needs CAP_NET_ADMIN.
-OutputRules output_rules();
+// a policy other than accept, and that see packets of these families. Empty where they cannot be
+// read. Needs CAP_NET_ADMIN.
+OutputRules output_rules(const std::set<Family> &families);
 
 } // namespace doppel

@@ -193,7 +193,7 @@ std::vector<ProbeRow> probe_rules() {
     rows.push_back(row("ipsec", false, false,
                        std::to_string(n) + (n == 1 ? " policy" : " policies") +
                            " for what this host sends: a target that one covers is refused"));
-  const OutputRules rules = output_rules();
+  const OutputRules rules = output_rules({Family::v4, Family::v6});
   rows.push_back(row("output_rules", rules.filters.empty(), false,
                      rules.filters.empty() ? "netfilter has no rules for what this host sends"
                                            : "copies are not subject to " + joined(rules.filters)));

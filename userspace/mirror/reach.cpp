@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <set>
@@ -39,13 +40,15 @@ Address led_to(int socket, const Address &target, uint16_t port_there) {
   return tracked && !(*tracked == target) ? *tracked : Address{};
 }
 
-bool has_connect_programs() {
+bool has_connect_programs(const std::set<Family> &families) {
   const Fd root(::open("/sys/fs/cgroup", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  uint32_t flags = 0, ids[64], count = 64;
-  return root &&
-         !bpf_prog_query(root.get(), BPF_CGROUP_INET4_CONNECT, BPF_F_QUERY_EFFECTIVE, &flags, ids,
-                         &count) &&
-         count > 0;
+  return root && std::any_of(families.begin(), families.end(), [&](Family family) {
+           const auto hook =
+               family == Family::v6 ? BPF_CGROUP_INET6_CONNECT : BPF_CGROUP_INET4_CONNECT;
+           uint32_t flags = 0, ids[64], count = 64;
+           return !bpf_prog_query(root.get(), hook, BPF_F_QUERY_EFFECTIVE, &flags, ids, &count) &&
+                  count > 0;
+         });
 }
 
 } // namespace
@@ -147,7 +150,8 @@ std::vector<Reached> connect_to_targets(const Config &config) {
 
 std::vector<std::string> translated_targets(const Config &config) {
   std::vector<std::string> sentences;
-  if (!output_rules().translates && !has_connect_programs())
+  const std::set<Family> families = target_families(config);
+  if (!output_rules(families).translates && !has_connect_programs(families))
     return sentences;
   for (const Reached &r : connect_to_targets(config))
     if (r.other.is_set())
