@@ -33,12 +33,12 @@ constexpr const char *kTracked = "/proc/sys/net/netfilter/nf_conntrack_count";
 
 Error failed(int code) { return sys_error("connection tracking", "cannot be asked", code); }
 
-void put_tuple(nlmsghdr *h, const dp_addr &client, __be16 client_port, const dp_addr &server,
+void put_tuple(nlmsghdr *h, const Address &client, __be16 client_port, const Address &server,
                __be16 server_port) {
   nlattr *tuple = mnl_attr_nest_start(h, CTA_TUPLE_ORIG);
   nlattr *ip = mnl_attr_nest_start(h, CTA_TUPLE_IP);
-  mnl_attr_put_u32(h, CTA_IP_V4_SRC, client.w[3]);
-  mnl_attr_put_u32(h, CTA_IP_V4_DST, server.w[3]);
+  put_address(h, client.is_v4() ? CTA_IP_V4_SRC : CTA_IP_V6_SRC, client);
+  put_address(h, client.is_v4() ? CTA_IP_V4_DST : CTA_IP_V6_DST, server);
   mnl_attr_nest_end(h, ip);
   nlattr *proto = mnl_attr_nest_start(h, CTA_TUPLE_PROTO);
   mnl_attr_put_u8(h, CTA_PROTO_NUM, IPPROTO_TCP);
@@ -59,8 +59,10 @@ void read_tuple(const nlattr *tuple, End &from, End &to) {
     for (const nlattr *a : nested(part)) {
       const bool ip = mnl_attr_get_type(part) == CTA_TUPLE_IP;
       const uint16_t type = mnl_attr_get_type(a);
-      if (ip && (type == CTA_IP_V4_SRC || type == CTA_IP_V4_DST))
-        (type == CTA_IP_V4_SRC ? from : to).address = Address::v4(mnl_attr_get_u32(a)).raw;
+      if (ip && (type == CTA_IP_V4_SRC || type == CTA_IP_V6_SRC))
+        from.address = read_address(a).raw;
+      else if (ip && (type == CTA_IP_V4_DST || type == CTA_IP_V6_DST))
+        to.address = read_address(a).raw;
       else if (!ip && (type == CTA_PROTO_SRC_PORT || type == CTA_PROTO_DST_PORT))
         (type == CTA_PROTO_SRC_PORT ? from : to).port = mnl_attr_get_u16(a);
     }
@@ -118,7 +120,7 @@ Result<std::vector<TrackedConnection>> list_tracked(const std::vector<PortRange>
   auto nl = TRY(Rtnl::open(NETLINK_NETFILTER));
   RtnlRequest q(NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET, NLM_F_DUMP);
   auto *family = q.extra<nfgenmsg>();
-  family->nfgen_family = AF_INET;
+  family->nfgen_family = AF_UNSPEC; // all
   family->version = NFNETLINK_V0;
   std::vector<RtnlMessage> replies;
   if (auto s = nl.run(q, &replies); !s.ok())
@@ -149,7 +151,7 @@ Result<Address> passed_to(const dp_addr &client, __be16 client_port, const dp_ad
 
 Result<bool> has_other_destination(const dp_addr &client, __be16 client_port, const dp_addr &server,
                                    __be16 server_port) {
-  if (!Address{client}.is_v4() || !Address{server}.is_v4() || ::access(kTracked, F_OK))
+  if (Address{client}.family() != Address{server}.family() || ::access(kTracked, F_OK))
     return false;
   const std::unique_ptr<mnl_socket, Closer> socket(
       mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC));
@@ -160,9 +162,9 @@ Result<bool> has_other_destination(const dp_addr &client, __be16 client_port, co
   h->nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET;
   h->nlmsg_flags = NLM_F_REQUEST;
   auto *family = static_cast<nfgenmsg *>(mnl_nlmsg_put_extra_header(h, sizeof(nfgenmsg)));
-  family->nfgen_family = AF_INET;
+  family->nfgen_family = netlink_family(Address{client});
   family->version = NFNETLINK_V0;
-  put_tuple(h, client, client_port, server, server_port);
+  put_tuple(h, Address{client}, client_port, Address{server}, server_port);
   if (mnl_socket_sendto(socket.get(), h, h->nlmsg_len) < 0)
     return failed(errno);
   ssize_t got;

@@ -14,13 +14,13 @@ namespace doppel {
 
 // Whether packets of TCP from `client` to `server`, as they arrive at a device, are given another
 // destination by this host (DNAT or REDIRECT, of whatever made the rule), so that a socket for them
-// is somewhere else. Addresses and ports in network order; IPv4 in its mapped form, else false.
-// False where nothing tracks connections, and for a connection that is not tracked in zone 0.
-// Needs CAP_NET_ADMIN.
+// is somewhere else. Addresses and ports in network order, IPv4 in its mapped form. False where
+// nothing tracks connections, and for a connection that is not tracked in zone 0. Needs
+// CAP_NET_ADMIN.
 Result<bool> has_other_destination(const dp_addr &client, __be16 client_port, const dp_addr &server,
                                    __be16 server_port);
 
-// An established connection of TCP over IPv4 as it arrives, and where it goes on to: the same
+// An established connection of TCP as it arrives, and where it goes on to: the same
 // place, or, by DNAT, another.
 struct TrackedConnection {
   dp_addr client{}, server{}, passed_to{};                     // network order
