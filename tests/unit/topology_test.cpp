@@ -124,6 +124,31 @@ TEST(BlindSpots, DevicesThatStandOnTheOne) {
   }
 }
 
+// Each listener takes the families that it is for.
+TEST(BlindSpots, ADeviceOfAnotherFamilyThanTheServiceIsNoWayToIt) {
+  HostView h = a_host();
+  h.devices.push_back(upper(9, "up0", "vlan", 2, {ip("2001:db8:78::1")}));
+  Listener l{{}, 11211, 0};
+  l.v6 = false;
+  h.listeners = {l};
+  EXPECT_EQ(blind_spots(a_config(), h), Sentences{}) << "0.0.0.0";
+  h.listeners[0].v6 = true;
+  const auto found = blind_spots(a_config(), h);
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_NE(found[0].find("up0 (2001:db8:78::1) is a VLAN device of eth0"), std::string::npos)
+      << found[0];
+}
+
+TEST(BlindSpots, AServiceOnTheLoopbackAddressOfEitherFamily) {
+  for (const char *loopback : {"127.0.0.1", "::1"}) {
+    HostView h = a_host();
+    h.listeners = {{ip(loopback), 11211, 0}};
+    const auto found = blind_spots(a_config(), h);
+    ASSERT_EQ(found.size(), 1u) << loopback;
+    EXPECT_NE(found[0].find("capture on lo"), std::string::npos);
+  }
+}
+
 TEST(BlindSpots, AMirrorPortInATunnel) {
   HostView h = a_host();
   h.devices.push_back(upper(9, "vxlan0", "vxlan", 2));

@@ -80,17 +80,7 @@ void view_sockets(const Config &config, Rtnl &nl, HostView &host) {
       wanted.remote.push_back({m.port_first, m.port_last});
   }
   wanted.local = served.local;
-  std::vector<Listener> listeners;
-  const auto listening = each_tcp_socket(
-      served,
-      [&](const TcpSocket &s) {
-        Address a{s.local};
-        if (a.is_v4() && a.raw.w[3] == 0) // 0.0.0.0
-          a = {};
-        if (!a.is_set() || a.is_v4())
-          listeners.push_back({a, ntohs(s.local_port), s.ifindex});
-      },
-      SocketKind::listening);
+  auto listening = list_listeners(served.local);
   Via via(host.devices, nl);
   std::map<std::tuple<bool, uint16_t, uint32_t>, uint32_t> count;
   const auto connected = each_tcp_socket(wanted, [&](const TcpSocket &s) {
@@ -108,7 +98,7 @@ void view_sockets(const Config &config, Rtnl &nl, HostView &host) {
   });
   if (!listening || !connected)
     return;
-  host.listeners = std::move(listeners);
+  host.listeners = std::move(*listening);
   for (const auto &[key, n] : count) {
     const auto &[asked, port, ifindex] = key;
     if (ifindex)
@@ -134,6 +124,20 @@ Result<std::vector<DeviceView>> view_devices(Rtnl &nl) {
     if (DeviceView *d = find(views, a.ifindex))
       (needs_scope(a.address) ? d->link_local : d->addresses).push_back(a.address);
   return views;
+}
+
+Result<std::vector<Listener>> list_listeners(const std::vector<PortRange> &ports) {
+  std::vector<Listener> listeners;
+  TRY(each_tcp_socket(
+      {ports, {}},
+      [&](const TcpSocket &s) {
+        Listener l{{}, ntohs(s.local_port), s.ifindex, !s.v6_only, s.v6};
+        if (const Address a{s.local}; !is_any(a))
+          l.address = a;
+        listeners.push_back(l);
+      },
+      SocketKind::listening));
+  return listeners;
 }
 
 Result<HostView> view_host(const Config &config, ViewOf what) {

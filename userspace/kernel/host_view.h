@@ -19,6 +19,9 @@ Result<HostView> view_host(const Config &config, ViewOf what = ViewOf::everythin
 // The devices of this network namespace with their addresses.
 Result<std::vector<DeviceView>> view_devices(Rtnl &nl);
 
+// This host's sockets that wait for connections at these ports.
+Result<std::vector<Listener>> list_listeners(const std::vector<PortRange> &ports);
+
 // net.ipv4.ip_local_port_range; false: cannot be read.
 bool local_port_range(uint16_t *first, uint16_t *last);
 

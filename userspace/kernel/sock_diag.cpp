@@ -111,9 +111,12 @@ TcpSocket read_socket(const nlmsghdr *h) {
   s.state = m->idiag_state;
   s.held = m->idiag_inode != 0;
   s.ifindex = m->id.idiag_if;
+  s.v6 = m->idiag_family == AF_INET6;
   for (const nlattr *a : attributes(h, sizeof(*m)))
     if (mnl_attr_get_type(a) == INET_DIAG_INFO)
       read_traffic(a, s);
+    else if (mnl_attr_get_type(a) == INET_DIAG_SKV6ONLY)
+      s.v6_only = mnl_attr_get_u8(a) != 0;
   return s;
 }
 

@@ -18,6 +18,7 @@ struct TcpSocket {
   uint8_t state = 0;                      // TCP_* of <netinet/tcp.h>; a request is TCP_SYN_RECV
   bool held = false;                      // by a process; not yet, as long as it is not accepted
   uint32_t ifindex = 0;                   // the one device that it is bound to; 0: it is not
+  bool v6 = false, v6_only = false;       // of AF_INET6; IPV6_V6ONLY, of one that listens
   // With traffic only, else 0. Silence is counted from the last segment with payload, in ms; of a
   // socket that has had none, from its beginning.
   uint64_t bytes_received = 0, bytes_sent = 0;

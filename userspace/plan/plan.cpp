@@ -108,6 +108,12 @@ std::vector<Attachment> attachments(const Config &config, const HostView &host) 
 
 } // namespace
 
+bool Listener::takes(const Address &own) const {
+  if (address.is_set())
+    return address == own;
+  return own.is_v4() ? v4 : v6;
+}
+
 Result<Plan> make_plan(const Config &config, const HostView &host) {
   Plan plan;
   Errors errors = contradictions(config);

@@ -48,9 +48,11 @@ struct DeviceView {
 
 // A TCP socket of this host that waits for connections.
 struct Listener {
-  Address address; // not set: any of this host
+  Address address; // not set: any of this host, of the families below
   uint16_t port = 0;
   uint32_t ifindex = 0; // the one device that it is bound to; 0: it is not
+  bool v4 = true, v6 = true;
+  bool takes(const Address &own) const; // what is addressed to it
 };
 
 // Connections of this host's sockets with other hosts, of one port and by one device.

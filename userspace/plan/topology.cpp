@@ -118,7 +118,8 @@ private:
   bool listens_on(const Listener &l, const DeviceView &d) const {
     if (l.ifindex)
       return l.ifindex == d.ifindex;
-    return !l.address.is_set() ? !d.addresses.empty() : has(d, l.address);
+    return std::any_of(d.addresses.begin(), d.addresses.end(),
+                       [&](const Address &a) { return l.takes(a); });
   }
 
   bool any_listens_on(const DeviceView &d) const {
