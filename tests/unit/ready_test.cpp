@@ -551,6 +551,28 @@ TEST(Pairs, OneForEachPortThatIsListenedOn) {
   EXPECT_EQ(pairs_of(a_mapping(), {{{}, 11212, 0}})->front().source.text(), "127.0.0.1:11212");
 }
 
+TEST(Pairs, OfIPv6) {
+  NamedMapping row;
+  row.name = "data";
+  row.direction = "ingress";
+  row.ports = "11211";
+  row.targets = {"[2001:db8::2]:21211", "10.0.0.2:1"};
+  const MappingEnds m = ends_of(row);
+  ASSERT_EQ(m.targets.size(), 2u);
+  Listener only6{{}, 11211, 0};
+  only6.v4 = false;
+  const Listener link{*parse_address("fe80::1"), 11211, 2},
+      here{*parse_address("2001:db8::1"), 11211, 0};
+  const auto pairs = pairs_of(m, {only6});
+  ASSERT_TRUE(pairs) << show_errors(pairs.errors());
+  EXPECT_EQ((*pairs)[0].text(), "[::1]:11211 -> [2001:db8::2]:21211");
+  EXPECT_EQ(pairs_of(m, {link, here})->front().source.text(), "[2001:db8::1]:11211");
+  EXPECT_FALSE(pairs_of(m, {link})) << "without its scope it is nobody's";
+  const auto rows = rows_between({m}, 11211, *parse_address("2001:db8::2"), 21211);
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0].target, "[2001:db8::2]:21211");
+}
+
 TEST(Pairs, NoneWhereTheSourceIsNotHere) {
   const auto none = pairs_of(a_mapping(), {});
   ASSERT_FALSE(none);

@@ -94,9 +94,10 @@ Status by_words(const ReadyOptions &o, ReadyWanted &wanted) {
   const auto attached = find_attached("ready");
   if (!attached)
     return Unit{}; // told with each criterion of it
-  if (const auto address = address_of(*target))
-    wanted.rows = rows_between(ends_of(TRY(migrate::mappings_of(*attached, *source))), source->port,
-                               *address, target->port);
+  const auto mappings = ends_of(TRY(migrate::mappings_of(*attached, *source)));
+  for (const Address &address : addresses_of(*target))
+    for (RowName &row : rows_between(mappings, source->port, address, target->port))
+      wanted.rows.push_back(std::move(row));
   if (wanted.rows.empty())
     wanted.rows_absent =
         "not seen: no mapping leads from " + source->text() + " to " + target->text();

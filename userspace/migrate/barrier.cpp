@@ -9,7 +9,6 @@
 #include <optional>
 #include <vector>
 
-#include "userspace/memcached/resolve.h"
 #include "userspace/migrate/ends.h"
 #include "userspace/mirror/key_notes.h"
 #include "userspace/mirror/maps.h"
@@ -20,7 +19,6 @@
 namespace doppel::migrate {
 namespace {
 constexpr uint64_t kMs = 1'000'000;
-constexpr uint64_t kLookUpNs = 2'000 * kMs; // for the target's name
 // What the target has acknowledged its program has read some time later. Where it answers, that
 // shows; to noreply it does not.
 constexpr uint64_t kGraceNs = 20 * kMs;
@@ -182,35 +180,21 @@ private:
   uint64_t marks_ = 0, missed_before_ = 0, next_look_ns_ = 0;
 };
 
-// "10.0.0.2:11211" of every address that the target's name has.
-std::vector<std::string> addresses_of(const memcached::Server &target, uint16_t port) {
-  std::vector<std::string> texts;
-  if (!target.path.empty())
-    return texts;
-  const auto found = memcached::resolve(target, monotonic_ns() + kLookUpNs);
-  if (!found)
-    return texts;
-  for (const auto &endpoint : *found)
-    if (endpoint.address.ss_family == AF_INET) {
-      const auto &in = reinterpret_cast<const sockaddr_in &>(endpoint.address);
-      texts.push_back(endpoint_text(Address::v4(in.sin_addr.s_addr), port));
-    }
-  return texts;
-}
-
 // A range of ports goes to as many ports of the target.
 std::optional<Way> way_of(const NamedMapping &m, const memcached::Server &source,
-                          const memcached::Server &target) {
+                          const std::vector<Address> &targets, uint16_t port) {
   const auto ports = parse_ports(m.ports);
   if (!ports || source.port < ports->first || source.port > ports->last || m.protocol != "tcp")
     return {};
-  const int first = target.port - (source.port - ports->first);
+  const int first = port - (source.port - ports->first);
   if (first <= 0)
     return {};
-  for (const std::string &text : addresses_of(target, static_cast<uint16_t>(first)))
+  for (const Address &address : targets) {
+    const std::string text = endpoint_text(address, static_cast<unsigned>(first));
     for (uint32_t t = 0; t < m.targets.size(); t++)
       if (m.targets[t] == text)
         return Way{m.row, t, m.since_ns, source.port, text};
+  }
   return {};
 }
 
@@ -254,10 +238,11 @@ FoundBarrier find_barrier(const memcached::Server &source, const memcached::Serv
   const auto mappings = mappings_of(*attached, source);
   if (!mappings)
     return none("the mirror cannot be read: " + mappings.errors().front().what);
+  const auto targets = addresses_of(target);
   std::vector<Way> ways; // a source may be mirrored on two devices
   std::string names;
   for (const NamedMapping &m : *mappings)
-    if (const auto way = way_of(m, source, target)) {
+    if (const auto way = way_of(m, source, targets, target.port)) {
       ways.push_back(*way);
       names += (names.empty() ? "" : ", ") + m.name;
     }

@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/migrate/ends.h"
 
-#include <arpa/inet.h>
 #include <bpf/bpf.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <cerrno>
-#include <cstring>
 
 #include "userspace/kernel/host_net.h"
+#include "userspace/kernel/host_view.h"
 #include "userspace/kernel/rtnl.h"
-#include "userspace/kernel/sock_diag.h"
+#include "userspace/kernel/socket_address.h"
 #include "userspace/memcached/resolve.h"
 #include "userspace/util/clock.h"
 #include "userspace/util/fd.h"
@@ -28,30 +25,13 @@ std::vector<Endpoint> look_up(const memcached::Server &server) {
   return found ? *found : std::vector<Endpoint>{};
 }
 
-const sockaddr *as_sockaddr(const sockaddr_storage &s) {
-  return reinterpret_cast<const sockaddr *>(&s);
-}
-
-// Not set: of no family that is known here.
-Address address_in(const sockaddr_storage &s) {
-  if (s.ss_family == AF_INET)
-    return Address::v4(reinterpret_cast<const sockaddr_in *>(&s)->sin_addr.s_addr);
-  Address a;
-  if (s.ss_family == AF_INET6)
-    std::memcpy(&a.raw, &reinterpret_cast<const sockaddr_in6 *>(&s)->sin6_addr, sizeof(a.raw));
-  return a;
-}
-
 // What the kernel would use as its own address toward it is that address itself. Nothing is sent.
 bool is_own_source(const Endpoint &to) {
   const Fd fd(::socket(to.address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!fd || ::connect(fd.get(), as_sockaddr(to.address), to.size))
+  if (!fd || ::connect(fd.get(), reinterpret_cast<const sockaddr *>(&to.address), to.size))
     return false;
-  sockaddr_storage own{};
-  socklen_t size = sizeof(own);
-  if (::getsockname(fd.get(), reinterpret_cast<sockaddr *>(&own), &size))
-    return false;
-  return address_in(own) == address_in(to.address);
+  const Address own = own_end(fd.get()).address;
+  return own.is_set() && own == end_in(to.address).address;
 }
 
 // The second IPv4 address of a network is reached from the first one (fib_add_ifaddr()), so that
@@ -60,29 +40,20 @@ bool is_own(const Endpoint &to) {
   if (is_own_source(to))
     return true;
   auto nl = Rtnl::open();
-  if (!nl || to.address.ss_family != AF_INET)
+  if (!nl)
     return false;
-  const auto route = route_to(*nl, address_in(to.address));
+  const auto route = route_to(*nl, end_in(to.address).address);
   return route && *route && (*route)->local;
 }
 
 } // namespace
 
 Result<std::vector<Listener>> listeners_of(const std::vector<MappingEnds> &mappings) {
-  SocketPorts ports;
+  std::vector<PortRange> ports;
+  ports.reserve(mappings.size());
   for (const MappingEnds &m : mappings)
-    ports.local.push_back(m.ports);
-  std::vector<Listener> listeners;
-  const auto see = [&](const TcpSocket &s) {
-    Address a{s.local};
-    if (a.is_v4() && a.raw.w[3] == 0) // 0.0.0.0
-      a = {};
-    if (!a.is_set() || a.is_v4()) // mappings are of IPv4
-      listeners.push_back({a, ntohs(s.local_port), s.ifindex});
-  };
-  if (!mappings.empty())
-    TRY(each_tcp_socket(ports, see, SocketKind::listening));
-  return listeners;
+    ports.push_back(m.ports);
+  return list_listeners(ports);
 }
 
 std::vector<MappingEnds> ends_of(const Config &config) {
@@ -114,15 +85,16 @@ Result<std::vector<MappingEnds>> named(std::vector<MappingEnds> mappings, const 
                names.empty() ? "" : "known are " + quoted_list(names), Exit::usage};
 }
 
-std::optional<Address> address_of(const memcached::Server &server) {
+std::vector<Address> addresses_of(const memcached::Server &server) {
   if (!server.path.empty())
-    return std::nullopt;
+    return {};
   if (const auto plain = parse_address(server.host))
-    return plain;
+    return {*plain};
+  std::vector<Address> found;
   for (const Endpoint &e : look_up(server))
-    if (e.address.ss_family == AF_INET) // as all targets are
-      return address_in(e.address);
-  return std::nullopt;
+    if (const Address a = end_in(e.address).address; a.is_set())
+      found.push_back(a);
+  return found;
 }
 
 bool is_here(const memcached::Server &server) {

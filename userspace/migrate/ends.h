@@ -2,7 +2,6 @@
 // Who the sources and targets are: of a configuration, of the mirror that is attached, or as named.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,8 +20,8 @@ std::vector<MappingEnds> ends_of(const std::vector<NamedMapping> &mappings);
 // The one of that name, or with an empty name all of them. Errors: none of them is called so.
 Result<std::vector<MappingEnds>> named(std::vector<MappingEnds> mappings, const std::string &name);
 
-// The address of a server: in numbers, or looked up. Nothing: a socket's path, or not known.
-std::optional<Address> address_of(const memcached::Server &server);
+// The addresses of a server: in numbers, or looked up. None: a socket's path, or not known.
+std::vector<Address> addresses_of(const memcached::Server &server);
 
 // A server of this host: by a socket's path, or an address that is this host's own.
 bool is_here(const memcached::Server &server);

@@ -10,19 +10,17 @@ namespace doppel::migrate {
 namespace {
 const char kWords[] = "name the two as SOURCE TARGET";
 
-// Where this host asks what listens on the port; nothing: nobody does.
+// Where this host asks what listens on the port; nothing: nobody does. A link-local address is
+// nothing to ask at: it needs a scope.
 std::optional<std::string> source_host(const std::vector<Listener> &listeners, uint16_t port) {
-  const Address loopback = *parse_address("127.0.0.1");
-  std::optional<std::string> bound;
-  for (const Listener &l : listeners) {
-    if (l.port != port)
-      continue;
-    if (!l.address.is_set() || l.address == loopback)
-      return loopback.text();
-    if (!bound)
-      bound = l.address.text();
-  }
-  return bound;
+  for (const char *loopback : {"127.0.0.1", "::1"})
+    for (const Listener &l : listeners)
+      if (l.port == port && l.takes(*parse_address(loopback)))
+        return loopback;
+  for (const Listener &l : listeners)
+    if (l.port == port && l.address.is_set() && !needs_scope(l.address))
+      return l.address.text();
+  return std::nullopt;
 }
 
 } // namespace
@@ -40,13 +38,9 @@ MappingEnds ends_of(const NamedMapping &m) {
   MappingEnds ends{m.name, {}, m.direction == "ingress", {}};
   if (const auto ports = parse_ports(m.ports))
     ends.ports = *ports;
-  for (const std::string &t : m.targets) {
-    const size_t colon = t.rfind(':');
-    const auto address = parse_address(t.substr(0, colon));
-    const auto port = parse_number(colon == std::string::npos ? "" : t.substr(colon + 1), 65535);
-    if (address && port)
-      ends.targets.push_back({*address, static_cast<uint16_t>(*port)});
-  }
+  for (const std::string &t : m.targets)
+    if (const auto end = parse_endpoint(t))
+      ends.targets.push_back({end->address, end->port});
   return ends;
 }
 

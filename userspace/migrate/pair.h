@@ -45,8 +45,9 @@ MappingEnds ends_of(const NamedMapping &mapping);
 std::vector<Pair> pairs_from(const MappingEnds &mapping, const memcached::Server &source);
 
 // A pair for each port of the mapping that a socket of this host listens on, and each target. The
-// source is asked at 127.0.0.1, which is captured nowhere; or at the listener's own address, where
-// it is bound to one. Fails where nobody listens, or the services are not on this host.
+// source is asked at 127.0.0.1 or ::1, which are captured nowhere; or at the listener's own
+// address, where it is bound to one. Fails where nobody listens, or the services are not on this
+// host.
 Result<std::vector<Pair>> pairs_of(const MappingEnds &mapping,
                                    const std::vector<Listener> &listeners);
 
