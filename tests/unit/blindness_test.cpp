@@ -48,17 +48,6 @@ TEST(Blindness, NothingIsSeenOfWhatComesByABridge) {
                 "has 16 connections, by br0: eth0 is a port of bridge br0; capture on br0"});
 }
 
-TEST(Blindness, ClientsOfIPv6AreTold) {
-  MappingView s = a_view();
-  s.asked = {asked(kEth0, true)};
-  s.by_ipv6 = 12;
-  const auto found = blindness({s}, a_host());
-  ASSERT_EQ(found.size(), 1u);
-  EXPECT_TRUE(found[0].starts_with(
-      "mapping data: 12 connections to port 11211 came by IPv6 within 30 s, and IPv4 alone"))
-      << found[0];
-}
-
 TEST(Blindness, OfTheDeviceItselfAnotherProgramIsTheCause) {
   MappingView s = a_view();
   s.asked = {asked(kEth0, false)};

@@ -85,16 +85,15 @@ void view_sockets(const Config &config, Rtnl &nl, HostView &host) {
   std::map<std::tuple<bool, uint16_t, uint32_t>, uint32_t> count;
   const auto connected = each_tcp_socket(wanted, [&](const TcpSocket &s) {
     const Address local{s.local}, remote{s.remote};
-    if (!local.is_v4() || !remote.is_v4())
-      return;
     if (const uint16_t port = ntohs(s.local_port); in(wanted.local, port)) {
-      const uint32_t own = via.of_server(local, remote), back = via.to(remote);
+      const uint32_t own = via.of_server(local, remote, s.ifindex),
+                     back = via.to(remote, s.ifindex);
       count[{false, port, own}]++;
       if (back != own)
         count[{false, port, back}]++;
     }
     if (const uint16_t port = ntohs(s.remote_port); in(wanted.remote, port))
-      count[{true, port, via.to(remote)}]++;
+      count[{true, port, via.to(remote, s.ifindex)}]++;
   });
   if (!listening || !connected)
     return;

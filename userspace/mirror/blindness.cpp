@@ -55,7 +55,6 @@ private:
   bool knows(uint32_t row, const dp_addr &client, __be16 client_port, const dp_addr &server,
              __be16 server_port, uint64_t silent_ms) const;
   void see(Row &r, const TcpSocket &s);
-  void see_ipv6(Row &r, const TcpSocket &s) const;
 
   Via via_;
   MapTable flows_, shadows_;
@@ -94,7 +93,7 @@ void Observer::see(Row &r, const TcpSocket &s) {
   AskedConnection c;
   if (in(r.view.ports, s.local_port) && s.bytes_received && is_recent(s.received_ms) &&
       !is_target(remote)) {
-    c.ifindex = via_.of_server(local, remote);
+    c.ifindex = via_.of_server(local, remote, s.ifindex);
     if (r.view.direction == DP_DIR_EGRESS) {
       r.served.push_back(c);
       return;
@@ -107,20 +106,10 @@ void Observer::see(Row &r, const TcpSocket &s) {
     if (!s.bytes_sent || !is_recent(s.sent_ms))
       return;
     c.served = false;
-    c.ifindex = via_.to(remote);
+    c.ifindex = via_.to(remote, s.ifindex);
     c.seen = knows(r.row, s.local, s.local_port, s.remote, s.remote_port, s.sent_ms);
     r.view.asked.push_back(c);
   }
-}
-
-void Observer::see_ipv6(Row &r, const TcpSocket &s) const {
-  if (Address{s.local} == Address{s.remote}) // this host with itself
-    return;
-  const bool server = r.view.direction == DP_DIR_INGRESS;
-  const bool asked = server ? in(r.view.ports, s.local_port) && s.bytes_received
-                            : in(r.view.ports, s.remote_port) && s.bytes_sent;
-  if (asked && is_recent(server ? s.received_ms : s.sent_ms))
-    r.view.by_ipv6++;
 }
 
 Status Observer::look_at_sockets(std::vector<Row> &rows) {
@@ -135,15 +124,9 @@ Status Observer::look_at_sockets(std::vector<Row> &rows) {
   TRY(each_tcp_socket(
       ports,
       [&](const TcpSocket &s) {
-        const bool ipv4 = Address{s.local}.is_v4() && Address{s.remote}.is_v4();
-        for (Row &r : rows) {
-          if (r.view.any_host)
-            continue;
-          if (ipv4)
+        for (Row &r : rows)
+          if (!r.view.any_host)
             see(r, s);
-          else
-            see_ipv6(r, s);
-        }
       },
       SocketKind::with_traffic));
   // This host serves the port and asks nobody: then the direction is the wrong one.

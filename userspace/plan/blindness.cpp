@@ -94,15 +94,6 @@ std::string no_socket(const MappingView &s) {
          "as root; where this host only passes them on, say \"promiscuous\"";
 }
 
-std::string by_ipv6(const MappingView &s) {
-  if (s.by_ipv6 == 0)
-    return {};
-  return connections_text(s.by_ipv6) + " to port " + ports_text(s.ports) + " came by IPv6 within " +
-         std::to_string(kBlindSeconds) +
-         " s, and IPv4 alone is captured: no target has what they asked, and no counter counts it; "
-         "let clients use the IPv4 address, or the service listen on that alone";
-}
-
 class Look {
 public:
   Look(const MappingView &s, const std::vector<MappingView> &all, const HostView &host)
@@ -168,9 +159,8 @@ private:
 std::vector<std::string> blindness(const std::vector<MappingView> &views, const HostView &host) {
   std::vector<std::string> found;
   for (const MappingView &s : views)
-    for (const std::string &sentence : {Look(s, views, host).run(), by_ipv6(s)})
-      if (!sentence.empty())
-        found.push_back("mapping " + s.mapping + ": " + sentence);
+    if (const std::string sentence = Look(s, views, host).run(); !sentence.empty())
+      found.push_back("mapping " + s.mapping + ": " + sentence);
   return found;
 }
 

@@ -32,7 +32,6 @@ struct MappingView {
   // no socket takes.
   uint64_t captured = 0, observed = 0, no_socket = 0;
   std::vector<AskedConnection> asked;
-  size_t by_ipv6 = 0; // connections over which something was asked, which no capture is made for
 };
 
 // What is asked and not seen: a sentence each, with its way out. Nobody who asks nothing is missed.
