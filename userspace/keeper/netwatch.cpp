@@ -20,12 +20,6 @@ namespace {
 // One message may fill a whole page, and several share a datagram.
 constexpr size_t kReceiveBuffer = size_t{32} * 1024;
 
-// Of IPv4. A length of 0 covers everything.
-bool in_prefix(const Address &a, const Address &prefix, unsigned length) {
-  const uint32_t mask = length ? htonl(~uint32_t{0} << (32 - length)) : 0;
-  return a.is_v4() && ((a.raw.w[3] ^ prefix.raw.w[3]) & mask) == 0;
-}
-
 // A device that has come up: see host_view.cpp.
 bool may_hear_answers(const nlmsghdr *h) {
   auto *ifi = static_cast<const ifinfomsg *>(mnl_nlmsg_get_payload(h));
@@ -34,6 +28,10 @@ bool may_hear_answers(const nlmsghdr *h) {
   const auto list = attributes(h, sizeof(*ifi));
   return std::none_of(list.begin(), list.end(),
                       [](const nlattr *a) { return mnl_attr_get_type(a) == IFLA_MASTER; });
+}
+
+Family family_of(uint8_t family) {
+  return family == AF_INET ? Family::v4 : family == AF_INET6 ? Family::v6 : Family::none;
 }
 
 } // namespace
@@ -46,9 +44,11 @@ Result<NetWatch> NetWatch::open() {
     return sys_error("rtnetlink", "cannot open a socket", errno);
   NetWatch watch(s);
   // Neighbours are none of them: bpf_redirect_neigh() looks up anew for each packet.
-  constexpr unsigned groups =
-      RTMGRP_LINK | RTMGRP_TC | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE;
-  if (mnl_socket_bind(s, groups, MNL_SOCKET_AUTOPID) < 0)
+  constexpr unsigned groups = RTMGRP_LINK | RTMGRP_TC | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE |
+                              RTMGRP_IPV4_RULE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE;
+  int rules6 = RTNLGRP_IPV6_RULE; // has no bit of its own among those
+  if (mnl_socket_bind(s, groups, MNL_SOCKET_AUTOPID) < 0 ||
+      mnl_socket_setsockopt(s, NETLINK_ADD_MEMBERSHIP, &rules6, sizeof(rules6)) < 0)
     return sys_error("rtnetlink", "cannot subscribe to changes", errno);
   return watch;
 }
@@ -73,13 +73,22 @@ int NetWatch::fd() const { return mnl_socket_get_fd(socket_.get()); }
 // A route of any table whose destination covers a target: rules may choose any table.
 bool NetWatch::route_matters(const nlmsghdr *h) const {
   auto *rtm = static_cast<const rtmsg *>(mnl_nlmsg_get_payload(h));
-  Address destination;
+  Prefix destination{family_of(rtm->rtm_family), {}, rtm->rtm_dst_len};
   for (const nlattr *a : attributes(h, sizeof(*rtm)))
-    if (mnl_attr_get_type(a) == RTA_DST && mnl_attr_get_payload_len(a) == sizeof(uint32_t))
-      destination = Address::v4(mnl_attr_get_u32(a));
-  return std::any_of(targets_.begin(), targets_.end(), [&](const Address &target) {
-    return in_prefix(target, destination, rtm->rtm_dst_len);
-  });
+    if (mnl_attr_get_type(a) == RTA_DST)
+      destination.address = read_address(a);
+  return std::any_of(targets_.begin(), targets_.end(),
+                     [&](const Address &target) { return destination.contains(target); });
+}
+
+// Those of IPv6 only where a target is of it: each router advertisement has them told of anew
+// (RFC 4862, 5.5.3).
+bool NetWatch::address_matters(const ifaddrmsg &ifa) const {
+  const bool is_needed = ifa.ifa_family == AF_INET ||
+                         std::any_of(targets_.begin(), targets_.end(), [](const Address &target) {
+                           return target.family() == Family::v6;
+                         });
+  return is_needed && devices_.count(ifa.ifa_index) > 0;
 }
 
 bool NetWatch::matters(const nlmsghdr *h) const {
@@ -97,7 +106,7 @@ bool NetWatch::matters(const nlmsghdr *h) const {
   }
   case RTM_NEWADDR:
   case RTM_DELADDR:
-    return devices_.count(static_cast<const ifaddrmsg *>(payload)->ifa_index) > 0;
+    return address_matters(*static_cast<const ifaddrmsg *>(payload));
   case RTM_DELQDISC:
   case RTM_DELTFILTER:
     return devices_.count(static_cast<uint32_t>(static_cast<const tcmsg *>(payload)->tcm_ifindex));

@@ -11,6 +11,7 @@
 #include "userspace/config/config.h"
 #include "userspace/mirror/meta.h"
 
+struct ifaddrmsg;
 struct mnl_socket;
 struct nlmsghdr;
 
@@ -35,6 +36,7 @@ private:
   explicit NetWatch(mnl_socket *s) : socket_(s) {}
   bool matters(const nlmsghdr *h) const;
   bool route_matters(const nlmsghdr *h) const;
+  bool address_matters(const ifaddrmsg &ifa) const;
 
   std::unique_ptr<mnl_socket, Closer> socket_;
   std::set<std::string> names_;
