@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <netinet/in.h>
+#include <unistd.h>
 
 #include "tests/host/host.h"
 #include "tests/host/sockets.h"
@@ -129,6 +130,20 @@ TEST_F(SourceEnd, WhatIsForwardedIsLeftAlone) {
     sweep();
   EXPECT_TRUE(is_there(key));
   EXPECT_EQ(counted(), 0u);
+}
+
+// Both end in the same 32 bits.
+TEST_F(SourceEnd, AnAddressOfIPv6IsThisHostsOrNot) {
+  if (::access("/proc/sys/net/ipv6", F_OK))
+    GTEST_SKIP() << "this kernel has no IPv6";
+  sh("ip addr add 2001:db8:9::1/64 dev svc0 nodad");
+  start();
+  const dp_flow_key ours = enter(1, 11211, "2001:db8:9::1"),
+                    forwarded = enter(2, 11211, "2001:db8:77::1");
+  for (int i = 0; i < 4; i++)
+    sweep();
+  EXPECT_FALSE(is_there(ours));
+  EXPECT_TRUE(is_there(forwarded));
 }
 
 TEST_F(SourceEnd, WhatGetsAnotherDestinationIsLeftAlone) {

@@ -132,7 +132,7 @@ Status SourceEnds::judge(const dp_flow_key &key, const dp_flow &flow) {
 Result<bool> SourceEnds::is_ours(const dp_flow_key &key) {
   if (flags_[key.mapping] & DP_MAP_EGRESS) // may be forwarded, for a container or for a neighbour
     return false;
-  auto [at, fresh] = local_.try_emplace(key.server.w[3], false);
+  auto [at, fresh] = local_.try_emplace(Address{key.server}, false);
   if (fresh) {
     auto nl = TRY(Rtnl::open());
     const auto route = TRY(route_to(nl, Address{key.server}));

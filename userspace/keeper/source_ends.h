@@ -70,7 +70,7 @@ private:
   std::vector<uint16_t> flags_;                                        // dp_mapping.flags by row
   std::unordered_set<dp_flow_key, FlowKeyHash, FlowKeyEqual> sockets_; // by ends()
   std::unordered_map<dp_flow_key, Conversation, FlowKeyHash, FlowKeyEqual> known_;
-  std::map<uint32_t, bool> local_; // IPv4 address, network order: is it this host's?
+  std::map<Address, bool> local_; // is it this host's?
 };
 
 } // namespace doppel
