@@ -42,7 +42,7 @@ void bounded(const Config &c) {
     require(!m.targets.empty() && m.targets.size() <= DP_MAX_TARGETS, "number of targets");
     for (const TargetConfig &t : m.targets) {
       require(t.port > 0 && t.port + (m.port_last - m.port_first) <= 65535, "a target's ports");
-      require(t.address.is_v4(), "a target's address");
+      require(is_host_address(t.address) && !needs_scope(t.address), "a target's address");
     }
   }
   const Limits &l = c.limits;

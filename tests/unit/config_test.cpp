@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 
 #include <cstdio>
+#include <set>
 
 #include "tests/unit/show_errors.h"
 
@@ -97,6 +98,18 @@ TEST(Config, ConvergeIsRead) {
   EXPECT_TRUE(c->mappings[0].converge);
 }
 
+TEST(Config, TargetsOfBothFamilies) {
+  const auto c = parse_config(R"({"mappings": [{"device": "eth0", "ports": 11211, "targets": [
+    {"address": "2001:DB8:0::1", "port": 11211}, {"address": "10.0.0.2", "port": 1},
+    {"address": "::ffff:10.0.0.3", "port": 1}]}]})",
+                              "f");
+  ASSERT_TRUE(c) << show_errors(c.errors());
+  const auto &targets = c->mappings[0].targets;
+  EXPECT_EQ(endpoint_text(targets[0].address, targets[0].port), "[2001:db8::1]:11211");
+  EXPECT_EQ(targets[2].address, *parse_address("10.0.0.3")) << "IPv4, as it says";
+  EXPECT_EQ(target_families(*c), (std::set{Family::v4, Family::v6}));
+}
+
 // A file of yesterday means what it meant.
 TEST(Config, FormerSpellings) {
   const auto c = parse_config(R"({
@@ -172,6 +185,7 @@ const std::string rto_hint = "the timeout starts at the one and doubles up to th
 const std::string name_hint = "use 1 to 32 letters, digits, \".\", \"_\" and \"-\"";
 const std::string address_hint =
     "write the target's address in numbers: host names are not looked up";
+const std::string global_hint = "give a global or unique-local address of the target";
 const std::string comma_hint = "a comma too many or too few before this place is the usual cause";
 const std::string known_target = "known here are \"address\", \"port\"";
 
@@ -271,8 +285,22 @@ INSTANTIATE_TEST_SUITE_P(
             "\"cache2\" is not an IP address", address_hint},
         Bad{"address_short", target_with("10.1"), t0 + ".address", "\"10.1\" is not an IP address",
             address_hint},
-        Bad{"address_v6", target_with("2001:db8::1"), t0 + ".address",
-            "IPv6 is not yet supported: \"2001:db8::1\"", "give an IPv4 address of the target"},
+        Bad{"address_brackets", target_with("[2001:db8::1]"), t0 + ".address",
+            "\"[2001:db8::1]\" stands in brackets",
+            "the port has a key of its own: leave them out"},
+        Bad{"address_v6_short", target_with("2001:db8:1"), t0 + ".address",
+            "\"2001:db8:1\" is not an IP address", address_hint},
+        Bad{"address_zone", target_with("fe80::1%eth0"), t0 + ".address",
+            "\"fe80::1%eth0\" has a zone index: a target is reached by a route, not by a device",
+            global_hint},
+        Bad{"address_link_local", target_with("fe80::1"), t0 + ".address",
+            "\"fe80::1\" is a link-local address, which any link may have", global_hint},
+        Bad{"address_own", target_with("::1"), t0 + ".address", "\"::1\" is this host itself",
+            "copies to this host are not supported: name another host"},
+        Bad{"address_any_v6", target_with("::"), t0 + ".address",
+            "\"::\" is not the address of a host", ""},
+        Bad{"address_multicast_v6", target_with("ff02::1"), t0 + ".address",
+            "\"ff02::1\" is not the address of a host", ""},
         Bad{"address_any", target_with("0.0.0.0"), t0 + ".address",
             "\"0.0.0.0\" is not the address of a host", ""},
         Bad{"address_multicast", target_with("224.0.0.1"), t0 + ".address",

@@ -25,12 +25,22 @@ TEST(Options, EachXIsAMapping) {
   EXPECT_EQ(c->mappings[1].name, "11212");
 }
 
+TEST(Options, IPv6StandsInBrackets) {
+  const auto c = config_from_options("eth0", {"11211-[2001:db8::1]:11311"});
+  ASSERT_TRUE(c) << show_errors(c.errors());
+  const TargetConfig &t = c->mappings[0].targets[0];
+  EXPECT_EQ(c->mappings[0].name, "11211");
+  EXPECT_EQ(endpoint_text(t.address, t.port), "[2001:db8::1]:11311");
+}
+
 struct BadX {
   const char *x, *what, *hint;
 };
 
 const char *const form = "is not of the form LOCALPORT-TARGETIP:TARGETPORT";
 const char *const form_hint = "write, for instance: -x 11211-192.168.2.184:11211";
+const char *const form6_hint = "write, for instance: -x 11211-[2001:db8::1]:11211";
+const char *const global_hint = "give a global or unique-local address of the target";
 const char *const port_hint = "ports go from 1 to 65535";
 const char *const number_hint =
     "write the target's address in numbers: host names are not looked up";
@@ -47,10 +57,26 @@ TEST(Options, BadX) {
       {"1-10.0.0.2:", "\"\" is not a port", port_hint},
       {"1-10.0.0.2:99999", "\"99999\" is not a port", port_hint},
       {"1-cache2:1", "\"cache2\" is not an IP address", number_hint},
-      {"1-[10.0.0.2]:1", "\"10.0.0.2\" is not an IP address", number_hint},
+      {"1-[10.0.0.2]:1", "only an IPv6 address stands in brackets", form_hint},
+      {"1-[cache2]:1", "\"cache2\" is not an IP address", number_hint},
       {"1-0.0.0.0:1", "\"0.0.0.0\" is not the address of a host", ""},
-      {"1-[2001:db8::1]:1", "IPv6 is not yet supported: \"2001:db8::1\"",
-       "give an IPv4 address of the target"},
+      {"1-2001:db8::1:1", "the IPv6 address does not stand in brackets", form6_hint},
+      {"1-2001:db8::1", "the IPv6 address does not stand in brackets", form6_hint},
+      {"1-[2001:db8::1]", form, form6_hint},
+      {"1-[2001:db8::1", form, form6_hint},
+      {"1-[2001:db8::1]1", form, form6_hint},
+      {"1-[2001:db8::1]:0", "\"0\" is not a port", port_hint},
+      {"1-[2001:db8::1:1]:1:1", "\"1:1\" is not a port", port_hint},
+      {"1-[2001:db8:1]:1", "\"2001:db8:1\" is not an IP address", number_hint},
+      {"1-[fe80::1%eth0]:1",
+       "\"fe80::1%eth0\" has a zone index: a target is reached by a route, not by a device",
+       global_hint},
+      {"1-[fe80::1]:1", "\"fe80::1\" is a link-local address, which any link may have",
+       global_hint},
+      {"1-[::1]:1", "\"::1\" is this host itself",
+       "copies to this host are not supported: name another host"},
+      {"1-[::]:1", "\"::\" is not the address of a host", ""},
+      {"1-[ff0e::1]:1", "\"ff0e::1\" is not the address of a host", ""},
   };
   for (const BadX &c : cases) {
     const auto r = config_from_options("eth0", {c.x});

@@ -485,6 +485,71 @@ TEST(Plan, AForbiddenMappingIsNotDeferred) {
   EXPECT_EQ(partial->plan.names[0].name, "2");
 }
 
+// With 2001:db8::2 on eth0's link, and a configuration that names it.
+HostView a_host6() {
+  HostView h = a_host();
+  h.devices[1].addresses.push_back(ip("2001:db8::1"));
+  h.routes["2001:db8::2"] = a_route(2, "eth0", "2001:db8::1");
+  return h;
+}
+
+Config a_config6() { return a_config({"11211-[2001:db8::2]:21211"}); }
+
+TEST(Plan, ATargetOfIPv6) {
+  const auto p = make_plan(a_config6(), a_host6());
+  ASSERT_TRUE(p) << show_errors(p.errors());
+  const dp_target &t = p->mappings[0].target[0];
+  EXPECT_EQ(Address{t.address}, ip("2001:db8::2"));
+  EXPECT_EQ(Address{t.shadow_addr}, ip("2001:db8::1"));
+  EXPECT_EQ(Address{t.nexthop}, ip("2001:db8::2")) << "on link";
+  EXPECT_EQ(t.mtu, 1500);
+  EXPECT_EQ(p->names[0].targets, std::vector<std::string>{"[2001:db8::2]:21211"});
+  HostView h = a_host6();
+  h.routes["2001:db8::2"].gateway = ip("fe80::1");
+  EXPECT_FALSE(Address{make_plan(a_config6(), h)->mappings[0].target[0].nexthop}.is_set());
+}
+
+TEST(Plan, ATargetOfIPv6IsRefusedAsOneOfIPv4Is) {
+  const struct {
+    std::function<void(HostView &)> set;
+    const char *what, *hint;
+  } cases[] = {
+      {[](HostView &h) { h.routes["2001:db8::2"].source = {}; },
+       "this host has no address of its own toward the target 2001:db8::2",
+       "give device eth0 a global or unique-local IPv6 address"},
+      {[](HostView &h) { h.routes["2001:db8::2"].mtu = 1279; },
+       "the path to the target 2001:db8::2 takes packets of 1279 bytes, and IPv6 needs 1280",
+       "raise the MTU of device eth0, or of the route"},
+      {[](HostView &h) { h.routes["2001:db8::2"].local = true; },
+       "the target 2001:db8::2 is this host itself",
+       "copies to this host are not supported: name another host"},
+      {[](HostView &h) { h.devices[2].addresses = {ip("2001:db8::2")}; },
+       "the target 2001:db8::2 is this host itself",
+       "copies to this host are not supported: name another host"},
+      {[](HostView &h) { h.routes.erase("2001:db8::2"); },
+       "this host has no route to the target 2001:db8::2", "see `ip route get 2001:db8::2`"},
+      {[](HostView &h) { h.ipsec = {policy_to("2001:db8::", 32)}; },
+       "an IPsec policy of this host covers the target 2001:db8::2, and copies would leave "
+       "unencrypted",
+       "copies pass IPsec by: if they may, say \"bypass_ipsec\": true in the mapping, or "
+       "--bypass-ipsec"},
+  };
+  for (const auto &one : cases) {
+    HostView h = a_host6();
+    one.set(h);
+    const auto refused = make_plan(a_config6(), h);
+    ASSERT_FALSE(refused) << one.what;
+    ASSERT_EQ(refused.errors().size(), 1u) << show_errors(refused.errors());
+    EXPECT_EQ(refused.errors()[0].what, one.what);
+    EXPECT_EQ(refused.errors()[0].hint, one.hint);
+  }
+  HostView h = a_host6();
+  h.routes["2001:db8::2"].mtu = 1280;
+  EXPECT_TRUE(make_plan(a_config6(), h));
+  h.ipsec = {policy_to("10.0.0.0", 0)};
+  EXPECT_TRUE(make_plan(a_config6(), h)) << "of IPv4";
+}
+
 TEST(Plan, RulesForWhatThisHostSendsAreTold) {
   HostView h = a_host();
   h.output_rules = {"nftables ip filter OUTPUT"};

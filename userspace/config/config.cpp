@@ -165,19 +165,32 @@ std::vector<Field> FileReader::fields(Scope wanted) {
   return list;
 }
 
+Error wrong_address(const std::string &text, const std::string &what, const std::string &hint) {
+  return {"", in_quotes(text) + " " + what, hint, Exit::usage};
+}
+
 } // namespace
 
 Result<Address> parse_target_address(const std::string &text) {
+  const char *const elsewhere = "give a global or unique-local address of the target";
+  const size_t zone = text.find('%');
+  if (zone != std::string::npos && parse_address(text.substr(0, zone)))
+    return wrong_address(text, "has a zone index: a target is reached by a route, not by a device",
+                         elsewhere);
+  if (text.starts_with("[") && text.ends_with("]") && text.find(':') != std::string::npos)
+    return wrong_address(text, "stands in brackets",
+                         "the port has a key of its own: leave them out");
   const auto address = parse_address(text);
   if (!address)
-    return Error{"", in_quotes(text) + " is not an IP address",
-                 "write the target's address in numbers: host names are not looked up",
-                 Exit::usage};
-  if (address->family() == Family::v6)
-    return Error{"", "IPv6 is not yet supported: " + in_quotes(text),
-                 "give an IPv4 address of the target", Exit::usage};
+    return wrong_address(text, "is not an IP address",
+                         "write the target's address in numbers: host names are not looked up");
   if (!is_host_address(*address))
-    return Error{"", in_quotes(text) + " is not the address of a host", "", Exit::usage};
+    return wrong_address(text, "is not the address of a host", "");
+  if (needs_scope(*address))
+    return wrong_address(text, "is a link-local address, which any link may have", elsewhere);
+  if (address->family() == Family::v6 && is_loopback(*address))
+    return wrong_address(text, "is this host itself",
+                         "copies to this host are not supported: name another host");
   return *address;
 }
 

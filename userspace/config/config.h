@@ -71,8 +71,8 @@ Result<Config> read_config(const std::string &file_name);
 // its own, captured on ingress of `device`.
 Result<Config> config_from_options(const std::string &device, const std::vector<std::string> &x);
 
-// The address of a target: IPv4, in numbers, and of a single host. Only Error.what and .hint are
-// filled in.
+// The address of a target: in numbers, of a single host, and the same on every link. Only
+// Error.what and .hint are filled in.
 Result<Address> parse_target_address(const std::string &text);
 
 // "auto", "tcx" or "clsact".

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <optional>
 
 #include "userspace/config/config.h"
 #include "userspace/util/fd.h"
@@ -19,19 +20,62 @@ Error usage(std::string where, std::string what, std::string hint) {
   return {std::move(where), std::move(what), std::move(hint), Exit::usage};
 }
 
-Result<MappingConfig> parse_x(const std::string &device, const std::string &x) {
-  const std::string where = "-x " + x;
+constexpr const char *kXInstance = "write, for instance: -x 11211-192.168.2.184:11211";
+constexpr const char *kXInstance6 = "write, for instance: -x 11211-[2001:db8::1]:11211";
+
+// What -x says, unread.
+struct X {
+  std::string port, host, target_port;
+  bool brackets = false; // round the host
+};
+
+// Nothing: it is not of that form.
+std::optional<X> take_apart(const std::string &x) {
   const size_t dash = x.find('-');
-  const size_t colon = x.rfind(':');
-  if (dash == std::string::npos || colon == std::string::npos || colon < dash)
+  if (dash == std::string::npos)
+    return std::nullopt;
+  const std::string target = x.substr(dash + 1);
+  const bool brackets = target.starts_with("[");
+  const size_t end = brackets ? target.find(']') : 0;
+  const size_t colon = brackets && end != std::string::npos ? end + 1 : target.rfind(':');
+  if (end == std::string::npos || colon >= target.size() || target[colon] != ':')
+    return std::nullopt;
+  const std::string host = brackets ? target.substr(1, end - 1) : target.substr(0, colon);
+  return X{x.substr(0, dash), host, target.substr(colon + 1), brackets};
+}
+
+bool is_v6(const std::string &text) {
+  return text.find(':') != std::string::npos && parse_address(text);
+}
+
+// The port may have been left out, too: then the address ends with what seems to be one.
+bool lacks_brackets(const X &x) {
+  return !x.brackets && (is_v6(x.host) || is_v6(x.host + ":" + x.target_port));
+}
+
+Result<Address> address_of(const X &x, const std::string &where) {
+  if (lacks_brackets(x))
+    return usage(where, "the IPv6 address does not stand in brackets", kXInstance6);
+  if (x.brackets && x.host.find(':') == std::string::npos && parse_address(x.host))
+    return usage(where, "only an IPv6 address stands in brackets", kXInstance);
+  auto address = parse_target_address(x.host);
+  if (!address)
+    return usage(where, address.errors()[0].what, address.errors()[0].hint);
+  return address;
+}
+
+Result<MappingConfig> parse_x(const std::string &device, const std::string &text) {
+  const std::string where = "-x " + text;
+  const auto x = take_apart(text);
+  if (!x)
     return usage(where, "is not of the form " + std::string(kXForm),
-                 "write, for instance: -x 11211-192.168.2.184:11211");
+                 text.find('[') == std::string::npos ? kXInstance : kXInstance6);
 
   MappingConfig m;
   Errors errors;
   m.where = where;
   m.device = device;
-  m.name = x.substr(0, dash);
+  m.name = x->port;
   if (const auto port = parse_number(m.name, 65535); port && *port > 0)
     m.port_first = m.port_last = static_cast<uint16_t>(*port);
   else
@@ -40,26 +84,16 @@ Result<MappingConfig> parse_x(const std::string &device, const std::string &x) {
 
   TargetConfig t;
   t.where = where;
-  const std::string port_text = x.substr(colon + 1);
-  if (const auto port = parse_number(port_text, 65535); port && *port > 0)
+  if (const auto port = parse_number(x->target_port, 65535); port && *port > 0)
     t.port = static_cast<uint16_t>(*port);
   else
     errors.push_back(
-        usage(where, in_quotes(port_text) + " is not a port", "ports go from 1 to 65535"));
+        usage(where, in_quotes(x->target_port) + " is not a port", "ports go from 1 to 65535"));
 
-  std::string host = x.substr(dash + 1, colon - dash - 1);
-  const bool brackets = host.size() >= 2 && host.front() == '[' && host.back() == ']';
-  if (brackets)
-    host = host.substr(1, host.size() - 2);
-  auto address = parse_target_address(host);
-  if (address && brackets) // those are IPv6's
-    address =
-        Error{"", in_quotes(host) + " is not an IP address",
-              "write the target's address in numbers: host names are not looked up", Exit::usage};
+  const auto address = address_of(*x, where);
+  collect(address, errors);
   if (address)
     t.address = *address;
-  else
-    errors.push_back(usage(where, address.errors()[0].what, address.errors()[0].hint));
 
   if (!errors.empty())
     return errors;

@@ -43,7 +43,7 @@ Status CommandProgram::run(const uint8_t *frame, uint32_t op, uint32_t slot, uin
 }
 
 // BPF_PROG_RUN wants a packet, and the program uses it as the material of what it sends: Ethernet,
-// IPv4 and TCP headers.
+// IPv4 and TCP headers. To a target of IPv6 as well: the program makes of it what the shadow needs.
 Status CommandProgram::shadow(dp_command op, uint32_t slot, uint32_t gen) const {
   uint8_t frame[kFrame] = {};
   frame[12] = 0x08; // ETH_P_IP

@@ -57,6 +57,8 @@ void refuse_chain(const Config &config, const MappingConfig &m, const TargetConf
   }
 }
 
+constexpr uint32_t kLeastMtu6 = 1280; // RFC 8200, 5
+
 void check_target(const Config &config, const HostView &host, const MappingConfig &m,
                   const TargetConfig &t, Errors &errors) {
   const auto found = host.routes.find(t.address.text());
@@ -78,9 +80,17 @@ void check_target(const Config &config, const HostView &host, const MappingConfi
                           route.device + ", which has no Ethernet header",
                       "only targets behind an Ethernet device can be reached", Exit::failure});
   if (!route.source.is_set())
-    errors.push_back({t.where,
-                      "this host has no address of its own toward the target " + t.address.text(),
-                      "give device " + route.device + " an IPv4 address", Exit::failure});
+    errors.push_back(
+        {t.where, "this host has no address of its own toward the target " + t.address.text(),
+         "give device " + route.device +
+             (t.address.is_v4() ? " an IPv4 address" : " a global or unique-local IPv6 address"),
+         Exit::failure});
+  if (t.address.family() == Family::v6 && route.mtu != 0 && route.mtu < kLeastMtu6)
+    errors.push_back(
+        {t.where,
+         "the path to the target " + t.address.text() + " takes packets of " +
+             std::to_string(route.mtu) + " bytes, and IPv6 needs " + std::to_string(kLeastMtu6),
+         "raise the MTU of device " + route.device + ", or of the route", Exit::failure});
   refuse_chain(config, m, t, route, errors);
 }
 
