@@ -155,6 +155,15 @@ TEST_F(IPv6, LinkLocalAddressesStandApart) {
             svc0->link_local.end());
 }
 
+TEST_F(IPv6, ATunnelTellsItsOwnEnd) {
+  sh("ip link add vxlan0 type vxlan id 7 local 2001:db8:9::1 dstport 4789 || true");
+  const auto device = find_device(*nl_, "vxlan0");
+  ASSERT_TRUE(device);
+  if (!*device)
+    GTEST_SKIP() << "this kernel has no VXLAN";
+  EXPECT_EQ((*device)->tunnel.text(), "2001:db8:9::1");
+}
+
 TEST_F(IPv6, NeighboursThatDoNotAnswerAreTold) {
   sh("ip neigh add 2001:db8:9::3 lladdr 02:00:00:00:00:08 nud permanent dev svc0");
   const auto warnings =

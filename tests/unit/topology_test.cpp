@@ -161,6 +161,22 @@ TEST(BlindSpots, AMirrorPortInATunnel) {
   EXPECT_EQ(blind_spots(c, h), Sentences{});
 }
 
+TEST(BlindSpots, ATunnelStandsOnTheDeviceThatHasItsAddress) {
+  for (const auto &[kind, own] : {std::pair{"gretap", "10.0.0.1"}, {"ip6gretap", "2001:db8::1"}}) {
+    HostView h = a_host();
+    h.devices[1].addresses.push_back(ip("2001:db8::1"));
+    h.devices.push_back(upper(9, "gre1", kind, 0));
+    h.devices.back().tunnel = ip(own);
+    Config c = a_config();
+    c.mappings[0].any_host = true;
+    const auto found = blind_spots(c, h);
+    ASSERT_EQ(found.size(), 1u) << kind;
+    EXPECT_NE(found[0].find("gre1 is a GRE device of eth0"), std::string::npos) << found[0];
+    h.devices.back().tunnel = ip("2001:db8::7");
+    EXPECT_EQ(blind_spots(c, h), Sentences{}) << "another's";
+  }
+}
+
 TEST(BlindSpots, AServiceOnTheAddressOfAnotherDevice) {
   HostView h = a_host();
   h.listeners = {{ip("10.9.0.1"), 11211, 0}};

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <set>
 
 #include "userspace/kernel/socket_address.h"
 #include "userspace/util/error.h"
@@ -22,15 +23,13 @@ namespace {
 constexpr uint16_t kDiscard = 9; // RFC 863
 
 // Tunnels say in a way of their own what they stand on.
-void parse_tunnel(const nlattr *data, uint16_t link, uint16_t local, Device &d) {
+void parse_tunnel(const nlattr *data, uint16_t link, const std::set<uint16_t> &local, Device &d) {
   for (const nlattr *a : nested(data)) {
     const uint16_t type = mnl_attr_get_type(a);
-    if (mnl_attr_get_payload_len(a) != sizeof(uint32_t))
-      continue;
-    if (type == link)
+    if (type == link && mnl_attr_get_payload_len(a) == sizeof(uint32_t))
       d.peer = mnl_attr_get_u32(a);
-    else if (type == local && mnl_attr_get_u32(a) != 0)
-      d.tunnel = read_address(a);
+    else if (const Address own = read_address(a); local.count(type) && !is_any(own))
+      d.tunnel = own;
   }
 }
 
@@ -45,9 +44,9 @@ void parse_link_info(const nlattr *info, Device &d) {
   if (!data)
     return;
   if (d.kind == "vxlan")
-    parse_tunnel(data, IFLA_VXLAN_LINK, IFLA_VXLAN_LOCAL, d);
-  else if (d.kind == "gretap" || d.kind == "erspan")
-    parse_tunnel(data, IFLA_GRE_LINK, IFLA_GRE_LOCAL, d);
+    parse_tunnel(data, IFLA_VXLAN_LINK, {IFLA_VXLAN_LOCAL, IFLA_VXLAN_LOCAL6}, d);
+  else if (std::set<std::string>{"gretap", "erspan", "ip6gretap", "ip6erspan"}.count(d.kind))
+    parse_tunnel(data, IFLA_GRE_LINK, {IFLA_GRE_LOCAL}, d);
 }
 
 Device parse_device(const nlmsghdr *h) {

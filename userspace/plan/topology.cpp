@@ -26,11 +26,16 @@ const char *upper_kind(const DeviceView &d) {
   } all[] = {{"vlan", "VLAN device"},       {"macvlan", "macvlan device"},
              {"macvtap", "macvtap device"}, {"ipvlan", "ipvlan device"},
              {"ipvtap", "ipvtap device"},   {"vxlan", "VXLAN device"},
-             {"gretap", "GRE device"},      {"erspan", "ERSPAN device"}};
+             {"gretap", "GRE device"},      {"ip6gretap", "GRE device"},
+             {"erspan", "ERSPAN device"},   {"ip6erspan", "ERSPAN device"}};
   for (const auto &one : all)
     if (d.kind == one.kind)
       return one.name;
   return nullptr;
+}
+
+bool is_tunnel(const DeviceView &d) {
+  return std::set<std::string>{"vxlan", "gretap", "erspan", "ip6gretap", "ip6erspan"}.count(d.kind);
 }
 
 bool has(const DeviceView &d, const Address &a) {
@@ -138,7 +143,7 @@ private:
   // A mirror port's frames may come in a tunnel.
   void tunnels() {
     for (const DeviceView &u : host_.devices)
-      if (stands_on(u, d_) && (u.kind == "vxlan" || u.kind == "gretap" || u.kind == "erspan"))
+      if (stands_on(u, d_) && is_tunnel(u))
         found_.push_back(stands_below(d_, u) + " if that is where the mirror's frames come");
   }
 
