@@ -33,73 +33,139 @@ TEST(Options, IPv6StandsInBrackets) {
   EXPECT_EQ(endpoint_text(t.address, t.port), "[2001:db8::1]:11311");
 }
 
+TEST(Options, ListsAndRanges) {
+  const auto c = config_from_options(
+      "eth0", {"11211-10.0.0.2:21211,11212-10.0.0.3:11212", "8080-8089-10.0.0.2:9080"});
+  ASSERT_TRUE(c) << show_errors(c.errors());
+  ASSERT_EQ(c->mappings.size(), 3u);
+  const MappingConfig &second = c->mappings[1], &range = c->mappings[2];
+  EXPECT_EQ(c->mappings[0].where, "-x 11211-10.0.0.2:21211");
+  EXPECT_EQ(second.where, "-x 11212-10.0.0.3:11212");
+  EXPECT_EQ(second.name, "11212");
+  EXPECT_EQ(second.targets[0].address.text(), "10.0.0.3");
+  EXPECT_EQ(range.name, "8080-8089");
+  EXPECT_EQ(range.port_first, 8080);
+  EXPECT_EQ(range.port_last, 8089);
+  EXPECT_EQ(range.targets[0].port, 9080);
+}
+
+TEST(Options, ManyEntries) {
+  std::string list;
+  for (int i = 0; i < 60; i++)
+    list += (i ? "," : "") + std::to_string(1000 + i) + "-10.0.0.2:" + std::to_string(1000 + i);
+  const auto c = config_from_options("eth0", {list});
+  ASSERT_TRUE(c) << show_errors(c.errors());
+  EXPECT_EQ(c->mappings.size(), 60u);
+}
+
 struct BadX {
-  const char *x, *what, *hint;
+  const char *x;
+  int character; // where it is
+  const char *what, *hint;
 };
 
 const char *const form = "is not of the form LOCALPORT-TARGETIP:TARGETPORT";
 const char *const form_hint = "write, for instance: -x 11211-192.168.2.184:11211";
-const char *const form6_hint = "write, for instance: -x 11211-[2001:db8::1]:11211";
 const char *const global_hint = "give a global or unique-local address of the target";
 const char *const port_hint = "ports go from 1 to 65535";
+const char *const ports_hint = "write \"11211\" or \"11211-11212\"";
 const char *const number_hint =
     "write the target's address in numbers: host names are not looked up";
 
 TEST(Options, BadX) {
   const BadX cases[] = {
-      {"", form, form_hint},
-      {"11211", form, form_hint},
-      {"11211:10.0.0.2-11211", form, form_hint},
-      {"11211-10.0.0.2", form, form_hint},
-      {"0-10.0.0.2:1", "\"0\" is not a port", port_hint},
-      {"http-10.0.0.2:1", "\"http\" is not a port", port_hint},
-      {"65536-10.0.0.2:1", "\"65536\" is not a port", port_hint},
-      {"1-10.0.0.2:", "\"\" is not a port", port_hint},
-      {"1-10.0.0.2:99999", "\"99999\" is not a port", port_hint},
-      {"1-cache2:1", "\"cache2\" is not an IP address", number_hint},
-      {"1-[10.0.0.2]:1", "only an IPv6 address stands in brackets", form_hint},
-      {"1-[cache2]:1", "\"cache2\" is not an IP address", number_hint},
-      {"1-0.0.0.0:1", "\"0.0.0.0\" is not the address of a host", ""},
-      {"1-2001:db8::1:1", "the IPv6 address does not stand in brackets", form6_hint},
-      {"1-2001:db8::1", "the IPv6 address does not stand in brackets", form6_hint},
-      {"1-[2001:db8::1]", form, form6_hint},
-      {"1-[2001:db8::1", form, form6_hint},
-      {"1-[2001:db8::1]1", form, form6_hint},
-      {"1-[2001:db8::1]:0", "\"0\" is not a port", port_hint},
-      {"1-[2001:db8::1:1]:1:1", "\"1:1\" is not a port", port_hint},
-      {"1-[2001:db8:1]:1", "\"2001:db8:1\" is not an IP address", number_hint},
-      {"1-[fe80::1%eth0]:1",
+      {"", 1, form, form_hint},
+      {"11211", 1, form, form_hint},
+      {"11211:10.0.0.2-11211", 1, form, form_hint},
+      {"11211-10.0.0.2", 1, form, form_hint},
+      {"0-10.0.0.2:1", 1, "\"0\" is out of range", port_hint},
+      {"http-10.0.0.2:1", 1, "\"http\" is not a port or a range of ports", ports_hint},
+      {" 1-10.0.0.2:1", 1, "\" 1\" is not a port or a range of ports", ports_hint},
+      {"-10.0.0.2:1", 1, "\"\" is not a port or a range of ports", ports_hint},
+      {"1--10.0.0.2:1", 1, "\"1-\" is not a port or a range of ports", ports_hint},
+      {"1-2-3-10.0.0.2:1", 1, "\"1-2-3\" is not a port or a range of ports", ports_hint},
+      {"65536-10.0.0.2:1", 1, "\"65536\" is out of range", port_hint},
+      {"2-1-10.0.0.2:1", 1, "the range \"2-1\" ends before it starts",
+       "write the lower port first"},
+      {"1-10.0.0.2:", 12, "\"\" is not a port", port_hint},
+      {"1-10.0.0.2:99999", 12, "\"99999\" is not a port", port_hint},
+      {"1-10.0.0.2:1-2", 1, form, form_hint},
+      {"1-cache2:1", 3, "\"cache2\" is not an IP address", number_hint},
+      {"1-:1", 3, "\"\" is not an IP address", number_hint},
+      {"1-[10.0.0.2]:1", 3, "\"[10.0.0.2]\" is not an IP address", "brackets are for IPv6 alone"},
+      {"1-2001:db8::1:1", 3, "\"2001:db8::1\" is not an IP address",
+       "an IPv6 address stands in brackets: 11211-[2001:db8::1]:11211"},
+      {"1-0.0.0.0:1", 3, "\"0.0.0.0\" is not the address of a host", ""},
+      {"1-2001:db8::1", 3, "\"2001:db8:\" is not an IP address",
+       "an IPv6 address stands in brackets: 11211-[2001:db8::1]:11211"},
+      {"1-[2001:db8::1]", 1, form, form_hint},
+      {"1-[2001:db8::1]:0", 17, "\"0\" is not a port", port_hint},
+      {"1-[2001:db8:1]:1", 3, "\"2001:db8:1\" is not an IP address", number_hint},
+      {"1-[fe80::1%eth0]:1", 3,
        "\"fe80::1%eth0\" has a zone index: a target is reached by a route, not by a device",
        global_hint},
-      {"1-[fe80::1]:1", "\"fe80::1\" is a link-local address, which any link may have",
+      {"1-[fe80::1]:1", 3, "\"fe80::1\" is a link-local address, which any link may have",
        global_hint},
-      {"1-[::1]:1", "\"::1\" is this host itself",
+      {"1-[::1]:1", 3, "\"::1\" is this host itself",
        "copies to this host are not supported: name another host"},
-      {"1-[::]:1", "\"::\" is not the address of a host", ""},
-      {"1-[ff0e::1]:1", "\"ff0e::1\" is not the address of a host", ""},
+      {"1-[::]:1", 3, "\"::\" is not the address of a host", ""},
+      {"1-[ff0e::1]:1", 3, "\"ff0e::1\" is not the address of a host", ""},
+      {"192.168.1.2:1-10.0.0.2:1", 1,
+       "an address of this host, \"192.168.1.2\", cannot be chosen yet",
+       "leave it out: what arrives for the ports is mirrored, whatever its address"},
+      {"[2001:db8::1]:1-10.0.0.2:1", 1,
+       "an address of this host, \"2001:db8::1\", cannot be chosen yet",
+       "leave it out: what arrives for the ports is mirrored, whatever its address"},
+      {"cache1:1-10.0.0.2:1", 1, "\"cache1\" is not an IP address",
+       "write this host's ports before the \"-\": -x 11211-192.168.2.184:11211"},
   };
   for (const BadX &c : cases) {
+    const std::string entry = *c.x ? std::string(" ") + c.x : "";
     const auto r = config_from_options("eth0", {c.x});
     ASSERT_FALSE(r) << c.x;
     ASSERT_EQ(r.errors().size(), 1u) << show_errors(r.errors());
-    EXPECT_EQ(r.errors()[0].where, std::string("-x ") + c.x);
+    EXPECT_EQ(r.errors()[0].where, "-x" + entry + ", character " + std::to_string(c.character));
     EXPECT_EQ(r.errors()[0].what, c.what);
     EXPECT_EQ(r.errors()[0].hint, c.hint);
     EXPECT_EQ(r.errors()[0].exit, Exit::usage);
   }
 }
 
+std::vector<std::string> told(const Errors &errors) {
+  std::vector<std::string> list;
+  for (const Error &e : errors)
+    list.push_back(e.where + ": " + e.what);
+  return list;
+}
+
 TEST(Options, AllErrorsAtOnce) {
   const auto r = config_from_options("", {"a-b:c", "1-10.0.0.2:1", "1-10.0.0.3:1"});
   ASSERT_FALSE(r);
-  std::vector<std::string> what;
-  for (const Error &e : r.errors())
-    what.push_back(e.where + ": " + e.what);
-  EXPECT_EQ(what, (std::vector<std::string>{"--device: is missing", "-x a-b:c: \"a\" is not a port",
-                                            "-x a-b:c: \"c\" is not a port",
-                                            "-x a-b:c: \"b\" is not an IP address",
-                                            "-x 1-10.0.0.3:1: the name \"1\" is taken by -x "
-                                            "1-10.0.0.2:1"}));
+  EXPECT_EQ(told(r.errors()), (std::vector<std::string>{
+                                  "--device: is missing",
+                                  "-x a-b:c, character 1: \"a\" is not a port or a range of ports",
+                                  "-x a-b:c, character 3: \"b\" is not an IP address",
+                                  "-x a-b:c, character 5: \"c\" is not a port",
+                                  "-x 1-10.0.0.3:1: the name \"1\" is taken by -x 1-10.0.0.2:1"}));
+}
+
+TEST(Options, PlacesAreThoseInTheList) {
+  const auto r = config_from_options("eth0", {"1-10.0.0.2:1,,2-10.0.0.2:x,3-10.0.0.2:3,"});
+  ASSERT_FALSE(r);
+  EXPECT_EQ(told(r.errors()),
+            (std::vector<std::string>{"-x, character 14: " + std::string(form),
+                                      "-x 2-10.0.0.2:x, character 26: \"x\" is not a port",
+                                      "-x, character 41: " + std::string(form)}));
+}
+
+TEST(Options, RangesMayNotOverlapNorRunOut) {
+  const auto r = config_from_options("eth0", {"1-9-10.0.0.2:1,9-10.0.0.2:9,20-29-10.0.0.2:65530"});
+  ASSERT_FALSE(r);
+  EXPECT_EQ(
+      told(r.errors()),
+      (std::vector<std::string>{
+          "-x 9-10.0.0.2:9: ports 9 overlap ports 1-9 of -x 1-9-10.0.0.2:1",
+          "-x 20-29-10.0.0.2:65530: the mapping's 10 ports run past port 65535 on the target"}));
 }
 
 TEST(Options, SamePortTwice) {

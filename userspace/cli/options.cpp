@@ -91,8 +91,12 @@ void add_drain_option(CLI::App &app, uint32_t &drain_ms) {
 }
 
 void add_mapping_options(CLI::App &app, MappingOptions &o) {
-  add_texts(app, "-x", o.x, "Mirror what arrives at LOCALPORT to this target; may be repeated",
-            "LOCALPORT-TARGETIP:TARGETPORT");
+  add_texts(
+      app, "-x", o.x,
+      "Mirror what arrives at LOCALPORT to this target. LOCALPORT may be a range, 11211-11220, "
+      "which maps onto the target's ports from TARGETPORT upward. Several with commas between "
+      "them, or the option repeated",
+      "LOCALPORT-TARGETIP:TARGETPORT[,...]");
   add_text(app, "--device", o.device, "Device that carries the clients' traffic; goes with -x",
            "DEVICE");
   add_text(app, "--config", o.config, "Read the mappings from this file", "FILE");

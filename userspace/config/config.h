@@ -23,7 +23,7 @@ struct TargetConfig {
 };
 
 struct MappingConfig {
-  std::string name; // unique; "-x" rows are named after their port: "11211"
+  std::string name; // unique; "-x" rows are named after their ports: "11211"
   std::string device;
   dp_direction direction = DP_DIR_INGRESS;
   uint8_t protocol = 6;                   // IPPROTO_TCP
@@ -67,8 +67,8 @@ Result<Config> parse_config(const std::string &text, const std::string &file_nam
 // The same from a file, which must be a regular file or a pipe of at most 1 MiB.
 Result<Config> read_config(const std::string &file_name);
 
-// tcpcopy's syntax: LOCALPORT-TARGETIP:TARGETPORT, IPv6 in brackets. Each string is a mapping of
-// its own, captured on ingress of `device`.
+// tcpcopy's syntax: see x_option.h. Each entry of each string is a mapping of its own, captured on
+// ingress of `device`.
 Result<Config> config_from_options(const std::string &device, const std::vector<std::string> &x);
 
 // The address of a target: in numbers, of a single host, and the same on every link. Only

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// What stands behind -x, in tcpcopy's syntax. Pure.
+//
+//     LIST   = ENTRY { "," ENTRY }
+//     ENTRY  = [ LOCALIP ":" ] PORTS "-" TARGETIP ":" PORT
+//     PORTS  = PORT [ "-" PORT ]
+//
+// An IPv6 address stands in brackets. No address has a "-", so the last one of an entry is that
+// before the target. A range maps onto the target's ports from PORT upward. No blanks.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "userspace/config/config.h"
+
+namespace doppel {
+
+// A mapping for each entry, captured on ingress of `device` and named after its ports; those with
+// an error are left out. Each error has Exit::usage, and the entry as its place, with the character
+// of `text` at which it is, counted from 1.
+std::vector<MappingConfig> parse_x_option(const std::string &device, const std::string &text,
+                                          Errors &errors);
+
+} // namespace doppel
