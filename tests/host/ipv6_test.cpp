@@ -220,7 +220,7 @@ TEST_F(IPv6, ConnectionsAreTrackedAsThoseOfIPv4) {
   EXPECT_TRUE(is_redirected(redirected, 11211));
   EXPECT_FALSE(is_redirected(plain, 80));
   const Fd translated = dialled(there, 80);
-  const SocketEnd own = own_end(translated.get());
+  const Endpoint own = own_end(translated.get());
   const auto to = passed_to(own.address.raw, htons(own.port), there.raw, htons(80));
   ASSERT_TRUE(to) << text(to.errors());
   EXPECT_EQ(to->text(), "2001:db8:9::1");

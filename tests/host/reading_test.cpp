@@ -140,16 +140,16 @@ TEST_F(Reading, FlowsJoinTheirShadows) {
   flow.excluded = DP_EXCLUDED_not_joined;
   ASSERT_EQ(bpf_map_update_elem(map("flows"), &key, &flow, BPF_ANY), 0);
 
-  auto rows = read_flows();
-  ASSERT_TRUE(rows) << text(rows.errors());
-  ASSERT_EQ(rows->size(), 2u);
-  std::sort(rows->begin(), rows->end(),
-            [](const FlowRow &a, const FlowRow &b) { return a.client < b.client; });
-  const FlowRow &open = (*rows)[0], &waiting = (*rows)[1];
-  EXPECT_EQ(open.client, "10.9.0.50:4711");
-  EXPECT_EQ(open.server, "10.9.0.1:11211");
-  EXPECT_EQ(open.target, "10.9.0.2:21211");
-  EXPECT_EQ(open.shadow, "10.9.0.1:20005");
+  FlowWords words;
+  words.sort = "client";
+  const auto list = read_flows(*parse_flow_query(words));
+  ASSERT_TRUE(list) << text(list.errors());
+  ASSERT_EQ(list->rows().size(), 2u);
+  const FlowRow &open = list->rows()[0], &waiting = list->rows()[1];
+  EXPECT_EQ(open.client.text(), "10.9.0.50:4711");
+  EXPECT_EQ(open.server.text(), "10.9.0.1:11211");
+  EXPECT_EQ(open.target.text(), "10.9.0.2:21211");
+  EXPECT_EQ(open.shadow.text(), "10.9.0.1:20005");
   EXPECT_EQ(open.state, "ESTABLISHED");
   EXPECT_TRUE(open.joined);
   EXPECT_EQ(open.in_flight, 25u);
@@ -160,7 +160,11 @@ TEST_F(Reading, FlowsJoinTheirShadows) {
   EXPECT_EQ(open.ssthresh, 28960u);
   EXPECT_EQ(waiting.state, "WAITING");
   EXPECT_EQ(waiting.reason, "not_joined");
-  EXPECT_TRUE(waiting.shadow.empty());
+  EXPECT_EQ(waiting.target.text(), "10.9.0.2:21211");
+  EXPECT_FALSE(waiting.shadow.is_set());
+  words.mapping = "dota";
+  EXPECT_NE(text(read_flows(*parse_flow_query(words)).errors()).find("did you mean \"data\"?"),
+            std::string::npos);
 
   // Not a shadow of the data plane's making: take it away before anything is drained.
   s.tcp.state = DP_CLOSED;
@@ -176,9 +180,9 @@ TEST_F(Reading, EveryFlowIsListedOnce) {
     ASSERT_EQ(bpf_map_update_elem(map("flows"), &key, &flow, BPF_ANY), 0);
     fds_.clear();
   }
-  auto rows = read_flows();
-  ASSERT_TRUE(rows);
-  EXPECT_EQ(rows->size(), 1000u);
+  const auto list = read_flows();
+  ASSERT_TRUE(list);
+  EXPECT_EQ(list->rows().size(), 1000u);
 }
 
 TEST_F(Reading, FreeSlotsAreAllThere) {

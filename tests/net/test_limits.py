@@ -2,6 +2,7 @@
 """What bounds the mirror: half-open shadows, shadow ports, flows, store, bit rate. Whatever is beyond is
 left out by whole flows and counted; what is inside stays complete."""
 
+import json
 import os
 import signal
 import time
@@ -123,6 +124,47 @@ def flow_table(env, mode):
     assert b["lost"] == 0 and 0 < b["delivered"] < sent, b
     assert ledger["excluded"]["table_full"] > 0, ledger
     mirror.assert_nothing_left(scene, timeout=75)
+
+
+@case()
+def flows_are_found(env):
+    """400 connections of two addresses and fewer shadow ports: `flows` filters, sorts, cuts and sums up, and
+    what it says agrees."""
+    scene = env.scene()
+    keep(scene, shadow_ports="20000-20149")
+    crowd = Crowd(scene.lab.client, scene.lab.source.address, scene.ports, ["10.77.0.101", "10.77.0.102"])
+    crowd.grow(400)
+    scene.doppel.wait_idle(observed=crowd.sent)
+
+    def flows(*options):
+        return json.loads(scene.doppel.run("flows", "--json", *options).stdout)
+
+    everything = flows()
+    rows = everything["flows"]
+    assert len(rows) == everything["matching"] == 400 and everything["more"] == 0, everything["in_all"]
+    waiting = [f for f in rows if f["state"] == "WAITING"]
+    assert 250 <= len(waiting) < 400 and {f["reason"] for f in waiting} == {"ports_exhausted"}, waiting[:3]
+    for options, want in (
+            (["--state", "WAITING"], lambda f: f["state"] == "WAITING"),
+            (["--excluded", "ports_exhausted", "--client", "10.77.0.101"],
+             lambda f: f["reason"] == "ports_exhausted" and f["client"].startswith("10.77.0.101:")),
+            (["--client", "10.77.0.102/31"], lambda f: f["client"].startswith("10.77.0.102:")),
+            (["--mapping", rows[0]["mapping"], "--target", rows[0]["target"]], lambda f: True),
+            (["--target", "10.77.0.3:1"], lambda f: False)):
+        found = flows(*options)
+        assert sorted(f["client"] for f in found["flows"]) == sorted(f["client"] for f in rows if want(f)), options
+        assert found["in_all"] == 400, options
+    first = flows("--sort", "observed", "--limit", "30")
+    assert [f["observed"] for f in first["flows"]] == sorted((f["observed"] for f in rows), reverse=True)[:30]
+    assert first["more"] == 370, first["more"]
+    said = scene.doppel.run("flows", "--limit", "30").stdout.splitlines()
+    assert len(said) == 32 and said[-1] == "370 more: without --limit all 400 are shown", said[-2:]
+    summary = flows("--summary", "--client", "10.77.0.101")["summary"]
+    assert summary["total"]["flows"] == 200 and summary["more_clients"] == 0, summary
+    assert [c["client"] for c in summary["clients"]] == ["10.77.0.101"], summary["clients"]
+    for group in ("states", "targets", "clients"):
+        for key, n in summary["total"].items():
+            assert n == sum(one[key] for one in summary[group]), (group, key, summary)
 
 
 @case(limit=("flow-table", "half-open"))

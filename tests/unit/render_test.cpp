@@ -307,41 +307,6 @@ TEST(CountersTime, RatesAndTheLastLoss) {
   EXPECT_EQ(fresh.over_ns, 0u) << "of another mirror";
 }
 
-TEST(Flows, JsonAndText) {
-  FlowRow waiting;
-  waiting.mapping = "data";
-  waiting.client = "10.0.0.9:40000";
-  waiting.server = "10.0.0.1:11211";
-  waiting.target = "10.0.0.2:11211";
-  waiting.state = "WAITING";
-  waiting.reason = "not_joined";
-  FlowRow open = waiting;
-  open.shadow = "10.0.0.1:16384";
-  open.state = "ESTABLISHED";
-  open.reason = "";
-  open.joined = true;
-  open.observed = 2048;
-  open.srtt_us = 1500;
-  const std::vector<FlowRow> flows = {waiting, open};
-  const Json j = to_json(flows);
-  EXPECT_EQ(keys(j), Keys{"flows"});
-  ASSERT_EQ(j["flows"].size(), 2u);
-  EXPECT_EQ(
-      keys(j["flows"][0]),
-      (Keys{"mapping",  "client",   "server",    "target",    "shadow",          "state",  "reason",
-            "joined",   "observed", "delivered", "in_flight", "waiting_to_send", "window", "cwnd",
-            "ssthresh", "resent",   "rto_ms",    "srtt_us",   "age_ms",          "idle_ms"}));
-  EXPECT_TRUE(j["flows"][0]["shadow"].is_null());
-  EXPECT_EQ(j["flows"][0]["reason"], "not_joined");
-  EXPECT_EQ(j["flows"][1]["shadow"], "10.0.0.1:16384");
-  EXPECT_TRUE(j["flows"][1]["reason"].is_null());
-  const std::string text = to_text(flows);
-  EXPECT_NE(text.find("WAITING  "), std::string::npos) << text;
-  EXPECT_NE(text.find("ESTABLISHED (joined)"), std::string::npos) << text;
-  EXPECT_EQ(to_text(std::vector<FlowRow>{}), "no flows\n");
-  EXPECT_EQ(to_json(std::vector<FlowRow>{}).dump(), R"({"flows":[]})");
-}
-
 TEST(Status, JsonAndText) {
   StatusView s;
   EXPECT_EQ(to_text(s), "not attached\n");

@@ -16,7 +16,7 @@ TEST(SocketAddress, OfEitherFamily) {
   for (const auto &c : cases) {
     const SocketAddress s = socket_address({*parse_address(c.address), 11211});
     EXPECT_EQ(s.family(), c.family) << c.address;
-    const SocketEnd end = end_in(s.storage);
+    const Endpoint end = end_in(s.storage);
     EXPECT_EQ(end.address.text(), c.address);
     EXPECT_EQ(end.port, 11211);
   }

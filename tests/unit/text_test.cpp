@@ -138,16 +138,5 @@ TEST(Text, PrefixesOfBothFamilies) {
   EXPECT_TRUE((Prefix{Family::v6, {}, 0}.contains(*parse_address("2001:db8::1"))));
 }
 
-TEST(Text, EndpointsAreReadAsTheyAreWritten) {
-  for (const char *text : {"10.0.0.2:11211", "[2001:db8::1]:1", "[::]:65535"}) {
-    const auto end = parse_endpoint(text);
-    ASSERT_TRUE(end) << text;
-    EXPECT_EQ(endpoint_text(end->address, end->port), text);
-  }
-  for (const char *bad : {"", "10.0.0.2", "2001:db8::1:1", "[2001:db8::1]", "[10.0.0.2]:1", ":1",
-                          "10.0.0.2:", "10.0.0.2:65536", "[2001:db8::1:1", "cache2:1"})
-    EXPECT_FALSE(parse_endpoint(bad)) << bad;
-}
-
 } // namespace
 } // namespace doppel

@@ -8,7 +8,7 @@
 
 namespace doppel {
 namespace {
-SocketEnd ask(int socket, int (*what)(int, sockaddr *, socklen_t *)) {
+Endpoint ask(int socket, int (*what)(int, sockaddr *, socklen_t *)) {
   sockaddr_storage storage{};
   socklen_t size = sizeof(storage);
   if (what(socket, reinterpret_cast<sockaddr *>(&storage), &size))
@@ -18,7 +18,7 @@ SocketEnd ask(int socket, int (*what)(int, sockaddr *, socklen_t *)) {
 
 } // namespace
 
-SocketAddress socket_address(const SocketEnd &end) {
+SocketAddress socket_address(const Endpoint &end) {
   SocketAddress s;
   if (end.address.is_v4()) {
     auto &in = reinterpret_cast<sockaddr_in &>(s.storage);
@@ -36,7 +36,7 @@ SocketAddress socket_address(const SocketEnd &end) {
   return s;
 }
 
-SocketEnd end_in(const sockaddr_storage &storage) {
+Endpoint end_in(const sockaddr_storage &storage) {
   if (storage.ss_family == AF_INET) {
     const auto &in = reinterpret_cast<const sockaddr_in &>(storage);
     return {Address::v4(in.sin_addr.s_addr), ntohs(in.sin_port)};
@@ -44,12 +44,12 @@ SocketEnd end_in(const sockaddr_storage &storage) {
   if (storage.ss_family != AF_INET6)
     return {};
   const auto &in = reinterpret_cast<const sockaddr_in6 &>(storage);
-  SocketEnd end{{}, ntohs(in.sin6_port)};
+  Endpoint end{{}, ntohs(in.sin6_port)};
   std::memcpy(&end.address.raw, &in.sin6_addr, sizeof(end.address.raw));
   return end;
 }
 
-SocketEnd own_end(int socket) { return ask(socket, ::getsockname); }
-SocketEnd other_end(int socket) { return ask(socket, ::getpeername); }
+Endpoint own_end(int socket) { return ask(socket, ::getsockname); }
+Endpoint other_end(int socket) { return ask(socket, ::getpeername); }
 
 } // namespace doppel

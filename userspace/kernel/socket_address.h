@@ -4,7 +4,7 @@
 
 #include <sys/socket.h>
 
-#include "userspace/util/address.h"
+#include "userspace/util/endpoint.h"
 
 namespace doppel {
 
@@ -16,13 +16,13 @@ struct SocketAddress {
 };
 
 // IPv4 as AF_INET, IPv6 as AF_INET6.
-SocketAddress socket_address(const SocketEnd &end);
+SocketAddress socket_address(const Endpoint &end);
 
 // No address, port 0: of another family.
-SocketEnd end_in(const sockaddr_storage &storage);
+Endpoint end_in(const sockaddr_storage &storage);
 
 // Of a socket: its own end, and the one that it is connected with. No address: it has none.
-SocketEnd own_end(int socket);
-SocketEnd other_end(int socket);
+Endpoint own_end(int socket);
+Endpoint other_end(int socket);
 
 } // namespace doppel

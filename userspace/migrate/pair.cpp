@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "userspace/util/endpoint.h"
 #include "userspace/util/text.h"
 
 namespace doppel::migrate {

@@ -2,13 +2,13 @@
 // The flow table joined with the shadows.
 #pragma once
 
-#include <vector>
-
 #include "userspace/util/error.h"
-#include "userspace/view/snapshot.h"
+#include "userspace/view/flow_list.h"
 
 namespace doppel {
 
-Result<std::vector<FlowRow>> read_flows();
+// Fails if the query names a mapping that there is not. Not one moment's state: connections come
+// and go while it is read.
+Result<FlowList> read_flows(const FlowQuery &query = {});
 
 } // namespace doppel

@@ -24,7 +24,7 @@ using Clock = std::chrono::steady_clock;
 
 // Where the kernel leads the connection, if that is not where it was meant to go.
 Address led_to(int socket, const Address &target, uint16_t port_there) {
-  const SocketEnd own = own_end(socket);
+  const Endpoint own = own_end(socket);
   if (!own.address.is_set())
     return {};
   // A BPF program at connect() changes the socket itself.

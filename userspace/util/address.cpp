@@ -5,8 +5,6 @@
 
 #include <cstring>
 
-#include "userspace/util/text.h"
-
 namespace doppel {
 namespace {
 const uint8_t *bytes(const Address &a) { return reinterpret_cast<const uint8_t *>(a.raw.w); }
@@ -86,21 +84,6 @@ bool needs_scope(const Address &a) {
 std::string endpoint_text(const Address &a, unsigned port) {
   const std::string host = a.is_v4() ? a.text() : "[" + a.text() + "]";
   return host + ":" + std::to_string(port);
-}
-
-std::optional<SocketEnd> parse_endpoint(const std::string &text) {
-  const size_t colon = text.rfind(':');
-  if (colon == std::string::npos)
-    return std::nullopt;
-  std::string host = text.substr(0, colon);
-  const bool brackets = host.starts_with("[") && host.ends_with("]");
-  if (brackets)
-    host = host.substr(1, host.size() - 2);
-  const auto address = parse_address(host);
-  const auto port = parse_number(text.substr(colon + 1), UINT16_MAX);
-  if (!address || !port || brackets != (host.find(':') != std::string::npos))
-    return std::nullopt;
-  return SocketEnd{*address, static_cast<uint16_t>(*port)};
 }
 
 } // namespace doppel

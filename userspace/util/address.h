@@ -34,12 +34,6 @@ struct Prefix {
   bool contains(const Address &a) const;
 };
 
-// An address and a port in host order.
-struct SocketEnd {
-  Address address;
-  uint16_t port = 0;
-};
-
 // Dotted quad or IPv6 without brackets; nothing else (no names, no "10.1"). Nothing: not an
 // address.
 std::optional<Address> parse_address(const std::string &text);
@@ -59,8 +53,5 @@ bool needs_scope(const Address &a);
 
 // "192.168.2.184:11211", "[2001:db8::1]:11211". `port` in host order.
 std::string endpoint_text(const Address &a, unsigned port);
-
-// What endpoint_text() writes. Nothing: it is none.
-std::optional<SocketEnd> parse_endpoint(const std::string &text);
 
 } // namespace doppel

@@ -66,7 +66,6 @@ uint64_t missing(const dp_ledger &ledger);
 std::optional<double> completeness(const dp_ledger &ledger);
 
 Json to_json(const Counters &counters);
-Json to_json(const std::vector<FlowRow> &flows); // {"flows": [...]}
 Json to_json(const StatusView &status);
 Json to_json(const std::vector<ProbeRow> &probe); // {"ok": ..., "features": [...]}
 Json to_json(const DetachReport &report);
@@ -76,7 +75,6 @@ Json to_json(const Errors &errors); // {"errors": [{where, what, hint}]}
 std::string to_text(const Counters &counters);
 // "9 bytes observed, 5 delivered, 4 lost (detached 4), 0 excluded", of all its targets together.
 std::string in_one_line(const MappingCounters &mapping);
-std::string to_text(const std::vector<FlowRow> &flows);
 std::string to_text(const StatusView &status);
 std::string to_text(const std::vector<ProbeRow> &probe);
 std::string to_text(const DetachReport &report);

@@ -108,29 +108,6 @@ Json mapping_json(const MappingCounters &m, const Counters &all) {
           {"converge", m.converge ? converge_json(*m.converge, all) : Json(nullptr)}};
 }
 
-Json flow_json(const FlowRow &f) {
-  return {{"mapping", f.mapping},
-          {"client", f.client},
-          {"server", f.server},
-          {"target", f.target},
-          {"shadow", text_or_null(f.shadow)},
-          {"state", f.state},
-          {"reason", text_or_null(f.reason)},
-          {"joined", f.joined},
-          {"observed", f.observed},
-          {"delivered", f.delivered},
-          {"in_flight", f.in_flight},
-          {"waiting_to_send", f.waiting_to_send},
-          {"window", f.window},
-          {"cwnd", f.cwnd},
-          {"ssthresh", f.ssthresh},
-          {"resent", f.resent},
-          {"rto_ms", f.rto_ms},
-          {"srtt_us", f.srtt_us},
-          {"age_ms", f.age_ms},
-          {"idle_ms", f.idle_ms}};
-}
-
 Json named_mapping_json(const NamedMapping &m) {
   return {{"name", m.name},         {"device", m.device}, {"direction", m.direction},
           {"protocol", m.protocol}, {"ports", m.ports},   {"targets", m.targets}};
@@ -201,8 +178,6 @@ Json to_json(const Counters &c) {
   return j;
 }
 
-Json to_json(const std::vector<FlowRow> &flows) { return {{"flows", list_of(flows, flow_json)}}; }
-
 Json to_json(const std::vector<NamedMapping> &mappings) {
   return list_of(mappings, named_mapping_json);
 }
@@ -247,7 +222,6 @@ template <typename T> std::string json_text(const T &value, bool one_line) {
   return dump(to_json(value), one_line);
 }
 template std::string json_text(const Counters &, bool);
-template std::string json_text(const std::vector<FlowRow> &, bool);
 template std::string json_text(const StatusView &, bool);
 template std::string json_text(const std::vector<ProbeRow> &, bool);
 template std::string json_text(const DetachReport &, bool);

@@ -194,22 +194,6 @@ std::string in_one_line(const MappingCounters &mapping) {
          " excluded" + amounts(sum.excluded, excluded_reasons, DP_EXCLUDED_N);
 }
 
-std::string to_text(const std::vector<FlowRow> &flows) {
-  if (flows.empty())
-    return "no flows\n";
-  Table table({"MAPPING", "CLIENT", "SERVER", "TARGET", "SHADOW", "STATE", "REASON", ">OBSERVED",
-               ">DELIVERED", ">IN FLIGHT", ">TO SEND", ">WINDOW", ">CWND", ">RESENT", ">RTT",
-               ">RTO", ">AGE", ">IDLE"});
-  for (const FlowRow &f : flows)
-    table.row({f.mapping, f.client, f.server, f.target, f.shadow.empty() ? "-" : f.shadow,
-               f.state + (f.joined ? " (joined)" : ""), f.reason.empty() ? "-" : f.reason,
-               human_bytes(number(f.observed)), human_bytes(number(f.delivered)),
-               human_bytes(f.in_flight), human_bytes(f.waiting_to_send), human_bytes(f.window),
-               human_bytes(f.cwnd), human_count(f.resent), human_count(f.srtt_us) + " us",
-               human_ms(f.rto_ms), human_ms(f.age_ms), human_ms(f.idle_ms)});
-  return table.text();
-}
-
 std::string to_text(const std::vector<NamedMapping> &mappings) {
   Table table({"MAPPING", "DEVICE", "DIRECTION", "PROTOCOL", "PORTS", "TARGETS"});
   for (const NamedMapping &m : mappings) {

@@ -10,6 +10,7 @@
 
 #include "doppel/abi.h"
 #include "userspace/plan/plan.h"
+#include "userspace/util/endpoint.h"
 #include "userspace/view/problem.h"
 
 namespace doppel {
@@ -73,9 +74,10 @@ std::optional<Loss> last_loss(const dp_ledger &ledger);
 std::time_t unix_time(uint64_t moment_ns, uint64_t now_ns, std::time_t now);
 
 struct FlowRow {
-  std::string mapping, client, server, target, shadow; // "ip:port"; shadow empty: none
-  std::string state;                                   // "WAITING" or the dp_state's RFC name
-  std::string reason;                                  // without a shadow: name of the exclusion
+  std::string mapping;
+  Endpoint client, server, target, shadow; // shadow: may be none
+  std::string state;                       // "WAITING" or the dp_state's RFC name
+  std::string reason;                      // without a shadow: name of the exclusion
   bool joined = false;
   uint64_t observed = 0, delivered = 0;
   uint32_t in_flight = 0, waiting_to_send = 0, window = 0, resent = 0, rto_ms = 0, srtt_us = 0;

@@ -21,40 +21,40 @@ size_t width(const std::string &s) {
 
 } // namespace
 
-Table::Table(std::vector<std::string> headings) : headings_(std::move(headings)) {
+Columns::Columns(std::vector<std::string> headings) : headings_(std::move(headings)) {
   for (std::string &h : headings_) {
     right_.push_back(h.starts_with('>'));
     if (right_.back())
       h.erase(0, 1);
+    widths_.push_back(width(h));
   }
 }
 
+void Columns::widen(const std::vector<std::string> &cells) {
+  for (size_t i = 0; i < cells.size(); i++)
+    widths_[i] = std::max(widths_[i], width(cells[i]));
+}
+
+std::string Columns::line(const std::vector<std::string> &cells, unsigned indent) const {
+  std::string s(indent, ' ');
+  for (size_t i = 0; i < cells.size(); i++) {
+    const std::string pad(widths_[i] - width(cells[i]), ' ');
+    s.append(i == 0 ? 0 : 2, ' ');
+    s += right_[i] ? pad + cells[i] : cells[i] + pad;
+  }
+  return s.substr(0, s.find_last_not_of(' ') + 1) + "\n";
+}
+
 void Table::row(std::vector<std::string> cells) {
-  cells.resize(headings_.size());
+  cells.resize(columns_.size());
+  columns_.widen(cells);
   rows_.push_back(std::move(cells));
 }
 
 std::string Table::text(unsigned indent) const {
-  std::vector<size_t> widths;
-  for (const std::string &h : headings_)
-    widths.push_back(width(h));
+  std::string out = columns_.heading(indent);
   for (const auto &r : rows_)
-    for (size_t i = 0; i < r.size(); i++)
-      widths[i] = std::max(widths[i], width(r[i]));
-
-  std::string out;
-  const auto line = [&](const std::vector<std::string> &cells) {
-    std::string s(indent, ' ');
-    for (size_t i = 0; i < cells.size(); i++) {
-      const std::string pad(widths[i] - width(cells[i]), ' ');
-      s.append(i == 0 ? 0 : 2, ' ');
-      s += right_[i] ? pad + cells[i] : cells[i] + pad;
-    }
-    out += s.substr(0, s.find_last_not_of(' ') + 1) + "\n";
-  };
-  line(headings_);
-  for (const auto &r : rows_)
-    line(r);
+    out += columns_.line(r, indent);
   return out;
 }
 
