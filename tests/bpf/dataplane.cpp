@@ -48,6 +48,17 @@ template <typename T> T must(Result<T> result, const char *what) {
   return *std::move(result);
 }
 
+dp_addr raw(packet::Ip4 address, bool six) {
+  if (!six)
+    return Address::v4(htonl(address.host)).raw;
+  dp_addr out{};
+  std::memcpy(&out, v6_of(address).b.data(), sizeof out);
+  return out;
+}
+
+// Bytes that the header of IPv6 is longer than IPv4's.
+unsigned more_headers() { return World::families().target6 ? 20 : 0; }
+
 // What makes a difference to attach, as text.
 std::string identity_of(AttachMode mode, const Config &config) {
   std::ostringstream out;
@@ -105,6 +116,8 @@ struct DataPlane::Notes {
   }
 };
 
+dp_addr client_side(packet::Ip4 address) { return raw(address, World::families().client6); }
+
 Config default_config() {
   Config c;
   c.source = "test";
@@ -118,8 +131,7 @@ Config default_config() {
   m.any_host = true;
   m.where = "mappings[0]";
   TargetConfig t;
-  t.address.raw.w[2] = htonl(0xffff);
-  t.address.raw.w[3] = cast().target.network();
+  t.address.raw = raw(cast().target, World::families().target6);
   t.port = kTargetPort;
   t.where = "mappings[0].targets[0]";
   m.targets.push_back(t);
@@ -346,7 +358,7 @@ void DataPlane::route_mtu(unsigned mtu) const {
   dp_mapping row{};
   if (bpf_map_lookup_elem(map("mappings"), &zero, &row))
     throw std::system_error(errno, std::generic_category(), "mappings");
-  row.target[0].mtu = static_cast<__u16>(mtu);
+  row.target[0].mtu = static_cast<__u16>(mtu + more_headers());
   if (bpf_map_update_elem(map("mappings"), &zero, &row, 0))
     throw std::system_error(errno, std::generic_category(), "mappings");
 }
@@ -358,7 +370,7 @@ void DataPlane::learn_path(unsigned mtu, unsigned seconds) const {
   dp_limit row{};
   if (bpf_map_lookup_elem(map("limits"), &zero, &row))
     throw std::system_error(errno, std::generic_category(), "limits");
-  row.path_mtu = (static_cast<__u64>(now.tv_sec) + seconds) << 32 | mtu;
+  row.path_mtu = (static_cast<__u64>(now.tv_sec) + seconds) << 32 | (mtu + more_headers());
   if (bpf_map_update_elem(map("limits"), &zero, &row, 0))
     throw std::system_error(errno, std::generic_category(), "limits");
 }
@@ -387,9 +399,8 @@ void DataPlane::command(unsigned slot, dp_command op) const {
 
 void DataPlane::expire(const Client &client, uint32_t silent_s, dp_command op) const {
   dp_flow_key key{};
-  key.client.w[2] = key.server.w[2] = htonl(0xffff);
-  key.client.w[3] = htonl(client.ip.host);
-  key.server.w[3] = htonl(cast().server.host);
+  key.client = client_side(client.ip);
+  key.server = client_side(cast().server);
   key.client_port = htons(client.port);
   key.server_port = htons(client.server_port);
   key.proto = IPPROTO_TCP;

@@ -24,6 +24,9 @@ inline constexpr uint16_t kShadowPort = 20000; // first shadow port
 // that only a packet can make a shadow act.
 Config default_config();
 
+// As the data plane has the address of a client, or of the source.
+dp_addr client_side(packet::Ip4 address);
+
 struct Client;
 
 class DataPlane {
@@ -57,9 +60,11 @@ public:
   void widen(unsigned slot, unsigned bytes) const;
   // As if another CPU had sent what is on its way.
   void sent_by_another(unsigned slot) const;
-  // The row of the target has this MTU of its route; no open shadow is told.
+  // The row of the target has this MTU of its route, or 20 more if that is IPv6, so that segments
+  // are of one size; no open shadow is told.
   void route_mtu(unsigned mtu) const;
-  // As if the path to the target had been found to take so much, which is believed for so long yet.
+  // As if the path to the target had been found to take so much (as above), which is believed for
+  // so long yet.
   void learn_path(unsigned mtu, unsigned seconds) const;
   void pause(bool on) const;
 

@@ -63,25 +63,26 @@ DOPPEL_ALL_MODES(Foreign);
 
 TEST_P(Foreign, WhatBelongsToNoShadowPasses) {
   const Packet ack = target_.ack();
+  const bool six = World::families().target6;
   const struct {
     const char *name;
     Packet packet;
     bool device_only = false;
   } rows[] = {
-      {"from another host", Packet(ack).ip4("10.9.0.8", cast().host)},
+      {"from another host", between(ack, "10.9.0.8", cast().host, six)},
       {"from another port of the target", Packet(ack).tcp(kTargetPort + 1, target_.shadow_port)},
-      {"to another address of ours", Packet(ack).ip4(cast().target, "10.9.0.3")},
+      {"to another address of ours", between(ack, cast().target, "10.9.0.3", six)},
       {"to a port below the range", Packet(ack).tcp(kTargetPort, kShadowPort - 1)},
       {"to a port above the range", Packet(ack).tcp(kTargetPort, kShadowPort + kPorts)},
       {"to a shadow port that was never used",
        Packet(ack).tcp(kTargetPort, kShadowPort + kPorts - 1)},
       {"UDP to the shadow's port",
        Packet(ack).options({}).udp(kTargetPort, target_.shadow_port).payload("x")},
-      {"IPv6", Packet(ack).ip6("fd00::7", "fd00::2")},
+      {"of the other IP version", between(ack, cast().target, cast().host, !six)},
       {"ARP", Packet().mac(cast().target_mac, cast().host_mac).ethertype(0x0806).l3(Bytes(46))},
       {"VLAN tag", Packet(ack).vlan(5), true},
-      {"later fragment", Packet(ack).fragment(800, false)},
-      {"cut off", Packet(ack).truncate(40)},
+      {"later fragment", between(ack, cast().target, cast().host, false).fragment(800, false)},
+      {"cut off", Packet(ack).truncate(six ? 60 : 40)},
   };
   for (const auto &row : rows) {
     SCOPED_TRACE(row.name);

@@ -19,7 +19,7 @@ struct Damage {
   int64_t told = 600; // bytes that its headers tell of
 };
 
-constexpr Damage kDamages[] = {
+const std::vector<Damage> kIpv4Damages = {
     // Of 600 bytes behind 32 of TCP, 400 of IP come with the first fragment.
     {"fragment", [](Packet &p) { p.payload(kValue.substr(0, 368)).fragment(0, true); }, 368},
     {"ip_options",
@@ -28,6 +28,15 @@ constexpr Damage kDamages[] = {
      }},
     {"truncated", [](Packet &p) { p.truncate(14 + 20 + 32 + 100); }},
 };
+const std::vector<Damage> kIpv6Damages = {
+    kIpv4Damages[0],
+    {"ip_options", [](Packet &p) { p.extension(60, Bytes(6)); }},
+    {"truncated", [](Packet &p) { p.truncate(14 + 40 + 32 + 100); }},
+};
+
+const std::vector<Damage> &damages() {
+  return World::families().client6 ? kIpv6Damages : kIpv4Damages;
+}
 
 class Hole : public Session {
 protected:
@@ -52,7 +61,7 @@ protected:
 DOPPEL_ALL_MODES(Hole);
 
 TEST_P(Hole, OfAShadowIsCountedWhenTheSourceGoesOn) {
-  for (const Damage &how : kDamages) {
+  for (const Damage &how : damages()) {
     SCOPED_TRACE(how.name);
     next_client();
     open();
@@ -73,7 +82,7 @@ TEST_P(Hole, OfAShadowIsCountedWhenTheSourceGoesOn) {
 }
 
 TEST_P(Hole, ThatTheClientFillsIsNone) {
-  for (const Damage &how : kDamages) {
+  for (const Damage &how : damages()) {
     SCOPED_TRACE(how.name);
     next_client();
     open();
@@ -96,7 +105,7 @@ TEST_P(Hole, ThatTheClientFillsIsNone) {
 }
 
 TEST_P(Hole, OfAFlowThatWaitsIsCountedOnce) {
-  for (const Damage &how : kDamages) {
+  for (const Damage &how : damages()) {
     SCOPED_TRACE(how.name);
     next_client();
     capture(client_.data("half of")).none();
@@ -117,7 +126,7 @@ TEST_P(Hole, OfAFlowThatWaitsIsCountedOnce) {
 }
 
 TEST_P(Hole, OfAFlowThatIsNotKnownIsCountedOnce) {
-  for (const Damage &how : kDamages) {
+  for (const Damage &how : damages()) {
     SCOPED_TRACE(how.name);
     next_client();
     mark();
@@ -136,7 +145,7 @@ TEST_P(Hole, OfAFlowThatIsNotKnownIsCountedOnce) {
 }
 
 TEST_P(Hole, AtTheBeginningOfAStream) {
-  for (const Damage &how : kDamages) {
+  for (const Damage &how : damages()) {
     SCOPED_TRACE(how.name);
     next_client();
     capture(client_.syn()).none();
@@ -149,7 +158,7 @@ TEST_P(Hole, AtTheBeginningOfAStream) {
 }
 
 TEST_P(Hole, JoinsAtTheNextRequest) {
-  for (const Damage &how : kDamages) {
+  for (const Damage &how : damages()) {
     SCOPED_TRACE(how.name);
     next_client();
     open();
@@ -173,7 +182,7 @@ TEST_P(Hole, TruncatedSegmentIsNotMirrored) {
   open();
   ASSERT_FALSE(HasFatalFailure());
   mark();
-  spoilt(kDamages[2]);
+  spoilt(damages().back());
   EXPECT_EQ(shadow().tcp.end, client_.isn + 1);
   EXPECT_EQ(new_store_entries(), 0);
 }

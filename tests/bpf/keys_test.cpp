@@ -98,8 +98,7 @@ TEST_P(Keys, NoteSaysWhatAndWhere) {
   EXPECT_EQ(found(notes[0]), "dependent some_key 3");
   EXPECT_EQ(notes[0].mapping, 0);
   EXPECT_EQ(ntohs(notes[0].server_port), kPort);
-  EXPECT_EQ(notes[0].server.w[2], htonl(0xffff));
-  EXPECT_EQ(notes[0].server.w[3], htonl(cast().server.host));
+  EXPECT_EQ(Address{notes[0].server}, Address{client_side(cast().server)});
   EXPECT_GE(notes[0].ns, before);
   EXPECT_LE(notes[0].ns, coarse_ns());
   EXPECT_EQ(notes[0].traits, 0);

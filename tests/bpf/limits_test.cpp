@@ -212,19 +212,15 @@ TEST_P(Tight, StoreFull) {
 
 TEST_P(Tight, PortThatASocketOfThisHostUsesIsSkipped) {
   // A connection of our own to the target, from the very port that comes next.
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  const bool six = World::families().target6;
+  // Whichever of the two shadow ports is next, one flow each finds out.
+  const SocketAddress self(cast().host, kShadowPort, six), target(cast().target, kTargetPort, six);
+  const int fd = socket(self.raw.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   ASSERT_GE(fd, 0);
-  sockaddr_in self{}, target{};
-  self.sin_family = target.sin_family = AF_INET;
-  self.sin_addr.s_addr = cast().host.network();
-  target.sin_addr.s_addr = cast().target.network();
-  target.sin_port = htons(kTargetPort);
   const int on = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  // Whichever of the two shadow ports is next, one flow each finds out.
-  self.sin_port = htons(kShadowPort);
-  ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr *>(&self), sizeof self), 0) << std::strerror(errno);
-  EXPECT_NE(connect(fd, reinterpret_cast<sockaddr *>(&target), sizeof target), 0);
+  ASSERT_EQ(bind(fd, self.get(), self.size), 0) << std::strerror(errno);
+  EXPECT_NE(connect(fd, target.get(), target.size), 0);
   EXPECT_EQ(errno, EINPROGRESS);
   collect();
   mark();

@@ -22,10 +22,13 @@ std::vector<Bytes> syn_options(const Offer &offer, uint32_t tsval, uint32_t tsec
   return out;
 }
 
+Packet Client::to_server() const {
+  return between(Packet(), ip, cast().server, World::families().client6);
+}
+
 Packet Client::segment(uint32_t seq, unsigned flags, std::string_view text) {
-  Packet p = Packet()
+  Packet p = to_server()
                  .mac(cast().client_mac, cast().host_mac)
-                 .ip4(ip, cast().server)
                  .ttl(ttl)
                  .tos(tos)
                  .id(id++)
@@ -42,9 +45,8 @@ Packet Client::segment(uint32_t seq, unsigned flags, std::string_view text) {
 
 Packet Client::syn() {
   next = isn + 1;
-  return Packet()
+  return to_server()
       .mac(cast().client_mac, cast().host_mac)
-      .ip4(ip, cast().server)
       .ttl(ttl)
       .tos(tos)
       .id(id++)
@@ -93,9 +95,8 @@ std::string Target::takes(const View &v) {
 }
 
 Packet Target::segment(uint32_t seq, unsigned flags, std::string_view text) {
-  Packet p = Packet()
+  Packet p = between(Packet(), cast().target, cast().host, World::families().target6)
                  .mac(cast().target_mac, cast().host_mac)
-                 .ip4(cast().target, cast().host)
                  .tcp(port, shadow_port)
                  .seq(seq)
                  .ack(received_next)
@@ -125,9 +126,8 @@ Packet Target::rst() { return segment(next, RST); }
 namespace {
 
 Packet from_shadow(const Target &t) {
-  return Packet()
+  return between(Packet(), cast().host, cast().target, World::families().target6)
       .mac(cast().host_mac, cast().target_mac)
-      .ip4(cast().host, cast().target)
       .tcp(t.shadow_port, t.port)
       .window(65535);
 }
@@ -148,6 +148,9 @@ View Expected::made(uint32_t seq, unsigned flags, std::string_view text) const {
 
 View Expected::copy_of(const Packet &original, std::string_view text, unsigned flags) const {
   const View o = parse(original.build());
+  // Of the other IP version nothing can be rewritten: such a copy is made.
+  if (World::families().client6 != World::families().target6)
+    return made(o.seq, flags, text);
   Packet p = from_shadow(target)
                  .ttl(static_cast<uint8_t>(o.ttl - 1))
                  .tos(0)

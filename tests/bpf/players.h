@@ -42,6 +42,7 @@ struct Client {
   packet::Packet rst();
   // Any segment, without moving on.
   packet::Packet segment(uint32_t seq, unsigned flags, std::string_view text = {});
+  packet::Packet to_server() const; // addresses alone
   // The source has answered so many bytes.
   void answered(uint32_t bytes) { server_next += bytes; }
 };
@@ -77,7 +78,7 @@ struct Expected {
   const Client &client;
   const Target &target;
 
-  // A copy of `original`, rewritten on the fast path.
+  // A copy of `original`, rewritten on the fast path; made where the IP versions differ.
   packet::View copy_of(const packet::Packet &original, std::string_view text,
                        unsigned flags = packet::PSH) const;
   // Made by doppel itself.

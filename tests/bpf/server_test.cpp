@@ -27,16 +27,14 @@ protected:
   }
 
   void begin() override {
-    sh("ip neigh replace " + client_.ip.text() + " lladdr " + cast().client_mac.text() +
-       " dev cap0 nud permanent");
-    listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const bool six = World::families().client6;
+    sh("ip neigh replace " + (six ? v6_of(client_.ip).text() : client_.ip.text()) + " lladdr " +
+       cast().client_mac.text() + " dev cap0 nud permanent");
+    const SocketAddress self(cast().host, kPort, six);
+    listener_ = socket(self.raw.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     const int on = 1;
     setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    sockaddr_in self{};
-    self.sin_family = AF_INET;
-    self.sin_addr.s_addr = cast().host.network();
-    self.sin_port = htons(kPort);
-    ASSERT_EQ(bind(listener_, reinterpret_cast<sockaddr *>(&self), sizeof self), 0);
+    ASSERT_EQ(bind(listener_, self.get(), self.size), 0);
     ASSERT_EQ(listen(listener_, 8), 0);
   }
   void TearDown() override {
@@ -53,13 +51,15 @@ protected:
   }
 
   // To this host instead of the server that is not there.
-  static Packet here(Packet p) { return p.ip4(cast().client, cast().host); }
+  static Packet here(const Packet &p) {
+    return between(p, cast().client, cast().host, World::families().client6);
+  }
   // What left toward the target; the stack's answers to the client are put aside.
   Frames play(const Packet &p) {
     wire().far().send(here(p).build());
     Frames all = collect().sent, out;
     for (const View &v : all)
-      if (v.ip_dst == cast().target)
+      if (v.is_ip6 ? v.ip6_dst == v6_of(cast().target) : v.ip_dst == cast().target)
         out.push_back(v);
       else
         last_answer_ = v;

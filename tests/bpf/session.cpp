@@ -11,8 +11,12 @@ namespace doppel::bpftest {
 using namespace packet;
 
 std::string name_of(const testing::TestParamInfo<Mode> &info) {
+  const Families f = info.param.families;
   return std::string(info.param.attach == AttachMode::tcx ? "tcx" : "clsact") +
-         (info.param.way == Way::run ? "_run" : "_hook");
+         (info.param.way == Way::run ? "_run" : "_hook") +
+         (f.client6   ? f.target6 ? "_v6" : "_v6_to_v4"
+          : f.target6 ? "_v4_to_v6"
+                      : "");
 }
 
 void PrintTo(const Mode &mode, std::ostream *out) { *out << name_of({mode, 0}); }
@@ -34,11 +38,17 @@ namespace {
 // The stack's own questions about its neighbours come whenever they like; doppel asks none here,
 // as the target is a permanent one.
 constexpr uint16_t kArp = 0x0806;
+constexpr uint8_t kHopByHop = 0, kIcmp6 = 58; // RFC 3810, 5: reports are behind a router alert
+
+bool about_neighbours(const View &v) {
+  return v.src == cast().host_mac &&
+         (v.ethertype == kArp || (v.is_ip6 && (v.protocol == kHopByHop || v.protocol == kIcmp6)));
+}
 
 Frames views(std::vector<Received> &&list) {
   Frames out;
   for (Received &r : list)
-    if (r.view.ethertype != kArp || r.view.src != cast().host_mac)
+    if (!about_neighbours(r.view))
       out.push_back(std::move(r.view));
   return out;
 }
@@ -65,7 +75,7 @@ void Frames::are(const std::vector<View> &expected, const std::vector<std::strin
 void Session::SetUp() {
   if (!World::why_not().empty())
     GTEST_SKIP() << World::why_not();
-  world_ = &World::enter(GetParam().attach);
+  world_ = &World::enter(GetParam().attach, GetParam().families);
   attach_witness(*world_);
   plane_ = &DataPlane::in(*world_, GetParam().attach, config());
   collect();

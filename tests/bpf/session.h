@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -28,6 +29,7 @@ enum class Way {
 struct Mode {
   AttachMode attach;
   Way way;
+  Families families{};
 };
 std::string name_of(const testing::TestParamInfo<Mode> &info);
 void PrintTo(const Mode &mode, std::ostream *out); // GoogleTest's name for it
@@ -35,7 +37,12 @@ void PrintTo(const Mode &mode, std::ostream *out); // GoogleTest's name for it
 inline constexpr Mode kModes[] = {{AttachMode::tcx, Way::run},
                                   {AttachMode::tcx, Way::hook},
                                   {AttachMode::clsact, Way::run},
-                                  {AttachMode::clsact, Way::hook}};
+                                  {AttachMode::clsact, Way::hook},
+                                  {AttachMode::clsact, Way::run, {true, true}},
+                                  {AttachMode::clsact, Way::hook, {false, true}},
+                                  {AttachMode::tcx, Way::run, {true, false}}};
+// Where packets of IPv4 are the matter.
+inline constexpr std::array kIpv4Modes = {kModes[0], kModes[1], kModes[2], kModes[3]};
 
 // Frames that left, in order. The checks are members so that what a packet led to is there before
 // the expectation is worked out: capture(p).are({...}).
@@ -123,8 +130,14 @@ uint16_t unused_port();
 
 #define DOPPEL_ALL_MODES(suite)                                                                    \
   INSTANTIATE_TEST_SUITE_P(Modes, suite, testing::ValuesIn(kModes), name_of)
+#define DOPPEL_IPV4_MODES(suite)                                                                   \
+  INSTANTIATE_TEST_SUITE_P(Modes, suite, testing::ValuesIn(kIpv4Modes), name_of)
 // Where only the device can play the part: offloads, tags.
+inline constexpr Mode kHookModes[] = {
+    kModes[1], kModes[3], {AttachMode::clsact, Way::hook, {true, true}}};
 #define DOPPEL_HOOK_MODES(suite)                                                                   \
+  INSTANTIATE_TEST_SUITE_P(Modes, suite, testing::ValuesIn(kHookModes), name_of)
+#define DOPPEL_IPV4_HOOK_MODES(suite)                                                              \
   INSTANTIATE_TEST_SUITE_P(Modes, suite, testing::Values(kModes[1], kModes[3]), name_of)
 
 } // namespace doppel::bpftest

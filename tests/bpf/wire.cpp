@@ -27,7 +27,7 @@ struct OffloadHeader {
   uint16_t hdr_len, gso_size, csum_start, csum_offset;
 };
 constexpr uint8_t kNeedsChecksum = 1;
-constexpr uint8_t kGsoNone = 0, kGsoTcp4 = 1;
+constexpr uint8_t kGsoNone = 0, kGsoTcp4 = 1, kGsoTcp6 = 4;
 
 constexpr size_t kLargest = 128 * 1024;
 constexpr uint16_t kMarker = 0x88b5; // IEEE 802: local experimental EtherType 1
@@ -102,7 +102,7 @@ void PacketSocket::send_offloaded(const packet::Packet &p, uint16_t gso_size) {
   header.csum_start = static_cast<uint16_t>(l4);
   header.csum_offset = 16;
   if (gso_size) {
-    header.gso_type = kGsoTcp4;
+    header.gso_type = p.is_ip6() ? kGsoTcp6 : kGsoTcp4;
     header.gso_size = gso_size;
     header.hdr_len = static_cast<uint16_t>(l4 + p.l4_header_size());
   }

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -61,6 +62,33 @@ const Cast &cast() {
   return c;
 }
 
+packet::Ip6 v6_of(packet::Ip4 address) {
+  packet::Ip6 six("fd09::1");
+  for (unsigned i = 0; i < 4; i++) // a /64 each, as hosts have: see client_row()
+    six.b[4 + i] = static_cast<uint8_t>(address.host >> (24 - 8 * i));
+  return six;
+}
+
+packet::Packet between(packet::Packet p, packet::Ip4 src, packet::Ip4 dst, bool six) {
+  return six ? p.ip6(v6_of(src), v6_of(dst)) : p.ip4(src, dst);
+}
+
+SocketAddress::SocketAddress(packet::Ip4 address, uint16_t port, bool six) {
+  if (six) {
+    auto &in6 = reinterpret_cast<sockaddr_in6 &>(raw);
+    in6.sin6_family = AF_INET6;
+    in6.sin6_port = htons(port);
+    std::memcpy(&in6.sin6_addr, v6_of(address).b.data(), sizeof in6.sin6_addr);
+    size = sizeof in6;
+    return;
+  }
+  auto &in = reinterpret_cast<sockaddr_in &>(raw);
+  in.sin_family = AF_INET;
+  in.sin_port = htons(port);
+  in.sin_addr.s_addr = address.network();
+  size = sizeof in;
+}
+
 void sh(const std::string &command) {
   std::unique_ptr<FILE, int (*)(FILE *)> pipe(popen((command + " 2>&1").c_str(), "r"), pclose);
   if (!pipe)
@@ -78,16 +106,23 @@ const std::string &World::why_not() {
   return reason;
 }
 
-World &World::enter(AttachMode mode) {
-  static std::map<AttachMode, std::unique_ptr<World>> worlds;
-  std::unique_ptr<World> &world = worlds[mode];
+namespace {
+Families current;
+}
+
+Families World::families() { return current; }
+
+World &World::enter(AttachMode mode, Families families) {
+  static std::map<std::pair<AttachMode, bool>, std::unique_ptr<World>> worlds;
+  std::unique_ptr<World> &world = worlds[{mode, families.target6}];
+  current = families;
   if (!world)
-    world.reset(new World);
+    world.reset(new World(families.target6));
   world->enter_namespaces();
   return *world;
 }
 
-World::World() {
+World::World(bool target6) {
   // One CPU: the backlogs are then first in, first out across everything that a test causes.
   cpu_set_t one;
   CPU_ZERO(&one);
@@ -114,6 +149,17 @@ World::World() {
     sh(name("ip link set ") + device + " up");
   sh("ip neigh replace " + c.target.text() + " lladdr " + c.target_mac.text() + " dev " + kCapture +
      " nud permanent");
+  if (target6) {
+    const std::string conf = name("/proc/sys/net/ipv6/conf/") + kCapture;
+    // The stack then says nothing by itself but what joins multicast groups.
+    sh("echo 0 > " + conf + "/router_solicitations; echo 1 > " + conf + "/addr_gen_mode");
+    sh("echo 0 > " + conf + "/disable_ipv6");
+    // Segments of all worlds are of one size, as the tests have it.
+    sh("ip link set " + name(kCapture) + " mtu 1520; ip link set " + kWire + " mtu 1520");
+    sh("ip -6 addr add " + v6_of(c.host).text() + "/32 dev " + kCapture + " nodad");
+    sh("ip -6 neigh replace " + v6_of(c.target).text() + " lladdr " + c.target_mac.text() +
+       " dev " + kCapture + " nud permanent");
+  }
   cap_index_ = if_nametoindex(kCapture);
   tap_index_ = if_nametoindex(kTap);
   wire_ = std::make_unique<Wire>(kCapture, kWire);
