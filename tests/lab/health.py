@@ -3,7 +3,8 @@
 
 # What must not move on any host while a mirror works: a copy with a wrong checksum or header.
 CORRUPTION = ("Ip.InHdrErrors", "Ip.InUnknownProtos", "Tcp.InErrs", "Tcp.InCsumErrors",
-              "Udp.InCsumErrors", "IpExt.InCsumErrors", "Icmp.InCsumErrors")
+              "Udp.InCsumErrors", "IpExt.InCsumErrors", "Icmp.InCsumErrors",
+              "Ip6InHdrErrors", "Ip6InTruncatedPkts", "Ip6InUnknownProtos", "Icmp6InCsumErrors")
 # What shows that a host was disturbed.
 DISTURBANCE = ("Tcp.AttemptFails", "Tcp.EstabResets", "Tcp.OutRsts", "TcpExt.TCPAbortOnTimeout")
 # What tells a failed test's reader why.
@@ -13,8 +14,8 @@ CLUES = ("Tcp.RetransSegs", "TcpExt.TCPSynRetrans", "TcpExt.TCPTimeouts", "TcpEx
 
 
 def counters(host):
-    """{"Tcp.InSegs": n, ...}"""
-    found = {}
+    """{"Tcp.InSegs": n, "Ip6InReceives": n, ...}"""
+    found = {name: int(n) for name, n in map(str.split, host.proc_net("snmp6").splitlines())}
     for name in ("snmp", "netstat"):
         lines = host.proc_net(name).splitlines()
         for names, values in zip(lines[::2], lines[1::2]):

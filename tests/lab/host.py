@@ -43,7 +43,7 @@ class Host:
     def __init__(self, name, pid=None, persistent=False):
         self.name = name
         self.pid = pid
-        self.address = self.address6 = None
+        self.address = self.address4 = self.address6 = None  # the first: what others use
         self.persistent = persistent
         self._children = []
         self._holder = None

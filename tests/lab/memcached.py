@@ -20,10 +20,12 @@ BACKLOG = 16384
 
 class Server:
     """With a log, a file open for writing, it says there what it was asked and what it answered. `options` are
-    memcached's own, and win over those from here. `address` is where clients come to."""
+    memcached's own, and win over those from here. `address` is where clients come to; by default any of the
+    host's IP version."""
 
-    def __init__(self, host, port=11211, memory_mb=512, connections=15000, log=None, options=(), address="0.0.0.0"):
+    def __init__(self, host, port=11211, memory_mb=512, connections=15000, log=None, options=(), address=None):
         self.host, self.port, self.admin_port = host, port, port + ADMIN_OFFSET
+        address = address or ("[::]" if host.address and ":" in host.address else "0.0.0.0")
         host.sysctl("net/core/somaxconn", BACKLOG)
         self.process = host.popen(
             ["memcached", "-u", "root", "-l", f"{address}:{port},127.0.0.1:{self.admin_port}",

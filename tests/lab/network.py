@@ -18,6 +18,14 @@ NET4 = ipaddress.ip_network("10.77.0.0/24")
 NET6 = ipaddress.ip_network("fd77::/64")
 HOSTS = ("client", "source", "target")
 
+# Which IP version clients speak to the source, and copies to the target; other than IPv4 for both.
+FAMILIES = ("v6", "v4_to_v6", "v6_to_v4")
+
+
+def endpoint(address, port):
+    """As it is written, with brackets round IPv6."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
 # Who computes checksums: with veth's default nobody does, so that a wrong update stays invisible.
 OFFLOADS = {
     "default": (),
@@ -28,8 +36,9 @@ OFFLOADS = {
 
 
 class Lab:
-    def __init__(self, offload="default", static_arp=False, mtu=1500, persistent=False):
+    def __init__(self, offload="default", static_arp=False, mtu=1500, persistent=False, families="v4"):
         self._tables = itertools.count()
+        self.families = families
         self.hosts = {}
         try:
             self._build(mtu, persistent)
@@ -46,6 +55,7 @@ class Lab:
         """The lab that another process made: {host name: pid of its holder}."""
         lab = cls.__new__(cls)
         lab._tables = itertools.count(1000)
+        lab.families = "v4"
         lab.hosts = {name: Host(name, pid, persistent=True) for name, pid in pids.items()}
         lab._addresses()
         return lab
@@ -63,7 +73,7 @@ class Lab:
         for name in HOSTS:
             host = self[name]
             host.run(["ip", "-batch", "-"], stdin="\n".join([
-                f"addr add {host.address}/{NET4.prefixlen} dev eth0",
+                f"addr add {host.address4}/{NET4.prefixlen} dev eth0",
                 f"addr add {host.address6}/{NET6.prefixlen} dev eth0 nodad",
                 "link set eth0 up", ""]))
         self.forwards(*HOSTS)
@@ -77,12 +87,21 @@ class Lab:
 
     def _addresses(self):
         for number, name in enumerate(HOSTS, 1):
-            self[name].address = str(NET4[number])
-            self[name].address6 = str(NET6[number])
+            host = self[name]
+            host.address4, host.address6 = str(NET4[number]), str(NET6[number])
+            host.address = host.address6 if self.six(name) else host.address4
+
+    def six(self, *names):
+        """Whether what goes between these hosts is of IPv6."""
+        return self.families in (("v6", "v4_to_v6") if "target" in names else ("v6", "v6_to_v4"))
+
+    def address(self, name, other):
+        """Of the first host, as the other one sees it."""
+        return self[name].address6 if self.six(name, other) else self[name].address4
 
     def _pin_neighbours(self):
         for host, other in itertools.permutations(HOSTS, 2):
-            for address in (self[other].address, self[other].address6):
+            for address in (self[other].address4, self[other].address6):
                 self[host].run(["ip", "neigh", "replace", address, "lladdr", self[other].mac(),
                                 "dev", "eth0", "nud", "permanent"])
 
@@ -103,15 +122,16 @@ class Lab:
         self.forwards(name)
 
     def lose(self, sender, receiver, per_mille, which=""):
-        """Drops IPv4 packets from one host to another at random, or those of them that `which` (nft's
+        """Drops packets from one host to another at random, or those of them that `which` (nft's
         language) matches. Returns the table, for heal()."""
         table = f"loss{next(self._tables)}"
+        ip = "ip6" if self.six(sender, receiver) else "ip"
         chance = f"numgen random mod 1000 < {per_mille}" if per_mille < 1000 else ""
         self.switch.run(["nft", "-f", "-"], stdin=f"""
 table netdev {table} {{
   chain drop_some {{
     type filter hook ingress device "{sender}" priority 0; policy accept;
-    ip saddr {self[sender].address} ip daddr {self[receiver].address} {which} {chance} counter drop
+    {ip} saddr {self.address(sender, receiver)} {ip} daddr {self.address(receiver, sender)} {which} {chance} counter drop
   }}
 }}
 """)

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """TCP by hand, as raw frames: what a stranger forges, and a client whose every header is the test's."""
 
+import ipaddress
 import select
 import socket
 import struct
 import time
 
 from . import wait
-from .network import NET4
+from .network import NET4, NET6
 from .tcp import TCP_QUEUE_SEQ, TCP_RECV_QUEUE, TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE
 
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
@@ -18,6 +19,10 @@ def ones_sum(data):
     """The ones' complement sum of 16-bit words (RFC 1071): 2^16 is 1 modulo 65535."""
     value = int.from_bytes(data + b"\0" * (len(data) % 2), "big")
     return value % 65535 or (65535 if value else 0)
+
+
+def packed(address):
+    return ipaddress.ip_address(address).packed
 
 
 def _add(*sums):
@@ -39,11 +44,24 @@ def tcp(addresses, ports, seq, ack, flags, payload=b"", options=b"", check=None,
 
 
 def ip(addresses, payload, options=b"", ident=0, offset=0, more=False, protocol=6):
-    """A packet, or a fragment that begins at `offset` of the payload of the whole."""
+    """A packet, or a fragment that begins at `offset` of the payload of the whole. With addresses of 16 bytes one
+    of IPv6, which has `options` in a header for the destination."""
+    if len(addresses[0]) == 16:
+        return _ip6(addresses, payload, options, ident, offset, more, protocol)
     fragment = (0x2000 if more else 0) | offset // 8
     header = struct.pack("!BBHHHBBH4s4s", 0x40 | (5 + len(options) // 4), 0,
                          20 + len(options) + len(payload), ident, fragment, 64, protocol, 0, *addresses) + options
     return header[:10] + struct.pack("!H", ones_sum(header) ^ 0xFFFF) + header[12:] + payload
+
+
+def _ip6(addresses, payload, options, ident, offset, more, protocol):
+    if offset or more:
+        payload = struct.pack("!BBHI", protocol, 0, offset | more, ident) + payload
+        protocol = 44
+    if options:
+        payload = struct.pack("!BB", protocol, 0) + b"\x01\x04" + bytes(4) + payload
+        protocol = 60
+    return struct.pack("!IHBB16s16s", 6 << 28, len(payload), protocol, 64, *addresses) + payload
 
 
 def numbers(s):
@@ -61,20 +79,20 @@ class Wire:
     """Sends frames from a host of the lab to the source, from whatever address."""
 
     def __init__(self, lab, host):
-        self.macs = bytes.fromhex((lab.source.mac() + host.mac()).replace(":", "")) + b"\x08\x00"
-        self.server = socket.inet_aton(lab.source.address)
+        self.type = 0x86DD if lab.six("client", "source") else 0x0800
+        self.header = bytes.fromhex((lab.source.mac() + host.mac()).replace(":", "")) + self.type.to_bytes(2, "big")
+        self.server = packed(lab.source.address)
         self.socket = host.in_netns(self._open)
 
-    @staticmethod
-    def _open():
+    def _open(self):
         s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        s.bind(("eth0", 0x0800))
+        s.bind(("eth0", self.type))
         return s
 
     def packet(self, packet):
         while True:
             try:
-                self.socket.send(self.macs + packet)
+                self.socket.send(self.header + packet)
                 return
             except OSError as e:
                 if e.errno != 105:  # ENOBUFS: the queue of the device
@@ -82,12 +100,12 @@ class Wire:
                 select.select([], [self.socket], [], 0.01)
 
     def segment(self, address, ports, seq, ack, flags, payload=b"", **more):
-        ends = (socket.inet_aton(address), self.server)
+        ends = (packed(address), self.server)
         self.packet(ip(ends, tcp(ends, ports, seq, ack, flags, payload, **more)))
 
     def beyond(self, s, first, last, size=1448):
         """The bytes first..last ahead of SND.NXT of a connected socket of this host, as segments of `size`."""
-        address, port = s.getsockname()
+        address, port = s.getsockname()[:2]
         seq, ack = numbers(s)
         payload = b"x" * size
         known = ones_sum(payload)
@@ -103,8 +121,8 @@ class RawClient:
 
     def __init__(self, lab, host, number, port=40000, server_port=11211, isn=1_000_000):
         self.wire = Wire(lab, host)
-        self.address = str(NET4[number])
-        self.ends = (socket.inet_aton(self.address), self.wire.server)
+        self.address = str((NET6 if lab.six("client", "source") else NET4)[number])
+        self.ends = (packed(self.address), self.wire.server)
         self.ports = (port, server_port)
         self.seq, self.ack = isn, 0
         self.sent = self.ident = self.heard = 0
@@ -129,16 +147,20 @@ class RawClient:
         if not select.select([self.wire.socket], [], [], timeout)[0]:
             return
         frame = self.wire.socket.recv(65600)
-        if frame[23] != 6 or frame[26:34] != self.ends[1] + self.ends[0]:
+        if self.wire.type == 0x86DD:
+            protocol, begin, at, end = frame[20], 22, 54, 54 + struct.unpack_from("!H", frame, 18)[0]
+        else:
+            protocol, begin, at, end = (frame[23], 26, 14 + (frame[14] & 15) * 4,
+                                        14 + struct.unpack_from("!H", frame, 16)[0])
+        if protocol != 6 or not frame[begin:].startswith(self.ends[1] + self.ends[0]):
             return
-        at = 14 + (frame[14] & 15) * 4
         if struct.unpack_from("!HH", frame, at) != self.ports[::-1]:
             return
         seq, self.acked = struct.unpack_from("!II", frame, at + 4)
         flags = frame[at + 13]
         self.window, = struct.unpack_from("!H", frame, at + 14)
         self.heard += 1
-        payload = frame[at + (frame[at + 12] >> 4) * 4:14 + struct.unpack_from("!H", frame, 16)[0]]
+        payload = frame[at + (frame[at + 12] >> 4) * 4:end]
         if flags & RST:
             raise AssertionError("the source reset the connection")
         if flags & SYN:

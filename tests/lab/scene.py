@@ -2,7 +2,7 @@
 """What nearly every test starts from: a lab with memcached on source and target, watched."""
 
 from . import doppel, health, load, memcached, wait
-from .network import Lab
+from .network import Lab, endpoint
 from .watch import Watch
 
 
@@ -29,7 +29,7 @@ class Scene:
         """Options of `attach` that mirror all ports of this scene to the target."""
         options = ["--device", "eth0"]
         for port in self.ports:
-            options += ["-x", f"{port}-{self.lab.target.address}:{port}"]
+            options += ["-x", f"{port}-{endpoint(self.lab.target.address, port)}"]
         return options
 
     def attach(self):

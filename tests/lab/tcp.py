@@ -14,7 +14,7 @@ def connect(host, address, port=11211, own_port=None, isn=None, receive=None, ke
             timeout=10.0):
     """A connected socket of the host. isn: the number of its SYN, as TCP_REPAIR allows (tcp(7))."""
     def make():
-        s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
         s.settimeout(wait.patience(timeout))
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive:

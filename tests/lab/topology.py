@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other ways in which a host of the lab may be joined to the network than by eth0 alone."""
 
+import ipaddress
+
 from .host import Host
 from .network import NET4
 
@@ -40,8 +42,9 @@ def vxlan(lab, number=79):
 
 def second_nic(lab, address=None):
     """The source's e1 at the same switch, in the same network or in another; its address."""
+    size = 64 if address and ":" in address else 24
     if address:
-        batch(lab.client, f"addr add {address.rsplit('.', 1)[0]}.1/24 dev eth0")
+        batch(lab.client, f"addr add {ipaddress.ip_interface(f'{address}/{size}').network[1]}/{size} dev eth0 nodad")
     address = address or str(NET4[12])
     batch(lab.switch, f"link add e1 type veth peer name e1 netns {lab.source.pid}", "link set e1 master br0 up")
     for name in ("all", "e1", "eth0"):
@@ -49,7 +52,7 @@ def second_nic(lab, address=None):
         # Each device speaks for its own address alone.
         lab.source.sysctl(f"net/ipv4/conf/{name}/arp_ignore", 1)
         lab.source.sysctl(f"net/ipv4/conf/{name}/arp_announce", 2)
-    batch(lab.source, f"addr add {address}/24 dev e1", "link set e1 up")
+    batch(lab.source, f"addr add {address}/{size} dev e1 nodad", "link set e1 up")
     lab.forwards("e1")
     return address
 

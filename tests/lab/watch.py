@@ -32,9 +32,11 @@ def _assemble(lines):
     return out
 
 
-def _program(mac, address):
-    """Passes: a foreign source MAC; IPv4 with a foreign source; any RST (whose source is right)."""
+def _program(mac, address, address6):
+    """Passes: a foreign source MAC; IPv4, or TCP over IPv6, with a foreign source; any RST (whose source is
+    right)."""
     high, low = struct.unpack("!IH", bytes.fromhex(mac.replace(":", "")))
+    six = struct.unpack("!4I", ipaddress.ip_address(address6).packed)
     return _assemble([
         (None, LD_B, AD_PKTTYPE, None, None),
         (None, JEQ, PACKET_OUTGOING, "miss", None),  # toward the source: not what this is about
@@ -43,6 +45,7 @@ def _program(mac, address):
         (None, LD_H, 10, None, None),
         (None, JEQ, low, None, "hit"),
         (None, LD_H, 12, None, None),
+        (None, JEQ, 0x86DD, "v6", None),
         (None, JEQ, 0x0800, None, "miss"),
         (None, LD_W, 26, None, None),
         (None, JEQ, int(ipaddress.ip_address(address)), None, "hit"),
@@ -52,6 +55,12 @@ def _program(mac, address):
         (None, JSET, 0x1FFF, "miss", None),
         (None, LDX_IHL, 14, None, None),
         (None, LD_B_IND, 14 + 13, None, None),
+        (None, JSET, RST, "hit", "miss"),
+        ("v6", LD_B, 20, None, None),
+        (None, JEQ, socket.IPPROTO_TCP, None, "miss"),
+        *(step for i, word in enumerate(six)
+          for step in ((None, LD_W, 22 + 4 * i, None, None), (None, JEQ, word, None, "hit"))),
+        (None, LD_B, 54 + 13, None, None),
         (None, JSET, RST, "hit", "miss"),
         ("miss", RET, 0, None, None),
         ("hit", RET, 128, None, None),
@@ -66,7 +75,7 @@ class Watch:
 
     def _open(self):
         s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        code = _program(self.mac, self.lab.source.address)
+        code = _program(self.mac, self.lab.source.address4, self.lab.source.address6)
         buffer = ctypes.create_string_buffer(code, len(code))
         s.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER,
                      struct.pack("HP", len(code) // 8, ctypes.addressof(buffer)))
@@ -100,11 +109,12 @@ class Watch:
         mac = frame[6:12].hex(":")
         if mac != self.mac:
             return "foreign-mac", f"source MAC {mac}, type {frame[12:14].hex()}"
-        source, dest = (str(ipaddress.ip_address(frame[at:at + 4])) for at in (26, 30))
-        l4 = 14 + (frame[14] & 15) * 4
+        six = frame[14] >> 4 == 6
+        at, size, l4 = (22, 16, 54) if six else (26, 4, 14 + (frame[14] & 15) * 4)
+        source, dest = (str(ipaddress.ip_address(frame[i:i + size])) for i in (at, at + size))
         sport, dport, seq, ack = struct.unpack_from("!HHII", frame, l4)
         text = f"{source}:{sport} -> {dest}:{dport} flags {frame[l4 + 13]:02x} seq {seq} ack {ack}"
-        if source != self.lab.source.address:
+        if source not in (self.lab.source.address4, self.lab.source.address6):
             return "foreign-ip", text
         if dest == self.lab.target.address:
             return "rst-to-target", text

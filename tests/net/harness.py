@@ -45,8 +45,9 @@ class Case:
         self.alone = getattr(sys.modules[function.__module__], "ALONE", False)
         self.needs_tcx = tcx or any(str(value).startswith("tcx") for value in parameters.values())
         module = function.__module__.removeprefix("test_")
+        self.families = parameters.pop("families", "v4")
         self.function, self.parameters = function, parameters
-        suffix = ",".join(str(v) for v in parameters.values())
+        suffix = ",".join([*map(str, parameters.values()), *([] if self.families == "v4" else [self.families])])
         self.name = f"{module}.{function.__name__}" + (f"[{suffix}]" if suffix else "")
 
 
@@ -54,7 +55,8 @@ def case(tcx=False, long=False, slow=False, **variants):
     """Registers a function as a test, once for each combination of the variants given.
 
     The function gets an Env and the variants. @case(mode=MODES) runs it with both ways to attach. tcx: it
-    uses TCX also where no variant is called that. long: it takes minutes, and runs with --long only. slow: it
+    uses TCX also where no variant is called that. families: the IP versions of its scenes; the function is not
+    told. long: it takes minutes, and runs with --long only. slow: it
     takes 20 s or more, so that it begins early where several run at a time. ALONE = True in a file of tests:
     none of them runs beside another.
     """
@@ -70,15 +72,15 @@ def case(tcx=False, long=False, slow=False, **variants):
 class Env:
     """What a running case has made, so that it can be described and removed."""
 
-    def __init__(self, mode):
-        self.mode = mode
+    def __init__(self, mode, families="v4"):
+        self.mode, self.families = mode, families
         self.scenes = []
         self.labs = []
         self.guests = []  # what lives on hosts of those, and ends before them
         self.pulse = Pulse()
 
     def scene(self, **options):
-        made = Scene(attach_mode=self.mode, **options)
+        made = Scene(attach_mode=self.mode, **{"families": self.families, **options})
         self.scenes.append(made)
         return made
 
@@ -91,7 +93,7 @@ class Env:
         return round(self.pulse.latest * 1e6)
 
     def lab(self, **options):
-        made = Lab(**options)
+        made = Lab(**{"families": self.families, **options})
         self.labs.append(made)
         return made
 
@@ -154,7 +156,7 @@ def _run(one, obstacles):
     reason = obstacles.get(None) or (one.needs_tcx and obstacles.get("tcx"))
     if reason:
         return "SKIP", reason
-    env = Env(one.parameters.get("mode"))
+    env = Env(one.parameters.get("mode"), one.families)
     signal.signal(signal.SIGALRM, _out_of_time)
     signal.alarm(TIME_LIMIT)
     try:

@@ -171,9 +171,11 @@ def second_nic(env):
 
 
 @case()
+@case(families=("v6_to_v4",))
 def second_nic_of_another_network(env):
     scene = env.scene()
-    clients = Clients(scene, address=topology.second_nic(scene.lab, "10.80.0.2"))
+    address = "fd80::2" if scene.lab.six("client", "source") else "10.80.0.2"
+    clients = Clients(scene, address=topology.second_nic(scene.lab, address))
     attach(scene, "port 11211 has 16 connections, by e1, and none by eth0; capture on e1")
     clients.ask()
     assert not scene.doppel.ledger()["bytes"]["observed"]
@@ -256,13 +258,15 @@ def keeper_tells(env):
 
 
 @case(slow=True)
+@case(slow=True, families=("v6",))
 def a_healthy_mirror_is_silent(env):
     """Requests that are seen, connections of the host with itself, idle ones, and none."""
     scene = env.scene()
     idle = Clients(scene, count=4)  # older than the mirror, and silent
     keep(scene)
     clients = Clients(scene, count=4)
-    Clients(scene, count=4, address="127.0.0.1", host=scene.lab.source)
+    loopback = "::1" if scene.lab.six("client", "source") else "127.0.0.1"
+    Clients(scene, count=4, address=loopback, host=scene.lab.source)
     mine = Clients(scene, count=4, address=scene.lab.source.address, host=scene.lab.source)
 
     class Both:
@@ -284,16 +288,19 @@ def an_idle_mirror_is_silent(env):
     assert len(idle.sockets) == 4
 
 
-@case(slow=True)
-def clients_by_ipv6(env):
-    """A service that listens on both: half of its clients are in no counter."""
+@case()
+def clients_of_both_ip_versions(env):
+    """A service that listens on both: all its clients are in one mapping, and mirrored."""
     scene = env.scene()
     lab = scene.lab
     for host in (lab.source, lab.target):
-        host.popen(["memcached", "-u", "nobody", "-p", "11300", "-l", "::"])
+        host.popen(["memcached", "-u", "nobody", "-p", "11300", "-l", "0.0.0.0,[::]"])
     wait.until(lambda: lab.source.listens(11300) and lab.target.listens(11300), "both to listen")
     scene.doppel.attach("--device", "eth0", "-x", f"11300-{lab.target.address}:11300")
-    clients = Clients(scene, 12, address=lab.source.address6, port=11300)
-    said = status_says(scene, "came by IPv6", clients=clients)
-    assert "12 connections to port 11300" in said, said
-    assert scene.doppel.health()[0] == 4
+    by_four = Clients(scene, 12, port=11300)
+    by_six = Clients(scene, 12, address=lab.source.address6, port=11300)
+    by_four.ask()
+    by_six.ask()
+    ledger = scene.assert_all_delivered(4 * 12 * len(b"version\r\n"))
+    assert ledger["flows"]["opened"] == 24, ledger["flows"]
+    assert scene.doppel.health()[0] == 0, scene.doppel.status()

@@ -11,6 +11,7 @@ from harness import MODES, case
 from lab import mirror, wait
 from lab.keeper import keep
 from lab.load import checked
+from lab.network import FAMILIES
 from lab.wait import amount
 
 CONNECTIONS = 64
@@ -63,6 +64,7 @@ def assert_accounted(scene, sent, lost, excluded):
 
 
 @case(slow=True, mode=MODES, how=("killed", "unplugged"))
+@case(slow=True, mode=MODES[:1], how=("killed",), families=FAMILIES)
 def gone_for_five_seconds(env, mode, how):
     """Killed and started again 5 s later (or off the network for that long)."""
     scene = env.scene()

@@ -54,7 +54,7 @@ class Stranger:
     def firewalled(self):
         """The source lets nothing of this host come as far as its TCP."""
         self.scene.lab.source.run(["nft", "-f", "-"], stdin=f"""
-table ip stranger {{
+table inet stranger {{
   chain keep_out {{
     type filter hook prerouting priority raw; policy accept;
     ether saddr {self.host.mac()} counter drop
@@ -117,6 +117,7 @@ def spoiled(talkers, have):
 
 
 @case(how=("blind", "near"))
+@case(how=("near",), families=("v6", "v6_to_v4"))
 def segments(env, how):
     """Each kind against a connection of its own, from a host that the source hears and from one that its
     firewall drops. The connections go on at once, and again when what was forged is 6 s old."""

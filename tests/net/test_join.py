@@ -9,6 +9,7 @@ from harness import MODES, case
 from lab import dialect, memcached, mirror, wait
 from lab.keeper import keep
 from lab.load import checked
+from lab.network import FAMILIES
 from lab.wait import amount
 
 
@@ -65,6 +66,7 @@ def two_hundred_old_connections(env, mode, before):
 
 
 @case(mode=MODES, application=("auto", "memcached", "any"), dialect_name=("text", "meta", "binary"))
+@case(mode=MODES[1:], application=("auto",), dialect_name=("text",), families=FAMILIES)
 def protocols(env, mode, application, dialect_name):
     """Requests on old connections. "any" joins at the second that comes after an answer: the first may
     have begun before the attach."""
@@ -129,6 +131,7 @@ def suffixes(keys, prefix, connections, count):
 
 @case(mode=MODES, application=("auto", "memcached", "any"),
       shape=("single", "pipelined", "chopped", "upload"))
+@case(mode=MODES[:1], application=("auto",), shape=("pipelined",), families=FAMILIES)
 def in_the_middle_of_a_load(env, mode, application, shape):
     """Attach while requests are under way, in every state. Each connection joins at some request, and from
     then on the target gets all of them.

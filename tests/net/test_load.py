@@ -7,6 +7,7 @@ import time
 from harness import MODES, case
 from lab import doppel, mirror
 from lab.load import checked
+from lab.network import FAMILIES
 from lab.wait import amount
 
 ALONE = True  # Full speed.
@@ -15,6 +16,7 @@ SECONDS = float(os.environ.get("DOPPEL_TEST_SECONDS", "30"))
 
 
 @case(mode=MODES, offload=("default", "egress-off", "sender-off", "all-off"))
+@case(mode=MODES, offload=("all-off",), families=FAMILIES)
 def distinct_sets(env, mode, offload):
     """10,000 sets with distinct keys over 64 connections."""
     scene = env.scene(offload=offload)
@@ -27,6 +29,7 @@ def distinct_sets(env, mode, offload):
 
 
 @case(mode=MODES, finish=("close", "shutdown", "quit"))
+@case(mode=MODES[:1], finish=("close",), families=FAMILIES)
 def short_connections(env, mode, finish):
     """2,000 connections with a single set each, closed at once. FIN: after the response, right after
     the request, or by the server."""
@@ -44,6 +47,7 @@ def short_connections(env, mode, finish):
 
 
 @case(mode=MODES)
+@case(mode=MODES[1:], families=FAMILIES)
 def reset_connections(env, mode):
     """Clients that end with a RST: what the source has been given reaches the target before it."""
     scene = env.scene()
@@ -56,6 +60,7 @@ def reset_connections(env, mode):
 
 
 @case(mode=MODES, offload=("default", "egress-off", "sender-off"))
+@case(mode=MODES[:1], offload=("default", "sender-off"), families=FAMILIES)
 def large_values(env, mode, offload):
     """200 values of 100 KB and 20 of 1 MB; then all of them are read, so 1 MB responses."""
     scene = env.scene(offload=offload)

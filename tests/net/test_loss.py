@@ -6,6 +6,7 @@ import time
 from harness import MODES, case
 from lab import mirror
 from lab.keeper import keep
+from lab.network import FAMILIES
 from lab.wait import amount
 
 KEYS, CONNECTIONS = amount(20000), 64
@@ -57,6 +58,7 @@ def none(env, mode):
 
 
 @case(mode=MODES, per_mille=(1, 10, 50), way=("to-target", "from-target", "both"))
+@case(mode=MODES[:1], per_mille=(10,), way=("both",), families=FAMILIES)
 def one_request_at_a_time(env, mode, per_mille, way):
     """Nothing follows a request that is lost but the next one, after the source's answer."""
     to, back = ("source", "target", per_mille), ("target", "source", per_mille)
@@ -72,6 +74,7 @@ def long_flights(env, mode, per_mille):
 
 
 @case(mode=MODES, by=("attach", "run"))
+@case(mode=MODES[1:], by=("attach",), families=FAMILIES)
 def large_values(env, mode, by):
     """200 values of 100 KB with 1 % lost on the way to the target and back."""
     scene = env.scene()

@@ -51,6 +51,7 @@ def assert_arrives(scene, connections=4, count=20):
 
 
 @case(by=("attach", "run"))
+@case(by=("run",), families=("v6", "v4_to_v6"))
 def a_router_tells(env, by):
     """By ICMP: each segment that was too large is sent again, once, in smaller ones."""
     scene, _ = path_scene(env, by == "run")
@@ -60,6 +61,7 @@ def a_router_tells(env, by):
 
 
 @case(by=("attach", "run"))
+@case(by=("attach",), families=("v6", "v4_to_v6"))
 def nobody_tells(env, by):
     """Full segments vanish, small ones arrive (RFC 4821)."""
     scene, hop = path_scene(env, by == "run")

@@ -73,7 +73,7 @@ def forge(lab, client, kind):
     options = b"\x13\x12" + b"signature of 16 " if kind == "signed" else b""
     packet = raw.ip(ends, raw.tcp(ends, (client.getsockname()[1], 11211), seq, ack, raw.ACK | raw.PSH, FORGED,
                                   options=options))
-    macs = wire.macs
+    macs = wire.header
     if kind == "broadcast":
         macs = b"\xff" * 6 + macs[6:]
     elif kind == "multicast":
