@@ -45,7 +45,7 @@ constexpr size_t kReceive = 1 << 18;
 constexpr auto kWarm = std::chrono::milliseconds(300);
 
 struct Plan {
-  sockaddr_in server{};
+  sockaddr_in6 server{}; // IPv4 as ::ffff:a.b.c.d, which the kernel connects to by IPv4
   bool get = false, acks = false;
   unsigned connections = 0;
   size_t request = 0, response = 0;
@@ -99,8 +99,8 @@ std::string get_command(size_t total) {
   return line;
 }
 
-int connected(const sockaddr_in &server) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+int connected(const sockaddr_in6 &server) {
+  const int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const int one = 1;
   if (fd < 0 || connect(fd, reinterpret_cast<const sockaddr *>(&server), sizeof server))
     fail("connect");
@@ -305,10 +305,12 @@ private:
 
 Plan plan_of(char **argv) {
   Plan p;
-  p.server.sin_family = AF_INET;
-  if (inet_pton(AF_INET, argv[1], &p.server.sin_addr) != 1)
-    throw std::invalid_argument("not an IPv4 address: " + std::string(argv[1]));
-  p.server.sin_port = htons(static_cast<uint16_t>(std::stoul(argv[2])));
+  const std::string address = argv[1];
+  const std::string wide = address.find(':') == std::string::npos ? "::ffff:" + address : address;
+  p.server.sin6_family = AF_INET6;
+  if (inet_pton(AF_INET6, wide.c_str(), &p.server.sin6_addr) != 1)
+    throw std::invalid_argument("not an IP address: " + address);
+  p.server.sin6_port = htons(static_cast<uint16_t>(std::stoul(argv[2])));
   p.get = std::string(argv[3]) == "get";
   p.connections = static_cast<unsigned>(std::stoul(argv[6]));
   p.request = std::stoul(argv[4]);

@@ -167,7 +167,28 @@ def large_responses(options, begin):
     return table
 
 
+def versions(options, begin):
+    """IPv6 beside IPv4, in each round."""
+    table = Figures("ns per request (bpf_stats), a real target, both IP versions in each round", {
+        "IPv4": ".0f", "IPv6": ".0f", "IPv6_/_IPv4": ".3f"},
+        "Capture, deliver and return of one request, clients and target of the same version.", options.runs)
+    with Stage(options.build, target_runs=True) as four, \
+            Stage(options.build, target_runs=True, families="v6") as six, kernel.Timing():
+        for number in range(options.rounds):
+            for name, traffic in SIZES.items():
+                begin(f"IPv6 and IPv4, {name}, round {number + 1}")
+                got, outcomes = {}, []
+                for version, stage in in_turn([("IPv4", four), ("IPv6", six)], number):
+                    with stage.mirror(sink=False) as programs:
+                        outcome = stage.run(traffic, options.seconds, programs)
+                    outcomes.append(outcome)
+                    got[version] = sum(outcome.time[p][0] for p in ("ingress", "return")) / outcome.requests
+                table.add(name, outcomes, **got, **{"IPv6_/_IPv4": got["IPv6"] / got["IPv4"]})
+    return table
+
+
 def measure(stage, options, begin):
     yield unwanted(stage, options, begin)
     yield from request_path(stage, options, begin)
     yield large_responses(options, begin)
+    yield versions(options, begin)

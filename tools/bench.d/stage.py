@@ -9,7 +9,7 @@ import subprocess
 from typing import NamedTuple
 
 from lab import bpf, doppel, memcached
-from lab.network import Lab
+from lab.network import Lab, endpoint
 
 import cpu
 import kernel
@@ -64,9 +64,9 @@ class Stage:
     """layout "free": the scheduler decides. "split": the source has CPU 0 for all that it does, packets
     included (RPS); clients, switch and sink have CPU 1."""
 
-    def __init__(self, build, target_runs=False):
+    def __init__(self, build, target_runs=False, families="v4"):
         self.build = build
-        self.lab = Lab(static_arp=True)
+        self.lab = Lab(static_arp=True, families=families)
         self.programs, self.split = {}, False
         try:
             self._many_connections()
@@ -135,11 +135,11 @@ class Stage:
     @contextlib.contextmanager
     def mirror(self, answer=0, sink=True):
         """All requests to port MIRRORED go to the sink, or to the target itself."""
-        address = socket.inet_aton(self.lab.target.address)
+        address = socket.inet_aton(self.lab.target.address4)
         self.sink_config[0] = (address if sink else bytes(4), answer)
         self.sink.attach("source")
         self.doppel.attach("--device", "eth0", "-x",
-                           f"{MIRRORED}-{self.lab.target.address}:{MIRRORED}")
+                           f"{MIRRORED}-{endpoint(self.lab.target.address, MIRRORED)}")
         programs = {name: kernel.Program(self.lab.source, self._pin_of("progs", f"doppel_{name}"))
                     for name in PROGRAMS}
         try:
