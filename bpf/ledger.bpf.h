@@ -11,7 +11,7 @@
 
 static __always_inline struct dp_ledger *ledger_cell(__u32 mapping, __u32 target)
 {
-	__u32 i = mapping * DP_MAX_TARGETS + target;
+	__u32 i = dp_ledger_cell(mapping, target);
 
 	return bpf_map_lookup_elem(&ledger, &i);
 }

@@ -41,7 +41,7 @@ MAP struct {
 
 MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, DP_MAX_MAPPINGS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct dp_mapping);
 } mappings SEC(".maps");
@@ -117,14 +117,14 @@ MAP struct {
 
 MAP struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, DP_LEDGER_CELLS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct dp_ledger);
 } ledger SEC(".maps");
 
 MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, DP_LEDGER_GLOBAL);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct dp_limit);
 } limits SEC(".maps");
@@ -163,15 +163,15 @@ MAP struct {
 MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct dp_meta);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, DP_META_SIZE); /* set at load time too; a type would fix it */
 } meta SEC(".maps");
 
 MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct dp_meta);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, DP_META_SIZE); /* set at load time too; a type would fix it */
 } keeper SEC(".maps");
 
 MAP struct {
@@ -220,7 +220,7 @@ MAP struct {
 
 MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, DP_MAX_MAPPINGS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct dp_converge);
 } converge SEC(".maps");

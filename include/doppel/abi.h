@@ -30,10 +30,10 @@
 #define DP_ASSERT static_assert
 #endif
 
-#define DP_ABI 7
+#define DP_ABI 8
 
-#define DP_MAX_MAPPINGS 64
-#define DP_MAX_TARGETS	4 /* per mapping */
+#define DP_MAX_MAPPINGS 1024 /* that `max_mappings` of the settings may ask for */
+#define DP_MAX_TARGETS	4    /* per mapping */
 #define DP_CHUNK_SHIFT	11
 #define DP_CHUNK	(1u << DP_CHUNK_SHIFT) /* bytes of the client's stream in one store entry */
 #define DP_MAX_SACK	16		       /* ranges the target reported, per shadow */
@@ -145,7 +145,7 @@ enum dp_mapping_flags {
 	DP_MAP_CONVERGE = 1 << 3, /* `key_notes` is told which keys may differ */
 };
 
-/* Map `mappings`: array[DP_MAX_MAPPINGS]. n_targets = 0: row unused. */
+/* Map `mappings`: array[max_mappings], a setting. n_targets = 0: row unused. */
 struct dp_mapping {
 	__u8 n_targets;
 	__u8 application; /* enum dp_application */
@@ -435,8 +435,8 @@ struct dp_moments {
 };
 
 /*
- * Map `ledger`: per-CPU array, [mapping * DP_MAX_TARGETS + target], and one cell
- * DP_LEDGER_GLOBAL for what belongs to no mapping. Bytes are request payload.
+ * Map `ledger`: per-CPU array of dp_ledger_cells(), in the order of dp_ledger_cell(), and before
+ * them one cell DP_LEDGER_GLOBAL for what belongs to no mapping. Bytes are request payload.
  *
  * Each per-CPU cell keeps the identity by itself:
  *     observed = delivered + in_flight + sum(lost) + sum(excluded)
@@ -462,12 +462,21 @@ struct dp_ledger {
 	__u64 begin;
 };
 
-#define DP_LEDGER_GLOBAL (DP_MAX_MAPPINGS * DP_MAX_TARGETS)
-#define DP_LEDGER_CELLS	 (DP_LEDGER_GLOBAL + 1)
+#define DP_LEDGER_GLOBAL 0
+
+static inline __u32 dp_ledger_cell(__u32 mapping, __u32 target)
+{
+	return DP_LEDGER_GLOBAL + 1 + mapping * DP_MAX_TARGETS + target;
+}
+
+static inline __u32 dp_ledger_cells(__u32 mappings)
+{
+	return dp_ledger_cell(mappings, 0);
+}
 
 /*
- * Map `limits`: array[DP_LEDGER_GLOBAL], per mapping and target, shared by all CPUs; counted with
- * atomic adds and judged without a lock, so limits hold to within a packet per CPU.
+ * Map `limits`: array[max_mappings * DP_MAX_TARGETS], per mapping and target, shared by all CPUs;
+ * counted with atomic adds and judged without a lock, so limits hold to within a packet per CPU.
  */
 struct dp_limit {
 	__s64 embryonic; /* shadows in SYN-SENT */
@@ -505,14 +514,18 @@ struct dp_retransmit {
  * Map `free_slots`: queue of __u32, filled by attach with 0 .. slots-1. FIFO, so that a
  * shadow port rests as long as possible before it is used again (RFC 9293, 3.4.3).
  *
- * Map `meta`: array[1] of dp_meta, written by attach, reload and the keeper.
- * Map `keeper`: array[1] of dp_meta, what the keeper alone writes: that it is there, and what it
+ * Map `meta`: array[1] of dp_meta_size() bytes, JSON and a NUL behind it, written by attach, reload
+ * and the keeper.
+ * Map `keeper`: array[1] of the same, what the keeper alone writes: that it is there, and what it
  * finds.
  */
-#define DP_META_SIZE 65536
-struct dp_meta {
-	char json[DP_META_SIZE]; /* NUL-terminated */
-};
+#define DP_META_SIZE	65536
+#define DP_META_MAPPING 1024 /* bytes for each mapping: four targets, and names of 32 bytes */
+
+static inline __u32 dp_meta_size(__u32 max_mappings)
+{
+	return DP_META_SIZE + max_mappings * DP_META_MAPPING;
+}
 
 /*
  * Map `control`: array[1]. detach stops capture by it.
@@ -573,7 +586,6 @@ DP_ASSERT(sizeof(struct dp_ledger) ==
 	  "layout is ABI");
 DP_ASSERT(sizeof(struct dp_limit) == 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_retransmit) == 16, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_meta) == DP_META_SIZE, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_control) == 8, "layout is ABI");
 
 #endif

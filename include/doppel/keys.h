@@ -59,7 +59,7 @@ struct dp_key_sampled {
 };
 
 /*
- * Map `converge`: array[DP_MAX_MAPPINGS], written by who lets the servers converge, of all targets
+ * Map `converge`: array[max_mappings], written by who lets the servers converge, of all targets
  * of the mapping together; times: CLOCK_MONOTONIC, ns.
  */
 struct dp_converge {

@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 TYPE = re.compile(r"\b(struct|enum) (dp_\w+) \{([^}]*)\}", re.DOTALL)
-CONSTANT = re.compile(r"^#define (DP_(?:ABI|MAX_\w+|CHUNK\w*|PIECE|PORT_WORDS|CLIENTS|META_SIZE)) (.+)$", re.MULTILINE)
+CONSTANT = re.compile(r"^#define (DP_(?:ABI|MAX_\w+|CHUNK\w*|PIECE|PORT_WORDS|CLIENTS|META_\w+)) (.+)$", re.MULTILINE)
 
 
 def listing(text):

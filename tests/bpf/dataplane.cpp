@@ -32,8 +32,8 @@ namespace doppel::bpftest {
 
 namespace {
 
-constexpr char kPins[] = "/sys/fs/bpf/doppel/v7/";
-static_assert(DP_ABI == 7, "the pin path above");
+constexpr char kPins[] = "/sys/fs/bpf/doppel/v8/";
+static_assert(DP_ABI == 8, "the pin path above");
 
 std::string joined(const Errors &errors) {
   std::string out;
@@ -231,7 +231,7 @@ dp_ledger DataPlane::sum(unsigned index) const {
 }
 
 dp_ledger DataPlane::cell(unsigned mapping, unsigned target) const {
-  return sum(mapping * DP_MAX_TARGETS + target);
+  return sum(dp_ledger_cell(mapping, target));
 }
 
 dp_ledger DataPlane::global_cell() const { return sum(DP_LEDGER_GLOBAL); }

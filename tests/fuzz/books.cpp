@@ -27,7 +27,8 @@ void identity(const dp_ledger &l) {
   require(l.begin == l.end, "a transaction of the ledger was left open");
 }
 
-dp_ledger sum(uint32_t cell) {
+dp_ledger sum(uint32_t target) {
+  const uint32_t cell = dp_ledger_cell(0, target);
   dp_ledger out{};
   auto *to = reinterpret_cast<uint64_t *>(&out);
   for (unsigned cpu = 0; cpu < HOST_CPUS; cpu++) {

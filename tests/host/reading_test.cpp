@@ -46,7 +46,7 @@ TEST_F(Reading, CountersAreSumsOverCpus) {
   a.observed = 100, a.in_flight = 100, a.slots = 3, a.begin = a.end = 7;
   b.delivered = 60, b.in_flight = -60, b.slots = -1, b.begin = b.end = 9;
   b.lost[DP_LOST_store_full] = 1, b.in_flight -= 1;
-  write_cell(0, {a, b});
+  write_cell(dp_ledger_cell(0, 0), {a, b});
   const uint32_t zero = 0;
   dp_fresh store{};
   ASSERT_EQ(bpf_map_lookup_elem(map("fresh_chunks"), &zero, &store), 0);
@@ -79,7 +79,7 @@ TEST_F(Reading, UnjoinableIsToldOnce) {
   ASSERT_TRUE(pins);
   auto meta = read_meta(*pins);
   ASSERT_TRUE(meta);
-  write_cell(0, {cell(100)}); // told by the keeper before
+  write_cell(dp_ledger_cell(0, 0), {cell(100)}); // told by the keeper before
   auto u = Unjoinable::open(*pins, meta->mappings);
   ASSERT_TRUE(u) << text(u.errors());
   const auto news = [&] {
@@ -88,23 +88,23 @@ TEST_F(Reading, UnjoinableIsToldOnce) {
     return *n;
   };
   EXPECT_TRUE(news().empty());
-  write_cell(0, {cell(101)});
+  write_cell(dp_ledger_cell(0, 0), {cell(101)});
   const auto told = news();
   ASSERT_EQ(told.size(), 1u);
   EXPECT_NE(told[0].find("mapping data:"), std::string::npos) << told[0];
   EXPECT_NE(told[0].find("\"join\": \"never\""), std::string::npos) << told[0];
-  write_cell(0, {cell(5000)});
+  write_cell(dp_ledger_cell(0, 0), {cell(5000)});
   EXPECT_TRUE(news().empty());
 }
 
 TEST_F(Reading, CellInTransactionIsNotBelieved) {
   dp_ledger open{};
   open.begin = 1; // raised before a transaction, and `end` never after it
-  write_cell(0, {open});
+  write_cell(dp_ledger_cell(0, 0), {open});
   auto c = read_counters();
   ASSERT_FALSE(c);
   EXPECT_NE(text(c.errors()).find("never came to rest"), std::string::npos);
-  write_cell(0, {});
+  write_cell(dp_ledger_cell(0, 0), {});
 }
 
 TEST_F(Reading, FlowsJoinTheirShadows) {

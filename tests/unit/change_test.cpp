@@ -229,7 +229,7 @@ TEST(Change, RemainsOfAnInterruptedChangeGo) {
 
 TEST(Change, TooManyRowsForOldAndNewTogether) {
   std::vector<std::string> x, y;
-  for (unsigned i = 0; i < DP_MAX_MAPPINGS; i++) {
+  for (unsigned i = 0; i < 64; i++) {
     x.push_back(std::to_string(100 + i) + "-10.0.0.2:80");
     y.push_back(std::to_string(100 + i) + "-10.0.0.2:81");
   }
@@ -238,6 +238,29 @@ TEST(Change, TooManyRowsForOldAndNewTogether) {
   const auto c = plan_change(l, plan(y));
   ASSERT_FALSE(c);
   EXPECT_NE(c.errors()[0].what.find("no row is free"), std::string::npos);
+}
+
+TEST(Change, RoomForMappingsIsAtLeastWhatIsAskedFor) {
+  Plan now = plan({"80-10.0.0.2:80"}), more = now;
+  EXPECT_EQ(now.limits.max_mappings, 64u);
+  now.limits.max_mappings = 70;
+  EXPECT_TRUE(fixed_differences(state(now), more).empty()) << "there may be more";
+  more.limits.max_mappings = 71;
+  const Errors errors = fixed_differences(state(now), more);
+  ASSERT_EQ(errors.size(), 1u);
+  EXPECT_EQ(errors[0].what, "is 70 in the attached mirror, and would be 71");
+}
+
+TEST(Change, ThereIsRoomForAllOfTheFile) {
+  std::vector<std::string> x;
+  for (unsigned i = 0; i < 70; i++)
+    x.push_back(std::to_string(100 + i) + "-10.0.0.2:80");
+  const Plan p = plan(x);
+  EXPECT_EQ(p.limits.max_mappings, 70u);
+  x.resize(60);
+  const MirrorState l = state(p);
+  EXPECT_TRUE(fixed_differences(l, plan(x)).empty());
+  EXPECT_EQ(change(l, plan(x)).old_rows.size(), 10u);
 }
 
 TEST(Change, FixedSettingsAreNamed) {
@@ -257,9 +280,10 @@ TEST(Change, FixedSettingsAreNamed) {
   l.backoff_ms++;
   l.keepalive_s++;
   l.embryonic++;
+  l.max_mappings++;
   c.attach_mode = AttachMode::clsact;
   const Errors errors = fixed_differences(state(now), *make_plan(c, a_host()));
-  EXPECT_EQ(errors.size(), 13u) << show_errors(errors);
+  EXPECT_EQ(errors.size(), 14u) << show_errors(errors);
   for (const Error &e : errors)
     EXPECT_NE(e.hint.find("doppel detach"), std::string::npos) << e.where;
 }

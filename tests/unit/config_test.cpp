@@ -463,7 +463,7 @@ TEST(Config, TooManyMappings) {
   const auto c = parse_config(text + "]}", "f");
   ASSERT_FALSE(c);
   ASSERT_EQ(c.errors().size(), 1u);
-  EXPECT_EQ(c.errors()[0].what, "65 mappings are more than the 64 that fit");
+  EXPECT_EQ(c.errors()[0].what, "1025 mappings are more than the 1024 that fit");
   EXPECT_EQ(c.errors()[0].hint, "join neighbouring ports into ranges");
 }
 

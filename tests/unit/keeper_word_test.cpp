@@ -7,7 +7,7 @@
 
 namespace doppel {
 namespace {
-constexpr size_t kRoom = DP_META_SIZE - 1;
+constexpr size_t kMappings = 64, kRoom = DP_META_SIZE - 1;
 
 // All targets of the largest configuration, each with two problems, and names as long as can be.
 KeeperWord many(int targets) {
@@ -52,7 +52,7 @@ TEST(KeeperWord, IsReadAsItWasGiven) {
 }
 
 TEST(KeeperWord, AlwaysFits) {
-  for (int targets = 0; targets <= DP_MAX_MAPPINGS * DP_MAX_TARGETS; targets += 16) {
+  for (int targets = 0; targets <= int{kMappings} * DP_MAX_TARGETS; targets += 16) {
     const auto w = many(targets);
     const std::string text = text_of(w, kRoom);
     ASSERT_LE(text.size(), kRoom) << targets;

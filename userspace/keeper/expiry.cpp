@@ -16,7 +16,7 @@ Result<int64_t> Expiry::known(const std::vector<NamedMapping> &mappings) const {
   int64_t sum = 0;
   for (const NamedMapping &m : mappings)
     for (uint32_t t = 0; t < m.targets.size(); t++) {
-      auto cell = TRY(read_cell(ledger_, m.row * DP_MAX_TARGETS + t));
+      auto cell = TRY(read_cell(ledger_, dp_ledger_cell(m.row, t)));
       sum += cell.waiting + cell.open;
     }
   return sum;

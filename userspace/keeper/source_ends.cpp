@@ -67,7 +67,7 @@ Result<bool> SourceEnds::step(const std::vector<NamedMapping> &mappings) {
 }
 
 Status SourceEnds::list_sockets(const std::vector<NamedMapping> &mappings) {
-  flags_.assign(DP_MAX_MAPPINGS, kNotWatched);
+  flags_.assign(mappings_.entries, kNotWatched);
   sockets_.clear();
   local_.clear();
   walk_.restart();

@@ -17,7 +17,7 @@ Result<Unjoinable> Unjoinable::open(const Pins &pins, const std::vector<NamedMap
 Result<uint64_t> Unjoinable::excluded(const NamedMapping &mapping) const {
   uint64_t sum = 0;
   for (uint32_t t = 0; t < mapping.targets.size(); t++) {
-    const auto cell = TRY(read_cell(ledger_, mapping.row * DP_MAX_TARGETS + t));
+    const auto cell = TRY(read_cell(ledger_, dp_ledger_cell(mapping.row, t)));
     sum += cell.excluded[DP_EXCLUDED_unjoinable];
   }
   return sum;

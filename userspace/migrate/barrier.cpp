@@ -164,7 +164,7 @@ private:
   Result<uint64_t> missed() {
     uint64_t bytes = 0;
     for (const Way &way : ways_) {
-      const auto cell = TRY(read_cell(ledger_, way.row * DP_MAX_TARGETS + way.target));
+      const auto cell = TRY(read_cell(ledger_, dp_ledger_cell(way.row, way.target)));
       bytes = std::accumulate(std::begin(cell.lost), std::end(cell.lost), bytes);
       bytes = std::accumulate(std::begin(cell.excluded), std::end(cell.excluded), bytes);
     }
@@ -216,7 +216,7 @@ Result<int64_t> waiting_flows(const Pins &pins, const std::vector<Way> &ways) {
   const auto ledger = TRY(open_table(pins, "ledger", sizeof(dp_ledger)));
   int64_t waiting = 0;
   for (const Way &way : ways)
-    waiting += TRY(read_cell(ledger, way.row * DP_MAX_TARGETS + way.target)).waiting;
+    waiting += TRY(read_cell(ledger, dp_ledger_cell(way.row, way.target))).waiting;
   return waiting;
 }
 

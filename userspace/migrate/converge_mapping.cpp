@@ -51,7 +51,7 @@ Status ConvergeMapping::begin() {
 
 // Notes that capture has told of this mapping.
 Result<uint64_t> ConvergeMapping::counted() const {
-  return TRY(read_cell(shared_.ledger, mapping_.row * DP_MAX_TARGETS)).event[DP_EVENT_key_noted];
+  return TRY(read_cell(shared_.ledger, dp_ledger_cell(mapping_.row, 0))).event[DP_EVENT_key_noted];
 }
 
 ConvergeMapping::~ConvergeMapping() { leave(); }

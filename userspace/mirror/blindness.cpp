@@ -178,7 +178,7 @@ Result<Observer::Row> row_of(const NamedMapping &m, const HostView &host, const 
   if (const auto ports = parse_ports(m.ports))
     r.view.ports = *ports;
   for (uint32_t t = 0; t < row.n_targets && t < DP_MAX_TARGETS; t++) {
-    const dp_ledger cell = TRY(read_cell(ledger, m.row * DP_MAX_TARGETS + t));
+    const dp_ledger cell = TRY(read_cell(ledger, dp_ledger_cell(m.row, t)));
     r.targets.push_back(Address{row.target[t].address});
     r.view.captured += cell.captured;
     r.view.observed += cell.observed;

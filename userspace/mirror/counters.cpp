@@ -39,7 +39,7 @@ Result<Counters> read_counters_of(const Attached &attached) {
     c.mappings.push_back({m.name, {}, {}, m.since, m.since_ns});
     for (uint32_t t = 0; t < m.targets.size(); t++) {
       TargetCounters target{m.targets[t], {}};
-      TRY(read(m.row * DP_MAX_TARGETS + t, &target.sum));
+      TRY(read(dp_ledger_cell(m.row, t), &target.sum));
       c.mappings.back().targets.push_back(target);
     }
     dp_mapping row{};

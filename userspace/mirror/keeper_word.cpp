@@ -4,11 +4,10 @@
 #include <bpf/bpf.h>
 
 #include <cerrno>
-#include <cstring>
-#include <memory>
 #include <nlohmann/json.hpp>
 
-#include "userspace/mirror/maps.h"
+#include "doppel/abi.h"
+#include "userspace/util/fd.h"
 
 namespace doppel {
 namespace {
@@ -104,30 +103,48 @@ KeeperWord keeper_word_of(const std::string &text) {
   return w;
 }
 
+namespace {
+struct WordMap {
+  Fd fd;
+  size_t size = 0; // bytes of the value
+};
+
+Result<WordMap> open_map(const Pins &pins) {
+  WordMap map{open_pin(pins.map("keeper"))};
+  bpf_map_info info{};
+  uint32_t len = sizeof(info);
+  if (!map.fd || bpf_obj_get_info_by_fd(map.fd.get(), &info, &len))
+    return sys_error("map keeper", "cannot be opened", errno,
+                     "doppel status tells what is missing");
+  map.size = info.value_size;
+  return map;
+}
+
+} // namespace
+
 Status write_keeper_word(const Pins &pins, const KeeperWord &word) {
-  const auto table = TRY(open_table(pins, "keeper", sizeof(dp_meta)));
-  auto value = std::make_unique<dp_meta>();
-  const std::string text = word.pid ? text_of(word, sizeof(value->json) - 1) : "";
-  std::memcpy(value->json, text.c_str(), text.size() + 1);
+  const auto map = TRY(open_map(pins));
+  std::string value = word.pid ? text_of(word, map.size - 1) : "";
+  value.resize(map.size);
   const uint32_t key = 0;
-  if (bpf_map_update_elem(table.fd.get(), &key, value.get(), BPF_ANY))
+  if (bpf_map_update_elem(map.fd.get(), &key, value.data(), BPF_ANY))
     return sys_error("map keeper", "cannot be written", errno);
   return Unit{};
 }
 
 Result<KeeperWord> read_keeper_word(const Pins &pins) {
-  const auto table = TRY(open_table(pins, "keeper", sizeof(dp_meta)));
-  auto value = std::make_unique<dp_meta>();
+  const auto map = TRY(open_map(pins));
+  std::string value(map.size, '\0');
   const uint32_t key = 0;
   std::string why;
   for (int i = 0; i < kTries; i++) {
-    if (bpf_map_lookup_elem(table.fd.get(), &key, value.get()))
+    if (bpf_map_lookup_elem(map.fd.get(), &key, value.data()))
       return sys_error("map keeper", "cannot be read", errno);
-    value->json[sizeof(value->json) - 1] = '\0';
-    if (!*value->json)
+    const std::string text = value.substr(0, value.find('\0'));
+    if (text.empty())
       return KeeperWord{};
     try {
-      return keeper_word_of(value->json);
+      return keeper_word_of(text);
     } catch (const std::exception &e) {
       why = e.what();
     }

@@ -106,21 +106,29 @@ Status MapRows::drop(const dp_port_key &key) const {
   return Unit{};
 }
 
-// A late packet of the target's may be counted in the cell at the very moment: what it leaves
-// behind is then half a transaction, which shows, and is cleared once more.
-Status MapRows::clear_ledger(uint32_t cell) const {
+// A late packet of the target's may be counted in a cell at the very moment: what it leaves behind
+// is then half a transaction, which shows, and is cleared once more. The wait takes tens of
+// milliseconds, and serves all of them.
+Status MapRows::clear_ledgers(std::vector<uint32_t> cells) const {
   const std::vector<dp_ledger> zero(static_cast<size_t>(libbpf_num_possible_cpus()));
   std::vector<dp_ledger> now(zero.size());
-  for (int i = 0; i < kClearTries; i++) {
-    if (bpf_map_update_elem(ledger_.fd.get(), &cell, zero.data(), BPF_ANY))
-      return write_error("ledger");
+  for (int i = 0; i < kClearTries && !cells.empty(); i++) {
+    for (const uint32_t cell : cells)
+      if (bpf_map_update_elem(ledger_.fd.get(), &cell, zero.data(), BPF_ANY))
+        return write_error("ledger");
     wait_for_programs();
-    if (bpf_map_lookup_elem(ledger_.fd.get(), &cell, now.data()))
-      return sys_error("map ledger", "cannot be read", errno);
-    if (std::all_of(now.begin(), now.end(), [](const dp_ledger &l) { return l.begin == l.end; }))
-      return Unit{};
+    std::vector<uint32_t> again;
+    for (const uint32_t cell : cells) {
+      if (bpf_map_lookup_elem(ledger_.fd.get(), &cell, now.data()))
+        return sys_error("map ledger", "cannot be read", errno);
+      if (std::any_of(now.begin(), now.end(), [](const dp_ledger &l) { return l.begin != l.end; }))
+        again.push_back(cell);
+    }
+    cells = std::move(again);
   }
-  return Error{"map ledger", "cell " + std::to_string(cell) + " never came to rest", {}};
+  if (cells.empty())
+    return Unit{};
+  return Error{"map ledger", "cell " + std::to_string(cells.front()) + " never came to rest", {}};
 }
 
 // Capture may make others of them meanwhile, which it follows from then on.
@@ -156,22 +164,24 @@ Status MapRows::forget_flows(const std::set<uint32_t> &rows,
 }
 
 Result<dp_ledger> MapRows::ledger(uint32_t row, uint32_t target) const {
-  return read_cell(ledger_, row * DP_MAX_TARGETS + target);
+  return read_cell(ledger_, dp_ledger_cell(row, target));
 }
 
 Status MapRows::clear(const std::set<uint32_t> &rows) const {
   const dp_limit limit{};
   const dp_converge converge{};
+  std::vector<uint32_t> cells;
   for (uint32_t row : rows) {
     if (bpf_map_update_elem(converge_.fd.get(), &row, &converge, BPF_ANY))
       return write_error("converge");
-    for (uint32_t cell = row * DP_MAX_TARGETS; cell < (row + 1) * DP_MAX_TARGETS; cell++) {
-      if (bpf_map_update_elem(limits_.fd.get(), &cell, &limit, BPF_ANY))
+    for (uint32_t target = 0; target < DP_MAX_TARGETS; target++) {
+      const uint32_t place = row * DP_MAX_TARGETS + target;
+      if (bpf_map_update_elem(limits_.fd.get(), &place, &limit, BPF_ANY))
         return write_error("limits");
-      TRY(clear_ledger(cell));
+      cells.push_back(dp_ledger_cell(row, target));
     }
   }
-  return Unit{};
+  return clear_ledgers(std::move(cells));
 }
 
 Result<MirrorState> read_mirror_state(Rtnl &nl, const Pins &pins, const Meta &meta,
@@ -180,7 +190,7 @@ Result<MirrorState> read_mirror_state(Rtnl &nl, const Pins &pins, const Meta &me
   state.limits = meta.limits;
   state.mode = meta.mechanism;
   state.ports = TRY(rows.ports());
-  for (uint32_t row = 0; row < DP_MAX_MAPPINGS; row++) {
+  for (uint32_t row = 0; row < rows.rows(); row++) {
     auto mapping = TRY(rows.mapping(row));
     auto name = std::find_if(meta.mappings.begin(), meta.mappings.end(),
                              [&](const NamedMapping &n) { return n.row == row; });

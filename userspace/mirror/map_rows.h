@@ -21,6 +21,7 @@ public:
   static Result<MapRows> open(const Pins &pins);
 
   Result<std::vector<PortRow>> ports() const;
+  uint32_t rows() const { return mappings_.entries; } // of mappings, used or not
   Result<dp_mapping> mapping(uint32_t row) const;
 
   Status put(uint32_t row, const dp_mapping &mapping) const;
@@ -37,7 +38,7 @@ public:
   Status clear(const std::set<uint32_t> &rows) const;
 
 private:
-  Status clear_ledger(uint32_t cell) const;
+  Status clear_ledgers(std::vector<uint32_t> cells) const;
   MapTable mappings_, port_map_, ports_, flows_, ledger_, limits_, converge_;
   Fd key_streams_; // by dp_flow_key
 };

@@ -9,7 +9,6 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
@@ -20,7 +19,7 @@ namespace doppel {
 namespace {
 using Json = nlohmann::json;
 
-constexpr size_t kReloadRoom = DP_META_SIZE / 4; // the rest is for the mappings
+constexpr size_t kReloadRoom = DP_META_SIZE / 4; // the rest is for the mappings and programs
 
 // A file name need not be UTF-8; JSON must be.
 std::string dump(const Json &j) { return j.dump(-1, ' ', false, Json::error_handler_t::replace); }
@@ -168,15 +167,19 @@ Status write_reload(const Pins &pins, const Meta &meta) {
 
 Status write_meta(int meta_fd, const Meta &meta) {
   const std::string text = dump(to_json(meta));
-  auto value = std::make_unique<dp_meta>();
-  if (text.size() >= sizeof(value->json))
+  bpf_map_info info{};
+  uint32_t len = sizeof(info);
+  if (bpf_obj_get_info_by_fd(meta_fd, &info, &len))
+    return sys_error("map meta", "cannot be inspected", errno);
+  if (text.size() >= info.value_size)
     return Error{"map meta",
                  "the description of the mappings has " + std::to_string(text.size()) +
                      " bytes and does not fit",
-                 "use fewer or shorter names"};
-  std::memcpy(value->json, text.c_str(), text.size() + 1);
-  uint32_t key = 0;
-  if (bpf_map_update_elem(meta_fd, &key, value.get(), BPF_ANY))
+                 "use fewer or shorter names, or attach with a larger \"max_mappings\""};
+  std::string value = text;
+  value.resize(info.value_size);
+  const uint32_t key = 0;
+  if (bpf_map_update_elem(meta_fd, &key, value.data(), BPF_ANY))
     return sys_error("map meta", "cannot be written", errno);
   return Unit{};
 }
@@ -210,16 +213,16 @@ Result<Meta> read_meta(const Pins &pins) {
   Fd map = open_pin(path);
   if (!map)
     return sys_error(path, "cannot be opened", errno, hint);
-  auto value = std::make_unique<dp_meta>();
   uint32_t key = 0, len = sizeof(bpf_map_info);
   bpf_map_info info{};
-  if (bpf_obj_get_info_by_fd(map.get(), &info, &len) || info.value_size != sizeof(*value))
+  if (bpf_obj_get_info_by_fd(map.get(), &info, &len) || info.value_size < dp_meta_size(1))
     return Error{path, "is not a map of this doppel", hint};
-  if (bpf_map_lookup_elem(map.get(), &key, value.get()))
+  std::string value(info.value_size, '\0');
+  if (bpf_map_lookup_elem(map.get(), &key, value.data()))
     return sys_error(path, "cannot be read", errno, hint);
-  value->json[sizeof(value->json) - 1] = '\0';
+  value.resize(value.find('\0') == std::string::npos ? value.size() : value.find('\0'));
   try {
-    Meta meta = from_json(Json::parse(value->json));
+    Meta meta = from_json(Json::parse(value));
     meta.id = info.id;
     return meta;
   } catch (const std::exception &e) {

@@ -36,7 +36,7 @@ struct Meta {
   std::string reload_text;          // what it did, the last time
 };
 
-// `meta_fd`: the map. The JSON must fit DP_META_SIZE.
+// `meta_fd`: the map. The JSON must fit its value, dp_meta_size() bytes.
 Status write_meta(int meta_fd, const Meta &meta);
 Status write_meta(const Pins &pins, const Meta &meta);
 // What a reload came to, or as much of it as fits: whoever asked for it waits for an answer.

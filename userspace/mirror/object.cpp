@@ -25,6 +25,17 @@ namespace {
 // early when it is small.
 uint32_t syn_entries(uint32_t flows) { return std::max(4096u, flows / 4); }
 
+uint32_t max_mappings(const Plan &plan) { return static_cast<uint32_t>(plan.limits.max_mappings); }
+
+// Of all that each mapping has a place in, for every CPU of the machine.
+uint64_t mappings_bytes(const Plan &plan) {
+  const uint64_t mappings = max_mappings(plan);
+  const auto cpus = static_cast<uint64_t>(libbpf_num_possible_cpus());
+  return dp_ledger_cells(max_mappings(plan)) * sizeof(dp_ledger) * cpus +
+         mappings * (sizeof(dp_mapping) + sizeof(dp_converge) + DP_MAX_TARGETS * sizeof(dp_limit)) +
+         2 * uint64_t{dp_meta_size(max_mappings(plan))};
+}
+
 // Maps are allocated as a whole when they are created. Asking for most of the memory that is left
 // would drive the host into reclaim before the kernel says no.
 Status check_memory(const Plan &plan) {
@@ -32,7 +43,7 @@ Status check_memory(const Plan &plan) {
   uint64_t store =
       plan.chunks * (sizeof(dp_store_key) + 2 * sizeof(uint32_t) + sizeof(dp_chunk) + element);
   uint64_t rest = plan.flows * (sizeof(dp_flow_key) + sizeof(dp_flow) + element) +
-                  plan.config.slots * sizeof(dp_shadow);
+                  plan.config.slots * sizeof(dp_shadow) + mappings_bytes(plan);
   std::ifstream meminfo("/proc/meminfo");
   uint64_t available = 0; // KiB
   for (std::string line; std::getline(meminfo, line);)
@@ -40,11 +51,12 @@ Status check_memory(const Plan &plan) {
       available = std::strtoull(line.c_str() + sizeof("MemAvailable:") - 1, nullptr, 10);
   if (!available || store + rest <= available * 1024 / 4 * 3)
     return Unit{};
-  return Error{store > rest ? "map store" : "maps of flows and shadows",
-               "the data plane would take " + std::to_string((store + rest) >> 20) +
-                   " MiB, and this host has " + std::to_string(available >> 10) +
-                   " MiB available, of which it may take three quarters",
-               "lower \"store\", \"flows\" or \"shadow_ports\" in the configuration"};
+  return Error{
+      store > rest ? "map store" : "maps of flows, shadows and mappings",
+      "the data plane would take " + std::to_string((store + rest) >> 20) +
+          " MiB, and this host has " + std::to_string(available >> 10) +
+          " MiB available, of which it may take three quarters",
+      "lower \"store\", \"flows\", \"shadow_ports\" or \"max_mappings\" in the configuration"};
 }
 
 // Both images have the same maps and programs, so that the skeleton of one serves for the other.
@@ -71,13 +83,23 @@ doppel_bpf *open_image(bool conntrack) {
 }
 
 Status resize(doppel_bpf *skel, const Plan &plan) {
-  const std::pair<bpf_map *, uint32_t> sizes[] = {
-      {skel->maps.flows, plan.flows},          {skel->maps.syns, syn_entries(plan.flows)},
-      {skel->maps.shadows, plan.config.slots}, {skel->maps.free_slots, plan.config.slots},
-      {skel->maps.store, plan.chunks},         {skel->maps.chunks, plan.chunks},
-      {skel->maps.free_chunks, plan.chunks},   {skel->maps.ledger, DP_LEDGER_CELLS}};
+  const uint32_t mappings = max_mappings(plan);
+  const std::pair<bpf_map *, uint32_t> sizes[] = {{skel->maps.flows, plan.flows},
+                                                  {skel->maps.syns, syn_entries(plan.flows)},
+                                                  {skel->maps.shadows, plan.config.slots},
+                                                  {skel->maps.free_slots, plan.config.slots},
+                                                  {skel->maps.store, plan.chunks},
+                                                  {skel->maps.chunks, plan.chunks},
+                                                  {skel->maps.free_chunks, plan.chunks},
+                                                  {skel->maps.mappings, mappings},
+                                                  {skel->maps.converge, mappings},
+                                                  {skel->maps.limits, mappings * DP_MAX_TARGETS},
+                                                  {skel->maps.ledger, dp_ledger_cells(mappings)}};
   for (auto [map, entries] : sizes)
     if (int err = bpf_map__set_max_entries(map, entries))
+      return sys_error(std::string("map ") + bpf_map__name(map), "cannot be sized", -err);
+  for (bpf_map *map : {skel->maps.meta, skel->maps.keeper})
+    if (int err = bpf_map__set_value_size(map, dp_meta_size(mappings)))
       return sys_error(std::string("map ") + bpf_map__name(map), "cannot be sized", -err);
   return Unit{};
 }

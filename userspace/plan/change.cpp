@@ -68,9 +68,11 @@ public:
     for (size_t i = 0; i < wanted_.mappings.size(); i++)
       if (!place(i))
         return Error{"doppel reload",
-                     "no row is free for mapping \"" + wanted_.names[i].name + "\": " +
-                         std::to_string(DP_MAX_MAPPINGS) + " is the limit, old and new together",
-                     "remove the old mappings first, then add the new ones"};
+                     "no row is free for mapping \"" + wanted_.names[i].name +
+                         "\": " + std::to_string(state_.limits.max_mappings) +
+                         " is \"max_mappings\" of the attached mirror, old and new together",
+                     "remove the old mappings first, then add the new ones; or detach, and attach "
+                     "with a larger \"max_mappings\""};
     leave_the_rest();
     compare_ports();
     compare_programs();
@@ -109,7 +111,7 @@ private:
   }
 
   std::optional<uint32_t> free_row() {
-    for (uint32_t row = 0; row < DP_MAX_MAPPINGS; row++)
+    for (uint32_t row = 0; row < state_.limits.max_mappings; row++)
       if (used_.insert(row).second)
         return row;
     return std::nullopt;
@@ -188,9 +190,12 @@ Errors fixed_differences(const MirrorState &state, const Plan &wanted) {
                         "is " + is + " in the attached mirror, and would be " + would_be,
                         kFixedHint});
   };
+  // There may be more room than is needed.
+  Limits limits = wanted.limits;
+  limits.max_mappings = std::max(limits.max_mappings, state.limits.max_mappings);
   for (const Setting &s : all_settings())
     if (s.when == WhenAttached::fixed)
-      compare(s.key, s.text(state.limits), s.text(wanted.limits));
+      compare(s.key, s.text(state.limits), s.text(limits));
   compare("attach_mode", attach_mode_name(state.mode), attach_mode_name(wanted.mode));
   return errors;
 }

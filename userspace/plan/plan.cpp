@@ -133,6 +133,7 @@ Result<Plan> make_plan(const Config &config, const HostView &host) {
                          joined(host.output_rules) + "): they pass netfilter by");
   plan.limits = config.limits;
   plan.limits.store_bytes -= plan.limits.store_bytes % DP_CHUNK;
+  plan.limits.max_mappings = std::max<uint64_t>(plan.limits.max_mappings, config.mappings.size());
   plan.config = config_row(plan.limits);
   plan.flows = static_cast<uint32_t>(plan.limits.flows);
   plan.chunks = static_cast<uint32_t>(plan.limits.store_bytes / DP_CHUNK);

@@ -52,6 +52,10 @@ DEFINE(key_watch);
 DEFINE(key_samples);
 DEFINE(key_sampled);
 
+enum {
+	HOST_WAYS = HOST_MAPPINGS * DP_MAX_TARGETS
+}; /* to targets */
+
 #define NUMBER(field) (sizeof(*(field)) / sizeof(int))
 #define KEYED(m, entries)                                                                          \
 	{                                                                                          \
@@ -65,7 +69,7 @@ DEFINE(key_sampled);
 const struct host_map_row host_map_rows[] = {
 	KEYED(ports, NUMBER(ports.max_entries)),
 	KEYED(port_map, 16),
-	KEYED(mappings, NUMBER(mappings.max_entries)),
+	KEYED(mappings, HOST_MAPPINGS),
 	KEYED(flows, HOST_FLOWS),
 	KEYED(syns, HOST_SYNS),
 	KEYED(shadows, HOST_SLOTS),
@@ -76,22 +80,22 @@ const struct host_map_row host_map_rows[] = {
 	KEYED(fresh_chunks, NUMBER(fresh_chunks.max_entries)),
 	QUEUE(freed_ranges, 256),
 	KEYED(clients, NUMBER(clients.max_entries)),
-	KEYED(ledger, NUMBER(ledger.max_entries)),
-	KEYED(limits, NUMBER(limits.max_entries)),
+	KEYED(ledger, HOST_WAYS + 1),
+	KEYED(limits, HOST_WAYS),
 	QUEUE(timer_queue, HOST_SLOTS),
 	KEYED(timer, NUMBER(timer.max_entries)),
 	QUEUE(due, 256),
 	{"events", &events, NUMBER(events.type), 0, 0, 0},
 	KEYED(control, NUMBER(control.max_entries)),
-	KEYED(meta, NUMBER(meta.max_entries)),
-	KEYED(keeper, NUMBER(keeper.max_entries)),
+	{"meta", &meta, NUMBER(meta.type), sizeof(int), DP_META_SIZE, 1},
+	{"keeper", &keeper, NUMBER(keeper.type), sizeof(int), DP_META_SIZE, 1},
 	KEYED(scratch, NUMBER(scratch.max_entries)),
 	KEYED(key_streams, HOST_FLOWS),
 	KEYED(key_lines, 2),
 	KEYED(key_writers, NUMBER(key_writers.max_entries)),
 	{"key_notes", &key_notes, NUMBER(key_notes.type), 0, 0, 0},
 	KEYED(keys_scratch, NUMBER(keys_scratch.max_entries)),
-	KEYED(converge, NUMBER(converge.max_entries)),
+	KEYED(converge, HOST_MAPPINGS),
 	KEYED(key_watch, NUMBER(key_watch.max_entries)),
 	{"key_samples", &key_samples, NUMBER(key_samples.type), 0, 0, 0},
 	KEYED(key_sampled, NUMBER(key_sampled.max_entries)),
