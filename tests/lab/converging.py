@@ -3,6 +3,7 @@
 
 from lab import tcp, wait
 from lab.keeper import keep
+from lab.network import endpoint
 
 CONVERGE = {"application": "memcached", "converge": True}
 
@@ -41,8 +42,8 @@ def tell(scene, *requests):
 
 def difference(scene):
     """What `verify --all` counts, which must be nothing."""
-    done = scene.doppel.run("verify", "--all", "--json", f"{scene.lab.source.address}:11211",
-                            f"{scene.lab.target.address}:11211", check=False)
+    done = scene.doppel.run("verify", "--all", "--json", endpoint(scene.lab.source.address, 11211),
+                            endpoint(scene.lab.target.address, 11211), check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

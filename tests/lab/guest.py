@@ -51,18 +51,21 @@ table inet mute {
 def published(lab, port, name="container"):
     """A host behind the source, whose port the source publishes as container engines do: by DNAT."""
     host = lab.hosts[name] = Host(name)
-    host.address = "172.17.0.2"
+    ip, net, bits = ("ip6", "fd99::", 64) if lab.six("client", "source") else ("ip", "172.17.0.", 16)
+    host.address = f"{net}2"
+    inside = f"[{host.address}]" if ip == "ip6" else host.address
     lab.source.run(["ip", "-batch", "-"], stdin="\n".join([
         f"link add {name} type veth peer name eth0 netns {host.pid}",
-        f"addr add 172.17.0.1/16 dev {name}", f"link set {name} up", ""]))
+        f"addr add {net}1/{bits} dev {name} nodad", f"link set {name} up", ""]))
     host.run(["ip", "-batch", "-"], stdin="\n".join([
-        f"addr add {host.address}/16 dev eth0", "link set eth0 up", "route add default via 172.17.0.1", ""]))
+        f"addr add {host.address}/{bits} dev eth0 nodad", "link set eth0 up", f"route add default via {net}1", ""]))
     lab.source.sysctl("net/ipv4/ip_forward", 1)
+    lab.source.sysctl("net/ipv6/conf/all/forwarding", 1)
     lab.source.run(["nft", "-f", "-"], stdin=f"""
-table ip {name} {{
+table {ip} {name} {{
   chain publish {{
     type nat hook prerouting priority dstnat; policy accept;
-    ip daddr {lab.source.address} tcp dport {port} dnat to {host.address}:{port}
+    {ip} daddr {lab.source.address} tcp dport {port} dnat to {inside}:{port}
   }}
 }}
 """)

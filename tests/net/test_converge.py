@@ -11,10 +11,11 @@ from lab import doppel, tcp, wait
 from lab.converging import CONVERGE, at_rest, converging, difference, events, state, tell, token_of
 from lab.jumble import Jumble
 from lab.keeper import keep
-from lab.network import NET4
+from lab.network import FAMILIES, NET4
 from lab.wait import amount, patience
 
 @case()
+@case(families=FAMILIES)
 def commands_that_depend_on_what_is_there(env):
     """None of these keys is on the target, so that each of these commands fails there."""
     scene, _ = converging(env)

@@ -30,6 +30,7 @@ def assert_mirrored(scene, sent, keys):
 
 
 @case()
+@case(families=("v6", "v6_to_v4"))
 def container_port(env):
     """The container publishes 11211 of the source."""
     scene = container_scene(env)
