@@ -118,18 +118,19 @@ uint64_t check_shadow(uint32_t slot, const Judge *judge) {
 void check_sent(bool spoilt, const Judge &judge) {
   for (const Sent &one : kernel().sent) {
     const std::vector<uint8_t> &f = one.skb.data;
-    require(f.size() >= 54 && f[14] == 0x45, "a frame is sent that is no IPv4 and TCP");
-    const uint8_t *ip = &f[14], *tcp = &f[34];
-    const size_t head = 34 + (tcp[12] >> 4) * 4u, length = f.size() - 34;
-    require(f.size() >= head && head >= 54, "the TCP header of what is sent");
-    require(f.size() - 14 > 65535 || get16(ip + 2) == f.size() - 14,
-            "the total length of what is sent");
-    require(checksum(ip, 20) == 0xffff, "the IP checksum of what is sent");
-    require(get32(ip + 12) == kHost, "a frame is sent that is not ours");
-    require(get32(ip + 16) == kTargets[0] || get32(ip + 16) == kTargets[1],
-            "a frame is sent to no target");
+    const Layers l = layers(f);
+    const uint8_t *tcp = &f[l.tcp];
+    const size_t head = l.tcp + (tcp[12] >> 4) * 4u, length = f.size() - l.tcp;
+    require(f.size() >= head && head >= l.tcp + 20, "the TCP header of what is sent");
+    require(l.src == kHost, "a frame is sent that is not ours");
+    require(l.dst == kTargets[0] || l.dst == kTargets[1], "a frame is sent to no target");
+    const dp_mapping *m = kernel().at<dp_mapping>(&mappings, 0);
+    require(l.six == (m->target[l.dst == kTargets[1]].address.w[0] != 0) || spoilt,
+            "a frame is sent by the other IP version than its target's");
+    require(get16(&f[12]) == (l.six ? 0x86dd : 0x0800) || one.neigh,
+            "the type of what is sent back");
     require(one.neigh ? one.skb.ctx.mark == 0 : true, "a copy keeps the original's mark");
-    const uint16_t p = pseudo(ip, length);
+    const uint16_t p = l.pseudo;
     if (one.skb.summed == Summed::partial)
       require(get16(tcp + 16) == p, "the partial checksum of what is sent");
     else if (!spoilt) // one that was wrong, and vouched for, stays wrong

@@ -11,14 +11,15 @@
 namespace doppel::fuzz {
 
 void Play::capture(Skb skb) {
-  if (program_ == doppel_egress && skb.data.size() >= 54)
+  if (program_ == doppel_egress && skb.data.size() >= tcp_at(skb) + 20)
     send_from_socket(skb);
   const Skb before = skb;
-  if (skb.data.size() >= 54)
-    tell("capture", "from " + std::to_string(get16(&skb.data[34])) + " seq " +
-                        std::to_string(get32(&skb.data[38])) + " flags " +
-                        std::to_string(skb.data[47]) + " size " + std::to_string(skb.data.size()) +
-                        " ttl " + std::to_string(skb.data[22]));
+  if (skb.data.size() >= tcp_at(skb) + 20) {
+    const uint8_t *tcp = &skb.data[tcp_at(skb)];
+    tell("capture", "from " + std::to_string(get16(tcp)) + " seq " +
+                        std::to_string(get32(tcp + 4)) + " flags " + std::to_string(tcp[13]) +
+                        " size " + std::to_string(skb.data.size()));
+  }
   const int verdict = k_.run(program_, skb);
   require(verdict == -1, "capture's verdict is not TC_ACT_UNSPEC");
   require(skb.data == before.data, "the original's bytes were changed");
@@ -28,7 +29,7 @@ void Play::capture(Skb skb) {
 
 void Play::send_from_socket(Skb &skb) {
   for (const Client &c : clients_)
-    if (get16(&skb.data[34]) == c.port && c.source->state() == Source::State::open)
+    if (get16(&skb.data[tcp_at(skb)]) == c.port && c.source->state() == Source::State::open)
       skb.ctx.sk = &sender_.sock;
 }
 
@@ -49,6 +50,10 @@ Segment Play::from(Client &c, uint32_t seq, uint8_t flags, uint32_t length) {
   static constexpr Fate fates[] = {Fate::taken, Fate::dropped, Fate::unseen, Fate::missed};
   fate_ = fates[fate];
   return s;
+}
+
+Skb Play::frame_of_client(const Segment &s) const {
+  return client6_ ? widened(frame(s)) : frame(s);
 }
 
 void Play::connect(Client &c, uint32_t isn) {
@@ -96,7 +101,7 @@ void Play::send(Client &c, const Segment &s) {
   settle_before(c, s, fate != Fate::unseen);
   misses_ = fate == Fate::missed;
   if (fate != Fate::unseen)
-    capture(frame(s));
+    capture(frame_of_client(s));
   misses_ = false;
   // What follows is in order for capture, and is not for the source.
   if (source->over() || fate == Fate::dropped || source->dropped)
@@ -185,7 +190,7 @@ void Play::forge(Client &c, unsigned what) {
   s.options.resize(std::min<size_t>(s.options.size(), 12));
   const auto of = c.source;
   settle_before(c, s, true);
-  capture(frame(s));
+  capture(frame_of_client(s));
   settle_own(c, of->take(s, c.answered), true);
   tell("stranger", text(s) + (of->fooled() ? " FOOLED" : ""));
 }
@@ -194,11 +199,11 @@ void Play::spoil() {
   Client &c = clients_[in_.u8() % kClients];
   const bool response = in_.u8() & 1;
   Segment s = response ? from_target(in_.u8() % HOST_SLOTS) : from(c, c.next, kAck, in_.u8());
-  Skb skb = frame(s);
+  Skb skb = response ? frame_of_target(s) : frame_of_client(s);
   for (unsigned n = in_.u8() % 8; n > 0; n--) {
     const size_t at = in_.u8() % std::min<size_t>(skb.data.size(), 94);
     skb.data[at] = in_.u8();
-    if (at >= 54 && !response)
+    if (at >= tcp_at(skb) + 20 && !response)
       spoilt_ = true; // content() is no longer what was captured
   }
   const unsigned cut = in_.u8();

@@ -87,6 +87,7 @@ private:
   // ---- clients.cpp
 
   void capture(Skb skb);
+  Skb frame_of_client(const Segment &s) const;
   // On a client host the packet knows its socket, unless another host's passes through.
   void send_from_socket(Skb &skb);
   Segment from(Client &c, uint32_t seq, uint8_t flags, uint32_t length);
@@ -111,6 +112,7 @@ private:
   // What a shadow may not be moved by (RFC 9293, 3.10.7; RFC 5961), from the packet's own numbers.
   bool must_ignore(const dp_shadow &sh, const Segment &s);
   void respond(const Segment &s, bool nested);
+  Skb frame_of_target(const Segment &s) const;
   Segment from_target(uint32_t slot);
   void target_acts(unsigned what, bool nested);
 
@@ -139,7 +141,8 @@ private:
   std::array<Client, kClients> clients_;
   int (*program_)(__sk_buff *) = doppel_ingress;
   uint16_t busy_port_ = 0;
-  bool misses_ = false; // the next look-up of a socket finds none
+  bool client6_ = false, target6_ = false; // they speak IPv6: the clients, the first target
+  bool misses_ = false;                    // the next look-up of a socket finds none
   host_socket sender_{};
   Fate fate_ = Fate::taken;
   std::vector<std::shared_ptr<Source>> sources_;

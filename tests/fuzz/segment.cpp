@@ -97,6 +97,74 @@ Skb frame(const Segment &s) {
   return skb;
 }
 
+dp_addr wide(uint32_t a) { return {{htonl(0xfd090000), 0, 0, htonl(a)}}; }
+
+namespace {
+
+constexpr size_t kMore = 20; // bytes that the header of IPv6 is longer
+
+void put_wide(uint8_t *p, const uint8_t *address) {
+  const dp_addr a = wide(get32(address));
+  std::memcpy(p, &a, sizeof a);
+}
+
+uint16_t pseudo6(const uint8_t *ip, size_t length) {
+  return checksum(ip + 8, 32, static_cast<uint32_t>(6 + length % 65536 + length / 65536));
+}
+
+} // namespace
+
+size_t tcp_at(const Skb &skb) {
+  return skb.data.size() > 14 && get16(&skb.data[12]) == 0x86dd ? 34 + kMore : 34;
+}
+
+Skb widened(const Skb &skb) {
+  Skb out = skb;
+  const uint8_t *old = &skb.data[14];
+  const size_t length = skb.data.size() - 34;
+  out.data.insert(out.data.begin() + 14, kMore, 0);
+  uint8_t *ip = &out.data[14], *tcp = &out.data[34 + kMore];
+  put16(ip - 2, 0x86dd);
+  ip[0] = 0x60;
+  put16(ip + 4, length > 65535 ? 0 : static_cast<unsigned>(length)); // BIG TCP
+  ip[6] = 6;
+  ip[7] = old[8];
+  put_wide(ip + 8, old + 12);
+  put_wide(ip + 24, old + 16);
+  put16(tcp + 16, 0);
+  const uint16_t p = pseudo6(ip, length);
+  put16(tcp + 16, skb.summed == Summed::partial ? p : ~checksum(tcp, length, p) & 0xffff);
+  describe(out);
+  return out;
+}
+
+Layers layers(const std::vector<uint8_t> &f) {
+  Layers l;
+  l.six = f.size() > 14 && f[14] == 0x60;
+  l.tcp = l.six ? 34 + kMore : 34;
+  require(f.size() >= l.tcp + 20 && (l.six ? f[20] == 6 : f[14] == 0x45),
+          "a frame is sent that is no TCP");
+  const uint8_t *ip = &f[14];
+  const size_t length = f.size() - l.tcp;
+  if (!l.six) {
+    require(f.size() - 14 > 65535 || get16(ip + 2) == f.size() - 14,
+            "the total length of what is sent");
+    require(checksum(ip, 20) == 0xffff, "the IP checksum of what is sent");
+    l.src = get32(ip + 12);
+    l.dst = get32(ip + 16);
+    l.pseudo = pseudo(ip, length);
+    return l;
+  }
+  require(length > 65535 || get16(ip + 4) == length, "the payload length of what is sent");
+  require(!get32(ip + 12) && !get32(ip + 16) && get32(ip + 8) == 0xfd090000 && !get32(ip + 28) &&
+              !get32(ip + 32) && get32(ip + 24) == 0xfd090000,
+          "an address that nobody has is sent");
+  l.src = get32(ip + 20);
+  l.dst = get32(ip + 36);
+  l.pseudo = pseudo6(ip, length);
+  return l;
+}
+
 dp_addr mapped(uint32_t a) { return {{0, 0, htonl(0xffff), htonl(a)}}; }
 
 std::vector<uint8_t> timestamp(uint32_t val, uint32_t ecr) {

@@ -47,6 +47,20 @@ struct Segment {
 
 Skb frame(const Segment &s);
 dp_addr mapped(uint32_t a);
+// The address of IPv6 whose last word is that.
+dp_addr wide(uint32_t a);
+// The frame of IPv4 as one of IPv6, with a right checksum, or one that is still to be made.
+Skb widened(const Skb &skb);
+// Of a frame that was sent, whose IP header is right. Addresses: the last words.
+struct Layers {
+  bool six = false;
+  size_t tcp = 0; // where its header begins
+  uint32_t src = 0, dst = 0;
+  uint16_t pseudo = 0; // the sum
+};
+Layers layers(const std::vector<uint8_t> &frame);
+// Where the TCP header begins.
+size_t tcp_at(const Skb &skb);
 std::vector<uint8_t> timestamp(uint32_t val, uint32_t ecr);
 
 } // namespace doppel::fuzz

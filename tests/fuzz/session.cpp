@@ -65,7 +65,7 @@ void Play::act(bool nested) {
     if (const unsigned kind = in_.u8(); tracked_)
       forge(c, kind % 8);
     else
-      capture(frame(from(c, in_.u32(), in_.u8(), kind)));
+      capture(frame_of_client(from(c, in_.u32(), in_.u8(), kind)));
     break;
   case 9: {
     Segment s = from(c, c.high, kFin | kAck, in_.u8() & 1 ? length() : 0);

@@ -26,9 +26,13 @@ bool Play::must_ignore(const dp_shadow &sh, const Segment &s) {
          acked < -int64_t{(1u << 30)};
 }
 
+Skb Play::frame_of_target(const Segment &s) const {
+  return target6_ && s.src == kTargets[0] ? widened(frame(s)) : frame(s);
+}
+
 void Play::respond(const Segment &s, bool nested) {
   const uint32_t slot = s.dport - HOST_FIRST_PORT;
-  Skb skb = frame(s);
+  Skb skb = frame_of_target(s);
   skb.data[0] = 2; // what the device does with it is another's matter
   const bool ours = slot < HOST_SLOTS && shadow_at(slot).tcp.state != DP_CLOSED &&
                     shadow_at(slot).ep.oif && s.src == ntohl(shadow_at(slot).ep.address.w[3]) &&

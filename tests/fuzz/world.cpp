@@ -18,7 +18,10 @@ void Play::set_up() {
   const unsigned form = in_.u8(), bases = in_.u8();
   dp_mapping m{};
   m.n_targets = 1 + (form & 1);
-  m.application = static_cast<__u8>(in_.u8() % 3);
+  const unsigned kind = in_.u8();
+  m.application = static_cast<__u8>(kind % 3);
+  client6_ = kind / 3 % 4 & 1;
+  target6_ = kind / 3 % 4 & 2;
   m.flags = static_cast<__u16>(((form >> 1) & 7) | (form & 0x20 ? DP_MAP_CONVERGE : 0));
   converges_ = m.flags & DP_MAP_CONVERGE;
   if (form & 0x40) // somebody looks at the keys
@@ -26,8 +29,8 @@ void Play::set_up() {
   m.ports = 1;
   m.max_bps = form & 0x10 ? 8 * 100000 : 0;
   for (unsigned t = 0; t < 2; t++) {
-    m.target[t].address = mapped(kTargets[t]);
-    m.target[t].shadow_addr = mapped(kHost);
+    m.target[t].address = t == 0 && target6_ ? wide(kTargets[t]) : mapped(kTargets[t]);
+    m.target[t].shadow_addr = t == 0 && target6_ ? wide(kHost) : mapped(kHost);
     m.target[t].oif = HOST_DEVICE + 1 + t;
     m.target[t].port = kTargetPort;
     m.target[t].mtu = t ? 576 : 1500;

@@ -56,6 +56,17 @@ int dispatch(Skb &skb, int verdict) {
   return 0;
 }
 
+// Whoever is asked for a socket knows it by the ports, which are where those of IPv4 are.
+bpf_sock_tuple ports_of(const bpf_sock_tuple &t, uint32_t size) {
+  require(size == sizeof t.ipv4 || size == sizeof t.ipv6, "a tuple of neither IP version");
+  bpf_sock_tuple out = t;
+  if (size == sizeof t.ipv6) {
+    out.ipv4.sport = t.ipv6.sport;
+    out.ipv4.dport = t.ipv6.dport;
+  }
+  return out;
+}
+
 void check_note(const dp_key_note &note, uint64_t size, dp_key_kind first) {
   require(note.length > 0 && note.length <= 250, "a key of a length that memcached has not");
   require(size == offsetof(dp_key_note, key) + note.length,
@@ -456,7 +467,8 @@ long bpf_skb_change_tail(__sk_buff *ctx, uint32_t len, uint64_t) {
   if (strikes(kernel().build_fails_at))
     return -ENOMEM;
   // __bpf_skb_min_len(), net/core/filter.c
-  if (len < (skb.summed == Summed::partial ? kCheck + 2 : kTcp) || len > kMaxData)
+  const size_t more = ctx->protocol == htons(ETH_P_IPV6) ? 20 : 0; // of the header
+  if (len < more + (skb.summed == Summed::partial ? kCheck + 2 : kTcp) || len > kMaxData)
     return -EINVAL;
   skb.data.resize(len);
   skb.ctx.gso_size = skb.ctx.gso_segs = 0;
@@ -567,18 +579,18 @@ long bpf_redirect_neigh(uint32_t ifindex, void *, int, uint64_t) {
   return kRedirect;
 }
 
-bpf_sock *bpf_skc_lookup_tcp(void *, bpf_sock_tuple *tuple, uint32_t, uint64_t, uint64_t) {
+bpf_sock *bpf_skc_lookup_tcp(void *, bpf_sock_tuple *tuple, uint32_t size, uint64_t, uint64_t) {
   no_lock("bpf_skc_lookup_tcp");
   auto s = std::make_unique<host_socket>();
-  if (!kernel().socket || !kernel().socket(*tuple, *s))
+  if (!kernel().socket || !kernel().socket(ports_of(*tuple, size), *s))
     return nullptr;
   kernel().sockets_held++;
   return &s.release()->sock;
 }
 
-bpf_sock *bpf_sk_lookup_tcp(void *, bpf_sock_tuple *tuple, uint32_t, uint64_t, uint64_t) {
+bpf_sock *bpf_sk_lookup_tcp(void *, bpf_sock_tuple *tuple, uint32_t size, uint64_t, uint64_t) {
   no_lock("bpf_sk_lookup_tcp");
-  if (!kernel().port_in_use || !kernel().port_in_use(ntohs(tuple->ipv4.dport)))
+  if (!kernel().port_in_use || !kernel().port_in_use(ntohs(ports_of(*tuple, size).ipv4.dport)))
     return nullptr;
   kernel().sockets_held++;
   return &(new host_socket{})->sock;
