@@ -33,7 +33,7 @@ MAP struct {
 
 MAP struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, DP_MAX_PORTS);
 	__uint(map_flags, 1 /* BPF_F_NO_PREALLOC: a few rows, written by user space only */);
 	__type(key, struct dp_port_key);
 	__type(value, struct dp_port_val);

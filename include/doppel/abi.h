@@ -32,8 +32,9 @@
 
 #define DP_ABI 8
 
-#define DP_MAX_MAPPINGS 1024 /* that `max_mappings` of the settings may ask for */
-#define DP_MAX_TARGETS	4    /* per mapping */
+#define DP_MAX_MAPPINGS 1024  /* that `max_mappings` of the settings may ask for */
+#define DP_MAX_TARGETS	4     /* per mapping */
+#define DP_MAX_PORTS	65536 /* rows of `port_map`: a port of a device each */
 #define DP_CHUNK_SHIFT	11
 #define DP_CHUNK	(1u << DP_CHUNK_SHIFT) /* bytes of the client's stream in one store entry */
 #define DP_MAX_SACK	16		       /* ranges the target reported, per shadow */

@@ -467,6 +467,19 @@ TEST(Config, TooManyMappings) {
   EXPECT_EQ(c.errors()[0].hint, "join neighbouring ports into ranges");
 }
 
+TEST(Config, MorePortsThanFit) {
+  const auto c = parse_config(R"({"mappings": [
+    {"name": "a", "device": "eth0", "ports": "1-40000",
+     "targets": [{"address": "10.0.0.2", "port": 1}]},
+    {"name": "b", "device": "eth1", "ports": "1-40000",
+     "targets": [{"address": "10.0.0.2", "port": 1}]}]})",
+                              "x");
+  ASSERT_FALSE(c);
+  ASSERT_EQ(c.errors().size(), 1u) << show_errors(c.errors());
+  EXPECT_EQ(c.errors()[0].what,
+            "80000 ports of all mappings together are more than the 65536 that fit");
+}
+
 TEST(Config, SamePortElsewhereIsNoOverlap) {
   for (const char *other : {R"("device": "eth1")", R"("device": "eth0", "direction": "egress")"}) {
     const std::string second = R"({"name": "b", "ports": 11211, )" + std::string(other) +

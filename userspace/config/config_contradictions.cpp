@@ -83,6 +83,18 @@ void check_store(const Config &config, Errors &errors) {
           " must be able to hold something");
 }
 
+void check_port_count(const Config &config, Errors &errors) {
+  uint64_t ports = 0;
+  for (const MappingConfig &m : config.mappings)
+    if (m.port_first != 0 && m.port_last >= m.port_first)
+      ports += m.port_last - m.port_first + 1U;
+  if (ports > DP_MAX_PORTS)
+    add(errors, config.source,
+        std::to_string(ports) + " ports of all mappings together are more than the " +
+            std::to_string(DP_MAX_PORTS) + " that fit",
+        "mirror fewer ports: those that nobody serves cost room as well");
+}
+
 } // namespace
 
 Errors contradictions(const Config &config) {
@@ -101,6 +113,7 @@ Errors contradictions(const Config &config) {
     for (size_t j = 0; j < i; j++)
       check_pair(m[j], m[i], errors);
   }
+  check_port_count(config, errors);
   check_store(config, errors);
   for (Error &e : limit_contradictions(config))
     errors.push_back(std::move(e));
