@@ -299,6 +299,18 @@ INSTANTIATE_TEST_SUITE_P(
                 x, "copies to 10.0.0.2:21211 would be captured again by mapping \"b\"",
                 "both use device eth0 and the same port: give the target another port",
                 Exit::usage},
+        Refused{"copies_captured_by_another_of_the_same_target",
+                [](Config &c, HostView &) {
+                  MappingConfig m = c.mappings[0];
+                  m.name = "b";
+                  m.direction = DP_DIR_EGRESS;
+                  m.port_first = m.port_last = 21211;
+                  m.targets[0].port = 11211;
+                  c.mappings.push_back(m);
+                },
+                x, "copies to 10.0.0.2:21211 would be captured again by mapping \"b\"",
+                "both use device eth0 and the same port: give the target another port",
+                Exit::usage},
         Refused{"no_tcx",
                 [](Config &c, HostView &h) {
                   c.attach_mode = AttachMode::tcx;

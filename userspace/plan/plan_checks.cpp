@@ -38,16 +38,30 @@ void refuse_local(const Config &config, const MappingConfig &m, const TargetConf
                     "copies to this host are not supported: name another host", Exit::usage});
 }
 
-// Copies leave through the TC egress hook of the target's device. A mapping does not capture what
-// goes to its own targets, but it would capture another's copies.
+// A mapping does not capture what goes to a target of its own, to the ports that it leads to there
+// (mapping_of(), bpf/capture.bpf.c). True: of so many ports all are such.
+bool passes_by(const MappingConfig &other, const Address &address, PortRange ports) {
+  for (unsigned p = ports.first; p <= ports.last; p++) {
+    const bool own =
+        std::any_of(other.targets.begin(), other.targets.end(), [&](const TargetConfig &o) {
+          const PortRange to = target_ports(other, o);
+          return o.address == address && p >= to.first && p <= to.last;
+        });
+    if (!own)
+      return false;
+  }
+  return true;
+}
+
+// Copies leave through the TC egress hook of the target's device, where another mapping would
+// capture them, or this one.
 void refuse_chain(const Config &config, const MappingConfig &m, const TargetConfig &t,
                   const Route &route, Errors &errors) {
   for (const MappingConfig &other : config.mappings) {
-    const bool sees = other.direction == DP_DIR_EGRESS && other.device == route.device &&
-                      overlap(captured_ports(other), target_ports(m, t));
-    const bool own = std::any_of(other.targets.begin(), other.targets.end(),
-                                 [&](const TargetConfig &o) { return o.address == t.address; });
-    if (sees && !own)
+    const PortRange seen = captured_ports(other), to = target_ports(m, t);
+    if (other.direction == DP_DIR_EGRESS && other.device == route.device && overlap(seen, to) &&
+        !passes_by(other, t.address,
+                   {std::max(seen.first, to.first), std::min(seen.last, to.last)}))
       errors.push_back(
           {t.where,
            "copies to " + endpoint_text(t.address, t.port) +
