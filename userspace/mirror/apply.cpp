@@ -148,14 +148,19 @@ Status Applier::build_up() {
 }
 
 void Applier::undo(const MirrorState &state, Errors &errors) {
+  std::vector<dp_port_key> fresh;
   for (const PortRow &port : applied_.change.ports) {
     auto was = std::find_if(state.ports.begin(), state.ports.end(), [&](const PortRow &p) {
       return std::equal(reinterpret_cast<const char *>(&p.key),
                         reinterpret_cast<const char *>(&p.key + 1),
                         reinterpret_cast<const char *>(&port.key));
     });
-    collect(was != state.ports.end() ? rows_.put(*was) : rows_.drop(port.key), errors);
+    if (was != state.ports.end())
+      collect(rows_.put(*was), errors);
+    else
+      fresh.push_back(port.key);
   }
+  collect(rows_.drop(fresh), errors);
   for (const MirrorState::Mapping &m : state.mappings)
     collect(rows_.put(m.name.row, m.row), errors);
   for (const auto &[row, mapping] : applied_.change.new_rows)
@@ -206,8 +211,7 @@ Status Applier::empty_rows(const std::set<uint32_t> &old) {
 Status Applier::take_down(const ApplyOptions &options) {
   const Change &change = applied_.change;
   Errors errors;
-  for (const dp_port_key &key : change.old_ports)
-    collect(rows_.drop(key), errors);
+  collect(rows_.drop(change.old_ports), errors);
   if (!change.old_rows.empty()) {
     wait_for_programs();
     const std::set<uint32_t> old(change.old_rows.begin(), change.old_rows.end());

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 
 #include "userspace/mirror/programs.h"
 
@@ -92,17 +93,22 @@ Status MapRows::put(const PortRow &row) const {
   return Unit{};
 }
 
-Status MapRows::drop(const dp_port_key &key) const {
-  if (bpf_map_delete_elem(port_map_.fd.get(), &key) && errno != ENOENT)
-    return write_error("port_map");
-  auto left = TRY(ports());
-  const uint32_t word = word_of(key);
-  uint32_t bits = 0;
+Status MapRows::drop(const std::vector<dp_port_key> &keys) const {
+  if (keys.empty())
+    return Unit{};
+  std::map<uint32_t, uint32_t> bits; // of the words that these keys are in
+  for (const dp_port_key &key : keys) {
+    if (bpf_map_delete_elem(port_map_.fd.get(), &key) && errno != ENOENT)
+      return write_error("port_map");
+    bits[word_of(key)] = 0;
+  }
+  const auto left = TRY(ports());
   for (const PortRow &row : left)
-    if (word_of(row.key) == word)
-      bits |= dp_port_bit(row.key.port);
-  if (bpf_map_update_elem(ports_.fd.get(), &word, &bits, BPF_ANY))
-    return write_error("ports");
+    if (const auto word = bits.find(word_of(row.key)); word != bits.end())
+      word->second |= dp_port_bit(row.key.port);
+  for (const auto &[word, value] : bits)
+    if (bpf_map_update_elem(ports_.fd.get(), &word, &value, BPF_ANY))
+      return write_error("ports");
   return Unit{};
 }
 

@@ -25,8 +25,9 @@ public:
   Result<dp_mapping> mapping(uint32_t row) const;
 
   Status put(uint32_t row, const dp_mapping &mapping) const;
-  Status put(const PortRow &port) const;      // and its bit in `ports`
-  Status drop(const dp_port_key &port) const; // the bit goes with the last row of that port
+  Status put(const PortRow &port) const; // and its bit in `ports`
+  // All at once, since each bit goes with the last row of its port, and to know that takes a walk.
+  Status drop(const std::vector<dp_port_key> &keys) const;
 
   // Forgets the flows of these rows. No port leads to them any more, and their shadows are over.
   // The data plane does it: it counts them.
