@@ -23,7 +23,14 @@ void add_flag(CLI::App &app, const char *name, bool &value, const char *help) {
 
 void add_text(CLI::App &app, const char *name, std::string &value, const char *help,
               const char *type, bool required) {
-  app.add_option(name, value, help)->type_name(type)->required(required);
+  // In a script it is a variable that nobody has set.
+  const auto fault = [](const std::string &text) {
+    return text.empty() ? "the value is empty" : "";
+  };
+  app.add_option(name, value, help)
+      ->type_name(type)
+      ->required(required)
+      ->check(CLI::Validator(fault, ""));
 }
 
 void add_texts(CLI::App &app, const char *name, std::vector<std::string> &values, const char *help,
