@@ -25,17 +25,22 @@ class Timeout(AssertionError):
     """A condition did not become true in time."""
 
 
-def until(condition, what, timeout=10.0, interval=0.02):
-    """Returns the first true value of condition(); raises Timeout, naming `what`, after `timeout` s."""
+def until(condition, what, timeout=10.0, interval=None):
+    """Returns the first true value of condition(); raises Timeout, naming `what`, after `timeout` s.
+
+    It looks each `interval` s. Without one it looks less often the longer it lasts, as most conditions cost a process: it is
+    late by a twentieth of the time waited, and by a quarter of a second at most.
+    """
     timeout = patience(timeout)
-    deadline = time.monotonic() + timeout
+    begin = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() >= deadline:
+        waited = time.monotonic() - begin
+        if waited >= timeout:
             raise Timeout(f"waited {timeout:g} s for {what}; last seen: {value!r}")
-        time.sleep(interval)
+        time.sleep(interval or max(0.02, min(waited / 20, 0.25)))
 
 
 def settled(sample, what, quiet=0.3, timeout=10.0, interval=0.05):

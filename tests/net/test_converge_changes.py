@@ -247,7 +247,8 @@ def the_source_moves(env):
     incr(scene, 2)
     at_rest(scene)
     assert set(scene.target[0].contents()) == {b"key1", b"key2"}, state(scene)
-    assert "converge" not in [p["class"] for p in scene.doppel.status()["problems"]]
+    # The keeper looks now and then, and told while the source was away.
+    wait.until(lambda: "converge" not in [p["class"] for p in scene.doppel.status()["problems"]], "that to be over", 20)
 
 
 @case()

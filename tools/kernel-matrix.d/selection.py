@@ -6,13 +6,15 @@ import shlex
 SUITES = ("load", "mirror", "bpf", "host", "net")
 WHOLE_ONLY = ("load", "mirror")
 
-# What CI runs, in about two minutes: what packets do to the data plane, but for timeouts; one full
-# circle of user space; real traffic through a bad network; and what asks the kernel who a packet is for: its
-# sockets (forged), its connection tracking (published), and a target that resets at rest.
+# What CI runs, in a few minutes: what packets that come through a hook do to the data plane, but for timeouts, and some
+# of IPv6 clients, whose packets do not; one full circle of user space; real traffic through a bad network; and what asks
+# the kernel who a packet is for: its sockets (forged), its connection tracking (published), and a target that resets
+# at rest.
 QUICK = {
     "load": [],
-    "bpf": [f"Modes/{name}.*" for name in
-            "Handshake Data Stream Close Join Loss Window Wrap Offload Untouched".split()],
+    "bpf": [*(f"Modes/{name}.*hook*" for name in
+              "Handshake Data Stream Close Join Loss Window Wrap Offload Untouched".split()),
+            "Modes/Handshake.*_run_v6*", "Modes/Data.*_run_v6*"],
     "host": ["Mode/BothModes.DetachRestoresTheHost/*"],
     "net": ["netem.netem[{mode},source-target,all]", "forged.segments[near]", "published.container_port",
             "target_closes.ten_requests_each[rst]"],

@@ -8,6 +8,7 @@ counts as a failure.
 import argparse
 import concurrent.futures
 import contextlib
+import json
 import multiprocessing
 import os
 import re
@@ -21,9 +22,10 @@ import xml.etree.ElementTree as ElementTree
 
 import tidy
 
-CTEST_SUITES = ("unit", "cli", "memcached", "bpf", "fuzz")  # labels, in this order: what fails fast comes first
-# Tests at a time. Those of memcached mostly wait; of cli some compare times, and net runs several cases itself.
-AT_A_TIME = {"unit": 2, "cli": 1, "memcached": 4, "bpf": 2, "fuzz": 2, "net": 1}
+# Labels, in this order: what fails fast comes first. Those of memcached mostly wait, and run beside those of bpf.
+CTEST_SUITES = (("unit",), ("cli",), ("memcached", "bpf"), ("fuzz",))
+# Tests at a time. Of cli some compare times, and net runs several cases itself.
+AT_A_TIME = {"unit": 2, "cli": 1, "memcached": 6, "bpf": 2, "fuzz": 2, "net": 1}
 SLOW = ("tidy", "builds", "kernels")  # only if asked for
 MUST_NOT_SKIP = ("memcached", "bpf", "fuzz", "sanitize", "net", "kernels")
 STRICT = ("-DDOPPEL_WERROR=ON", "-DBUILD_TESTING=ON")
@@ -125,12 +127,21 @@ def counts_of(output):
     return found["PASSED"][-1], sum(found["FAILED"][-1:]), sum(found["SKIPPED"][-1:])
 
 
-def read_junit(suite, path):
-    """Adds what a run of ctest reported, down to the single cases where a program counts them."""
+def names_of(suite, args):
+    """Those of the tests with the suite's label."""
+    listed = subprocess.run(["ctest", "--test-dir", args.build, "--label-regex", f"^{suite.name}$", "--show-only=json-v1"],
+                            check=True, capture_output=True, text=True).stdout
+    return {test["name"] for test in json.loads(listed)["tests"]}
+
+
+def read_junit(suite, path, names):
+    """Adds what a run of ctest reported of these tests, down to the single cases where a program counts them."""
     if not os.path.exists(path):
         suite.add(0, 1, 0)
         return
     for test in ElementTree.parse(path).getroot().iter("testcase"):
+        if test.get("name") not in names:
+            continue
         output = test.findtext("system-out") or ""
         passed, failed, skipped = counts_of(output) or (0, 0, 0)
         status = test.get("status")
@@ -149,28 +160,30 @@ def read_junit(suite, path):
         suite.add(passed, failed, skipped)
 
 
-def ctest(suite, args, tests="."):
-    """The tests with the suite's label whose names match."""
-    report = os.path.abspath(os.path.join(args.build, f"junit-{suite.name}.xml"))
+def ctest(suites, args, tests="."):
+    """The tests with the labels of these suites, beside each other, whose names match."""
+    names = [suite.name for suite in suites]
+    report = os.path.abspath(os.path.join(args.build, f"junit-{'-'.join(names)}.xml"))
     if os.path.exists(report):
         os.unlink(report)
     done = subprocess.run(
-        ["ctest", "--test-dir", args.build, "--label-regex", f"^{suite.name}$", "--tests-regex", tests,
+        ["ctest", "--test-dir", args.build, "--label-regex", f"^({'|'.join(names)})$", "--tests-regex", tests,
          "--no-tests=error",
-         "--verbose" if suite.name == "net" else "--output-on-failure",
-         "--parallel", str(AT_A_TIME[suite.name]),
+         "--verbose" if "net" in names else "--output-on-failure",
+         "--parallel", str(max(AT_A_TIME[name] for name in names)),
          "--output-junit", report,
          "--test-output-size-passed", "10000000", "--test-output-size-failed", "10000000"], check=False)
-    read_junit(suite, report)
-    if done.returncode != 0 and not suite.failed:
-        suite.failed = 1  # ctest knows of something that its report does not show
+    for suite in suites:
+        read_junit(suite, report, names_of(suite, args))
+    if done.returncode != 0 and not any(suite.failed for suite in suites):
+        suites[0].failed = 1  # ctest knows of something that its report does not show
 
 
 def net(suite, args, beside):
     """What wants the machine alone, then what mostly waits, and beside that what compiles."""
     with beside.held():
-        ctest(suite, args, r"^net\.alone$")
-    ctest(suite, args, r"^net\.patient$")
+        ctest([suite], args, r"^net\.alone$")
+    ctest([suite], args, r"^net\.patient$")
 
 
 def build_sanitized(suite, args):
@@ -187,17 +200,17 @@ def build_sanitized(suite, args):
 
 
 def sanitize(suite, args):
-    """A program per CPU, and the one that computes for long in parts."""
+    """Two programs per CPU, as half of them wait, and the one that computes for long in parts."""
     where = f"{args.build}-sanitize"
     tests = os.path.join(where, "tests")
     cases = sorted(path for path in sources() if path.endswith(".case"))
-    programs = [("cli", ["tests/cli/run", "--doppel", os.path.join(where, "doppel"), *cases], {}),
+    programs = [*(("cli", ["tests/cli/run", "--doppel", os.path.join(where, "doppel"), path], {}) for path in cases),
                 ("host_tests", [os.path.join(tests, "host", "host_tests"), "--gtest_brief=1"], {}),
                 ("packet_test", [os.path.join(tests, "packet", "packet_test"), "--gtest_brief=1"], {})]
     programs += [("unit_tests", [os.path.join(tests, "unit", "unit_tests"), "--gtest_brief=1"],
                   {"GTEST_TOTAL_SHARDS": str(UNIT_PARTS), "GTEST_SHARD_INDEX": str(part)})
                  for part in range(UNIT_PARTS)]
-    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+    with concurrent.futures.ThreadPoolExecutor(2 * args.jobs) as pool:
         running = [(name, pool.submit(output_of, argv, environment)) for name, argv, environment in programs]
         for name, done in running:
             report(suite, name, done.result())
@@ -337,10 +350,17 @@ def timed(suite, step):
 
 def main():
     args = arguments()
+
+    def tests(suite, group):
+        """Those of all suites of the group that were chosen, with the first of them."""
+        beside_each_other = [suites[name] for name in group if name in suites]
+        if suite is beside_each_other[0]:
+            ctest(beside_each_other, args)
+
     # What a suite computes before, or instead of, what it has to look at.
     computed = {"tidy": lambda s: check_tidy(s, args), "sanitize": lambda s: build_sanitized(s, args)}
     steps = {"build": lambda s: build(s, args), "format": check_format, "scripts": check_scripts,
-             **{name: lambda s: ctest(s, args) for name in CTEST_SUITES},
+             **{name: lambda s, group=group: tests(s, group) for group in CTEST_SUITES for name in group},
              "net": lambda s: net(s, args, beside),
              "kernels": lambda s: kernels(s, args),
              # By now most of it was computed beside the others.
@@ -352,25 +372,22 @@ def main():
         print(f"unknown suite: {' '.join(unknown)}; there are: {' '.join(steps)}", file=sys.stderr)
         return 2
     beside = Beside({name: part for name, part in computed.items() if name in chosen and "net" in chosen})
-    suites = []
-    for name, step in steps.items():
-        # Nothing can be tested that is not built, or not built from this state of the sources.
-        if name not in chosen and not (name == "build" and set(chosen) - {"format", "scripts", "sanitize"}):
-            continue
-        suite = Suite(name)
-        suites.append(suite)
+    # Nothing can be tested that is not built, or not built from this state of the sources.
+    suites = {name: Suite(name) for name in steps
+              if name in chosen or (name == "build" and set(chosen) - {"format", "scripts", "sanitize"})}
+    for name, suite in suites.items():
         print(f"== {name}", flush=True)
         if name in beside.parts:
             timed(suite, beside.add_to)
         elif name in computed:
             timed(suite, computed[name])
         if not suite.failed:
-            timed(suite, step)
+            timed(suite, steps[name])
         if name == "build":
             if suite.failed:
-                break
+                return summary([suite])
             beside.start()
-    return summary(suites)
+    return summary(list(suites.values()))
 
 
 def summary(suites):
