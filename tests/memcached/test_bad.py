@@ -4,11 +4,14 @@
 import os
 import socket
 import struct
+import time
 
 from lab import wait
 
 from fakes import PROBES, Fake, answering, silent
 from harness import case
+from relay import Relay
+from servers import store
 
 SHORT = 1  # s: --timeout where it is what ends the wait
 LONG = 20
@@ -75,6 +78,51 @@ def silence_later(env, command):
     fails(env, command, env.own(Fake(env, answering(answers, otherwise=b"EN\r\n"))), "no answer for 1000 ms", timeout=SHORT)
 
 
+def dripping(s, first=b""):
+    s.sendall(first)
+    while True:
+        s.sendall(b"S")
+        time.sleep(0.1)
+
+
+@case(command=COMMANDS)
+def a_line_that_drips(env, command):
+    """A byte now and then is no sign of life."""
+    fails(env, command, env.own(Fake(env, dripping)), "no whole answer for 1000 ms", timeout=SHORT)
+
+
+@case(command=("keys", "source"))
+def a_value_that_drips(env, command):
+    play = dump_then(lambda s: dripping(s, b"VA 1000 f0 t-1 c1 O0\r\n"))
+    fails(env, command, env.own(Fake(env, play)), "no whole answer for 1000 ms", timeout=SHORT)
+
+
+@case()
+def a_drip_ends_each_command(env):
+    fake, good = env.own(Fake(env, dripping)), env.memcached()
+    told = "no whole answer for 1000 ms"
+    for code, says, words in ((1, told, ("warm", fake, good)), (1, told, ("probe", fake, good)),
+                              (1, told, ("probe", good, fake)),
+                              (3, told, ("ready", fake, good, "--without-mirror", "--window", "0.2")),
+                              (0, '"up":false', ("top", "--servers", fake, "--once", "--interval", "0.1", "--json"))):
+        result = env.run(*words, "--timeout", str(SHORT))
+        assert result.code == code and says in result.stderr + result.stdout, (words, result)
+        assert result.seconds < wait.patience(LATEST), (words, result)
+
+
+@case(path=("1 Mbit/s", "100 kbit/s"))
+def a_slow_path_is_no_broken_server(env, path):
+    """A value that takes several times as long as the timeout."""
+    rate, size = {"1 Mbit/s": (125_000, 1_000_000), "100 kbit/s": (12_500, 100_000)}[path]
+    source, target = env.memcached(address="127.0.0.1"), env.memcached()
+    for server in (source, target):
+        server.tell(store(b"large", b"x" * size))
+    relay = env.own(Relay(source, rate))
+    for words in (("keys", "--values", relay), ("verify", "--all", "--settle", "0.1", relay, target)):
+        result = env.run(*words, "--timeout", str(wait.patience(2)))
+        assert result.code == 0 and result.seconds > 4, result
+
+
 @case(command=COMMANDS)
 def closes_at_once(env, command):
     fails(env, command, env.own(Fake(env, lambda s: None)), "does it want TLS (--tls)?")
@@ -83,7 +131,10 @@ def closes_at_once(env, command):
 def dump_then(rest):
     """A server with one key, whose reads are answered like that."""
     def read(s):
-        s.sendall(rest)
+        if callable(rest):
+            rest(s)
+        else:
+            s.sendall(rest)
     class Answers(dict):
         def get(self, line, otherwise=None):
             if line.startswith((b"mg key", b"me key")):

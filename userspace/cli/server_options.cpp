@@ -10,7 +10,7 @@ namespace doppel {
 void add_server_options(CLI::App &app, ServerOptions &o) {
   add_json_flag(app, o.json);
   add_seconds(app, "--timeout", o.timeout_s,
-              "Give up on a server that is silent for this long; 5 by default");
+              "Give up on a server that is silent, or drips, for this long; 5 by default");
   add_text(app, "--auth-file", o.auth_file,
            "Authenticate with the line USER:PASSWORD of this file, where a server asks for it",
            "FILE");

@@ -17,6 +17,10 @@ struct Access {
   uint32_t timeout_ms = 5000; // to connect, and between two signs of life
 };
 
+// A sign of life is a whole answer, or so many bytes of one a second: a hundredth of what a path of
+// 100 kbit/s brings. Else a server that drips would be waited for as long as it likes.
+constexpr uint64_t kLeastRate = 128;
+
 // Fills in user and password from a file with one line, USER:PASSWORD, as memcached's -Y has it.
 Status read_auth_file(const std::string &file, Access &access);
 

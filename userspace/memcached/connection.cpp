@@ -24,8 +24,13 @@ struct Connection::Turn {
   bool done = false;
   uint64_t first_sent_ns = 0;
   uint64_t progress_ns = 0;
+  uint64_t bytes = 0; // either way since then
 
   bool unsent() const { return sent < request.size(); }
+  void progress() {
+    progress_ns = monotonic_ns();
+    bytes = 0;
+  }
 };
 
 Error Connection::error(const std::string &what, const std::string &hint) const {
@@ -40,7 +45,7 @@ Error Connection::closed() const {
 
 Status Connection::begin(Turn &turn) {
   last_answer_us_ = 0;
-  turn.progress_ns = monotonic_ns();
+  turn.progress();
   if (broken_)
     return error("an earlier answer was not read to its end");
   if (!answers_.rest().empty())
@@ -62,19 +67,31 @@ Status Connection::send(Turn &turn) {
         break;
       return error("cannot be written to: " + transport_.why());
     }
-    turn.progress_ns = monotonic_ns();
     if (turn.sent == 0)
-      turn.first_sent_ns = turn.progress_ns;
+      turn.first_sent_ns = monotonic_ns();
     turn.sent += m.bytes;
+    moved(turn, m.bytes);
+    if (!turn.unsent())
+      turn.progress();
   }
   return Unit{};
 }
 
+// Bytes alone are progress where they are many: a line is of no use before its end.
+void Connection::moved(Turn &turn, size_t bytes) const {
+  turn.bytes += bytes;
+  if (turn.bytes * 1000 >= kLeastRate * timeout_ms_)
+    turn.progress();
+}
+
 Status Connection::hand_out(Turn &turn) {
   Answer answer;
+  bool whole = false;
   for (;;) {
     switch (answers_.next(answer)) {
     case Answers::Next::more:
+      if (whole)
+        turn.progress();
       return Unit{};
     case Answers::Next::malformed:
       return error("does not answer as memcached does: " + quoted_answer(answers_.rest()),
@@ -84,6 +101,7 @@ Status Connection::hand_out(Turn &turn) {
     }
     if (last_answer_us_ == 0 && turn.first_sent_ns != 0)
       last_answer_us_ = std::max<uint64_t>(1, (monotonic_ns() - turn.first_sent_ns) / 1000);
+    whole = true;
     if (!(*turn.take)(answer)) {
       turn.done = true;
       return Unit{};
@@ -106,7 +124,7 @@ Status Connection::receive(Turn &turn) {
       return error("the connection breaks: " + transport_.why());
     }
     answers_.filled(m.bytes);
-    turn.progress_ns = monotonic_ns();
+    moved(turn, m.bytes);
     TRY(hand_out(turn));
   }
   return Unit{};
@@ -162,7 +180,8 @@ Status Connection::run(std::vector<Turn> &turns) {
 Status Connection::overdue(const Turn &turn, uint64_t now) const {
   if (turn.done || now < turn.progress_ns + timeout_ms_ * kMs)
     return Unit{};
-  return error("no answer for " + std::to_string(timeout_ms_) + " ms",
+  const std::string what = answers_.rest().empty() ? "no answer" : "no whole answer";
+  return error(what + " for " + std::to_string(timeout_ms_) + " ms",
                "--timeout gives a slow server more time");
 }
 

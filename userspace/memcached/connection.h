@@ -40,8 +40,8 @@ public:
   uint32_t timeout_ms() const { return timeout_ms_; }
 
   // Sends `request` while it reads, and hands each answer to `take` until that returns false.
-  // Errors: closed; no progress for Access::timeout_ms; no language of memcached. After an error,
-  // and after a `take` that ended before all was sent, the connection is of no use.
+  // Errors: closed; no progress for Access::timeout_ms (see kLeastRate); no language of memcached.
+  // After an error, and after a `take` that ended before all was sent, the connection is of no use.
   Status converse(std::string_view request, const Take &take);
 
   // From the first byte sent to the first answer of the last converse(); 0: there was none.
@@ -65,6 +65,7 @@ private:
   Status overdue(const Turn &turn, uint64_t now) const;
   Status send(Turn &turn);
   Status receive(Turn &turn);
+  void moved(Turn &turn, size_t bytes) const;
   Status hand_out(Turn &turn);
   Error closed() const;
 
