@@ -128,6 +128,20 @@ def closes_at_once(env, command):
     fails(env, command, env.own(Fake(env, lambda s: None)), "does it want TLS (--tls)?")
 
 
+@case()
+def closes_one_by_chance(env):
+    """As a proxy may, or a server that just begins: that tells nothing of what it speaks."""
+    answers = answering({**PROBES, b"lru_crawler metadump hash": LINE % 1 + b"END\r\n"})
+    seen = []
+
+    def play(s):
+        seen.append(s)
+        if len(seen) > 1:
+            answers(s)
+    result = env.run("keys", env.own(Fake(env, play)))
+    assert result.code == 0 and "key:1" in result.stdout and len(seen) == 2, result
+
+
 def dump_then(rest):
     """A server with one key, whose reads are answered like that."""
     def read(s):

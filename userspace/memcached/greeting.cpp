@@ -17,7 +17,12 @@ constexpr unsigned kHellos = 3;
 Result<std::unique_ptr<Connection>> Connection::open(const Server &server, const Access &access) {
   auto first = TRY(dial(server, access));
   bool wants_password = false;
-  const auto greeted = first->greet(wants_password);
+  auto greeted = first->greet(wants_password);
+  if (!greeted && first->version_.empty() && first->closed_) {
+    // One may be closed by chance: by a server that just begins, or a proxy.
+    first = TRY(dial(server, access));
+    greeted = first->greet(wants_password);
+  }
   if (greeted && !wants_password)
     return first;
   if (!greeted) {
