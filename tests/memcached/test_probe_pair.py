@@ -142,6 +142,14 @@ def servers_that_are_none(place):
 
 
 @placed
+def two_names_of_one_server(place):
+    """A pair of one with itself would be a perfect one."""
+    place.server(11211)
+    done = place.doppel.run("probe", WORDS[0], "localhost:11211", check=False)
+    assert done.returncode == 2 and "two names of one server" in done.stderr, done
+
+
+@placed
 def words_that_are_wrong(place):
     for arguments in (("127.0.0.1",), ("127.0.0.1:0", "127.0.0.1"), (*WORDS, "--config", "x.json")):
         done = place.doppel.run("probe", *arguments, check=False)

@@ -4,22 +4,34 @@
 #include <ctime>
 
 #include "userspace/migrate/ends.h"
+#include "userspace/migrate/same_server.h"
 
 namespace doppel::migrate {
 namespace {
-Result<ServerFacts> ask(const memcached::Server &server, const memcached::Access &access) {
-  const auto connection = TRY(memcached::Connection::open(server, access));
+using memcached::Connection;
+
+Result<ServerFacts> ask(Connection &connection) {
   ServerFacts f;
-  f.name = server.text();
-  f.general = TRY(memcached::stats(*connection));
+  f.name = connection.server().text();
+  f.general = TRY(memcached::stats(connection));
   f.ahead_s = static_cast<int64_t>(memcached::number(f.general, "time")) -
               static_cast<int64_t>(std::time(nullptr));
-  f.settings = TRY(memcached::stats(*connection, "settings"));
-  f.items = TRY(memcached::stats(*connection, "items"));
-  f.slabs = TRY(memcached::stats(*connection, "slabs"));
-  f.features = TRY(memcached::find_features(*connection));
-  f.here = is_here(server);
+  f.settings = TRY(memcached::stats(connection, "settings"));
+  f.items = TRY(memcached::stats(connection, "items"));
+  f.slabs = TRY(memcached::stats(connection, "slabs"));
+  f.features = TRY(memcached::find_features(connection));
+  f.here = is_here(connection.server());
   return f;
+}
+
+// What is wrong with either is told at once.
+template <class T> Status both(const Result<T> &a, const Result<T> &b) {
+  Errors errors;
+  collect(a, errors);
+  collect(b, errors);
+  if (!errors.empty())
+    return errors;
+  return Unit{};
 }
 
 } // namespace
@@ -27,12 +39,12 @@ Result<ServerFacts> ask(const memcached::Server &server, const memcached::Access
 Result<std::vector<PairRow>> probe_pair(const memcached::Server &source,
                                         const memcached::Server &target,
                                         const memcached::Access &access) {
-  const auto s = ask(source, access), t = ask(target, access);
-  Errors errors;
-  collect(s, errors);
-  collect(t, errors);
-  if (!errors.empty())
-    return errors;
+  const auto to_source = Connection::open(source, access),
+             to_target = Connection::open(target, access);
+  TRY(both(to_source, to_target));
+  TRY(differ(**to_source, **to_target)); // of one with itself all that follows would be well
+  const auto s = ask(**to_source), t = ask(**to_target);
+  TRY(both(s, t));
   return judge_pair(*s, *t);
 }
 
