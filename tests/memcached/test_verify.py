@@ -213,7 +213,8 @@ def a_damaged_list_of_keys(env, which, how):
 @case()
 def a_list_that_nobody_can_cut_off(env):
     source, target = env.pair()
-    result = env.run("verify", "--all", "--resume", env.path("resume"), "--list", "/dev/null", source, target)
+    os.mkfifo(env.path("fifo"))
+    result = env.run("verify", "--all", "--resume", env.path("resume"), "--list", env.path("fifo"), source, target)
     assert result.code == 2 and "is no regular file" in result.stderr, result
 
 

@@ -186,7 +186,7 @@ Status print_keys(const KeysCommand &o) {
   const auto stats = TRY(memcached::stats(*c));
   Printer printer(o, static_cast<int64_t>(memcached::number(stats, "time")));
   ValuePrinter values(*c, o, printer);
-  migrate::ListReader reader(list.file.get());
+  migrate::ListReader reader(list.file.get(), list.start);
   uint64_t printed = 0;
   for (DumpLine d; (o.limit == 0 || printed < o.limit) && reader.next(d);) {
     if (!d.key.starts_with(o.prefix))

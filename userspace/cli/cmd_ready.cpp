@@ -107,10 +107,10 @@ Status by_words(const ReadyOptions &o, ReadyWanted &wanted) {
 Status read_since(const ReadyOptions &o, ReadyWanted &wanted) {
   if (o.since.empty())
     return Unit{};
-  const Fd fd(::open(o.since.c_str(), O_RDONLY | O_CLOEXEC));
+  const Fd fd = open_to_read(o.since);
   if (!fd)
     return sys_error(o.since, "cannot be read", errno);
-  const auto text = TRY(read_file(fd.get(), o.since, kCountersFile));
+  const auto text = TRY(read_file(fd.get(), o.since, kCountersFile, wanted.access.timeout_ms));
   const auto attached = TRY(find_attached("ready"));
   wanted.at_since = TRY(missing_of(text, o.since, attached.meta.since));
   return Unit{};

@@ -135,7 +135,7 @@ private:
 // A line for each difference, written when it is found: a full disk ends the command at once.
 class DifferenceList {
 public:
-  Status open(const std::string &name, const migrate::VerifyFile &file);
+  Status open(const VerifyCommand &o, const migrate::VerifyFile &file);
   Status add(const std::string &key, migrate::Difference difference);
   uint64_t bytes() const { return bytes_; } // also of the command that was interrupted
 
@@ -148,18 +148,25 @@ private:
   uint64_t bytes_ = 0;
 };
 
-Status DifferenceList::open(const std::string &name, const migrate::VerifyFile &file) {
-  if (name.empty())
+Status DifferenceList::open(const VerifyCommand &o, const migrate::VerifyFile &file) {
+  if (o.list.empty())
     return Unit{};
-  name_ = name;
+  name_ = o.list;
   hint_ = file.is_kept() ? "make room for it: the same command goes on where this one ended"
                          : "make room for it, or name another file";
   bytes_ = file.progress() ? file.progress()->listed : 0;
-  const int how = bytes_ > 0 ? O_APPEND : O_CREAT | O_TRUNC;
-  fd_ = Fd(::open(name.c_str(), O_WRONLY | O_CLOEXEC | how, 0666));
-  if (!fd_)
-    return bytes_ > 0 ? sys_error(name, "cannot be gone on with", errno, file.how_to_begin_anew())
-                      : sys_error(name, "cannot be written", errno);
+  struct stat st {};
+  if (file.is_kept() && ::stat(name_.c_str(), &st) == 0 && !S_ISREG(st.st_mode))
+    return Error{name_, "is no regular file: no command could go on with it",
+                 "--list with --resume names a file", Exit::usage};
+  auto opened = open_to_write(name_, bytes_ > 0, static_cast<uint32_t>(o.servers.timeout_s * 1000));
+  if (!opened) {
+    Errors errors = opened.errors();
+    if (bytes_ > 0)
+      errors[0].hint = file.how_to_begin_anew();
+    return errors;
+  }
+  fd_ = *std::move(opened);
   return file.is_kept() ? go_on(file) : Unit{};
 }
 
@@ -168,9 +175,6 @@ Status DifferenceList::go_on(const migrate::VerifyFile &file) {
   struct stat st {};
   if (::fstat(fd_.get(), &st) != 0)
     return sys_error(name_, "cannot be read", errno);
-  if (!S_ISREG(st.st_mode))
-    return Error{name_, "is no regular file: no command could go on with it",
-                 "--list with --resume names a file", Exit::usage};
   const auto size = static_cast<uint64_t>(st.st_size);
   if (size < bytes_)
     return Error{
@@ -206,6 +210,10 @@ Result<migrate::VerifyFile> open_file(const VerifyCommand &o, memcached::Connect
 Result<VerifyCounts> verify(const VerifyCommand &o) {
   if (!o.resume.empty() && !o.all)
     return Error{"--resume", "is for --all: a sample is compared within seconds", "", Exit::usage};
+  for (const char *suffix : {"", ".source", ".target", ".new"})
+    if (!o.list.empty() && !o.resume.empty() && is_same_file(o.list, o.resume + suffix))
+      return Error{"--list, --resume", "are one file: " + o.list,
+                   "each keeps another thing in a file of its own", Exit::usage};
   auto source = TRY(connect(o.source, o.servers));
   auto target = TRY(connect(o.target, o.servers));
   migrate::VerifyOptions options;
@@ -217,7 +225,11 @@ Result<VerifyCounts> verify(const VerifyCommand &o) {
   options.stale_ok = o.stale_ok;
   auto file = TRY(open_file(o, *source, *target, options));
   DifferenceList list;
-  TRY(list.open(o.list, file));
+  if (const auto opened = list.open(o, file); !opened) {
+    if (!file.progress())
+      file.remove();
+    return opened.errors();
+  }
   if (file.progress())
     warn({"goes on where the last one ended"});
   Progress progress;

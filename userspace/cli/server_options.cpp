@@ -4,6 +4,7 @@
 #include <CLI/App.hpp>
 
 #include "userspace/cli/options.h"
+#include "userspace/util/file.h"
 
 namespace doppel {
 
@@ -38,6 +39,8 @@ Result<memcached::Access> access_of(const ServerOptions &o) {
   access.ca = o.ca;
   access.cert = o.cert;
   access.key = o.key;
+  for (const std::string &file : {o.ca, o.cert, o.key})
+    TRY(check_regular(file));
   if (!o.auth_file.empty())
     TRY(memcached::read_auth_file(o.auth_file, access));
   return access;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where a configuration comes from: a file, or -x options.
-#include <fcntl.h>
 
 #include <cerrno>
 #include <cstring>
@@ -22,8 +21,7 @@ Error usage(std::string where, std::string what, std::string hint) {
 } // namespace
 
 Result<Config> read_config(const std::string &file_name) {
-  // A FIFO without a writer would block a keeper for good.
-  const Fd fd(::open(file_name.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  const Fd fd = open_to_read(file_name);
   if (!fd)
     return usage(file_name, std::string("cannot be opened: ") + std::strerror(errno),
                  errno == ENOENT ? "check the path given with --config" : "");

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/memcached/access.h"
 
-#include <fcntl.h>
-
 #include <cerrno>
 
 #include "userspace/util/fd.h"
@@ -14,10 +12,10 @@ constexpr FileKind kAuthFile = {"--auth-file", "file of a user and a password", 
 }
 
 Status read_auth_file(const std::string &file, Access &access) {
-  const Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  const Fd fd = open_to_read(file);
   if (!fd)
     return sys_error(file, "cannot be read", errno);
-  const std::string text = TRY(read_file(fd.get(), file, kAuthFile));
+  const std::string text = TRY(read_file(fd.get(), file, kAuthFile, access.timeout_ms));
   const std::string line = text.substr(0, text.find_first_of("\r\n"));
   const size_t colon = line.find(':');
   // The ASCII protocol sends "USER PASSWORD" and reads two words (memcached 1.6.18).

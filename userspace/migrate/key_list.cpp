@@ -19,7 +19,7 @@ constexpr size_t kBlock = 1 << 20; // holds several of the longest lines
 
 // Takes away what is in `list`.
 Status remove_those_of(const KeyList &list, std::unordered_set<std::string> &keys) {
-  ListReader reader(list.file.get());
+  ListReader reader(list.file.get(), list.start);
   memcached::DumpLine line;
   while (!keys.empty() && reader.next(line))
     keys.erase(line.key);
@@ -87,7 +87,7 @@ Result<std::vector<uint64_t>> sample_of(const KeyList &list, const std::string &
                                         uint64_t most, uint64_t seed, uint64_t &matching) {
   std::mt19937_64 random(seed);
   std::vector<uint64_t> chosen;
-  ListReader reader(list.file.get());
+  ListReader reader(list.file.get(), list.start);
   memcached::DumpLine line;
   matching = 0;
   while (reader.next(line)) { // a reservoir (Knuth, TAOCP 3.4.2, R)
@@ -111,7 +111,7 @@ Result<uint64_t> count_absent(const KeyList &list, const KeyList &other,
                               const std::function<bool(const std::string &)> &wanted, size_t most) {
   uint64_t absent = 0;
   std::unordered_set<std::string> keys;
-  ListReader reader(list.file.get());
+  ListReader reader(list.file.get(), list.start);
   memcached::DumpLine line;
   for (bool more = true; more;) {
     more = reader.next(line);

@@ -18,9 +18,10 @@
 namespace doppel::migrate {
 
 struct KeyList {
-  Fd file; // lines as of lru_crawler metadump, from offset 0
+  Fd file; // lines as of lru_crawler metadump
   uint64_t keys = 0;
-  ListSum sum; // of a file with a name
+  uint64_t start = 0; // of the first line
+  ListSum sum;        // of a file with a name
 };
 
 // Into a spool (spool.h), at the server's speed.

@@ -171,7 +171,7 @@ private:
   }
 
   Status walk(const KeyList &list) {
-    ListReader reader(list.file.get(), at_.offset);
+    ListReader reader(list.file.get(), std::max(at_.offset, list.start));
     Batch batch(pace_.most_keys());
     memcached::DumpLine line;
     while (reader.next(line)) {
@@ -247,7 +247,7 @@ private:
 
   // The other direction: what only the target has. The source is asked by `me`.
   Status walk_extra(const KeyList &list) {
-    ListReader reader(list.file.get(), at_.offset);
+    ListReader reader(list.file.get(), std::max(at_.offset, list.start));
     Batch batch(pace_.most_keys());
     memcached::DumpLine line;
     while (reader.next(line)) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/migrate/verify_file.h"
 
-#include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -16,7 +15,9 @@ namespace doppel::migrate {
 namespace {
 using Json = nlohmann::json;
 
-constexpr int kVersion = 3;
+constexpr int kVersion = 4;
+constexpr std::string_view kMagic = "{\"doppel_verify\":"; // names are in their order
+constexpr std::string_view kListMagic = "doppel verify 4, keys\n";
 constexpr FileKind kProgressFile = {"--resume", "file of doppel verify", 1};
 
 struct Place {
@@ -57,7 +58,8 @@ VerifyProgress progress_of(const Json &j) {
 }
 
 Error no_progress(const std::string &name) {
-  return {name, "is no file of doppel verify", "name one that does not exist yet", Exit::usage};
+  return {name, "is a file of another doppel verify", "name one that does not exist yet",
+          Exit::usage};
 }
 
 } // namespace
@@ -70,21 +72,44 @@ Result<VerifyFile> VerifyFile::open(const std::string &name, const std::string &
   file.since_ = since;
   if (name.empty())
     return file;
+  for (const char *suffix : {".source", ".target", ".new"})
+    TRY(find_own(name + suffix, file.kind(suffix)));
   TRY(file.read());
-  const std::string list = name + ".source";
-  file.lock_ = Fd(::open(list.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!file.lock_)
-    return sys_error(list, "cannot be opened", errno);
-  if (::flock(file.lock_.get(), LOCK_EX | LOCK_NB) != 0)
-    return Error{name, "another doppel verify goes by it", "wait until it is done", Exit::failure};
+  TRY(file.lock());
   return file;
 }
 
+OwnKind VerifyFile::kind(const std::string &suffix) const {
+  if (suffix.empty())
+    return {"file of doppel verify", kMagic, "name one that does not exist yet"};
+  const bool is_list = suffix != ".new";
+  return {"file of doppel verify", is_list ? kListMagic : kMagic,
+          "--resume " + name_ + " needs that name: move what is there, or name another file"};
+}
+
+Status VerifyFile::lock() {
+  const std::string list = name_ + ".source";
+  auto own = TRY(open_own(list, kind(".source")));
+  if (::flock(own.fd.get(), LOCK_EX | LOCK_NB) != 0)
+    return Error{name_, "another doppel verify goes by it", "wait until it is done", Exit::failure};
+  lock_ = std::move(own.fd);
+  if (progress_)
+    return Unit{};
+  if (::ftruncate(lock_.get(), 0) != 0)
+    return sys_error(list, "cannot be written", errno);
+  if (const int err = write_all(lock_.get(), kListMagic); err != 0) {
+    if (own.is_ours)
+      remove_own(lock_.get(), list);
+    return sys_error(list, "cannot be written", err);
+  }
+  return Unit{};
+}
+
 Status VerifyFile::read() {
-  const Fd fd(::open(name_.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd)
-    return errno == ENOENT ? Status(Unit{}) : sys_error(name_, "cannot be opened", errno);
-  const Json j = Json::parse(TRY(read_file(fd.get(), name_, kProgressFile)), nullptr, false);
+  const auto own = TRY(find_own(name_, kind("")));
+  if (!own.is_ours)
+    return Unit{};
+  const Json j = Json::parse(TRY(read_file(own.fd.get(), name_, kProgressFile)), nullptr, false);
   try {
     if (j.is_discarded() || j.at("doppel_verify").get<int>() != kVersion)
       return no_progress(name_);
@@ -102,43 +127,53 @@ Status VerifyFile::read() {
 }
 
 Result<KeyList> VerifyFile::source_list(memcached::Connection &source, bool fresh) {
-  const std::string name = name_ + ".source";
-  return fresh ? fresh_list(source, name)
-               : kept_list(name, progress_->source_keys,
+  return fresh ? fresh_list(source, ".source")
+               : kept_list(".source", progress_->source_keys,
                            {progress_->source_bytes, progress_->source_crc});
 }
 
 Result<KeyList> VerifyFile::target_list(memcached::Connection &target, bool fresh) {
-  const std::string name = name_ + ".target";
-  return fresh ? fresh_list(target, name)
-               : kept_list(name, progress_->target_keys,
+  return fresh ? fresh_list(target, ".target")
+               : kept_list(".target", progress_->target_keys,
                            {progress_->target_bytes, progress_->target_crc});
 }
 
-Result<KeyList> VerifyFile::fresh_list(memcached::Connection &c, const std::string &name) const {
+Result<KeyList> VerifyFile::fresh_list(memcached::Connection &c, const char *suffix) const {
   if (!is_kept())
     return list_keys(c);
+  const std::string name = name_ + suffix;
   KeyList list;
-  list.file = Fd(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!list.file)
-    return sys_error(name, "cannot be opened", errno);
-  if (::ftruncate(list.file.get(), 0) != 0)
-    return sys_error(name, "cannot be written", errno);
-  TRY(memcached::dump_keys(c, list.file.get(), list.keys));
-  if (::fdatasync(list.file.get()) != 0) // before a progress that says that it is whole
-    return sys_error(name, "cannot be written", errno);
-  list.sum = TRY(list_sum(list.file.get(), 0, name));
+  list.file = TRY(open_own(name, kind(suffix))).fd;
+  if (const auto status = fill(list, c, name); !status) {
+    remove_own(list.file.get(), name); // a part of a list is of no use
+    return status.errors();
+  }
   return list;
 }
 
-Result<KeyList> VerifyFile::kept_list(const std::string &name, uint64_t keys,
+Status VerifyFile::fill(KeyList &list, memcached::Connection &c, const std::string &name) {
+  if (::ftruncate(list.file.get(), 0) != 0)
+    return sys_error(name, "cannot be written", errno);
+  if (const int err = write_all(list.file.get(), kListMagic); err != 0)
+    return sys_error(name, "cannot be written", err);
+  list.start = kListMagic.size();
+  TRY(memcached::dump_keys(c, list.file.get(), list.keys));
+  if (::fdatasync(list.file.get()) != 0) // before a progress that says that it is whole
+    return sys_error(name, "cannot be written", errno);
+  list.sum = TRY(list_sum(list.file.get(), list.start, name));
+  return Unit{};
+}
+
+Result<KeyList> VerifyFile::kept_list(const char *suffix, uint64_t keys,
                                       const ListSum &kept) const {
+  const std::string name = name_ + suffix;
   KeyList list;
-  list.file = Fd(::open(name.c_str(), O_RDONLY | O_CLOEXEC));
+  list.file = TRY(find_own(name, kind(suffix))).fd;
   if (!list.file)
-    return sys_error(name, "cannot be opened", errno, how_to_begin_anew());
+    return Error{name, "is gone", how_to_begin_anew(), Exit::failure};
   list.keys = keys;
-  list.sum = TRY(list_sum(list.file.get(), 0, name));
+  list.start = kListMagic.size();
+  list.sum = TRY(list_sum(list.file.get(), list.start, name));
   if (const std::string how = how_it_differs(kept, list.sum); !how.empty())
     return Error{name, "is damaged: " + how, how_to_begin_anew(), Exit::failure};
   return list;
@@ -149,20 +184,24 @@ Status VerifyFile::save(const VerifyProgress &progress) {
     return Unit{};
   const Json j = {
       {"doppel_verify", kVersion}, {"of", of_}, {"since", since_}, {"progress", json_of(progress)}};
-  return replace(j.dump() + "\n");
+  auto status = replace(j.dump() + "\n");
+  if (!status && !progress_ && !is_saved_)
+    remove(); // nothing tells of the lists
+  is_saved_ = is_saved_ || status;
+  return status;
 }
 
 // As a whole, or not at all.
 Status VerifyFile::replace(const std::string &text) {
   const std::string next = name_ + ".new";
-  const Fd fd(::open(next.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  int err = fd ? write_all(fd.get(), text) : errno;
+  TRY(find_own(name_, kind("")));
+  const auto own = TRY(open_own(next, kind(".new")));
+  int err = ::ftruncate(own.fd.get(), 0) == 0 ? write_all(own.fd.get(), text) : errno;
   if (err == 0 && std::rename(next.c_str(), name_.c_str()) != 0)
     err = errno;
   if (err == 0)
     return Unit{};
-  if (fd)
-    ::unlink(next.c_str());
+  remove_own(own.fd.get(), next);
   return sys_error(name_, "cannot be written", err);
 }
 
@@ -173,8 +212,8 @@ std::string VerifyFile::how_to_begin_anew() const {
 void VerifyFile::remove() {
   if (!is_kept())
     return;
-  for (const char *suffix : {"", ".target", ".source"}) // the lock last
-    ::unlink((name_ + suffix).c_str());
+  for (const char *suffix : {"", ".new", ".target", ".source"}) // the lock last
+    remove_own(name_ + suffix, kind(suffix));
 }
 
 } // namespace doppel::migrate

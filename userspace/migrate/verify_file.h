@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // How far a verify of all keys got, on disk, so that the next goes on where one was interrupted.
 //
-// FILE is a JSON text, replaced as a whole; FILE.source and FILE.target are the lists of keys.
+// FILE is a JSON text, replaced as a whole by FILE.new; FILE.source and FILE.target are the lists
+// of keys, each behind a line that tells what it is. What is none of these, and has one of the
+// names, is left as it is.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +15,7 @@
 #include "userspace/migrate/verify_counts.h"
 #include "userspace/util/error.h"
 #include "userspace/util/fd.h"
+#include "userspace/util/file.h"
 
 namespace doppel::migrate {
 
@@ -31,7 +34,8 @@ struct VerifyProgress {
 class VerifyFile {
 public:
   // `name` empty: nothing is kept. `of`: which servers and keys, `since`: which starts of theirs; a
-  // file of others is an error, and so is one that another verify goes by.
+  // file of others is an error, and so is one that another verify goes by, or what is no file of
+  // doppel verify under a name that is needed.
   static Result<VerifyFile> open(const std::string &name, const std::string &of,
                                  const std::string &since);
 
@@ -50,14 +54,18 @@ public:
   void remove(); // it is done
 
 private:
-  Result<KeyList> fresh_list(memcached::Connection &c, const std::string &name) const;
-  Result<KeyList> kept_list(const std::string &name, uint64_t keys, const ListSum &kept) const;
+  Result<KeyList> fresh_list(memcached::Connection &c, const char *suffix) const;
+  static Status fill(KeyList &list, memcached::Connection &c, const std::string &name);
+  Status lock();
+  OwnKind kind(const std::string &suffix) const;
+  Result<KeyList> kept_list(const char *suffix, uint64_t keys, const ListSum &kept) const;
   Status read();
   Status replace(const std::string &text);
 
   std::string name_, of_, since_;
   Fd lock_;
   std::optional<VerifyProgress> progress_;
+  bool is_saved_ = false;
 };
 
 } // namespace doppel::migrate

@@ -3,7 +3,7 @@
 // than it was told to.
 //
 //     auto list = TRY(list_keys(source));
-//     ListReader reader(list.file.get());
+//     ListReader reader(list.file.get(), list.start);
 //     Batch batch;
 //     for (DumpLine line; reader.next(line);)
 //       if (!batch.add(line)) { TRY(read_items({{&source, take}}, batch.keys())); ... }

@@ -118,7 +118,7 @@ Errors give_back(Errors errors, WarmEngine &engine, const WarmContext &c) {
 Status run(WarmEngine &engine, const WarmContext &c) {
   if (auto done = engine.run(); !done)
     return give_back(done.errors(), engine, c);
-  return Unit{};
+  return c.list.settle(c.report.undone == 0);
 }
 
 // Keys that were removed from the target, and are at the source again: what the mirror brings of

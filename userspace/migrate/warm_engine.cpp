@@ -93,7 +93,8 @@ Status WarmEngine::fill(Batch &batch) {
   }
   batch.keys.shrink_to_fit();
   batch.rows.shrink_to_fit();
-  return c_.list.begin(c_.list.position());
+  batch.end = c_.list.position();
+  return Unit{};
 }
 
 Status WarmEngine::choose(Turn &t, uint64_t now) {
@@ -106,6 +107,7 @@ Status WarmEngine::choose(Turn &t, uint64_t now) {
   if (!drained_.empty() && TRY(c_.barrier.is_passed(drained_.front().mark))) {
     t.ready = std::move(drained_.front());
     drained_.pop_front();
+    TRY(c_.list.begin(t.ready.end));
     read_late_ones_again(t.ready);
     if (c_.refuses_when_full)
       TRY(leave_present_ones(t.ready));

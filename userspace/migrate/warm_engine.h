@@ -50,6 +50,7 @@ private:
     std::string keys;
     std::vector<Row> rows;
     uint64_t from = UINT64_MAX; // no key of it lies before
+    uint64_t end = 0;           // of the list's part that is behind it
     uint64_t mark = 0, read_ns = 0, stored_ns = 0;
     std::string stores;
 

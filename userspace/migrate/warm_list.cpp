@@ -16,17 +16,21 @@
 
 #include "userspace/memcached/dump.h"
 #include "userspace/migrate/spool.h"
+#include "userspace/util/file.h"
 
 namespace doppel::migrate {
 namespace {
 constexpr size_t kReadBytes = 1 << 20;
-constexpr uint64_t kReserveBytes = 4 << 20; // begun ahead at a time
+constexpr uint64_t kReserveBytes = 4 << 20; // on disk ahead of what is begun
 constexpr uint64_t kFinishBytes = 1 << 20;  // what may be finished and not written down
+constexpr const char *kBootId = "/proc/sys/kernel/random/boot_id";
 constexpr std::array<off_t, 2> kPlaces = {2048, 3072};
 constexpr size_t kPlaceBytes = 128;
 constexpr std::string_view kHeadEnd = "\nend\n";
-constexpr const char *kMagic = "doppel warm 3";
+constexpr std::string_view kMagic = "doppel warm 4";
 constexpr std::time_t kOldest = 3600; // s, that a file may have been left
+
+OwnKind own_kind() { return {"file of doppel warm", kMagic, "name one that does not exist yet"}; }
 
 Status write_at(int fd, const std::string &text, off_t at, const std::string &file) {
   const auto n = ::pwrite(fd, text.data(), text.size(), at);
@@ -40,6 +44,13 @@ uint64_t checksum(std::string_view text) {
   for (const char c : text)
     sum = (sum ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
   return sum;
+}
+
+uint32_t this_boot() {
+  char id[64] = {};
+  const Fd fd(::open(kBootId, O_RDONLY | O_CLOEXEC));
+  const auto n = fd ? ::read(fd.get(), id, sizeof(id)) : 0;
+  return static_cast<uint32_t>(checksum({id, static_cast<size_t>(std::max<ssize_t>(n, 0))}));
 }
 
 uint64_t number_after(std::string_view line, std::string_view name) {
@@ -61,13 +72,14 @@ Result<WarmList> WarmList::open(const std::string &file, const std::string &what
   list.name_ = file;
   list.what_ = what;
   list.since_ = since;
+  list.boot_ = this_boot();
   if (file.empty()) {
     list.fd_ = TRY(open_spool());
     return list;
   }
-  list.fd_ = Fd(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!list.fd_)
-    return sys_error(file, "cannot be opened", errno);
+  auto own = TRY(open_own(file, own_kind()));
+  list.fd_ = std::move(own.fd);
+  list.is_ours_ = own.is_ours;
   if (::flock(list.fd_.get(), LOCK_EX | LOCK_NB) != 0)
     return Error{file, "another doppel warm goes by it", "wait until it is done", Exit::failure};
   TRY(list.read_head());
@@ -93,12 +105,9 @@ Status WarmList::read_head() {
   const auto n = ::pread(fd_.get(), head.data(), head.size(), 0);
   if (n < 0)
     return sys_error(file_, "cannot be read", errno);
-  if (n == 0)
+  if (n < static_cast<ssize_t>(kMagic.size()))
     return Unit{};
   const std::string_view text(head.data(), static_cast<size_t>(n));
-  if (!text.starts_with(kMagic))
-    return Error{file_, "is no file of doppel warm", "name one that does not exist yet",
-                 Exit::usage};
   if (text.find("\nof " + what_ + "\n") == std::string_view::npos)
     return Error{file_, "is of other servers, or of other options",
                  "the command must be the one that was interrupted", Exit::usage};
@@ -122,13 +131,15 @@ void WarmList::read_progress(std::string_view head) {
     if (head.size() < kListStart)
       break;
     Progress p;
-    uint64_t sum = 0;
     const std::string slot(head.substr(static_cast<size_t>(place), kPlaceBytes));
-    if (std::sscanf(slot.c_str(), "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &p.number,
-                    &p.done, &p.begun, &sum) == 4 &&
+    if (std::sscanf(slot.c_str(), "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu32,
+                    &p.number, &p.done, &p.begun, &p.reserved, &p.boot) == 5 &&
         slot.starts_with(progress_text(p)) && p.number > progress_.number)
       progress_ = p;
   }
+  if (progress_.boot != boot_)
+    progress_.begun = progress_.reserved; // what was written last may not have got to the disk
+  progress_.boot = boot_;
   written_ = progress_;
   position_ = progress_.done;
   unsettled_end_ = progress_.begun;
@@ -151,8 +162,9 @@ Status WarmList::check_list() {
 }
 
 std::string WarmList::progress_text(const Progress &p) const {
-  const std::string text =
-      std::to_string(p.number) + " " + std::to_string(p.done) + " " + std::to_string(p.begun) + " ";
+  const std::string text = std::to_string(p.number) + " " + std::to_string(p.done) + " " +
+                           std::to_string(p.begun) + " " + std::to_string(p.reserved) + " " +
+                           std::to_string(p.boot) + " ";
   return text + std::to_string(checksum(text)) + "\n";
 }
 
@@ -167,10 +179,10 @@ Status WarmList::write_progress() {
 
 // At once, with the first progress where the list is whole: a list of some length has one.
 Status WarmList::write_head() {
-  std::string head = kMagic + ("\nof " + what_) + "\nsince " + since_ + "\nkeys " +
-                     std::to_string(keys_) + "\nbytes " + std::to_string(sum_.bytes) + "\ncrc " +
-                     std::to_string(sum_.crc) + "\nnewest " + std::to_string(newest_) + "\nhot " +
-                     std::to_string(hot_age_);
+  std::string head(kMagic);
+  head += "\nof " + what_ + "\nsince " + since_ + "\nkeys " + std::to_string(keys_) + "\nbytes " +
+          std::to_string(sum_.bytes) + "\ncrc " + std::to_string(sum_.crc) + "\nnewest " +
+          std::to_string(newest_) + "\nhot " + std::to_string(hot_age_);
   head += kHeadEnd;
   if (head.size() > static_cast<size_t>(kPlaces[0]))
     return Error{file_, "the names of servers and prefix are too long", {}, Exit::usage};
@@ -183,17 +195,25 @@ Status WarmList::write_head() {
 }
 
 Status WarmList::fill(memcached::Connection &source) {
+  auto status = make_list(source);
+  if (!status)
+    remove(); // a part of a list is of no use
+  return status;
+}
+
+Status WarmList::make_list(memcached::Connection &source) {
   if (::ftruncate(fd_.get(), 0) != 0 || ::lseek(fd_.get(), kListStart, SEEK_SET) < 0)
     return sys_error(file_, "cannot be written", errno);
   keys_ = 0;
   sum_ = {};
   TRY(write_head()); // who finds it without a progress knows it for ours
+  is_ours_ = true;
   TRY(memcached::dump_keys(source, fd_.get(), keys_));
   sum_ = TRY(list_sum(fd_.get(), kListStart, file_));
   TRY(classify());
   if (::fdatasync(fd_.get()) != 0) // before the head, which says that the list is whole
     return sys_error(file_, "cannot be written", errno);
-  written_ = progress_ = {1, 0, 0};
+  written_ = progress_ = {1, 0, 0, 0, boot_};
   return write_head();
 }
 
@@ -279,10 +299,15 @@ Result<bool> WarmList::next(const std::string &prefix, Key &key) {
 Status WarmList::begin(uint64_t position) {
   if (position <= progress_.begun)
     return Unit{};
-  progress_.begun = position + kReserveBytes;
+  progress_.begun = position;
   if (is_unnamed())
     return Unit{};
+  const bool on_disk = position <= progress_.reserved;
+  if (!on_disk)
+    progress_.reserved = position + kReserveBytes;
   TRY(write_progress());
+  if (on_disk)
+    return Unit{};
   if (::fdatasync(fd_.get()) != 0)
     return sys_error(file_, "cannot be written", errno);
   return Unit{};
@@ -295,9 +320,19 @@ Status WarmList::finish(uint64_t position) {
   return write_progress();
 }
 
+Status WarmList::settle(bool all_confirmed) {
+  // What a warm that was killed had begun is open until all of it is done.
+  if (all_confirmed)
+    progress_.begun = progress_.reserved = std::max(progress_.done, unsettled_end_);
+  if (is_unnamed() || (progress_.done == written_.done && progress_.begun == written_.begun &&
+                       progress_.reserved == written_.reserved))
+    return Unit{};
+  return write_progress();
+}
+
 void WarmList::remove() {
-  if (!is_unnamed())
-    ::unlink(file_.c_str());
+  if (!is_unnamed() && is_ours_)
+    remove_own(fd_.get(), name_);
 }
 
 } // namespace doppel::migrate

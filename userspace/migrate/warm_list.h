@@ -42,7 +42,7 @@ public:
   bool is_filled() const { return progress_.number != 0; }
   // It was taken up from a file that is not as it was left: nothing can go by it.
   bool is_damaged() const { return is_damaged_; }
-  // Of a list that is not filled.
+  // Of a list that is not filled. After an error no file is left.
   Status fill(memcached::Connection &source);
 
   uint64_t keys() const { return keys_; }
@@ -51,19 +51,27 @@ public:
   // The next key that begins with `prefix`; false: there are no more.
   Result<bool> next(const std::string &prefix, Key &key);
 
-  // Before anything of keys up to there is stored. Reserves some more at a time.
+  // Before anything of keys up to there is stored. That is there for whoever takes it up, if the
+  // host goes on; if it does not, some more count as begun, as not each is waited for to be on
+  // disk.
   Status begin(uint64_t position);
   // All before it is confirmed.
   Status finish(uint64_t position);
-  // Everything is done: the file goes.
+  // Nothing is on its way any more: the file tells all that is confirmed. all_confirmed: so is
+  // whatever was stored, and what comes behind counts as not begun.
+  Status settle(bool all_confirmed);
+  // Everything is done: the file is empty, and goes.
   void remove();
 
 private:
   struct Progress {
     uint64_t number = 0, done = 0, begun = 0;
+    uint64_t reserved = 0; // begun at most, should the host die
+    uint32_t boot = 0;
   };
 
   Status read_head();
+  Status make_list(memcached::Connection &source);
   Status check_age() const;
   Status check_list();
   void read_progress(std::string_view head);
@@ -81,6 +89,7 @@ private:
   std::string name_; // of the file; empty: it has none
   std::string file_; // the same for messages
   std::string what_, since_;
+  uint32_t boot_ = 0; // which start of this host it is
   Fd fd_;
   uint64_t keys_ = 0;
   ListSum sum_;                       // of the lines
@@ -89,6 +98,7 @@ private:
   uint64_t position_ = 0;
   uint64_t unsettled_end_ = 0; // a dead warm had begun up to here
   bool is_damaged_ = false;
+  bool is_ours_ = false; // what is under the name
 
   std::string buffer_; // of the pass, from buffer_at_ on
   uint64_t buffer_at_ = 0;
