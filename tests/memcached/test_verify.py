@@ -464,6 +464,20 @@ def a_sample_tells_of_all(env):
 
 
 @case()
+def a_sample_of_all_keys_is_exact(env):
+    source, target = env.pair()
+    source.fill(100)
+    target.fill(100)
+    arguments = ("verify", "--settle", "0.1", source, target)
+    assert env.run(*arguments, "--json").json()["interval_95"] == [1, 1]
+    assert "100.00 % of the keys are equal: the sample holds all of them\n" in env.run(*arguments).stdout
+    target.tell(b"md key:0 q\r\n")
+    assert env.run(*arguments, "--json").json()["interval_95"] == [0.99, 0.99]
+    low, high = env.run(*arguments, "--json", "--sample", "50").json()["interval_95"]
+    assert 0.8 < low <= 0.99 <= high <= 1, (low, high)
+
+
+@case()
 def only_the_prefix(env):
     source, target = env.pair()
     source.fill(100)

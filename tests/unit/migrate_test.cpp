@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <map>
 #include <set>
 #include <string>
@@ -197,10 +198,20 @@ TEST(Compare, ASourceThatMovedIsNotJudged) {
   EXPECT_TRUE(is_unmoved({}, {}));
 }
 
+// How likely `good` of `of` are among those that are equal, drawn without putting back.
+double hypergeometric(uint64_t good, uint64_t of, uint64_t equal, uint64_t all) {
+  if (good > equal || of - good > all - equal)
+    return 0;
+  const auto ways = [](uint64_t n, uint64_t k) {
+    return std::lgamma(n + 1.0) - std::lgamma(k + 1.0) - std::lgamma(n - k + 1.0);
+  };
+  return std::exp(ways(equal, good) + ways(all - equal, of - good) - ways(all, of));
+}
+
 TEST(Verify, WilsonsInterval) {
   // Of Wilson's formula, computed apart: 9 of 10, 0 and 10 of 10, 9970 of 10,000.
   const auto expect = [](uint64_t good, uint64_t of, double low, double high) {
-    const Interval i = wilson95(good, of);
+    const Interval i = wilson95(good, of, uint64_t{1} << 40);
     EXPECT_NEAR(i.low, low, 1e-4) << good << " of " << of;
     EXPECT_NEAR(i.high, high, 1e-4) << good << " of " << of;
   };
@@ -209,6 +220,43 @@ TEST(Verify, WilsonsInterval) {
   expect(0, 10, 0, 0.2775);
   expect(9970, 10'000, 0.9957, 0.9979);
   expect(0, 0, 0, 1);
+}
+
+TEST(Verify, AnIntervalOfFewKeys) {
+  // All were looked at: nothing is left to chance.
+  for (const uint64_t of : {1u, 100u, 379u})
+    for (const uint64_t good : {uint64_t{0}, of / 2, of}) {
+      const Interval i = wilson95(good, of, of);
+      EXPECT_EQ(i.low, static_cast<double>(good) / static_cast<double>(of));
+      EXPECT_EQ(i.high, i.low);
+    }
+  // 900 of 1,000: those of 8,991 with putting back, computed apart, to whole keys.
+  EXPECT_EQ(wilson95(900, 900, 1000).low, 0.999);
+  EXPECT_EQ(wilson95(900, 900, 1000).high, 1);
+  EXPECT_EQ(wilson95(450, 900, 1000).low, 0.489);
+  EXPECT_EQ(wilson95(450, 900, 1000).high, 0.511);
+  // The one that was not looked at may differ, or be equal; no other.
+  EXPECT_EQ(wilson95(99, 99, 100).low, 0.99);
+  EXPECT_EQ(wilson95(98, 99, 100).low, 0.98);
+  EXPECT_EQ(wilson95(98, 99, 100).high, 0.99);
+  EXPECT_EQ(wilson95(0, 99, 100).high, 0.01);
+}
+
+// What it claims: of all samples of such a population 95 of 100 have an interval that holds its
+// share, but for the roundings of a discrete number (Brown, Cai and DasGupta, 2001).
+TEST(Verify, AnIntervalOfFewKeysHoldsTheirShare) {
+  constexpr uint64_t kAll = 200;
+  for (const uint64_t of : {20u, 100u, 180u, 199u})
+    for (uint64_t equal = 0; equal <= kAll; equal++) {
+      double held = 0;
+      for (uint64_t good = 0; good <= of; good++) {
+        const double chance = hypergeometric(good, of, equal, kAll);
+        const double share = static_cast<double>(equal) / kAll;
+        const Interval i = wilson95(good, of, kAll);
+        held += i.low <= share + 1e-9 && share - 1e-9 <= i.high ? chance : 0;
+      }
+      EXPECT_GE(held, 0.9) << of << " of " << kAll << ", of which are equal " << equal;
+    }
 }
 
 } // namespace

@@ -202,8 +202,15 @@ TEST(Ready, WithoutGetsThereIsNoWarmth) {
 TEST(Ready, CoverageIsTheLowerBound) {
   auto w = a_good_window();
   w.pairs[0].coverage = Coverage{100, 100};
+  w.pairs[0].coverage->unseen = 1'000'000;
   EXPECT_NEAR(*find(w, "coverage").value, 0.963, 0.001);
   EXPECT_FALSE(find(w, "coverage").ok) << "a hundred are too few to tell";
+  w.pairs[0].coverage->unseen = 0;
+  EXPECT_EQ(*find(w, "coverage").value, 1) << "there are no others";
+  w.pairs[0].coverage->equal = 98;
+  EXPECT_FALSE(find(w, "coverage").ok);
+  w.pairs[0].coverage = Coverage{99, 99, 1};
+  EXPECT_EQ(*find(w, "coverage").value, 0.99) << "the one without a verdict may differ";
   w.pairs[0].coverage = Coverage{0, 0};
   EXPECT_FALSE(find(w, "coverage").value);
   w.pairs[0].coverage.reset();

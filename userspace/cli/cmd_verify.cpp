@@ -72,10 +72,20 @@ std::string json_of(const VerifyCounts &c, bool sampled) {
     j[name] = c.*value;
   j["interval_95"] = nullptr;
   if (sampled && c.judged() > 0) {
-    const auto i = migrate::wilson95(c.equal, c.judged());
+    const auto i = migrate::wilson95(c.equal, c.judged(), c.population());
     j["interval_95"] = {i.low, i.high};
   }
   return j.dump() + "\n";
+}
+
+std::string share_of(const VerifyCounts &c) {
+  const std::string share =
+      human_share(static_cast<double>(c.equal) / static_cast<double>(c.judged()));
+  if (c.population() == c.judged())
+    return share + " of the keys are equal: the sample holds all of them\n";
+  const auto i = migrate::wilson95(c.equal, c.judged(), c.population());
+  return share + " of the sample are equal; of all keys " + percent(i.low, false) + " to " +
+         percent(i.high, true) + " (95 %)\n";
 }
 
 std::string text_of(const VerifyCounts &c, const VerifyCommand &o) {
@@ -99,12 +109,8 @@ std::string text_of(const VerifyCounts &c, const VerifyCommand &o) {
   row("unreadable", c.unreadable,
       "not compared: their names fit in no line of text, or a server answered with an error");
   std::string text = table.text();
-  if (!o.all && c.judged() > 0) {
-    const auto i = migrate::wilson95(c.equal, c.judged());
-    text += human_share(static_cast<double>(c.equal) / static_cast<double>(c.judged())) +
-            " of the sample are equal; of all keys " + percent(i.low, false) + " to " +
-            percent(i.high, true) + " (95 %)\n";
-  }
+  if (!o.all && c.judged() > 0)
+    text += share_of(c);
   return text;
 }
 

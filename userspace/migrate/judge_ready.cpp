@@ -154,8 +154,8 @@ Figure measure_coverage(const PairWindow &w) {
                 "knows"};
   if (!c.compared)
     return {std::nullopt, "the source has no keys to compare"};
-  return {wilson95(w.coverage->equal, w.coverage->compared).low,
-          count(w.coverage->equal) + " of " + count(w.coverage->compared) + " keys are equal"};
+  return {wilson95(c.equal, c.compared, c.compared + c.moving + c.unseen).low,
+          count(c.equal) + " of " + count(c.compared) + " keys are equal"};
 }
 
 Figure measure_only_on_target(const PairWindow &w) {

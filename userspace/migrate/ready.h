@@ -45,6 +45,7 @@ struct Coverage {
   uint64_t equal = 0, compared = 0;
   uint64_t moving = 0;             // changed while they were looked at: no verdict
   uint64_t extra = 0, targets = 0; // of so many keys of the target the source lacks these
+  uint64_t unseen = 0;             // of the source's keys, those that were not chosen
 };
 
 struct PairWindow {

@@ -108,8 +108,8 @@ void sample_keys(PairWindow &pair, const memcached::Access &access, uint64_t key
     return;
   const auto counts = compare(pair.pair, access, keys);
   if (counts)
-    pair.coverage = Coverage{counts->equal, counts->judged(), counts->moving, counts->extra,
-                             counts->target_keys};
+    pair.coverage = Coverage{counts->equal, counts->judged(),    counts->moving,
+                             counts->extra, counts->target_keys, counts->unseen};
   else
     pair.coverage_absent = told(counts.errors());
 }

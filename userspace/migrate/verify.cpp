@@ -131,6 +131,7 @@ private:
     const auto offsets = TRY(
         sample_of(list, options_.prefix, *options_.sample, std::random_device{}(), counts_.keys));
     of_ = offsets.size();
+    counts_.unseen = counts_.keys - of_;
     Batch batch(pace_.most_keys());
     for (const uint64_t offset : offsets) {
       auto line = TRY(line_at(list, offset));
@@ -370,15 +371,25 @@ private:
 
 } // namespace
 
-Interval wilson95(uint64_t good, uint64_t of) {
+Interval wilson95(uint64_t good, uint64_t of, uint64_t population) {
   if (of == 0)
     return {};
+  const double p = static_cast<double>(good) / static_cast<double>(of);
+  if (population <= of)
+    return {p, p};
   constexpr double z = 1.959964; // 97.5 % of the normal distribution
-  const auto n = static_cast<double>(of);
-  const double p = static_cast<double>(good) / n;
+  const auto all = static_cast<double>(population);
+  // Its variance is p (1 - p) / of * (all - of) / (all - 1): that of a sample of n with putting
+  // back.
+  const double n = static_cast<double>(of) * (all - 1) / static_cast<double>(population - of);
   const double middle = (p + z * z / (2 * n)) / (1 + z * z / n);
   const double half = z / (1 + z * z / n) * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-  return {good == 0 ? 0 : middle - half, good == of ? 1 : middle + half};
+  // Keys are whole, and what was seen is certain: a single one that differs may be among few that
+  // were not looked at.
+  const double least = std::max(std::floor((middle - half) * all), static_cast<double>(good));
+  const double most =
+      std::min(std::ceil((middle + half) * all), all - static_cast<double>(of - good));
+  return {good == 0 ? 0 : least / all, good == of ? 1 : most / all};
 }
 
 std::string identity(const memcached::Connection &source, const memcached::Connection &target,

@@ -25,11 +25,13 @@ struct VerifyOptions {
   bool stale_ok = false;     // go on where a read took the application's token
 };
 
-// The share of the keys that are equal, in 95 of 100 such samples (Wilson's score interval).
+// The share of the keys that are equal, in 95 of 100 such samples: Wilson's score interval, with
+// the variance of a sample that is drawn without putting back from so many keys (Cochran, Sampling
+// Techniques, 3.2). Where all keys were looked at it is the share itself.
 struct Interval {
   double low = 0, high = 1;
 };
-Interval wilson95(uint64_t good, uint64_t of);
+Interval wilson95(uint64_t good, uint64_t of, uint64_t population);
 
 struct VerifyHooks {
   // Once it is certain. An error ends the walk.

@@ -19,13 +19,16 @@ struct VerifyCounts {
   uint64_t stale = 0;       // marked so by its application
   uint64_t unreadable = 0;  // its name fits in no line of text, or a server answered with an error
   uint64_t target_keys = 0; // of the target's list, that the source was asked for
+  uint64_t unseen = 0;      // of a sample: keys of the source that were not chosen
   double seconds = 0;
   uint64_t differing() const { return missing + different + flags + ttl + extra; }
   // What a share of equal ones is of: nobody knows of an unreadable one that it is equal.
   uint64_t judged() const { return compared + unreadable; }
+  // The keys that those stand for: what was not chosen, and what has no verdict, may differ.
+  uint64_t population() const { return judged() + moving + unseen; }
 };
 
-// All of them but `seconds`, by their names in JSON.
+// All of them but `unseen` and `seconds`, by their names in JSON.
 constexpr std::pair<const char *, uint64_t VerifyCounts::*> kVerifyCounts[] = {
     {"keys", &VerifyCounts::keys},
     {"compared", &VerifyCounts::compared},
