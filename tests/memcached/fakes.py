@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What listens where a memcached should, and is none, or behaves like a broken one."""
 
+import contextlib
 import itertools
+import re
 import socket
 import threading
 
@@ -64,6 +66,36 @@ def answering(answers, otherwise=b"ERROR\r\n"):
                 answer(s)
                 return
             s.sendall(answer)
+    return play
+
+
+WIDE = 2 ** 32 + 7
+
+
+def with_wide_flags(server):
+    """A memcached that keeps client flags of 64 bits (--enable-large-client-flags), before one that does not: its 7 are
+    WIDE."""
+    def asks(line):
+        return line.replace(b" F%d " % WIDE, b" F7 ")
+
+    def answers(line):
+        if line.startswith(b"STAT client_flags_size"):
+            return b""
+        if line.startswith(b"STAT cas_enabled"):
+            return line + b"STAT client_flags_size 8\r\n"
+        return re.sub(rb" f7\b", b" f%d" % WIDE, line)
+
+    def pump(here, there, change):
+        with contextlib.suppress(OSError), here.makefile("rb") as lines:
+            while line := lines.readline():
+                there.sendall(change(line))
+            there.shutdown(socket.SHUT_WR)
+
+    def play(s):
+        with server.plain() as far:
+            far.settimeout(None)
+            threading.Thread(target=pump, args=(s, far, asks), daemon=True).start()
+            pump(far, s, answers)
     return play
 
 

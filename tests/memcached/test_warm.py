@@ -11,6 +11,7 @@ import time
 
 from lab import doppel, wait
 
+from fakes import WIDE, Fake, with_wide_flags
 from harness import case
 from servers import die_with_parent, store
 
@@ -221,6 +222,30 @@ def what_is_too_large_is_counted(env):
     assert result.code == 3 and "-I" in result.stderr, result
     assert result.json()["too_large"] == 1 and result.json()["added"] == 10, result
     assert target.tell(b"mg large v\r\n") == [b"VA 5", b"small"]
+
+
+@case()
+def client_flags_of_64_bits(env):
+    """They are told, compared and copied as they are, and not cut to what an older target keeps."""
+    real, narrow, other = env.memcached(), env.memcached(), env.memcached()
+    real.fill(10)
+    real.tell(store(b"wide", b"v", flags=7))
+    source = env.own(Fake(env, with_wide_flags(real)))
+    shown = env.run("keys", "--values", "--json", "--prefix", "wide", source)
+    assert [line["flags"] for line in shown.lines()] == [WIDE], shown
+    result = env.run("warm", "--json", *PATIENT, *SETTLE, source, narrow)
+    assert result.code == 3 and "--enable-large-client-flags" in result.stderr, result
+    assert result.json()["wide_flags"] == 1 and result.json()["added"] == 10, result
+    assert narrow.tell(b"mg wide\r\n") == [b"EN"]
+    narrow.tell(store(b"wide", b"v", flags=7))
+    result = env.run("verify", "--all", "--json", "--settle", "0.1", source, narrow)
+    assert result.code == 3 and result.json()["flags"] == 1, result
+    result = env.run("warm", "--json", "--repair", *PATIENT, *SETTLE, source, narrow)
+    assert result.code == 3 and result.json()["wide_flags"] == 1, result
+    target = env.own(Fake(env, with_wide_flags(other)))
+    assert warm(env, *SETTLE, source, target)["added"] == 11
+    assert_equal(env, source, target)
+    assert other.tell(b"mg wide f\r\n") == [b"HD f7"], "its upper half was sent"
 
 
 @case()

@@ -168,6 +168,7 @@ TEST(Compare, TheGravestDifferenceCounts) {
   EXPECT_EQ(with("VA 1 f2 t50", "b"), Difference::different);
   EXPECT_EQ(with("VA 2 f1 t100", "ab"), Difference::different);
   EXPECT_EQ(with("VA 1 f2 t50", "a"), Difference::flags);
+  EXPECT_EQ(with("VA 1 f4294967297 t50", "a"), Difference::flags) << "of 64 bits";
   EXPECT_EQ(with("VA 1 f1 t102", "a"), Difference::none);
   EXPECT_EQ(with("VA 1 f1 t98", "a"), Difference::none);
   EXPECT_EQ(with("VA 1 f1 t103", "a"), Difference::ttl);

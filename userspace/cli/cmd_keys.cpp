@@ -38,7 +38,7 @@ void add_options(CLI::App &app, KeysCommand &o) {
 
 // What was read of an item; nothing: it is gone, or cannot be read.
 struct Value {
-  uint32_t flags = 0;
+  uint64_t flags = 0;
   std::string bytes;
 };
 
@@ -153,16 +153,15 @@ public:
     if (batch_.empty())
       return Unit{};
     bool won = false;
-    TRY(migrate::read_items(
-        {{&c_,
-          [&](size_t i, const migrate::Seen &s) {
-            won = won || s.meta.W;
-            std::optional<Value> value;
-            if (s.state == migrate::Seen::State::present)
-              value = Value{static_cast<uint32_t>(s.meta.f.value_or(0)), std::string(s.value)};
-            printer_.print(lines_[i], value);
-          }}},
-        batch_.keys()));
+    TRY(migrate::read_items({{&c_,
+                              [&](size_t i, const migrate::Seen &s) {
+                                won = won || s.meta.W;
+                                std::optional<Value> value;
+                                if (s.state == migrate::Seen::State::present)
+                                  value = Value{s.meta.f.value_or(0), std::string(s.value)};
+                                printer_.print(lines_[i], value);
+                              }}},
+                            batch_.keys()));
     batch_.clear();
     lines_.clear();
     if (won && !o_.stale_ok)

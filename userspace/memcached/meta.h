@@ -22,7 +22,7 @@ constexpr int64_t last_ttl(int64_t unix_time) { return kLastTime - 60 - unix_tim
 struct Item {
   std::string key;
   std::string value;
-  uint32_t flags = 0;
+  uint64_t flags = 0;
   int64_t ttl = kNoExpiry; // seconds that remain
   uint64_t cas = 0;
   uint32_t size = 0;                                  // of the value

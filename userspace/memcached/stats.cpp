@@ -32,6 +32,10 @@ uint64_t number(const Stats &stats, const std::string &name) {
   return found == stats.end() ? 0 : parse_number(found->second, UINT64_MAX).value_or(0);
 }
 
+uint64_t most_flags(const Stats &settings) {
+  return number(settings, "client_flags_size") == sizeof(uint64_t) ? UINT64_MAX : UINT32_MAX;
+}
+
 uint64_t pending_flush_s(const Stats &general, const Stats &settings) {
   // `uptime` is told less ITEM_UPDATE_INTERVAL (stats.c, memcached.h), and `oldest` is not. Of a
   // flush that is done it is the second before.

@@ -17,6 +17,10 @@ using Stats = std::map<std::string, std::string>;
 Result<Stats> stats(Connection &c, const std::string &what = "");
 
 // 0 where it is absent or no whole number.
+// The largest client flags that a server keeps, by its settings; of larger ones it drops the upper
+// half without a word (memcached 1.6.18, safe_strtoul()). Those that do not tell have 32 bits.
+uint64_t most_flags(const Stats &settings);
+
 uint64_t number(const Stats &stats, const std::string &name);
 
 // Seconds until a flush_all with a delay takes effect, after which nothing that is there now can be

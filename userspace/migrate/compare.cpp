@@ -30,7 +30,7 @@ Print print_of(const Seen &seen) {
     return p;
   p.stale = seen.is_stale();
   p.won = seen.meta.W;
-  p.flags = static_cast<uint32_t>(seen.meta.f.value_or(0));
+  p.flags = seen.meta.f.value_or(0);
   p.ttl = seen.meta.t.value_or(memcached::kNoExpiry);
   p.cas = seen.meta.c.value_or(0);
   p.size = seen.value.size();

@@ -16,7 +16,7 @@ constexpr int64_t kTtlTolerance_s = 2;
 struct Print {
   Seen::State state = Seen::State::absent;
   bool stale = false, won = false;
-  uint32_t flags = 0;
+  uint64_t flags = 0;
   int64_t ttl = memcached::kNoExpiry;
   uint64_t cas = 0;
   uint64_t size = 0;

@@ -38,11 +38,16 @@ Status ask_nothing(memcached::Connection &connection) {
 
 std::string differing_limits(const ConvergeLink &link) {
   const uint64_t here = link.source.item_size_max(), there = link.target.item_size_max();
-  if (!here || !there || here == there)
-    return {};
-  return "the servers take items of different size (-I " + std::to_string(here) + " and " +
-         std::to_string(there) +
-         " bytes): a set that only one of them refuses is not repaired, and not counted";
+  std::string what;
+  if (here && there && here != there)
+    what = "the servers take items of different size (-I " + std::to_string(here) + " and " +
+           std::to_string(there) +
+           " bytes): a set that only one of them refuses is not repaired, and not counted";
+  if (link.target.most_flags() < link.source.most_flags())
+    what += std::string(what.empty() ? "" : "; ") +
+            "the target keeps client flags of 32 bits only: items with larger ones are not "
+            "repaired, and count as failed";
+  return what;
 }
 
 } // namespace doppel::migrate

@@ -2,6 +2,7 @@
 #include "userspace/migrate/probe_pair.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
@@ -221,11 +222,14 @@ private:
   }
 
   void flags() {
-    const std::string a = text_of(s_.settings, "client_flags_size");
-    const std::string b = text_of(t_.settings, "client_flags_size");
-    if (!a.empty() && !b.empty() && a != b)
-      add(Level::fail, "client flags", "the source keeps " + a + " bytes of them, the target " + b,
-          "start the target with -o client_flags_size=" + a);
+    const uint64_t a = memcached::most_flags(s_.settings), b = memcached::most_flags(t_.settings);
+    if (a == b)
+      return;
+    const auto bits = [](uint64_t most) { return std::to_string(std::bit_width(most)); };
+    add(Level::fail, "client flags",
+        "the source keeps " + bits(a) + " bits of them, the target " + bits(b),
+        std::string("take a target that was built with") + (a < b ? "out" : "") +
+            " --enable-large-client-flags");
   }
 
   void access() {

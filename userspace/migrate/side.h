@@ -17,6 +17,7 @@ struct Side {
   memcached::Stats stats, settings;
   bool has_cas() const;           // not -C
   uint64_t item_size_max() const; // -I, bytes; 0: not known
+  uint64_t most_flags() const { return memcached::most_flags(settings); }
 };
 
 // Errors: it cannot be reached, or knows no meta commands, without which nothing can be copied

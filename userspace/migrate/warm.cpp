@@ -46,6 +46,10 @@ void tell_fit(const Side &source, const Side &target, const Tell &tell) {
     tell("the target takes items of up to " + std::to_string(target_max) +
          " bytes only, the source of " + std::to_string(source_max) +
          " (-I): larger ones are not copied, and a mirrored set of one deletes it on the target");
+  if (target.most_flags() < source.most_flags())
+    tell("the target keeps client flags of 32 bits only, the source of 64 "
+         "(--enable-large-client-flags): items with larger ones are not copied, and a mirrored set "
+         "of one loses their upper half on the target");
   const uint64_t bytes = number(source.stats, "bytes");
   const uint64_t room = number(target.stats, "limit_maxbytes");
   if (room && bytes > room)
@@ -190,6 +194,7 @@ Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomi
   c.copies_cas = c.has_cas && target.features.set_cas;
   c.has_me = source.features.me;
   c.target_item_max = target.item_size_max();
+  c.target_most_flags = target.most_flags();
   c.target_evictions = number(target.stats, "evictions");
   const auto full = target.settings.find("evictions");
   c.refuses_when_full = full != target.settings.end() && full->second == "off";

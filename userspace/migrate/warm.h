@@ -31,6 +31,7 @@ struct WarmReport {
   uint64_t added = 0, present = 0, repaired = 0, deleted = 0;
   uint64_t undone = 0;                // left out, as clients wrote to them all the time
   uint64_t too_large = 0, failed = 0; // these are left
+  uint64_t wide_flags = 0;            // likewise: client flags that the target does not keep
   uint64_t unnamed = 0;      // delete-extra: no line of text can name them, so they are left
   uint64_t gone = 0;         // from the source before they were copied, or about to end there
   uint64_t stale = 0;        // marked as stale at the source

@@ -35,6 +35,9 @@ void count(WarmReport &report, Outcome outcome) {
   case Outcome::too_large:
     report.too_large++;
     break;
+  case Outcome::wide_flags:
+    report.wide_flags++;
+    break;
   case Outcome::failed:
     report.failed++;
     break;

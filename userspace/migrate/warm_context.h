@@ -27,6 +27,7 @@ struct WarmContext {
   bool copies_cas = false;        // the target knows E
   bool has_me = true;             // the source does
   uint64_t target_item_max = 0;   // its -I, bytes; 0: not known
+  uint64_t target_most_flags = 0; // the largest client flags that it keeps
   uint64_t target_evictions = 0;  // when warm began
   bool refuses_when_full = false; // the target does (-M): a store that fails deletes what was there
   uint64_t settle_ns = 0;
@@ -34,13 +35,21 @@ struct WarmContext {
   // The same with other options, another list, another stop.
   WarmContext with(const WarmOptions &its_options, WarmList &its_list,
                    const std::atomic<bool> &its_stop) const {
-    return {its_options,      source,
-            target,           clock,
-            its_list,         barrier,
-            report,           its_stop,
-            has_cas,          copies_cas,
-            has_me,           target_item_max,
-            target_evictions, refuses_when_full,
+    return {its_options,
+            source,
+            target,
+            clock,
+            its_list,
+            barrier,
+            report,
+            its_stop,
+            has_cas,
+            copies_cas,
+            has_me,
+            target_item_max,
+            target_most_flags,
+            target_evictions,
+            refuses_when_full,
             settle_ns};
   }
   // Nothing new is begun any more.

@@ -236,6 +236,10 @@ bool WarmEngine::take_read(Batch &batch, uint32_t number, const memcached::Answe
     row.copy.end(Outcome::too_large); // a failed store would delete what the mirror brought
     return true;
   }
+  if (item->flags > c_.target_most_flags) {
+    row.copy.end(Outcome::wide_flags);
+    return true;
+  }
   row.store_at = static_cast<uint32_t>(batch.stores.size());
   StoreRequest s{key, item->value};
   s.flags = item->flags;

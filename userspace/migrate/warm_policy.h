@@ -53,12 +53,13 @@ enum class Step : uint8_t {
 enum class Outcome : uint8_t {
   open,
   added,
-  present,   // the target has it: what the mirror brought is newer; of a repair: it is equal
-  gone,      // the source has it no more, or for less than a second
-  undone,    // it changed meanwhile, each time: the target has none of ours
-  stale,     // marked as stale at the source: nobody's to copy
-  too_large, // for the target
-  failed,    // the target could not store it
+  present,    // the target has it: what the mirror brought is newer; of a repair: it is equal
+  gone,       // the source has it no more, or for less than a second
+  undone,     // it changed meanwhile, each time: the target has none of ours
+  stale,      // marked as stale at the source: nobody's to copy
+  too_large,  // for the target
+  wide_flags, // the target does not keep such client flags
+  failed,     // the target could not store it
   repaired,
   moving, // repair: written to between the looks, so that a difference would say nothing
   absent, // repair: the target lost it meanwhile, so that a KeyCopy has to follow

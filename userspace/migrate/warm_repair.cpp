@@ -126,6 +126,8 @@ Status WarmRepair::replace(std::vector<RepairKey> &keys, const std::vector<KeptI
     if (RepairKey &k = keys[n]; k.repair.step() == Step::replace) {
       if (is_too_large(c_.target_item_max, k.key.size(), readings[n].value.size()))
         k.repair.end(Outcome::too_large);
+      else if (readings[n].flags > c_.target_most_flags)
+        k.repair.end(Outcome::wide_flags);
       else if (k.repair.seen().ends != kNever && k.repair.seen().ends - c_.clock.now() < 2)
         k.repair.end(Outcome::gone);
       else if (c_.options.dry_run)

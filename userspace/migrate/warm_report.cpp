@@ -20,7 +20,7 @@ std::string row_if(const char *name, uint64_t n, const char *what) {
 } // namespace
 
 bool is_complete(const WarmReport &r) {
-  return r.too_large + r.failed + r.unnamed == 0 && !r.evicting && !r.interrupted &&
+  return r.too_large + r.wide_flags + r.failed + r.unnamed == 0 && !r.evicting && !r.interrupted &&
          r.stopped.empty();
 }
 
@@ -35,6 +35,8 @@ std::string to_text(const WarmReport &r) {
   text += row_if("stale", r.stale, "marked as stale at the source: not copied");
   text += row_if("undone", r.undone, "left out, as they changed at each try");
   text += row_if("too_large", r.too_large, "larger than the target takes (its -I)");
+  text +=
+      row_if("wide_flags", r.wide_flags, "their client flags take more bits than the target has");
   text += row_if("failed", r.failed, "the target or the source refused");
   text += row_if("unnamed", r.unnamed, "left at the target: their names fit in no line of text");
   if (r.evicting)
@@ -61,6 +63,7 @@ std::string json_text(const WarmReport &r) {
   j["deleted"] = r.deleted;
   j["undone"] = r.undone;
   j["too_large"] = r.too_large;
+  j["wide_flags"] = r.wide_flags;
   j["failed"] = r.failed;
   j["unnamed"] = r.unnamed;
   j["gone"] = r.gone;

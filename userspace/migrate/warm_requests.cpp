@@ -136,7 +136,7 @@ std::optional<ReadItem> read_answer(const Answer &answer, uint32_t opaque, const
   if (item.ttl >= 0)
     item.look.ends = clock.end_of(item.ttl);
   item.value = answer.value;
-  item.flags = static_cast<uint32_t>(m.f.value_or(0));
+  item.flags = m.f.value_or(0);
   item.won = m.W;
   item.stale = m.W || m.X || m.Z;
   return item;

@@ -37,7 +37,7 @@ private:
 struct ReadItem {
   Look look;
   std::string_view value;
-  uint32_t flags = 0;
+  uint64_t flags = 0;
   int64_t ttl = -1; // remaining, s; -1: none
   bool won = false; // the answer took the token of an item that is marked as stale
   bool stale = false;
@@ -47,7 +47,7 @@ struct ReadItem {
 // What of it is kept until it is stored.
 struct KeptItem {
   std::string value;
-  uint32_t flags = 0;
+  uint64_t flags = 0;
   int64_t ttl = -1;     // remaining, s, when it was read; -1: none
   uint64_t read_ns = 0; // CLOCK_MONOTONIC
 };
@@ -69,7 +69,7 @@ bool request_delete(std::string &to, std::string_view key, uint64_t cas);
 
 struct StoreRequest {
   std::string_view key, value;
-  uint32_t flags = 0;
+  uint64_t flags = 0;
   int64_t ttl = 0;         // as ttl_for() says; 0: for ever
   uint64_t compare = 0;    // the target's CAS to replace; 0: add
   uint64_t source_cas = 0; // to be the copy's; 0: the target chooses
