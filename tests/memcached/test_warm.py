@@ -374,6 +374,22 @@ def a_source_that_lost_what_it_had(env):
 
 
 @case()
+def a_source_that_lost_a_part_of_what_it_had(env):
+    """It has more than the target, but hardly one of those that --prefix chooses."""
+    source, target = env.pair()
+    source.fill(KEYS)
+    source.fill(10, key=b"session:%d")
+    target.fill(3000, key=b"session:%d")
+    chosen = ("--delete-extra", "--prefix", "session:", source, target)
+    for more in ((), ("--dry-run",)):
+        result = env.run("warm", *PATIENT, *SETTLE, *more, *chosen)
+        assert result.code == 1 and "would delete most" in result.stderr and "session:" in result.stderr, result
+        assert items(target) == 3000
+    source.fill(2000, key=b"session:%d")
+    assert warm(env, *SETTLE, *chosen)["deleted"] == 1000 and items(target) == 2000
+
+
+@case()
 def names_with_blanks_when_it_only_looks(env):
     source, target = env.pair()
     for server in (source, target):

@@ -35,6 +35,17 @@ Result<KeyList> list_keys(memcached::Connection &c) {
   return list;
 }
 
+Result<uint64_t> count_keys(memcached::Connection &c, const std::string &prefix) {
+  const auto list = TRY(list_keys(c));
+  ListReader reader(list.file.get(), list.start);
+  memcached::DumpLine line;
+  uint64_t n = 0;
+  while (reader.next(line))
+    n += line.key.starts_with(prefix) ? 1 : 0;
+  TRY(reader.status());
+  return n;
+}
+
 ListReader::ListReader(int fd, uint64_t offset)
     : fd_(fd), next_at_(offset), block_(std::make_unique_for_overwrite<char[]>(kBlock)) {}
 

@@ -27,6 +27,9 @@ struct KeyList {
 // Into a spool (spool.h), at the server's speed.
 Result<KeyList> list_keys(memcached::Connection &c);
 
+// How many there are now that begin with `prefix`.
+Result<uint64_t> count_keys(memcached::Connection &c, const std::string &prefix);
+
 // Reads the lines of such a file one after the other, with memory for one block.
 class ListReader {
 public:

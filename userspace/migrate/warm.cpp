@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "userspace/memcached/stats.h"
+#include "userspace/migrate/key_list.h"
 #include "userspace/migrate/same_server.h"
 #include "userspace/migrate/side.h"
 #include "userspace/migrate/warm_context.h"
@@ -67,17 +68,27 @@ Result<std::string> incarnations(const Side &source, const Side &target) {
   return TRY(incarnation(*source.connection)) + " to " + TRY(incarnation(*target.connection));
 }
 
-// A source that is nearly empty has lost what it had: its target is the better one of the two.
+// A source that is nearly empty has lost what it had: its target is the better one of the two. So
+// it is for the part that --prefix chooses.
 Status check_extra(const Side &source, const Side &target, const WarmOptions &o) {
   constexpr uint64_t kFew = 1000;
-  const uint64_t has = number(source.stats, "curr_items"),
-                 extra = number(target.stats, "curr_items");
-  if (!o.delete_extra || extra < kFew || has >= extra / 2)
+  uint64_t extra = number(target.stats, "curr_items");
+  if (!o.delete_extra || extra < kFew)
     return Unit{};
+  uint64_t has = number(source.stats, "curr_items");
+  if (!o.prefix.empty()) {
+    extra = TRY(count_keys(*target.connection, o.prefix));
+    has = extra < kFew ? extra : TRY(count_keys(*source.connection, o.prefix));
+  }
+  if (extra < kFew || has >= extra / 2)
+    return Unit{};
+  const std::string part = o.prefix.empty() ? "" : " that begin with " + in_quotes(o.prefix);
   return Error{o.source.text(),
-               "has " + std::to_string(has) + " items only, and " + o.target.text() + " " +
-                   std::to_string(extra) + ": --delete-extra would delete most of them",
-               "if the target is to be emptied, flush_all does it", Exit::failure};
+               "has " + std::to_string(has) + " items" + part + " only, and " + o.target.text() +
+                   " " + std::to_string(extra) + ": --delete-extra would delete most of them",
+               o.prefix.empty() ? "if the target is to be emptied, flush_all does it"
+                                : "if they are to go, the application deletes them on the target",
+               Exit::failure};
 }
 
 void nap(uint64_t ns, const std::atomic<bool> &stop) {
