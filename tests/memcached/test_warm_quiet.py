@@ -2,10 +2,33 @@
 """What warm and verify leave alone, and what they must not call a change."""
 
 import os
+import signal
 import subprocess
 
+from lab import wait
+
 from harness import case
-from test_warm import PATIENT
+from test_warm import PATIENT, SETTLE, items, start
+
+
+@case()
+def two_at_once_by_two_names(env):
+    """The first address of a name need not be the one that answers."""
+    source, target = env.memcached(), env.memcached(address="127.0.0.1")
+    source.fill(20_000)
+    hosts = env.path("hosts")
+    with open(hosts, "w", encoding="ascii") as file:
+        file.write("::1 localhost\n127.0.0.1 localhost\n")
+    subprocess.run(["mount", "--bind", hosts, "/etc/hosts"], check=True)
+    try:
+        process = start(env, *SETTLE, "--rate", "5000", source, target)
+        wait.until(lambda: items(target) > 0, "the first copies")
+        second = env.run("warm", source, target.where.replace("127.0.0.1", "localhost"), tmpdir=env.directory)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=wait.patience(30))
+    finally:
+        subprocess.run(["umount", "/etc/hosts"], check=True)
+    assert second.code == 1 and f"process {process.pid}" in second.stderr, second
 
 
 @case(command=("warm", "verify"))

@@ -33,6 +33,14 @@ struct Connection::Turn {
   }
 };
 
+Result<sockaddr_storage> Connection::peer() const {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  if (::getpeername(transport_.fd(), reinterpret_cast<sockaddr *>(&address), &size) != 0)
+    return sys_error(server_.text(), "has no address any more", errno);
+  return address;
+}
+
 Error Connection::error(const std::string &what, const std::string &hint) const {
   return {server_.text(), what, hint, Exit::failure};
 }

@@ -2,6 +2,8 @@
 // A conversation with one memcached: requests go out while answers come in.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -38,6 +40,7 @@ public:
   const Server &server() const { return server_; }
   const std::string &version() const { return version_; } // "1.6.18"
   uint32_t timeout_ms() const { return timeout_ms_; }
+  Result<sockaddr_storage> peer() const; // that it is connected to
 
   // Sends `request` while it reads, and hands each answer to `take` until that returns false.
   // Errors: closed; no progress for Access::timeout_ms (see kLeastRate); no language of memcached.

@@ -178,9 +178,9 @@ Status look_once_more(WarmContext &c) {
 } // namespace
 
 Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomic<bool> &stop) {
-  const auto lock = TRY(lock_target(o.target));
-  auto source = TRY(open_side(o.source, o.access));
   auto target = TRY(open_side(o.target, o.access));
+  const auto lock = TRY(lock_target(*target.connection));
+  auto source = TRY(open_side(o.source, o.access));
   TRY(differ(*source.connection, *target.connection));
   for (const Side *side : {&source, &target})
     TRY(memcached::no_pending_flush(*side->connection, side->stats, side->settings));

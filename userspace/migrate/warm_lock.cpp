@@ -11,23 +11,19 @@
 #include <string>
 
 #include "userspace/kernel/socket_address.h"
-#include "userspace/memcached/resolve.h"
-#include "userspace/util/clock.h"
 
 namespace doppel::migrate {
 namespace {
-constexpr uint64_t kLookUpNs = 5'000'000'000;
-
-// The same for each name of a target.
-Result<std::string> name_of(const memcached::Server &target) {
-  if (!target.path.empty()) {
-    char *real = ::realpath(target.path.c_str(), nullptr);
-    const std::string path = real ? real : target.path;
-    std::free(real);
-    return path;
-  }
-  const auto found = TRY(memcached::resolve(target, monotonic_ns() + kLookUpNs));
-  return endpoint_text(end_in(found.front().address).address, target.port);
+// The same for each name of a target: a host may have several addresses, and the first one that the
+// name stands for need not be the one that answers.
+Result<std::string> name_of(const memcached::Connection &target) {
+  const memcached::Server &server = target.server();
+  if (server.path.empty())
+    return endpoint_text(end_in(TRY(target.peer())).address, server.port);
+  char *real = ::realpath(server.path.c_str(), nullptr);
+  const std::string path = real ? real : server.path;
+  std::free(real);
+  return path;
 }
 
 pid_t holder_of(const sockaddr_un &address, socklen_t size) {
@@ -42,8 +38,9 @@ pid_t holder_of(const sockaddr_un &address, socklen_t size) {
 
 } // namespace
 
-Result<Fd> lock_target(const memcached::Server &target) {
-  const std::string name = "doppel-warm/" + TRY(name_of(target));
+Result<Fd> lock_target(const memcached::Connection &connection) {
+  const memcached::Server &target = connection.server();
+  const std::string name = "doppel-warm/" + TRY(name_of(connection));
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const size_t used = std::min(name.size(), sizeof(address.sun_path) - 1);

@@ -3,7 +3,7 @@
 // first one's copy for the mirror's.
 #pragma once
 
-#include "userspace/memcached/server.h"
+#include "userspace/memcached/connection.h"
 #include "userspace/util/error.h"
 #include "userspace/util/fd.h"
 
@@ -11,6 +11,6 @@ namespace doppel::migrate {
 
 // Held until the Fd is closed, also by a crash: an abstract Unix socket (unix(7)), which needs no
 // directory that all users may write to. An error tells who has it.
-Result<Fd> lock_target(const memcached::Server &target);
+Result<Fd> lock_target(const memcached::Connection &target);
 
 } // namespace doppel::migrate
