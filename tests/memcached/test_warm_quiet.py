@@ -8,7 +8,25 @@ import subprocess
 from lab import wait
 
 from harness import case
+from relay import Relay
+from servers import store
 from test_warm import PATIENT, SETTLE, items, start
+
+
+@case()
+def a_narrow_way_to_the_target_of_verify(env):
+    """What the source answers seconds before the target ends at the same time all the same."""
+    servers = source, target = env.memcached(), env.memcached(address="127.0.0.1")
+    key = b"long" * 50 + b"%d"  # a server answers what it has read at once
+    for server in servers:
+        server.tell(b"".join(store(key % n, b"v" * 10_000, ttl=1000) for n in range(1100)))
+    relay = Relay(target, 800_000)
+    result = env.run("verify", *PATIENT, "--all", "--json", "--settle", "0.2", source, relay)
+    relay.close()
+    assert result.code == 0 and not result.json()["ttl"], result
+    target.tell(b"touch %s 1020\r\n" % (key % 7))
+    result = env.run("verify", *PATIENT, "--all", "--json", "--settle", "0.2", source, target)
+    assert result.code == 3 and result.json()["ttl"] == 1, result
 
 
 @case()

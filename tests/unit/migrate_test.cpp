@@ -13,6 +13,7 @@
 #include "userspace/migrate/spool.h"
 #include "userspace/migrate/verify.h"
 #include "userspace/migrate/walk.h"
+#include "userspace/util/clock.h"
 
 namespace doppel::migrate {
 namespace {
@@ -153,7 +154,16 @@ Print print(const std::string &line, const std::string &value) {
   seen.state = Seen::State::present;
   seen.meta = memcached::parse_meta(line);
   seen.value = value;
-  return print_of(seen);
+  static const uint64_t asked_ns = doppel::monotonic_ns(); // both at once
+  return print_of(seen, asked_ns);
+}
+
+TEST(Compare, WhatASlowWayExplainsIsNoDifference) {
+  const Print source = print("VA 1 t100", "a");
+  Print target = print("VA 1 t95", "a");
+  EXPECT_EQ(compare(source, target), Difference::ttl);
+  target.answered_ns += 4'000'000'000;
+  EXPECT_EQ(compare(source, target), Difference::none);
 }
 
 TEST(Compare, TheGravestDifferenceCounts) {

@@ -21,8 +21,8 @@ Look look(const std::string &line, const WarmClock &clock) {
 
 TEST(WarmClock, LongTimesToLiveAreTimesOfTheTarget) {
   const WarmClock clock = clock_at(kNow);
-  EXPECT_EQ(clock.ttl_for(2'592'000), 2'592'000);
-  EXPECT_EQ(clock.ttl_for(2'592'001), kNow + 2'592'001);
+  EXPECT_EQ(clock.end_for(1), kNow + 1);
+  EXPECT_EQ(clock.end_for(2'592'001), kNow + 2'592'001);
 }
 
 // memcached takes a larger number for a time that is over.
@@ -30,7 +30,7 @@ TEST(WarmClock, NoTimeIsLaterThanTextCanTell) {
   const WarmClock clock = clock_at(kNow);
   for (const int64_t left : {memcached::kLastTime - kNow, memcached::kLastTime - kNow + 5,
                              memcached::kLastTime, int64_t{0xffffffff}})
-    EXPECT_EQ(clock.ttl_for(left), memcached::kLastTime);
+    EXPECT_EQ(clock.end_for(left), memcached::kLastTime);
 }
 
 TEST(WarmClock, WhatEndsLaterEndsAlike) {

@@ -3,8 +3,9 @@
 
 #include <openssl/evp.h>
 
-#include <cstdlib>
 #include <ctime>
+
+#include "userspace/util/clock.h"
 
 namespace doppel::migrate {
 namespace {
@@ -14,17 +15,28 @@ const EVP_MD *sha256() {
   return md;
 }
 
-bool same_ttl(int64_t a, int64_t b) {
+// How far `b` certainly ends behind `a`, s.
+double ends_later(const Print &a, const Print &b) {
+  const auto apart = static_cast<int64_t>(b.asked_ns) - static_cast<int64_t>(a.answered_ns);
+  return static_cast<double>(b.ttl - a.ttl) + static_cast<double>(apart) / 1e9;
+}
+
+bool same_ttl(const Print &source, const Print &target) {
+  const int64_t a = source.ttl, b = target.ttl;
   if (a == memcached::kNoExpiry || b == memcached::kNoExpiry)
     return a == b;
   const int64_t last = memcached::last_ttl(std::time(nullptr));
-  return std::abs(a - b) <= kTtlTolerance_s || (a >= last && b >= last);
+  return (ends_later(source, target) <= kTtlTolerance_s &&
+          ends_later(target, source) <= kTtlTolerance_s) ||
+         (a >= last && b >= last);
 }
 
 } // namespace
 
-Print print_of(const Seen &seen) {
+Print print_of(const Seen &seen, uint64_t asked_ns) {
   Print p;
+  p.asked_ns = asked_ns;
+  p.answered_ns = monotonic_ns();
   p.state = seen.state;
   if (!p.is_present())
     return p;
@@ -51,7 +63,7 @@ Difference compare(const Print &source, const Print &target) {
     return Difference::different;
   if (source.flags != target.flags)
     return Difference::flags;
-  return same_ttl(source.ttl, target.ttl) ? Difference::none : Difference::ttl;
+  return same_ttl(source, target) ? Difference::none : Difference::ttl;
 }
 
 const char *difference_name(Difference difference) {

@@ -9,7 +9,8 @@
 
 namespace doppel::migrate {
 
-// Both servers round to whole seconds, and are asked at about the same moment.
+// Both servers round to whole seconds. A slow path takes what one tells from another moment than
+// what the other does: where that would explain a difference, it is none.
 constexpr int64_t kTtlTolerance_s = 2;
 
 // What is kept of an item, so that a walk needs no memory for values.
@@ -20,10 +21,12 @@ struct Print {
   int64_t ttl = memcached::kNoExpiry;
   uint64_t cas = 0;
   uint64_t size = 0;
-  std::array<uint8_t, 32> digest{}; // SHA-256 of the value
+  std::array<uint8_t, 32> digest{};       // SHA-256 of the value
+  uint64_t asked_ns = 0, answered_ns = 0; // at some moment between them it was as this says
   bool is_present() const { return state == Seen::State::present; }
 };
-Print print_of(const Seen &seen);
+// Of an answer that came just now. `asked_ns`: CLOCK_MONOTONIC.
+Print print_of(const Seen &seen, uint64_t asked_ns);
 
 // In the order in which a key with several faults counts.
 enum class Difference : uint8_t {

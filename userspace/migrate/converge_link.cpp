@@ -19,7 +19,7 @@ Result<ConvergeLink> connect(const Pair &pair, const memcached::Access &access) 
   auto found = find_barrier(pair.source, pair.target);
   if (found.mapping.empty())
     return Error{pair.text(), found.note, "", Exit::failure};
-  const WarmClock clock(target.stats);
+  const WarmClock clock = TRY(clock_of(*target.connection));
   const bool copies_cas = target.features.set_cas;
   std::string source_is = TRY(incarnation(*source.connection));
   std::string target_is = TRY(incarnation(*target.connection));

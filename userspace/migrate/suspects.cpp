@@ -2,8 +2,7 @@
 #include "userspace/migrate/suspects.h"
 
 #include <algorithm>
-#include <chrono>
-#include <thread>
+#include <iterator>
 
 #include "userspace/util/clock.h"
 
@@ -50,12 +49,13 @@ Status Suspects::look_again() {
     if (due > now && waiting_.size() < kMost)
       return Unit{};
     if (due > now)
-      std::this_thread::sleep_for(std::chrono::nanoseconds(due - now));
+      TRY(alive_.rest(due));
     std::vector<Suspect> batch;
     uint64_t bytes = 0;
     const uint64_t until = std::max(now, due);
     while (!waiting_.empty() && waiting_.front().due_ns <= until &&
-           batch.size() < pace_.most_keys() && bytes < Batch::kMostBytes) {
+           batch.size() < pace_.most_keys() &&
+           (batch.empty() || bytes + waiting_.front().source.size <= most_bytes_)) {
       bytes += waiting_.front().source.size;
       batch.push_back(std::move(waiting_.front()));
       waiting_.pop_front();
@@ -69,10 +69,17 @@ Status Suspects::finish() {
   while (!waiting_.empty()) {
     const uint64_t now = monotonic_ns();
     if (waiting_.front().due_ns > now)
-      std::this_thread::sleep_for(std::chrono::nanoseconds(waiting_.front().due_ns - now));
+      TRY(alive_.rest(waiting_.front().due_ns));
     TRY(look_again());
   }
   return Unit{};
+}
+
+void Suspects::note_way(uint64_t took_ns) {
+  if (took_ns > Batch::kSlowNs)
+    most_bytes_ = std::max<uint64_t>(1, most_bytes_ / 2);
+  else if (took_ns < Batch::kSlowNs / 4)
+    most_bytes_ = std::min(2 * most_bytes_, Batch::kMostBytes);
 }
 
 Status Suspects::judge(std::vector<Suspect> batch) {
@@ -82,10 +89,12 @@ Status Suspects::judge(std::vector<Suspect> batch) {
     keys.push_back(s.key);
   std::vector<Second> seconds(batch.size());
   pace_.wait(keys.size());
+  const uint64_t now = monotonic_ns();
   TRY(read_items(
-      {{&source_, [&](size_t i, const Seen &seen) { seconds[i].source = print_of(seen); }},
-       {&target_, [&](size_t i, const Seen &seen) { seconds[i].target = print_of(seen); }}},
+      {{&source_, [&](size_t i, const Seen &seen) { seconds[i].source = print_of(seen, now); }},
+       {&target_, [&](size_t i, const Seen &seen) { seconds[i].target = print_of(seen, now); }}},
       keys));
+  note_way(monotonic_ns() - now);
   TRY(read_standings(source_, keys, [&](size_t i, const memcached::Standing *s) {
     seconds[i].there_after = s != nullptr;
     seconds[i].cas_after = s ? s->cas : 0;

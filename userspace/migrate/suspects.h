@@ -34,7 +34,7 @@ public:
   Suspects(memcached::Connection &source, memcached::Connection &target, uint64_t settle_ns,
            Pace &pace, TakeVerdict take)
       : source_(source), target_(target), settle_ns_(settle_ns), pace_(pace),
-        take_(std::move(take)) {}
+        take_(std::move(take)), alive_({&source, &target}) {}
 
   void add(std::string key, const Print &source, Difference difference);
   // Looks again at what is due, and, while there are kMost, waits for what will be.
@@ -45,12 +45,16 @@ public:
 
 private:
   Status judge(std::vector<Suspect> batch);
+  void note_way(uint64_t took_ns);
 
   memcached::Connection &source_, &target_;
   uint64_t settle_ns_;
   Pace &pace_;
   TakeVerdict take_;
+  KeepAlive alive_;
   std::deque<Suspect> waiting_; // in the order in which they are due
+  // Of a second look; less where the way is slow, as the first batches tell.
+  uint64_t most_bytes_ = Batch::kMostBytes / 64;
 };
 
 } // namespace doppel::migrate

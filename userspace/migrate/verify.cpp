@@ -206,13 +206,15 @@ private:
     pace_.wait(keys.size());
     sources_.assign(keys.size(), {});
     targets_.assign(keys.size(), {});
-    TRY(read_items({{&source_, [&](size_t i, const Seen &s) { sources_[i] = print_of(s); }},
-                    {&target_, [&](size_t i, const Seen &s) { targets_[i] = print_of(s); }}},
+    const uint64_t now = monotonic_ns();
+    TRY(read_items({{&source_, [&](size_t i, const Seen &s) { sources_[i] = print_of(s, now); }},
+                    {&target_, [&](size_t i, const Seen &s) { targets_[i] = print_of(s, now); }}},
                    keys));
+    const uint64_t took = monotonic_ns() - now;
     for (size_t i = 0; i < keys.size(); i++)
       looked(keys[i], sources_[i], compare(sources_[i], targets_[i]));
     seen_ += keys.size();
-    batch.clear();
+    batch.clear(took);
     TRY(status_of_token());
     TRY(suspects_.look_again());
     tell();

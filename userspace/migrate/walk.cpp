@@ -91,17 +91,24 @@ private:
 } // namespace
 
 bool Batch::add(std::string key, uint64_t size) {
-  if (!keys_.empty() && (keys_.size() >= limit_ || bytes_ + size > kMostBytes))
+  if (!keys_.empty() && (keys_.size() >= limit_ || bytes_ + size > most_bytes_))
     return false;
   bytes_ += size;
   keys_.push_back(std::move(key));
   return true;
 }
 
-void Batch::clear() {
+void Batch::clear(uint64_t took_ns) {
+  const size_t had = keys_.size();
   keys_.clear();
   bytes_ = 0;
-  limit_ = std::min(2 * limit_, most_);
+  if (took_ns > kSlowNs) {
+    limit_ = std::max<size_t>(1, had / 2);
+    most_bytes_ = std::max<uint64_t>(1, most_bytes_ / 2);
+  } else if (took_ns < kSlowNs / 4) {
+    limit_ = std::min(2 * limit_, most_);
+    most_bytes_ = std::min(2 * most_bytes_, kMostBytes);
+  }
 }
 
 Status read_items(const std::vector<Reading> &readings, const std::vector<std::string> &keys) {
@@ -195,6 +202,26 @@ Error token_error(const memcached::Connection &c) {
           "that client waits for a renewal which does not come, until the item is stored again; "
           "--stale-ok goes on all the same",
           Exit::failure};
+}
+
+Status KeepAlive::look() {
+  constexpr uint64_t kQuietNs = 400'000'000;
+  const uint64_t now = monotonic_ns();
+  if (now < next_ns_)
+    return Unit{};
+  next_ns_ = now + kQuietNs;
+  for (memcached::Connection *c : all_)
+    TRY(c->converse("mn\r\n", [](const Answer &) { return false; }));
+  return Unit{};
+}
+
+Status KeepAlive::rest(uint64_t until_ns, const std::atomic<bool> *stop) {
+  constexpr uint64_t kNapNs = 20'000'000;
+  for (uint64_t now; (now = monotonic_ns()) < until_ns && !(stop && *stop);) {
+    TRY(look());
+    std::this_thread::sleep_for(std::chrono::nanoseconds(std::min(kNapNs, until_ns - now)));
+  }
+  return Unit{};
 }
 
 Pace::Pace(uint64_t keys_per_s) : keys_per_s_(keys_per_s) {}

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -32,16 +33,21 @@ public:
   // Begins small and doubles, so that the first item that must not be read stops the walk early.
   static constexpr size_t kFirstKeys = 1;
 
+  // What takes longer on its way is halved, and not doubled again from a quarter of that on: what a
+  // server tells of an item is of the moment when it answers.
+  static constexpr uint64_t kSlowNs = 1'000'000'000;
+
   explicit Batch(size_t most_keys = kMostKeys)
       : most_(most_keys), limit_(std::min(kFirstKeys, most_keys)) {}
   // False: it is full, nothing was added. The first key is always taken. `size`: of the item.
   bool add(std::string key, uint64_t size);
   const std::vector<std::string> &keys() const { return keys_; }
   bool empty() const { return keys_.empty(); }
-  void clear();
+  void clear(uint64_t took_ns = 0); // so long its answers were under way
 
 private:
   size_t most_, limit_;
+  uint64_t most_bytes_ = kMostBytes;
   uint64_t bytes_ = 0;
   std::vector<std::string> keys_;
 };
@@ -77,6 +83,20 @@ Error token_error(const memcached::Connection &c);
 using TakeStanding = std::function<void(size_t index, const memcached::Standing *)>;
 Status read_standings(memcached::Connection &c, const std::vector<std::string> &keys,
                       const TakeStanding &take);
+
+// Keeps connections alive that nobody needs for a while: a server may close what is quiet (-o
+// idle_timeout, 1 s at least).
+class KeepAlive {
+public:
+  explicit KeepAlive(std::vector<memcached::Connection *> all) : all_(std::move(all)) {}
+  Status look(); // as often as it likes
+  // Comes back at that time (CLOCK_MONOTONIC), or when `stop` is true.
+  Status rest(uint64_t until_ns, const std::atomic<bool> *stop = nullptr);
+
+private:
+  std::vector<memcached::Connection *> all_;
+  uint64_t next_ns_ = 0;
+};
 
 // Keeps a walk at so many keys a second.
 class Pace {

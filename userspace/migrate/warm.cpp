@@ -9,6 +9,7 @@
 #include "userspace/migrate/key_list.h"
 #include "userspace/migrate/same_server.h"
 #include "userspace/migrate/side.h"
+#include "userspace/migrate/walk.h"
 #include "userspace/migrate/warm_context.h"
 #include "userspace/migrate/warm_engine.h"
 #include "userspace/migrate/warm_extra.h"
@@ -159,7 +160,7 @@ Status copy(WarmContext &c, const Tell &tell) {
     return dry_run(c);
   if (c.list.is_resumed()) {
     tell("goes on where the last one ended: what that one had begun is copied anew");
-    nap(c.settle_ns, c.stop);
+    TRY(KeepAlive({&c.source, &c.target}).rest(monotonic_ns() + c.settle_ns, &c.stop));
   }
   WarmEngine engine(c);
   return run(engine, c);
@@ -196,7 +197,7 @@ Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomi
       WarmList::open(o.dry_run ? "" : o.resume, identity(o), TRY(incarnations(source, target))));
   if (!list.is_filled())
     TRY(list.fill(*source.connection));
-  const WarmClock clock(TRY(memcached::stats(*target.connection)));
+  const WarmClock clock = TRY(clock_of(*target.connection));
   WarmReport report;
   report.keys = o.prefix.empty() ? list.keys() : 0;
   WarmContext c{o,   *source.connection, *target.connection, clock, list, *found.barrier, report,

@@ -243,7 +243,7 @@ bool WarmEngine::take_read(Batch &batch, uint32_t number, const memcached::Answe
   row.store_at = static_cast<uint32_t>(batch.stores.size());
   StoreRequest s{key, item->value};
   s.flags = item->flags;
-  s.ttl = item->ttl < 0 ? 0 : c_.clock.ttl_for(item->ttl);
+  s.ends = item->ttl < 0 ? 0 : c_.clock.end_for(item->ttl);
   s.source_cas = c_.copies_cas ? item->look.cas : 0;
   s.opaque = row.opaque = static_cast<uint16_t>(number);
   request_store(batch.stores, s);

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
+#include <thread>
 
 #include "userspace/memcached/meta.h"
 #include "userspace/util/clock.h"
@@ -40,12 +42,26 @@ WarmClock::WarmClock(const memcached::Stats &target)
     : start_ns_(monotonic_ns()),
       target_time_(static_cast<int64_t>(memcached::number(target, "time"))) {}
 
+Result<WarmClock> clock_of(memcached::Connection &target) {
+  constexpr uint64_t kPatienceNs = 1'500'000'000; // of a clock that stands still
+  constexpr auto kPoll = std::chrono::milliseconds(5);
+  const uint64_t until_ns = monotonic_ns() + kPatienceNs;
+  auto stats = TRY(memcached::stats(target));
+  const uint64_t first = memcached::number(stats, "time");
+  while (memcached::number(stats, "time") == first && monotonic_ns() < until_ns) {
+    std::this_thread::sleep_for(kPoll);
+    stats = TRY(memcached::stats(target));
+  }
+  return WarmClock(stats);
+}
+
 int32_t WarmClock::now() const {
   return static_cast<int32_t>((monotonic_ns() - start_ns_) / 1'000'000'000);
 }
 
-int64_t WarmClock::ttl_for(int64_t left) const {
-  return left <= kLongestTtl ? left : std::min(target_time_ + now() + left, memcached::kLastTime);
+int64_t WarmClock::end_for(int64_t left) const {
+  const int64_t end = std::min(target_time_ + now() + left, memcached::kLastTime);
+  return end > kLongestTtl ? end : left; // a clock that was never set
 }
 
 int32_t WarmClock::end_of(int64_t left) const {
@@ -83,8 +99,8 @@ bool request_store(std::string &to, const StoreRequest &s) {
     to.append(" ME");
   if (s.flags)
     put_number(to, " F", s.flags);
-  if (s.ttl)
-    put_number(to, " T", static_cast<uint64_t>(s.ttl));
+  if (s.ends)
+    put_number(to, " T", static_cast<uint64_t>(s.ends));
   if (s.source_cas)
     put_number(to, " E", s.source_cas);
   put_number(to, " O", s.opaque);
@@ -104,7 +120,7 @@ StoreRequest store_of(std::string_view key, const KeptItem &reading, const WarmC
   s.flags = reading.flags;
   if (reading.ttl >= 0) {
     const uint64_t passed = (monotonic_ns() - reading.read_ns + kSecondNs / 2) / kSecondNs;
-    s.ttl = clock.ttl_for(std::max<int64_t>(1, reading.ttl - static_cast<int64_t>(passed)));
+    s.ends = clock.end_for(std::max<int64_t>(1, reading.ttl - static_cast<int64_t>(passed)));
   }
   return s;
 }

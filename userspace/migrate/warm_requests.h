@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "userspace/memcached/answers.h"
+#include "userspace/memcached/connection.h"
 #include "userspace/memcached/features.h"
 #include "userspace/memcached/stats.h"
 #include "userspace/migrate/warm_policy.h"
@@ -24,14 +25,19 @@ public:
   // When an item ends of which so much remains; the last time that a store can name for what ends
   // later.
   int32_t end_of(int64_t left) const;
-  // What a store must say so that the item ends `left` seconds from now: a time to live, or above
-  // 30 days a time of the target's clock, since memcached takes such numbers for one.
-  int64_t ttl_for(int64_t left) const;
+  // What a store must say so that the item ends `left` seconds from now: a time of the target's
+  // clock, so that it does not matter how long the store is on its way. memcached takes numbers
+  // above 30 days for one.
+  int64_t end_for(int64_t left) const;
 
 private:
   uint64_t start_ns_;
   int64_t target_time_; // Unix time, at start_ns_
 };
+
+// From the moment at which the target's own clock moves on, which is waited for, a second at most:
+// it tells whole seconds, and what is left out of one would be a second of each item's life.
+Result<WarmClock> clock_of(memcached::Connection &target);
 
 // An item as the source answered it.
 struct ReadItem {
@@ -70,7 +76,7 @@ bool request_delete(std::string &to, std::string_view key, uint64_t cas);
 struct StoreRequest {
   std::string_view key, value;
   uint64_t flags = 0;
-  int64_t ttl = 0;         // as ttl_for() says; 0: for ever
+  int64_t ends = 0;        // as end_for() says; 0: never
   uint64_t compare = 0;    // the target's CAS to replace; 0: add
   uint64_t source_cas = 0; // to be the copy's; 0: the target chooses
   uint32_t opaque = 0;
