@@ -287,6 +287,26 @@ def a_server_that_dies_is_told(env, side):
         assert "deleted again" in err, err
 
 
+@case(side=("source", "target"), resume=("", "--resume"))
+def a_server_that_is_started_anew_meanwhile_is_told_as_that(env, side, resume):
+    source, target = env.pair()
+    source.fill(KEYS)
+    kept = (resume, env.path("resume")) if resume else ()
+    process = start(env, "--settle", "1", "--rate", "5000", *kept, source, target)
+    wait.until(lambda: items(target) > 1000, "some copies")
+    written = list(target.dump())
+    target.tell(b"".join(store(key, b"by-client") for key in written))
+    anew = {"source": source, "target": target}[side]
+    anew.restart()
+    _, err = process.communicate(timeout=wait.patience(30))
+    assert process.returncode == 1 and f"error: {anew.where}: was started anew meanwhile" in err, err
+    assert ("copies that were not confirmed" in err) == (side == "source"), err
+    if side == "source":  # it has none of them now, which is no reason to delete what others wrote
+        there = target.tell(b"".join(b"mg %s v\r\n" % key for key in written))
+        assert there == [b"VA 9", b"by-client"] * len(written), there[:9]
+    assert "the same command goes on" not in err and (f"remove {env.path('resume')}" in err) == bool(resume), err
+
+
 @case(side=("source", "target"))
 def without_cas_only_if_told_so(env, side):
     pair = {"source": (env.memcached("-C"), env.memcached()), "target": (env.memcached(), env.memcached("-C"))}[side]

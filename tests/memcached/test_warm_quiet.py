@@ -30,6 +30,29 @@ def a_narrow_way_to_the_target_of_verify(env):
 
 
 @case()
+def a_target_that_is_flushed(env):
+    source, target = env.pair()
+    source.fill(1000)
+    process = start(env, "--settle", "1", source, target)
+    wait.until(lambda: items(target) == 1000, "the copies", interval=0.01)
+    target.tell(b"flush_all\r\n")
+    out, err = process.communicate(timeout=wait.patience(60))
+    assert process.returncode == 3 and "flush_all" in out, (out, err)
+
+
+@case()
+def a_flush_of_both_is_the_clients(env):
+    source, target = env.pair()
+    source.fill(1000)
+    process = start(env, "--settle", "1", source, target)
+    wait.until(lambda: items(target) == 1000, "the copies", interval=0.01)
+    target.tell(b"flush_all\r\n")
+    source.tell(b"flush_all\r\n")
+    out, err = process.communicate(timeout=wait.patience(60))
+    assert "flush_all" not in out, (out, err)
+
+
+@case()
 def two_at_once_by_two_names(env):
     """The first address of a name need not be the one that answers."""
     source, target = env.memcached(), env.memcached(address="127.0.0.1")

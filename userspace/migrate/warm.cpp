@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/migrate/warm.h"
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <thread>
@@ -41,6 +42,12 @@ Status check_cas(const Side &source, const Side &target, const WarmOptions &o, c
   return Unit{};
 }
 
+// Since it had counted `before`: `stats reset` begins that anew.
+uint64_t flushes(const memcached::Stats &stats, uint64_t before) {
+  const uint64_t now = number(stats, "cmd_flush");
+  return now < before ? now : now - before;
+}
+
 void tell_fit(const Side &source, const Side &target, const Tell &tell) {
   const uint64_t source_max = source.item_size_max();
   const uint64_t target_max = target.item_size_max();
@@ -62,11 +69,6 @@ void tell_fit(const Side &source, const Side &target, const Tell &tell) {
 std::string identity(const WarmOptions &o) {
   return o.source.text() + " to " + o.target.text() + " keys " + in_quotes(o.prefix) +
          (o.repair ? " repair" : "");
-}
-
-// A file of before one of them was started anew is about items that are not there any more.
-Result<std::string> incarnations(const Side &source, const Side &target) {
-  return TRY(incarnation(*source.connection)) + " to " + TRY(incarnation(*target.connection));
 }
 
 // A source that is nearly empty has lost what it had: its target is the better one of the two. So
@@ -97,28 +99,57 @@ void nap(uint64_t ns, const std::atomic<bool> &stop) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
 }
 
+// Another connection to a server, where one broke.
+struct Reopened {
+  Result<std::unique_ptr<Connection>> connection;
+  bool is_anew = false; // the server was started since warm began
+};
+
+Reopened reopen(const memcached::Server &server, const WarmOptions &o, const std::string &start) {
+  Reopened r{Connection::open(server, o.access)};
+  if (r.connection) {
+    const auto now = incarnation(**r.connection);
+    r.is_anew = now && *now != start;
+  }
+  return r;
+}
+
+Error started_anew(const memcached::Server &server, const std::string &lost, const WarmOptions &o) {
+  const std::string remove = o.resume.empty() ? "" : "remove " + o.resume + ", ";
+  return {server.text(), "was started anew meanwhile: " + lost + " is gone",
+          remove + "warm anew, and verify afterwards", Exit::failure};
+}
+
 // Copies whose confirmation failed with a connection. With a file that is whole the next warm drops
-// them; else they are deleted here, if the target can be reached.
+// them; else they are deleted here, if the target can be reached. A target that was started anew
+// has none of them.
 Errors give_back(Errors errors, WarmEngine &engine, const WarmContext &c) {
   const WarmOptions &o = c.options;
   const auto n = engine.unconfirmed();
-  if (n == 0)
+  if (n > 0)
+    nap(c.settle_ns, c.stop); // what the broken connection still holds arrives first
+  auto [target, target_anew] = reopen(o.target, o, c.target_start);
+  auto [source, source_anew] = reopen(o.source, o, c.source_start);
+  if (source_anew)
+    errors.push_back(started_anew(o.source, "what it had", o));
+  if (target_anew)
+    errors.push_back(started_anew(o.target, "what was copied to it", o));
+  if (n == 0 || target_anew)
     return errors;
-  if (!o.resume.empty() && !c.list.is_damaged()) {
+  if (!o.resume.empty() && !c.list.is_damaged() && !source_anew) {
     errors.push_back({o.resume, std::to_string(n) + " copies are not confirmed yet",
                       "the same command goes on where this one ended", Exit::failure});
     return errors;
   }
-  nap(c.settle_ns, c.stop); // what the broken connection still holds arrives first
-  auto target = Connection::open(o.target, o.access);
-  auto source = Connection::open(o.source, o.access);
   if (target) {
-    const auto deleted = engine.give_back(source ? source->get() : nullptr, **target);
+    // One that was started anew knows of nothing that its clients deleted.
+    const bool can_tell = source && !source_anew;
+    const auto deleted = engine.give_back(can_tell ? source->get() : nullptr, **target);
     if (deleted) {
       errors.push_back({o.target.text(),
                         std::to_string(*deleted) + " of " + std::to_string(n) +
                             " copies that were not confirmed are deleted again" +
-                            (source ? ": those that the source has changed" : ""),
+                            (can_tell ? ": those that the source has changed" : ""),
                         "doppel verify --all tells which keys differ", Exit::failure});
       return errors;
     }
@@ -166,14 +197,47 @@ Status copy(WarmContext &c, const Tell &tell) {
   return run(engine, c);
 }
 
+// A flush_all that the mirror brought was the source's as well, which may be about to execute it.
+Status note_flushes(WarmContext &c) {
+  const uint64_t here = flushes(TRY(memcached::stats(c.target)), c.target_flushes);
+  if (here == 0)
+    return Unit{};
+  TRY(KeepAlive({&c.source, &c.target}).rest(monotonic_ns() + c.settle_ns, &c.stop));
+  c.report.flushed = here > flushes(TRY(memcached::stats(c.source)), c.source_flushes);
+  return Unit{};
+}
+
+// A server that was started anew after all was copied took with it what it had.
+Errors note_restarts(Errors errors, const WarmContext &c) {
+  const WarmOptions &o = c.options;
+  const auto note = [&](const memcached::Server &server, const std::string &start,
+                        const char *lost) {
+    const Error anew = started_anew(server, lost, o);
+    const bool told = std::any_of(errors.begin(), errors.end(),
+                                  [&](const Error &e) { return e.what == anew.what; });
+    if (!told && reopen(server, o, start).is_anew)
+      errors.push_back(anew);
+  };
+  note(o.source, c.source_start, "what it had");
+  note(o.target, c.target_start, "what was copied to it");
+  return errors;
+}
+
 // What is told once nothing is copied any more.
 Status look_once_more(WarmContext &c) {
   (void)TRY(pass(c));
   c.report.missed_bytes = TRY(c.barrier.missed_bytes());
   note_evictions(c, number(TRY(memcached::stats(c.target)), "evictions"));
+  TRY(note_flushes(c));
   c.report.evicting = c.report.evicting || (c.report.evicted > 0 && !c.options.dry_run);
   c.report.interrupted = c.stop;
   return Unit{};
+}
+
+Status finish(WarmContext &c) {
+  if (c.options.delete_extra && !c.is_stopping())
+    TRY(repair_returned(c, TRY(delete_extra_keys(c))));
+  return look_once_more(c);
 }
 
 } // namespace
@@ -193,8 +257,11 @@ Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomi
     tell(found.note);
 
   const uint64_t begin_ns = monotonic_ns();
+  const std::string source_start = TRY(incarnation(*source.connection));
+  const std::string target_start = TRY(incarnation(*target.connection));
+  // A file of before one of them was started anew is about items that are not there any more.
   auto list = TRY(
-      WarmList::open(o.dry_run ? "" : o.resume, identity(o), TRY(incarnations(source, target))));
+      WarmList::open(o.dry_run ? "" : o.resume, identity(o), source_start + " to " + target_start));
   if (!list.is_filled())
     TRY(list.fill(*source.connection));
   const WarmClock clock = TRY(clock_of(*target.connection));
@@ -208,14 +275,17 @@ Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomi
   c.target_item_max = target.item_size_max();
   c.target_most_flags = target.most_flags();
   c.target_evictions = number(target.stats, "evictions");
+  c.source_flushes = number(source.stats, "cmd_flush");
+  c.target_flushes = number(target.stats, "cmd_flush");
   const auto full = target.settings.find("evictions");
   c.refuses_when_full = full != target.settings.end() && full->second == "off";
   c.settle_ns = static_cast<uint64_t>(o.settle_s * 1e9);
+  c.source_start = source_start;
+  c.target_start = target_start;
 
   TRY(copy(c, tell));
-  if (o.delete_extra && !c.is_stopping())
-    TRY(repair_returned(c, TRY(delete_extra_keys(c))));
-  TRY(look_once_more(c));
+  if (auto done = finish(c); !done)
+    return note_restarts(done.errors(), c);
   if (!c.is_stopping())
     list.remove();
   report.seconds = static_cast<double>(monotonic_ns() - begin_ns) / 1e9;

@@ -41,6 +41,7 @@ struct WarmReport {
   uint64_t evicted = 0;      // by the target since warm began
   double seconds = 0, keys_per_s = 0;
   bool evicting = false;    // so it was stopped
+  bool flushed = false;     // the target was, and not by the mirror
   bool interrupted = false; // by a signal
   std::string stopped;      // why it ended before its time; empty: it did not
 };

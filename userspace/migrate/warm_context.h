@@ -31,6 +31,8 @@ struct WarmContext {
   uint64_t target_evictions = 0;  // when warm began
   bool refuses_when_full = false; // the target does (-M): a store that fails deletes what was there
   uint64_t settle_ns = 0;
+  uint64_t source_flushes = 0, target_flushes = 0;  // their flush_all, when warm began
+  std::string source_start = {}, target_start = {}; // as incarnation() told them when warm began
 
   // The same with other options, another list, another stop.
   WarmContext with(const WarmOptions &its_options, WarmList &its_list,
@@ -50,7 +52,11 @@ struct WarmContext {
             target_most_flags,
             target_evictions,
             refuses_when_full,
-            settle_ns};
+            settle_ns,
+            source_flushes,
+            target_flushes,
+            source_start,
+            target_start};
   }
   // Nothing new is begun any more.
   bool is_stopping() const { return stop || report.evicting || !report.stopped.empty(); }

@@ -20,8 +20,8 @@ std::string row_if(const char *name, uint64_t n, const char *what) {
 } // namespace
 
 bool is_complete(const WarmReport &r) {
-  return r.too_large + r.wide_flags + r.failed + r.unnamed == 0 && !r.evicting && !r.interrupted &&
-         r.stopped.empty();
+  return r.too_large + r.wide_flags + r.failed + r.unnamed == 0 && !r.evicting && !r.flushed &&
+         !r.interrupted && r.stopped.empty();
 }
 
 std::string to_text(const WarmReport &r) {
@@ -41,6 +41,9 @@ std::string to_text(const WarmReport &r) {
   text += row_if("unnamed", r.unnamed, "left at the target: their names fit in no line of text");
   if (r.evicting)
     text += "The target evicts: its memory is too small for more. Nothing more was copied.\n";
+  if (r.flushed)
+    text += "The target was flushed meanwhile (flush_all): what was copied before is gone. Warm "
+            "anew.\n";
   if (!r.stopped.empty())
     text += "Stopped: " + r.stopped + ".\n";
   if (r.interrupted)
@@ -71,6 +74,7 @@ std::string json_text(const WarmReport &r) {
   j["moving"] = r.moving;
   j["evicting"] = r.evicting;
   j["evicted"] = r.evicted;
+  j["flushed"] = r.flushed;
   j["interrupted"] = r.interrupted;
   j["stopped"] = r.stopped;
   j["missed_bytes"] = r.missed_bytes;
