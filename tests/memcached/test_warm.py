@@ -2,6 +2,7 @@
 """`doppel warm` copies what a target lacks, takes back what did not hold, and ends the same however often it dies.
 (Beside a mirror: tests/net/test_warm.py.)"""
 
+import contextlib
 import json
 import os
 import signal
@@ -246,6 +247,51 @@ def client_flags_of_64_bits(env):
     assert warm(env, *SETTLE, source, target)["added"] == 11
     assert_equal(env, source, target)
     assert other.tell(b"mg wide f\r\n") == [b"HD f7"], "its upper half was sent"
+
+
+def peak_of(process):
+    """The most memory that it had resident until it ended, in MiB."""
+    peak = 0
+    while process.poll() is None:
+        with contextlib.suppress(OSError), open(f"/proc/{process.pid}/status", encoding="ascii") as status:
+            peak = max([peak, *(int(line.split()[1]) // 1024 for line in status if line.startswith("VmHWM"))])
+        time.sleep(0.01)
+    return peak
+
+
+@case()
+def values_that_grow_after_they_were_listed(env):
+    """They take no more memory than others: what was read counts, not what the list has."""
+    source, target = env.pair()
+    source.fill(1500)
+    resume = env.path("resume")
+    process = start(env, *SETTLE, "--resume", resume, "--rate", "10", source, target)
+    wait.until(lambda: items(target) > 0, "the first copies")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=wait.patience(30))
+    with source.talk() as talk:
+        for i in range(0, 1500, 100):
+            talk.tell(b"".join(store(b"key:%d" % n, b"%0100000d" % n) for n in range(i, i + 100)))
+    process = start(env, *SETTLE, "--resume", resume, "--json", source, target)
+    peak = peak_of(process)
+    out, err = process.communicate(timeout=wait.patience(30))
+    assert process.returncode == 0, (out, err)
+    assert 0 < peak < 64, f"{peak} MiB"
+    assert items(target) == 1500
+
+
+@case()
+def values_of_a_megabyte(env):
+    source, target = env.pair()
+    with source.talk() as talk:
+        for i in range(100):
+            talk.tell(store(b"key:%d" % i, b"%0*d" % (1_048_000, i)))
+    process = start(env, *SETTLE, "--json", source, target)
+    peak = peak_of(process)
+    out, err = process.communicate(timeout=wait.patience(30))
+    assert process.returncode == 0, (out, err)
+    assert 0 < peak < 64, f"{peak} MiB"
+    assert_equal(env, source, target)
 
 
 @case()

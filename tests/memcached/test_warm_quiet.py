@@ -1,16 +1,90 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What warm and verify leave alone, and what they must not call a change."""
+"""What warm leaves alone, and what it must not call a change: writes that a mirror brings, touches, narrow ways, idle
+connections, a target that is flushed."""
 
 import os
 import signal
 import subprocess
+import threading
 
 from lab import wait
 
 from harness import case
 from relay import Relay
 from servers import store
-from test_warm import PATIENT, SETTLE, items, start
+from test_warm import PATIENT, SETTLE, assert_equal, items, start, warm
+
+
+class Mirrored(threading.Thread):
+    """Tells both servers the same, source first, every so many seconds."""
+
+    def __init__(self, servers, requests, every):
+        super().__init__(daemon=True)
+        self.servers, self.requests, self.every, self.done = servers, requests, every, threading.Event()
+
+    def run(self):
+        for request in self.requests:
+            if self.done.wait(self.every):
+                return
+            for server in self.servers:
+                server.tell(request)
+
+
+@case(options=("", "--repair --delete-extra"))
+def what_a_mirror_brought_stays(env, options):
+    """A key that is set every settle, each time after our copy: its last value is at the target in the end."""
+    source, target = env.pair()
+    source.fill(100)
+    source.tell(store(b"session", b"v0"))
+    process = start(env, "--json", "--settle", "1", *options.split(), source, target)
+    wait.until(lambda: items(target) == 101, "the copies", interval=0.01)
+    writer = Mirrored((source, target), [store(b"session", b"v%d" % n) for n in range(1, 5)], 0.8)
+    writer.start()
+    writer.join()
+    out, err = process.communicate(timeout=wait.patience(60))
+    assert target.tell(b"mg session v\r\n") == [b"VA 2", b"v4"], (out, err)
+    assert process.returncode == 0 and '"undone": 0' in out, (out, err)
+    assert_equal(env, source, target)
+
+
+@case()
+def what_is_left_out_is_told(env):
+    """Nothing brings what the source makes of it: three tries, and the exit code says so."""
+    source, target = env.pair()
+    source.tell(store(b"counter", b"1"))
+    process = start(env, "--json", *SETTLE, source, target)
+    with source.talk() as talk:
+        wait.until(lambda: talk.tell(b"incr counter 1\r\n") and process.poll() is not None, "it to end", interval=0.05)
+    out, err = process.communicate(timeout=wait.patience(60))
+    assert process.returncode == 3 and '"undone": 1' in out and items(target) == 0, (out, err)
+
+
+@case()
+def a_touch_is_no_new_value(env):
+    """Also where ends move by more than two looks may be apart."""
+    source, target = env.pair()
+    source.tell(b"".join(store(b"session%d" % n, b"v", ttl=1800) for n in range(20)))
+    touch = b"".join(b"touch session%d 1800 noreply\r\n" % n for n in range(20))
+    writer = Mirrored((source, target), [touch] * 1000, 0.2)
+    writer.start()
+    found = warm(env, "--settle", "4", source, target)
+    writer.done.set()
+    writer.join()
+    assert found["added"] == 20 and not found["undone"] and items(target) == 20, found
+    assert_equal(env, source, target)
+
+
+@case()
+def a_narrow_way_to_the_target(env):
+    """Values take longer on it than the second that is told of a time to live."""
+    source, target = env.memcached(), env.memcached(address="127.0.0.1")
+    source.tell(b"".join(store(b"large%d" % n, b"v" * 500_000, ttl=1000) for n in range(8)))
+    relay = Relay(target, 900_000)
+    found = warm(env, *SETTLE, source, relay)
+    relay.close()
+    assert found["added"] == 8 and not found["undone"], found
+    assert int(target.stats()["cmd_set"]) == 8, "copied more than once"
+    assert_equal(env, source, target)
 
 
 @case()
@@ -27,6 +101,40 @@ def a_narrow_way_to_the_target_of_verify(env):
     target.tell(b"touch %s 1020\r\n" % (key % 7))
     result = env.run("verify", *PATIENT, "--all", "--json", "--settle", "0.2", source, target)
     assert result.code == 3 and result.json()["ttl"] == 1, result
+
+
+@case()
+def only_what_was_begun_is_copied_anew(env):
+    """Where one was killed, the target keeps what that one had not come to."""
+    source, target = env.pair()
+    count, resume = 60_000, env.path("resume")
+    source.fill(count, value=b"src%d")
+    target.fill(count, value=b"tgt%d")
+    arguments = (*SETTLE, "--rate", "2000", "--resume", resume, source, target)
+    process = start(env, *arguments)
+    wait.until(lambda: int(target.stats()["cmd_set"]) > count + 200, "some keys")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    asked = int(target.stats()["cmd_set"]) - count
+    found = warm(env, *SETTLE, "--resume", resume, source, target)
+    assert found["present"] > count - asked - 5000, (asked, found)
+    there = target.tell(b"".join(b"mg key:%d v\r\n" % n for n in range(count)))
+    assert sum(line.startswith(b"src") for line in there) < asked + 5000
+
+
+@case(command=("warm", "verify", "verify a sample"))
+def servers_that_close_what_is_idle(env, command):
+    """While it settles, too."""
+    idle = ("-o", "idle_timeout=1")
+    source, target = (env.memcached(*idle, address="127.0.0.1") for _ in range(2))
+    source.fill(100)
+    target.tell(store(b"extra", b"v"))
+    if command == "warm":
+        assert warm(env, "--settle", "4", "--repair", "--delete-extra", source, target)["deleted"] == 1
+        return
+    arguments = ["verify", *PATIENT, "--json", "--settle", "4", source, target]
+    result = env.run(*arguments, *(() if "sample" in command else ("--all",)))
+    assert result.code == 3 and result.json()["missing"] == 100, result
 
 
 @case()

@@ -365,6 +365,10 @@ void Explorer::next_step(const State &s, unsigned i) {
   visit(n, what);
 }
 
+IfChanged if_changed(const World &world) {
+  return world.method.warm_knows ? IfChanged::leave : IfChanged::drop;
+}
+
 // It reads whenever it likes. What it does is nothing that clients do: a look that was quiet is not
 // any more.
 void Explorer::next_warm(const State &s) {
@@ -402,12 +406,12 @@ void Explorer::next_warm(const State &s) {
     if (a.warm_unsettled || b.warm_unsettled)
       return;
     n.copy.settled();
-    n.copy.confirmed(look(s.source));
+    n.copy.confirmed(look(s.source), if_changed(world_));
     what = n.copy.step() == Step::done ? "warm confirms" : "warm finds the source changed";
     break;
   case Step::undo: {
     const Deleted answer = remove(n, s.copy.stored_cas());
-    n.copy.undone(answer, world_.method.warm_knows);
+    n.copy.undone(answer, if_changed(world_));
     what = answer == Deleted::changed ? "warm's undo finds it changed" : "warm undoes";
     break;
   }

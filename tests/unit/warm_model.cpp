@@ -19,12 +19,14 @@ private:
   void next_copy(const State &s);
   void next_repair(const State &s);
   void crash(const State &s);
+  static void contest(State &s);
   void judge(const State &s);
 
   Stored store(State &s, const Item &what, bool only_absent, uint64_t cas) const;
   Deleted remove(State &s, uint64_t cas) const;
   Look look(const State &s) const;
   std::string key_of(const State &s) const;
+  unsigned equalities(const State &s) const;
   unsigned agreements(const State &s, const Item &copy) const;
 
   const World &world_;
@@ -41,11 +43,11 @@ private:
 //   what is pending: from each place of the queue on, since it may come to the target at any.
 std::string Explorer::key_of(const State &s) const {
   StateKey k(s);
-  const bool one = world_.connections == 1 && !world_.repair;
+  const bool one = world_.connections == 1 && !world_.repair && !s.repairing;
   const auto put_item = [&](const Item &i) {
     k.put(i.there | i.warm << 1 | i.exact << 2 | k.name(i.there ? i.ends : 0) << 3);
     if (!one)
-      k.put(i.there && (i.warm || &i != &s.target || world_.repair) ? i.value : 0);
+      k.put(i.there && (i.warm || &i != &s.target || world_.repair || s.repairing) ? i.value : 0);
   };
   const auto &seen = s.repairing ? s.repair.seen() : s.copy.seen();
   put_item(s.source);
@@ -64,6 +66,9 @@ std::string Explorer::key_of(const State &s) const {
   if (one)
     for (const Item *item : {&s.target, &s.taken, &s.in_flight})
       k.put(agreements(s, *item));
+  if (one)
+    k.put(equalities(s));
+  k.put(s.repair.bits());
   return k.text();
 }
 
@@ -82,6 +87,22 @@ unsigned Explorer::agreements(const State &s, const Item &copy) const {
     const bool same = item.there == source.there &&
                       (!item.there || (item.value == source.value && item.ends == source.ends));
     bits |= same << from;
+  }
+  return bits;
+}
+
+// Bit n: what the target has is what the source has when it has executed n more commands.
+unsigned Explorer::equalities(const State &s) const {
+  const Connection &c = s.connection[0];
+  uint32_t cas = UINT32_MAX / 2;
+  Item source = s.source;
+  unsigned bits = 0;
+  for (unsigned i = 0; i <= (c.at_target ? c.pending : 0u); i++) {
+    bits |= static_cast<unsigned>(source.there && s.target.there &&
+                                  source.value == s.target.value && source.ends == s.target.ends)
+            << i;
+    if (i < c.pending)
+      change(source, c.queue[i], cas, s.expired, true);
   }
   return bits;
 }
@@ -125,6 +146,7 @@ Look Explorer::look(const State &s) const {
 void Explorer::judge(const State &s) {
   found_.ends++;
   const Item &t = s.target, &o = s.source;
+  found_.lacking += o.there && !t.there;
   if (!t.there || !t.warm)
     return;
   if (o.there && o.value == t.value && o.ends == t.ends)
@@ -182,6 +204,14 @@ void Explorer::crash(const State &s) {
   }
 }
 
+void Explorer::contest(State &s) {
+  if (s.copy.outcome() != Outcome::contested)
+    return;
+  s.repairing = true;
+  s.repair = KeyRepair(static_cast<uint8_t>(s.copy.tries() + 1));
+  s.taken = {};
+}
+
 void Explorer::next_copy(const State &s) {
   State n = s;
   switch (s.copy.step()) {
@@ -219,13 +249,15 @@ void Explorer::next_copy(const State &s) {
     n.copy.settled();
     return visit(n, "warm has settled");
   case Step::confirm:
-    n.copy.confirmed(world_.method.confirms ? look(s) : s.copy.seen());
+    n.copy.confirmed(world_.method.confirms ? look(s) : s.copy.seen(), IfChanged::compare);
+    contest(n);
     return visit(n, "warm confirms");
   case Step::undo: {
     auto answer = remove(n, s.copy.stored_cas());
-    if (answer == Deleted::changed && !world_.method.drops)
+    if (answer == Deleted::changed && !world_.method.compares)
       answer = Deleted::deleted;
-    n.copy.undone(answer, false);
+    n.copy.undone(answer, IfChanged::compare);
+    contest(n);
     return visit(n, answer == Deleted::changed ? "warm's undo finds it changed" : "warm undoes");
   }
   default:
@@ -248,8 +280,10 @@ void Explorer::next_repair(const State &s) {
     n.repair.drained();
     return visit(n, "repair has drained");
   case Step::compare: {
-    const bool equal = s.target.value == s.taken.value && s.target.ends == s.taken.ends;
+    const bool equal =
+        s.taken.there && s.target.value == s.taken.value && s.target.ends == s.taken.ends;
     n.repair.compared({s.target.there != 0, s.target.cas, equal});
+    n.owe_executions();
     break;
   }
   case Step::replace: {
@@ -265,24 +299,20 @@ void Explorer::next_repair(const State &s) {
     n.repair.settled();
     return visit(n, "repair has settled");
   case Step::confirm:
-    n.repair.confirmed(world_.method.confirms ? look(s) : s.repair.seen());
+    n.repair.confirmed(world_.method.confirms ? look(s) : s.repair.seen(), IfChanged::compare);
     return visit(n, "repair confirms");
   case Step::undo:
-    n.repair.undone(remove(n, s.repair.stored_cas()), false);
-    return visit(n, "repair undoes");
-  case Step::drop:
-    n.target = {};
-    n.repair.dropped();
-    return visit(n, "repair drops it");
+    n.repair.undone(remove(n, s.repair.undo_cas()), IfChanged::compare);
+    break;
   default:
     return;
   }
   if (n.repair.outcome() == Outcome::absent) {
     n.repairing = false; // a copy follows
+    n.copy = KeyCopy(false, s.repair.tries());
     n.repair = {};
-    n.copy = KeyCopy(false);
   }
-  visit(n, "repair compares or replaces");
+  visit(n, "repair compares, replaces or undoes");
 }
 
 void Explorer::next(const State &s) {

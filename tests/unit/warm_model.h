@@ -26,7 +26,7 @@ struct Method {
   bool confirms = true;
   bool sees_ends = true;   // a look tells when the item ends
   bool keeps_ends = true;  // false: what has a time to live is stored without
-  bool drops = true;       // false: what changed after our store is left
+  bool compares = true;    // false: what changed after our store is left
   bool awaits = true;      // after a crash, what the dead one sent
   bool unsettled = true;   // after a crash, its copies are known as unconfirmed
   bool copies_cas = false; // `E`
@@ -55,6 +55,7 @@ struct Found {
   uint64_t states = 0;
   uint64_t ends = 0; // of these, in which all was over
   std::set<Outcome> outcomes;
+  uint64_t lacking = 0; // of the ends, in which the source has it and the target has not
   bool wrong = false;
   std::string trace; // how the first wrong end came about
 };

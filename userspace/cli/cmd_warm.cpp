@@ -7,6 +7,7 @@
 #include "userspace/cli/output.h"
 #include "userspace/cli/server_options.h"
 #include "userspace/migrate/warm.h"
+#include "userspace/util/text.h"
 
 namespace doppel {
 namespace {
@@ -30,7 +31,10 @@ void add_options(CLI::App &app, WarmCommand &o) {
   add_number(app, "--rate", o.rate, "Read at most so many keys a second", "KEYS");
   add_text(app, "--resume", o.warm.resume,
            "Keep list and progress in this file; if it exists, go on where that ended", "FILE");
-  add_flag(app, "--dry-run", o.warm.dry_run, "Write nothing: count what would be copied");
+  add_flag(
+      app, "--dry-run", o.warm.dry_run,
+      "Write nothing: count what would be copied; with the others also what would be replaced, "
+      "deleted");
   add_flag(app, "--stale-ok", o.warm.stale_ok,
            "Go on where reading a stale item took its application's token to renew it");
   add_flag(app, "--without-cas", o.warm.without_cas,
@@ -68,6 +72,9 @@ int run(const WarmCommand &o) {
   if (!report)
     return fail(report.errors(), o.servers.json);
   std::cout << (o.servers.json ? migrate::json_text(*report) : migrate::to_text(*report));
+  if (report->no_key)
+    warn({"nothing was compared: the source has no key that begins with " +
+          in_quotes(o.warm.prefix)});
   if (!std::cout.flush())
     return exit_code(Exit::failure); // who was to read it does not know what happened
   return migrate::is_complete(*report) ? exit_code(Exit::ok) : exit_code(Exit::detached);
@@ -82,9 +89,9 @@ const Command warm_command = {
     "confirmed --settle later, and undone if it does not hold. Beside a mirror on this host it "
     "waits for what is on its way. The hottest keys come first; it goes slower when the source "
     "answers later, and stops when the target begins to evict. SIGINT, SIGTERM and SIGHUP end "
-    "it in order. The exit code is 3 where something was left: keys that were too large or "
-    "refused, or "
-    "a target that evicts. What is written to all the time is left to the mirror.",
+    "it in order. The exit code is 3 where something was left: keys that were too large, "
+    "refused, or changed at each try, or a target that evicts or was flushed; where it stopped "
+    "at an item that is marked as stale, or if no key begins with --prefix.",
     "sudo doppel warm cache1 cache2\n"
     "doppel warm cache1:11212 cache2:11212 --resume /var/tmp/warm.11212 --rate 50000",
     declare<WarmCommand, add_options, run>,

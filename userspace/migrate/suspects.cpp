@@ -82,13 +82,54 @@ void Suspects::note_way(uint64_t took_ns) {
     most_bytes_ = std::min(2 * most_bytes_, Batch::kMostBytes);
 }
 
+// Those that have the CAS of the first look, when they were not stale, are so still: to mark an
+// item is a write. And what is not there cannot be marked. `me` tells, which takes no token, and is
+// for plain keys.
+Status Suspects::leave_unmoved(std::vector<Suspect> &batch, std::vector<Suspect> &unmoved) {
+  std::vector<std::string> keys;
+  std::vector<Suspect> plain, others;
+  for (Suspect &s : batch) {
+    const bool is_plain = memcached::is_plain_key(s.key);
+    if (is_plain)
+      keys.push_back(s.key);
+    (is_plain ? plain : others).push_back(std::move(s));
+  }
+  TRY(read_standings(source_, keys, [&](size_t i, const memcached::Standing *now) {
+    const uint64_t before = plain[i].source.cas;
+    const bool is_unmoved = !now || (before != 0 && now->cas == before);
+    (is_unmoved ? unmoved : others).push_back(std::move(plain[i]));
+  }));
+  batch = std::move(others);
+  return Unit{};
+}
+
+// What moved may be stale now: few at a time, the first alone.
 Status Suspects::judge(std::vector<Suspect> batch) {
+  constexpr size_t kMostAtRisk = 64;
+  pace_.wait(batch.size());
+  if (!careful_)
+    return judge_at_once(batch);
+  std::vector<Suspect> unmoved;
+  TRY(leave_unmoved(batch, unmoved));
+  TRY(judge_at_once(unmoved));
+  for (size_t first = 0, few = 1; first < batch.size(); few = std::min(4 * few, kMostAtRisk)) {
+    const size_t n = std::min(few, batch.size() - first);
+    const auto begin = batch.begin() + static_cast<std::ptrdiff_t>(first);
+    TRY(judge_at_once({std::make_move_iterator(begin),
+                       std::make_move_iterator(begin + static_cast<std::ptrdiff_t>(n))}));
+    first += n;
+  }
+  return Unit{};
+}
+
+Status Suspects::judge_at_once(const std::vector<Suspect> &batch) {
+  if (batch.empty())
+    return Unit{};
   std::vector<std::string> keys;
   keys.reserve(batch.size());
   for (const Suspect &s : batch)
     keys.push_back(s.key);
   std::vector<Second> seconds(batch.size());
-  pace_.wait(keys.size());
   const uint64_t now = monotonic_ns();
   TRY(read_items(
       {{&source_, [&](size_t i, const Seen &seen) { seconds[i].source = print_of(seen, now); }},

@@ -31,9 +31,10 @@ public:
   // More are not kept: a target that is empty would need as much memory as the source has keys.
   static constexpr size_t kMost = 200'000;
 
+  // `careful`: `take` ends it with an error where a read took a token.
   Suspects(memcached::Connection &source, memcached::Connection &target, uint64_t settle_ns,
-           Pace &pace, TakeVerdict take)
-      : source_(source), target_(target), settle_ns_(settle_ns), pace_(pace),
+           Pace &pace, bool careful, TakeVerdict take)
+      : source_(source), target_(target), settle_ns_(settle_ns), pace_(pace), careful_(careful),
         take_(std::move(take)), alive_({&source, &target}) {}
 
   void add(std::string key, const Print &source, Difference difference);
@@ -45,11 +46,14 @@ public:
 
 private:
   Status judge(std::vector<Suspect> batch);
+  Status judge_at_once(const std::vector<Suspect> &batch);
+  Status leave_unmoved(std::vector<Suspect> &batch, std::vector<Suspect> &unmoved);
   void note_way(uint64_t took_ns);
 
   memcached::Connection &source_, &target_;
   uint64_t settle_ns_;
   Pace &pace_;
+  bool careful_;
   TakeVerdict take_;
   KeepAlive alive_;
   std::deque<Suspect> waiting_; // in the order in which they are due

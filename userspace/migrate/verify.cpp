@@ -24,7 +24,7 @@ public:
          const VerifyHooks &hooks, VerifyFile &file)
       : source_(source), target_(target), options_(options), hooks_(hooks), file_(file),
         pace_(options.rate),
-        suspects_(source, target, options.settle_ms * 1'000'000ULL, pace_,
+        suspects_(source, target, options.settle_ms * 1'000'000ULL, pace_, !options.stale_ok,
                   [this](const Suspect &s, Verdict v, bool won) { return judged(s, v, won); }) {}
 
   Result<VerifyCounts> run() {
@@ -44,6 +44,7 @@ public:
     }
     TRY(suspects_.finish());
     TRY(status_of_token());
+    tell_target_tokens();
     counts_.seconds = seconds();
     file_.remove();
     return counts_;
@@ -211,8 +212,10 @@ private:
                     {&target_, [&](size_t i, const Seen &s) { targets_[i] = print_of(s, now); }}},
                    keys));
     const uint64_t took = monotonic_ns() - now;
-    for (size_t i = 0; i < keys.size(); i++)
+    for (size_t i = 0; i < keys.size(); i++) {
+      target_tokens_ += targets_[i].won ? 1 : 0;
       looked(keys[i], sources_[i], compare(sources_[i], targets_[i]));
+    }
     seen_ += keys.size();
     batch.clear(took);
     TRY(status_of_token());
@@ -306,6 +309,7 @@ private:
 
   Status judged(const Suspect &s, Verdict verdict, bool won) {
     token_taken_ = token_taken_ || won;
+    TRY(status_of_token());
     switch (verdict) {
     case Verdict::equal:
       counts_.equal++;
@@ -352,6 +356,13 @@ private:
     return token_error(source_);
   }
 
+  void tell_target_tokens() const {
+    if (target_tokens_ > 0 && hooks_.warning)
+      hooks_.warning(target_.server().text() + ": " + std::to_string(target_tokens_) +
+                     " items are marked as stale there (md with I), and reading them took the "
+                     "tokens by which its own clients would renew them");
+  }
+
   void tell() const {
     if (hooks_.progress)
       hooks_.progress(counts_, seen_, of_);
@@ -369,6 +380,7 @@ private:
   std::vector<Print> sources_, targets_; // of one batch
   uint64_t seen_ = 0, of_ = 0;           // lines of lists
   bool token_taken_ = false;
+  uint64_t target_tokens_ = 0;
 };
 
 } // namespace

@@ -197,6 +197,12 @@ Status copy(WarmContext &c, const Tell &tell) {
   return run(engine, c);
 }
 
+// Keys of the source of which it is known what came of them.
+uint64_t judged(const WarmReport &r) {
+  return r.added + r.present + r.repaired + r.gone + r.stale + r.moving + r.undone + r.too_large +
+         r.wide_flags + r.failed;
+}
+
 // A flush_all that the mirror brought was the source's as well, which may be about to execute it.
 Status note_flushes(WarmContext &c) {
   const uint64_t here = flushes(TRY(memcached::stats(c.target)), c.target_flushes);
@@ -267,11 +273,13 @@ Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomi
   const WarmClock clock = TRY(clock_of(*target.connection));
   WarmReport report;
   report.keys = o.prefix.empty() ? list.keys() : 0;
+  report.dry_run = o.dry_run;
   WarmContext c{o,   *source.connection, *target.connection, clock, list, *found.barrier, report,
                 stop};
   c.has_cas = source.has_cas() && target.has_cas();
   c.copies_cas = c.has_cas && target.features.set_cas;
   c.has_me = source.features.me;
+  c.target_has_me = target.features.me;
   c.target_item_max = target.item_size_max();
   c.target_most_flags = target.most_flags();
   c.target_evictions = number(target.stats, "evictions");
@@ -283,14 +291,16 @@ Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomi
   c.source_start = source_start;
   c.target_start = target_start;
 
+  const bool is_resumed = list.is_resumed();
   TRY(copy(c, tell));
   if (auto done = finish(c); !done)
     return note_restarts(done.errors(), c);
   if (!c.is_stopping())
     list.remove();
   report.seconds = static_cast<double>(monotonic_ns() - begin_ns) / 1e9;
-  report.keys_per_s = static_cast<double>(report.added + report.present + report.gone) /
-                      std::max(report.seconds, 1e-3);
+  report.keys_per_s = static_cast<double>(judged(report)) / std::max(report.seconds, 1e-3);
+  report.no_key =
+      !o.prefix.empty() && !is_resumed && !c.is_stopping() && report.keys + report.deleted == 0;
   return report;
 }
 

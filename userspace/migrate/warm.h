@@ -29,7 +29,7 @@ struct WarmOptions {
 struct WarmReport {
   uint64_t keys = 0; // as the list had
   uint64_t added = 0, present = 0, repaired = 0, deleted = 0;
-  uint64_t undone = 0;                // left out, as clients wrote to them all the time
+  uint64_t undone = 0;                // left out, as clients changed them at each try
   uint64_t too_large = 0, failed = 0; // these are left
   uint64_t wide_flags = 0;            // likewise: client flags that the target does not keep
   uint64_t unnamed = 0;      // delete-extra: no line of text can name them, so they are left
@@ -40,6 +40,8 @@ struct WarmReport {
   uint64_t missed_bytes = 0; // of requests that the mirror will never deliver, since warm began
   uint64_t evicted = 0;      // by the target since warm began
   double seconds = 0, keys_per_s = 0;
+  bool dry_run = false;     // nothing was written: what would have been
+  bool no_key = false;      // the source has none with the prefix
   bool evicting = false;    // so it was stopped
   bool flushed = false;     // the target was, and not by the mirror
   bool interrupted = false; // by a signal
@@ -53,7 +55,7 @@ using Tell = std::function<void(const std::string &)>;
 Result<WarmReport> warm(const WarmOptions &options, const Tell &tell,
                         const std::atomic<bool> &stop);
 
-// Nothing was left but what clients wrote to all the time, which is the mirror's.
+// Nothing was left out.
 bool is_complete(const WarmReport &report);
 std::string to_text(const WarmReport &report);
 std::string json_text(const WarmReport &report);

@@ -15,6 +15,12 @@ uint64_t note_evictions(WarmContext &c, uint64_t evictions) {
   return c.report.evicted;
 }
 
+void note_token(const WarmContext &c) {
+  if (!c.options.stale_ok && c.report.stopped.empty())
+    c.report.stopped = "the source has items that its clients marked as stale (md with I): a read "
+                       "takes the token by which one of them would recache";
+}
+
 void count(WarmReport &report, Outcome outcome) {
   switch (outcome) {
   case Outcome::added:
@@ -49,6 +55,7 @@ void count(WarmReport &report, Outcome outcome) {
     break;
   case Outcome::open:
   case Outcome::absent:
+  case Outcome::contested:
     break;
   }
 }

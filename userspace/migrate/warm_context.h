@@ -31,7 +31,8 @@ struct WarmContext {
   uint64_t target_evictions = 0;  // when warm began
   bool refuses_when_full = false; // the target does (-M): a store that fails deletes what was there
   uint64_t settle_ns = 0;
-  uint64_t source_flushes = 0, target_flushes = 0;  // their flush_all, when warm began
+  uint64_t source_flushes = 0, target_flushes = 0; // their flush_all, when warm began
+  bool target_has_me = true;
   std::string source_start = {}, target_start = {}; // as incarnation() told them when warm began
 
   // The same with other options, another list, another stop.
@@ -55,9 +56,16 @@ struct WarmContext {
             settle_ns,
             source_flushes,
             target_flushes,
+            target_has_me,
             source_start,
             target_start};
   }
+  // What becomes of a copy that something else has changed at the target.
+  IfChanged if_changed() const {
+    return barrier.converges() ? IfChanged::leave : has_cas ? IfChanged::compare : IfChanged::drop;
+  }
+  // A read took a token of a client's, which ends it: no other is risked.
+  bool has_token() const { return !report.stopped.empty(); }
   // Nothing new is begun any more.
   bool is_stopping() const { return stop || report.evicting || !report.stopped.empty(); }
 };
@@ -65,6 +73,10 @@ struct WarmContext {
 // What the target has evicted since warm began, by its count of now: `stats reset` begins that
 // anew.
 uint64_t note_evictions(WarmContext &c, uint64_t evictions);
+
+// A read took the token of an item that is marked as stale: nothing more is begun, but with
+// --stale-ok.
+void note_token(const WarmContext &c);
 
 // One more key has come to that.
 void count(WarmReport &report, Outcome outcome);

@@ -7,6 +7,7 @@
 
 #include "userspace/memcached/meta.h"
 #include "userspace/memcached/stats.h"
+#include "userspace/migrate/ask.h"
 #include "userspace/migrate/side.h"
 #include "userspace/migrate/walk.h"
 #include "userspace/util/clock.h"
@@ -15,20 +16,25 @@ namespace doppel::migrate {
 namespace {
 constexpr uint64_t kSecondNs = 1'000'000'000;
 constexpr uint64_t kMs = 1'000'000;
-constexpr uint64_t kMostKeys = 4096, kFewestKeys = 64; // of a batch
-constexpr uint64_t kBatchBytes = 1 << 20;              // of items
-constexpr size_t kDrained = 8;                         // batches that wait for the barrier
-constexpr uint64_t kSettlingBytes = 26 << 20;          // of keys that wait to be confirmed
-constexpr uint64_t kLookNs = kSecondNs / 20;           // between two looks at the target
-constexpr uint64_t kMeasureNs = kSecondNs / 20;        // of the source's answer time
-constexpr uint64_t kCheckNs = kSecondNs;               // between two looks for the mirror
-constexpr uint64_t kStaleNs = kSecondNs;               // an answer with a time to live is too old
+constexpr uint64_t kMostKeys = 4096;            // of a batch
+constexpr uint64_t kBatchBytes = 1 << 20;       // of items, as far as is known before they are read
+constexpr uint64_t kMostBytes = 2 << 20;        // of its values, but for a single larger one
+constexpr size_t kDrained = 8;                  // batches that wait for the barrier
+constexpr uint64_t kDrainedBytes = 8 << 20;     // of their values: no more are read
+constexpr uint64_t kSettlingBytes = 26 << 20;   // of keys that wait to be confirmed
+constexpr uint64_t kLookNs = kSecondNs / 20;    // between two looks at the target
+constexpr uint64_t kMeasureNs = kSecondNs / 20; // of the source's answer time
+constexpr uint64_t kCheckNs = kSecondNs;        // between two looks for the mirror
+constexpr uint64_t kStaleNs = kSecondNs;        // an answer with a time to live is too old
+
+// Of the value when it was read last; 0: it was not.
+uint64_t size_of(const Look &seen) { return seen.size == kSizeUnknown ? 0 : seen.size; }
 
 } // namespace
 
 WarmEngine::WarmEngine(const WarmContext &context)
-    : c_(context), pace_(context.options.rate), repair_(context), most_keys_(kMostKeys),
-      next_keys_(context.options.stale_ok ? kMostKeys : 1) {}
+    : c_(context), pace_(context.options.rate), repair_(context, pace_), most_keys_(kMostKeys),
+      most_bytes_(kBatchBytes), next_keys_(context.options.stale_ok ? kMostKeys : 1) {}
 
 Status WarmEngine::run() {
   for (int i = 0; i < 20; i++) {
@@ -54,7 +60,16 @@ uint64_t WarmEngine::finished() const {
 
 bool WarmEngine::may_read(uint64_t now) const {
   return !c_.is_stopping() && (!list_ended_ || !again_.empty()) && now >= pace_.next_ns() &&
-         drained_.size() < kDrained && settling_bytes_ < kSettlingBytes;
+         drained_.size() < kDrained && drained_bytes() < kDrainedBytes &&
+         settling_bytes_ < kSettlingBytes &&
+         settling_bytes_ + repair_.held() < WarmRepair::kMostHeld;
+}
+
+uint64_t WarmEngine::drained_bytes() const {
+  uint64_t bytes = 0;
+  for (const Batch &b : drained_)
+    bytes += b.stores.size();
+  return bytes;
 }
 
 Status WarmEngine::fill(Batch &batch) {
@@ -70,12 +85,16 @@ Status WarmEngine::fill(Batch &batch) {
     batch.rows.push_back(row);
     batch.from = std::min(batch.from, from);
   };
-  while (!again_.empty() && batch.rows.size() < most) {
+  // To mark an item as stale is a write too: of many at once the first ends it.
+  const uint64_t few = c_.options.stale_ok ? most : std::min(most, next_again_);
+  while (!again_.empty() && batch.rows.size() < few && bytes < most_bytes_) {
+    bytes += size_of(again_.back().copy.seen());
     add(again_.back().key, again_.back().copy, again_.back().from);
     again_.pop_back();
   }
+  next_again_ = again_.empty() ? 1 : std::min(kMostKeys, 4 * next_again_);
   WarmList::Key key;
-  while (!list_ended_ && batch.rows.size() + deletes_.size() < most && bytes < kBatchBytes) {
+  while (!list_ended_ && batch.rows.size() + deletes_.size() < most && bytes < most_bytes_) {
     if (!TRY(c_.list.next(c_.options.prefix, key))) {
       list_ended_ = true;
       break;
@@ -108,7 +127,6 @@ Status WarmEngine::choose(Turn &t, uint64_t now) {
     t.ready = std::move(drained_.front());
     drained_.pop_front();
     TRY(c_.list.begin(t.ready.end));
-    read_late_ones_again(t.ready);
     if (c_.refuses_when_full)
       TRY(leave_present_ones(t.ready));
   }
@@ -159,32 +177,9 @@ Status WarmEngine::leave_present_ones(Batch &batch) {
   return Unit{};
 }
 
-// What remains of a time to live was told when it was read. After a second the copy would outlive
-// the item.
-void WarmEngine::read_late_ones_again(Batch &batch) {
-  if (monotonic_ns() - batch.read_ns < kStaleNs)
-    return;
-  std::string stores;
-  bool late = false;
-  for (Row &row : batch.rows) {
-    if (row.copy.step() != Step::drain)
-      continue;
-    if (row.copy.seen().ends != kNever) {
-      row.copy.read_again();
-      late = true;
-    } else {
-      keep_stores(batch, stores, row);
-    }
-  }
-  batch.stores = std::move(stores);
-  if (late)
-    most_keys_ = std::max(kFewestKeys, most_keys_ / 2); // it takes too long for so many
-}
-
-// `me` of 1.6.18 tells one second from never for no item, and is for plain keys only.
-bool WarmEngine::peeks(std::string_view key, const KeyCopy &copy) const {
-  return !c_.has_me || !memcached::is_plain_key(key) ||
-         (copy.seen().ends == kNever && !me_is_signed_);
+// `me` is for plain keys only.
+bool WarmEngine::peeks(std::string_view key) const {
+  return !c_.has_me || !memcached::is_plain_key(key);
 }
 
 void WarmEngine::request(Turn &t) {
@@ -196,11 +191,12 @@ void WarmEngine::request(Turn &t) {
   for (uint32_t i = 0; i < t.due.rows.size(); i++) {
     auto &row = t.due.rows[i];
     row.copy.settled();
+    if (const auto key = t.due.key(row); peeks(key)) {
+      t.peeked.push_back(row);
+      continue;
+    }
     t.confirmed.push_back(i);
-    if (const auto key = t.due.key(row); peeks(key, row.copy))
-      request_peek(t.source_request, key, i);
-    else
-      request_look(t.source_request, key);
+    request_look(t.source_request, t.due.key(row));
   }
   for (uint32_t i = 0; i < t.ready.rows.size(); i++)
     if (auto &row = t.ready.rows[i]; row.copy.step() == Step::drain) {
@@ -226,11 +222,14 @@ bool WarmEngine::take_read(Batch &batch, uint32_t number, const memcached::Answe
     row.copy.end(Outcome::gone); // less the way there: under a second
   else
     row.copy.read(item->look);
-  if (item->won && !c_.options.stale_ok && c_.report.stopped.empty())
-    c_.report.stopped = "the source has items that its clients marked as stale (md with I): a read "
-                        "takes the token by which one of them would recache";
+  if (item->won)
+    note_token(c_);
   if (row.copy.step() != Step::drain)
     return true;
+  if (item->ttl >= 0 && batch.rows.size() > 1 && monotonic_ns() - batch.read_ns >= kStaleNs) {
+    row.copy.read_again(); // with fewer others
+    return true;
+  }
   const auto key = batch.key(row);
   if (is_too_large(c_.target_item_max, key.size(), item->value.size())) {
     row.copy.end(Outcome::too_large); // a failed store would delete what the mirror brought
@@ -240,6 +239,13 @@ bool WarmEngine::take_read(Batch &batch, uint32_t number, const memcached::Answe
     row.copy.end(Outcome::wide_flags);
     return true;
   }
+  // The list tells sizes of when it was made, which a resumed warm finds hours later.
+  if (batch.bytes_read > 0 && batch.bytes_read + item->value.size() > kMostBytes) {
+    row.copy.read_again();
+    batch.left++;
+    return true;
+  }
+  batch.bytes_read += item->value.size();
   row.store_at = static_cast<uint32_t>(batch.stores.size());
   StoreRequest s{key, item->value};
   s.flags = item->flags;
@@ -251,22 +257,44 @@ bool WarmEngine::take_read(Batch &batch, uint32_t number, const memcached::Answe
   return true;
 }
 
-bool WarmEngine::take_confirm(Batch &batch, Row &row, uint32_t number,
-                              const memcached::Answer &answer) {
-  if (answer.line.starts_with("ME ")) {
-    const auto look = look_answer(answer, batch.key(row), c_.clock);
-    if (!look)
-      return false;
-    me_is_signed_ = (me_is_signed_ || look->signed_right) && !look->signed_wrong;
-    row.copy.confirmed(look->look);
-    return true;
-  }
-  const auto item = read_answer(answer, number, c_.clock);
-  if (!item)
+// What `me` does not tell for sure is asked for by `mg`. That takes no token of an item which still
+// has the CAS that it was read with: to mark it as stale is a write.
+bool WarmEngine::take_confirm(Turn &t, Row &row, const memcached::Answer &answer) {
+  const auto look = look_answer(answer, t.due.key(row), c_.clock);
+  if (!look)
     return false;
-  c_.report.source_gets += item->look.there ? 1 : 0;
-  row.copy.confirmed(item->failed ? Look{} : item->look);
+  me_is_signed_ = (me_is_signed_ || look->signed_right) && !look->signed_wrong;
+  const bool is_one_second_maybe = row.copy.seen().ends == kNever && !me_is_signed_; // 1.6.18
+  if (is_one_second_maybe && is_same(row.copy.seen(), look->look))
+    (c_.has_cas ? t.unmoved : t.peeked).push_back(row);
+  else
+    row.copy.confirmed(look->look, c_.if_changed());
   return true;
+}
+
+// What is not asked for any more, as a token was taken, is taken back.
+Status WarmEngine::confirm_by_peeks(Turn &t) {
+  const auto all = [](const Row &row) { return row.copy.step() == Step::confirm; };
+  const auto request = [&](std::string &to, const Row &row, uint32_t n) {
+    return request_peek(to, t.due.key(row), n);
+  };
+  const auto take = [&](Row &row, uint32_t n, const memcached::Answer &answer) {
+    const auto item = read_answer(answer, n, c_.clock);
+    if (!item)
+      return false;
+    c_.report.source_gets += item->look.there ? 1 : 0;
+    if (item->won)
+      note_token(c_);
+    row.copy.confirmed(item->failed ? Look{} : item->look, c_.if_changed());
+    return true;
+  };
+  const auto unnamed = [this](Row &row) { row.copy.confirmed(Look{}, c_.if_changed()); };
+  TRY(ask(c_.source, t.unmoved, all, request, take, unnamed));
+  TRY(ask_carefully(c_, c_.source, t.peeked, all, request, take, unnamed));
+  for (Row &row : t.peeked)
+    if (all(row))
+      unnamed(row);
+  return Unit{};
 }
 
 bool WarmEngine::take_source(Turn &t, const memcached::Answer &answer) {
@@ -281,7 +309,7 @@ bool WarmEngine::take_source(Turn &t, const memcached::Answer &answer) {
       t.read_at++;
   } else if (t.confirm_at < t.confirmed.size()) {
     const uint32_t i = t.confirmed[t.confirm_at++];
-    good = take_confirm(t.due, t.due.rows[i], i, answer);
+    good = take_confirm(t, t.due.rows[i], answer);
   }
   if (!good)
     t.bad = no_answer(c_.source, answer.line).what;
@@ -293,7 +321,7 @@ bool WarmEngine::take_delete(const memcached::Answer &answer, LoneKey &lone) {
   if (!deleted)
     return false;
   if (lone.copy.step() == Step::undo)
-    lone.copy.undone(*deleted, c_.barrier.converges());
+    lone.copy.undone(*deleted, c_.if_changed());
   else
     lone.copy.dropped();
   return true;
@@ -326,7 +354,7 @@ Status WarmEngine::exchange(Turn &t) {
   if (!t.target_request.empty())
     all.push_back({&c_.target, std::move(t.target_request),
                    [&](const memcached::Answer &a) { return take_target(t, a); }});
-  auto status = memcached::converse_all(all);
+  auto status = all.empty() ? Status(Unit{}) : memcached::converse_all(all);
   t.ready.stored_ns = monotonic_ns();
   if (!t.bad.empty())
     return Error{
@@ -343,7 +371,7 @@ void WarmEngine::follow(const Batch &batch, Row &row) {
 
 void WarmEngine::follow(LoneKey lone) {
   if (lone.copy.step() == Step::undo && !c_.has_cas)
-    lone.copy.undone(Deleted::changed, false); // nobody can tell: it is dropped
+    lone.copy.undone(Deleted::changed, IfChanged::drop); // nobody can tell
   switch (lone.copy.step()) {
   case Step::undo:
   case Step::drop:
@@ -354,25 +382,35 @@ void WarmEngine::follow(LoneKey lone) {
     break;
   default:
     if (lone.copy.outcome() == Outcome::present && c_.options.repair)
-      repair_.take(std::move(lone.key), lone.from);
+      repair_.take(
+          {std::move(lone.key), {}, lone.from, lone.copy.seen().cas, lone.copy.seen().size});
+    else if (lone.copy.outcome() == Outcome::contested)
+      repair_.take({std::move(lone.key), KeyRepair(static_cast<uint8_t>(lone.copy.tries() + 1)),
+                    lone.from, lone.copy.seen().cas, lone.copy.seen().size});
     else
       count(c_.report, lone.copy.outcome());
   }
 }
 
-// The time to live that was stored had been told so long before that the copy outlives the item.
-void WarmEngine::undo_late_ones(Batch &batch) {
-  if (batch.stored_ns - batch.read_ns < kStaleNs)
-    return;
-  for (Row &row : batch.rows)
-    if (row.copy.step() == Step::settle && row.copy.seen().ends != kNever) {
-      row.copy.settled();
-      row.copy.confirmed(Look{});
-    }
+// What remains of a time to live was told at some time between the request and the answer; and
+// values have the sizes that they have.
+void WarmEngine::note_read(const Batch &batch) {
+  const auto late = [](const Row &row) { return row.copy.step() == Step::read; };
+  const auto again = std::count_if(batch.rows.begin(), batch.rows.end(), late);
+  if (static_cast<uint64_t>(again) > batch.left) {
+    most_keys_ = std::max<uint64_t>(1, batch.rows.size() / 2);
+    most_bytes_ = std::max<uint64_t>(1, most_bytes_ / 2);
+  } else if (batch.left > 0) { // larger than the list has it: as many as there was room for
+    most_keys_ = std::max<uint64_t>(1, batch.rows.size() - batch.left);
+  } else if (!batch.rows.empty() && monotonic_ns() - batch.read_ns < kStaleNs / 4) {
+    if (batch.rows.size() >= most_keys_ && batch.bytes_read <= kMostBytes / 2)
+      most_keys_ = std::min(kMostKeys, 2 * most_keys_); // the source had but paused
+    most_bytes_ = std::min(kBatchBytes, 2 * most_bytes_);
+  }
 }
 
 Status WarmEngine::after_exchange(Turn &t) {
-  undo_late_ones(t.ready);
+  note_read(t.fresh);
   auto deleted = std::move(deletes_);
   deletes_.clear();
   for (LoneKey &lone : deleted)
@@ -402,16 +440,19 @@ Result<bool> WarmEngine::turn() {
   TRY(look_around(now));
   Turn t;
   TRY(choose(t, now));
-  if (c_.options.repair) {
+  if (c_.options.repair || !repair_.is_idle()) {
     std::vector<RepairKey> absent;
     const bool flush = list_ended_ && drained_.empty() && settling_.empty() && again_.empty();
     TRY(repair_.step(now, flush || c_.is_stopping(), absent));
     for (RepairKey &k : absent)
-      again_.push_back({std::move(k.key), KeyCopy(false), k.from});
+      again_.push_back({std::move(k.key), KeyCopy(false, k.repair.tries()), k.from});
   }
   request(t);
-  if (!t.source_request.empty() || !t.target_request.empty()) {
-    if (auto status = exchange(t); !status) {
+  if (!t.source_request.empty() || !t.target_request.empty() || !t.peeked.empty()) {
+    auto status = exchange(t);
+    if (status)
+      status = confirm_by_peeks(t);
+    if (!status) {
       drained_.push_front(std::move(t.ready)); // may be stored, or not: see give_back()
       settling_.push_front(std::move(t.due));
       return status.errors();
@@ -475,20 +516,47 @@ uint64_t WarmEngine::unconfirmed() const {
 // Those of `keys` that the source has not as they were read.
 Result<std::vector<LoneKey>> WarmEngine::changed(memcached::Connection &source,
                                                  const std::vector<LoneKey> &keys) const {
+  enum class State : uint8_t { open, unmoved, same };
+  struct Asked {
+    const LoneKey *key;
+    State state = State::open;
+  };
+  std::vector<Asked> asked;
+  asked.reserve(keys.size());
+  for (const LoneKey &k : keys)
+    asked.push_back({&k});
+  const auto unnamed = [](const Asked &) {};
+  TRY(ask(
+      source, asked, [&](const Asked &a) { return !peeks(a.key->key); },
+      [](std::string &to, const Asked &a, uint32_t) { return request_look(to, a.key->key); },
+      [&](Asked &a, uint32_t, const memcached::Answer &answer) {
+        const auto look = look_answer(answer, a.key->key, c_.clock);
+        if (look && !look->failed && is_same(look->look, a.key->copy.seen()))
+          a.state = look->look.ends == kNever ? State::unmoved : State::same;
+        return look.has_value();
+      },
+      unnamed));
+  const auto request = [](std::string &to, const Asked &a, uint32_t n) {
+    return request_peek(to, a.key->key, n);
+  };
+  const auto take = [&](Asked &a, uint32_t n, const memcached::Answer &answer) {
+    const auto item = read_answer(answer, n, c_.clock);
+    if (item && item->won)
+      note_token(c_);
+    const bool is_there = item && !item->failed && is_same(item->look, a.key->copy.seen());
+    a.state = is_there ? State::same : State::open;
+    return true;
+  };
+  TRY(ask(
+      source, asked, [](const Asked &a) { return a.state == State::unmoved; }, request, take,
+      unnamed));
+  TRY(ask_carefully(
+      c_, source, asked, [&](const Asked &a) { return peeks(a.key->key); }, request, take,
+      unnamed));
   std::vector<LoneKey> found;
-  for (size_t first = 0; first < keys.size(); first += kMostKeys) {
-    const size_t end = std::min<size_t>(first + kMostKeys, keys.size());
-    std::string request;
-    for (size_t i = first; i < end; i++)
-      request_peek(request, keys[i].key, static_cast<uint32_t>(i));
-    size_t at = first;
-    TRY(source.converse(request, [&](const memcached::Answer &answer) {
-      const auto item = read_answer(answer, static_cast<uint32_t>(at), c_.clock);
-      if (!item || item->failed || !is_same(item->look, keys[at].copy.seen()))
-        found.push_back(keys[at]);
-      return ++at < end;
-    }));
-  }
+  for (const Asked &a : asked)
+    if (a.state != State::same)
+      found.push_back(*a.key);
   return found;
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,18 +54,22 @@ private:
     uint64_t end = 0;           // of the list's part that is behind it
     uint64_t mark = 0, read_ns = 0, stored_ns = 0;
     std::string stores;
+    uint64_t bytes_read = 0; // of values that were kept
+    uint32_t left = 0;       // values that there was no room for, to be read once more
 
     std::string_view key(const Row &row) const {
       return std::string_view(keys).substr(row.key_at, row.key_size);
     }
     uint64_t bytes() const { return keys.capacity() + rows.capacity() * sizeof(Row); }
   };
+  using RowAt = std::reference_wrapper<Row>;
   // What one exchange with both is about.
   struct Turn {
     Batch fresh;
     Batch ready, due; // taken off their queues
     std::string source_request, target_request;
     std::vector<uint32_t> stored, confirmed; // rows that are asked for
+    std::vector<RowAt> unmoved, peeked;      // to be confirmed by `mg`
     size_t read_at = 0, confirm_at = 0, store_at = 0, delete_at = 0;
     std::string bad; // an answer that is none
   };
@@ -72,20 +77,21 @@ private:
   Result<bool> turn();
   Status fill(Batch &batch);
   bool may_read(uint64_t now) const;
+  uint64_t drained_bytes() const;
   Status choose(Turn &t, uint64_t now);
   void abandon();
   void request(Turn &t);
   Status exchange(Turn &t);
+  Status confirm_by_peeks(Turn &t);
   bool take_source(Turn &t, const memcached::Answer &answer);
   bool take_read(Batch &batch, uint32_t number, const memcached::Answer &answer);
-  bool take_confirm(Batch &batch, Row &row, uint32_t number, const memcached::Answer &answer);
+  bool take_confirm(Turn &t, Row &row, const memcached::Answer &answer);
   bool take_target(Turn &t, const memcached::Answer &answer);
   bool take_delete(const memcached::Answer &answer, LoneKey &lone);
   Status after_exchange(Turn &t);
-  void read_late_ones_again(Batch &batch);
   Status leave_present_ones(Batch &batch);
   static void keep_stores(Batch &batch, std::string &stores, Row &row);
-  static void undo_late_ones(Batch &batch);
+  void note_read(const Batch &batch);
   std::vector<LoneKey> begun() const;
   Result<std::vector<LoneKey>> changed(memcached::Connection &source,
                                        const std::vector<LoneKey> &keys) const;
@@ -95,7 +101,7 @@ private:
   Status look_around(uint64_t now);
   void wait(uint64_t now) const;
   uint64_t finished() const;
-  bool peeks(std::string_view key, const KeyCopy &copy) const;
+  bool peeks(std::string_view key) const;
 
   WarmContext c_;
   Pressure pace_;
@@ -104,8 +110,9 @@ private:
   std::vector<LoneKey> deletes_;         // to be undone or dropped
   std::vector<LoneKey> again_;
   uint64_t settling_bytes_ = 0;
-  uint64_t most_keys_;
-  uint64_t next_keys_; // begins at one: the first item that must not be read ends it
+  uint64_t most_keys_, most_bytes_; // of a batch
+  uint64_t next_keys_;              // begins at one: the first item that must not be read ends it
+  uint64_t next_again_ = 1;         // the same of keys that were written to since they were read
   uint64_t next_check_ns_ = 0, next_look_ns_ = 0, next_measure_ns_ = 0;
   uint64_t abandoned_ = UINT64_MAX; // where what was left begins
   bool list_ended_ = false;

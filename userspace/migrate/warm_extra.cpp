@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/migrate/warm_extra.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -8,6 +9,8 @@
 #include <vector>
 
 #include "userspace/memcached/meta.h"
+#include "userspace/migrate/ask.h"
+#include "userspace/migrate/warm_pace.h"
 #include "userspace/migrate/warm_repair.h"
 #include "userspace/util/clock.h"
 
@@ -22,28 +25,32 @@ struct Suspect {
 };
 
 // How the item of each key stands, by `me` where the server knows it and repeats the key as it was
-// asked for, which 1.6.18 does only for plain ones.
+// asked for, which 1.6.18 does only for plain ones; else by `mg`, which may take a token.
+bool is_peeked(bool has_me, const std::string &key) {
+  return !has_me || !memcached::is_plain_key(key);
+}
+
+using TakeLook = std::function<void(Suspect &, const Look &, bool won)>;
 Status look(memcached::Connection &c, const WarmClock &clock, bool has_me,
-            const std::vector<Suspect *> &keys,
-            const std::function<void(Suspect &, const Look &)> &take) {
+            const std::vector<Suspect *> &keys, const TakeLook &take) {
   std::string request, bad;
   std::vector<uint32_t> asked;
   for (uint32_t i = 0; i < keys.size(); i++)
-    if (has_me && memcached::is_plain_key(keys[i]->key) ? request_look(request, keys[i]->key)
-                                                        : request_peek(request, keys[i]->key, i))
+    if (is_peeked(has_me, keys[i]->key) ? request_peek(request, keys[i]->key, i)
+                                        : request_look(request, keys[i]->key))
       asked.push_back(i);
   if (asked.empty())
     return Unit{};
   size_t at = 0;
   TRY(c.converse(request, [&](const memcached::Answer &answer) {
     Suspect &s = *keys[asked[at]];
-    if (has_me && memcached::is_plain_key(s.key)) {
+    if (!is_peeked(has_me, s.key)) {
       if (const auto a = look_answer(answer, s.key, clock); a && !a->failed)
-        take(s, a->look);
+        take(s, a->look, false);
       else
         bad = answer.line;
     } else if (const auto a = read_answer(answer, asked[at], clock); a && !a->failed) {
-      take(s, a->look);
+      take(s, a->look, a->won);
     } else {
       bad = answer.line;
     }
@@ -54,6 +61,48 @@ Status look(memcached::Connection &c, const WarmClock &clock, bool has_me,
   return Unit{};
 }
 
+// Looks at the source no faster than was told, and than it takes; the first that takes a token is
+// the last.
+class SourceLooks {
+public:
+  explicit SourceLooks(const WarmContext &c) : c_(c), pace_(c) {}
+  // False: it was interrupted, and the rest was not looked at.
+  Result<bool> look_at(const std::vector<Suspect *> &keys, const TakeLook &take);
+  // Neither a token nor a signal is a reason to leave something out.
+  void must(bool all) { must_ = all; }
+  SourcePace &pace() { return pace_; }
+  size_t most_keys() const { return std::min<uint64_t>(kKeys, pace_.pressure().most_keys()); }
+
+private:
+  const WarmContext &c_;
+  SourcePace pace_;
+  bool must_ = false;
+};
+
+Result<bool> SourceLooks::look_at(const std::vector<Suspect *> &keys, const TakeLook &take) {
+  size_t few = c_.options.stale_ok ? kKeys : 1;
+  for (size_t at = 0; at < keys.size();) {
+    const bool is_stopping = c_.is_stopping() || !TRY(pace_.wait());
+    if (is_stopping && !must_)
+      return false;
+    const size_t most = is_stopping ? kKeys : most_keys();
+    std::vector<Suspect *> some;
+    for (size_t peeked = 0; at < keys.size() && some.size() < most && peeked < few; at++) {
+      peeked += is_peeked(c_.has_me, keys[at]->key) ? 1 : 0;
+      some.push_back(keys[at]);
+    }
+    pace_.pressure().took(some.size(), monotonic_ns());
+    TRY(look(c_.source, c_.clock, c_.has_me, some, [&](Suspect &s, const Look &l, bool won) {
+      c_.report.source_gets += l.there && is_peeked(c_.has_me, s.key) ? 1 : 0;
+      if (won)
+        note_token(c_);
+      take(s, l, won);
+    }));
+    few = c_.options.stale_ok ? kKeys : more_at_risk(few);
+  }
+  return must_ || !c_.is_stopping();
+}
+
 std::vector<Suspect *> at_step(std::vector<Suspect> &all, Step step) {
   std::vector<Suspect *> chosen;
   for (Suspect &s : all)
@@ -62,17 +111,19 @@ std::vector<Suspect *> at_step(std::vector<Suspect> &all, Step step) {
   return chosen;
 }
 
-// One look at both: the source first, so that what comes there later is not deleted.
-Status look_at_both(const WarmContext &c, std::vector<Suspect> &all) {
-  TRY(look(c.source, c.clock, c.has_me, at_step(all, Step::read),
-           [](Suspect &s, const Look &l) { s.removal.read(l); }));
-  if (!TRY(pass(c)))
+// One look at both: the source first, so that what comes there later is not deleted. What was not
+// looked at, as it was interrupted, is left where it is.
+Status look_at_both(const WarmContext &c, SourceLooks &looks, std::vector<Suspect> &all) {
+  if (!TRY(looks.look_at(at_step(all, Step::read),
+                         [](Suspect &s, const Look &l, bool) { s.removal.read(l); })) ||
+      !TRY(pass(c)))
     return Unit{};
   for (Suspect *s : at_step(all, Step::drain))
     s->removal.drained();
-  return look(c.target, c.clock, false, at_step(all, Step::compare), [](Suspect &s, const Look &l) {
-    s.removal.compared({l.there, l.cas, false});
-  });
+  return look(c.target, c.clock, c.target_has_me, at_step(all, Step::compare),
+              [](Suspect &s, const Look &l, bool) {
+                s.removal.compared({l.there, l.cas, false});
+              });
 }
 
 Status remove(const WarmContext &c, std::vector<Suspect> &all) {
@@ -97,30 +148,35 @@ Status remove(const WarmContext &c, std::vector<Suspect> &all) {
   return Unit{};
 }
 
-void settle(const WarmContext &c, std::vector<Suspect> &suspects) {
+Status settle(const WarmContext &c, SourcePace &pace, std::vector<Suspect> &suspects) {
   const auto until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(c.settle_ns);
-  while (!c.stop && std::chrono::steady_clock::now() < until)
+  while (!c.stop && std::chrono::steady_clock::now() < until) {
+    TRY(pace.measure(monotonic_ns()));
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
   for (Suspect &s : suspects)
     s.removal.settled();
+  return Unit{};
 }
 
 // Until each of them is there to stay, or gone for good. When it is interrupted, it ends with those
 // that it has deleted.
-Status decide(const WarmContext &context, std::vector<Suspect> &suspects,
+Status decide(const WarmContext &context, SourceLooks &looks, std::vector<Suspect> &suspects,
               std::vector<std::string> &returned) {
   const std::atomic<bool> never = false;
   const WarmContext after = context.with(context.options, context.list, never);
   for (bool begun = false; !suspects.empty(); begun = true) {
     const WarmContext &c = begun ? after : context;
-    settle(c, suspects);
-    TRY(look_at_both(c, suspects));
+    TRY(settle(c, looks.pace(), suspects));
+    looks.must(begun);
+    TRY(look_at_both(c, looks, suspects));
     TRY(remove(c, suspects));
     for (Suspect &s : suspects)
       if (s.removal.returned())
         returned.push_back(s.key);
     std::erase_if(suspects, [](const Suspect &s) { return s.removal.step() != Step::settle; });
   }
+  looks.must(false);
   return Unit{};
 }
 
@@ -129,75 +185,93 @@ Status decide(const WarmContext &context, std::vector<Suspect> &suspects,
 Result<std::vector<std::string>> delete_extra_keys(const WarmContext &c) {
   auto list = TRY(WarmList::open("", "", ""));
   TRY(list.fill(c.target));
+  SourceLooks looks(c);
+  TRY(looks.pace().begin());
   std::vector<Suspect> batch, suspects;
   std::vector<std::string> returned;
   WarmList::Key key;
-  for (bool more = true; more && !c.stop;) {
+  for (bool more = true; more && !c.is_stopping();) {
     batch.clear();
-    while (batch.size() < kKeys && (more = TRY(list.next(c.options.prefix, key))))
+    while (batch.size() < looks.most_keys() && (more = TRY(list.next(c.options.prefix, key))))
       if (memcached::has_name(key.key))
         batch.push_back({key.key, {}});
       else
         c.report.unnamed++;
-    TRY(look_at_both(c, batch));
+    TRY(look_at_both(c, looks, batch));
     for (Suspect &s : batch)
       if (s.removal.step() == Step::settle)
         suspects.push_back(std::move(s));
     if (!more || suspects.size() >= kSuspects)
-      TRY(decide(c, suspects, returned));
+      TRY(decide(c, looks, suspects, returned));
   }
   return returned;
 }
 
 namespace {
 // What it would do by now, or with `end` all.
-Status look_for_repairs(const WarmContext &c, WarmRepair &repair, bool end) {
+Status look_for_repairs(const WarmContext &c, SourcePace &pace, WarmRepair &repair, bool end) {
   for (;;) {
     std::vector<RepairKey> absent;
+    TRY(pace.measure(monotonic_ns()));
     TRY(repair.step(monotonic_ns(), end, absent));
     c.report.added += absent.size();
-    if (!end || repair.is_idle() || c.stop)
+    if (repair.is_idle() || c.is_stopping() || (!end && repair.held() < WarmRepair::kMostHeld))
       return Unit{};
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
+}
+
+// The next keys of the list, and how long their items are.
+Result<bool> next_keys(const WarmContext &c, size_t most, std::vector<Suspect> &batch,
+                       std::vector<uint32_t> &sizes) {
+  WarmList::Key key;
+  uint64_t unnamed = 0;
+  bool more = true;
+  while (batch.size() < most && (more = TRY(c.list.next(c.options.prefix, key)))) {
+    if (!memcached::has_name(key.key)) {
+      unnamed++;
+      continue;
+    }
+    batch.push_back({key.key, {}});
+    sizes.push_back(key.size);
+  }
+  c.report.keys += c.options.prefix.empty() ? 0 : batch.size() + unnamed;
+  c.report.failed += unnamed;
+  return more;
 }
 
 } // namespace
 
 Status dry_run(const WarmContext &c) {
-  WarmRepair repair(c);
-  std::vector<Suspect> batch;
-  WarmList::Key key;
-  for (bool more = true; more && !c.stop;) {
-    batch.clear();
-    uint64_t unnamed = 0;
-    while (batch.size() < kKeys && (more = TRY(c.list.next(c.options.prefix, key))))
-      if (memcached::has_name(key.key))
-        batch.push_back({key.key, {}});
-      else
-        unnamed++;
-    c.report.keys += c.options.prefix.empty() ? 0 : batch.size() + unnamed;
-    c.report.failed += unnamed;
-    uint64_t there = 0, present = 0;
+  SourceLooks looks(c);
+  TRY(looks.pace().begin());
+  WarmRepair repair(c, looks.pace().pressure());
+  for (bool more = true; more && !c.is_stopping();) {
+    std::vector<Suspect> batch;
+    std::vector<uint32_t> sizes;
+    more = TRY(next_keys(c, looks.most_keys(), batch, sizes));
     std::vector<Suspect *> all, found;
     for (Suspect &s : batch)
       all.push_back(&s);
-    TRY(look(c.source, c.clock, c.has_me, all, [&](Suspect &s, const Look &l) {
-      there += l.there;
-      if (l.there)
+    TRY(looks.look_at(all, [&](Suspect &s, const Look &l, bool won) {
+      if (won)
+        c.report.stale++;
+      else if (l.there)
         found.push_back(&s);
+      else
+        c.report.gone++;
     }));
-    TRY(look(c.target, c.clock, false, found, [&](Suspect &s, const Look &l) {
-      present += l.there;
-      if (l.there && c.options.repair)
-        repair.take(s.key, 0);
+    TRY(look(c.target, c.clock, c.target_has_me, found, [&](Suspect &s, const Look &l, bool) {
+      if (!l.there)
+        c.report.added++;
+      else if (c.options.repair) // it counts if it proves equal
+        repair.take({s.key, {}, 0, 0, sizes[static_cast<size_t>(&s - batch.data())], false});
+      else
+        c.report.present++;
     }));
-    c.report.gone += batch.size() - there;
-    c.report.present += c.options.repair ? 0 : present; // else those that prove equal
-    c.report.added += there - present;
-    TRY(look_for_repairs(c, repair, false));
+    TRY(look_for_repairs(c, looks.pace(), repair, false));
   }
-  return look_for_repairs(c, repair, true);
+  return look_for_repairs(c, looks.pace(), repair, true);
 }
 
 } // namespace doppel::migrate

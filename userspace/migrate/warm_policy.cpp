@@ -18,6 +18,12 @@ bool is_same(const Look &a, const Look &b, int32_t slack) {
   return a.there == b.there && a.cas == b.cas && sizes && ends_alike(a.ends, b.ends, slack);
 }
 
+bool is_same_value(const Look &a, const Look &b) {
+  Look rest = b;
+  rest.ends = a.ends;
+  return a.there && is_same(a, rest);
+}
+
 void KeyCopy::end(Outcome outcome) {
   step_ = Step::done;
   outcome_ = outcome;
@@ -48,21 +54,22 @@ void KeyCopy::added(Stored answer, uint64_t cas) {
   }
 }
 
-void KeyCopy::confirmed(const Look &look) {
+// A touch is no new value: the mirror has touched our copy as well, most likely.
+void KeyCopy::confirmed(const Look &look, IfChanged how) {
   if (is_same(seen_, look))
     return end(Outcome::added);
+  if (how == IfChanged::compare && is_same_value(seen_, look))
+    return end(Outcome::contested);
   step_ = Step::undo;
 }
 
-// Changed: by a mirrored write, which is newer, or by a mirrored incr, append or touch, which made
-// something of our copy that the source may never have had. Nobody can tell which. Who converges
-// was told of the latter, and may have repaired it already: a drop would undo that, and nobody
-// would look at the key again.
-void KeyCopy::undone(Deleted answer, bool converges) {
+void KeyCopy::undone(Deleted answer, IfChanged how) {
   if (answer != Deleted::changed)
-    again(converges ? kTriesConverging : kTries);
-  else if (converges)
+    again(how == IfChanged::leave ? kTriesConverging : kTries);
+  else if (how == IfChanged::leave)
     end(Outcome::present);
+  else if (how == IfChanged::compare)
+    end(Outcome::contested);
   else
     step_ = Step::drop;
 }
@@ -82,24 +89,51 @@ void KeyRepair::end(Outcome outcome) {
   outcome_ = outcome;
 }
 
+void KeyRepair::look_again() {
+  contested_ = true;
+  second_ = stored_ = equal_ = false;
+  stored_cas_ = 0;
+  tries_++;
+  step_ = Step::read;
+}
+
 void KeyRepair::read(const Look &look) {
-  if (!look.there)
+  if (!look.there && !contested_)
     return end(Outcome::gone);
-  if (second_ && !is_same(seen_, look))
-    return end(Outcome::moving);
+  if (second_ && !is_same(seen_, look)) {
+    if (!contested_)
+      return end(Outcome::moving);
+    look_again();
+  }
   seen_ = look;
   step_ = Step::drain;
 }
 
 void KeyRepair::compared(const Compared &target) {
   if (!target.there)
-    return end(Outcome::absent);
-  if (target.equal)
+    return end(seen_.there ? Outcome::absent : Outcome::gone);
+  if (!target.equal || !seen_.there)
+    return differs(target.cas);
+  if (!contested_ || tries_ >= kLooks)
     return end(Outcome::present);
-  if (second_ && target.cas != target_cas_)
+  equal_ = true;
+  step_ = Step::settle;
+}
+
+void KeyRepair::differs(uint64_t cas) {
+  const bool moved = second_ && cas != target_cas_;
+  if (moved && !contested_)
     return end(Outcome::moving);
-  target_cas_ = target.cas;
-  step_ = second_ ? Step::replace : Step::settle;
+  target_cas_ = cas;
+  if (second_ && !moved) {
+    step_ = seen_.there ? Step::replace : Step::undo;
+  } else if (contested_ && tries_ >= kLooks) {
+    given_up_ = true;
+    step_ = Step::undo;
+  } else {
+    tries_ += moved;
+    step_ = Step::settle;
+  }
   second_ = true;
 }
 
@@ -116,25 +150,31 @@ void KeyRepair::replaced(Stored answer, uint64_t cas) {
     return end(Outcome::failed);
   case Stored::there:
   case Stored::changed:
-    return end(Outcome::moving);
+    return contested_ ? look_again() : end(Outcome::moving);
   case Stored::absent:
     return end(Outcome::absent);
   }
 }
 
-void KeyRepair::confirmed(const Look &look) {
-  if (is_same(seen_, look))
-    return end(Outcome::repaired);
+// What is equal behind a drain gets each touch that comes later.
+void KeyRepair::confirmed(const Look &look, IfChanged how) {
+  if (is_same(seen_, look) || (equal_ && is_same_value(seen_, look)))
+    return end(equal_ ? Outcome::present : Outcome::repaired);
+  if (equal_ || (how == IfChanged::compare && is_same_value(seen_, look)))
+    return look_again();
   step_ = Step::undo;
 }
 
-void KeyRepair::undone(Deleted answer, bool converges) {
-  if (answer != Deleted::changed)
+// Behind a delete the key is copied anew: it may be at the source by now.
+void KeyRepair::undone(Deleted answer, IfChanged how) {
+  if (given_up_)
+    end(Outcome::undone);
+  else if (answer != Deleted::changed)
     end(Outcome::absent);
-  else if (converges)
+  else if (how == IfChanged::leave)
     end(Outcome::moving);
   else
-    step_ = Step::drop;
+    look_again();
 }
 
 void KeyRemoval::read(const Look &source) {

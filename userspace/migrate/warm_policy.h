@@ -32,9 +32,14 @@ struct Look {
 
 inline constexpr uint32_t kSizeUnknown = UINT32_MAX;
 
+// Looks at a key whose copy was changed at the target, settle apart, before it is given up.
+inline constexpr uint8_t kLooks = 10;
+
 // No write came between the two, as far as looks can tell. A touch keeps the CAS, so that the end
 // counts. A client that sets CAS itself (`E`, memcached 1.6.27) may repeat one: the size counts.
 bool is_same(const Look &a, const Look &b, int32_t slack = kEndSlack);
+// The same, but for when it ends: all that came between were touches.
+bool is_same_value(const Look &a, const Look &b);
 
 enum class Step : uint8_t {
   await,   // until what a warm that died has sent is done: settle, and all that it sent is there
@@ -56,6 +61,7 @@ enum class Outcome : uint8_t {
   present,    // the target has it: what the mirror brought is newer; of a repair: it is equal
   gone,       // the source has it no more, or for less than a second
   undone,     // it changed meanwhile, each time: the target has none of ours
+  contested,  // a KeyRepair has to follow: clients changed our copy at the target, or touched it
   stale,      // marked as stale at the source: nobody's to copy
   too_large,  // for the target
   wide_flags, // the target does not keep such client flags
@@ -68,11 +74,21 @@ enum class Outcome : uint8_t {
 enum class Stored : uint8_t { stored, there, changed, absent, too_large, failed };
 enum class Deleted : uint8_t { deleted, absent, changed };
 
+// What to do with a copy that something else has changed at the target: a mirrored write, which is
+// newer, or a mirrored incr, append or touch, which made something of our copy that the source may
+// never have had.
+enum class IfChanged : uint8_t {
+  compare, // with the source, as a repair does it
+  drop,    // without CAS: nobody can tell what is newer
+  leave,   // who converges was told, and may have repaired it already; nobody would look again
+};
+
 // Copies a key that the target may lack. `unsettled`: a warm that died may have stored it and not
 // confirmed it.
 class KeyCopy {
 public:
-  explicit KeyCopy(bool unsettled) : step_(unsettled ? Step::await : Step::read) {}
+  explicit KeyCopy(bool unsettled, uint8_t tries = 0)
+      : step_(unsettled ? Step::await : Step::read), tries_(tries) {}
   Step step() const { return step_; }
   Outcome outcome() const { return outcome_; }
   const Look &seen() const { return seen_; } // at the read
@@ -87,9 +103,8 @@ public:
   void drained() { step_ = Step::add; }
   void added(Stored answer, uint64_t cas);
   void settled() { step_ = Step::confirm; }
-  void confirmed(const Look &look);
-  // `converges`: somebody else repairs what a mirrored command made of our copy.
-  void undone(Deleted answer, bool converges);
+  void confirmed(const Look &look, IfChanged how);
+  void undone(Deleted answer, IfChanged how);
 
 private:
   void again(uint8_t tries);
@@ -111,31 +126,53 @@ struct Compared {
 
 // Replaces what differs at the target, if two looks that are settle apart say so and nothing moved
 // between them.
+//
+// Of a contested copy it looks until the source has been quiet for that long: what the target has
+// is equal then, or it is replaced. It deletes what the target has only by the CAS of a look, so
+// that a mirrored write which came later stays.
 class KeyRepair {
 public:
+  KeyRepair() = default;
+  // Of a copy that is contested, and has taken so many tries.
+  explicit KeyRepair(uint8_t tries) : tries_(tries), contested_(true) {}
   Step step() const { return step_; }
   Outcome outcome() const { return outcome_; }
   const Look &seen() const { return seen_; }
   uint64_t target_cas() const { return target_cas_; } // for Step::replace
   uint64_t stored_cas() const { return stored_cas_; }
-  bool is_second() const { return second_; } // of the two looks
+  uint64_t undo_cas() const { return stored_ ? stored_cas_ : target_cas_; } // for Step::undo
+  bool is_second() const { return second_; }                                // of the two looks
+  bool is_contested() const { return contested_; }
+  bool is_to_confirm() const { return stored_ || equal_; } // behind Step::settle; else read
+  uint8_t tries() const { return tries_; }
+  // All that matters of it beside looks and CAS values, for who compares states.
+  unsigned bits() const {
+    return static_cast<unsigned>(second_ | stored_ << 1 | contested_ << 2 | equal_ << 3 |
+                                 given_up_ << 4 | tries_ << 5);
+  }
 
   void read(const Look &look);
   void end(Outcome outcome);
   void drained() { step_ = Step::compare; }
   void compared(const Compared &target);
   void replaced(Stored answer, uint64_t cas);
-  void settled() { step_ = stored_ ? Step::confirm : Step::read; }
-  void confirmed(const Look &look);
-  void undone(Deleted answer, bool converges); // as of KeyCopy
-  void dropped() { end(Outcome::absent); }
+  void settled() { step_ = is_to_confirm() ? Step::confirm : Step::read; }
+  void confirmed(const Look &look, IfChanged how);
+  void undone(Deleted answer, IfChanged how);
 
 private:
+  void look_again();
+  void differs(uint64_t cas);
+
   Look seen_;
   uint64_t target_cas_ = 0, stored_cas_ = 0;
   Step step_ = Step::read;
   Outcome outcome_ = Outcome::open;
+  uint8_t tries_ = 0;
   bool second_ = false, stored_ = false;
+  bool contested_ = false;
+  bool equal_ = false;    // contested: it was, at the last look
+  bool given_up_ = false; // contested: too many looks
 };
 
 // Deletes what the source does not have, if two looks that are settle apart say so. An eviction at

@@ -2,15 +2,18 @@
 #include "userspace/migrate/warm_repair.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "userspace/memcached/meta.h"
 #include "userspace/migrate/ask.h"
 #include "userspace/migrate/side.h"
 #include "userspace/util/clock.h"
 
 namespace doppel::migrate {
 namespace {
-constexpr size_t kKeys = 1024;          // looked at together
-constexpr size_t kValueBytes = 4 << 20; // of their values in memory, about
+constexpr size_t kKeys = 1024;            // looked at together
+constexpr uint64_t kValueBytes = 4 << 20; // of their values in memory, about
+constexpr int kLooksAtOnce = 8;           // of one step, before others have their turn
 
 auto at_step(Step step) {
   return [step](const RepairKey &k) { return k.repair.step() == step; };
@@ -18,93 +21,229 @@ auto at_step(Step step) {
 
 void fail(RepairKey &k) { k.repair.end(Outcome::failed); }
 
+uint64_t bytes_of(const RepairKey &k) {
+  constexpr uint64_t kOnHeap = 24; // what an allocation costs beside its bytes
+  return sizeof(RepairKey) + k.key.capacity() + kOnHeap;
+}
+
+// What the source's item had when it was read and was not stale; 0: it was not read.
+uint64_t cas_before(const RepairKey &k) {
+  return k.repair.is_second() ? k.repair.seen().cas : k.known_cas;
+}
+
+uint32_t size_before(const RepairKey &k) {
+  return k.repair.is_second() ? k.repair.seen().size : k.size;
+}
+
+// What proves equal was copied by us, or by the mirror after us.
+Outcome outcome_of(const RepairKey &k) {
+  const Outcome o = k.repair.outcome();
+  const bool ours = o == Outcome::present || o == Outcome::repaired;
+  return k.repair.is_contested() && ours ? Outcome::added : o;
+}
+
+// Not left to wait for others: what has settled, and what is contested.
+bool is_urgent(const RepairKey &k) { return k.repair.is_second() || k.repair.is_contested(); }
+
 } // namespace
 
+void WarmRepair::take(RepairKey key) {
+  held_ += bytes_of(key);
+  queue(std::move(key));
+}
+
+// Contested ones come first: their copies are at the target, and may be wrong.
+void WarmRepair::queue(RepairKey key) {
+  if (is_urgent(key))
+    look_.push_front(std::move(key));
+  else
+    look_.push_back(std::move(key));
+}
+
 uint64_t WarmRepair::first() const {
-  uint64_t from = UINT64_MAX;
+  uint64_t from = left_;
   for (const RepairKey &k : look_)
     from = std::min(from, k.from);
-  for (const Parked &p : parked_)
-    for (const RepairKey &k : p.keys)
-      from = std::min(from, k.from);
+  for (const auto *queue : {&parked_, &stored_})
+    for (const Parked &p : *queue)
+      from = std::min(from, p.from);
   return from;
+}
+
+uint64_t WarmRepair::next_due_ns() const {
+  uint64_t due = UINT64_MAX;
+  for (const auto *queue : {&parked_, &stored_})
+    if (!queue->empty())
+      due = std::min(due, queue->front().due_ns);
+  return has_enough(false) ? std::min(due, pace_.next_ns()) : due;
 }
 
 std::vector<std::string> WarmRepair::unconfirmed() const {
   std::vector<std::string> keys;
-  for (const Parked &p : parked_)
+  for (const Parked &p : stored_)
     for (const RepairKey &k : p.keys)
-      if (k.repair.stored_cas())
+      if (k.repair.stored_cas() && k.repair.step() != Step::done)
         keys.push_back(k.key);
   return keys;
 }
 
 Status WarmRepair::step(uint64_t now, bool flush, std::vector<RepairKey> &absent) {
-  if (!parked_.empty() && parked_.front().due_ns <= now) {
-    auto keys = std::move(parked_.front().keys);
-    parked_.pop_front();
-    std::vector<RepairKey> stored;
-    std::erase_if(keys, [&](RepairKey &k) {
-      k.repair.settled();
-      if (k.repair.step() != Step::confirm)
-        return false;
-      stored.push_back(std::move(k));
-      return true;
-    });
-    TRY(confirm(std::move(stored), absent));
-    TRY(look(std::move(keys), absent));
+  if (c_.is_stopping())
+    abandon();
+  while (!stored_.empty() && stored_.front().due_ns <= now) {
+    TRY(confirm(stored_.front().keys)); // where that fails they are not confirmed
+    auto keys = std::move(stored_.front().keys);
+    stored_.pop_front();
+    sort_out(keys, absent);
   }
-  if (c_.is_stopping() && !look_.empty())
-    look_.clear(); // not compared: they stay in the resume file
-  while (look_.size() >= kKeys || (flush && !look_.empty())) {
-    const auto n = static_cast<std::ptrdiff_t>(std::min(kKeys, look_.size()));
-    std::vector<RepairKey> keys(std::make_move_iterator(look_.end() - n),
-                                std::make_move_iterator(look_.end()));
-    look_.erase(look_.end() - n, look_.end());
+  for (; !parked_.empty() && parked_.front().due_ns <= now; parked_.pop_front())
+    for (RepairKey &k : parked_.front().keys) {
+      k.repair.settled();
+      queue(std::move(k));
+    }
+  for (int i = 0; i < kLooksAtOnce && has_enough(flush) && !c_.is_stopping(); i++) {
+    const uint64_t begin_ns = monotonic_ns();
+    if (pace_.next_ns() > begin_ns)
+      break;
+    auto keys = next_keys();
+    pace_.took(keys.size(), begin_ns);
     TRY(look(std::move(keys), absent));
   }
   return Unit{};
+}
+
+// What is not stored is not compared any more: it stays in the resume file.
+void WarmRepair::abandon() {
+  const auto leave = [this](const RepairKey &k) {
+    held_ -= bytes_of(k);
+    give_up(k);
+  };
+  std::for_each(look_.begin(), look_.end(), leave);
+  for (const Parked &p : parked_)
+    std::for_each(p.keys.begin(), p.keys.end(), leave);
+  look_.clear();
+  parked_.clear();
+}
+
+bool WarmRepair::has_enough(bool flush) const {
+  if (look_.empty())
+    return false;
+  return flush || is_urgent(look_.front()) ||
+         look_.size() >= std::min<uint64_t>(kKeys, pace_.most_keys());
+}
+
+// As many as fit in memory with their values.
+std::vector<RepairKey> WarmRepair::next_keys() {
+  const uint64_t most = std::min<uint64_t>(kKeys, pace_.most_keys());
+  std::vector<RepairKey> keys;
+  for (uint64_t bytes = 0; !look_.empty() && keys.size() < most; look_.pop_front()) {
+    bytes += size_before(look_.front());
+    if (!keys.empty() && bytes > kValueBytes)
+      break;
+    keys.push_back(std::move(look_.front()));
+  }
+  return keys;
 }
 
 Status WarmRepair::look(std::vector<RepairKey> keys, std::vector<RepairKey> &absent) {
   std::vector<KeptItem> readings(keys.size());
   TRY(read(keys, readings));
-  if (!TRY(pass(c_)))
-    return Unit{};
-  for (RepairKey &k : keys)
-    if (k.repair.step() == Step::drain)
-      k.repair.drained();
-  TRY(compare(keys, readings));
-  TRY(replace(keys, readings));
+  if (TRY(pass(c_))) {
+    for (RepairKey &k : keys)
+      if (k.repair.step() == Step::drain)
+        k.repair.drained();
+    TRY(compare(keys, readings));
+    auto status = replace(keys, readings);
+    if (status)
+      status = remove(keys);
+    if (!status) {
+      stored_.push_front({std::move(keys), 0, 0}); // some may be stored, and are not confirmed
+      return status;
+    }
+  }
   sort_out(keys, absent);
   return Unit{};
 }
 
-Status WarmRepair::read(std::vector<RepairKey> &keys, std::vector<KeptItem> &readings) {
-  size_t bytes = 0;
-  TRY(ask(
-      c_.source, keys, at_step(Step::read),
-      [](std::string &to, const RepairKey &k, uint32_t n) { return request_read(to, k.key, n); },
-      [&](RepairKey &k, uint32_t n, const memcached::Answer &answer) {
-        const auto item = read_answer(answer, n, c_.clock);
-        if (!item)
+// `me` takes no token, and its answer fits a plain key.
+bool WarmRepair::can_look(const RepairKey &k) const {
+  return c_.has_me && memcached::is_plain_key(k.key);
+}
+
+// To mark an item as stale is a write, which gives it another CAS. So what still has the one of a
+// read that found it not stale can be read, and what has moved since the first look need not be,
+// unless it is contested.
+Status WarmRepair::leave_moved(std::vector<RepairKey> &keys) {
+  for (RepairKey &k : keys)
+    k.unmoved = false;
+  if (c_.options.stale_ok)
+    return Unit{};
+  return ask(
+      c_.source, keys,
+      [this](const RepairKey &k) {
+        return k.repair.step() == Step::read && cas_before(k) != 0 && can_look(k);
+      },
+      [](std::string &to, const RepairKey &k, uint32_t) { return request_look(to, k.key); },
+      [&](RepairKey &k, uint32_t, const memcached::Answer &answer) {
+        const auto a = look_answer(answer, k.key, c_.clock);
+        if (!a)
           return false;
-        c_.report.source_gets++;
-        if (item->failed) {
-          k.repair.end(Outcome::failed);
-        } else if (item->stale) {
-          k.repair.end(Outcome::stale);
-        } else if ((bytes += item->value.size()) > kValueBytes && n > 0) {
-          look_.push_back({k.key, k.repair, k.from}); // later, with fewer
-          k.repair.end(Outcome::open);
-        } else {
-          k.repair.read(item->look);
-          readings[n] = kept(*item);
-        }
+        if (a->failed)
+          fail(k);
+        else if (a->look.cas == cas_before(k))
+          k.unmoved = true;
+        else if (!a->look.there || (k.repair.is_second() && !k.repair.is_contested()))
+          k.repair.read(a->look); // gone, or moving
         return true;
       },
+      fail);
+}
+
+Status WarmRepair::read(std::vector<RepairKey> &keys, std::vector<KeptItem> &readings) {
+  TRY(leave_moved(keys));
+  uint64_t bytes = 0;
+  const auto request = [](std::string &to, const RepairKey &k, uint32_t n) {
+    return request_read(to, k.key, n);
+  };
+  const auto take = [&](RepairKey &k, uint32_t n, const memcached::Answer &answer) {
+    return take_read(k, n, answer, readings[n], bytes);
+  };
+  const auto is_wanted = at_step(Step::read);
+  TRY(ask(
+      c_.source, keys, [&](const RepairKey &k) { return k.unmoved && is_wanted(k); }, request, take,
       fail));
-  return Unit{};
+  return ask_carefully(
+      c_, c_.source, keys, [&](const RepairKey &k) { return !k.unmoved && is_wanted(k); }, request,
+      take, fail);
+}
+
+bool WarmRepair::take_read(RepairKey &k, uint32_t n, const memcached::Answer &answer,
+                           KeptItem &reading, uint64_t &bytes) {
+  const auto item = read_answer(answer, n, c_.clock);
+  if (!item)
+    return false;
+  c_.report.source_gets += item->look.there ? 1 : 0;
+  if (item->won)
+    note_token(c_);
+  const uint64_t size = item->value.size();
+  if (item->failed) {
+    k.repair.end(Outcome::failed);
+  } else if (item->stale) {
+    k.repair.end(Outcome::stale);
+  } else if (k.repair.is_second() && !k.repair.is_contested() &&
+             !is_same(k.repair.seen(), item->look)) {
+    k.repair.read(item->look);                          // moving
+  } else if (bytes > 0 && bytes + size > kValueBytes) { // one has grown: later
+    take({k.key, k.repair, k.from, k.known_cas, static_cast<uint32_t>(size), false});
+    k.repair.end(Outcome::open);
+  } else {
+    bytes += size;
+    k.repair.read(item->look);
+    k.known_cas = item->look.cas;
+    k.size = static_cast<uint32_t>(size);
+    reading = kept(*item);
+  }
+  return true;
 }
 
 Status WarmRepair::compare(std::vector<RepairKey> &keys, const std::vector<KeptItem> &readings) {
@@ -151,59 +290,105 @@ Status WarmRepair::replace(std::vector<RepairKey> &keys, const std::vector<KeptI
       fail);
 }
 
-Status WarmRepair::confirm(std::vector<RepairKey> keys, std::vector<RepairKey> &absent) {
-  TRY(ask(
-      c_.source, keys, at_step(Step::confirm),
-      [](std::string &to, const RepairKey &k, uint32_t n) { return request_peek(to, k.key, n); },
-      [&](RepairKey &k, uint32_t n, const memcached::Answer &answer) {
-        const auto item = read_answer(answer, n, c_.clock);
-        if (item && item->failed)
-          k.repair.confirmed({});
-        else if (item)
-          k.repair.confirmed(item->look);
-        c_.report.source_gets++;
-        return item.has_value();
+// By `me` as far as that tells: of what moved, and of what ends.
+Status WarmRepair::confirm_by_look(std::vector<RepairKey> &keys) {
+  return ask(
+      c_.source, keys,
+      [this](const RepairKey &k) { return k.repair.step() == Step::confirm && can_look(k); },
+      [](std::string &to, const RepairKey &k, uint32_t) { return request_look(to, k.key); },
+      [&](RepairKey &k, uint32_t, const memcached::Answer &answer) {
+        const auto a = look_answer(answer, k.key, c_.clock);
+        if (!a)
+          return false;
+        k.unmoved = is_same(k.repair.seen(), a->look);
+        if (!k.unmoved || k.repair.seen().ends != kNever) // else it may be one second (1.6.18)
+          k.repair.confirmed(a->look, c_.if_changed());
+        return true;
       },
-      fail));
-  TRY(remove(keys));
-  sort_out(keys, absent);
-  return Unit{};
+      fail);
 }
 
-// What was replaced and did not hold; what changed since then goes in the second round.
+Status WarmRepair::confirm(std::vector<RepairKey> &keys) {
+  for (RepairKey &k : keys) {
+    if (k.repair.step() == Step::settle)
+      k.repair.settled();
+    k.unmoved = false;
+  }
+  TRY(confirm_by_look(keys));
+  const auto request = [](std::string &to, const RepairKey &k, uint32_t n) {
+    return request_peek(to, k.key, n);
+  };
+  const auto take = [&](RepairKey &k, uint32_t n, const memcached::Answer &answer) {
+    const auto item = read_answer(answer, n, c_.clock);
+    if (!item)
+      return false;
+    c_.report.source_gets += item->look.there ? 1 : 0;
+    if (item->won)
+      note_token(c_);
+    k.repair.confirmed(item->failed ? Look{} : item->look, c_.if_changed());
+    return true;
+  };
+  const auto is_wanted = at_step(Step::confirm);
+  TRY(ask(
+      c_.source, keys, [&](const RepairKey &k) { return k.unmoved && is_wanted(k); }, request, take,
+      fail));
+  TRY(ask_carefully(c_, c_.source, keys, is_wanted, request, take, fail));
+  for (RepairKey &k : keys)
+    if (is_wanted(k))
+      k.repair.confirmed({}, c_.if_changed()); // nobody asks any more: it is taken back
+  return remove(keys);
+}
+
+// What was replaced and did not hold; of contested ones also what the source does not have.
 Status WarmRepair::remove(std::vector<RepairKey> &keys) {
-  for (const Step step : {Step::undo, Step::drop})
-    TRY(ask(
-        c_.target, keys, at_step(step),
-        [step](std::string &to, const RepairKey &k, uint32_t) {
-          return request_delete(to, k.key, step == Step::undo ? k.repair.stored_cas() : 0);
-        },
-        [this, step](RepairKey &k, uint32_t, const memcached::Answer &answer) {
-          const auto deleted = delete_answer(answer);
-          if (deleted && step == Step::undo)
-            k.repair.undone(*deleted, c_.barrier.converges());
-          else if (deleted)
-            k.repair.dropped();
-          return deleted.has_value();
-        },
-        fail));
-  return Unit{};
+  return ask(
+      c_.target, keys, at_step(Step::undo),
+      [](std::string &to, const RepairKey &k, uint32_t) {
+        return request_delete(to, k.key, k.repair.undo_cas());
+      },
+      [this](RepairKey &k, uint32_t, const memcached::Answer &answer) {
+        const auto deleted = delete_answer(answer);
+        if (deleted)
+          k.repair.undone(*deleted, c_.if_changed());
+        return deleted.has_value();
+      },
+      fail);
+}
+
+// What is contested and not looked at any more stays as it is.
+void WarmRepair::give_up(const RepairKey &k) {
+  left_ = std::min(left_, k.from);
+  c_.report.undone += k.repair.is_contested() ? 1 : 0;
 }
 
 void WarmRepair::sort_out(std::vector<RepairKey> &keys, std::vector<RepairKey> &absent) {
-  Parked parked;
+  Parked looked, stored;
   for (RepairKey &k : keys) {
-    if (k.repair.step() == Step::settle)
-      parked.keys.push_back(std::move(k));
+    if (k.repair.step() == Step::settle) {
+      Parked &to = k.repair.is_to_confirm() ? stored : looked;
+      to.from = std::min(to.from, k.from);
+      to.keys.push_back(std::move(k));
+      continue;
+    }
+    if (k.repair.step() == Step::read) { // once more, or a token was taken: then it is abandoned
+      queue(std::move(k));
+      continue;
+    }
+    held_ -= bytes_of(k);
+    if (k.repair.step() != Step::done)
+      give_up(k); // interrupted
     else if (k.repair.outcome() == Outcome::absent)
       absent.push_back(std::move(k));
     else
-      count(c_.report, k.repair.outcome());
+      count(c_.report, outcome_of(k));
   }
-  if (parked.keys.empty())
-    return;
-  parked.due_ns = monotonic_ns() + c_.settle_ns;
-  parked_.push_back(std::move(parked));
+  for (auto [parked, to] : {std::pair{&looked, &parked_}, std::pair{&stored, &stored_}}) {
+    if (parked->keys.empty())
+      continue;
+    parked->keys.shrink_to_fit();
+    parked->due_ns = monotonic_ns() + c_.settle_ns;
+    to->push_back(std::move(*parked));
+  }
 }
 
 } // namespace doppel::migrate

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "userspace/migrate/pressure.h"
 #include "userspace/migrate/warm_context.h"
 #include "userspace/migrate/warm_policy.h"
 
@@ -16,38 +17,61 @@ namespace doppel::migrate {
 struct RepairKey {
   std::string key;
   KeyRepair repair;
-  uint64_t from = 0; // position in the list
+  uint64_t from = 0;      // position in the list
+  uint64_t known_cas = 0; // of the item at the source when it was not stale; 0: not known
+  uint32_t size = 0;      // of its value then, bytes, about
+  bool unmoved = false;   // it still has that CAS: a read takes nobody's token
 };
 
 class WarmRepair {
 public:
-  explicit WarmRepair(const WarmContext &context) : c_(context) {}
+  // No more keys are given to one that holds so much.
+  static constexpr uint64_t kMostHeld = 26 << 20;
 
-  void take(std::string key, uint64_t from) { look_.push_back({std::move(key), {}, from}); }
-  // Does what is due; `flush`: also with few keys. Keys that the target lost go to `absent`.
+  WarmRepair(const WarmContext &context, Pressure &pace) : c_(context), pace_(pace) {}
+
+  void take(RepairKey key);
+  // Does what is due, and no more than the pace allows; `flush`: also with few keys. Keys that the
+  // target lost go to `absent`.
   Status step(uint64_t now, bool flush, std::vector<RepairKey> &absent);
-  bool is_idle() const { return look_.empty() && parked_.empty(); }
-  uint64_t next_due_ns() const { return parked_.empty() ? UINT64_MAX : parked_.front().due_ns; }
-  uint64_t first() const; // no key of it lies before
+  bool is_idle() const { return look_.empty() && parked_.empty() && stored_.empty(); }
+  uint64_t next_due_ns() const;
+  uint64_t first() const;                 // no key of it lies before
+  uint64_t held() const { return held_; } // bytes of memory
   std::vector<std::string> unconfirmed() const;
 
 private:
   struct Parked {
     std::vector<RepairKey> keys;
     uint64_t due_ns = 0;
+    uint64_t from = UINT64_MAX; // no key of it lies before
   };
+  using Queue = std::deque<Parked>;
 
+  void queue(RepairKey key);
+  void abandon();
+  bool has_enough(bool flush) const;
+  std::vector<RepairKey> next_keys();
   Status look(std::vector<RepairKey> keys, std::vector<RepairKey> &absent);
+  Status leave_moved(std::vector<RepairKey> &keys);
   Status read(std::vector<RepairKey> &keys, std::vector<KeptItem> &readings);
+  bool take_read(RepairKey &k, uint32_t n, const memcached::Answer &answer, KeptItem &reading,
+                 uint64_t &bytes);
   Status compare(std::vector<RepairKey> &keys, const std::vector<KeptItem> &readings);
   Status replace(std::vector<RepairKey> &keys, const std::vector<KeptItem> &readings);
-  Status confirm(std::vector<RepairKey> keys, std::vector<RepairKey> &absent);
+  Status confirm(std::vector<RepairKey> &keys);
+  Status confirm_by_look(std::vector<RepairKey> &keys);
   Status remove(std::vector<RepairKey> &keys);
+  void give_up(const RepairKey &k);
   void sort_out(std::vector<RepairKey> &keys, std::vector<RepairKey> &absent);
+  bool can_look(const RepairKey &k) const;
 
   WarmContext c_;
-  std::vector<RepairKey> look_;
-  std::deque<Parked> parked_; // until settle is over
+  Pressure &pace_;
+  std::deque<RepairKey> look_; // for the first time, or after settle once more
+  Queue parked_, stored_;      // until settle is over: for the second look, to be confirmed
+  uint64_t held_ = 0;
+  uint64_t left_ = UINT64_MAX; // no key that was abandoned lies before
 };
 
 } // namespace doppel::migrate

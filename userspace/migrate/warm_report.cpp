@@ -20,20 +20,23 @@ std::string row_if(const char *name, uint64_t n, const char *what) {
 } // namespace
 
 bool is_complete(const WarmReport &r) {
-  return r.too_large + r.wide_flags + r.failed + r.unnamed == 0 && !r.evicting && !r.flushed &&
-         !r.interrupted && r.stopped.empty();
+  return r.undone + r.too_large + r.wide_flags + r.failed + r.unnamed == 0 && !r.evicting &&
+         !r.flushed && !r.interrupted && r.stopped.empty() && !r.no_key;
 }
 
 std::string to_text(const WarmReport &r) {
   std::string text = row("keys", r.keys, "in the source's list") +
-                     row("added", r.added, "copied and confirmed") +
+                     row("added", r.added, r.dry_run ? "would be copied" : "copied and confirmed") +
                      row("present", r.present, "were there");
-  text += row_if("repaired", r.repaired, "replaced, as they differed");
-  text += row_if("deleted", r.deleted, "the source did not have them");
+  text += row_if("repaired", r.repaired,
+                 r.dry_run ? "would be replaced, as they differ" : "replaced, as they differed");
+  text += row_if("deleted", r.deleted,
+                 r.dry_run ? "would be deleted: the source does not have them"
+                           : "the source did not have them");
   text += row_if("gone", r.gone, "ended or were deleted at the source meanwhile");
   text += row_if("moving", r.moving, "not compared, as they were written to all the time");
   text += row_if("stale", r.stale, "marked as stale at the source: not copied");
-  text += row_if("undone", r.undone, "left out, as they changed at each try");
+  text += row_if("undone", r.undone, "left out, as clients changed them at each try");
   text += row_if("too_large", r.too_large, "larger than the target takes (its -I)");
   text +=
       row_if("wide_flags", r.wide_flags, "their client flags take more bits than the target has");
@@ -47,7 +50,7 @@ std::string to_text(const WarmReport &r) {
   if (!r.stopped.empty())
     text += "Stopped: " + r.stopped + ".\n";
   if (r.interrupted)
-    text += "Interrupted: what was copied is confirmed.\n";
+    text += r.dry_run ? "Interrupted.\n" : "Interrupted: what was copied is confirmed.\n";
   if (r.missed_bytes)
     text += std::to_string(r.missed_bytes) +
             " bytes of requests will not reach the target; a delete may be among them: "
