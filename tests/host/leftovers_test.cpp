@@ -33,6 +33,7 @@ protected:
     auto report = detach(100);
     ASSERT_TRUE(report) << text(report.errors());
     EXPECT_TRUE(report->was_attached);
+    EXPECT_TRUE(report->errors.empty()) << text(report->errors);
   }
 
   std::string before_;

@@ -2,12 +2,14 @@
 """Attach makes a mirror that needs no process; detach leaves nothing of ours and all of others."""
 
 import json
+import os
+import signal
 import tempfile
 
 from harness import MODES, case
-from lab import bpf, doppel, snapshot, wait
+from lab import bpf, doppel, snapshot, tcp, wait
 from lab.bpf import Neighbour
-from lab.keeper import Keeper
+from lab.keeper import File, Keeper
 from lab.load import checked
 from lab.wait import amount
 
@@ -170,6 +172,86 @@ def needs_no_process(env, mode):
             assert "doppel" not in f.read(), f"process {pid} is still there"
     scene.assert_all_delivered(scene.load("sets", connections=20, count=amount(2000))["sent"])
     scene.assert_same(keys=amount(2000))
+
+
+@case(mode=MODES, with_keeper=(False, True))
+def what_is_lost_is_told(env, mode, with_keeper):
+    """A script that switches over after detach must not overlook it; a unit that is stopped has not failed."""
+    scene = env.scene()
+    keeper = Keeper(scene, *scene.mapping()) if with_keeper else scene.attach()
+    client = tcp.connect(scene.lab.client, scene.lab.source.address)
+    stored(client, b"there")
+    scene.doppel.wait_idle()
+    scene.lab.unplug("target")
+    late = sum(stored(client, b"late%d" % i) for i in range(20))
+    wait.until(lambda: scene.doppel.ledger()["bytes"]["in_flight"] == late, "the sets to be in flight")
+    said = ended_with(scene, keeper, 1)
+    assert f"{late} B of what was captured are lost" in said and "a longer --drain" in said, said
+    client.close()
+
+
+@case(mode=MODES, how=("detach", "run", "reload"))
+def what_is_owed_is_told(env, mode, how):
+    """A target that stands still has acknowledged what it has not done, and a reset keeps it from doing it."""
+    scene = env.scene(ports=(11211, 11212))
+    file = File(scene, ("stays", 11212), ("goes", 11211))
+    options = ("--config", file.path, "--drain", "100ms")
+    keeper = Keeper(scene, *options) if how == "run" else scene.doppel.attach(*options[:2])
+    client = behind(scene)
+    if how == "reload":
+        file.write(("stays", 11212))
+        said = scene.doppel.run("reload", *options[2:]).stdout
+    else:
+        said = ended_with(scene, keeper, 1, *options[2:])
+    assert "1 shadow was reset while the target owed answers" in said and "a longer --drain" in said, said
+    assert "are lost" not in said, said
+    os.kill(scene.target[0].process.pid, signal.SIGCONT)
+    client.close()
+
+
+def behind(scene):
+    """A connection on which the target, which is stopped, has acknowledged all and answered but the first."""
+    client = tcp.connect(scene.lab.client, scene.lab.source.address)
+    stored(client, b"first")
+    scene.doppel.wait_idle()
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] == 1, "the first to be done")
+    os.kill(scene.target[0].process.pid, signal.SIGSTOP)
+    for i in range(20):
+        stored(client, b"late%d" % i)
+    scene.doppel.wait_idle()
+    return client
+
+
+@case(mode=MODES)
+def waits_for_what_is_owed(env, mode):
+    """A target that goes on within the time has done all, and nothing is told."""
+    scene = env.scene()
+    scene.attach()
+    client = behind(scene)
+    detach = scene.lab.source.popen([doppel.binary(), "detach", "--drain", "1min"])
+    wait.until(lambda: scene.doppel.status()["paused"], "the drain to begin")
+    os.kill(scene.target[0].process.pid, signal.SIGCONT)
+    assert detach.wait(wait.patience(20)) == 0
+    scene.assert_same(keys=21)
+    client.close()
+
+
+def stored(client, key):
+    """Bytes of a set that the source has answered."""
+    line = b"set %s 0 0 1\r\nx\r\n" % key
+    client.sendall(line)
+    tcp.read_lines(client, 1)
+    return len(line)
+
+
+def ended_with(scene, keeper, code, *options):
+    """What it says when detach ends it with that code, or its keeper, stopped, with 0."""
+    if isinstance(keeper, Keeper):
+        keeper.stop()
+        return keeper.said()
+    done = scene.doppel.run("detach", *options, check=False)
+    assert done.returncode == code, done
+    return done.stderr
 
 
 @case(mode=MODES)

@@ -97,7 +97,10 @@ def undelivered_bytes_have_a_reason_after_detach(env, mode):
     scene.lab.unplug("target")
     scene.attach()
     sent = scene.load("sets", connections=20, count=amount(2000))["sent"]
-    last = json.loads(scene.doppel.run("detach", "--json").stdout)["counters"]
+    done = scene.doppel.run("detach", "--json", check=False)
+    assert done.returncode == 1 and "are lost" in done.stderr, done
+    last = json.loads(done.stdout)["counters"]
+    assert json.loads(done.stdout)["lost"] == doppel.totals(last)["lost"]["detached"], done
     wrong = doppel.violations(last)
     assert not wrong, wrong
     ledger = doppel.totals(last)

@@ -416,8 +416,29 @@ TEST(Detach, JsonAndText) {
   r.closed = 1234;
   r.reset = 1;
   r.last = sample();
-  EXPECT_EQ(keys(to_json(r)), (Keys{"was_attached", "closed", "reset", "counters"}));
+  EXPECT_EQ(keys(to_json(r)),
+            (Keys{"was_attached", "closed", "reset", "owed", "lost", "counters", "errors"}));
   EXPECT_EQ(to_text(r), "detached: 1,234 shadows closed, 1 reset\n\n" + to_text(sample()));
+}
+
+TEST(Detach, WhatTheTargetLacksIsAnError) {
+  DetachReport r;
+  r.was_attached = true;
+  r.reset = 1; // of a target that keeps its end open
+  EXPECT_TRUE(shortfalls(r).empty());
+  r.lost = 750;
+  const Errors errors = shortfalls(r);
+  ASSERT_EQ(errors.size(), 1u);
+  EXPECT_EQ(errors[0].exit, Exit::failure);
+  EXPECT_NE(to_text(errors).find("750 B of what was captured are lost"), std::string::npos)
+      << to_text(errors);
+  EXPECT_EQ(to_json(r)["lost"], 750);
+  r.lost = 0;
+  r.owed = 1;
+  EXPECT_NE(to_text(shortfalls(r)).find("1 shadow was reset while the target owed answers"),
+            std::string::npos)
+      << to_text(shortfalls(r));
+  EXPECT_EQ(to_json(r)["owed"], 1);
 }
 
 TEST(ErrorsOutput, JsonAndText) {

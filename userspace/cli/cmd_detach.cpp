@@ -20,7 +20,20 @@ void add_options(CLI::App &app, DetachOptions &o) {
            "ledger, and that of another version of doppel, which is not here any more");
 }
 
-int run(const DetachOptions &o) { return show(detach(o.drain_ms, {}, o.force), o.json); }
+// Where something failed on the way, what was counted until then is told all the same. What the
+// target lacks is an error as well: whoever switches over next must not overlook it.
+int run(const DetachOptions &o) {
+  const auto report = detach(o.drain_ms, {}, o.force);
+  const int code = show(report, o.json);
+  if (!report)
+    return code;
+  Errors errors = report->errors;
+  collect(shortfalls(*report), errors);
+  if (errors.empty())
+    return code;
+  std::cerr << to_text(errors);
+  return exit_code(errors);
+}
 
 } // namespace
 

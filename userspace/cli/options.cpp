@@ -85,7 +85,7 @@ void add_drain_option(CLI::App &app, uint32_t &drain_ms) {
          [&drain_ms](const std::string &text) {
            drain_ms = static_cast<uint32_t>(*parse_measure(Measure::milliseconds, text));
          },
-         "Wait at most this long for the target to acknowledge what was captured")
+         "Wait at most this long for the target to acknowledge and answer what was captured")
       ->type_name("TIME")
       ->default_str(measure_text(Measure::milliseconds, drain_ms))
       ->check(CLI::Validator(time_fault, ""));

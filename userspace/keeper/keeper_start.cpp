@@ -17,6 +17,7 @@
 #include "userspace/plan/partial_plan.h"
 #include "userspace/util/log.h"
 #include "userspace/util/text.h"
+#include "userspace/view/render.h"
 
 namespace doppel {
 namespace {
@@ -35,6 +36,12 @@ std::string report_text(const DetachReport &report) {
          std::to_string(report.reset) + " reset; of " + std::to_string(observed) +
          " bytes observed " + std::to_string(delivered) + " were delivered, " +
          std::to_string(lost) + " lost, " + std::to_string(excluded) + " excluded";
+}
+
+// What to do is told as well: nobody looks at a problem of a mirror that is gone.
+void tell_shortfalls(const DetachReport &report) {
+  for (const Error &e : shortfalls(report))
+    log_line(Priority::warning, e.what + ": " + e.hint);
 }
 
 } // namespace
@@ -119,7 +126,9 @@ Status Keeper::attach_anew(const std::string &why) {
   source_ends_.reset();
   unjoinable_.reset();
   companion_->end();
-  TRY(detach(0));
+  const auto ended = TRY(detach(0));
+  tell_shortfalls(ended);
+  TRY(status_of(ended.errors));
   return attach_fresh();
 }
 
@@ -234,7 +243,7 @@ Status Keeper::take_over(const Pins &pins) {
   const auto ended = TRY(detach(options_.drain_ms, pause(), true));
   log_line(Priority::notice, "ended it: " + std::to_string(ended.closed) + " shadows closed, " +
                                  std::to_string(ended.reset) + " reset");
-  return Unit{};
+  return status_of(ended.errors);
 }
 
 // What was left without pins, by an attach that was killed before it made any: nobody can adopt it,
@@ -254,6 +263,8 @@ Status Keeper::remove_remains(const Pins &pins) {
   return Unit{};
 }
 
+// What the target lacks at the end is told and is no failure: systemd would call a unit failed that
+// did what it was asked for.
 Status Keeper::stop() {
   notify_stopping(leave_);
   companion_->end(); // it reads what is about to go
@@ -270,7 +281,8 @@ Status Keeper::stop() {
   }
   auto report = TRY(detach(options_.drain_ms, pause()));
   log_line(Priority::notice, report_text(report));
-  return Unit{};
+  tell_shortfalls(report);
+  return status_of(report.errors);
 }
 
 Status Keeper::run() {

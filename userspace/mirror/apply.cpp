@@ -404,6 +404,8 @@ std::string to_text(const Applied &applied) {
   if (applied.drained.closed || applied.drained.reset)
     text += "; shadows closed " + std::to_string(applied.drained.closed) + ", reset " +
             std::to_string(applied.drained.reset);
+  if (applied.drained.owed)
+    text += "; " + owed_text(applied.drained.owed) + ", and a longer --drain waits for its answers";
   for (const MappingCounters &m : applied.ended)
     if (std::any_of(m.targets.begin(), m.targets.end(),
                     [](const TargetCounters &t) { return t.sum.observed > 0; }))

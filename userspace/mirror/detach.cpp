@@ -6,6 +6,7 @@
 #include <linux/capability.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 #include <set>
@@ -17,6 +18,8 @@
 #include "userspace/mirror/drain.h"
 #include "userspace/mirror/other_version.h"
 #include "userspace/mirror/teardown.h"
+#include "userspace/view/judge_target.h"
+#include "userspace/view/render.h"
 
 namespace doppel {
 namespace {
@@ -68,27 +71,51 @@ Error pins_unseen(const Remains &remains, const Pins *pins) {
                    "; doppel detach --force ends it from here, undrained and without its ledger"};
 }
 
+uint64_t lost_of(const Counters &counters) {
+  uint64_t sum = 0;
+  each_row(counters,
+           [&](const auto &, const auto &, const dp_ledger &l) { sum += sum_of(l.lost); });
+  return sum;
+}
+
+// What a detach that was interrupted has counted already.
+uint64_t detached_of(const Counters &counters) {
+  uint64_t sum = 0;
+  each_row(counters, [&](const auto &, const auto &, const dp_ledger &l) {
+    sum += l.lost[DP_LOST_detached];
+  });
+  return sum;
+}
+
 // Best effort: an incomplete data plane cannot be drained, but it can be removed. In the end it is
 // one: whoever comes after an interrupted removal has nothing left to drain.
 void close_down(Rtnl &nl, const Pins &pins, Meta meta, const Remains &remains, uint32_t drain_ms,
-                const Pause &pause, std::set<uint32_t> &made_qdisc, DetachReport &report,
-                Errors &errors) {
+                const Pause &pause, std::set<uint32_t> &made_qdisc, DetachReport &report) {
+  Errors &errors = report.errors;
+  // What is lost of an interrupted detach, which this one ends, is told by this one.
+  const auto goes_on = is_paused(pins);
   if (meta.complete)
     collect(set_paused(pins, true), errors);
   end_programs(nl, remains.programs, is_capture, made_qdisc, errors);
   if (!meta.complete)
     return;
+  const auto first = read_counters_of({pins, meta});
   // Without its link the data plane can send nothing: waiting would be in vain.
   auto drained = drain_shadows(pins, !remains.link.empty() ? drain_ms : 0, pause);
   collect(drained, errors);
   if (drained) {
     report.closed = drained->closed;
     report.reset = drained->reset;
+    report.owed = drained->owed;
   }
   auto last = read_counters_of({pins, meta});
   collect(last, errors);
   if (last)
     report.last = std::move(*last);
+  const uint64_t lost = lost_of(report.last), before = first ? lost_of(*first) : lost;
+  report.lost = lost - std::min(lost, before);
+  if (goes_on && *goes_on)
+    report.lost = std::max(report.lost, detached_of(report.last));
   meta.complete = false;
   collect(write_meta(pins, meta), errors);
 }
@@ -122,7 +149,7 @@ Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause, bool force) {
   }
   const Pins *p = pins ? &*pins : nullptr;
   DetachReport report;
-  Errors errors;
+  Errors &errors = report.errors;
   const auto others = p ? p->other_versions() : std::vector<std::string>{};
   if (!others.empty() && !p->exist() && !force)
     return Error{p->top() + "/" + others.front(), "another version of doppel is attached",
@@ -145,11 +172,9 @@ Result<DetachReport> detach(uint32_t drain_ms, const Pause &pause, bool force) {
       meta = *read;
     TRY(check_netns(meta));
     made_qdisc.insert(meta.made_qdisc.begin(), meta.made_qdisc.end());
-    close_down(nl, *p, meta, remains, drain_ms, pause, made_qdisc, report, errors);
+    close_down(nl, *p, meta, remains, drain_ms, pause, made_qdisc, report);
   }
   remove_everything(nl, p, made_qdisc, errors);
-  if (!errors.empty())
-    return errors;
   return report;
 }
 

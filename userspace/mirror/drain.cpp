@@ -19,7 +19,16 @@ constexpr auto kLongestPause = std::chrono::milliseconds(50);
 // A shadow that is to end.
 struct OpenShadow {
   uint32_t slot, gen;
+  uint32_t rcv_nxt; // behind what the target had answered when half of the time was over
 };
+
+// The target's TCP has acknowledged requests, and its service may not have read them yet: it has
+// answered nothing since, or answers still. Our RST lets it read them, but fails its answers, and
+// then it closes.
+bool is_owed(const dp_shadow &now, const OpenShadow &then) {
+  return now.tcp.delivered && !(now.tcp.flags & DP_SH_TARGET_FIN) &&
+         ((now.tcp.flags & DP_SH_OWED) || now.tcp.rcv_nxt != then.rcv_nxt);
+}
 
 } // namespace
 
@@ -61,7 +70,7 @@ Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &p
   std::vector<OpenShadow> open;
   for (uint32_t slot = 0; slot < all.size(); slot++)
     if (const dp_shadow &s = all[slot]; !is_over(s) && (!wanted || wanted(s)))
-      open.push_back({slot, s.gen});
+      open.push_back({slot, s.gen, s.tcp.rcv_nxt});
 
   Drained drained;
   for (const OpenShadow &s : open)
@@ -76,14 +85,24 @@ Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &p
     return false;
   };
   using Clock = std::chrono::steady_clock;
-  auto until = Clock::now() + std::chrono::milliseconds(wait_ms);
+  const auto until = Clock::now() + std::chrono::milliseconds(wait_ms);
+  auto half = until - std::chrono::milliseconds(wait_ms / 2);
   for (auto wait = kFirstPause;; wait = std::min(2 * wait, kLongestPause)) {
     drained.closed += static_cast<uint32_t>(std::erase_if(open, finished));
-    if (open.empty() || Clock::now() >= until)
+    const auto now = Clock::now();
+    if (open.empty() || now >= until)
       break;
+    if (now >= half) { // by then the answers of a target that keeps up are there
+      half = until;
+      for (OpenShadow &s : open)
+        if (const auto shadow = read_shadow(shadows, s.slot))
+          s.rcv_nxt = shadow->tcp.rcv_nxt;
+    }
     pause_for(pause, wait);
   }
   for (const OpenShadow &s : open) {
+    const auto now = read_shadow(shadows, s.slot);
+    drained.owed += now && now->gen == s.gen && is_owed(*now, s);
     TRY(program.shadow(DP_CMD_RESET, s.slot, s.gen));
     drained.reset++;
   }

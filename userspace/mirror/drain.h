@@ -23,10 +23,12 @@ Status command_shadows(const Pins &pins, dp_command op,
 struct Drained {
   uint32_t closed = 0; // had delivered everything and closed within the time
   uint32_t reset = 0;  // were given up
+  uint32_t owed = 0;   // of these, on which the target had work to do yet
 };
 
 // FIN for every live shadow that `wanted` picks (empty: all); waits at most wait_ms until all of
-// them are closed, and resends meanwhile what is due on them; resets the rest.
+// them are closed, and resends meanwhile what is due on them; resets the rest. Closed is what the
+// target has closed, too: an answer that it owes comes before its FIN.
 // Must run in the network namespace of DP_LINK, with return still attached.
 Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &pause = {},
                               const std::function<bool(const dp_shadow &)> &wanted = {});

@@ -78,6 +78,10 @@ std::string in_one_line(const MappingCounters &mapping);
 std::string to_text(const StatusView &status);
 std::string to_text(const std::vector<ProbeRow> &probe);
 std::string to_text(const DetachReport &report);
+// What the target lacks, or may lack, because the mirror has ended, though all went as it should.
+Errors shortfalls(const DetachReport &report);
+// "3 shadows were reset while ...": what that means for the target.
+std::string owed_text(uint32_t shadows);
 std::string to_text(const std::vector<NamedMapping> &mappings);
 std::string to_text(const Errors &errors); // "error: WHERE: WHAT" and "hint: ...", a line each
 

@@ -209,7 +209,10 @@ Json to_json(const DetachReport &r) {
   return {{"was_attached", r.was_attached},
           {"closed", r.closed},
           {"reset", r.reset},
-          {"counters", to_json(r.last)}};
+          {"owed", r.owed},
+          {"lost", r.lost},
+          {"counters", to_json(r.last)},
+          {"errors", list_of(r.errors, error_json)}};
 }
 
 Json to_json(const Errors &errors) { return {{"errors", list_of(errors, error_json)}}; }

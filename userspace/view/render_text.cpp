@@ -220,6 +220,28 @@ std::string to_text(const DetachReport &r) {
          " reset\n\n" + to_text(r.last);
 }
 
+std::string owed_text(uint32_t shadows) {
+  return human_count(shadows) + (shadows == 1 ? " shadow was" : " shadows were") +
+         " reset while the target owed answers: it may not have done all that it had acknowledged, "
+         "which counts as delivered";
+}
+
+Errors shortfalls(const DetachReport &r) {
+  Errors errors;
+  if (r.lost)
+    errors.push_back(
+        {"doppel detach",
+         human_bytes(static_cast<int64_t>(r.lost)) +
+             " of what was captured are lost: the target had not acknowledged them at the end",
+         "the target lacks them (doppel verify finds the keys of a memcached); a longer --drain "
+         "waits longer for a target that is slow"});
+  if (r.owed)
+    errors.push_back({"doppel detach", owed_text(r.owed),
+                      "compare the target with the source (doppel verify does that of memcacheds); "
+                      "a longer --drain waits for its answers"});
+  return errors;
+}
+
 std::string to_text(const Errors &errors) {
   std::string out;
   for (const Error &e : errors) {

@@ -145,7 +145,10 @@ struct StatusView {
 struct DetachReport {
   bool was_attached = false;
   uint32_t closed = 0, reset = 0; // shadows
+  uint32_t owed = 0;              // of those reset, on which the target had work to do yet
+  uint64_t lost = 0;              // bytes, from when it began: they were in flight then
   Counters last;                  // final ledger
+  Errors errors;                  // what did not go as it should, or is left
 };
 
 struct ProbeRow {
