@@ -5,6 +5,7 @@
 
 #include "tests/host/host.h"
 #include "tests/soon.h"
+#include "userspace/mirror/health.h"
 
 namespace doppel::hosttest {
 class Damaged : public BothModes {
@@ -65,6 +66,37 @@ TEST_P(Damaged, MetaRemoved) {
   sh("rm " + own_pins() + "/maps/meta");
   EXPECT_FALSE(read_counters());
   EXPECT_FALSE(attach(plan_, config_));
+  expect_clean_detach();
+  EXPECT_EQ(footprint(), before_);
+}
+
+// They run on, and nobody can ask anything of them: what was in flight is not drained.
+TEST_P(Damaged, ProgramsUnpinned) {
+  sh("rm -r " + own_pins() + "/progs");
+  auto report = detach(100);
+  ASSERT_TRUE(report) << text(report.errors());
+  EXPECT_TRUE(report->ledger);
+  EXPECT_NE(text(report->errors).find("could not be drained"), std::string::npos)
+      << text(report->errors);
+  EXPECT_EQ(footprint(), before_);
+}
+
+TEST_P(Damaged, ReadOnly) {
+  const std::string attached = footprint();
+  sh("mount -o remount,ro " + bpffs);
+  const auto health = read_health();
+  EXPECT_TRUE(health && health->complete);
+  const auto status = read_status();
+  EXPECT_TRUE(status && status->attached && status->problems.empty() && status->missing.empty());
+  EXPECT_TRUE(read_counters());
+  EXPECT_TRUE(read_flows({}));
+  for (bool force : {false, true}) {
+    const auto refused = detach(0, {}, force);
+    EXPECT_FALSE(refused);
+    EXPECT_NE(text(refused.errors()).find("read-only"), std::string::npos);
+  }
+  EXPECT_EQ(footprint(), attached);
+  sh("mount -o remount,rw " + bpffs);
   expect_clean_detach();
   EXPECT_EQ(footprint(), before_);
 }

@@ -48,7 +48,7 @@ def keeper_stopped(env, when):
     keeper.stop()
 
 
-@case(free=(1, 2), slow=True)
+@case(free=(0, 1, 2), slow=True)
 def keeper_sees_nothing(env, free):
     """It has descriptors for its word, and not for a look: what it saw before is not how the mirror is."""
     p = Patient(env, "run", load=None)

@@ -416,8 +416,10 @@ TEST(Detach, JsonAndText) {
   r.closed = 1234;
   r.reset = 1;
   r.last = sample();
-  EXPECT_EQ(keys(to_json(r)),
-            (Keys{"was_attached", "closed", "reset", "owed", "lost", "counters", "errors"}));
+  EXPECT_EQ(keys(to_json(r)), (Keys{"was_attached", "closed", "reset", "owed", "lost", "ledger",
+                                    "counters", "errors"}));
+  EXPECT_NE(to_text(r).find("there was no ledger"), std::string::npos);
+  r.ledger = true;
   EXPECT_EQ(to_text(r), "detached: 1,234 shadows closed, 1 reset\n\n" + to_text(sample()));
 }
 

@@ -6,9 +6,9 @@
 namespace doppel {
 Result<Expiry> Expiry::open(const Pins &pins) {
   auto program = TRY(CommandProgram::open(pins));
-  auto flows = TRY(open_table(pins, "flows", sizeof(dp_flow)));
-  auto shadows = TRY(open_table(pins, "shadows", sizeof(dp_shadow)));
-  auto ledger = TRY(open_table(pins, "ledger", sizeof(dp_ledger)));
+  auto flows = TRY(open_table(pins, "flows", sizeof(dp_flow), Access::read));
+  auto shadows = TRY(open_table(pins, "shadows", sizeof(dp_shadow), Access::read));
+  auto ledger = TRY(open_table(pins, "ledger", sizeof(dp_ledger), Access::read));
   return Expiry(std::move(program), std::move(flows), std::move(shadows), std::move(ledger));
 }
 

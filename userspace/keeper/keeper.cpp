@@ -191,7 +191,7 @@ Status Keeper::review_now() {
     loop_->stop();
     return Unit{};
   }
-  if (lost_sight_of_pins())
+  if (lost_sight_of_pins() || pins_are_read_only())
     return Unit{};
   auto health = read_health();
   if (health && (!health->pins || !health->complete || !health->link)) {
@@ -313,8 +313,8 @@ Result<std::string> Keeper::reload_now() {
     review_soon();
     return std::string("waiting for what that one needs");
   }
-  if (lost_sight_of_pins()) {
-    const Problem why = problems_.of(kPins).front();
+  if (const bool unseen = lost_sight_of_pins(); unseen || pins_are_read_only()) {
+    const Problem why = problems_.of(unseen ? kPins : kReadOnly).front();
     return Error{"doppel run", why.what, why.hint};
   }
   ApplyOptions options;

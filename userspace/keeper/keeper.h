@@ -22,6 +22,7 @@
 #include "userspace/keeper/unjoinable.h"
 #include "userspace/mirror/apply.h"
 #include "userspace/mirror/health.h"
+#include "userspace/mirror/keeper_word.h"
 #include "userspace/mirror/vitals.h"
 
 namespace doppel {
@@ -38,7 +39,7 @@ struct KeeperOptions {
 inline constexpr char kReview[] = "review", kPlan[] = "plan", kNeighbours[] = "neighbours",
                       kHooks[] = "hooks", kSource[] = "source", kClock[] = "clock",
                       kVitals[] = "vitals", kBlind[] = "blind", kSight[] = "sight",
-                      kPins[] = "pins", kConverge[] = "converge";
+                      kPins[] = "pins", kReadOnly[] = "read-only", kConverge[] = "converge";
 
 class Keeper {
 public:
@@ -72,6 +73,7 @@ private:
   bool is_gone(const Pins &pins) const; // the mirror that it kept
   bool was_detached();
   bool lost_sight_of_pins();
+  bool pins_are_read_only();
 
   // keeper.cpp
   Status listen();
@@ -143,6 +145,7 @@ private:
   uint64_t converging_ns_ = 0; // since when a mapping converges, CLOCK_MONOTONIC; 0: none does
   std::time_t since_ = 0;      // when it took the mirror in its care; 0: not yet
   Clock::time_point word_;     // when it said last that it is there
+  KeeperWordMap word_map_;     // of the mirror that it keeps; empty: not opened yet
 };
 
 } // namespace doppel

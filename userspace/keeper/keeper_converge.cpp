@@ -77,7 +77,7 @@ std::vector<Problem> Keeper::converging_problems() {
     converging_ns_ = 0;
   if (!converges() || !pins || !pins->exist())
     return problems;
-  const auto table = open_table(*pins, "converge", sizeof(dp_converge));
+  const auto table = open_table(*pins, "converge", sizeof(dp_converge), Access::read);
   if (!table)
     return problems;
   const uint64_t now = monotonic_ns();

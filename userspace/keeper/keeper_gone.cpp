@@ -9,15 +9,26 @@
 
 namespace doppel {
 namespace {
+std::string file_system_of(const Pins &pins) { return pins.top().substr(0, pins.top().rfind('/')); }
+
 Problem no_pins(const Pins &pins) {
   Problem p;
   p.kind = ProblemKind::keeper;
   p.what = "the pins of this mirror are not in " + pins.top() +
            " any more: another BPF file system is mounted over them; the mirror goes on, and the "
            "keeper can put nothing right";
-  p.hint = "umount " + pins.top().substr(0, pins.top().rfind('/')) +
-           ", as often as it was mounted since";
+  p.hint = "umount " + file_system_of(pins) + ", as often as it was mounted since";
   p.key = "pins";
+  return p;
+}
+
+Problem read_only_pins(const Pins &pins) {
+  Problem p;
+  p.kind = ProblemKind::keeper;
+  p.what = "the BPF file system " + file_system_of(pins) +
+           " is read-only: the mirror goes on, and the keeper can put nothing right";
+  p.hint = "mount -o remount,rw " + file_system_of(pins);
+  p.key = "read-only pins";
   return p;
 }
 
@@ -73,6 +84,20 @@ bool Keeper::lost_sight_of_pins() {
   if (unseen)
     found(kPins, *unseen ? std::vector<Problem>{no_pins(*pins)} : std::vector<Problem>{});
   return problems_.any_of(kPins);
+}
+
+// It can be looked at, and nothing be changed: what is missing would be attached in vain, and a
+// detach would come half-way. No event tells when that is over.
+bool Keeper::pins_are_read_only() {
+  const auto pins = Pins::locate();
+  const bool was = problems_.any_of(kReadOnly);
+  if (!pins || !pins->exist())
+    return was;
+  const bool are = pins->are_read_only();
+  found(kReadOnly, are ? std::vector<Problem>{read_only_pins(*pins)} : std::vector<Problem>{});
+  if (was && !are)
+    review_soon();
+  return are;
 }
 
 } // namespace doppel

@@ -42,6 +42,7 @@ Status Keeper::look() {
   }
   log_lost_lines();
   if (!lost_sight_of_pins()) {
+    pins_are_read_only();
     look_at_vitals();
     look_for_neighbours();
     look_at_hooks();
@@ -111,8 +112,11 @@ void Keeper::give_word() {
   word_ = Clock::now();
   if (!since_)
     since_ = std::time(nullptr);
-  const auto pins = Pins::locate();
-  if (!pins || !pins->exist())
+  if (!word_map_.fd)
+    if (const auto pins = Pins::locate())
+      if (auto map = open_keeper_word(*pins))
+        word_map_ = std::move(*map);
+  if (!word_map_.fd)
     return;
   KeeperWord word;
   word.pid = ::getpid();
@@ -127,7 +131,7 @@ void Keeper::give_word() {
         word.lost[target_key(m.name, t.target)] = lost_in_a_minute(looks_, m.name, t.target);
   if (!looks_.empty())
     word.tried = looks_.back().tried;
-  (void)write_keeper_word(*pins, word); // a mirror that is just going has no room for it
+  (void)write_keeper_word(word_map_, word);
 }
 
 } // namespace doppel

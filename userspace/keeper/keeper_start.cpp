@@ -22,6 +22,8 @@
 namespace doppel {
 namespace {
 std::string report_text(const DetachReport &report) {
+  if (!report.ledger)
+    return "detached: there was no ledger that could be read";
   uint64_t observed = 0, delivered = 0, lost = 0, excluded = 0;
   for (const MappingCounters &m : report.last.mappings)
     for (const TargetCounters &t : m.targets) {
@@ -59,6 +61,7 @@ Result<MirrorHealth> Keeper::settled_health() {
 // From now on it is missed.
 void Keeper::take_in_care() {
   attached_ = true;
+  word_map_ = {};
   looks_.clear();
   seen_ = Clock::now();
   give_word();

@@ -47,9 +47,9 @@ bool FlowKeyEqual::operator()(const dp_flow_key &a, const dp_flow_key &b) const 
 
 Result<SourceEnds> SourceEnds::open(const Pins &pins) {
   auto program = TRY(CommandProgram::open(pins));
-  auto flows = TRY(open_table(pins, "flows", sizeof(dp_flow)));
-  auto shadows = TRY(open_table(pins, "shadows", sizeof(dp_shadow)));
-  auto mappings = TRY(open_table(pins, "mappings", sizeof(dp_mapping)));
+  auto flows = TRY(open_table(pins, "flows", sizeof(dp_flow), Access::read));
+  auto shadows = TRY(open_table(pins, "shadows", sizeof(dp_shadow), Access::read));
+  auto mappings = TRY(open_table(pins, "mappings", sizeof(dp_mapping), Access::read));
   return SourceEnds(std::move(program), std::move(flows), std::move(shadows), std::move(mappings));
 }
 

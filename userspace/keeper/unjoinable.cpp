@@ -8,7 +8,7 @@ constexpr uint64_t kTold = UINT64_MAX;
 } // namespace
 
 Result<Unjoinable> Unjoinable::open(const Pins &pins, const std::vector<NamedMapping> &mappings) {
-  Unjoinable u(TRY(open_table(pins, "ledger", sizeof(dp_ledger))));
+  Unjoinable u(TRY(open_table(pins, "ledger", sizeof(dp_ledger), Access::read)));
   for (const NamedMapping &m : mappings)
     u.before_[m.name] = TRY(u.excluded(m));
   return u;

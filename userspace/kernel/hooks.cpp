@@ -42,7 +42,7 @@ public:
   std::string name_of(uint32_t prog_id) const {
     for (const Pins &pins : pins_)
       for (const std::string &path : pins.progs())
-        if (Fd prog = open_pin(path); prog && program_id(prog.get()) == prog_id)
+        if (Fd prog = open_pin_to_read(path); prog && program_id(prog.get()) == prog_id)
           return path.substr(path.rfind('/') + 1);
     return program_name(prog_id);
   }

@@ -92,6 +92,8 @@ void quiet_libbpf() { libbpf_set_print(print); }
 
 Error LibbpfLog::verifier_error(const std::string &program, int err) const {
   const std::string &log = *collected;
+  if (hint_of(err)) // it did not come to the verifier
+    return sys_error("program " + program, "cannot be loaded", err);
   Error e = sys_error("program " + program, "the kernel's verifier rejected it", err,
                       "doppel probe tells what this kernel lacks");
   size_t begin = log.find(kBegin);

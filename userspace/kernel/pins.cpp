@@ -3,9 +3,11 @@
 
 #include <bpf/bpf.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
 #include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -39,15 +41,25 @@ bool is_bpffs(const std::string &path) {
   return ::statfs(path.c_str(), &st) == 0 && st.f_type == BPF_FS_MAGIC;
 }
 
-std::string first_mounted() {
+// Those that nothing else was mounted over, as it seems.
+std::vector<std::string> mounted() {
+  std::vector<std::string> found;
   std::ifstream mounts("/proc/self/mounts");
   std::string line, device, dir, type;
   while (std::getline(mounts, line)) {
     std::istringstream words(line);
     if (words >> device >> dir >> type && type == "bpf" && is_bpffs(dir))
-      return dir;
+      found.push_back(dir);
   }
-  return {};
+  return found;
+}
+
+// "bpffs 0:31"; empty: there is none.
+std::string name_of_file_system(const std::string &mount_point) {
+  struct stat st;
+  if (::stat(mount_point.c_str(), &st))
+    return {};
+  return "bpffs " + std::to_string(major(st.st_dev)) + ":" + std::to_string(minor(st.st_dev));
 }
 
 std::vector<std::string> entries(const std::string &dir) {
@@ -77,11 +89,18 @@ Result<std::string> find_bpffs() {
   if (is_bpffs(path))
     return path;
   if (wish.empty())
-    if (std::string other = first_mounted(); !other.empty())
-      return other;
+    if (const auto others = mounted(); !others.empty())
+      return others.front();
   return Error{"bpffs " + path, "no BPF file system is mounted there",
                "mount -t bpf bpf " + path +
                    " (`ip netns exec` hides it: use nsenter --net=/run/netns/NAME instead)"};
+}
+
+std::string mount_of(const std::string &file_system) {
+  for (const std::string &dir : mounted())
+    if (!file_system.empty() && name_of_file_system(dir) == file_system)
+      return dir;
+  return {};
 }
 
 Pins::Pins(const std::string &bpffs)
@@ -106,12 +125,7 @@ Status Pins::check_owner() const {
                "look what it is, then rm -r " + top_};
 }
 
-std::string Pins::file_system() const {
-  struct stat st;
-  if (::stat(fs::path(top_).parent_path().c_str(), &st))
-    return {};
-  return "bpffs " + std::to_string(major(st.st_dev)) + ":" + std::to_string(minor(st.st_dev));
-}
+std::string Pins::file_system() const { return name_of_file_system(fs::path(top_).parent_path()); }
 
 std::string Pins::link(const std::string &prog, uint32_t ifindex, dp_direction direction) const {
   return dir_ + "/" DP_PIN_LINKS "/" + prog + "-" + std::to_string(ifindex) + "-" +
@@ -121,6 +135,11 @@ std::string Pins::link(const std::string &prog, uint32_t ifindex, dp_direction d
 bool Pins::exist() const {
   std::error_code ec;
   return fs::exists(dir_, ec);
+}
+
+bool Pins::are_read_only() const {
+  return ::faccessat(AT_FDCWD, fs::path(top_).parent_path().c_str(), W_OK, AT_EACCESS) != 0 &&
+         errno == EROFS;
 }
 
 std::vector<std::string> Pins::links() const { return entries(dir_ + "/" DP_PIN_LINKS); }
@@ -240,6 +259,15 @@ Fd open_pin(const std::string &path) {
   if (fd >= 0)
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   return Fd(fd);
+}
+
+// libbpf has no such call before 1.2.
+Fd open_pin_to_read(const std::string &path) {
+  bpf_attr attr{};
+  attr.pathname = reinterpret_cast<uint64_t>(path.c_str());
+  attr.file_flags = BPF_F_RDONLY;
+  return Fd(
+      static_cast<int>(::syscall(SYS_bpf, BPF_OBJ_GET, &attr, sizeof(attr)))); // close-on-exec
 }
 
 } // namespace doppel

@@ -21,6 +21,9 @@ void use_bpffs(std::string dir);
 // /proc/self/mounts. An error tells how to mount one.
 Result<std::string> find_bpffs();
 
+// The mount point in this mount namespace of what Pins::file_system() names; empty: there is none.
+std::string mount_of(const std::string &file_system);
+
 class Pins {
 public:
   // Touches nothing. Fails without bpffs, and where top() is somebody else's: anybody may make a
@@ -38,7 +41,8 @@ public:
   // bpffs reserves dots in names (bpf_lookup()), so that a device appears by its ifindex.
   std::string link(const std::string &prog, uint32_t ifindex, dp_direction direction) const;
 
-  bool exist() const;                              // anything of this ABI
+  bool exist() const;         // anything of this ABI
+  bool are_read_only() const; // the BPF file system is: nothing can be pinned, removed or written
   std::vector<std::string> links() const;          // paths
   std::vector<std::string> progs() const;          // paths
   std::vector<std::string> maps() const;           // paths
@@ -69,5 +73,8 @@ private:
 
 // A pinned object. Without a value: errno is set.
 Fd open_pin(const std::string &path);
+// A pinned map to read, or a program to run: that works on a BPF file system that is read-only as
+// well, which gives nothing that can be written.
+Fd open_pin_to_read(const std::string &path);
 
 } // namespace doppel

@@ -139,12 +139,8 @@ Status check_nothing_attached(Rtnl &nl, const Pins &pins) {
                  "another version of doppel is attached, or left its pins",
                  "doppel run takes over; doppel detach --force ends it"};
   if (remains.pins_elsewhere)
-    return Error{
-        "doppel attach",
-        "a mirror runs here that was attached from another mount namespace, since its pins "
-        "are not in " +
-            pins.top() + ": " + remains.text(),
-        "detach it there; doppel detach tells how"};
+    return Error{"doppel attach", remains.elsewhere(pins.top()),
+                 "detach it there; doppel detach tells how"};
   if (remains.any())
     return Error{"doppel attach", "an earlier data plane left remains: " + remains.text(),
                  "doppel detach removes them"};

@@ -97,7 +97,8 @@ Status Attempts::begin(const Attached &attached, const Vitals &v) {
   std::rotate(all.begin(),
               std::find_if(all.begin(), all.end(), [&](const Wanted &w) { return w.key > after_; }),
               all.end());
-  const auto mappings = TRY(open_table(attached.pins, "mappings", sizeof(dp_mapping)));
+  const auto mappings =
+      TRY(open_table(attached.pins, "mappings", sizeof(dp_mapping), Access::read));
   for (const Wanted &w : all) {
     dp_mapping row{};
     if (bpf_map_lookup_elem(mappings.fd.get(), &w.row, &row))

@@ -212,13 +212,13 @@ Result<std::vector<std::string>> find_blindness(Rtnl &nl, const Pins &pins, cons
                  age_ms = (now_ns - std::min(now_ns, meta.since_ns)) / 1'000'000;
   if (age_ms < uint64_t{kBlindSeconds} * 1000)
     return found;
-  auto mappings = TRY(open_table(pins, "mappings", sizeof(dp_mapping)));
-  auto ledger = TRY(open_table(pins, "ledger", sizeof(dp_ledger)));
+  auto mappings = TRY(open_table(pins, "mappings", sizeof(dp_mapping), Access::read));
+  auto ledger = TRY(open_table(pins, "ledger", sizeof(dp_ledger), Access::read));
   std::vector<Observer::Row> rows;
   for (const NamedMapping &m : meta.mappings)
     rows.push_back(TRY(row_of(m, host, mappings, ledger)));
-  Observer observer(nl, host, TRY(open_table(pins, "flows", sizeof(dp_flow))),
-                    TRY(open_table(pins, "shadows", sizeof(dp_shadow))), age_ms);
+  Observer observer(nl, host, TRY(open_table(pins, "flows", sizeof(dp_flow), Access::read)),
+                    TRY(open_table(pins, "shadows", sizeof(dp_shadow), Access::read)), age_ms);
   TRY(observer.look_at_sockets(rows));
   TRY(observer.look_at_conntrack(rows));
   std::vector<MappingView> views;

@@ -18,7 +18,7 @@ static_assert(kEthernet + sizeof(dp_flow_key) <= kFrame);
 
 Result<CommandProgram> CommandProgram::open(const Pins &pins) {
   const std::string path = pins.prog(DP_PROG_COMMAND);
-  Fd prog = open_pin(path);
+  Fd prog = open_pin_to_read(path);
   if (!prog)
     return sys_error(path, "cannot be opened", errno, "doppel status tells what is missing");
   return CommandProgram(std::move(prog));

@@ -19,12 +19,14 @@ uint32_t used(int64_t sum, uint32_t capacity) {
 } // namespace
 
 Result<Counters> read_counters_of(const Attached &attached) {
-  auto ledger = TRY(open_table(attached.pins, "ledger", sizeof(dp_ledger)));
-  auto shadows = TRY(open_table(attached.pins, "shadows", sizeof(dp_shadow)));
-  auto store = TRY(open_table(attached.pins, "fresh_chunks", sizeof(dp_fresh)));
+  auto ledger = TRY(open_table(attached.pins, "ledger", sizeof(dp_ledger), Access::read));
+  auto shadows = TRY(open_table(attached.pins, "shadows", sizeof(dp_shadow), Access::read));
+  auto store = TRY(open_table(attached.pins, "fresh_chunks", sizeof(dp_fresh), Access::read));
 
-  const auto mappings = TRY(open_table(attached.pins, "mappings", sizeof(dp_mapping)));
-  const auto converge = TRY(open_table(attached.pins, "converge", sizeof(dp_converge)));
+  const auto mappings =
+      TRY(open_table(attached.pins, "mappings", sizeof(dp_mapping), Access::read));
+  const auto converge =
+      TRY(open_table(attached.pins, "converge", sizeof(dp_converge), Access::read));
 
   Counters c;
   c.attached = attached.meta.since;

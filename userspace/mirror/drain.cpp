@@ -33,7 +33,7 @@ bool is_owed(const dp_shadow &now, const OpenShadow &then) {
 } // namespace
 
 Result<bool> is_paused(const Pins &pins) {
-  auto control = TRY(open_table(pins, "control", sizeof(dp_control)));
+  auto control = TRY(open_table(pins, "control", sizeof(dp_control), Access::read));
   dp_control value{};
   const uint32_t key = 0;
   if (bpf_map_lookup_elem(control.fd.get(), &key, &value))
@@ -53,7 +53,7 @@ Status set_paused(const Pins &pins, bool paused) {
 
 Status command_shadows(const Pins &pins, dp_command op,
                        const std::function<bool(const dp_shadow &)> &wanted) {
-  auto shadows = TRY(open_table(pins, "shadows", sizeof(dp_shadow)));
+  auto shadows = TRY(open_table(pins, "shadows", sizeof(dp_shadow), Access::read));
   auto program = TRY(CommandProgram::open(pins));
   const auto all = TRY(read_shadows(shadows));
   for (uint32_t slot = 0; slot < all.size(); slot++)
@@ -64,7 +64,7 @@ Status command_shadows(const Pins &pins, dp_command op,
 
 Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &pause,
                               const std::function<bool(const dp_shadow &)> &wanted) {
-  auto shadows = TRY(open_table(pins, "shadows", sizeof(dp_shadow)));
+  auto shadows = TRY(open_table(pins, "shadows", sizeof(dp_shadow), Access::read));
   auto program = TRY(CommandProgram::open(pins));
   auto all = TRY(read_shadows(shadows));
   std::vector<OpenShadow> open;

@@ -114,8 +114,8 @@ Status check_mapping(const std::string &name, const std::vector<NamedMapping> &m
 Result<FlowList> read_flows(const FlowQuery &query) {
   const auto attached = TRY(find_attached("flows"));
   TRY(check_mapping(query.mapping, attached.meta.mappings));
-  const auto flows = TRY(open_table(attached.pins, "flows", sizeof(dp_flow)));
-  const auto shadows = TRY(open_table(attached.pins, "shadows", sizeof(dp_shadow)));
+  const auto flows = TRY(open_table(attached.pins, "flows", sizeof(dp_flow), Access::read));
+  const auto shadows = TRY(open_table(attached.pins, "shadows", sizeof(dp_shadow), Access::read));
   const auto mappings = mapped(attached.meta.mappings);
   const uint64_t now = monotonic_ns();
   FlowList list(query);

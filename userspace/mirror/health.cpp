@@ -21,7 +21,8 @@ Result<MirrorHealth> read_health() {
   health.pins = host.pins.exist();
   if (!health.pins)
     return health;
-  auto meta = read_meta(host.pins);
+  const auto found = TRY(find_meta(host.pins));
+  const auto &meta = found.meta;
   if (!meta)
     return health;
   health.complete = meta->complete;

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "doppel/abi.h"
-#include "userspace/util/fd.h"
+#include "userspace/mirror/maps.h"
 
 namespace doppel {
 namespace {
@@ -104,13 +104,9 @@ KeeperWord keeper_word_of(const std::string &text) {
 }
 
 namespace {
-struct WordMap {
-  Fd fd;
-  size_t size = 0; // bytes of the value
-};
-
-Result<WordMap> open_map(const Pins &pins) {
-  WordMap map{open_pin(pins.map("keeper"))};
+Result<KeeperWordMap> open_map(const Pins &pins, Access access) {
+  const std::string path = pins.map("keeper");
+  KeeperWordMap map{access == Access::read ? open_pin_to_read(path) : open_pin(path)};
   bpf_map_info info{};
   uint32_t len = sizeof(info);
   if (!map.fd || bpf_obj_get_info_by_fd(map.fd.get(), &info, &len))
@@ -122,8 +118,9 @@ Result<WordMap> open_map(const Pins &pins) {
 
 } // namespace
 
-Status write_keeper_word(const Pins &pins, const KeeperWord &word) {
-  const auto map = TRY(open_map(pins));
+Result<KeeperWordMap> open_keeper_word(const Pins &pins) { return open_map(pins, Access::write); }
+
+Status write_keeper_word(const KeeperWordMap &map, const KeeperWord &word) {
   std::string value = word.pid ? text_of(word, map.size - 1) : "";
   value.resize(map.size);
   const uint32_t key = 0;
@@ -133,7 +130,7 @@ Status write_keeper_word(const Pins &pins, const KeeperWord &word) {
 }
 
 Result<KeeperWord> read_keeper_word(const Pins &pins) {
-  const auto map = TRY(open_map(pins));
+  const auto map = TRY(open_map(pins, Access::read));
   std::string value(map.size, '\0');
   const uint32_t key = 0;
   std::string why;

@@ -33,8 +33,16 @@ std::string text_of(const KeeperWord &word, size_t room);
 // The reverse. Throws std::exception on anything unexpected.
 KeeperWord keeper_word_of(const std::string &text);
 
+// The map that it is left in. Who holds it open needs neither a descriptor nor a pin for a word,
+// and can say why there is none.
+struct KeeperWordMap {
+  Fd fd;           // empty: it is not open
+  size_t size = 0; // bytes of the value
+};
+Result<KeeperWordMap> open_keeper_word(const Pins &pins);
+
 // A default word takes the last one back: from then on nobody misses the keeper.
-Status write_keeper_word(const Pins &pins, const KeeperWord &word);
+Status write_keeper_word(const KeeperWordMap &map, const KeeperWord &word);
 Result<KeeperWord> read_keeper_word(const Pins &pins);
 
 } // namespace doppel

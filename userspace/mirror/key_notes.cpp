@@ -11,6 +11,8 @@
 #include <cstddef>
 #include <cstring>
 
+#include "userspace/kernel/cpus.h"
+
 namespace doppel {
 
 void KeyNotes::Closer::operator()(ring_buffer *ring) const { ring_buffer__free(ring); }
@@ -102,7 +104,7 @@ Status write_key_watch(const MapTable &watch, const dp_key_watch &value) {
 
 Result<dp_key_sampled> read_key_sampled(const MapTable &sampled) {
   const uint32_t zero = 0;
-  std::vector<dp_key_sampled> cpus(static_cast<size_t>(libbpf_num_possible_cpus()));
+  std::vector<dp_key_sampled> cpus(TRY(possible_cpus()));
   if (bpf_map_lookup_elem(sampled.fd.get(), &zero, cpus.data()))
     return sys_error("map key_sampled", "cannot be read", errno);
   dp_key_sampled sum{};

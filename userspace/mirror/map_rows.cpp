@@ -2,7 +2,6 @@
 #include "userspace/mirror/map_rows.h"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <linux/membarrier.h>
 #include <netinet/in.h>
 #include <sys/syscall.h>
@@ -12,6 +11,7 @@
 #include <cerrno>
 #include <map>
 
+#include "userspace/kernel/cpus.h"
 #include "userspace/mirror/programs.h"
 
 namespace doppel {
@@ -30,6 +30,7 @@ uint32_t word_of(const dp_port_key &key) {
 } // namespace
 
 Result<MapRows> MapRows::open(const Pins &pins) {
+  TRY(possible_cpus()); // else ledgers could not be cleared, half-way
   MapRows rows;
   const struct {
     const char *name;
@@ -43,7 +44,7 @@ Result<MapRows> MapRows::open(const Pins &pins) {
              {"limits", sizeof(dp_limit), &rows.limits_},
              {"converge", sizeof(dp_converge), &rows.converge_}};
   for (const auto &one : all) {
-    *one.table = TRY(open_table(pins, one.name, one.value_size));
+    *one.table = TRY(open_table(pins, one.name, one.value_size, Access::write));
   }
   rows.key_streams_ = open_pin(pins.map("key_streams"));
   if (!rows.key_streams_)
@@ -116,7 +117,7 @@ Status MapRows::drop(const std::vector<dp_port_key> &keys) const {
 // is then half a transaction, which shows, and is cleared once more. The wait takes tens of
 // milliseconds, and serves all of them.
 Status MapRows::clear_ledgers(std::vector<uint32_t> cells) const {
-  const std::vector<dp_ledger> zero(static_cast<size_t>(libbpf_num_possible_cpus()));
+  const std::vector<dp_ledger> zero(TRY(possible_cpus()));
   std::vector<dp_ledger> now(zero.size());
   for (int i = 0; i < kClearTries && !cells.empty(); i++) {
     for (const uint32_t cell : cells)

@@ -2,12 +2,12 @@
 #include "userspace/mirror/maps.h"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 
+#include "userspace/kernel/cpus.h"
 #include "userspace/kernel/privileges.h"
 #include "userspace/mirror/flow_walk.h"
 
@@ -26,7 +26,7 @@ bpf_map_batch_opts batch_options(uint64_t elem_flags) {
 
 // One pass: every CPU's part at rest, though not all at the same moment.
 Result<dp_ledger> sum_at_rest(const MapTable &ledger, uint32_t index) {
-  auto cpus = static_cast<size_t>(libbpf_num_possible_cpus());
+  const size_t cpus = TRY(possible_cpus());
   std::vector<dp_ledger> parts(cpus);
   std::vector<bool> done(cpus);
   size_t missing = cpus;
@@ -50,9 +50,10 @@ Result<dp_ledger> sum_at_rest(const MapTable &ledger, uint32_t index) {
 
 } // namespace
 
-Result<MapTable> open_table(const Pins &pins, const std::string &name, size_t value_size) {
+Result<MapTable> open_table(const Pins &pins, const std::string &name, size_t value_size,
+                            Access access) {
   const std::string path = pins.map(name);
-  MapTable t{open_pin(path), 0};
+  MapTable t{access == Access::read ? open_pin_to_read(path) : open_pin(path), 0};
   if (!t.fd)
     return sys_error(path, "cannot be opened", errno, "doppel status tells what is missing");
   bpf_map_info info{};

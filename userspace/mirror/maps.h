@@ -18,7 +18,9 @@ struct MapTable {
   Fd fd;
   uint32_t entries = 0; // max_entries
 };
-Result<MapTable> open_table(const Pins &pins, const std::string &name, size_t value_size);
+enum class Access { read, write }; // to read works on a BPF file system that is read-only as well
+Result<MapTable> open_table(const Pins &pins, const std::string &name, size_t value_size,
+                            Access access = Access::write);
 
 // What status, counters and flows begin with. Fails with a way out if nothing is attached.
 struct Attached {

@@ -193,7 +193,7 @@ Status write_meta(const Pins &pins, const Meta &meta) {
 }
 
 uint32_t mirror_id(const Pins &pins) {
-  const Fd map = open_pin(pins.map("meta"));
+  const Fd map = open_pin_to_read(pins.map("meta"));
   bpf_map_info info{};
   uint32_t len = sizeof(info);
   return map && !bpf_obj_get_info_by_fd(map.get(), &info, &len) ? info.id : 0;
@@ -207,27 +207,40 @@ std::string source_name(const std::string &config_source) {
   return ec ? config_source : path.lexically_normal().string();
 }
 
-Result<Meta> read_meta(const Pins &pins) {
+Result<FoundMeta> find_meta(const Pins &pins) {
   const std::string path = pins.map("meta");
-  const std::string hint = "doppel detach removes what is left";
-  Fd map = open_pin(path);
+  const auto none = [&](const std::string &why) {
+    return FoundMeta{std::nullopt, {path, why, "doppel detach removes what is left"}};
+  };
+  const Fd map = open_pin_to_read(path);
+  if (!map && errno == ENOENT)
+    return none(std::string("cannot be opened: ") + std::strerror(errno));
   if (!map)
-    return sys_error(path, "cannot be opened", errno, hint);
+    return sys_error(path, "cannot be opened", errno);
   uint32_t key = 0, len = sizeof(bpf_map_info);
   bpf_map_info info{};
-  if (bpf_obj_get_info_by_fd(map.get(), &info, &len) || info.value_size < dp_meta_size(1))
-    return Error{path, "is not a map of this doppel", hint};
+  if (bpf_obj_get_info_by_fd(map.get(), &info, &len))
+    return sys_error(path, "cannot be inspected", errno);
+  if (info.value_size < dp_meta_size(1))
+    return none("is not a map of this doppel");
   std::string value(info.value_size, '\0');
   if (bpf_map_lookup_elem(map.get(), &key, value.data()))
-    return sys_error(path, "cannot be read", errno, hint);
+    return sys_error(path, "cannot be read", errno);
   value.resize(value.find('\0') == std::string::npos ? value.size() : value.find('\0'));
   try {
     Meta meta = from_json(Json::parse(value));
     meta.id = info.id;
-    return meta;
+    return FoundMeta{std::move(meta), {}};
   } catch (const std::exception &e) {
-    return Error{path, std::string("holds no description of an attachment: ") + e.what(), hint};
+    return none(std::string("holds no description of an attachment: ") + e.what());
   }
+}
+
+Result<Meta> read_meta(const Pins &pins) {
+  auto found = TRY(find_meta(pins));
+  if (!found.meta)
+    return found.why;
+  return std::move(*found.meta);
 }
 
 } // namespace doppel

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <ctime>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,15 @@ Status write_meta(int meta_fd, const Meta &meta);
 Status write_meta(const Pins &pins, const Meta &meta);
 // What a reload came to, or as much of it as fits: whoever asked for it waits for an answer.
 Status write_reload(const Pins &pins, const Meta &meta);
+
+// A mirror without one is none: an attach did not get as far as that, or its end has begun.
+struct FoundMeta {
+  std::optional<Meta> meta;
+  Error why; // there is none
+};
+// An error tells that nobody knows whether there is one: that is no reason to take anything away.
+Result<FoundMeta> find_meta(const Pins &pins);
+// The same where one is needed.
 Result<Meta> read_meta(const Pins &pins);
 // Meta::id of what is pinned; 0: there is no such map.
 uint32_t mirror_id(const Pins &pins);

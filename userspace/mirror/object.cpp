@@ -16,6 +16,8 @@
 #include "doppel.skel.h"
 #include "doppel/abi.h"
 #include "doppel_conntrack.skel.h"
+#include "userspace/kernel/cpus.h"
+#include "userspace/kernel/descriptors.h"
 #include "userspace/kernel/libbpf_log.h"
 #include "userspace/kernel/netns.h"
 
@@ -28,9 +30,8 @@ uint32_t syn_entries(uint32_t flows) { return std::max(4096u, flows / 4); }
 uint32_t max_mappings(const Plan &plan) { return static_cast<uint32_t>(plan.limits.max_mappings); }
 
 // Of all that each mapping has a place in, for every CPU of the machine.
-uint64_t mappings_bytes(const Plan &plan) {
+uint64_t mappings_bytes(const Plan &plan, uint64_t cpus) {
   const uint64_t mappings = max_mappings(plan);
-  const auto cpus = static_cast<uint64_t>(libbpf_num_possible_cpus());
   return dp_ledger_cells(max_mappings(plan)) * sizeof(dp_ledger) * cpus +
          mappings * (sizeof(dp_mapping) + sizeof(dp_converge) + DP_MAX_TARGETS * sizeof(dp_limit)) +
          2 * uint64_t{dp_meta_size(max_mappings(plan))};
@@ -43,7 +44,8 @@ Status check_memory(const Plan &plan) {
   uint64_t store =
       plan.chunks * (sizeof(dp_store_key) + 2 * sizeof(uint32_t) + sizeof(dp_chunk) + element);
   uint64_t rest = plan.flows * (sizeof(dp_flow_key) + sizeof(dp_flow) + element) +
-                  plan.config.slots * sizeof(dp_shadow) + mappings_bytes(plan);
+                  plan.config.slots * sizeof(dp_shadow) +
+                  mappings_bytes(plan, TRY(possible_cpus()));
   std::ifstream meminfo("/proc/meminfo");
   uint64_t available = 0; // KiB
   for (std::string line; std::getline(meminfo, line);)
@@ -64,6 +66,10 @@ static_assert(sizeof(doppel_bpf::maps) == sizeof(doppel_conntrack_bpf::maps));
 static_assert(sizeof(doppel_bpf::progs) == sizeof(doppel_conntrack_bpf::progs));
 static_assert(offsetof(doppel_bpf::doppel_bpf__rodata, cfg) ==
               offsetof(doppel_conntrack_bpf::doppel_conntrack_bpf__rodata, cfg));
+
+// Each map and each program has one until the skeleton ends; libbpf has some for a moment.
+constexpr size_t kDescriptors =
+    (sizeof(doppel_bpf::maps) + sizeof(doppel_bpf::progs)) / sizeof(void *) + 16;
 
 doppel_bpf *open_image(bool conntrack) {
   auto *skel = static_cast<doppel_bpf *>(std::calloc(1, sizeof(doppel_bpf)));
@@ -139,6 +145,7 @@ bool conntrack_can_be_asked() {
 
 Result<Object> Object::load(const Plan &plan, uint32_t link, uint32_t clock) {
   TRY(check_memory(plan));
+  TRY(require_descriptors("data plane", kDescriptors));
   auto with = load_image(plan, link, clock, true);
   return with ? std::move(with) : load_image(plan, link, clock, false);
 }

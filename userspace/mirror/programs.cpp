@@ -114,7 +114,7 @@ std::vector<AttachedProgram> find_running(Rtnl &nl, const Pins &pins,
                                           const std::vector<Attachment> &wanted) {
   std::vector<AttachedProgram> running;
   for (const Attachment &a : wanted) {
-    Fd prog = open_pin(pins.prog(a.program));
+    Fd prog = open_pin_to_read(pins.prog(a.program));
     const uint32_t id = prog ? program_id(prog.get()) : 0;
     auto programs = list_hook(nl, a.hook());
     if (!id || !programs)

@@ -5,6 +5,8 @@
 #include <net/if.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <iterator>
 #include <set>
 
@@ -103,6 +105,8 @@ std::string absence(Rtnl &nl, const AttachedProgram &p, const Pins &pins) {
   if (!p.link_id)
     return what + "its filter was removed, by an interrupted detach or by someone else" + kWayOut;
   Fd link = open_pin(pins.link(p.what.program, p.what.ifindex, p.what.direction));
+  if (!link && errno != ENOENT)
+    return what + "why cannot be seen: " + std::strerror(errno);
   if (!link)
     return what + "the pin of its link was removed" + kWayOut;
   return what + "its link was detached, by an interrupted detach or by someone else" + kWayOut;
@@ -303,6 +307,9 @@ Result<StatusView> read_status(const FindKeeper &find_keeper) {
     view.warnings.push_back(host.pins.top() + "/" + version +
                             " belongs to another version of doppel: use that one to see it");
   const Meta meta = TRY(settled_meta(host, view));
+  if (host.pins.are_read_only())
+    view.warnings.push_back("the BPF file system of " + host.pins.top() +
+                            " is read-only: the mirror can be looked at, and not be changed");
   if (!meta.complete)
     return view;
   view.attached = true;

@@ -47,6 +47,13 @@ std::string Remains::text() const {
   return s;
 }
 
+std::string Remains::elsewhere(const std::string &top) const {
+  return "a mirror runs here " +
+         (pins_at.empty() ? "that was attached from another mount namespace, since its pins are "
+                          : "whose pins are in " + pins_at + ", and ") +
+         "not in " + top + ": " + text();
+}
+
 Result<Remains> find_remains(Rtnl &nl, const Pins *pins) {
   Remains r;
   r.pins = pins && pins->exist();
@@ -63,6 +70,8 @@ Result<Remains> find_remains(Rtnl &nl, const Pins *pins) {
   // has pinned here is its own mirror, whatever it notes on the device.
   r.pins_elsewhere =
       !pins || (pins->other_versions().empty() && noted_on(links.front()) != pins->file_system());
+  if (r.pins_elsewhere && pins)
+    r.pins_at = mount_of(noted_on(links.front()));
   return r;
 }
 

@@ -22,6 +22,10 @@ struct Remains {
   // Programs run whose pins are somewhere else: in another BPF file system than `pins` are looked
   // for in.
   bool pins_elsewhere = false;
+  // The mount point of that one, where this mount namespace has it; empty: it has not.
+  std::string pins_at;
+  // "a mirror runs here that ..."; `top`: where its pins are not.
+  std::string elsewhere(const std::string &top) const;
   std::string text() const; // "pins, the device doppel0, programs on 3 hooks"
 };
 

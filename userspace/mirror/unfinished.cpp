@@ -14,12 +14,11 @@ constexpr auto kChangePoll = std::chrono::milliseconds(50);
 using Clock = std::chrono::steady_clock;
 
 // Unlocked before a reading and after it: nobody was at work in between.
-Meta read_settled(const Pins &pins, Clock::time_point until) {
+Result<Meta> read_settled(const Pins &pins, Clock::time_point until) {
   for (bool idle = false;;) {
     Meta meta;
     if (pins.exist())
-      if (auto read = read_meta(pins))
-        meta = *read;
+      meta = TRY(find_meta(pins)).meta.value_or(Meta{});
     const bool changing = !meta.complete && pins.is_locked();
     if (meta.complete || (idle && !changing) || (changing && Clock::now() >= until))
       return meta;
@@ -37,10 +36,10 @@ Problem as_problem(const Remains &remains, bool changing, const Host &host) {
     p.what = "somebody is attaching or detaching right now: there are " + remains.text();
     p.hint = "ask again when that is done";
   } else if (remains.pins_elsewhere) {
-    p.what = "a mirror runs here that was attached from another mount namespace, since its pins "
-             "are not in " +
-             host.pins.top() + ": " + remains.text();
-    p.hint = "look at it there; if a BPF file system was mounted over the pins, umount it";
+    p.what = remains.elsewhere(host.pins.top());
+    p.hint = remains.pins_at.empty()
+                 ? "look at it there; if a BPF file system was mounted over the pins, umount it"
+                 : "doppel --bpffs " + remains.pins_at + " status";
   } else if (!host.pins.other_versions().empty()) {
     p.what = "another version of doppel has a mirror here, or left it: " + remains.text();
     p.hint = "doppel run takes over, doppel detach --force ends it";
@@ -56,7 +55,7 @@ Problem as_problem(const Remains &remains, bool changing, const Host &host) {
 Result<Meta> settled_meta(Host &host, StatusView &view) {
   const auto until = Clock::now() + kChangePatience;
   for (;;) {
-    auto meta = read_settled(host.pins, until);
+    auto meta = TRY(read_settled(host.pins, until));
     if (meta.complete)
       return meta;
     const auto remains = TRY(find_remains(host.nl, &host.pins));

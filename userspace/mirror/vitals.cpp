@@ -46,8 +46,8 @@ Result<Vitals> read_vitals(const Attached &attached, Attempts *attempts) {
   v.now_ns = v.counters.now_ns;
   v.attached = attached.meta.since;
   v.attached_ns = attached.meta.since_ns;
-  v.flow_rows = TRY(open_table(attached.pins, "flows", sizeof(dp_flow))).entries;
-  const auto control = TRY(open_table(attached.pins, "control", sizeof(dp_control)));
+  v.flow_rows = TRY(open_table(attached.pins, "flows", sizeof(dp_flow), Access::read)).entries;
+  const auto control = TRY(open_table(attached.pins, "control", sizeof(dp_control), Access::read));
   const uint32_t zero = 0;
   dp_control value{};
   if (bpf_map_lookup_elem(control.fd.get(), &zero, &value))

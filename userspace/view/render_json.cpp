@@ -211,6 +211,7 @@ Json to_json(const DetachReport &r) {
           {"reset", r.reset},
           {"owed", r.owed},
           {"lost", r.lost},
+          {"ledger", r.ledger},
           {"counters", to_json(r.last)},
           {"errors", list_of(r.errors, error_json)}};
 }

@@ -217,7 +217,7 @@ std::string to_text(const DetachReport &r) {
   if (!r.was_attached)
     return "nothing was attached\n";
   return "detached: " + human_count(r.closed) + " shadows closed, " + human_count(r.reset) +
-         " reset\n\n" + to_text(r.last);
+         " reset\n\n" + (r.ledger ? to_text(r.last) : "there was no ledger that could be read\n");
 }
 
 std::string owed_text(uint32_t shadows) {

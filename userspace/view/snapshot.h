@@ -147,6 +147,7 @@ struct DetachReport {
   uint32_t closed = 0, reset = 0; // shadows
   uint32_t owed = 0;              // of those reset, on which the target had work to do yet
   uint64_t lost = 0;              // bytes, from when it began: they were in flight then
+  bool ledger = false;            // it could be read
   Counters last;                  // final ledger
   Errors errors;                  // what did not go as it should, or is left
 };
