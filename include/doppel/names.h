@@ -15,6 +15,9 @@
 #define DP_PROG_RETURN	"doppel_return"	 /* TC ingress of every Ethernet device */
 #define DP_PROG_COMMAND "doppel_command" /* BPF_PROG_RUN only */
 
+/* All of them: each has a pin below DP_PIN_PROGS. */
+#define DP_PROGS DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_COMMAND
+
 /* The link on which copies are rewritten, and its unused veth peer. */
 #define DP_LINK	     "doppel0"
 #define DP_LINK_PEER "doppel1"

@@ -134,11 +134,11 @@ class Neighbour:
     """attach="tcx-first", "tcx-last" or "clsact"; read() gives (packets, bytes)."""
 
     def __init__(self, host, attach, port=11211, device="eth0", priority=50000, hook="ingress",
-                 name=b"neighbour"):
+                 name=b"neighbour", verdict=None):
         self.host, self.device, self.hook, self.priority = host, device, hook, priority
         self.link = None
         self.map = call(MAP_CREATE, struct.pack("=IIII", 2, 4, 16, 1))
-        code = ctypes.create_string_buffer(_counter(self.map, port, UNSPEC))
+        code = ctypes.create_string_buffer(_counter(self.map, port, UNSPEC if verdict is None else verdict))
         gpl = ctypes.create_string_buffer(b"GPL")
         self.prog = call(PROG_LOAD, struct.pack(
             "=IIQQIIQII16s", 3, (len(code) - 1) // 8, ctypes.addressof(code),

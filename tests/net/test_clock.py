@@ -195,8 +195,8 @@ def without_its_qdisc(env, mode):
     sent = say(client, b"first")
     scene.doppel.wait_idle(observed=sent)
     scene.lab.source.run(["tc", "qdisc", "del", "dev", "doppel1", "root"])
-    told = scene.doppel.status()["warnings"]
-    assert any("no clock" in sentence for sentence in told), told
+    code, told = scene.doppel.health()
+    assert code == 4 and "qdisc htb of device doppel1 is gone" in told["problems"][0]["what"], told
     table = scene.lab.lose("source", "target", 1000, "tcp dport 11211")
     then = rounds(scene)
     sent += say(client, b"second")
@@ -209,8 +209,8 @@ def without_its_qdisc(env, mode):
     scene.lab.source.run(["ip", "link", "set", "doppel1", "alias", "doppel"])  # news: the keeper looks
     scene.lab.source.run(["ip", "link", "set", "eth0", "alias", "traffic"])
     keeper.wait_for("is there again", timeout=40)
-    told = scene.doppel.status()["warnings"]
-    assert not any("no clock" in sentence for sentence in told), told
+    told = scene.doppel.status()["problems"]
+    assert not any("qdisc" in problem["what"] for problem in told), told
     keeper.stop()
 
 

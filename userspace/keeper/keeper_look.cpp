@@ -99,6 +99,8 @@ void Keeper::look_at_hooks() {
   const auto pins = Pins::locate();
   if (!nl || !pins || !pins->exist())
     return;
+  if (meta_.clock)
+    keep_clock(*nl);
   std::vector<Attachment> wanted;
   for (const AttachedProgram &p : meta_.programs)
     wanted.push_back(p.what);

@@ -107,9 +107,13 @@ void view_sockets(const Config &config, Rtnl &nl, HostView &host) {
 
 } // namespace
 
-bool local_port_range(uint16_t *first, uint16_t *last) {
-  std::ifstream f("/proc/sys/net/ipv4/ip_local_port_range");
-  return static_cast<bool>(f >> *first >> *last);
+bool view_local_ports(HostView &view) {
+  std::ifstream range("/proc/sys/net/ipv4/ip_local_port_range");
+  std::ifstream reserved("/proc/sys/net/ipv4/ip_local_reserved_ports");
+  std::string list;
+  std::getline(reserved, list);
+  view.local_reserved = parse_port_list(list);
+  return static_cast<bool>(range >> view.local_port_first >> view.local_port_last);
 }
 
 Result<std::vector<DeviceView>> view_devices(Rtnl &nl) {
@@ -166,11 +170,7 @@ Result<HostView> view_host(const Config &config, ViewOf what) {
   }
   if (what == ViewOf::everything)
     view.output_rules = output_rules(target_families(config)).filters;
-  local_port_range(&view.local_port_first, &view.local_port_last);
-  std::ifstream reserved("/proc/sys/net/ipv4/ip_local_reserved_ports");
-  std::string list;
-  std::getline(reserved, list);
-  view.local_reserved = parse_port_list(list);
+  view_local_ports(view);
   view.has_tcx = tcx_supported();
   return view;
 }

@@ -22,7 +22,7 @@ Result<std::vector<DeviceView>> view_devices(Rtnl &nl);
 // This host's sockets that wait for connections at these ports.
 Result<std::vector<Listener>> list_listeners(const std::vector<PortRange> &ports);
 
-// net.ipv4.ip_local_port_range; false: cannot be read.
-bool local_port_range(uint16_t *first, uint16_t *last);
+// net.ipv4.ip_local_port_range and ip_local_reserved_ports; false: the range cannot be read.
+bool view_local_ports(HostView &view);
 
 } // namespace doppel

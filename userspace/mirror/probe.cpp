@@ -31,6 +31,7 @@
 #include "userspace/kernel/tcx.h"
 #include "userspace/mirror/object.h"
 #include "userspace/mirror/reach.h"
+#include "userspace/plan/plan_checks.h"
 #include "userspace/plan/topology.h"
 
 namespace doppel {
@@ -114,18 +115,16 @@ ProbeRow probe_conntrack() {
 }
 
 ProbeRow probe_ports() {
-  uint16_t first = 0, last = 0;
-  Limits limits;
-  if (!local_port_range(&first, &last))
+  HostView host;
+  const Limits limits;
+  if (!view_local_ports(host))
     return row("shadow_ports", false, true, "net.ipv4.ip_local_port_range cannot be read");
-  std::string local = std::to_string(first) + "-" + std::to_string(last);
-  std::string shadow = std::to_string(limits.port_first) + "-" + std::to_string(limits.port_last);
-  bool apart = last < limits.port_first || limits.port_last < first;
-  return row("shadow_ports", apart, false,
-             "default " + shadow + ", this host's own connections use " + local +
-                 (apart ? ""
-                        : ": they overlap; set \"shadow_ports\", or sysctl "
-                          "net.ipv4.ip_local_port_range"));
+  const PortRange shadow{limits.port_first, limits.port_last};
+  const auto taken = ports_of_the_host(shadow, host);
+  return row("shadow_ports", !taken, false,
+             "default " + ports_text(shadow) + ", this host's own connections use " +
+                 ports_text({host.local_port_first, host.local_port_last}) +
+                 (taken ? ": they overlap; " + taken->hint : ""));
 }
 
 ProbeRow probe_name() {

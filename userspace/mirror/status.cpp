@@ -15,16 +15,20 @@
 #include "userspace/kernel/hooks.h"
 #include "userspace/kernel/host.h"
 #include "userspace/kernel/host_net.h"
+#include "userspace/kernel/host_view.h"
 #include "userspace/kernel/link.h"
 #include "userspace/kernel/privileges.h"
 #include "userspace/kernel/process.h"
 #include "userspace/kernel/tcx.h"
 #include "userspace/mirror/blindness.h"
+#include "userspace/mirror/changed_routes.h"
 #include "userspace/mirror/health.h"
+#include "userspace/mirror/in_the_way.h"
 #include "userspace/mirror/keeper_word.h"
 #include "userspace/mirror/maps.h"
 #include "userspace/mirror/unfinished.h"
 #include "userspace/mirror/vitals.h"
+#include "userspace/plan/plan_checks.h"
 #include "userspace/util/text.h"
 
 namespace doppel {
@@ -66,14 +70,17 @@ Status describe_link(Rtnl &nl, const Meta &meta, StatusView &view) {
 
 // Told where the kernel has no clock, and where somebody removed it.
 Status describe_clock(Rtnl &nl, const Meta &meta, StatusView &view) {
-  Error gone{"device " DP_LINK_PEER, "its qdisc htb is gone",
-             "doppel run makes it again; so does doppel detach, then attach"};
   if (!meta.clock)
-    gone = {"the kernel", "had no qdisc htb when the mirror was attached",
-            "load the module sch_htb, doppel detach, then attach again"};
-  else if (TRY(has_clock(nl, meta.clock)))
-    return Unit{};
-  view.warnings.push_back(no_clock(gone));
+    view.warnings.push_back(
+        no_clock({"the kernel", "had no qdisc htb when the mirror was attached",
+                  "load the module sch_htb, doppel detach, then attach again"}));
+  else if (!TRY(has_clock(nl, meta.clock)))
+    view.problems.push_back({ProblemKind::link,
+                             "the qdisc htb of device " DP_LINK_PEER
+                             " is gone: what is lost at the end of a conversation waits for its "
+                             "next packet",
+                             "doppel run makes it again; so does doppel detach, then attach", 0,
+                             "clock"});
   return Unit{};
 }
 
@@ -160,6 +167,23 @@ Status describe_hooks(Rtnl &nl, const Meta &meta, const Pins &pins, StatusView &
     view.warnings.push_back(std::string("the names of others' programs are shown as ") + kNoName +
                             ": reading them takes CAP_SYS_ADMIN");
   return Unit{};
+}
+
+// What runs goes on without its pin. Who comes later needs it: commands run that of
+// DP_PROG_COMMAND, and a device that comes gets the program of a pin. A detach that is under way
+// removes them all.
+void describe_pins(const Pins &pins, StatusView &view) {
+  std::vector<std::string> gone;
+  for (const char *name : {DP_PROGS})
+    if (!open_pin_to_read(pins.prog(name)) && errno == ENOENT)
+      gone.push_back("the pin " + pins.prog(name) + " was removed: " +
+                     (name == std::string(DP_PROG_COMMAND)
+                          ? "no process can close or drain a connection any more, and what is in "
+                            "flight at a detach is lost"
+                          : "the program cannot be put on a hook again, should it be gone there") +
+                     kWayOut);
+  if (!gone.empty() && !pins.is_locked() && pins.exist())
+    view.missing.insert(view.missing.end(), gone.begin(), gone.end());
 }
 
 // What is missing and was not told as a problem yet is one of that kind. The sentence has its hint.
@@ -296,6 +320,35 @@ void tell_blindness(Host &host, const Meta &meta, StatusView &view) {
   view.problems = in_order(std::move(view.problems));
 }
 
+// A keeper tells so as well, at its next review.
+void tell_local_ports(const Meta &meta, StatusView &view) {
+  HostView host;
+  if (!view_local_ports(host))
+    return;
+  const auto taken = ports_of_the_host({meta.limits.port_first, meta.limits.port_last}, host);
+  if (!taken || std::any_of(view.problems.begin(), view.problems.end(), [&](const Problem &p) {
+        return p.what.find(taken->what) != std::string::npos;
+      }))
+    return;
+  view.problems.push_back(
+      {ProblemKind::host, taken->where + ": " + taken->what, taken->hint, 0, {}});
+  view.problems = in_order(std::move(view.problems));
+}
+
+// A keeper that is at work sees them, and does what they ask for.
+void tell_routes(Host &host, const Meta &meta, StatusView &view) {
+  if (view.keeper.alive)
+    return;
+  const auto changed = changed_routes(host.nl, host.pins, meta);
+  if (!changed) {
+    view.warnings.push_back("whether routes have changed is not known: " +
+                            changed.errors().front().what);
+    return;
+  }
+  view.problems.insert(view.problems.end(), changed->begin(), changed->end());
+  view.problems = in_order(std::move(view.problems));
+}
+
 } // namespace
 
 Result<StatusView> read_status(const FindKeeper &find_keeper) {
@@ -307,6 +360,7 @@ Result<StatusView> read_status(const FindKeeper &find_keeper) {
     view.warnings.push_back(host.pins.top() + "/" + version +
                             " belongs to another version of doppel: use that one to see it");
   const Meta meta = TRY(settled_meta(host, view));
+  const bool locked = host.pins.is_locked();
   if (host.pins.are_read_only())
     view.warnings.push_back("the BPF file system of " + host.pins.top() +
                             " is read-only: the mirror can be looked at, and not be changed");
@@ -326,9 +380,14 @@ Result<StatusView> read_status(const FindKeeper &find_keeper) {
   if (view.problems.empty())
     TRY(describe_clock(host.nl, meta, view));
   TRY(describe_hooks(host.nl, meta, host.pins, view));
+  describe_pins(host.pins, view);
   take_missing(ProblemKind::program, view);
   tell_health({host.pins, meta}, find_keeper, view);
   tell_blindness(host, meta, view);
+  tell_routes(host, meta, view);
+  tell_local_ports(meta, view);
+  tell_what_is_in_the_way(host.nl, meta, view);
+  tell_detach_under_way(host.pins, locked, view);
   return view;
 }
 

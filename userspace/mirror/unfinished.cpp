@@ -3,7 +3,9 @@
 
 #include <chrono>
 #include <thread>
+#include <vector>
 
+#include "doppel/names.h"
 #include "userspace/mirror/teardown.h"
 
 namespace doppel {
@@ -50,7 +52,27 @@ Problem as_problem(const Remains &remains, bool changing, const Host &host) {
   return p;
 }
 
+bool is_capture_missing(const std::string &sentence) {
+  return sentence.starts_with(DP_PROG_INGRESS " does not run") ||
+         sentence.starts_with(DP_PROG_EGRESS " does not run");
+}
+
 } // namespace
+
+void tell_detach_under_way(const Pins &pins, bool locked, StatusView &view) {
+  const std::string holder = pins.lock_holder();
+  if (!view.paused || (!locked && !pins.is_locked()))
+    return;
+  std::erase_if(view.missing, is_capture_missing);
+  std::erase_if(view.problems, [](const Problem &p) { return is_capture_missing(p.what); });
+  for (Problem &p : view.problems)
+    if (p.kind == ProblemKind::paused) {
+      p.what = "a detach is under way" + (holder.empty() ? "" : ", by " + holder) +
+               ": no new connection is mirrored, and what was captured is being drained";
+      p.hint =
+          holder.ends_with("stopped") ? "kill -CONT lets it go on" : "ask again when that is done";
+    }
+}
 
 Result<Meta> settled_meta(Host &host, StatusView &view) {
   const auto until = Clock::now() + kChangePatience;

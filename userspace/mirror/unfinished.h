@@ -14,4 +14,8 @@ namespace doppel {
 // longer than it takes to ask.
 Result<Meta> settled_meta(Host &host, StatusView &view);
 
+// A mirror that is being drained: that its capture is gone is in order then. `locked`: somebody
+// held the lock on the pins when the looking began.
+void tell_detach_under_way(const Pins &pins, bool locked, StatusView &view);
+
 } // namespace doppel

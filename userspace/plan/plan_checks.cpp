@@ -266,6 +266,17 @@ void check_ipsec(const Config &config, const HostView &host, Errors &errors) {
                           Exit::failure});
 }
 
+std::optional<Error> ports_of_the_host(PortRange shadow, const HostView &host) {
+  if (!host_may_take(host, shadow))
+    return {};
+  return Error{"shadow_ports",
+               "the range " + ports_text(shadow) + " overlaps net.ipv4.ip_local_port_range (" +
+                   std::to_string(host.local_port_first) + "-" +
+                   std::to_string(host.local_port_last) +
+                   "): this host's own connections could take a shadow's port",
+               overlap_hint(host, shadow), Exit::failure};
+}
+
 void check_shadow_ports(const Config &config, const HostView &host, Errors &errors) {
   const PortRange shadow{config.limits.port_first, config.limits.port_last};
   const std::string where = config.source + ": shadow_ports", range = ports_text(shadow);
@@ -274,13 +285,10 @@ void check_shadow_ports(const Config &config, const HostView &host, Errors &erro
                       "give a range within 1024-65535", Exit::usage});
     return;
   }
-  if (host_may_take(host, shadow))
-    errors.push_back({where,
-                      "the range " + range + " overlaps net.ipv4.ip_local_port_range (" +
-                          std::to_string(host.local_port_first) + "-" +
-                          std::to_string(host.local_port_last) +
-                          "): this host's own connections could take a shadow's port",
-                      overlap_hint(host, shadow), Exit::failure});
+  if (auto taken = ports_of_the_host(shadow, host)) {
+    taken->where = where;
+    errors.push_back(std::move(*taken));
+  }
   for (const MappingConfig &m : config.mappings)
     if (m.direction == DP_DIR_INGRESS && overlap(captured_ports(m), shadow))
       errors.push_back(

@@ -2,6 +2,7 @@
 // Why a host cannot do what a configuration wants.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "userspace/plan/plan.h"
@@ -21,6 +22,9 @@ void check_devices(const Config &config, const HostView &host, Errors &errors,
 void check_targets(const Config &config, const HostView &host, Errors &errors);
 void check_shadow_ports(const Config &config, const HostView &host, Errors &errors);
 // Copies go past IPsec (xfrm): see "bypass_ipsec".
+// What check_shadow_ports() says where this host's own connections could take one of these ports,
+// which the return path would consume.
+std::optional<Error> ports_of_the_host(PortRange shadow, const HostView &host);
 void check_ipsec(const Config &config, const HostView &host, Errors &errors);
 void check_attach_mode(const Config &config, const HostView &host, Errors &errors);
 
