@@ -60,6 +60,12 @@ class Mirror:
         if not client:
             s.close()
 
+    def store_beside(self):
+        """The same over the other port."""
+        with tcp.connect(self.scene.lab.client, self.scene.lab.source.address, 11212) as s:
+            s.sendall(b"set beside 0 0 1\r\nx\r\n")
+            tcp.read_lines(s, 1)
+
     def assert_works(self, after):
         seen = self.scene.target[0].stats()["cmd_set"]
         self.store()
@@ -194,6 +200,47 @@ def killed_reload(env, mode):
     """A mapping on another device comes or goes, and is half there: the next reload puts it right."""
     env.allow(240)
     reload_killed(env, SOME)
+
+
+@case(mode=MODES, slow=True)
+def killed_reload_is_told(env, mode):
+    """One of two mappings of a device comes or goes: `status` is "all well" only if what it lists is mirrored."""
+    env.allow(240)
+    mirror = Mirror(env)
+    mirror.more = mirror.file.mapping("more", 11212)
+    mirror.attach()
+    told = 0
+    for there, back in ((mirror.two, mirror.one), (mirror.one, mirror.two)):
+        there()
+        for point in killed.points(killed.effects(mirror.doppel, "reload"), SOME // 2):
+            back()
+            mirror.doppel.run("reload")
+            there()
+            killed.at(mirror.doppel, point, "reload")
+            told += says_what_is_so(mirror, f"reload to {there.__name__} killed at {point}")
+            mirror.doppel.run("reload")
+            assert not says_what_is_so(mirror, "the reload was done again")
+    assert told, "no reload was killed half-way"
+
+
+def says_what_is_so(mirror, after):
+    """Whether it tells of the interruption; where it does not, what it lists must work, and no more."""
+    done = mirror.doppel.run("status", "--json", check=False)
+    said = json.loads(done.stdout)
+    if any("a reload was interrupted" in problem["what"] for problem in said["problems"]):
+        assert done.returncode == 4, f"{after}: {done}"
+        return True
+    assert done.returncode == 0, f"{after}: {done}"
+    names = {mapping["name"] for mapping in said["mappings"]}
+    mirror.assert_works(after)
+    before = mirror.scene.target[1].stats()["cmd_set"]
+    mirror.store_beside()
+    if "more" in names:
+        wait.until(lambda: mirror.scene.target[1].stats()["cmd_set"] > before, f"the other port's set, {after}")
+    else:
+        mirror.assert_works(after)  # what came before this would have arrived
+        assert mirror.scene.target[1].stats()["cmd_set"] == before, f"{after}: {names}"
+    return False
 
 
 @case(mode=MODES, long=True)

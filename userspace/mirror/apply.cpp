@@ -141,6 +141,7 @@ Status Applier::build_up() {
   }
   applied_.meta.config_source = source_name(config_.source);
   applied_.meta.made_qdisc.assign(attacher_.made_qdisc.begin(), attacher_.made_qdisc.end());
+  applied_.meta.changing = true;
   TRY(write_meta(pins_, applied_.meta));
   for (const PortRow &port : change.ports)
     TRY(rows_.put(port));
@@ -305,11 +306,11 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
       old_.push_back(m);
   applied_.deferred = partial.why;
   applied_.plan_warnings = partial.plan.warnings;
-  bool renamed = applied_.meta.config_source != source_name(config_.source);
+  bool outdated = before_.changing || before_.config_source != source_name(config_.source);
   for (const NamedMapping &m : applied_.change.names)
-    renamed |= std::none_of(before_.mappings.begin(), before_.mappings.end(),
-                            [&](const auto &b) { return b.row == m.row && b.device == m.device; });
-  if (applied_.change.empty() && !renamed) {
+    outdated |= std::none_of(before_.mappings.begin(), before_.mappings.end(),
+                             [&](const auto &b) { return b.row == m.row && b.device == m.device; });
+  if (applied_.change.empty() && !outdated) {
     TRY(resume());
     return std::move(applied_);
   }
@@ -338,6 +339,7 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
     down.drain_ms = 0;
   collect(resume(), errors);
   collect(take_down(down), errors);
+  applied_.meta.changing = !errors.empty();
   collect(finish_meta(wanted), errors);
   if (!errors.empty()) {
     errors.insert(errors.begin(), Error{"doppel reload",

@@ -41,6 +41,7 @@ Words words_of(const dp_ledger &ledger) {
 
 Json to_json(const Meta &m) {
   Json j{{"complete", m.complete},
+         {"changing", m.changing},
          {"since", m.since},
          {"since_ns", m.since_ns},
          {"config", m.config_source},
@@ -96,6 +97,7 @@ struct Unreadable : std::runtime_error {
 Meta from_json(const Json &j) {
   Meta m;
   j.at("complete").get_to(m.complete);
+  m.changing = j.value("changing", false); // attached by a doppel that did not note it
   j.at("since").get_to(m.since);
   m.since_ns = j.value("since_ns", uint64_t{0}); // 0: attached by a doppel that did not note it
   j.at("config").get_to(m.config_source);

@@ -19,6 +19,7 @@ namespace doppel {
 struct Meta {
   uint32_t id = 0;       // of the map that it was read from: no other mirror has that one
   bool complete = false; // false: attach did not get to its end
+  bool changing = false; // a reload has not got to its end: mappings and ports may not fit together
   std::time_t since = 0; // Unix time, seconds
   uint64_t since_ns = 0; // the same moment, CLOCK_MONOTONIC: the wall clock may be set since
   std::string config_source;

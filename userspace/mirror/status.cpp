@@ -304,6 +304,23 @@ Problem of_another_netns(const NetnsId &netns) {
   return p;
 }
 
+// Who is at work now has the lock, and will end it.
+void tell_interrupted(const Pins &pins, const Meta &meta, StatusView &view) {
+  if (!meta.changing || pins.is_locked())
+    return;
+  if (const auto again = read_meta(pins); again && !again->changing) // it has just been done
+    return;
+  Problem p;
+  p.kind = ProblemKind::remains;
+  p.key = "reload";
+  p.what =
+      "a reload was interrupted: the ports and mappings that are captured may be neither those "
+      "of before nor those of " +
+      meta.config_source;
+  p.hint = "doppel reload does it again, to its end";
+  view.problems.push_back(std::move(p));
+}
+
 // The keeper looks as well, and is believed: its sentences have other numbers.
 void tell_blindness(Host &host, const Meta &meta, StatusView &view) {
   if (std::any_of(view.problems.begin(), view.problems.end(),
@@ -382,6 +399,7 @@ Result<StatusView> read_status(const FindKeeper &find_keeper) {
   TRY(describe_hooks(host.nl, meta, host.pins, view));
   describe_pins(host.pins, view);
   take_missing(ProblemKind::program, view);
+  tell_interrupted(host.pins, meta, view);
   tell_health({host.pins, meta}, find_keeper, view);
   tell_blindness(host, meta, view);
   tell_routes(host, meta, view);
