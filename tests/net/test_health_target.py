@@ -4,12 +4,14 @@
 import os
 import signal
 import socket
+import sys
 import time
 
 from harness import case
-from lab import shape, tcp
+from lab import shape, tcp, wait
 from lab.relay import Relay
 from lab.traffic import set_command
+from lab.wait import amount
 from patient import HOW, TARGET, Patient
 from test_client_net import connect, stored
 from test_clock import say
@@ -170,6 +172,59 @@ def slow_reader_is_no_hang(env, how):
         assert code == 0, said
     for client in (reader, writer):
         client.close()
+
+
+# A server of sets. Of every second connection it answers so many, and then no more; it reads them all.
+HALF = """
+import socket, sys, threading
+listening = socket.create_server(("", 11211), backlog=100)
+def serve(connection, answers):
+    lines = connection.makefile("rb")
+    while lines.readline() and lines.readline():
+        answers -= 1
+        if answers >= 0:
+            connection.sendall(b"STORED\\r\\n")
+    connection.close()
+for n in range(1000):
+    threading.Thread(target=serve, args=(listening.accept()[0], [1e9, int(sys.argv[1])][n % 2])).start()
+"""
+
+
+def half(env, answers):
+    """A scene with such a target."""
+    scene = env.scene(target_runs=False)
+    scene.lab.target.popen([sys.executable, "-c", HALF, str(answers)])
+    wait.until(lambda: scene.lab.target.run(["ss", "-ltnH", "sport = :11211"]).stdout, "the target to listen")
+    return scene
+
+
+@case(how=HOW, answers=(0, 20), slow=True)
+def some_connections_hang(env, how, answers):
+    """Others are answered, and next to nothing waits: the source's answers on the same connections tell."""
+    scene = half(env, answers)
+    p = Patient(env, how, load=None, scene=scene)
+    load = scene.start("sets", connections=10, count=100_000, rate=amount(400))
+    problem = p.falls_ill({"hung"}, TARGET, words="connections to target")
+    assert problem["since"], problem
+    p.until(lambda: any("5 of 10 connections" in one["what"] for one in scene.doppel.status()["problems"]), "all five")
+    assert p.state()["state"] == "hung", p.state()
+    load.end()
+    p.recovers({"hung"})
+
+
+@case(how=HOW, slow=True)
+def connections_left_alone(env, how):
+    """Their clients said something once; the target has never answered them."""
+    scene = half(env, 0)
+    p = Patient(env, how, load=None, scene=scene)
+    clients = [connect(scene) for _ in range(4)]
+    for client in clients:
+        say(client, b"once")
+    p.falls_ill({"hung"}, TARGET, words="connections to target")
+    p.until(lambda: any("2 of 4 connections" in one["what"] for one in scene.doppel.status()["problems"]), "both")
+    for client in clients:
+        client.close()
+    p.recovers({"hung"})
 
 
 @case(how=HOW, slow=True)

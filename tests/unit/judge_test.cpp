@@ -204,6 +204,25 @@ TEST(Judge, HungTakesMoreThanOneLook) {
   EXPECT_EQ(state({at(199.5, asked), at(202, asked)}), TargetState::hung);
 }
 
+// One worker of it stands still, or its connections are more than it serves.
+TEST(Judge, SomeConnectionsAreHung) {
+  dp_ledger l = healthy(106);
+  l.open = 50;
+  Vitals v = at(106, l);
+  EXPECT_EQ(state({v}), TargetState::up);
+  v.owed["data 10.0.0.2:80"] = {45, moment(100)};
+  EXPECT_EQ(state({v}), TargetState::hung);
+  const auto problems = judge({v});
+  ASSERT_EQ(names(problems), Names{"hung"});
+  EXPECT_NE(problems[0].what.find("45 of 50 connections to target 10.0.0.2:80 of mapping data wait "
+                                  "for an answer, one of them for 6.0 s"),
+            std::string::npos)
+      << problems[0].what;
+  EXPECT_EQ(problems[0].since, kAttached + 100);
+  EXPECT_FALSE(wants_another_look({v}));
+  EXPECT_TRUE(wants_another_look({v}, true));
+}
+
 // The target died with what it owed.
 TEST(Judge, WithoutConnectionsNothingIsOwed) {
   dp_ledger l = healthy(100);

@@ -142,6 +142,7 @@ private:
   Clock::time_point hooks_; // when it looked at the hooks last
   size_t running_ = 0;      // programs that it saw there
   Attempts attempts_;
+  Owing owing_{kTargetPatienceNs, Owing::Looker::always};
   uint64_t converging_ns_ = 0; // since when a mapping converges, CLOCK_MONOTONIC; 0: none does
   std::time_t since_ = 0;      // when it took the mirror in its care; 0: not yet
   Clock::time_point word_;     // when it said last that it is there

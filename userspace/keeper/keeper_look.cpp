@@ -56,7 +56,7 @@ void Keeper::look_at_vitals() {
   const auto pins = Pins::locate();
   if (!pins || !pins->exist())
     return;
-  auto vitals = read_vitals({*pins, meta_}, &attempts_);
+  auto vitals = read_vitals({*pins, meta_}, &attempts_, &owing_);
   if (!vitals) {
     if (Clock::now() - seen_ > kBlurred)
       found(kSight, {no_sight(vitals.errors())});

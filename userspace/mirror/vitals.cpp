@@ -39,7 +39,7 @@ Result<std::vector<DeviceVitals>> read_devices(const Pins &pins, const Meta &met
 
 } // namespace
 
-Result<Vitals> read_vitals(const Attached &attached, Attempts *attempts) {
+Result<Vitals> read_vitals(const Attached &attached, Attempts *attempts, Owing *owing) {
   Vitals v;
   v.counters = TRY(read_counters_of(attached));
   v.now = v.counters.now;
@@ -53,6 +53,8 @@ Result<Vitals> read_vitals(const Attached &attached, Attempts *attempts) {
   if (bpf_map_lookup_elem(control.fd.get(), &zero, &value))
     return sys_error("map control", "cannot be read", errno);
   v.paused = value.paused != 0;
+  if (owing)
+    TRY(owing->look(attached, v));
   if (current_netns() == attached.meta.netns) { // else devices and routes are others
     v.devices = TRY(read_devices(attached.pins, attached.meta));
     if (attempts)
@@ -64,11 +66,12 @@ Result<Vitals> read_vitals(const Attached &attached, Attempts *attempts) {
 Result<Looks> look_closely(const Attached &attached) {
   Looks looks;
   Attempts attempts;
+  Owing owing(kLookNs, Owing::Looker::once); // longer it cannot see
   do {
     if (!looks.empty())
       std::this_thread::sleep_for(kBetweenLooks);
-    looks.push_back(TRY(read_vitals(attached, &attempts)));
-  } while (wants_another_look(looks, attempts.pending()));
+    looks.push_back(TRY(read_vitals(attached, &attempts, &owing)));
+  } while (wants_another_look(looks, attempts.pending() || owing.pending()));
   return looks;
 }
 

@@ -4,13 +4,15 @@
 
 #include "userspace/mirror/attempts.h"
 #include "userspace/mirror/maps.h"
+#include "userspace/mirror/owing.h"
 #include "userspace/view/vitals.h"
 
 namespace doppel {
 
-// One look. Costs nothing that depends on the sizes of the tables. `attempts`: see there; null:
-// nobody is asked.
-Result<Vitals> read_vitals(const Attached &attached, Attempts *attempts = nullptr);
+// One look. Costs nothing that depends on the sizes of the tables, but for what `owing` reads.
+// `attempts`, `owing`: see there; null: nobody is asked, and no shadow looked at.
+Result<Vitals> read_vitals(const Attached &attached, Attempts *attempts = nullptr,
+                           Owing *owing = nullptr);
 
 // One look, or where that gives cause for concern as many as the judgement wants, and as a target
 // takes for an answer: two seconds.

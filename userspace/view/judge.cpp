@@ -34,6 +34,19 @@ std::string last_asked(const TargetHealth &t, const Vitals &v) {
   return ", the last time " + human_ms(age(v.now_ns, at_ns) / 1'000'000) + " ago";
 }
 
+// All of its connections, or some of them.
+std::string hung_text(const TargetHealth &t, const Vitals &v) {
+  const auto owed = v.owed.find(target_key(t.mapping, t.target));
+  const auto open =
+      static_cast<uint64_t>(std::max<int64_t>(row_of(v.counters, t.mapping, t.target)->open, 0));
+  if (owed == v.owed.end() || owed->second.connections >= open)
+    return name_of(t) + " takes requests and answers none, while the source answers";
+  return human_count(owed->second.connections) + " of " + human_count(open) + " connections to " +
+         name_of(t) + " wait for an answer, one of them for " +
+         human_ms(age(v.now_ns, owed->second.since_ns) / 1'000'000) +
+         ", while the source has answered on them";
+}
+
 void judge_row(const TargetHealth &t, const Vitals &v, std::vector<Problem> &problems) {
   Problem p;
   p.since = t.since;
@@ -55,7 +68,7 @@ void judge_row(const TargetHealth &t, const Vitals &v, std::vector<Problem> &pro
     break;
   case TargetState::hung:
     p.kind = ProblemKind::hung;
-    p.what = name_of(t) + " takes requests and answers none, while the source answers; " + waits;
+    p.what = hung_text(t, v) + "; " + waits;
     break;
   case TargetState::slow:
     p.kind = ProblemKind::slow;

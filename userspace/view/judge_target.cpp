@@ -5,8 +5,6 @@
 
 namespace doppel {
 namespace {
-// Longer than a retransmission or two takes, and with a look or two still within ten seconds.
-constexpr uint64_t kPatienceNs = 4 * kSecondNs;
 // As long as a flow stays away from a target that refused it, which is backoff's longest: a range
 // of ports has one row, and a process behind one of them may refuse while the others answer.
 constexpr uint64_t kRefusedNs = 5 * kSecondNs;
@@ -79,18 +77,21 @@ Verdict judge_target(const Looks &looks, const std::string &mapping, const std::
   const Course c = course_of(looks, mapping, target);
   const bool seen = c.span_ns >= span_ns;
   const bool stuck = (seen && c.waits) || l.last.gave_up > back;
-  if (stuck && age(now, std::max(good, v.attached_ns)) > kPatienceNs)
+  if (stuck && age(now, std::max(good, v.attached_ns)) > kTargetPatienceNs)
     return {TargetState::silent, std::max(good, v.attached_ns)};
   // Whose connections are gone owes nothing any more. One that has never answered owes as well.
   const uint64_t answered = std::max<uint64_t>(l.last.answered, v.attached_ns);
   if (seen && c.unanswered && c.owed && l.open > 0 && good > l.last.answered &&
-      age(now, answered) > kPatienceNs)
+      age(now, answered) > kTargetPatienceNs)
     return {TargetState::hung, answered};
   // At this pace what waits takes a second and more.
   if (seen && c.backlog >= kBacklog &&
       static_cast<double>(c.backlog) * static_cast<double>(c.span_ns) >=
           static_cast<double>(c.delivered) * static_cast<double>(kSecondNs))
     return {TargetState::slow, 0};
+  // Beside others that are answered.
+  if (const auto owed = v.owed.find(target_key(mapping, target)); owed != v.owed.end())
+    return {TargetState::hung, owed->second.since_ns};
   return {good ? TargetState::up : TargetState::untried, 0};
 }
 

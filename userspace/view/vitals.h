@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "userspace/view/owed.h"
 #include "userspace/view/problem.h"
 #include "userspace/view/snapshot.h"
 
@@ -37,7 +38,8 @@ struct Vitals {
   uint32_t flow_rows = 0;            // what the flow table can hold
   std::vector<DeviceVitals> devices; // those that are captured
   Counters counters;
-  std::map<std::string, Tried> tried; // by target_key(): those that are in doubt
+  std::map<std::string, Tried> tried;      // by target_key(): those that are in doubt
+  std::map<std::string, OwedAnswers> owed; // by target_key(): those that owe some for too long
 };
 
 std::string target_key(const std::string &mapping, const std::string &target);
@@ -48,6 +50,10 @@ uint64_t in_doubt_since(const Vitals &v, const std::string &target_key);
 
 // Looks at the same mirror, the oldest first.
 using Looks = std::deque<Vitals>;
+
+// How long a target may take for something before it is told. Longer than a retransmission or two
+// takes, and with a look or two still within ten seconds.
+inline constexpr uint64_t kTargetPatienceNs = 4'000'000'000;
 
 // How long something must be seen before it is told: an answer that is under way is no silence.
 inline constexpr uint64_t kLookNs = 2'000'000'000;
