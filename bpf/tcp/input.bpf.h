@@ -25,6 +25,13 @@
 
 #define HALF_OPEN_RESETS 4 /* resets of what the target remembers, per shadow */
 
+/*
+ * Unacceptable segments draw an ACK (RFC 9293, 3.10.7.4), and so do SYNs, wherever they lie (RFC
+ * 5961, 4), but not each: a target gone wrong, or one that was told what it must not have been,
+ * would answer that in turn, for ever (RFC 5961, 7; Linux: tcp_invalid_ratelimit).
+ */
+#define REFUSAL_MS 500
+
 /* What is left to do with the packet. */
 enum input_action {
 	INPUT_DROP = 0,
@@ -141,6 +148,18 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 	sh->tcp.flags &= ~DP_SH_DUE;
 	sh->tcp.flags |= DP_SH_ACK_DUE;
 	r->act = INPUT_WORK;
+}
+
+static __always_inline void refuse_locked(struct dp_shadow *sh, __u64 now, struct input_result *r)
+{
+	__u32 ms = now / NSEC_PER_MSEC;
+
+	r->event = DP_EVENT_unacceptable;
+	r->act = INPUT_DROP;
+	if (sh->tcp.refused && ms - sh->tcp.refused < REFUSAL_MS)
+		return;
+	sh->tcp.refused = ms | !ms;
+	r->act = INPUT_ACK;
 }
 
 /* RFC 9293, 3.10.7.4: which segments update the window. */
@@ -273,12 +292,11 @@ static __always_inline bool ack_may_wait_locked(struct dp_shadow *sh, const stru
 }
 
 /* RFC 5961, 3.2 */
-static __always_inline void reset_locked(struct dp_shadow *sh, const struct pkt *p,
+static __always_inline void reset_locked(struct dp_shadow *sh, const struct pkt *p, __u64 now,
 					 struct input_result *r)
 {
 	if (p->seq != sh->tcp.rcv_nxt) {
-		r->event = DP_EVENT_unacceptable;
-		r->act = INPUT_ACK;
+		refuse_locked(sh, now, r);
 		return;
 	}
 	if (shadow_may_carry(sh, p->flags & TCP_ACK ? p->ack : sh->tcp.una)) {
@@ -334,16 +352,20 @@ static __always_inline void input_locked(struct dp_shadow *sh, const struct pkt 
 		return;
 	}
 	if (p->flags & TCP_SYN) { /* RFC 5961, 4; also our ACK of the SYN-ACK that got lost */
-		r->act = shadow_may_send(sh) ? INPUT_WORK : INPUT_ACK;
+		refuse_locked(sh, now, r);
+		if (shadow_may_send(sh))
+			r->act = INPUT_WORK;
 		return;
 	}
 	if (!segment_acceptable(sh, p)) {
-		r->event = DP_EVENT_unacceptable;
-		r->act = p->flags & TCP_RST ? INPUT_DROP : INPUT_ACK;
+		if (p->flags & TCP_RST)
+			r->event = DP_EVENT_unacceptable;
+		else
+			refuse_locked(sh, now, r);
 		return;
 	}
 	if (p->flags & TCP_RST) {
-		reset_locked(sh, p, r);
+		reset_locked(sh, p, now, r);
 		return;
 	}
 	/* RFC 5961, 5.2, with our whole stream as MAX.SND.WND: acknowledgements of what was never
@@ -351,8 +373,10 @@ static __always_inline void input_locked(struct dp_shadow *sh, const struct pkt 
 	 */
 	if (!(p->flags & TCP_ACK) ||
 	    p->ack - (sh->tcp.una - MAX_SND_WND) > sh->tcp.nxt - sh->tcp.una + MAX_SND_WND) {
-		r->event = DP_EVENT_unacceptable;
-		r->act = p->flags & TCP_ACK ? INPUT_ACK : INPUT_DROP;
+		if (p->flags & TCP_ACK)
+			refuse_locked(sh, now, r);
+		else
+			r->event = DP_EVENT_unacceptable;
 		return;
 	}
 	if (p->has_ts && (__s32)(p->tsval - sh->tcp.ts_recent) > 0)
@@ -378,7 +402,9 @@ static __always_inline void input_locked(struct dp_shadow *sh, const struct pkt 
 		r->act = INPUT_WORK;
 		return;
 	}
-	if (sh->tcp.state == DP_FIN_WAIT && seq_after(sh->tcp.una, sh->tcp.fin)) {
+	/* Once: a target that goes on talking does not keep it. */
+	if (sh->tcp.state == DP_FIN_WAIT && !(sh->tcp.flags & DP_SH_LINGER) &&
+	    seq_after(sh->tcp.una, sh->tcp.fin)) {
 		sh->tcp.due_ns = now + LINGER_NS;
 		sh->tcp.flags |= DP_SH_LINGER;
 		sh->tcp.flags &= ~DP_SH_PTO;

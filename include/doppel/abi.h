@@ -30,7 +30,7 @@
 #define DP_ASSERT static_assert
 #endif
 
-#define DP_ABI 8
+#define DP_ABI 9
 
 #define DP_MAX_MAPPINGS 1024  /* that `max_mappings` of the settings may ask for */
 #define DP_MAX_TARGETS	4     /* per mapping */
@@ -348,6 +348,7 @@ struct dp_tcp_state {
 	__u32 hole_len;	 /* bytes that the packet at hole_seq had, as far as it told */
 	__u32 store_gen; /* dp_store_key.gen of its chunks; raised when all else becomes 0 */
 	__u32 chunks;	 /* that it holds; atomic while somebody writes to the store */
+	__u32 refused;	 /* when an unacceptable segment was answered last, ms, wrapped */
 };
 
 /*
@@ -577,8 +578,8 @@ DP_ASSERT(sizeof(struct dp_target) == 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_mapping) == 16 + DP_MAX_TARGETS * 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_flow) == 48, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_endpoint) == 80, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_tcp_state) == 400, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_shadow) == 488, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_tcp_state) == 408, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_shadow) == 496, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_chunk) == DP_CHUNK + DP_PIECE, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_fresh) == 40, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_client) == 16, "layout is ABI");

@@ -68,6 +68,18 @@ TEST_P(Close, FinHandshake) {
   EXPECT_EQ(new_flow_entries(), 0) << "a closed flow is forgotten";
 }
 
+TEST_P(Close, ATargetThatGoesOnTalkingKeepsNothing) {
+  open_and_use();
+  deliver(capture(client_.fin()));
+  consumed(target_.ack()).none();
+  const uint64_t due = shadow().tcp.due_ns;
+  ASSERT_NE(due, 0u);
+  for (int i = 0; i < 3; i++) {
+    consumed(target_.response("more and more"));
+    EXPECT_EQ(shadow().tcp.due_ns, due) << "when it is over";
+  }
+}
+
 TEST_P(Close, FinWithPayload) {
   open_and_use();
   deliver(capture(client_.data("quit\r\n", PSH | FIN)));

@@ -32,8 +32,8 @@ namespace doppel::bpftest {
 
 namespace {
 
-constexpr char kPins[] = "/sys/fs/bpf/doppel/v8/";
-static_assert(DP_ABI == 8, "the pin path above");
+constexpr char kPins[] = "/sys/fs/bpf/doppel/v9/";
+static_assert(DP_ABI == 9, "the pin path above");
 
 std::string joined(const Errors &errors) {
   std::string out;

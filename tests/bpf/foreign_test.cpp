@@ -134,6 +134,28 @@ TEST_P(Foreign, ForgedSegmentsChangeNothing) {
   capture(original).are({expected().copy_of(original, kGet)});
 }
 
+TEST_P(Foreign, UnacceptableSegmentsAreNotAnsweredEach) {
+  const Packet beyond = target_.segment(target_.next, 0).ack(target_.received_next + 100000);
+  mark();
+  size_t answers = 0;
+  for (int i = 0; i < 20; i++)
+    answers += consumed(beyond).size();
+  EXPECT_EQ(moved()["event.unacceptable"], 20);
+  EXPECT_GE(answers, 1u);
+  EXPECT_LT(answers, 10u) << "one in half a second";
+}
+
+// No number needs to be guessed for one.
+TEST_P(Foreign, SynsAreNotAnsweredEach) {
+  mark();
+  size_t answers = 0;
+  for (uint32_t i = 0; i < 20; i++)
+    answers += consumed(target_.segment(i * 77777, 0).flags(i % 2 ? SYN : SYN | ACK)).size();
+  EXPECT_EQ(moved()["event.unacceptable"], 20);
+  EXPECT_GE(answers, 1u) << "our ACK of the SYN-ACK may have got lost";
+  EXPECT_LT(answers, 10u) << "one in half a second";
+}
+
 TEST_P(Foreign, DamagedResponseChangesNothing) {
   // TC comes before TCP's own check: a damaged ACK would prove what never arrived.
   capture(client_.data(kGet));
