@@ -117,6 +117,7 @@ static __always_inline void ledger_exclude(struct dp_ledger *l, __u32 why, __u32
 	l->observed += bytes;
 	l->excluded[i] += bytes;
 	ledger_close(l);
+	l->last.excluded[i] = bpf_ktime_get_coarse_ns();
 }
 
 #endif

@@ -12,6 +12,7 @@
 #include "ledger.bpf.h"
 #include "packet/parse.bpf.h"
 #include "store.bpf.h"
+#include "tcp/errors.bpf.h"
 #include "tcp/finish.bpf.h"
 #include "tcp/path_mtu.bpf.h"
 #include "tcp/recovery.bpf.h"
@@ -435,6 +436,31 @@ static __always_inline struct ack_note *ack_note_of(struct __sk_buff *skb, struc
 	return &s->ack;
 }
 
+/* Payload of the target's: before tcp_input() moves RCV.NXT, which tells what it said before. */
+GLOBAL int count_answer(struct __sk_buff *skb, const struct pkt *p, __u32 slot)
+{
+	__u64 now = bpf_ktime_get_coarse_ns();
+	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_ledger *l;
+
+	if (!p || !sh)
+		return 0;
+	l = shadow_ledger(sh);
+	if (!l)
+		return 0;
+	l->last.answered = now;
+	if (p->seq != sh->tcp.rcv_nxt)
+		return 0;
+	l->answers++;
+	if (answer_is_error(skb, p)) {
+		l->event[DP_EVENT_error_answer]++;
+		l->last.erred = now;
+	} else {
+		l->last.served = now;
+	}
+	return 0;
+}
+
 /* Everything but losses and the answer; returns enum input_action, perhaps with INPUT_RECOVERY. */
 GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen)
 {
@@ -462,6 +488,8 @@ GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen
 			return INPUT_RST;
 		return p->flags & TCP_FIN ? INPUT_ACK : INPUT_DROP;
 	}
+	if (p->payload)
+		count_answer(skb, p, slot);
 	note = ack_note_of(skb, p);
 	if (!note)
 		return INPUT_DROP;
@@ -480,8 +508,6 @@ GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen
 		timer_watch(slot);
 
 	ledger_deliver(l, r.delivered, now);
-	if (p->payload)
-		l->last.answered = now;
 	/* Unlocked: it is for `status` alone. */
 	if (!sh->tcp.wnd && sh->tcp.una != sh->tcp.end && sh->tcp.state == DP_ESTABLISHED)
 		l->last.shut = now;

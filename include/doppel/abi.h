@@ -433,7 +433,8 @@ enum dp_moment {
 struct dp_moments {
 #define DP_MOMENT(name, help) __u64 name;
 #include "doppel/moments.def"
-	__u64 lost[DP_LOST_N]; /* bytes, by that reason */
+	__u64 lost[DP_LOST_N];	       /* bytes, by that reason */
+	__u64 excluded[DP_EXCLUDED_N]; /* the same */
 };
 
 /*
@@ -583,8 +584,8 @@ DP_ASSERT(sizeof(struct dp_shadow) == 496, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_chunk) == DP_CHUNK + DP_PIECE, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_fresh) == 40, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_client) == 16, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_ledger) ==
-		  8 * (2 + DP_COUNTER_N + DP_MOMENT_N + 2 * DP_LOST_N + DP_EXCLUDED_N + DP_EVENT_N),
+DP_ASSERT(sizeof(struct dp_ledger) == 8 * (2 + DP_COUNTER_N + DP_MOMENT_N + 2 * DP_LOST_N +
+					   2 * DP_EXCLUDED_N + DP_EVENT_N),
 	  "layout is ABI");
 DP_ASSERT(sizeof(struct dp_limit) == 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_retransmit) == 16, "layout is ABI");

@@ -37,6 +37,9 @@ protected:
 #define DP_LOST(number, name, help)                                                                \
   if (cell.last.lost[number] >= since_)                                                            \
     names += "lost." #name " ";
+#define DP_EXCLUDED(number, name, help)                                                            \
+  if (cell.last.excluded[number] >= since_)                                                        \
+    names += "excluded." #name " ";
 #include "doppel/reasons.def"
     return names;
   }
@@ -60,7 +63,17 @@ TEST_P(Moments, OfATargetThatDoesItsWork) {
   EXPECT_EQ(moved(), "") << "nothing new is acknowledged";
   tick();
   consumed(target_.response("END\r\n"));
-  EXPECT_EQ(moved(), "answered ");
+  EXPECT_EQ(moved(), "answered served ");
+  tick();
+  consumed(target_.response("ERROR\r\n"));
+  EXPECT_EQ(moved(), "answered erred ");
+}
+
+TEST_P(Moments, OfWhatIsLeftOut) {
+  tick();
+  const Frames none = capture(client_.data("no command\r\n"));
+  none.none();
+  EXPECT_EQ(moved(), "excluded.not_joined ");
 }
 
 TEST_P(Moments, OfASourceThatAnswers) {

@@ -84,6 +84,51 @@ TEST(Judge, RefusalBesideWhatIsTakenLastsSeconds) {
   EXPECT_EQ(state({at(24.5, l)}), TargetState::up);
 }
 
+TEST(Judge, ErrorsAreTold) {
+  dp_ledger was = healthy(98), l = healthy(100);
+  was.answers = 1000, was.event[DP_EVENT_error_answer] = 5;
+  l.answers = 1100, l.event[DP_EVENT_error_answer] = 16;
+  l.last.served = was.last.served = moment(98);
+  l.last.erred = moment(99);
+  const auto problems = judge({at(98, was), at(100, l)});
+  EXPECT_EQ(names(problems), Names{"errors"});
+  EXPECT_NE(problems[0].what.find("11 of the last 100 answers"), std::string::npos);
+  EXPECT_EQ(exit_of(problems), Exit::target);
+}
+
+TEST(Judge, AFewErrorsAreTheClients) {
+  dp_ledger was = healthy(98), l = healthy(100);
+  l.answers = 1000, l.event[DP_EVENT_error_answer] = 20; // a fiftieth
+  l.last.erred = moment(99.5), l.last.served = moment(99.9);
+  EXPECT_TRUE(judge({at(98, was), at(100, l)}).empty());
+  was.answers = l.answers = 2, l.event[DP_EVENT_error_answer] = 2; // two in all
+  l.last.erred = moment(99.5), l.last.served = 0;
+  EXPECT_TRUE(judge({at(98, was), at(100, l)}).empty());
+}
+
+// Too seldom for two looks.
+TEST(Judge, NothingButErrorsIsToldOfOneLook) {
+  dp_ledger l = healthy(100);
+  l.answers = l.event[DP_EVENT_error_answer] = 3;
+  l.last.erred = moment(60);
+  EXPECT_EQ(names(judge({at(100, l)})), Names{"errors"});
+  l.last.served = moment(61);
+  EXPECT_TRUE(judge({at(100, l)}).empty());
+  l.last.served = moment(10);
+  EXPECT_TRUE(judge({at(121, l)}).empty()) << "a minute ago";
+}
+
+TEST(Judge, WhatIsLeftOutSeldomIsToldOfOneLook) {
+  dp_ledger l = healthy(100);
+  l.last.acknowledged = 0;
+  l.observed = l.excluded[DP_EXCLUDED_mptcp] = 1000;
+  l.last.excluded[DP_EXCLUDED_mptcp] = moment(95);
+  EXPECT_EQ(names(judge({at(100, l)})), Names{"left_out"});
+  EXPECT_TRUE(judge({at(106, l)}).empty()) << "ten seconds ago";
+  l.last.acknowledged = moment(96);
+  EXPECT_TRUE(judge({at(100, l)}).empty()) << "it goes on";
+}
+
 TEST(Judge, SilentIsTheOneThatAcknowledgesNothingWhileBytesWait) {
   dp_ledger l = healthy(100);
   l.in_flight = 1;
@@ -447,10 +492,11 @@ TEST(ProblemList, IsTheContract) {
   }
   EXPECT_EQ(list,
             (std::vector<std::pair<std::string, int>>{
-                {"remains", 4}, {"link", 4},      {"program", 4},  {"device", 4},   {"blind", 4},
-                {"paused", 4},  {"host", 4},      {"refusing", 5}, {"silent", 5},   {"hung", 5},
-                {"slow", 5},    {"neighbour", 5}, {"keeper", 6},   {"store", 7},    {"ports", 7},
-                {"flows", 7},   {"loss", 7},      {"left_out", 7}, {"converge", 7}, {"note", 0}}));
+                {"remains", 4}, {"link", 4},  {"program", 4},   {"device", 4},   {"blind", 4},
+                {"paused", 4},  {"host", 4},  {"refusing", 5},  {"silent", 5},   {"hung", 5},
+                {"errors", 5},  {"slow", 5},  {"neighbour", 5}, {"keeper", 6},   {"store", 7},
+                {"ports", 7},   {"flows", 7}, {"loss", 7},      {"left_out", 7}, {"converge", 7},
+                {"note", 0}}));
   EXPECT_EQ(problem_kind("of a later version"), ProblemKind::note);
 }
 

@@ -73,7 +73,7 @@ const Keys event_keys = {"clone_failed",       "build_failed",
                          "path_mtu",           "icmp_error",
                          "keepalive",          "idle_break",
                          "key_noted",          "key_missed",
-                         "early_retransmit"};
+                         "early_retransmit",   "error_answer"};
 
 TEST(Reasons, StandAtTheirNumber) {
   for (unsigned i = 0; i < DP_LOST_N; i++)
@@ -111,12 +111,12 @@ TEST(CountersJson, KeysAreTheContract) {
   EXPECT_EQ(keys(t), (Keys{"target", "complete", "missing", "flows", "bytes", "packets", "lost",
                            "excluded", "events", "rates", "last_loss", "last"}));
   EXPECT_EQ(keys(t["rates"]), (Keys{"observed", "delivered", "captured", "copied", "resent",
-                                    "responses", "lost", "excluded"}));
-  EXPECT_EQ(keys(t["last"]), (Keys{"shut", "answered", "acknowledged", "taken", "refused",
-                                   "gave_up", "source_answered"}));
+                                    "responses", "answers", "lost", "excluded"}));
+  EXPECT_EQ(keys(t["last"]), (Keys{"shut", "answered", "erred", "served", "acknowledged", "taken",
+                                   "refused", "gave_up", "source_answered"}));
   EXPECT_EQ(keys(t["flows"]), (Keys{"open", "opened", "joined", "closed", "broken", "waiting"}));
   EXPECT_EQ(keys(t["bytes"]), (Keys{"observed", "delivered", "in_flight", "lost", "excluded"}));
-  EXPECT_EQ(keys(t["packets"]), (Keys{"captured", "copied", "resent", "responses"}));
+  EXPECT_EQ(keys(t["packets"]), (Keys{"captured", "copied", "resent", "responses", "answers"}));
   EXPECT_EQ(keys(t["lost"]), lost_keys);
   EXPECT_EQ(keys(t["excluded"]), excluded_keys);
   EXPECT_EQ(keys(t["events"]), event_keys);
@@ -168,7 +168,8 @@ TEST(CountersJson, Values) {
             R"({"open":2,"opened":5,"joined":1,"closed":2,"broken":1,"waiting":1})");
   EXPECT_EQ(t["bytes"].dump(),
             R"({"observed":10000,"delivered":8991,"in_flight":4,"lost":5,"excluded":1000})");
-  EXPECT_EQ(t["packets"].dump(), R"({"captured":70,"copied":60,"resent":6,"responses":50})");
+  EXPECT_EQ(t["packets"].dump(),
+            R"({"captured":70,"copied":60,"resent":6,"responses":50,"answers":0})");
   EXPECT_EQ(t["lost"]["target_timeout"], 3);
   EXPECT_EQ(t["lost"]["expired"], 0);
   EXPECT_EQ(t["excluded"]["not_joined"], 1000);
@@ -241,15 +242,15 @@ TEST(CountersText, ShowsWhatIsNotZero) {
       "  1000 B\n"
       "\n"
       "MAPPING  TARGET               OPEN  WAITING  OPENED  JOINED  CLOSED  BROKEN  CAPTURED  "
-      "COPIED  RESENT  RESPONSES\n"
+      "COPIED  RESENT  RESPONSES  ANSWERS\n"
       "data     192.168.2.184:11211     2        1       5       1       2       1        70  "
-      "    60       6         50\n"
+      "    60       6         50        0\n"
       "\n"
       "over the last 0 ms:\n"
       "MAPPING  TARGET               OBSERVED/s  DELIVERED/s  LOST/s  EXCLUDED/s  CAPTURED/s  "
-      "COPIED/s  RESENT/s  RESPONSES/s  LAST LOSS\n"
+      "COPIED/s  RESENT/s  RESPONSES/s  ANSWERS/s  LAST LOSS\n"
       "data     192.168.2.184:11211           -            -       -           -           -  "
-      "       -         -            -  -\n"
+      "       -         -            -          -  -\n"
       "\n"
       "MAPPING  TARGET               WHAT      REASON              AMOUNT  MEANING\n"
       "data     192.168.2.184:11211  lost      target_timeout         3 B  the target did not "
@@ -285,7 +286,7 @@ TEST(CountersTime, RatesAndTheLastLoss) {
   measure_rates(now, before);
   const Json j = to_json(now), &t = j["mappings"][0]["targets"][0];
   EXPECT_EQ(t["rates"].dump(), R"({"observed":2048,"delivered":0,"captured":5,"copied":0,)"
-                               R"("resent":0,"responses":0,"lost":10,"excluded":0})");
+                               R"("resent":0,"responses":0,"answers":0,"lost":10,"excluded":0})");
   EXPECT_EQ(j["rates_over_ms"], 2000);
   EXPECT_EQ(j["time"], iso_time(1'700'000'102));
   EXPECT_EQ(j["attached"], iso_time(1'700'000'000));

@@ -127,6 +127,35 @@ void judge_unjoinable(const TargetHealth &t, const Looks &looks, std::vector<Pro
   problems.push_back(std::move(p));
 }
 
+// Fewer may be a client's own mistakes, to which the source answers in the same way.
+constexpr uint64_t kSomeErrors = 3;
+
+void judge_errors(const TargetHealth &t, const Looks &looks, std::vector<Problem> &problems) {
+  const auto recent = [&](const auto &value) {
+    return grown(looks, kLeftOutNs, t.mapping, t.target, value);
+  };
+  const auto errors_of = [](const dp_ledger &l) -> uint64_t {
+    return l.event[DP_EVENT_error_answer];
+  };
+  const dp_ledger &l = *row_of(looks.back().counters, t.mapping, t.target);
+  const uint64_t errors = recent(errors_of);
+  const uint64_t answers = recent([](const dp_ledger &a) -> uint64_t { return a.answers; });
+  const bool many = errors >= kSomeErrors && errors * 10 >= answers;
+  const bool nothing_else = errors_of(l) >= kSomeErrors && l.last.erred > l.last.served &&
+                            age(looks.back().now_ns, l.last.erred) < kMinuteNs;
+  if (!many && !nothing_else)
+    return;
+  Problem p;
+  p.kind = ProblemKind::errors;
+  p.what = name_of(t) + " answers with errors: " +
+           (many ? std::to_string(errors) + " of the last " + std::to_string(answers) + " answers"
+            : l.last.served ? "nothing else for " +
+                                  human_ms(age(looks.back().now_ns, l.last.served) / 1'000'000)
+                            : "it has never answered anything else");
+  p.key = std::string(help_of(p.kind).name) + " " + t.mapping + " " + t.target;
+  problems.push_back(std::move(p));
+}
+
 // Of what was asked, more than a hundredth is left out.
 bool is_much(uint64_t left_out, uint64_t observed) { return left_out > observed / 100; }
 
@@ -140,6 +169,19 @@ bool is_told_apart(const Reason &r, const Vitals &v) {
   if (r.unwanted)
     return true;
   return r.number == DP_EXCLUDED_not_joined && age(v.now_ns, v.attached_ns) < kMinuteNs;
+}
+
+// The last that clients said was left out, and nothing was delivered since: seldom enough that two
+// looks may see none of it.
+const Reason *all_is_left_out(const dp_ledger &l, const Vitals &v) {
+  const Reason *last = nullptr;
+  uint64_t at_ns = l.last.acknowledged;
+  for (const Reason &r : excluded_reasons)
+    if (l.last.excluded[r.number] > at_ns && !is_told_apart(r, v)) {
+      at_ns = l.last.excluded[r.number];
+      last = &r;
+    }
+  return last && age(v.now_ns, at_ns) < kLeftOutNs ? last : nullptr;
 }
 
 void judge_left_out(const TargetHealth &t, const Looks &looks, std::vector<Problem> &problems) {
@@ -160,14 +202,18 @@ void judge_left_out(const TargetHealth &t, const Looks &looks, std::vector<Probl
     }
   }
   const uint64_t observed = recent([](const dp_ledger &l) -> uint64_t { return l.observed; });
-  if (!reason || !is_much(sum, observed))
+  const bool much = reason && is_much(sum, observed);
+  if (!much)
+    reason = all_is_left_out(*row_of(looks.back().counters, t.mapping, t.target), looks.back());
+  if (!reason)
     return;
   Problem p;
   p.kind = ProblemKind::left_out;
-  p.what = human_bytes(static_cast<int64_t>(sum)) + " of " +
-           human_bytes(static_cast<int64_t>(observed)) + " that " + name_of(t) +
-           " should have got within ten seconds are left out, most of them as " + reason->name +
-           ": " + reason->help;
+  p.what = (much ? human_bytes(static_cast<int64_t>(sum)) + " of " +
+                       human_bytes(static_cast<int64_t>(observed)) + " that " + name_of(t) +
+                       " should have got within ten seconds are left out, most of them as "
+                 : "what " + name_of(t) + " should have got last is left out, as ") +
+           reason->name + ": " + reason->help;
   p.key = std::string(help_of(p.kind).name) + " " + t.mapping + " " + t.target;
   problems.push_back(std::move(p));
 }
@@ -284,6 +330,7 @@ std::vector<Problem> judge(const Looks &looks, const std::vector<Problem> &befor
                         "paused"});
   for (const TargetHealth &t : judge_targets(looks)) {
     judge_row(t, v, problems);
+    judge_errors(t, looks, problems);
     judge_loss(t, looks, problems);
     judge_unjoinable(t, looks, problems);
     judge_left_out(t, looks, problems);
