@@ -7,10 +7,10 @@
  *   answered  The client's last write was over (PSH), and since then it acknowledged bytes of an
  *             answer. PSH is what keeps an upload apart whose sender still gets answers to
  *             requests that it pipelined before: its segments follow a full one without PSH.
- *   command   The payload starts like a memcached command: text, meta or binary. Of a connection
- *             of which nothing was seen before, the source's socket tells besides that it has
- *             answered all that it took (source_awaits_request()): a value may consist of lines
- *             that look like commands.
+ *   command   The payload starts like a memcached command: text, meta or binary; or like one of
+ *             Redis, where the mapping speaks that. Of a connection of which nothing was seen
+ *             before, the source's socket tells besides that it has answered all that it took
+ *             (source_awaits_request()): a value may consist of lines that look like commands.
  */
 #ifndef DOPPEL_JOIN_BPF_H
 #define DOPPEL_JOIN_BPF_H
@@ -78,23 +78,58 @@ static __always_inline bool text_command(const __u8 *b)
 	}
 }
 
-static __always_inline bool starts_like_command(struct __sk_buff *skb, const struct pkt *p)
+/* RESP: an array of bulk strings, "*2\r\n$3\r\nGET...", as clients send it. Digits of its length:
+ */
+#define RESP_DIGITS 7
+
+static __always_inline bool redis_command(const __u8 *b)
+{
+	bool ended = false, valid = b[0] == '*' && b[1] >= '1' && b[1] <= '9';
+
+	for (int i = 2; i < 2 + RESP_DIGITS; i++) {
+		if (ended || !valid)
+			continue;
+		ended = b[i] == '\r' && b[i + 1] == '\n' && b[i + 2] == '$';
+		valid = ended || (b[i] >= '0' && b[i] <= '9');
+	}
+	return valid && ended;
+}
+
+/* The first bytes of the payload, and zeros behind them. Returns how many there are, 24 at most. */
+static __always_inline __u32 read_start(struct __sk_buff *skb, const struct pkt *p, __u8 *b)
 {
 	__u32 len = p->payload < 24 ? p->payload : 24;
-	__u8 b[32] = {};
 
 	if (!len)
-		return false;
+		return 0;
 	asm volatile("%[n] += -1\n\t%[n] &= 31\n\t%[n] += 1" : [n] "+r"(len));
-	if (bpf_skb_load_bytes(skb, p->data_off, b, len))
-		return false;
-	return text_command(b) || binary_command(b, len);
+	return bpf_skb_load_bytes(skb, p->data_off, b, len) ? 0 : len;
+}
+
+/* One of memcached's. */
+static __always_inline bool starts_like_command(struct __sk_buff *skb, const struct pkt *p)
+{
+	__u8 b[32] = {};
+	__u32 len = read_start(skb, p, b);
+
+	return len && (text_command(b) || binary_command(b, len));
+}
+
+static __always_inline bool starts_like_redis(struct __sk_buff *skb, const struct pkt *p)
+{
+	__u8 b[32] = {};
+
+	return read_start(skb, p, b) && redis_command(b);
 }
 
 static __always_inline bool command_seen(struct __sk_buff *skb, const struct pkt *p,
-					 struct dp_limit *limit)
+					 __u8 application, struct dp_limit *limit)
 {
-	bool command = starts_like_command(skb, p);
+	bool command;
+
+	if (application == DP_APP_REDIS)
+		return starts_like_redis(skb, p);
+	command = starts_like_command(skb, p);
 
 	if (command && !limit->commands)
 		limit->commands = 1;
@@ -106,7 +141,7 @@ static __always_inline bool join_at_once(struct __sk_buff *skb, const struct pkt
 					 __u8 application, struct dp_limit *limit)
 {
 	return p->payload && !(p->flags & TCP_RST) && limit && application != DP_APP_ANY &&
-	       command_seen(skb, p, limit);
+	       command_seen(skb, p, application, limit);
 }
 
 /* Answered turns, one after the other, that make a boundary. At the first, the answer may have been
@@ -143,7 +178,7 @@ static __always_inline bool join_boundary(struct __sk_buff *skb, const struct pk
 		return flow->answered_turns >= ANY_TURNS;
 	if (flow->seen && !answered)
 		return false;
-	command = command_seen(skb, p, limit);
+	command = command_seen(skb, p, application, limit);
 	return command || (application == DP_APP_AUTO && flow->answered_turns >= AUTO_TURNS &&
 			   !limit->commands);
 }

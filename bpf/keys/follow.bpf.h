@@ -424,7 +424,8 @@ static __always_inline void keys_follow(struct __sk_buff *skb, const struct pkt 
 					const struct dp_mapping *m)
 {
 	__u32 targets = m->flags & DP_MAP_CONVERGE ? m->n_targets : 0;
-	__u32 every = m->application != DP_APP_ANY ? keys_watched() : 0;
+	bool memcached = m->application == DP_APP_AUTO || m->application == DP_APP_MEMCACHED;
+	__u32 every = memcached ? keys_watched() : 0;
 
 	if (targets | every)
 		keys_read(skb, p, targets, every);

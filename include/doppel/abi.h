@@ -57,6 +57,7 @@ enum dp_application {
 	DP_APP_AUTO = 0,
 	DP_APP_MEMCACHED = 1,
 	DP_APP_ANY = 2,
+	DP_APP_REDIS = 3,
 };
 
 enum dp_lost {

@@ -42,7 +42,7 @@ struct dp_key_note {
 
 /*
  * Map `key_watch`: array[1], written by who shows keys. While `until_ns` has not passed, capture
- * reads the requests of all mappings of DP_DIR_INGRESS but those of DP_APP_ANY, and ring buffer
+ * reads the requests of all mappings of DP_DIR_INGRESS that may be of memcached, and ring buffer
  * `key_samples` is told one key in `every`, as a dp_key_note whose kind may also be DP_KEY_READ.
  */
 struct dp_key_watch {

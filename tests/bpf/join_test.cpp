@@ -303,6 +303,24 @@ TEST_P(JoinMemcached, AlwaysWantsACommand) {
   expect_joins(client_.data(kGet));
 }
 
+class JoinRedis : public Join {
+  Config config() const override {
+    Config c = default_config();
+    c.mappings[0].application = DP_APP_REDIS;
+    return c;
+  }
+};
+DOPPEL_ALL_MODES(JoinRedis);
+
+TEST_P(JoinRedis, WantsACommandOfItsOwn) {
+  for (const char *none : {"get key\r\n", "*", "*1\r\n", "*x\r\n$4\r\nPING\r\n",
+                           "*0\r\n$4\r\nPING\r\n", "*123456789\r\n$4\r\nPING\r\n"}) {
+    expect_waits(client_.data(none));
+    client_.answered(8);
+  }
+  expect_joins(client_.data("*1\r\n$4\r\nPING\r\n"));
+}
+
 class JoinAny : public Join {
   Config config() const override {
     Config c = default_config();

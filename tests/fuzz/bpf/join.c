@@ -50,6 +50,19 @@ static bool binary(const __u8 *b, __u32 len)
 	return key <= 250 && key + b[4] <= body && body <= 1ull << 30;
 }
 
+/* RESP: an array of 1 to 9,999,999 elements, the first of which is a bulk string. */
+static bool redis(const __u8 *b, __u32 len)
+{
+	__u32 i = 1;
+
+	if (!len || b[0] != '*')
+		return false;
+	while (i < len && b[i] >= (i == 1 ? '1' : '0') && b[i] <= '9')
+		i++;
+	return i > 1 && i <= 8 && i + 2 < len && b[i] == '\r' && b[i + 1] == '\n' &&
+	       b[i + 2] == '$';
+}
+
 int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 {
 	struct input in = {data, size};
@@ -57,11 +70,11 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 	struct dp_limit limit = {};
 	struct __sk_buff *skb;
 	struct pkt p = {};
-	bool command, joins;
+	bool command, resp, joins;
 	__u8 application;
 
 	p.flags = take8(&in);
-	application = take8(&in) % 3;
+	application = take8(&in) % 4;
 	flow.seen = take8(&in) & 1;
 	flow.ack_valid = take8(&in) & 1;
 	flow.push = take8(&in) & 1;
@@ -80,13 +93,17 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 	if (!p.payload)
 		command = false;
 	CHECK(starts_like_command(skb, &p) == command);
+	resp = redis(in.data + p.data_off, p.payload);
+	CHECK(starts_like_redis(skb, &p) == resp);
+	if (application == DP_APP_REDIS)
+		command = resp;
 
 	before = flow;
 	joins = join_boundary(skb, &p, &flow, application, &limit);
 	if (joins) {
 		CHECK(p.payload && !(p.flags & (TCP_SYN | TCP_RST)));
 		CHECK(!before.seen || p.seq == before.next);
-		CHECK(application != DP_APP_MEMCACHED || command);
+		CHECK((application != DP_APP_MEMCACHED && application != DP_APP_REDIS) || command);
 		CHECK(application != DP_APP_ANY ||
 		      (before.seen && before.ack_valid && before.push));
 		CHECK(command || seq_after(p.ack, before.ack));
