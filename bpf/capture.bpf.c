@@ -160,21 +160,35 @@ static __always_inline bool port_wanted(__u32 port)
 	return bits && (*bits & dp_port_bit(port));
 }
 
+/* Where the packet's port leads to, and its address before all others; NULL: nowhere. */
+static __always_inline const struct dp_port_val *way_of(const struct __sk_buff *skb,
+							const struct pkt *p, __u32 direction)
+{
+	struct dp_address_key key = {.port = {.ifindex = skb->ifindex,
+					      .port = bpf_ntohs(p->dport),
+					      .proto = IPPROTO_TCP,
+					      .direction = direction}};
+	const struct dp_port_val *of_port, *of_address;
+
+	of_port = bpf_map_lookup_elem(&port_map, &key.port);
+	if (!of_port || !of_port->by_address)
+		return of_port;
+	key.address = p->daddr;
+	of_address = bpf_map_lookup_elem(&address_map, &key);
+	return of_address ?: of_port;
+}
+
 /* The mapping that wants the packet, which it notes in *p; NULL: none does. */
 static __noinline struct dp_mapping *mapping_of(struct __sk_buff *skb, struct pkt *p,
 						__u32 direction)
 {
 	__u32 port = bpf_ntohs(p->dport);
-	struct dp_port_key key = {.ifindex = skb->ifindex,
-				  .port = port,
-				  .proto = IPPROTO_TCP,
-				  .direction = direction};
-	struct dp_port_val *val;
+	const struct dp_port_val *val;
 	struct dp_mapping *m;
 
 	if (!port_wanted(port))
 		return NULL;
-	val = bpf_map_lookup_elem(&port_map, &key);
+	val = way_of(skb, p, direction);
 	if (!val)
 		return NULL;
 	p->mapping = val->mapping;

@@ -40,6 +40,14 @@ MAP struct {
 } port_map SEC(".maps");
 
 MAP struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, DP_MAX_PORTS);
+	__uint(map_flags, 1 /* BPF_F_NO_PREALLOC: a few rows, written by user space only */);
+	__type(key, struct dp_address_key);
+	__type(value, struct dp_port_val);
+} address_map SEC(".maps");
+
+MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);

@@ -34,7 +34,7 @@
 
 #define DP_MAX_MAPPINGS 1024  /* that `max_mappings` of the settings may ask for */
 #define DP_MAX_TARGETS	4     /* per mapping */
-#define DP_MAX_PORTS	65536 /* rows of `port_map`: a port of a device each */
+#define DP_MAX_PORTS	65536 /* rows of `port_map`, and of `address_map`: a port of a device each */
 #define DP_CHUNK_SHIFT	11
 #define DP_CHUNK	(1u << DP_CHUNK_SHIFT) /* bytes of the client's stream in one store entry */
 #define DP_MAX_SACK	16		       /* ranges the target reported, per shadow */
@@ -126,9 +126,22 @@ struct dp_port_key {
 	__u8 direction;
 };
 
+#define DP_NO_MAPPING 0xffff
+
 struct dp_port_val {
-	__u16 mapping; /* index into `mappings` */
+	__u16 mapping; /* index into `mappings`; DP_NO_MAPPING: only addresses of it lead to one */
 	__u16 offset;  /* port - first port of the mapping */
+	__u16 by_address; /* addresses of it have rows in `address_map`, which go first */
+	__u16 pad;
+};
+
+/*
+ * Map `address_map`: hash, with values as in `port_map`. Consulted only where the port's row there
+ * says so: a mapping without an address costs no second look-up.
+ */
+struct dp_address_key {
+	struct dp_port_key port;
+	struct dp_addr address; /* that the client connects to; user space: all zero: any */
 };
 
 struct dp_target {
@@ -574,8 +587,9 @@ enum dp_command {
 /* Keys of hashes have no holes, whose content would count. */
 DP_ASSERT(sizeof(struct dp_flow_key) == 40, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_port_key) == 8, "hash key without holes");
+DP_ASSERT(sizeof(struct dp_address_key) == 24, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_store_key) == 12, "hash key without holes");
-DP_ASSERT(sizeof(struct dp_port_val) == 4, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_port_val) == 8, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_target) == 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_mapping) == 16 + DP_MAX_TARGETS * 56, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_flow) == 48, "layout is ABI");

@@ -68,7 +68,7 @@ std::string identity_of(AttachMode mode, const Config &config) {
   for (const MappingConfig &m : config.mappings) {
     out << m.name << " " << m.device << " " << m.direction << " " << m.port_first << " "
         << m.port_last << " " << m.application << " " << m.join << " " << m.any_host << " "
-        << m.converge << " " << m.max_bps;
+        << m.converge << " " << m.max_bps << " " << m.address.text();
     for (const TargetConfig &t : m.targets)
       out << " " << t.address.text() << ":" << t.port;
     out << "\n";

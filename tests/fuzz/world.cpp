@@ -44,7 +44,7 @@ void Play::set_up() {
     key.port = static_cast<__u16>(port);
     key.proto = 6;
     key.direction = m.flags & DP_MAP_EGRESS ? DP_DIR_EGRESS : DP_DIR_INGRESS;
-    const dp_port_val value{0, static_cast<__u16>(port - kPort)};
+    const dp_port_val value{0, static_cast<__u16>(port - kPort), 0, 0};
     k_.map(&port_map).update(&key, &value, 0);
   }
   for (uint32_t slot = 0; slot < HOST_SLOTS; slot++)

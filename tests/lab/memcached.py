@@ -23,8 +23,9 @@ class Server:
     memcached's own, and win over those from here. `address` is where clients come to; by default any of the
     host's IP version."""
 
-    def __init__(self, host, port=11211, memory_mb=512, connections=15000, log=None, options=(), address=None):
-        self.host, self.port, self.admin_port = host, port, port + ADMIN_OFFSET
+    def __init__(self, host, port=11211, memory_mb=512, connections=15000, log=None, options=(), address=None,
+                 admin_port=None):
+        self.host, self.port, self.admin_port = host, port, admin_port or port + ADMIN_OFFSET
         address = address or ("[::]" if host.address and ":" in host.address else "0.0.0.0")
         host.sysctl("net/core/somaxconn", BACKLOG)
         self.process = host.popen(

@@ -34,6 +34,27 @@ TEST(Blindness, IdleAndSeenServicesAreWell) {
   EXPECT_EQ(blindness({s}, a_host()), Sentences{});
 }
 
+TEST(Blindness, WhatGoesToAnAddressIsTheMappingsThatHasIt) {
+  const Address one = ip("10.0.0.1"), other = ip("10.0.0.9");
+  MappingView s = a_view();
+  EXPECT_TRUE(s.takes(one) && s.takes(other));
+  EXPECT_EQ(s.service(), "11211");
+  s.others = {one};
+  EXPECT_TRUE(!s.takes(one) && s.takes(other));
+  s.address = other;
+  EXPECT_TRUE(!s.takes(one) && s.takes(other));
+  EXPECT_EQ(s.service(), "10.0.0.9:11211");
+  // What comes by another device is seen there only by a mapping that takes it.
+  s.asked = {asked(kEth0, true), asked(kEth1, false)};
+  MappingView there = a_view();
+  there.device = "eth1";
+  there.ifindex = kEth1;
+  there.address = one;
+  EXPECT_EQ(blindness({s, there}, a_host()).size(), 1u);
+  there.address = other;
+  EXPECT_EQ(blindness({s, there}, a_host()).size(), 0u);
+}
+
 TEST(Blindness, NothingIsSeenOfWhatComesByABridge) {
   HostView h = a_host();
   DeviceView br = a_device(kBr0, "br0");

@@ -50,6 +50,32 @@ TEST(Change, NothingForTheSame) {
   EXPECT_EQ(to_text(c), "2 mappings, none changed");
 }
 
+TEST(Change, AddressIsPartOfWhoAMappingIs) {
+  const Plan before = plan({"80-10.0.0.2:80", "10.0.0.1:80-10.0.0.3:80"});
+  EXPECT_TRUE(change(state(before), before).empty());
+  const Plan after = plan({"80-10.0.0.2:80", "10.0.0.9:80-10.0.0.3:80"});
+  const Change c = change(state(before), after);
+  ASSERT_EQ(c.new_rows.size(), 1u);
+  EXPECT_EQ(c.old_rows, std::vector<uint32_t>{1});
+  ASSERT_EQ(c.ports.size(), 1u);
+  EXPECT_EQ(Address{c.ports[0].key.address}, ip("10.0.0.9"));
+  EXPECT_EQ(c.ports[0].val.mapping, 2);
+  ASSERT_EQ(c.old_ports.size(), 1u);
+  EXPECT_EQ(Address{c.old_ports[0].address}, ip("10.0.0.1"));
+}
+
+// The name stays, so that the address alone tells.
+TEST(Change, MappingThatGetsAnAddressIsAnother) {
+  Config c = a_config({"80-10.0.0.2:80"});
+  const Plan before = *make_plan(c, a_host());
+  c.mappings[0].address = ip("10.0.0.1");
+  const Change now = change(state(before), *make_plan(c, a_host()));
+  EXPECT_EQ(now.old_rows, std::vector<uint32_t>{0});
+  ASSERT_EQ(now.old_ports.size(), 1u);
+  EXPECT_FALSE(Address{now.old_ports[0].address}.is_set());
+  EXPECT_EQ(to_text(now), "1 mapping; changed 80");
+}
+
 TEST(Change, OrderOfMappingsIsNoChange) {
   const Change c = change(state(plan({"80-10.0.0.2:80", "81-10.0.0.3:81"})),
                           plan({"81-10.0.0.3:81", "80-10.0.0.2:80"}));
@@ -83,7 +109,7 @@ TEST(Change, AddsInAFreeRow) {
   EXPECT_EQ(c.new_rows[0].first, 1u);
   EXPECT_EQ(c.new_rows[0].second.target[0].oif, 3u);
   ASSERT_EQ(c.ports.size(), 1u);
-  EXPECT_EQ(c.ports[0].key.port, 81);
+  EXPECT_EQ(c.ports[0].key.port.port, 81);
   EXPECT_EQ(c.ports[0].val.mapping, 1);
   EXPECT_TRUE(c.rows.empty() && c.old_rows.empty() && c.old_ports.empty() && c.detach.empty());
   EXPECT_EQ(hooks(c.attach), Strings{DP_PROG_RETURN "@3"});
@@ -95,7 +121,7 @@ TEST(Change, RemovesAndTakesProgramsAway) {
       change(state(plan({"80-10.0.0.2:80", "81-10.9.0.2:81"})), plan({"80-10.0.0.2:80"}));
   EXPECT_EQ(c.old_rows, std::vector<uint32_t>{1});
   ASSERT_EQ(c.old_ports.size(), 1u);
-  EXPECT_EQ(c.old_ports[0].port, 81);
+  EXPECT_EQ(c.old_ports[0].port.port, 81);
   EXPECT_TRUE(c.new_rows.empty() && c.rows.empty() && c.ports.empty() && c.attach.empty());
   EXPECT_EQ(hooks(c.detach), Strings{DP_PROG_RETURN "@3"});
   EXPECT_EQ(to_text(c), "1 mapping; removed 81");
@@ -174,9 +200,9 @@ TEST(Change, DeviceThatCameBackUnderAnotherNumber) {
   const Change c = change(before, plan({"80-10.9.0.2:80"}, h));
   EXPECT_TRUE(c.new_rows.empty() && c.rows.empty() && c.old_rows.empty());
   ASSERT_EQ(c.ports.size(), 1u);
-  EXPECT_EQ(c.ports[0].key.ifindex, 9u);
+  EXPECT_EQ(c.ports[0].key.port.ifindex, 9u);
   ASSERT_EQ(c.old_ports.size(), 1u);
-  EXPECT_EQ(c.old_ports[0].ifindex, 2u);
+  EXPECT_EQ(c.old_ports[0].port.ifindex, 2u);
   EXPECT_EQ(hooks(c.attach), Strings{DP_PROG_INGRESS "@9"});
   EXPECT_EQ(hooks(c.detach), Strings{DP_PROG_INGRESS "@2"});
 }
@@ -217,13 +243,13 @@ TEST(Change, RemainsOfAnInterruptedChangeGo) {
   nobody.row = 5;
   l.mappings.push_back({nobody, p.mappings[0]});
   PortRow stray = p.ports[0];
-  stray.key.port = 99;
+  stray.key.port.port = 99;
   stray.val.mapping = 5;
   l.ports.push_back(stray);
   const Change c = change(l, p);
   EXPECT_EQ(c.old_rows, std::vector<uint32_t>{5});
   ASSERT_EQ(c.old_ports.size(), 1u);
-  EXPECT_EQ(c.old_ports[0].port, 99);
+  EXPECT_EQ(c.old_ports[0].port.port, 99);
   EXPECT_TRUE(c.removed.empty());
 }
 

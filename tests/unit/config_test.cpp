@@ -45,7 +45,7 @@ TEST(Config, EveryKeyIsRead) {
   "mappings": [{
     "name": "data", "device": "eth0", "direction": "egress", "protocol": "tcp",
     "ports": "11211-11212", "application": "memcached", "join": "never", "promiscuous": true,
-    "bypass_ipsec": true, "converge": false, "max_bitrate": "1Mbit",
+    "bypass_ipsec": true, "converge": false, "max_bitrate": "1Mbit", "address": "2001:db8::1",
     "targets": [{"address": "192.168.2.184", "port": 21211}, {"address": "10.1.2.3", "port": 1}]
   }]
 })",
@@ -75,6 +75,7 @@ TEST(Config, EveryKeyIsRead) {
   EXPECT_EQ(m.protocol, IPPROTO_TCP);
   EXPECT_EQ(m.port_first, 11211);
   EXPECT_EQ(m.port_last, 11212);
+  EXPECT_EQ(m.address.text(), "2001:db8::1");
   EXPECT_EQ(m.application, DP_APP_MEMCACHED);
   EXPECT_FALSE(m.join);
   EXPECT_TRUE(m.any_host);
@@ -394,7 +395,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Bad{"overlap", "{\"mappings\": [" + one_mapping + ",\n" + one_mapping + "]}",
             "f:2: mappings[1]", "ports 11211 overlap ports 11211 of f:1: mappings[0]",
-            "a port of a device is captured once per direction: give one mapping two targets "
+            "a port of a device is captured once per direction, and once for each \"address\": "
+            "give one mapping two targets "
             "instead"},
         Bad{"name_twice",
             R"({"mappings": [

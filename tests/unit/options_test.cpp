@@ -58,15 +58,35 @@ TEST(Options, ManyEntries) {
   EXPECT_EQ(c->mappings.size(), 60u);
 }
 
+TEST(Options, AddressOfTheService) {
+  const auto c = config_from_options(
+      "eth0", {"192.168.1.2:11211-11212-10.0.0.2:11211,[2001:db8::1]:11211-10.0.0.3:11211",
+               "11211-10.0.0.2:1"});
+  ASSERT_TRUE(c) << show_errors(c.errors());
+  ASSERT_EQ(c->mappings.size(), 3u);
+  EXPECT_EQ(c->mappings[0].address, *parse_address("192.168.1.2"));
+  EXPECT_EQ(c->mappings[0].port_last, 11212);
+  EXPECT_EQ(c->mappings[0].name, "192.168.1.2:11211-11212");
+  EXPECT_EQ(c->mappings[1].address, *parse_address("2001:db8::1"));
+  EXPECT_EQ(c->mappings[1].name, "[2001:db8::1]:11211");
+  EXPECT_FALSE(c->mappings[2].address.is_set());
+  EXPECT_EQ(c->mappings[2].name, "11211");
+  // It is one address, however it is written.
+  EXPECT_FALSE(
+      config_from_options("eth0", {"[::ffff:10.0.0.1]:1-10.0.0.2:1", "10.0.0.1:1-10.0.0.2:1"}));
+}
+
 struct BadX {
   const char *x;
   int character; // where it is
   const char *what, *hint;
 };
 
-const char *const form = "is not of the form LOCALPORT-TARGETIP:TARGETPORT";
+const char *const form = "is not of the form [LOCALIP:]LOCALPORT-TARGETIP:TARGETPORT";
 const char *const form_hint = "write, for instance: -x 11211-192.168.2.184:11211";
 const char *const global_hint = "give a global or unique-local address of the target";
+const char *const leave =
+    "leave it out: what arrives for the ports is mirrored, whatever its address";
 const char *const port_hint = "ports go from 1 to 65535";
 const char *const ports_hint = "write \"11211\" or \"11211-11212\"";
 const char *const number_hint =
@@ -110,14 +130,18 @@ TEST(Options, BadX) {
        "copies to this host are not supported: name another host"},
       {"1-[::]:1", 3, "\"::\" is not the address of a host", ""},
       {"1-[ff0e::1]:1", 3, "\"ff0e::1\" is not the address of a host", ""},
-      {"192.168.1.2:1-10.0.0.2:1", 1,
-       "an address of this host, \"192.168.1.2\", cannot be chosen yet",
-       "leave it out: what arrives for the ports is mirrored, whatever its address"},
-      {"[2001:db8::1]:1-10.0.0.2:1", 1,
-       "an address of this host, \"2001:db8::1\", cannot be chosen yet",
-       "leave it out: what arrives for the ports is mirrored, whatever its address"},
+      {"0.0.0.0:1-10.0.0.2:1", 1, "\"0.0.0.0\" is every address", leave},
+      {"[::]:1-10.0.0.2:1", 1, "\"::\" is every address", leave},
+      {"[fe80::1]:1-10.0.0.2:1", 1, "\"fe80::1\" is a link-local address, which cannot be chosen",
+       leave},
+      {"[fe80::1%eth0]:1-10.0.0.2:1", 1,
+       "\"fe80::1%eth0\" has a zone index: a link-local address cannot be chosen", leave},
+      {"224.0.0.1:1-10.0.0.2:1", 1, "\"224.0.0.1\" is not the address of a host", ""},
+      {"2001:db8::1:1-10.0.0.2:1", 1, "\"2001:db8::1\" is not an IP address",
+       "an IPv6 address stands in brackets: 11211-[2001:db8::1]:11211"},
       {"cache1:1-10.0.0.2:1", 1, "\"cache1\" is not an IP address",
-       "write this host's ports before the \"-\": -x 11211-192.168.2.184:11211"},
+       "write this host's ports before the \"-\", and in front of them at most its address in "
+       "numbers: -x 192.168.2.1:11211-192.168.2.184:11211"},
   };
   for (const BadX &c : cases) {
     const std::string entry = *c.x ? std::string(" ") + c.x : "";

@@ -54,14 +54,15 @@ TEST(Plan, RowsOfARange) {
 
   ASSERT_EQ(p->ports.size(), 4u);
   for (unsigned i = 0; i < 3; i++) {
-    EXPECT_EQ(p->ports[i].key.ifindex, 2u);
-    EXPECT_EQ(p->ports[i].key.port, 11211 + i);
-    EXPECT_EQ(p->ports[i].key.proto, 6);
-    EXPECT_EQ(p->ports[i].key.direction, DP_DIR_INGRESS);
+    EXPECT_EQ(p->ports[i].key.port.ifindex, 2u);
+    EXPECT_EQ(p->ports[i].key.port.port, 11211 + i);
+    EXPECT_EQ(p->ports[i].key.port.proto, 6);
+    EXPECT_EQ(p->ports[i].key.port.direction, DP_DIR_INGRESS);
+    EXPECT_FALSE(Address{p->ports[i].key.address}.is_set());
     EXPECT_EQ(p->ports[i].val.mapping, 0);
     EXPECT_EQ(p->ports[i].val.offset, i);
   }
-  EXPECT_EQ(p->ports[3].key.port, 80);
+  EXPECT_EQ(p->ports[3].key.port.port, 80);
   EXPECT_EQ(p->ports[3].val.mapping, 1);
   EXPECT_EQ(p->ports[3].val.offset, 0);
 
@@ -74,13 +75,50 @@ TEST(Plan, RowsOfARange) {
   EXPECT_EQ(p->names[0].targets, (std::vector<std::string>{"10.0.0.2:21211", "10.9.0.2:31211"}));
 }
 
+TEST(Plan, AddressOfTheService) {
+  const auto p = make_plan(
+      a_config({"10.0.0.1:80-10.0.0.2:80", "[2001:db8::1]:80-10.0.0.3:80", "80-10.0.0.2:81"}),
+      a_host());
+  ASSERT_TRUE(p) << show_errors(p.errors());
+  ASSERT_EQ(p->ports.size(), 3u);
+  EXPECT_EQ(Address{p->ports[0].key.address}, ip("10.0.0.1"));
+  EXPECT_EQ(Address{p->ports[1].key.address}, ip("2001:db8::1"));
+  EXPECT_FALSE(Address{p->ports[2].key.address}.is_set());
+  for (unsigned i = 0; i < 3; i++) {
+    EXPECT_EQ(p->ports[i].key.port.port, 80);
+    EXPECT_EQ(p->ports[i].val.mapping, i);
+    EXPECT_EQ(p->ports[i].val.by_address, 0);
+  }
+  EXPECT_EQ(p->names[0].address, "10.0.0.1");
+  EXPECT_EQ(p->names[0].ports, "80");
+  EXPECT_EQ(p->names[0].service(), "10.0.0.1:80");
+  EXPECT_EQ(p->names[1].name, "[2001:db8::1]:80");
+  EXPECT_EQ(p->names[2].address, "");
+  EXPECT_EQ(p->names[2].service(), "80");
+  ASSERT_EQ(p->notes.size(), 1u);
+  EXPECT_EQ(p->notes[0], "mapping [2001:db8::1]:80 is for the address 2001:db8::1, which no device "
+                         "of this host has; `ip address` lists those that there are");
+}
+
+// What goes to another address than the target's is none of its copies.
+TEST(Plan, CopiesThatAnotherAddressWouldHaveCaptured) {
+  Config c = a_config({"10.0.0.3:80-10.0.0.2:80"});
+  c.mappings[0].direction = DP_DIR_EGRESS;
+  EXPECT_TRUE(make_plan(c, a_host()));
+  Config other = a_config({"80-10.0.0.2:80", "10.0.0.2:80-10.0.0.3:80"});
+  other.mappings[1].direction = DP_DIR_EGRESS;
+  const auto refused = make_plan(other, a_host());
+  ASSERT_FALSE(refused);
+  EXPECT_NE(show_errors(refused.errors()).find("would be captured again"), std::string::npos);
+}
+
 TEST(Plan, LastPortOfAll) {
   Config c = a_config({"65534-10.0.0.2:65534"});
   c.mappings[0].port_last = 65535;
   const auto p = make_plan(c, a_host());
   ASSERT_TRUE(p) << show_errors(p.errors());
   ASSERT_EQ(p->ports.size(), 2u);
-  EXPECT_EQ(p->ports[1].key.port, 65535);
+  EXPECT_EQ(p->ports[1].key.port.port, 65535);
 }
 
 TEST(Plan, LimitsBecomeTheShape) {
@@ -150,8 +188,8 @@ TEST(Plan, EgressCapturesOnEgress) {
   EXPECT_EQ(hooks(*p), (std::vector<std::string>{"doppel_return eth0/2 ingress",
                                                  "doppel_ingress eth0/2 ingress",
                                                  "doppel_egress eth1/3 egress"}));
-  EXPECT_EQ(p->ports[1].key.direction, DP_DIR_EGRESS);
-  EXPECT_EQ(p->ports[1].key.ifindex, 3u);
+  EXPECT_EQ(p->ports[1].key.port.direction, DP_DIR_EGRESS);
+  EXPECT_EQ(p->ports[1].key.port.ifindex, 3u);
   EXPECT_EQ(p->names[1].direction, "egress");
 }
 
@@ -341,7 +379,8 @@ INSTANTIATE_TEST_SUITE_P(
                   c.mappings[1].where = "w";
                 },
                 "w", "ports 11211 overlap ports 11211 of -x 11211-10.0.0.2:21211",
-                "a port of a device is captured once per direction: give one mapping two targets "
+                "a port of a device is captured once per direction, and once for each \"address\": "
+                "give one mapping two targets "
                 "instead",
                 Exit::usage}),
     testing::PrintToStringParamName());

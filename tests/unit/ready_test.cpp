@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/unit/show_errors.h"
+#include "userspace/migrate/ends.h"
 #include "userspace/migrate/estimate.h"
 #include "userspace/migrate/lag.h"
 #include "userspace/migrate/ready_read.h"
@@ -578,6 +579,33 @@ TEST(Pairs, OfIPv6) {
   const auto rows = rows_between({m}, 11211, *parse_address("2001:db8::2"), 21211);
   ASSERT_EQ(rows.size(), 1u);
   EXPECT_EQ(rows[0].target, "[2001:db8::2]:21211");
+}
+
+TEST(Pairs, TheSourceIsAskedAtTheAddressOfTheMapping) {
+  const Address one = *parse_address("10.0.0.1"), other = *parse_address("10.0.0.9");
+  NamedMapping row{"one", "eth0", "ingress", "tcp", "11211", {"10.0.0.2:21211"}, 0};
+  row.address = "10.0.0.1";
+  NamedMapping rest{"rest", "eth0", "ingress", "tcp", "11211", {"10.0.0.3:21211"}, 1};
+  const auto ends = ends_of(std::vector<NamedMapping>{row, rest});
+  const Listener any{{}, 11211, 0}, at_one{one, 11211, 0}, at_other{other, 11211, 0};
+  EXPECT_EQ(pairs_of(ends[0], {any})->front().text(), "10.0.0.1:11211 -> 10.0.0.2:21211");
+  EXPECT_EQ(pairs_of(ends[0], {at_other, at_one})->front().source.text(), "10.0.0.1:11211");
+  const auto none = pairs_of(ends[0], {at_other});
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.errors()[0].what, "no socket of this host listens on port 10.0.0.1:11211");
+  // Another mapping has what is asked there.
+  EXPECT_EQ(pairs_of(ends[1], {at_one, at_other})->front().source.text(), "10.0.0.9:11211");
+  EXPECT_FALSE(pairs_of(ends[1], {at_one}));
+  memcached::Server source;
+  source.port = 11211;
+  for (const auto &[host, of_one, of_rest] : {std::tuple{"10.0.0.1", 1u, 0u},
+                                              {"10.0.0.9", 0u, 1u},
+                                              {"127.0.0.1", 1u, 1u},
+                                              {"cache1", 1u, 1u}}) {
+    source.host = host;
+    EXPECT_EQ(pairs_from(ends[0], source).size(), of_one) << host;
+    EXPECT_EQ(pairs_from(ends[1], source).size(), of_rest) << host;
+  }
 }
 
 TEST(Pairs, NoneWhereTheSourceIsNotHere) {

@@ -353,7 +353,7 @@ TEST(Status, JsonAndText) {
   EXPECT_EQ(j["problems"][0]["class"], "program");
   EXPECT_EQ(j["targets"][0]["state"], "silent");
   EXPECT_EQ(keys(j["mappings"][0]),
-            (Keys{"name", "device", "direction", "protocol", "ports", "targets"}));
+            (Keys{"name", "device", "direction", "protocol", "ports", "address", "targets"}));
   EXPECT_EQ(keys(j["hooks"][0]), (Keys{"device", "hook", "position", "program", "ours", "mechanism",
                                        "prog_id", "link_id", "priority", "handle"}));
   EXPECT_EQ(

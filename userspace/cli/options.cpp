@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/cli/options.h"
+#include "userspace/config/x_option.h"
 
 #include <CLI/App.hpp>
 #include <cstdlib>
@@ -100,10 +101,10 @@ void add_drain_option(CLI::App &app, uint32_t &drain_ms) {
 void add_mapping_options(CLI::App &app, MappingOptions &o) {
   add_texts(
       app, "-x", o.x,
-      "Mirror what arrives at LOCALPORT to this target. LOCALPORT may be a range, 11211-11220, "
-      "which maps onto the target's ports from TARGETPORT upward. Several with commas between "
-      "them, or the option repeated",
-      "LOCALPORT-TARGETIP:TARGETPORT[,...]");
+      "Mirror what arrives at LOCALPORT to this target, or at LOCALPORT of the address LOCALIP "
+      "alone. LOCALPORT may be a range, 11211-11220, which maps onto the target's ports from "
+      "TARGETPORT upward. Several with commas between them, or the option repeated",
+      (std::string(kXForm) + "[,...]").c_str());
   add_text(app, "--device", o.device, "Device that carries the clients' traffic; goes with -x",
            "DEVICE");
   add_text(app, "--config", o.config, "Read the mappings from this file", "FILE");
@@ -122,8 +123,7 @@ Result<Config> configuration(const MappingOptions &o) {
                  "the file names the devices: give the one or the others", Exit::usage};
   if (o.config.empty() && !options)
     return Error{"command line", "there is nothing to mirror",
-                 "give --config FILE, or --device DEVICE -x LOCALPORT-TARGETIP:TARGETPORT",
-                 Exit::usage};
+                 "give --config FILE, or --device DEVICE -x " + std::string(kXForm), Exit::usage};
   auto config = o.config.empty() ? config_from_options(o.device, o.x) : read_config(o.config);
   if (config && o.bypass_ipsec)
     for (MappingConfig &m : config->mappings)

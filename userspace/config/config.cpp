@@ -30,7 +30,8 @@ bool is_device(const std::string &s) {
          });
 }
 
-// A function read_KEY() for each DP_KEY of settings.def; the other keys are read by their type.
+// A function read_SCOPE_KEY() for each DP_KEY of settings.def; the other keys are read by their
+// type.
 class FileReader {
 public:
   FileReader(const std::string &file_name, Config &config) : r_(file_name), config_(config) {}
@@ -47,20 +48,20 @@ private:
 
   std::vector<Field> fields(Scope wanted);
 
-  void read_mappings(const JsonValue &v, const std::string &path) {
+  void read_file_mappings(const JsonValue &v, const std::string &path) {
     r_.array(v, path, [&](const JsonValue &item, const std::string &item_path) {
       MappingConfig &m = config_.mappings.emplace_back();
       m.where = r_.place(item, item_path);
       name_given_ = false;
       r_.object(item, item_path, fields(Scope::mapping));
       if (m.name.empty() && !name_given_ && m.port_first != 0)
-        m.name = ports_text({m.port_first, m.port_last});
+        m.name = service_text(m);
     });
     if (v.kind == Kind::array && v.items.empty())
       r_.error(v, path, "the list of mappings is empty", "name at least one mapping");
   }
 
-  void read_name(const JsonValue &v, const std::string &path) {
+  void read_mapping_name(const JsonValue &v, const std::string &path) {
     name_given_ = true;
     std::string s;
     if (!r_.string(v, path, s))
@@ -72,7 +73,7 @@ private:
                "use 1 to 32 letters, digits, \".\", \"_\" and \"-\"");
   }
 
-  void read_device(const JsonValue &v, const std::string &path) {
+  void read_mapping_device(const JsonValue &v, const std::string &path) {
     std::string s;
     if (!r_.string(v, path, s))
       return;
@@ -82,7 +83,7 @@ private:
       r_.error(v, path, in_quotes(s) + " cannot be the name of a device", "`ip link` lists them");
   }
 
-  void read_ports(const JsonValue &v, const std::string &path) {
+  void read_mapping_ports(const JsonValue &v, const std::string &path) {
     PortRange range;
     if (!r_.ports(v, path, range))
       return;
@@ -90,7 +91,18 @@ private:
     mapping().port_last = range.last;
   }
 
-  void read_targets(const JsonValue &v, const std::string &path) {
+  void read_mapping_address(const JsonValue &v, const std::string &path) {
+    std::string s;
+    if (!r_.string(v, path, s))
+      return;
+    const auto a = parse_service_address(s);
+    if (a)
+      mapping().address = *a;
+    else
+      r_.error(v, path, a.errors()[0].what, a.errors()[0].hint);
+  }
+
+  void read_mapping_targets(const JsonValue &v, const std::string &path) {
     r_.array(v, path, [&](const JsonValue &item, const std::string &item_path) {
       mapping().targets.emplace_back().where = r_.place(item, item_path);
       r_.object(item, item_path, fields(Scope::target));
@@ -99,7 +111,7 @@ private:
       r_.error(v, path, "the list of targets is empty", "name at least one target");
   }
 
-  void read_address(const JsonValue &v, const std::string &path) {
+  void read_target_address(const JsonValue &v, const std::string &path) {
     std::string s;
     if (!r_.string(v, path, s))
       return;
@@ -110,7 +122,7 @@ private:
       r_.error(v, path, a.errors()[0].what, a.errors()[0].hint);
   }
 
-  void read_port(const JsonValue &v, const std::string &path) {
+  void read_target_port(const JsonValue &v, const std::string &path) {
     uint64_t port = 0;
     if (r_.number(v, path, {"", "", Measure::count, 1, 65535}, port))
       target().port = static_cast<uint16_t>(port);
@@ -154,7 +166,7 @@ std::vector<Field> FileReader::fields(Scope wanted) {
 #define DP_FLAG(scope, key, field, when, help)                                                     \
   DP_READ(scope, key, optional, "", r_.boolean(v, p, scope().field))
 #define DP_KEY(scope, key, need, when, form, standard, help)                                       \
-  DP_READ(scope, key, need, "", read_##key(v, p))
+  DP_READ(scope, key, need, "", read_##scope##_##key(v, p))
 #include "doppel/settings.def"
 #undef DP_READ
   };
@@ -170,6 +182,44 @@ Error wrong_address(const std::string &text, const std::string &what, const std:
 }
 
 } // namespace
+
+Result<Address> parse_service_address(const std::string &text) {
+  const size_t zone = text.find('%');
+  if (zone != std::string::npos && parse_address(text.substr(0, zone)))
+    return wrong_address(text, "has a zone index: a link-local address cannot be chosen",
+                         "leave it out: what arrives for the ports is mirrored, whatever its "
+                         "address");
+  if (text.starts_with("[") && text.ends_with("]") && text.find(':') != std::string::npos)
+    return wrong_address(text, "stands in brackets",
+                         "the ports have a key of their own: leave them out");
+  const auto address = parse_address(text);
+  if (!address)
+    return wrong_address(text, "is not an IP address",
+                         "write in numbers the address that the clients connect to: host names "
+                         "are not looked up");
+  if (is_any(*address))
+    return wrong_address(text, "is every address",
+                         "leave it out: what arrives for the ports is mirrored, whatever its "
+                         "address");
+  if (!is_host_address(*address))
+    return wrong_address(text, "is not the address of a host", "");
+  if (needs_scope(*address))
+    return wrong_address(text, "is a link-local address, which cannot be chosen",
+                         "leave it out: what arrives for the ports is mirrored, whatever its "
+                         "address");
+  return *address;
+}
+
+std::string service_text(const std::string &address, const std::string &ports) {
+  if (address.empty())
+    return ports;
+  return (address.find(':') == std::string::npos ? address : "[" + address + "]") + ":" + ports;
+}
+
+std::string service_text(const MappingConfig &m) {
+  return service_text(m.address.is_set() ? m.address.text() : "",
+                      ports_text({m.port_first, m.port_last}));
+}
 
 Result<Address> parse_target_address(const std::string &text) {
   const char *const elsewhere = "give a global or unique-local address of the target";

@@ -23,11 +23,12 @@ struct TargetConfig {
 };
 
 struct MappingConfig {
-  std::string name; // unique; "-x" rows are named after their ports: "11211"
+  std::string name; // unique; "-x" rows are named as service_text() has them
   std::string device;
   dp_direction direction = DP_DIR_INGRESS;
   uint8_t protocol = 6;                   // IPPROTO_TCP
   uint16_t port_first = 0, port_last = 0; // host order, inclusive
+  Address address;                        // that the clients connect to; not set: any
   dp_application application = DP_APP_AUTO;
   bool join = true;
   bool any_host = false; // "promiscuous": true
@@ -74,6 +75,14 @@ Result<Config> config_from_options(const std::string &device, const std::vector<
 // The address of a target: in numbers, of a single host, and the same on every link. Only
 // Error.what and .hint are filled in.
 Result<Address> parse_target_address(const std::string &text);
+
+// The address of a mapping: as above, but it may be this host's own, and is so on ingress.
+Result<Address> parse_service_address(const std::string &text);
+
+// "11211-11212"; with an address "192.168.2.1:11211", "[2001:db8::1]:11211". The name of a mapping
+// that has none.
+std::string service_text(const MappingConfig &mapping);
+std::string service_text(const std::string &address, const std::string &ports);
 
 // "auto", "tcx" or "clsact".
 const char *attach_mode_name(AttachMode mode);

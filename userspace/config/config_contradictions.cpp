@@ -49,16 +49,17 @@ void check_converge(const MappingConfig &m, Errors &errors) {
 
 bool overlap(const MappingConfig &a, const MappingConfig &b) {
   return a.port_first != 0 && b.port_first != 0 && !a.device.empty() && a.device == b.device &&
-         a.direction == b.direction && a.protocol == b.protocol && a.port_first <= b.port_last &&
-         b.port_first <= a.port_last;
+         a.direction == b.direction && a.protocol == b.protocol && a.address == b.address &&
+         a.port_first <= b.port_last && b.port_first <= a.port_last;
 }
 
 void check_pair(const MappingConfig &earlier, const MappingConfig &later, Errors &errors) {
   if (overlap(earlier, later))
     add(errors, later.where,
-        "ports " + ports_text({later.port_first, later.port_last}) + " overlap ports " +
-            ports_text({earlier.port_first, earlier.port_last}) + " of " + earlier.where,
-        "a port of a device is captured once per direction: give one mapping two targets instead");
+        "ports " + service_text(later) + " overlap ports " + service_text(earlier) + " of " +
+            earlier.where,
+        "a port of a device is captured once per direction, and once for each \"address\": give "
+        "one mapping two targets instead");
   else if (!later.name.empty() && earlier.name == later.name)
     add(errors, later.where, "the name " + in_quotes(later.name) + " is taken by " + earlier.where,
         "each mapping needs a name of its own");

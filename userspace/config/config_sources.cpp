@@ -12,7 +12,6 @@
 namespace doppel {
 namespace {
 constexpr FileKind kConfigFile = {"--config", "configuration of doppel", 1};
-constexpr const char *kXForm = "LOCALPORT-TARGETIP:TARGETPORT";
 
 Error usage(std::string where, std::string what, std::string hint) {
   return {std::move(where), std::move(what), std::move(hint), Exit::usage};

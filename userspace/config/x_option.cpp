@@ -10,8 +10,6 @@
 
 namespace doppel {
 namespace {
-constexpr char kForm[] = "LOCALPORT-TARGETIP:TARGETPORT";
-
 // A part of the option, and where in it that begins, from 0.
 struct Part {
   std::string_view text;
@@ -37,7 +35,7 @@ private:
         {where_ + ", character " + std::to_string(part.at + 1), e.what, e.hint, Exit::usage});
   }
   void read_source(Part source);
-  void refuse_address(const Part &host);
+  void read_address(const Part &host);
   void read_target(Part target);
   uint16_t read_port(const Part &port);
 
@@ -66,7 +64,7 @@ std::optional<MappingConfig> EntryReader::read(const std::string &device) {
   const size_t colon = entry_.text.rfind(':'), bracket = entry_.text.rfind(']');
   if (dash == std::string_view::npos || colon == std::string_view::npos || colon < dash ||
       (bracket != std::string_view::npos && colon < bracket)) {
-    error(entry_, {"", "is not of the form " + std::string(kForm),
+    error(entry_, {"", "is not of the form " + std::string(kXForm),
                    "write, for instance: -x 11211-192.168.2.184:11211"});
     return std::nullopt;
   }
@@ -83,7 +81,7 @@ std::optional<MappingConfig> EntryReader::read(const std::string &device) {
 
 void EntryReader::read_source(Part source) {
   if (const size_t colon = source.text.rfind(':'); colon != std::string_view::npos) {
-    refuse_address(source.from(0, colon));
+    read_address(source.from(0, colon));
     source = source.from(colon + 1);
   }
   const auto ports = parse_ports(source.text);
@@ -93,20 +91,21 @@ void EntryReader::read_source(Part source) {
   }
   mapping_.port_first = ports->first;
   mapping_.port_last = ports->last;
-  mapping_.name = ports_text(*ports);
+  mapping_.name = service_text(mapping_);
 }
 
-// tcpcopy mirrors what goes to that address alone.
-void EntryReader::refuse_address(const Part &host) {
+// As with tcpcopy, what goes to that address alone is mirrored.
+void EntryReader::read_address(const Part &host) {
   const auto text = bare(host.text);
-  if (!text)
-    error(host, text.errors()[0]);
-  else if (!parse_address(*text))
+  const auto address = text ? parse_service_address(*text) : text.errors();
+  if (address)
+    mapping_.address = *address;
+  else if (text && !parse_address(*text) && text->find('%') == std::string::npos)
     error(host, {"", in_quotes(*text) + " is not an IP address",
-                 "write this host's ports before the \"-\": -x 11211-192.168.2.184:11211"});
+                 "write this host's ports before the \"-\", and in front of them at most its "
+                 "address in numbers: -x 192.168.2.1:11211-192.168.2.184:11211"});
   else
-    error(host, {"", "an address of this host, " + in_quotes(*text) + ", cannot be chosen yet",
-                 "leave it out: what arrives for the ports is mirrored, whatever its address"});
+    error(host, address.errors()[0]);
 }
 
 void EntryReader::read_target(Part target) {

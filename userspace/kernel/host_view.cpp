@@ -82,26 +82,26 @@ void view_sockets(const Config &config, Rtnl &nl, HostView &host) {
   wanted.local = served.local;
   auto listening = list_listeners(served.local);
   Via via(host.devices, nl);
-  std::map<std::tuple<bool, uint16_t, uint32_t>, uint32_t> count;
+  std::map<std::tuple<bool, uint16_t, uint32_t, Address>, uint32_t> count;
   const auto connected = each_tcp_socket(wanted, [&](const TcpSocket &s) {
     const Address local{s.local}, remote{s.remote};
     if (const uint16_t port = ntohs(s.local_port); in(wanted.local, port)) {
       const uint32_t own = via.of_server(local, remote, s.ifindex),
                      back = via.to(remote, s.ifindex);
-      count[{false, port, own}]++;
+      count[{false, port, own, local}]++;
       if (back != own)
-        count[{false, port, back}]++;
+        count[{false, port, back, local}]++;
     }
     if (const uint16_t port = ntohs(s.remote_port); in(wanted.remote, port))
-      count[{true, port, via.to(remote, s.ifindex)}]++;
+      count[{true, port, via.to(remote, s.ifindex), remote}]++;
   });
   if (!listening || !connected)
     return;
   host.listeners = std::move(*listening);
   for (const auto &[key, n] : count) {
-    const auto &[asked, port, ifindex] = key;
+    const auto &[asked, port, ifindex, server] = key;
     if (ifindex)
-      host.connections.push_back({asked, port, ifindex, n});
+      host.connections.push_back({asked, port, ifindex, n, server});
   }
 }
 

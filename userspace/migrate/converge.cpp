@@ -121,7 +121,8 @@ Status Converger::look() {
 // The same but for their rows: what the one was, the other is again.
 bool is_again(const NamedMapping &a, const NamedMapping &b) {
   return a.name == b.name && a.device == b.device && a.direction == b.direction &&
-         a.protocol == b.protocol && a.ports == b.ports && a.targets == b.targets;
+         a.protocol == b.protocol && a.ports == b.ports && a.address == b.address &&
+         a.targets == b.targets;
 }
 
 // A barrier of any pair may have to look at other mappings now.

@@ -182,7 +182,9 @@ void ConvergeMapping::change(const NamedMapping &mapping) {
 
 bool ConvergeMapping::continues(const NamedMapping &gone) const {
   const MappingEnds here = ends_of(mapping_), there = ends_of(gone);
-  if (here.ports.first > there.ports.last || here.ports.last < there.ports.first)
+  if (here.ports.first > there.ports.last || here.ports.last < there.ports.first ||
+      (here.address.is_set() && !there.has(here.address)) ||
+      (there.address.is_set() && !here.has(there.address)))
     return false;
   return std::any_of(here.targets.begin(), here.targets.end(), [&](const auto &a) {
     return std::any_of(there.targets.begin(), there.targets.end(), [&](const auto &b) {

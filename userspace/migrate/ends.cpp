@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "userspace/kernel/host_net.h"
@@ -46,6 +47,23 @@ bool is_own(const Endpoint &to) {
   return route && *route && (*route)->local;
 }
 
+std::vector<MappingEnds> with_others(std::vector<MappingEnds> ends) {
+  for (MappingEnds &m : ends)
+    for (const MappingEnds &other : ends)
+      if (!m.address.is_set() && other.address.is_set() && other.device == m.device &&
+          other.here == m.here && other.ports.first <= m.ports.last &&
+          m.ports.first <= other.ports.last)
+        m.others.push_back(other.address);
+  return ends;
+}
+
+// What goes to one of these may be the mapping's.
+bool has_any(const MappingEnds &m, const std::vector<Address> &servers) {
+  return servers.empty() || std::any_of(servers.begin(), servers.end(), [&](const Address &a) {
+           return is_loopback(a) || m.has(a);
+         });
+}
+
 } // namespace
 
 Result<std::vector<Listener>> listeners_of(const std::vector<MappingEnds> &mappings) {
@@ -61,7 +79,7 @@ std::vector<MappingEnds> ends_of(const Config &config) {
   ends.reserve(config.mappings.size());
   for (const MappingConfig &m : config.mappings)
     ends.push_back(ends_of(m));
-  return ends;
+  return with_others(std::move(ends));
 }
 
 std::vector<MappingEnds> ends_of(const std::vector<NamedMapping> &mappings) {
@@ -69,7 +87,7 @@ std::vector<MappingEnds> ends_of(const std::vector<NamedMapping> &mappings) {
   ends.reserve(mappings.size());
   for (const NamedMapping &m : mappings)
     ends.push_back(ends_of(m));
-  return ends;
+  return with_others(std::move(ends));
 }
 
 Result<std::vector<MappingEnds>> named(std::vector<MappingEnds> mappings, const std::string &name) {
@@ -108,8 +126,11 @@ Result<std::vector<NamedMapping>> mappings_of(const Attached &attached,
                                               const memcached::Server &source) {
   const auto rows = TRY(open_table(attached.pins, "mappings", sizeof(dp_mapping)));
   const bool here = is_here(source);
+  const auto addresses = addresses_of(source);
   std::vector<NamedMapping> some;
   for (const NamedMapping &m : attached.meta.mappings) {
+    if (!has_any(ends_of(m), addresses))
+      continue;
     dp_mapping row{};
     if (bpf_map_lookup_elem(rows.fd.get(), &m.row, &row))
       return sys_error("map mappings", "cannot be read", errno);

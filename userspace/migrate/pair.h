@@ -37,17 +37,23 @@ struct MappingEnds {
     uint16_t port = 0; // of the first port of the range
   };
   std::vector<Target> targets;
+  Address address = {}; // that the clients connect to; not set: any
+  std::string device = {};
+  // Without an address: those that other mappings of these ports and this device have.
+  std::vector<Address> others = {};
+  // What goes to that address is this mapping's; one that is not set may be.
+  bool has(const Address &server) const;
 };
 MappingEnds ends_of(const MappingConfig &mapping);
 MappingEnds ends_of(const NamedMapping &mapping);
 
-// `source`, of one of the mapping's ports, with each target; none: of another port.
+// `source`, of one of the mapping's ports, with each target; none: of another port or address.
 std::vector<Pair> pairs_from(const MappingEnds &mapping, const memcached::Server &source);
 
 // A pair for each port of the mapping that a socket of this host listens on, and each target. The
-// source is asked at 127.0.0.1 or ::1, which are captured nowhere; or at the listener's own
-// address, where it is bound to one. Fails where nobody listens, or the services are not on this
-// host.
+// source is asked at the mapping's address; without one at 127.0.0.1 or ::1, which are captured
+// nowhere, or at the listener's own address, where it is bound to one. Fails where nobody listens,
+// or the services are not on this host.
 Result<std::vector<Pair>> pairs_of(const MappingEnds &mapping,
                                    const std::vector<Listener> &listeners);
 

@@ -47,7 +47,7 @@ public:
 
 private:
   Status resume();
-  Status build_up();
+  Status build_up(const MirrorState &state);
   void undo(const MirrorState &state, Errors &errors);
   Status take_down(const ApplyOptions &options);
   Status empty_rows(const std::set<uint32_t> &old);
@@ -87,7 +87,7 @@ Status Applier::resume() {
   return Unit{};
 }
 
-Status Applier::build_up() {
+Status Applier::build_up(const MirrorState &state) {
   const Change &change = applied_.change;
   const auto is_capture = [](const Attachment &a) {
     return a.program == DP_PROG_INGRESS || a.program == DP_PROG_EGRESS;
@@ -145,11 +145,11 @@ Status Applier::build_up() {
   TRY(write_meta(pins_, applied_.meta));
   for (const PortRow &port : change.ports)
     TRY(rows_.put(port));
-  return Unit{};
+  return rows_.forget_moved(state.ports, change.ports, TRY(CommandProgram::open(pins_)));
 }
 
 void Applier::undo(const MirrorState &state, Errors &errors) {
-  std::vector<dp_port_key> fresh;
+  std::vector<dp_address_key> fresh;
   for (const PortRow &port : applied_.change.ports) {
     auto was = std::find_if(state.ports.begin(), state.ports.end(), [&](const PortRow &p) {
       return std::equal(reinterpret_cast<const char *>(&p.key),
@@ -321,7 +321,7 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
     for (std::string &sentence : translated_targets(config_))
       applied_.notes.push_back(std::move(sentence));
   }
-  if (auto s = build_up(); !s) {
+  if (auto s = build_up(state); !s) {
     Errors errors = s.errors();
     undo(state, errors);
     return errors;

@@ -91,8 +91,8 @@ void Observer::see(Row &r, const TcpSocket &s) {
   if (via_.is_own(remote) != loopback)
     return;
   AskedConnection c;
-  if (in(r.view.ports, s.local_port) && s.bytes_received && is_recent(s.received_ms) &&
-      !is_target(remote)) {
+  if (in(r.view.ports, s.local_port) && r.view.takes(local) && s.bytes_received &&
+      is_recent(s.received_ms) && !is_target(remote)) {
     c.ifindex = via_.of_server(local, remote, s.ifindex);
     if (r.view.direction == DP_DIR_EGRESS) {
       r.served.push_back(c);
@@ -101,7 +101,7 @@ void Observer::see(Row &r, const TcpSocket &s) {
     c.seen = knows(r.row, s.remote, s.remote_port, s.local, s.local_port, s.received_ms);
     r.view.asked.push_back(c);
   } else if (r.view.direction == DP_DIR_EGRESS && in(r.view.ports, s.remote_port) &&
-             !is_target(remote)) {
+             r.view.takes(remote) && !is_target(remote)) {
     r.asks = true;
     if (!s.bytes_sent || !is_recent(s.sent_ms))
       return;
@@ -156,7 +156,8 @@ Status Observer::look_at_conntrack(std::vector<Row> &rows) {
     c.ifindex = via_.to(client);
     for (Row &r : rows)
       if (r.view.captured == 0 &&
-          (in(r.view.ports, t.server_port) || in(r.view.ports, t.passed_to_port)))
+          ((in(r.view.ports, t.server_port) && r.view.takes(Address{t.server})) ||
+           (in(r.view.ports, t.passed_to_port) && r.view.takes(to))))
         r.view.asked.push_back(c);
   }
   return Unit{};
@@ -177,6 +178,7 @@ Result<Observer::Row> row_of(const NamedMapping &m, const HostView &host, const 
   r.view.any_host = row.flags & DP_MAP_ANY_HOST;
   if (const auto ports = parse_ports(m.ports))
     r.view.ports = *ports;
+  r.view.address = parse_address(m.address).value_or(Address{});
   for (uint32_t t = 0; t < row.n_targets && t < DP_MAX_TARGETS; t++) {
     const dp_ledger cell = TRY(read_cell(ledger, dp_ledger_cell(m.row, t)));
     r.targets.push_back(Address{row.target[t].address});
@@ -185,6 +187,17 @@ Result<Observer::Row> row_of(const NamedMapping &m, const HostView &host, const 
     r.view.no_socket += t == 0 ? cell.event[DP_EVENT_no_socket] : 0; // each target counts them
   }
   return r;
+}
+
+// A mapping with an address has what goes there, another of the same ports has the rest.
+void note_others(std::vector<Observer::Row> &rows) {
+  for (Observer::Row &r : rows)
+    for (const Observer::Row &other : rows)
+      if (!r.view.address.is_set() && other.view.address.is_set() &&
+          r.view.device == other.view.device && r.view.direction == other.view.direction &&
+          r.view.ports.first <= other.view.ports.last &&
+          other.view.ports.first <= r.view.ports.last)
+        r.view.others.push_back(other.view.address);
 }
 
 // As check_devices() has it.
@@ -217,6 +230,7 @@ Result<std::vector<std::string>> find_blindness(Rtnl &nl, const Pins &pins, cons
   std::vector<Observer::Row> rows;
   for (const NamedMapping &m : meta.mappings)
     rows.push_back(TRY(row_of(m, host, mappings, ledger)));
+  note_others(rows);
   Observer observer(nl, host, TRY(open_table(pins, "flows", sizeof(dp_flow), Access::read)),
                     TRY(open_table(pins, "shadows", sizeof(dp_shadow), Access::read)), age_ms);
   TRY(observer.look_at_sockets(rows));

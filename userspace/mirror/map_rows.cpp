@@ -9,9 +9,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <map>
+#include <tuple>
 
 #include "userspace/kernel/cpus.h"
+#include "userspace/mirror/port_rows.h"
 #include "userspace/mirror/programs.h"
 
 namespace doppel {
@@ -23,8 +26,8 @@ Status write_error(const char *map) {
   return sys_error(std::string("map ") + map, "cannot be written", errno);
 }
 
-uint32_t word_of(const dp_port_key &key) {
-  return dp_port_word(key.proto == IPPROTO_UDP, key.port);
+uint32_t word_of(const dp_address_key &key) {
+  return dp_port_word(key.port.proto == IPPROTO_UDP, key.port.port);
 }
 
 } // namespace
@@ -38,6 +41,7 @@ Result<MapRows> MapRows::open(const Pins &pins) {
     MapTable *table;
   } all[] = {{"mappings", sizeof(dp_mapping), &rows.mappings_},
              {"port_map", sizeof(dp_port_val), &rows.port_map_},
+             {"address_map", sizeof(dp_port_val), &rows.address_map_},
              {"ports", sizeof(uint32_t), &rows.ports_},
              {"flows", sizeof(dp_flow), &rows.flows_},
              {"ledger", sizeof(dp_ledger), &rows.ledger_},
@@ -53,19 +57,7 @@ Result<MapRows> MapRows::open(const Pins &pins) {
 }
 
 Result<std::vector<PortRow>> MapRows::ports() const {
-  std::vector<PortRow> all;
-  PortRow row{};
-  const dp_port_key *last = nullptr;
-  dp_port_key next{};
-  while (bpf_map_get_next_key(port_map_.fd.get(), last, &next) == 0) {
-    row.key = next;
-    if (bpf_map_lookup_elem(port_map_.fd.get(), &row.key, &row.val) == 0)
-      all.push_back(row);
-    last = &row.key;
-  }
-  if (errno != ENOENT)
-    return sys_error("map port_map", "cannot be read", errno);
-  return all;
+  return read_rows(port_map_.fd.get(), address_map_.fd.get());
 }
 
 Result<dp_mapping> MapRows::mapping(uint32_t row) const {
@@ -86,27 +78,23 @@ Status MapRows::put(const PortRow &row) const {
   uint32_t bits = 0;
   if (bpf_map_lookup_elem(ports_.fd.get(), &word, &bits))
     return sys_error("map ports", "cannot be read", errno);
-  bits |= dp_port_bit(row.key.port);
+  bits |= dp_port_bit(row.key.port.port);
   if (bpf_map_update_elem(ports_.fd.get(), &word, &bits, BPF_ANY))
     return write_error("ports");
-  if (bpf_map_update_elem(port_map_.fd.get(), &row.key, &row.val, BPF_ANY))
-    return write_error("port_map");
-  return Unit{};
+  return put_row(port_map_.fd.get(), address_map_.fd.get(), row);
 }
 
-Status MapRows::drop(const std::vector<dp_port_key> &keys) const {
+Status MapRows::drop(const std::vector<dp_address_key> &keys) const {
   if (keys.empty())
     return Unit{};
   std::map<uint32_t, uint32_t> bits; // of the words that these keys are in
-  for (const dp_port_key &key : keys) {
-    if (bpf_map_delete_elem(port_map_.fd.get(), &key) && errno != ENOENT)
-      return write_error("port_map");
+  TRY(drop_rows(port_map_.fd.get(), address_map_.fd.get(), keys));
+  for (const dp_address_key &key : keys)
     bits[word_of(key)] = 0;
-  }
   const auto left = TRY(ports());
   for (const PortRow &row : left)
     if (const auto word = bits.find(word_of(row.key)); word != bits.end())
-      word->second |= dp_port_bit(row.key.port);
+      word->second |= dp_port_bit(row.key.port.port);
   for (const auto &[word, value] : bits)
     if (bpf_map_update_elem(ports_.fd.get(), &word, &value, BPF_ANY))
       return write_error("ports");
@@ -166,6 +154,28 @@ Status MapRows::forget_flows(const std::set<uint32_t> &rows,
   auto flows = TRY(read_flow_table(flows_));
   for (const auto &[key, flow] : flows)
     if (rows.count(key.mapping))
+      TRY(data_plane.expire(key, 0));
+  return Unit{};
+}
+
+// A mapping without an address may lose what goes to one address to another mapping.
+Status MapRows::forget_moved(const std::vector<PortRow> &before, const std::vector<PortRow> &fresh,
+                             const CommandProgram &data_plane) const {
+  std::set<std::tuple<uint32_t, Address, uint16_t>> moved; // from which row
+  for (const PortRow &row : fresh) {
+    const auto was = std::find_if(before.begin(), before.end(), [&](const PortRow &b) {
+      return !has_address(b.key) &&
+             std::memcmp(&b.key.port, &row.key.port, sizeof(dp_port_key)) == 0;
+    });
+    if (has_address(row.key) && was != before.end() && was->val.mapping != row.val.mapping)
+      moved.emplace(was->val.mapping, Address{row.key.address}, row.key.port.port);
+  }
+  if (moved.empty())
+    return Unit{};
+  wait_for_programs();
+  const auto flows = TRY(read_flow_table(flows_));
+  for (const auto &[key, flow] : flows)
+    if (moved.count({key.mapping, Address{key.server}, ntohs(key.server_port)}))
       TRY(data_plane.expire(key, 0));
   return Unit{};
 }

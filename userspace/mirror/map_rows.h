@@ -27,11 +27,15 @@ public:
   Status put(uint32_t row, const dp_mapping &mapping) const;
   Status put(const PortRow &port) const; // and its bit in `ports`
   // All at once, since each bit goes with the last row of its port, and to know that takes a walk.
-  Status drop(const std::vector<dp_port_key> &keys) const;
+  Status drop(const std::vector<dp_address_key> &keys) const;
 
   // Forgets the flows of these rows. No port leads to them any more, and their shadows are over.
   // The data plane does it: it counts them.
   Status forget_flows(const std::set<uint32_t> &rows, const CommandProgram &data_plane) const;
+  // Forgets the flows for which `fresh` leads from a row that stays to another one, given what the
+  // ports were before: their shadows close, and the connections join behind them.
+  Status forget_moved(const std::vector<PortRow> &before, const std::vector<PortRow> &fresh,
+                      const CommandProgram &data_plane) const;
   // What capture knows of their connections' requests, which it has not followed all the time.
   Status forget_key_streams(const std::set<uint32_t> &rows) const;
   Result<dp_ledger> ledger(uint32_t row, uint32_t target) const;
@@ -40,7 +44,7 @@ public:
 
 private:
   Status clear_ledgers(std::vector<uint32_t> cells) const;
-  MapTable mappings_, port_map_, ports_, flows_, ledger_, limits_, converge_;
+  MapTable mappings_, port_map_, address_map_, ports_, flows_, ledger_, limits_, converge_;
   Fd key_streams_; // by dp_flow_key
 };
 

@@ -72,6 +72,8 @@ Json to_json(const Meta &m) {
       row["since"] = n.since;
       row["since_ns"] = n.since_ns;
     }
+    if (!n.address.empty())
+      row["address"] = n.address;
     if (n.converges_ns)
       row["converges_ns"] = n.converges_ns;
     j["mappings"].push_back(std::move(row));
@@ -125,7 +127,8 @@ Meta from_json(const Json &j) {
     m.mappings.push_back({n.at("name"), n.at("device"), n.at("direction"), n.at("protocol"),
                           n.at("ports"), n.at("targets").get<std::vector<std::string>>(),
                           n.at("row"), n.value("since", std::time_t{0}),
-                          n.value("since_ns", uint64_t{0}), n.value("converges_ns", uint64_t{0})});
+                          n.value("since_ns", uint64_t{0}), n.value("converges_ns", uint64_t{0}),
+                          n.value("address", std::string())});
   for (const Json &p : j.at("programs")) {
     AttachedProgram program;
     program.what = {p.at("program"), p.at("device"), p.at("ifindex"),

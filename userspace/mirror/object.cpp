@@ -20,6 +20,7 @@
 #include "userspace/kernel/descriptors.h"
 #include "userspace/kernel/libbpf_log.h"
 #include "userspace/kernel/netns.h"
+#include "userspace/mirror/port_rows.h"
 
 namespace doppel {
 namespace {
@@ -120,7 +121,8 @@ Status put(bpf_map *map, const void *key, const void *value) {
 Status fill_ports(const doppel_bpf *skel, const Plan &plan) {
   std::map<uint32_t, uint32_t> bits;
   for (const PortRow &row : plan.ports)
-    bits[dp_port_word(row.key.proto == IPPROTO_UDP, row.key.port)] |= dp_port_bit(row.key.port);
+    bits[dp_port_word(row.key.port.proto == IPPROTO_UDP, row.key.port.port)] |=
+        dp_port_bit(row.key.port.port);
   for (auto [word, value] : bits)
     TRY(put(skel->maps.ports, &word, &value));
   return Unit{};
@@ -179,7 +181,7 @@ Status Object::fill(const Plan &plan) const {
   for (uint32_t i = 0; i < plan.mappings.size(); i++)
     TRY(put(skel_->maps.mappings, &i, &plan.mappings[i]));
   for (const PortRow &row : plan.ports)
-    TRY(put(skel_->maps.port_map, &row.key, &row.val));
+    TRY(put_row(bpf_map__fd(skel_->maps.port_map), bpf_map__fd(skel_->maps.address_map), row));
   return fill_ports(skel_.get(), plan);
 }
 

@@ -61,7 +61,7 @@ std::string unseen_sockets(const MappingView &s, const std::vector<const AskedCo
   for (const AskedConnection *c : unseen)
     if (c->ifindex)
       devices.insert(c->ifindex);
-  std::string text = nothing_seen(s) + ", but the socket of port " + ports_text(s.ports) + " has " +
+  std::string text = nothing_seen(s) + ", but the socket of port " + s.service() + " has " +
                      connections_text(unseen.size());
   if (!devices.empty())
     text += ", " + devices_text(devices, s, host);
@@ -73,8 +73,8 @@ std::string unseen_passed(const MappingView &s, const std::vector<const AskedCon
                           const HostView &host) {
   const AskedConnection &one = *unseen.front();
   std::string text = nothing_seen(s) + ", but " + connections_text(unseen.size()) + " to port " +
-                     ports_text(s.ports) + (unseen.size() == 1 ? " is" : " are") +
-                     " passed on to " + one.passed_to.text();
+                     s.service() + (unseen.size() == 1 ? " is" : " are") + " passed on to " +
+                     one.passed_to.text();
   if (one.passed_by)
     text += ", and " + std::string(unseen.size() == 1 ? "leaves" : "leave") + " by " +
             name_of(host, one.passed_by);
@@ -87,8 +87,7 @@ std::string unseen_passed(const MappingView &s, const std::vector<const AskedCon
 }
 
 std::string no_socket(const MappingView &s) {
-  return std::to_string(s.no_socket) + " packets to port " + ports_text(s.ports) + " on " +
-         s.device +
+  return std::to_string(s.no_socket) + " packets to port " + s.service() + " on " + s.device +
          " that no socket of this host takes: DNAT? Then load nf_conntrack, detach, and attach "
          "again "
          "as root; where this host only passes them on, say \"promiscuous\"";
@@ -113,7 +112,7 @@ public:
     if (sockets.empty())
       return s_.captured ? strays() : unseen_passed(s_, passed, host_);
     if (s_.direction == DP_DIR_EGRESS && sockets.front()->served)
-      return nothing_seen(s_) + " egress, but this host serves port " + ports_text(s_.ports) +
+      return nothing_seen(s_) + " egress, but this host serves port " + s_.service() +
              ", and has " + connections_text(sockets.size()) + "; capture with direction ingress";
     return unseen_sockets(s_, sockets, host_);
   }
@@ -137,14 +136,15 @@ private:
     if (count == 0)
       return {};
     return std::to_string(count) + " of " + connections_text(s_.asked.size()) + " of port " +
-           ports_text(s_.ports) + " are not seen on " + s_.device + ": they come " +
+           s_.service() + " are not seen on " + s_.device + ": they come " +
            devices_text(devices, s_, host_) + way_out(devices, s_, host_) + " as well";
   }
 
   bool captured_on(uint32_t ifindex) const {
     return std::any_of(all_.begin(), all_.end(), [&](const MappingView &other) {
       return other.ifindex == ifindex && other.ports.first <= s_.ports.last &&
-             s_.ports.first <= other.ports.last;
+             s_.ports.first <= other.ports.last &&
+             (!s_.address.is_set() || other.takes(s_.address));
     });
   }
 
@@ -155,6 +155,15 @@ private:
 };
 
 } // namespace
+
+bool MappingView::takes(const Address &server) const {
+  return address.is_set() ? address == server
+                          : std::find(others.begin(), others.end(), server) == others.end();
+}
+
+std::string MappingView::service() const {
+  return service_text(address.is_set() ? address.text() : "", ports_text(ports));
+}
 
 std::vector<std::string> blindness(const std::vector<MappingView> &views, const HostView &host) {
   std::vector<std::string> found;

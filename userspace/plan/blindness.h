@@ -27,6 +27,10 @@ struct MappingView {
   uint32_t ifindex = 0; // of the device
   dp_direction direction = DP_DIR_INGRESS;
   PortRange ports;
+  Address address = {}; // that the clients connect to; not set: any but those of `others`
+  std::vector<Address> others = {}; // of mappings for the same ports of the device
+  bool takes(const Address &server) const;
+  std::string service() const; // its ports, and its address if it has one
   bool any_host = false;
   // Since attach: packets that were captured, bytes of them that the source took, and packets that
   // no socket takes.

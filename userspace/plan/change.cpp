@@ -16,19 +16,20 @@ constexpr const char *kFixedHint =
 bool same_identity(const NamedMapping &a, const dp_mapping &x, const NamedMapping &b,
                    const dp_mapping &y) {
   return a.name == b.name && a.device == b.device && a.direction == b.direction &&
-         a.protocol == b.protocol && a.ports == b.ports && a.targets == b.targets &&
-         x.application == y.application && !((x.flags ^ y.flags) & ~DP_MAP_CONVERGE);
+         a.protocol == b.protocol && a.ports == b.ports && a.address == b.address &&
+         a.targets == b.targets && x.application == y.application &&
+         !((x.flags ^ y.flags) & ~DP_MAP_CONVERGE);
 }
 
 bool contains(const std::vector<Attachment> &list, const Attachment &a) {
   return std::find(list.begin(), list.end(), a) != list.end();
 }
 
-bool operator==(const dp_port_key &a, const dp_port_key &b) {
+bool operator==(const dp_address_key &a, const dp_address_key &b) {
   return std::memcmp(&a, &b, sizeof(a)) == 0;
 }
 
-const PortRow *find(const std::vector<PortRow> &rows, const dp_port_key &key) {
+const PortRow *find(const std::vector<PortRow> &rows, const dp_address_key &key) {
   auto row = std::find_if(rows.begin(), rows.end(), [&](const PortRow &r) { return r.key == key; });
   return row == rows.end() ? nullptr : &*row;
 }

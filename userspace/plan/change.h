@@ -33,9 +33,9 @@ struct Change {
       new_rows;                                      // to be written before any port leads there
   std::vector<std::pair<uint32_t, dp_mapping>> rows; // of mappings that stay: to be overwritten
   std::vector<uint32_t> old_rows;                    // to be drained and emptied
-  std::vector<PortRow> ports;         // to be written: new, or leading to another row from now on
-  std::vector<dp_port_key> old_ports; // to be deleted
-  std::vector<Attachment> attach;     // return before capture
+  std::vector<PortRow> ports; // to be written: new, or leading to another row from now on
+  std::vector<dp_address_key> old_ports; // to be deleted
+  std::vector<Attachment> attach;        // return before capture
   std::vector<Attachment> detach;
   // For people. The same name in both: the mapping changed, and got a row of its own.
   std::vector<std::string> added, removed;

@@ -62,6 +62,8 @@ NamedMapping name_row(const MappingConfig &m) {
   n.direction = direction_name(m.direction);
   n.protocol = "tcp";
   n.ports = ports_text({m.port_first, m.port_last});
+  if (m.address.is_set())
+    n.address = m.address.text();
   for (const TargetConfig &t : m.targets)
     n.targets.push_back(endpoint_text(t.address, t.port));
   return n;
@@ -71,10 +73,11 @@ void add_ports(const MappingConfig &m, uint16_t index, uint32_t ifindex,
                std::vector<PortRow> &rows) {
   for (unsigned port = m.port_first; port <= m.port_last; port++) {
     PortRow row{};
-    row.key.ifindex = ifindex;
-    row.key.port = static_cast<__u16>(port);
-    row.key.proto = m.protocol;
-    row.key.direction = static_cast<__u8>(m.direction);
+    row.key.port.ifindex = ifindex;
+    row.key.port.port = static_cast<__u16>(port);
+    row.key.port.proto = m.protocol;
+    row.key.port.direction = static_cast<__u8>(m.direction);
+    row.key.address = m.address.raw;
     row.val.mapping = index;
     row.val.offset = static_cast<__u16>(port - m.port_first);
     rows.push_back(row);

@@ -61,6 +61,7 @@ struct Connections {
   uint16_t port = 0;  // of the server
   uint32_t ifindex = 0;
   uint32_t count = 0;
+  Address server = {}; // not set: not known
 };
 
 // An IPsec policy for what this host sends (xfrm, direction out). It is of one family, as both of
@@ -91,8 +92,10 @@ struct HostView {
   std::vector<std::string> output_rules; // netfilter's chains for what this host sends
 };
 
+// Of a mapping with an address a row of `address_map`, else of `port_map`. What by_address says
+// there follows from all rows, and is 0 here.
 struct PortRow {
-  dp_port_key key;
+  dp_address_key key;
   dp_port_val val;
 };
 struct NamedMapping {
@@ -105,6 +108,9 @@ struct NamedMapping {
   uint64_t since_ns = 0;
   // When a reload let its servers converge, CLOCK_MONOTONIC. 0: none did since its row was made.
   uint64_t converges_ns = 0;
+  std::string address = {}; // that its clients connect to; empty: any
+  // As service_text() has it.
+  std::string service() const { return service_text(address, ports); }
   friend bool operator==(const NamedMapping &a, const NamedMapping &b) = default;
 };
 

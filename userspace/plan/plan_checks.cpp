@@ -60,6 +60,7 @@ void refuse_chain(const Config &config, const MappingConfig &m, const TargetConf
   for (const MappingConfig &other : config.mappings) {
     const PortRange seen = captured_ports(other), to = target_ports(m, t);
     if (other.direction == DP_DIR_EGRESS && other.device == route.device && overlap(seen, to) &&
+        (!other.address.is_set() || other.address == t.address) &&
         !passes_by(other, t.address,
                    {std::max(seen.first, to.first), std::min(seen.last, to.last)}))
       errors.push_back(

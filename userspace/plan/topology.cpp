@@ -100,9 +100,9 @@ std::string stands_below(const DeviceView &lower, const DeviceView &upper) {
 class Judge {
 public:
   Judge(const MappingConfig &m, const HostView &host, const DeviceView &device)
-      : m_(m), host_(host), d_(device), ports_(ports_text({m.port_first, m.port_last})) {
+      : m_(m), host_(host), d_(device), ports_(service_text(m)) {
     for (const Listener &l : host.listeners)
-      if (in_range(l.port))
+      if (in_range(l.port) && (!m.address.is_set() || l.takes(m.address)))
         listeners_.push_back(&l);
   }
 
@@ -124,8 +124,10 @@ private:
     if (l.ifindex)
       return l.ifindex == d.ifindex;
     return std::any_of(d.addresses.begin(), d.addresses.end(),
-                       [&](const Address &a) { return l.takes(a); });
+                       [&](const Address &a) { return is_served(a) && l.takes(a); });
   }
+
+  bool is_served(const Address &a) const { return !m_.address.is_set() || m_.address == a; }
 
   bool any_listens_on(const DeviceView &d) const {
     return std::any_of(listeners_.begin(), listeners_.end(),
@@ -135,7 +137,8 @@ private:
   uint32_t connections_by(const DeviceView *d, bool asked) const {
     uint32_t count = 0;
     for (const Connections &c : host_.connections)
-      if (in_range(c.port) && c.asked == asked && (!d || c.ifindex == d->ifindex))
+      if (in_range(c.port) && (!c.server.is_set() || is_served(c.server)) && c.asked == asked &&
+          (!d || c.ifindex == d->ifindex))
         count += c.count;
     return count;
   }
@@ -172,6 +175,8 @@ private:
     if (found_.empty())
       uppers();
     if (found_.empty())
+      nobodys();
+    if (found_.empty())
       elsewhere();
     if (found_.empty())
       connections();
@@ -188,6 +193,16 @@ private:
         continue;
       found_.push_back(stands_below(d_, u) + (here ? " for its clients" : ""));
     }
+  }
+
+  // Unless it is routed or translated to this host.
+  void nobodys() {
+    const auto owns = [&](const DeviceView &d) { return has(d, m_.address); };
+    if (m_.address.is_set() && !is_loopback(m_.address) && !leads_elsewhere(d_) && !is_bridge(d_) &&
+        std::none_of(host_.devices.begin(), host_.devices.end(), owns))
+      found_.push_back("mapping " + m_.name + " is for the address " + m_.address.text() +
+                       ", which no device of this host has; `ip address` lists those that there "
+                       "are");
   }
 
   // The service listens on addresses of other devices alone.

@@ -109,8 +109,11 @@ Json mapping_json(const MappingCounters &m, const Counters &all) {
 }
 
 Json named_mapping_json(const NamedMapping &m) {
-  return {{"name", m.name},         {"device", m.device}, {"direction", m.direction},
-          {"protocol", m.protocol}, {"ports", m.ports},   {"targets", m.targets}};
+  return {
+      {"name", m.name},           {"device", m.device},
+      {"direction", m.direction}, {"protocol", m.protocol},
+      {"ports", m.ports},         {"address", m.address.empty() ? Json(nullptr) : Json(m.address)},
+      {"targets", m.targets}};
 }
 
 Json hook_json(const AttachedProgram &h) {

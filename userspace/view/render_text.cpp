@@ -200,7 +200,7 @@ std::string to_text(const std::vector<NamedMapping> &mappings) {
     std::string targets;
     for (const std::string &t : m.targets)
       targets += (targets.empty() ? "" : ", ") + t;
-    table.row({m.name, m.device, m.direction, m.protocol, m.ports, targets});
+    table.row({m.name, m.device, m.direction, m.protocol, m.service(), targets});
   }
   return table.text();
 }

@@ -21,6 +21,7 @@ const volatile struct dp_config cfg = {
 #define DEFINE(m) typeof(m) m
 DEFINE(ports);
 DEFINE(port_map);
+DEFINE(address_map);
 DEFINE(mappings);
 DEFINE(flows);
 DEFINE(syns);
@@ -69,6 +70,7 @@ enum {
 const struct host_map_row host_map_rows[] = {
 	KEYED(ports, NUMBER(ports.max_entries)),
 	KEYED(port_map, 16),
+	KEYED(address_map, 16),
 	KEYED(mappings, HOST_MAPPINGS),
 	KEYED(flows, HOST_FLOWS),
 	KEYED(syns, HOST_SYNS),
