@@ -13,6 +13,7 @@
 #include "store.bpf.h"
 #include "tcp/finish.bpf.h"
 #include "tcp/path_mtu.bpf.h"
+#include "tcp/preamble.bpf.h"
 #include "tcp/timer.bpf.h"
 
 struct store_move {
@@ -256,7 +257,7 @@ GLOBAL int flow_carry(struct __sk_buff *skb, __u32 slot, __u32 gen)
 	timer_learn(to, sh->gen);
 	path_mtu_recall(to);
 	if (whole)
-		carry_send(skb, to, sh->gen, sh->tcp.isn, TCP_SYN);
+		carry_send(skb, to, sh->gen, preamble_recall(to, sh->gen), TCP_SYN);
 	else
 		shadow_break(to, sh->gen, DP_LOST_store_full);
 	return 0;

@@ -15,6 +15,7 @@
 #include "flow/limit.bpf.h"
 #include "packet/txreq.bpf.h"
 #include "tcp/path_mtu.bpf.h"
+#include "tcp/preamble.bpf.h"
 #include "tcp/timer.bpf.h"
 
 /*
@@ -113,7 +114,7 @@ static __always_inline void flow_open_shadow(struct __sk_buff *skb, const struct
 					     bool known, struct flow_start *b, struct dp_ledger *l,
 					     struct verdict *v)
 {
-	struct txreq syn = {.kind = TXREQ_SEGMENT, .segment = {.seq = b->isn, .flags = TCP_SYN}};
+	struct txreq syn = {.kind = TXREQ_SEGMENT, .segment = {.flags = TCP_SYN}};
 	int refused = limit_refuses(key->mapping, key->target, &key->client, known);
 	bool bound;
 
@@ -134,6 +135,7 @@ static __always_inline void flow_open_shadow(struct __sk_buff *skb, const struct
 		return;
 	timer_learn(v->slot, v->gen);
 	path_mtu_recall(v->slot);
+	syn.segment.seq = preamble_recall(v->slot, v->gen);
 	syn.slot = v->slot;
 	syn.gen = v->gen;
 	if (txreq_clone(skb, &syn, 0))

@@ -12,6 +12,7 @@
 #include "packet/template.bpf.h"
 #include "packet/txreq.bpf.h"
 #include "store.bpf.h"
+#include "tcp/preamble.bpf.h"
 #include "tcp/shadow.bpf.h"
 
 #define SEG_MAX_PAYLOAD 1460u /* what one build carries at most, bytes */
@@ -164,9 +165,13 @@ GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segment
 		return -1;
 	len = g->len;
 	gen = sh->gen;
-	if (len &&
-	    (store_read(s, slot, sh->tcp.store_gen, g->seq, len) || store_is_gone(sh, gen, g->seq)))
+	if (len && is_preamble(sh, g->seq)) {
+		if (preamble_read(s, sh, len) || sh->gen != gen)
+			return -1;
+	} else if (len && (store_read(s, slot, sh->tcp.store_gen, g->seq, len) ||
+			   store_is_gone(sh, gen, g->seq))) {
 		return -1;
+	}
 	optlen = tcp_options(n.opt, sh, sh->tcp.flags, g);
 	v6 = shadow_is_v6(sh);
 	if (template_fit(skb, v6, optlen + len) ||

@@ -31,7 +31,7 @@ static __noinline int tcp_answer(struct __sk_buff *skb, struct dp_shadow *sh, __
 		req.segment.flags = TCP_RST;
 		if (txreq_clone(skb, &req, 0))
 			ledger_event(l, DP_EVENT_clone_failed);
-		req.segment.seq = sh->tcp.isn;
+		req.segment.seq = shadow_iss(sh);
 		req.segment.flags = TCP_SYN;
 		if (txreq_clone(skb, &req, 0))
 			ledger_event(l, DP_EVENT_clone_failed);

@@ -15,6 +15,7 @@
 #include "tcp/errors.bpf.h"
 #include "tcp/finish.bpf.h"
 #include "tcp/path_mtu.bpf.h"
+#include "tcp/preamble.bpf.h"
 #include "tcp/recovery.bpf.h"
 #include "tcp/timer.bpf.h"
 
@@ -98,13 +99,38 @@ static __always_inline void negotiate_locked(struct dp_shadow *sh, const struct 
 	sh->tcp.mss = mss;
 }
 
+/* The target has taken the SYN, and the preamble where there is one. */
+static __always_inline void established_locked(struct dp_shadow *sh, __u64 now,
+					       struct input_result *r)
+{
+	sh->tcp.una = sh->tcp.isn + 1;
+	sh->tcp.state = DP_ESTABLISHED;
+	r->established = 1;
+	sh->tcp.tries = 0;
+	sh->tcp.due_ns = 0;
+	if (sh->tcp.end != sh->tcp.nxt || shadow_fin_placed(sh))
+		shadow_restart_rto_locked(sh, now); /* also if its window is shut */
+	sh->tcp.flags &= ~(DP_SH_DUE | DP_SH_PREAMBLE);
+	sh->tcp.flags |= DP_SH_ACK_DUE;
+	r->act = INPUT_WORK;
+}
+
+/* The preamble is due, now and whenever the handshake's timer says so. */
+static __always_inline void preamble_due_locked(struct dp_shadow *sh, __u64 now,
+						struct input_result *r)
+{
+	sh->tcp.flags |= DP_SH_PREAMBLE | DP_SH_DUE;
+	shadow_restart_rto_locked(sh, now);
+	r->act = INPUT_WORK;
+}
+
 static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct pkt *p,
 					    const struct tcp_options *opt, __u64 now,
 					    struct input_result *r)
 {
 	if (!(p->flags & TCP_ACK))
 		return; /* a SYN alone: nobody opens toward a shadow */
-	if (p->ack != sh->tcp.isn + 1) {
+	if (p->ack != shadow_iss(sh) + 1) {
 		/* RFC 9293, 3.10.7.3: an old connection of the target's on this port. */
 		r->event = DP_EVENT_unacceptable;
 		if (!(p->flags & TCP_RST) && sh->tcp.half_open_resets < HALF_OPEN_RESETS) {
@@ -135,20 +161,14 @@ static __always_inline void syn_sent_locked(struct dp_shadow *sh, const struct p
 	sh->tcp.irs = p->seq;
 	sh->tcp.rcv_nxt = p->seq + 1;
 	sh->tcp.ts_recent = opt->tsval;
-	sh->tcp.una = sh->tcp.isn + 1;
 	sh->tcp.wnd = p->window; /* never scaled in a SYN (RFC 7323, 2.2) */
 	sh->tcp.wl1 = p->seq;
 	sh->tcp.wl2 = p->ack;
-	sh->tcp.state = DP_ESTABLISHED;
 	sh->tcp.heard_ns = now;
-	r->established = 1;
-	sh->tcp.tries = 0;
-	sh->tcp.due_ns = 0;
-	if (sh->tcp.end != sh->tcp.nxt || shadow_fin_placed(sh))
-		shadow_restart_rto_locked(sh, now); /* also if its window is shut */
-	sh->tcp.flags &= ~DP_SH_DUE;
-	sh->tcp.flags |= DP_SH_ACK_DUE;
-	r->act = INPUT_WORK;
+	if (sh->tcp.preamble)
+		preamble_due_locked(sh, now, r);
+	else
+		established_locked(sh, now, r);
 }
 
 static __always_inline void refuse_locked(struct dp_shadow *sh, __u64 now, struct input_result *r)
@@ -161,6 +181,33 @@ static __always_inline void refuse_locked(struct dp_shadow *sh, __u64 now, struc
 		return;
 	sh->tcp.refused = ms | !ms;
 	r->act = INPUT_ACK;
+}
+
+/* True: the preamble is acknowledged, and the segment goes on its way as any other. */
+static __always_inline bool preamble_sent_locked(struct dp_shadow *sh, const struct pkt *p,
+						 __u64 now, struct input_result *r)
+{
+	if (!(p->flags & TCP_SYN) && segment_acceptable(sh, p)) {
+		if (p->flags & TCP_RST) {
+			if (p->seq == sh->tcp.rcv_nxt) {
+				r->why = DP_LOST_target_reset;
+				shadow_end_locked(sh, &r->totals, false);
+			}
+			return false;
+		}
+		if ((p->flags & TCP_ACK) && p->ack == sh->tcp.isn + 1) {
+			established_locked(sh, now, r);
+			sh->tcp.flags &= ~DP_SH_ACK_DUE; /* the SYN-ACK's went with the preamble */
+			r->act = INPUT_DROP;
+			return true;
+		}
+	} else if (p->flags & TCP_SYN) {
+		/* Our ACK of the SYN-ACK got lost, and the preamble with it. */
+		refuse_locked(sh, now, r);
+		if (r->act == INPUT_ACK)
+			preamble_due_locked(sh, now, r);
+	}
+	return false;
 }
 
 /* RFC 9293, 3.10.7.4: which segments update the window. */
@@ -348,7 +395,10 @@ static __always_inline void input_locked(struct dp_shadow *sh, const struct pkt 
 
 	if (sh->gen != r->gen || !shadow_is_open(sh))
 		return;
-	if (sh->tcp.state == DP_SYN_SENT) {
+	if (sh->tcp.flags & DP_SH_PREAMBLE) {
+		if (!preamble_sent_locked(sh, p, now, r))
+			return;
+	} else if (sh->tcp.state == DP_SYN_SENT) {
 		syn_sent_locked(sh, p, &note->opt, now, r);
 		return;
 	}

@@ -8,6 +8,7 @@
 #include "packet/txreq.bpf.h"
 #include "tcp/finish.bpf.h"
 #include "tcp/path_mtu.bpf.h"
+#include "tcp/preamble.bpf.h"
 #include "tcp/recovery.bpf.h"
 #include "tcp/timer.bpf.h"
 
@@ -101,9 +102,15 @@ static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct seg
 		bool probe = sh->tcp.flags & DP_SH_PROBE;
 
 		sh->tcp.flags &= ~(DP_SH_DUE | DP_SH_PROBE);
+		if (sh->tcp.flags & DP_SH_PREAMBLE) {
+			g->seq = shadow_iss(sh) + 1;
+			g->len = sh->tcp.preamble;
+			g->flags = TCP_ACK | TCP_PSH;
+			return true;
+		}
 		if (sh->tcp.state == DP_SYN_SENT) {
 			recovery_stamp_locked(sh, now);
-			g->seq = sh->tcp.isn;
+			g->seq = shadow_iss(sh);
 			g->flags = TCP_SYN;
 			*kind = SENT_SYN_AGAIN;
 			return true;

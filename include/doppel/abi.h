@@ -39,6 +39,7 @@
 #define DP_CHUNK	(1u << DP_CHUNK_SHIFT) /* bytes of the client's stream in one store entry */
 #define DP_MAX_SACK	16		       /* ranges the target reported, per shadow */
 #define DP_SENDERS	255		       /* dp_tcp_state.sender: more than one CPU */
+#define DP_PREAMBLE	508 /* bytes of one, at most: less than any target's MSS by default */
 #define DP_NO_SLOT	0xffffffffu
 #define DP_NO_DEVICE	0x7fffffffu /* dp_target.oif: there is no route, and nothing is sent */
 #define DP_SLOT_GONE	0xfffffffeu
@@ -253,7 +254,8 @@ enum dp_shadow_flags {
 	DP_SH_STAMPED = 1 << 25,    /* it got it, and nothing new was acknowledged since */
 	DP_SH_SMALL =
 		1 << 26, /* full segments may not pass: what is sent again goes in small ones */
-	DP_SH_OWED = 1 << 27, /* the target answered nothing since the client's last bytes */
+	DP_SH_OWED = 1 << 27,	  /* the target answered nothing since the client's last bytes */
+	DP_SH_PREAMBLE = 1 << 28, /* in SYN-SENT: the SYN is answered, and the preamble is not */
 };
 
 struct dp_range {
@@ -362,6 +364,7 @@ struct dp_tcp_state {
 	__u32 hole_len;	 /* bytes that the packet at hole_seq had, as far as it told */
 	__u32 store_gen; /* dp_store_key.gen of its chunks; raised when all else becomes 0 */
 	__u32 chunks;	 /* that it holds; atomic while somebody writes to the store */
+	__u32 preamble;	 /* bytes between the SYN and the stream */
 	__u32 refused;	 /* when an unacceptable segment was answered last, ms, wrapped */
 };
 
@@ -513,6 +516,12 @@ struct dp_limit {
 };
 #define DP_LIMIT_NS 100000000ull
 
+/* Map `preambles`: array, as `limits`: what a shadow that joins sends before the client's bytes. */
+struct dp_preamble {
+	__u32 len; /* bytes; 0: nothing */
+	__u8 data[DP_PREAMBLE];
+};
+
 /* Map `events`: ring buffer toward the keeper. */
 enum dp_retransmit_kind {
 	DP_RETRANSMIT_DUE = 1, /* a retransmission is due: answer with DP_CMD_RESEND */
@@ -603,6 +612,7 @@ DP_ASSERT(sizeof(struct dp_ledger) == 8 * (2 + DP_COUNTER_N + DP_MOMENT_N + 2 * 
 					   2 * DP_EXCLUDED_N + DP_EVENT_N),
 	  "layout is ABI");
 DP_ASSERT(sizeof(struct dp_limit) == 56, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_preamble) == 512, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_retransmit) == 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_control) == 8, "layout is ABI");
 

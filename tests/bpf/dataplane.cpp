@@ -70,7 +70,7 @@ std::string identity_of(AttachMode mode, const Config &config) {
         << m.port_last << " " << m.application << " " << m.join << " " << m.any_host << " "
         << m.converge << " " << m.max_bps << " " << m.address.text();
     for (const TargetConfig &t : m.targets)
-      out << " " << t.address.text() << ":" << t.port;
+      out << " " << t.address.text() << ":" << t.port << " " << t.preamble;
     out << "\n";
   }
   return out.str();

@@ -22,7 +22,7 @@ MirrorState state(const Plan &p) {
   l.limits = p.limits;
   l.mode = p.mode;
   for (size_t i = 0; i < p.mappings.size(); i++)
-    l.mappings.push_back({p.names[i], p.mappings[i]});
+    l.mappings.push_back({p.names[i], p.mappings[i], p.preambles[i]});
   l.ports = p.ports;
   l.programs = l.running = p.attachments;
   return l;
@@ -48,6 +48,16 @@ TEST(Change, NothingForTheSame) {
   const Change c = change(state(p), p);
   EXPECT_TRUE(c.empty());
   EXPECT_EQ(to_text(c), "2 mappings, none changed");
+}
+
+TEST(Change, AnotherPreambleIsAnotherMapping) {
+  const Plan now = plan({"80-10.0.0.2:80"});
+  Config c = a_config({"80-10.0.0.2:80"});
+  c.mappings[0].targets[0].preamble = "AUTH secret\r\n";
+  const Change d = change(state(now), *make_plan(c, a_host()));
+  ASSERT_EQ(d.new_rows.size(), 1u);
+  EXPECT_EQ(d.preambles.at(d.new_rows[0].first), Preambles{"AUTH secret\r\n"});
+  EXPECT_EQ(d.old_rows, std::vector<uint32_t>{0});
 }
 
 TEST(Change, AddressIsPartOfWhoAMappingIs) {

@@ -188,7 +188,8 @@ const std::string address_hint =
     "write the target's address in numbers: host names are not looked up";
 const std::string global_hint = "give a global or unique-local address of the target";
 const std::string comma_hint = "a comma too many or too few before this place is the usual cause";
-const std::string known_target = "known here are \"address\", \"port\"";
+const std::string known_target = "known here are \"address\", \"port\", \"preamble\", "
+                                 "\"preamble_base64\", \"preamble_file\"";
 
 INSTANTIATE_TEST_SUITE_P(
     Structure, BadConfig,
@@ -227,6 +228,38 @@ INSTANTIATE_TEST_SUITE_P(
             "the key \"address\" is missing", ""},
         Bad{"port_missing", mapping_with("targets", R"([{"address": "10.0.0.2"}])"), t0,
             "the key \"port\" is missing", ""}),
+    testing::PrintToStringParamName());
+
+std::string target_and(const std::string &member) {
+  return mapping_with("targets", R"([{"address": "10.0.0.2", "port": 1, )" + member + "}]");
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Preamble, BadConfig,
+    testing::Values(
+        Bad{"no_line", target_and(R"("preamble": "AUTH secret")"), t0 + ".preamble",
+            "the text does not end a line: the client's first request would continue it",
+            "end it with \"\\r\\n\"; what needs no end of a line is given by \"preamble_base64\""},
+        Bad{"empty", target_and(R"("preamble": "")"), t0 + ".preamble", "is empty",
+            "leave it out, or shorten it"},
+        Bad{"long", target_and("\"preamble\": \"" + std::string(507, 'x') + R"(\r\n")"),
+            t0 + ".preamble", "has 509 bytes, more than the 508 that go into one segment",
+            "leave it out, or shorten it"},
+        Bad{"no_base64", target_and(R"("preamble_base64": "a")"), t0 + ".preamble_base64",
+            "is no base64", "`base64 -w0 FILE` makes it of a file's bytes"},
+        Bad{"relative", target_and(R"("preamble_file": "secret")"), t0 + ".preamble_file",
+            "\"secret\" is no absolute path",
+            "a service has another working directory than you: begin with /"},
+        Bad{"twice", target_and(R"("preamble_base64": "QQ==", "preamble_file": "/x")"),
+            t0 + ".preamble_file", "the target's preamble is given a second time",
+            "keep one of \"preamble\", \"preamble_base64\" and \"preamble_file\""},
+        Bad{"nobody_joins",
+            R"({"mappings": [{"device": "e", "ports": 1, "join": "never", "targets": )"
+            R"([{"address": "10.0.0.2", "port": 1, "preamble_base64": "QQ=="}]}]})",
+            t0,
+            "has a preamble, which is for connections that join, and no connection of this mapping "
+            "does",
+            "leave the preamble out, or \"join\": \"never\""}),
     testing::PrintToStringParamName());
 
 INSTANTIATE_TEST_SUITE_P(

@@ -26,13 +26,13 @@ TEST(MemcachedMeta, Base64ComesBack) {
   std::string key = " ";
   for (int i = 0; key.size() <= 186; i++) {
     bool base64 = false;
-    EXPECT_EQ(from_base64(meta_key(key, base64)), key) << i;
+    EXPECT_EQ(key_of_base64(meta_key(key, base64)), key) << i;
     key += static_cast<char>(i * 7 % 256);
   }
-  EXPECT_EQ(from_base64("YSB"), std::nullopt);
-  EXPECT_EQ(from_base64("Y!Bi"), std::nullopt);
+  EXPECT_EQ(key_of_base64("YSB"), std::nullopt);
+  EXPECT_EQ(key_of_base64("Y!Bi"), std::nullopt);
   for (const char *padding : {"", "====", "A===", "=AAA", "AA=A", "AAAA====", "A==="})
-    EXPECT_EQ(from_base64(padding), std::nullopt) << padding;
+    EXPECT_EQ(key_of_base64(padding), std::nullopt) << padding;
 }
 
 TEST(MemcachedMeta, AServerMayRepeatAKeyInBase64) {

@@ -8,6 +8,7 @@
 
 #include "userspace/config/config_reader.h"
 #include "userspace/config/settings.h"
+#include "userspace/util/base64.h"
 #include "userspace/util/text.h"
 
 namespace doppel {
@@ -128,6 +129,58 @@ private:
       target().port = static_cast<uint16_t>(port);
   }
 
+  // Without its end the client's request would be the rest of that line.
+  void read_target_preamble(const JsonValue &v, const std::string &path) {
+    std::string s;
+    if (!r_.string(v, path, s))
+      return;
+    if (!s.empty() && !s.ends_with('\n'))
+      r_.error(v, path,
+               "the text does not end a line: the client's first request would continue it",
+               R"(end it with "\r\n"; what needs no end of a line is given by "preamble_base64")");
+    else
+      take_preamble(v, path, s);
+  }
+
+  void read_target_preamble_base64(const JsonValue &v, const std::string &path) {
+    std::string s;
+    if (!r_.string(v, path, s))
+      return;
+    const auto bytes = from_base64(s);
+    if (bytes)
+      take_preamble(v, path, *bytes);
+    else
+      r_.error(v, path, "is no base64", "`base64 -w0 FILE` makes it of a file's bytes");
+  }
+
+  void read_target_preamble_file(const JsonValue &v, const std::string &path) {
+    std::string s;
+    if (!r_.string(v, path, s) || !has_no_preamble(v, path))
+      return;
+    if (s.starts_with('/'))
+      target().preamble_file = s;
+    else
+      r_.error(v, path, in_quotes(s) + " is no absolute path",
+               "a service has another working directory than you: begin with /");
+  }
+
+  bool has_no_preamble(const JsonValue &v, const std::string &path) {
+    if (target().preamble.empty() && target().preamble_file.empty())
+      return true;
+    r_.error(v, path, "the target's preamble is given a second time",
+             R"(keep one of "preamble", "preamble_base64" and "preamble_file")");
+    return false;
+  }
+
+  void take_preamble(const JsonValue &v, const std::string &path, const std::string &bytes) {
+    if (!has_no_preamble(v, path))
+      return;
+    if (const auto wrong = wrong_preamble(bytes); wrong.empty())
+      target().preamble = bytes;
+    else
+      r_.error(v, path, wrong, "leave it out, or shorten it");
+  }
+
   void shadow_ports(const JsonValue &v, const std::string &path, uint16_t lowest, uint16_t &first,
                     uint16_t &last) {
     PortRange range;
@@ -242,6 +295,15 @@ Result<Address> parse_target_address(const std::string &text) {
     return wrong_address(text, "is this host itself",
                          "copies to this host are not supported: name another host");
   return *address;
+}
+
+std::string wrong_preamble(const std::string &bytes) {
+  if (bytes.empty())
+    return "is empty";
+  if (bytes.size() > DP_PREAMBLE)
+    return "has " + std::to_string(bytes.size()) + " bytes, more than the " +
+           std::to_string(DP_PREAMBLE) + " that go into one segment";
+  return "";
 }
 
 const char *attach_mode_name(AttachMode mode) {

@@ -18,8 +18,11 @@ enum class AttachMode { automatic, tcx, clsact };
 
 struct TargetConfig {
   Address address;
-  uint16_t port = 0; // host order; first of the range
-  std::string where; // "doppel.json:12: mappings[0].targets[0]" or "-x 11211-..."
+  uint16_t port = 0;         // host order; first of the range
+  std::string where;         // "doppel.json:12: mappings[0].targets[0]" or "-x 11211-..."
+  std::string preamble = {}; // what a shadow that joins says first; empty: nothing
+  // The same is in that file, and not read yet; empty: it is in none.
+  std::string preamble_file = {};
 };
 
 struct MappingConfig {
@@ -65,7 +68,8 @@ std::set<Family> target_families(const Config &config);
 // JSON, with // and /* */ comments. All errors of configuration have Exit::usage.
 Result<Config> parse_config(const std::string &text, const std::string &file_name);
 
-// The same from a file, which must be a regular file or a pipe of at most 1 MiB.
+// The same from a file, which must be a regular file or a pipe of at most 1 MiB. Preambles are read
+// from their files, too, which must be root's, or the caller's, and nobody else's.
 Result<Config> read_config(const std::string &file_name);
 
 // tcpcopy's syntax: see x_option.h. Each entry of each string is a mapping of its own, captured on
@@ -75,6 +79,9 @@ Result<Config> config_from_options(const std::string &device, const std::vector<
 // The address of a target: in numbers, of a single host, and the same on every link. Only
 // Error.what and .hint are filled in.
 Result<Address> parse_target_address(const std::string &text);
+
+// What is wrong with these bytes as a preamble; empty: nothing.
+std::string wrong_preamble(const std::string &bytes);
 
 // The address of a mapping: as above, but it may be this host's own, and is so on ingress.
 Result<Address> parse_service_address(const std::string &text);

@@ -37,6 +37,15 @@ void check_targets(const MappingConfig &m, Errors &errors) {
   }
 }
 
+void check_preambles(const MappingConfig &m, Errors &errors) {
+  for (const TargetConfig &t : m.targets)
+    if (!m.join && (!t.preamble.empty() || !t.preamble_file.empty()))
+      add(errors, t.where,
+          "has a preamble, which is for connections that join, and no connection of this mapping "
+          "does",
+          R"(leave the preamble out, or "join": "never")");
+}
+
 void check_converge(const MappingConfig &m, Errors &errors) {
   if (m.converge && m.application != DP_APP_MEMCACHED)
     add(errors, m.where, "\"converge\" reads requests of memcached, and the application is another",
@@ -110,6 +119,7 @@ Errors contradictions(const Config &config) {
   }
   for (size_t i = 0; i < m.size(); i++) {
     check_targets(m[i], errors);
+    check_preambles(m[i], errors);
     check_converge(m[i], errors);
     for (size_t j = 0; j < i; j++)
       check_pair(m[j], m[i], errors);

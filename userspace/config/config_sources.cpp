@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where a configuration comes from: a file, or -x options.
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -12,9 +14,40 @@
 namespace doppel {
 namespace {
 constexpr FileKind kConfigFile = {"--config", "configuration of doppel", 1};
+constexpr FileKind kPreambleFile = {"preamble_file", "preamble", 1};
 
 Error usage(std::string where, std::string what, std::string hint) {
   return {std::move(where), std::move(what), std::move(hint), Exit::usage};
+}
+
+// A secret, most likely: who can read it can log in.
+Result<std::string> read_secret(const std::string &name) {
+  const Fd fd = open_to_read(name);
+  struct stat st {};
+  if (!fd || ::fstat(fd.get(), &st) != 0)
+    return usage(name, std::string("cannot be opened: ") + std::strerror(errno),
+                 "\"preamble_file\" names a file that holds the preamble's bytes");
+  if (st.st_mode & (S_IRWXG | S_IRWXO))
+    return usage(name, "may be read by others than its owner", "chmod 600 " + name);
+  if (st.st_uid != 0 && st.st_uid != ::geteuid())
+    return usage(name, "belongs to another user, who may change it", "chown root " + name);
+  return read_file(fd.get(), name, kPreambleFile);
+}
+
+void read_preambles(Config &config, Errors &errors) {
+  for (MappingConfig &m : config.mappings)
+    for (TargetConfig &t : m.targets) {
+      if (t.preamble_file.empty())
+        continue;
+      const auto bytes = read_secret(t.preamble_file);
+      const std::string wrong = bytes ? wrong_preamble(*bytes) : "";
+      if (!bytes)
+        errors.insert(errors.end(), bytes.errors().begin(), bytes.errors().end());
+      else if (!wrong.empty())
+        errors.push_back(usage(t.preamble_file, wrong, "it is the preamble of " + t.where));
+      else
+        t.preamble = *bytes;
+    }
 }
 
 } // namespace
@@ -27,7 +60,12 @@ Result<Config> read_config(const std::string &file_name) {
   auto text = read_file(fd.get(), file_name, kConfigFile);
   if (!text)
     return usage(file_name, text.errors()[0].what, text.errors()[0].hint);
-  return parse_config(*text, file_name);
+  Config config = TRY(parse_config(*text, file_name));
+  Errors errors;
+  read_preambles(config, errors);
+  if (!errors.empty())
+    return errors;
+  return config;
 }
 
 Result<Config> config_from_options(const std::string &device, const std::vector<std::string> &x) {

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "userspace/util/base64.h"
+
 namespace doppel::memcached {
 namespace {
 template <typename T> bool read_number(std::string_view text, T &value) {
@@ -38,7 +40,7 @@ bool is_plain_key(std::string_view key) {
 }
 
 bool names(std::string_view word, std::string_view key) {
-  return word == key || from_base64(word) == key;
+  return word == key || key_of_base64(word) == key;
 }
 
 bool has_name(std::string_view key) {
@@ -59,18 +61,8 @@ std::string meta_key(std::string_view key, bool &base64) {
   return text;
 }
 
-std::optional<std::string> from_base64(std::string_view text) {
-  const size_t data = text.find_last_not_of('=') + 1, padding = text.size() - data;
-  if (text.size() % 4 != 0 || text.size() > 2 * kLongestKey || padding > 2 || data == 0 ||
-      text.find('=') < data)
-    return std::nullopt;
-  std::string key(text.size() / 4 * 3, '\0');
-  if (EVP_DecodeBlock(reinterpret_cast<unsigned char *>(key.data()),
-                      reinterpret_cast<const unsigned char *>(text.data()),
-                      static_cast<int>(text.size())) < 0)
-    return std::nullopt;
-  key.resize(key.size() - padding); // EVP_DecodeBlock() counts the padding
-  return key;
+std::optional<std::string> key_of_base64(std::string_view text) {
+  return text.size() > 2 * kLongestKey ? std::nullopt : from_base64(text);
 }
 
 bool add_command(std::string &request, std::string_view command, std::string_view key,

@@ -39,7 +39,7 @@ bool has_name(std::string_view key);
 // base64, for which the line needs the flag b. Empty: no line of text can name this key.
 std::string meta_key(std::string_view key, bool &base64);
 // Back again; nothing: no base64.
-std::optional<std::string> from_base64(std::string_view text);
+std::optional<std::string> key_of_base64(std::string_view text);
 
 // Adds "COMMAND KEY [b] [FLAGS]\r\n". False, and nothing added: no line can name the key.
 bool add_command(std::string &request, std::string_view command, std::string_view key,

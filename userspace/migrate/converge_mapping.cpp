@@ -85,7 +85,7 @@ void ConvergeMapping::take(const dp_key_note &note) {
   std::string key(reinterpret_cast<const char *>(note.key), note.length);
   std::optional<std::string> raw = key;
   if (note.traits & DP_KEY_BASE64)
-    raw = memcached::from_base64(key);
+    raw = memcached::key_of_base64(key);
   if (!raw || !this->note(note, *raw)) {
     before_.missed++;
     row_.missed++;

@@ -17,7 +17,7 @@ namespace {
 std::string key_of(const dp_key_note &sample) {
   std::string key(reinterpret_cast<const char *>(sample.key), sample.length);
   if (sample.traits & DP_KEY_BASE64)
-    if (auto raw = memcached::from_base64(key))
+    if (auto raw = memcached::key_of_base64(key))
       return std::move(*raw);
   return key;
 }

@@ -117,8 +117,10 @@ Status Applier::build_up(const MirrorState &state) {
   std::set<uint32_t> read_anew = fresh; // their keys, from now on
   read_anew.insert(converge.begin(), converge.end());
   TRY(rows_.forget_key_streams(read_anew));
-  for (const auto &[row, mapping] : change.new_rows)
+  for (const auto &[row, mapping] : change.new_rows) {
+    TRY(rows_.put(row, change.preambles.at(row)));
     TRY(rows_.put(row, mapping));
+  }
   std::set<uint32_t> other;
   for (const auto &[row, mapping] : change.rows) {
     TRY(rows_.put(row, mapping));
@@ -164,8 +166,10 @@ void Applier::undo(const MirrorState &state, Errors &errors) {
   collect(rows_.drop(fresh), errors);
   for (const MirrorState::Mapping &m : state.mappings)
     collect(rows_.put(m.name.row, m.row), errors);
-  for (const auto &[row, mapping] : applied_.change.new_rows)
+  for (const auto &[row, mapping] : applied_.change.new_rows) {
     collect(rows_.put(row, dp_mapping{}), errors);
+    collect(rows_.put(row, Preambles{}), errors);
+  }
   for (const Attachment &a : attached_)
     collect(end_attachment(nl_, pins_, a), errors);
   for (uint32_t ifindex : attacher_.made_qdisc) {
@@ -203,8 +207,10 @@ Status Applier::empty_rows(const std::set<uint32_t> &old) {
   TRY(rows_.forget_flows(old, data_plane));
   TRY(take_ledgers(old));
   TRY(rows_.clear(old));
-  for (uint32_t row : old)
+  for (uint32_t row : old) {
     TRY(rows_.put(row, dp_mapping{}));
+    TRY(rows_.put(row, Preambles{})); // no secret stays behind
+  }
   applied_.meta.counted.clear();
   return Unit{};
 }

@@ -46,6 +46,7 @@ Result<MapRows> MapRows::open(const Pins &pins) {
              {"flows", sizeof(dp_flow), &rows.flows_},
              {"ledger", sizeof(dp_ledger), &rows.ledger_},
              {"limits", sizeof(dp_limit), &rows.limits_},
+             {"preambles", sizeof(dp_preamble), &rows.preambles_},
              {"converge", sizeof(dp_converge), &rows.converge_}};
   for (const auto &one : all) {
     *one.table = TRY(open_table(pins, one.name, one.value_size, Access::write));
@@ -65,6 +66,28 @@ Result<dp_mapping> MapRows::mapping(uint32_t row) const {
   if (bpf_map_lookup_elem(mappings_.fd.get(), &row, &m))
     return sys_error("map mappings", "cannot be read", errno);
   return m;
+}
+
+Result<Preambles> MapRows::preambles(uint32_t row, const dp_mapping &mapping) const {
+  Preambles all;
+  for (uint32_t target = 0; target < mapping.n_targets && target < DP_MAX_TARGETS; target++) {
+    const uint32_t place = row * DP_MAX_TARGETS + target;
+    dp_preamble p{};
+    if (bpf_map_lookup_elem(preambles_.fd.get(), &place, &p))
+      return sys_error("map preambles", "cannot be read", errno);
+    all.emplace_back(reinterpret_cast<const char *>(p.data), std::min<size_t>(p.len, DP_PREAMBLE));
+  }
+  return all;
+}
+
+Status MapRows::put(uint32_t row, const Preambles &preambles) const {
+  for (uint32_t target = 0; target < DP_MAX_TARGETS; target++) {
+    const uint32_t place = row * DP_MAX_TARGETS + target;
+    const dp_preamble p = preamble_row(target < preambles.size() ? preambles[target] : "");
+    if (bpf_map_update_elem(preambles_.fd.get(), &place, &p, BPF_ANY))
+      return write_error("preambles");
+  }
+  return Unit{};
 }
 
 Status MapRows::put(uint32_t row, const dp_mapping &mapping) const {
@@ -213,7 +236,8 @@ Result<MirrorState> read_mirror_state(Rtnl &nl, const Pins &pins, const Meta &me
                              [&](const NamedMapping &n) { return n.row == row; });
     if (name == meta.mappings.end() && mapping.n_targets == 0)
       continue;
-    MirrorState::Mapping m{name == meta.mappings.end() ? NamedMapping{} : *name, mapping};
+    MirrorState::Mapping m{name == meta.mappings.end() ? NamedMapping{} : *name, mapping,
+                           TRY(rows.preambles(row, mapping))};
     m.name.row = row;
     state.mappings.push_back(std::move(m));
   }

@@ -23,8 +23,10 @@ public:
   Result<std::vector<PortRow>> ports() const;
   uint32_t rows() const { return mappings_.entries; } // of mappings, used or not
   Result<dp_mapping> mapping(uint32_t row) const;
+  Result<Preambles> preambles(uint32_t row, const dp_mapping &mapping) const;
 
   Status put(uint32_t row, const dp_mapping &mapping) const;
+  Status put(uint32_t row, const Preambles &preambles) const;
   Status put(const PortRow &port) const; // and its bit in `ports`
   // All at once, since each bit goes with the last row of its port, and to know that takes a walk.
   Status drop(const std::vector<dp_address_key> &keys) const;
@@ -44,7 +46,8 @@ public:
 
 private:
   Status clear_ledgers(std::vector<uint32_t> cells) const;
-  MapTable mappings_, port_map_, address_map_, ports_, flows_, ledger_, limits_, converge_;
+  MapTable mappings_, port_map_, address_map_, ports_, flows_, ledger_, limits_, converge_,
+      preambles_;
   Fd key_streams_; // by dp_flow_key
 };
 

@@ -101,6 +101,7 @@ Status resize(doppel_bpf *skel, const Plan &plan) {
                                                   {skel->maps.mappings, mappings},
                                                   {skel->maps.converge, mappings},
                                                   {skel->maps.limits, mappings * DP_MAX_TARGETS},
+                                                  {skel->maps.preambles, mappings * DP_MAX_TARGETS},
                                                   {skel->maps.ledger, dp_ledger_cells(mappings)}};
   for (auto [map, entries] : sizes)
     if (int err = bpf_map__set_max_entries(map, entries))
@@ -114,6 +115,16 @@ Status resize(doppel_bpf *skel, const Plan &plan) {
 Status put(bpf_map *map, const void *key, const void *value) {
   if (bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY))
     return sys_error(std::string("map ") + bpf_map__name(map), "cannot be filled", errno);
+  return Unit{};
+}
+
+Status fill_preambles(const doppel_bpf *skel, const Plan &plan) {
+  for (uint32_t row = 0; row < plan.preambles.size(); row++)
+    for (uint32_t target = 0; target < plan.preambles[row].size(); target++) {
+      const uint32_t place = row * DP_MAX_TARGETS + target;
+      const dp_preamble p = preamble_row(plan.preambles[row][target]);
+      TRY(put(skel->maps.preambles, &place, &p));
+    }
   return Unit{};
 }
 
@@ -180,6 +191,7 @@ Status Object::fill(const Plan &plan) const {
   TRY(put(skel_->maps.fresh_chunks, &zero, &fresh));
   for (uint32_t i = 0; i < plan.mappings.size(); i++)
     TRY(put(skel_->maps.mappings, &i, &plan.mappings[i]));
+  TRY(fill_preambles(skel_.get(), plan));
   for (const PortRow &row : plan.ports)
     TRY(put_row(bpf_map__fd(skel_->maps.port_map), bpf_map__fd(skel_->maps.address_map), row));
   return fill_ports(skel_.get(), plan);

@@ -86,7 +86,7 @@ private:
     NamedMapping name = wanted_.names[i];
     const dp_mapping &row = wanted_.mappings[i];
     auto same = std::find_if(state_.mappings.begin(), state_.mappings.end(), [&](const auto &m) {
-      return same_identity(m.name, m.row, name, row);
+      return same_identity(m.name, m.row, name, row) && m.preambles == wanted_.preambles[i];
     });
     if (same != state_.mappings.end()) {
       name.row = same->name.row;
@@ -103,6 +103,7 @@ private:
         return false;
       name.row = *free;
       change_.new_rows.emplace_back(name.row, row);
+      change_.preambles[name.row] = wanted_.preambles[i];
       change_.added.push_back(name.name);
     }
     kept_.insert(name.row);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -18,6 +19,7 @@ struct MirrorState {
   struct Mapping {
     NamedMapping name; // only `row` is set: nobody's, left behind by a change that was interrupted
     dp_mapping row{};
+    Preambles preambles = {};
   };
   Limits limits;                        // as Plan::limits
   AttachMode mode = AttachMode::clsact; // tcx or clsact
@@ -31,6 +33,7 @@ struct Change {
   std::vector<NamedMapping> names; // all mappings from now on, with their rows
   std::vector<std::pair<uint32_t, dp_mapping>>
       new_rows;                                      // to be written before any port leads there
+  std::map<uint32_t, Preambles> preambles;           // of these rows
   std::vector<std::pair<uint32_t, dp_mapping>> rows; // of mappings that stay: to be overwritten
   std::vector<uint32_t> old_rows;                    // to be drained and emptied
   std::vector<PortRow> ports; // to be written: new, or leading to another row from now on
@@ -48,11 +51,11 @@ Errors fixed_differences(const MirrorState &state, const Plan &wanted);
 // Whether these errors are all of that kind.
 bool are_fixed_differences(const Errors &errors);
 
-// Mappings are the same if name, device, direction, ports, targets, application, join and
-// promiscuous are: they keep row, shadows and ledger. `deferred`: names of mappings that are not in
-// `wanted` because of the state of the host; they stay as they are, and while there are any, no
-// program is taken away but those of devices that others of the same name have replaced. Fails if
-// there are not enough free rows.
+// Mappings are the same if name, device, direction, ports, address, targets, preambles,
+// application, join and promiscuous are: they keep row, shadows and ledger. `deferred`: names of
+// mappings that are not in `wanted` because of the state of the host; they stay as they are, and
+// while there are any, no program is taken away but those of devices that others of the same name
+// have replaced. Fails if there are not enough free rows.
 Result<Change> plan_change(const MirrorState &state, const Plan &wanted,
                            const std::set<std::string> &deferred = {});
 

@@ -111,6 +111,12 @@ std::vector<Attachment> attachments(const Config &config, const HostView &host) 
 
 } // namespace
 
+dp_preamble preamble_row(const std::string &bytes) {
+  dp_preamble p{};
+  p.len = static_cast<__u32>(bytes.copy(reinterpret_cast<char *>(p.data), sizeof(p.data)));
+  return p;
+}
+
 bool Listener::takes(const Address &own) const {
   if (address.is_set())
     return address == own;
@@ -145,6 +151,9 @@ Result<Plan> make_plan(const Config &config, const HostView &host) {
               plan.ports);
     plan.mappings.push_back(mapping_row(m, host));
     plan.names.push_back(name_row(m));
+    Preambles &preambles = plan.preambles.emplace_back();
+    for (const TargetConfig &t : m.targets)
+      preambles.push_back(t.preamble);
     plan.names.back().row = static_cast<uint32_t>(plan.names.size() - 1);
   }
   plan.attachments = attachments(config, host);

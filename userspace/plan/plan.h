@@ -98,6 +98,9 @@ struct PortRow {
   dp_address_key key;
   dp_port_val val;
 };
+// Of each target of a mapping, in their order; empty: it has none.
+using Preambles = std::vector<std::string>;
+
 struct NamedMapping {
   std::string name, device, direction, protocol, ports;
   std::vector<std::string> targets; // "192.168.2.184:11211", first port of the range
@@ -120,7 +123,8 @@ struct Plan {
   uint32_t flows = 0;  // max_entries of `flows`
   uint32_t chunks = 0; // max_entries of `store`
   std::vector<dp_mapping> mappings;
-  std::vector<NamedMapping> names; // same order
+  std::vector<NamedMapping> names;  // same order
+  std::vector<Preambles> preambles; // same order
   std::vector<PortRow> ports;
   std::vector<Attachment> attachments;  // without those on DP_LINK, which attach adds
   AttachMode mode = AttachMode::clsact; // tcx or clsact
@@ -128,6 +132,9 @@ struct Plan {
   std::vector<std::string> warnings; // they last as long as their cause does
   std::vector<std::string> notes;    // worth to be told once, when the plan is carried out
 };
+
+// `bytes`: at most DP_PREAMBLE.
+dp_preamble preamble_row(const std::string &bytes);
 
 // Every reason at once why this host cannot do what the configuration wants; or what to do.
 // Exit::usage where the configuration is to blame, Exit::failure where the host is.

@@ -35,6 +35,7 @@ DEFINE(freed_ranges);
 DEFINE(clients);
 DEFINE(ledger);
 DEFINE(limits);
+DEFINE(preambles);
 DEFINE(timer_queue);
 DEFINE(timer);
 DEFINE(due);
@@ -84,6 +85,7 @@ const struct host_map_row host_map_rows[] = {
 	KEYED(clients, NUMBER(clients.max_entries)),
 	KEYED(ledger, HOST_WAYS + 1),
 	KEYED(limits, HOST_WAYS),
+	KEYED(preambles, HOST_WAYS),
 	QUEUE(timer_queue, HOST_SLOTS),
 	KEYED(timer, NUMBER(timer.max_entries)),
 	QUEUE(due, 256),
