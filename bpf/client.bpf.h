@@ -39,6 +39,15 @@ static __always_inline __u32 client_row(const struct dp_addr *a)
 	return x & (DP_CLIENTS - 1);
 }
 
+/*
+ * The row in which the chunks are counted that a shadow of that flow takes. Of each target a client
+ * has its share: what waits for one must not keep its other targets' copies out.
+ */
+static __always_inline __u32 store_row(const struct dp_flow_key *key)
+{
+	return (client_row(&key->client) + key->target * 0x9e37u) & (DP_CLIENTS - 1);
+}
+
 static __always_inline struct dp_client *client_at(__u32 row)
 {
 	return bpf_map_lookup_elem(&clients, &row);
@@ -50,13 +59,26 @@ static __always_inline bool client_may_take(__s64 held, __s64 left)
 	return left > 0 && held <= CLIENT_SHARE * left;
 }
 
-/* Its chunks of the store, more or fewer. */
-static __always_inline void client_count_chunks(__u32 row, __s32 more)
+static __always_inline __u32 limit_row(const struct dp_flow_key *key)
 {
-	struct dp_client *c = client_at(row);
+	return key->mapping * DP_MAX_TARGETS + key->target;
+}
+
+static __always_inline struct dp_limit *limit_at(__u32 row)
+{
+	return bpf_map_lookup_elem(&limits, &row);
+}
+
+/* Chunks of the store, more or fewer, of a client (store_row()) and of a target (limit_row()). */
+static __always_inline void client_count_chunks(__u32 client, __u32 target, __s32 more)
+{
+	struct dp_client *c = client_at(client);
+	struct dp_limit *l = limit_at(target);
 
 	if (c)
 		__sync_fetch_and_add(&c->chunks, more);
+	if (l)
+		__sync_fetch_and_add(&l->chunks, more);
 }
 
 /* Rows of the flow table, shadow ports and shadows in SYN-SENT, more or fewer. */

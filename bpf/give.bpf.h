@@ -62,7 +62,7 @@ static __always_inline void store_drop(struct store_range *r, __u32 n)
 {
 	bpf_loop(n, store_drop_one, r, 0);
 	r->left -= n;
-	client_count_chunks(r->client, -r->freed);
+	client_count_chunks(r->client, r->target, -r->freed);
 	r->freed = 0;
 }
 
@@ -91,7 +91,8 @@ GLOBAL int store_free(__u32 slot, __u32 gen, __u32 chunk, __u32 n)
 
 	if (!sh)
 		return 0;
-	r.client = client_row(&sh->ep.key.client);
+	r.client = store_row(&sh->ep.key);
+	r.target = limit_row(&sh->ep.key);
 	store_free_slice(&r);
 	return 0;
 }

@@ -34,6 +34,12 @@ struct store_write {
  */
 #define STORE_SHARE 4
 
+/*
+ * The same for all shadows of a target together, so that one that lags leaves room to the others.
+ * More than a client's (CLIENT_SHARE): two clients of one target must not meet this bound first.
+ */
+#define TARGET_SHARE 32
+
 static __always_inline struct dp_fresh *store_state(void)
 {
 	__u32 zero = 0;
@@ -69,27 +75,52 @@ static __always_inline __u32 chunk_distance(__u32 from, __u32 to)
 	return (to - from) & CHUNK_MASK;
 }
 
+/* May a target whose shadows hold `held` chunks take one more, where `left` are free? */
+static __always_inline bool target_may_take(__s64 held, __s64 left)
+{
+	return left > 0 && held <= TARGET_SHARE * left;
+}
+
+/*
+ * Is the shadow, which holds `held` chunks of its target's, a better one to break for room than the
+ * one that dp_fresh remembers? As sweep_rank() has it: first comes whose target holds more than
+ * twice as much.
+ */
+static __always_inline bool holds_more(const struct dp_fresh *f, const struct dp_limit *l,
+				       __u32 held)
+{
+	struct dp_shadow *most = shadow_at(f->most_slot);
+	struct dp_limit *its = most ? limit_at(limit_row(&most->ep.key)) : NULL;
+
+	if (its && l->chunks > 2 * its->chunks)
+		return held;
+	return held > f->most_chunks && !(its && its->chunks > 2 * l->chunks);
+}
+
 /*
  * The index of a free chunk for the shadow; -1: there is none, or it has its share, or its client
- * has.
+ * has, or its target.
  */
 static __always_inline __s64 chunk_alloc(const struct store_write *w)
 {
 	__u32 held = w->sh->tcp.chunks, index, limit;
 	struct dp_fresh *f = store_state();
 	struct dp_client *c;
+	struct dp_limit *l;
 	__s64 left;
 
-	if (!f || f->used >= f->limit)
+	c = client_at(store_row(&w->sh->ep.key));
+	l = limit_at(limit_row(&w->sh->ep.key));
+	if (!f || !c || !l)
 		return -1;
-	left = store_left(f);
-	c = client_at(client_row(&w->sh->ep.key.client));
-	if (!c || held > STORE_SHARE * left || !client_may_take(c->chunks, left))
-		return -1;
-	if (held > f->most_chunks) {
+	if (holds_more(f, l, held)) {
 		f->most_chunks = held;
 		f->most_slot = w->slot;
 	}
+	left = store_left(f);
+	if (f->used >= f->limit || held > STORE_SHARE * left || !client_may_take(c->chunks, left) ||
+	    !target_may_take(l->chunks, left))
+		return -1;
 	if (!bpf_map_pop_elem(&free_chunks, &index)) {
 		__sync_fetch_and_add(&f->used, 1);
 		return index; /* one that was used lately is in a cache */
@@ -121,7 +152,7 @@ static __always_inline void chunk_free(__u32 index)
 static __always_inline void chunk_count(struct store_write *w)
 {
 	__sync_fetch_and_add(&w->sh->tcp.chunks, 1);
-	client_count_chunks(client_row(&w->sh->ep.key.client), 1);
+	client_count_chunks(store_row(&w->sh->ep.key), limit_row(&w->sh->ep.key), 1);
 	w->scarce = store_is_short();
 }
 

@@ -15,16 +15,41 @@
 #define SILENT_NS (30ull * 1000000000)
 
 struct sweep {
-	__u64 silent_ns; /* seen before this: silent */
-	__u32 from;	 /* slot */
-	__u32 share;	 /* text beyond a hole is given by who holds more chunks; none: ~0 */
-	__u32 client;	 /* row of `clients` whose shadow is looked for that holds most */
-	__u32 given;	 /* chunks */
+	__u64 silent_ns;     /* seen before this: silent */
+	__u32 from;	     /* slot */
+	__u32 share;	     /* text beyond a hole is given by who holds more chunks; none: ~0 */
+	__u32 client;	     /* row of `clients` whose shadow is looked for that holds most */
+	__u32 target;	     /* row of `limits` for whose shadow room is looked for */
+	__u32 own;	     /* that target has its share: the room is its own shadows' to make */
+	__s64 target_chunks; /* what it holds */
+	__u32 enough;	     /* the first that counts for more than this will do; 0: look at all */
+	__u32 given;	     /* chunks */
 	__u32 most_slot;
 	__u32 most_gen;
-	__u32 most_chunks;
+	__u32 most_chunks; /* SWEEP_GREATER: it is one of a target that holds more */
 };
 #define SWEEP_ANY_CLIENT DP_CLIENTS
+#define SWEEP_NO_TARGET	 0x3fffffffffffffffll
+#define SWEEP_GREATER	 (1u << 31)
+
+/*
+ * What a shadow counts for that holds `held` chunks, where room is looked for; 0: it is not to be
+ * broken. First comes whose target holds more than twice as much as the target that wants room
+ * does.
+ */
+static __always_inline __u32 sweep_rank(const struct sweep *s, const struct dp_shadow *sh,
+					__u32 held)
+{
+	__u32 target = limit_row(&sh->ep.key);
+	struct dp_limit *l = limit_at(target);
+
+	if (target != s->target && l && l->chunks > 2 * s->target_chunks)
+		return held | SWEEP_GREATER;
+	if ((s->own && target != s->target) ||
+	    (s->client != SWEEP_ANY_CLIENT && s->client != store_row(&sh->ep.key)))
+		return 0;
+	return held;
+}
 
 /* The shadow gives all it has, if nothing waits for the target. */
 static __always_inline bool sweep_give(struct dp_shadow *sh, __u32 slot)
@@ -45,7 +70,7 @@ static __always_inline bool sweep_give(struct dp_shadow *sh, __u32 slot)
 
 static long sweep_look(__u32 i, struct sweep *s)
 {
-	__u32 slot = (s->from + i) % cfg.slots, held, gen;
+	__u32 slot = (s->from + i) % cfg.slots, held, gen, rank;
 	struct dp_shadow *sh = shadow_at(slot);
 
 	if (!sh)
@@ -60,13 +85,13 @@ static long sweep_look(__u32 i, struct sweep *s)
 			s->given += held;
 		return s->given >= STORE_SLICE;
 	}
-	if (held <= s->most_chunks ||
-	    (s->client != SWEEP_ANY_CLIENT && s->client != client_row(&sh->ep.key.client)))
+	rank = sweep_rank(s, sh, held);
+	if (rank <= s->most_chunks)
 		return 0;
 	s->most_slot = slot;
 	s->most_gen = gen;
-	s->most_chunks = held;
-	return 0;
+	s->most_chunks = rank;
+	return s->enough && rank > s->enough;
 }
 
 /* So many slots from where the last one stopped. */
@@ -95,7 +120,8 @@ static __always_inline bool sweep_is_wanted(void)
 /* One tick of the timer. */
 GLOBAL int store_sweep(void)
 {
-	struct sweep s = {.share = ~0u, .client = SWEEP_ANY_CLIENT};
+	struct sweep s = {
+		.share = ~0u, .client = SWEEP_ANY_CLIENT, .target_chunks = SWEEP_NO_TARGET};
 	struct dp_fresh *f = store_state();
 
 	if (!f)

@@ -111,6 +111,7 @@ struct store_range {
 	struct dp_store_key key;
 	__u32 left;   /* chunk numbers to look at */
 	__u32 client; /* row of `clients` */
+	__u32 target; /* row of `limits` */
 	__s32 freed;  /* chunks, by this event */
 };
 

@@ -67,7 +67,7 @@ GLOBAL __u32 store_rekey(__u32 slot, __u32 new_slot, __u32 from, __u32 to)
 	m.from.chunk = from >> DP_CHUNK_SHIFT;
 	bpf_loop(n, store_move_one, &m, 0);
 	sh->tcp.chunks = m.moved;
-	client_count_chunks(client_row(&sh->ep.key.client), -m.freed);
+	client_count_chunks(store_row(&sh->ep.key), limit_row(&sh->ep.key), -m.freed);
 	return m.lost;
 }
 

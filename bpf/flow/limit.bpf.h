@@ -12,9 +12,7 @@
 
 static __always_inline struct dp_limit *limit_of(__u32 mapping, __u32 target)
 {
-	__u32 i = mapping * DP_MAX_TARGETS + target;
-
-	return bpf_map_lookup_elem(&limits, &i);
+	return limit_at(mapping * DP_MAX_TARGETS + target);
 }
 
 static __always_inline void limit_half_open(__u32 mapping, __u32 target, __s64 n)

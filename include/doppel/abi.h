@@ -33,7 +33,7 @@
 #define DP_ABI 9
 
 #define DP_MAX_MAPPINGS 1024  /* that `max_mappings` of the settings may ask for */
-#define DP_MAX_TARGETS	4     /* per mapping */
+#define DP_MAX_TARGETS	8     /* per mapping */
 #define DP_MAX_PORTS	65536 /* rows of `port_map`, and of `address_map`: a port of a device each */
 #define DP_CHUNK_SHIFT	11
 #define DP_CHUNK	(1u << DP_CHUNK_SHIFT) /* bytes of the client's stream in one store entry */
@@ -513,6 +513,7 @@ struct dp_limit {
 	__u64 path_mtu;
 	__u64 back_ns; /* when the target last answered a SYN, or what a timeout had sent again;
 			  coarse */
+	__s64 chunks;  /* of the store, of all its shadows */
 };
 #define DP_LIMIT_NS 100000000ull
 
@@ -546,7 +547,7 @@ struct dp_retransmit {
  * finds.
  */
 #define DP_META_SIZE	65536
-#define DP_META_MAPPING 1024 /* bytes for each mapping: four targets, and names of 32 bytes */
+#define DP_META_MAPPING 2048 /* bytes for each mapping: eight targets, and names of 32 bytes */
 
 static inline __u32 dp_meta_size(__u32 max_mappings)
 {
@@ -611,7 +612,7 @@ DP_ASSERT(sizeof(struct dp_client) == 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_ledger) == 8 * (2 + DP_COUNTER_N + DP_MOMENT_N + 2 * DP_LOST_N +
 					   2 * DP_EXCLUDED_N + DP_EVENT_N),
 	  "layout is ABI");
-DP_ASSERT(sizeof(struct dp_limit) == 56, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_limit) == 64, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_preamble) == 512, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_retransmit) == 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_control) == 8, "layout is ABI");

@@ -286,6 +286,17 @@ unsigned DataPlane::count_entries(const char *name, size_t key_size) const {
 unsigned DataPlane::store_entries() const { return count_entries("store", sizeof(dp_store_key)); }
 unsigned DataPlane::flow_entries() const { return count_entries("flows", sizeof(dp_flow_key)); }
 
+int64_t DataPlane::target_chunks() const {
+  int64_t sum = 0;
+  for (uint32_t row = 0; row < 2 * DP_MAX_TARGETS; row++) {
+    dp_limit limit{};
+    if (bpf_map_lookup_elem(map("limits"), &row, &limit))
+      throw std::system_error(errno, std::generic_category(), "limits");
+    sum += limit.chunks;
+  }
+  return sum;
+}
+
 dp_client DataPlane::all_clients() const {
   dp_client sum{};
   std::vector<uint32_t> keys(DP_CLIENTS);

@@ -51,6 +51,7 @@ public:
   unsigned flow_entries() const;
   dp_client all_clients() const;   // the sum of their rows
   dp_client client_totals() const; // what the data plane keeps of it
+  int64_t target_chunks() const;   // the sum of what targets hold of the store
   dp_fresh store_state() const;
   // As if nothing had come of the shadow's client for so many seconds.
   void age(unsigned slot, unsigned seconds) const;

@@ -117,6 +117,7 @@ void Session::TearDown() {
   EXPECT_EQ(cell.waiting - cell_before_.waiting, new_flow_entries());
   const dp_client held = plane_->all_clients(), totals = plane_->client_totals();
   EXPECT_EQ(held.chunks, static_cast<int>(plane_->store_entries()));
+  EXPECT_EQ(plane_->target_chunks(), held.chunks);
   EXPECT_EQ(held.flows, static_cast<int>(plane_->flow_entries()));
   EXPECT_EQ(held.ports, 0);
   EXPECT_EQ(held.embryonic, 0);

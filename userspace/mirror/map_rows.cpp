@@ -208,7 +208,6 @@ Result<dp_ledger> MapRows::ledger(uint32_t row, uint32_t target) const {
 }
 
 Status MapRows::clear(const std::set<uint32_t> &rows) const {
-  const dp_limit limit{};
   const dp_converge converge{};
   std::vector<uint32_t> cells;
   for (uint32_t row : rows) {
@@ -216,6 +215,10 @@ Status MapRows::clear(const std::set<uint32_t> &rows) const {
       return write_error("converge");
     for (uint32_t target = 0; target < DP_MAX_TARGETS; target++) {
       const uint32_t place = row * DP_MAX_TARGETS + target;
+      // Chunks that wait to be freed are counted still.
+      dp_limit was{}, limit{};
+      if (!bpf_map_lookup_elem(limits_.fd.get(), &place, &was))
+        limit.chunks = was.chunks;
       if (bpf_map_update_elem(limits_.fd.get(), &place, &limit, BPF_ANY))
         return write_error("limits");
       cells.push_back(dp_ledger_cell(row, target));
