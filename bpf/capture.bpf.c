@@ -153,6 +153,62 @@ static __always_inline void capture_unusable(struct __sk_buff *skb, enum pkt_sha
 	}
 }
 
+/*
+ * Map `copying`: per-CPU array[1], the packet of which doppel_copies makes the further copies; used
+ * only where bottom halves are off.
+ */
+struct copying {
+	struct pkt p;
+	struct source s;
+	__u32 shape; /* enum pkt_shape */
+	__u32 busy;  /* a copy on its way that is captured has no place here */
+};
+DP_ASSERT(sizeof(struct copying) <= COPYING_SIZE, "the map's rows are too small");
+
+static __always_inline struct copying *copying_room(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&copying, &zero);
+}
+
+/*
+ * The further copies of a packet are made by a program of their own: it has a stack of its own, and
+ * the usual path has nothing of them to carry, nor the verifier to walk.
+ */
+static __always_inline void copies_begin(struct __sk_buff *skb, enum pkt_shape shape,
+					 const struct pkt *p, const struct source *s)
+{
+	struct copying *c = copying_room();
+
+	if (!c || c->busy)
+		return;
+	c->p = *p;
+	c->s = *s;
+	c->shape = shape;
+	bpf_tail_call(skb, &copies, 0);
+}
+
+struct copy_walk {
+	struct __sk_buff *skb;
+	struct dp_mapping *m;
+};
+
+/* The copy 1 + i of the packet, for copying.p.target. */
+static long copy_one(__u32 i, struct copy_walk *w)
+{
+	struct copying *c = copying_room();
+
+	if (!c)
+		return 1;
+	c->p.copy = i + 1;
+	if (c->shape == PKT_TCP)
+		capture_target(w->skb, &c->p, w->m, &c->s);
+	else
+		capture_unusable(w->skb, c->shape, &c->p, &c->s);
+	return 0;
+}
+
 static __always_inline bool port_wanted(__u32 port)
 {
 	__u32 word = dp_port_word(0, port), *bits = bpf_map_lookup_elem(&ports, &word);
@@ -252,6 +308,8 @@ static __always_inline int capture(struct __sk_buff *skb, __u32 direction)
 	/* No template is made of what parse() could not read whole. */
 	if (shape == PKT_TCP)
 		clock_look(skb);
+	if (m->flags & DP_MAP_COPIES)
+		copies_begin(skb, shape, &p, &s);
 	return TC_ACT_UNSPEC;
 }
 
@@ -273,6 +331,32 @@ SEC("tc")
 int doppel_egress(struct __sk_buff *skb)
 {
 	return may_be_wanted(skb) ? capture(skb, DP_DIR_EGRESS) : TC_ACT_UNSPEC;
+}
+
+/* The copies of a packet after the first one, by copies_begin(). */
+SEC("tc")
+int doppel_copies(struct __sk_buff *skb)
+{
+	struct copying *c = copying_room();
+	struct copy_walk w = {.skb = skb};
+	__u32 n;
+
+	if (!c || c->busy)
+		return TC_ACT_UNSPEC;
+	w.m = mapping_at(c->p.mapping);
+	if (!w.m)
+		return TC_ACT_UNSPEC;
+	c->busy = 1;
+	for (__u32 t = 0; t < DP_MAX_TARGETS; t++) {
+		if (t >= w.m->n_targets)
+			break;
+		n = target_at(w.m, t)->copies;
+		c->p.target = t;
+		if (n > 1 && n <= DP_MAX_COPIES)
+			bpf_loop(n - 1, copy_one, &w, 0);
+	}
+	c->busy = 0;
+	return TC_ACT_UNSPEC;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -196,6 +196,23 @@ MAP struct {
 	__type(value, struct scratch_space);
 } scratch SEC(".maps");
 
+/* doppel_copies, which capture calls with a packet's further copies in `copying`. */
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} copies SEC(".maps");
+
+#define COPYING_SIZE 128 /* struct copying, whose type is not known here */
+
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, COPYING_SIZE);
+} copying SEC(".maps");
+
 MAP struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);

@@ -8,6 +8,7 @@
 
 #include "flow/acceptable.bpf.h"
 #include "flow/flow.bpf.h"
+#include "flow/unwanted.bpf.h"
 #include "tcp/shadow.bpf.h"
 
 /*
@@ -153,9 +154,10 @@ GLOBAL int exclude_late(struct __sk_buff *skb, const struct pkt *p, __u32 why, s
 
 /*
  * The first segment after a SYN with payload (RFC 7413): it begins behind what the source has taken
- * of that, which no shadow will get.
+ * of that, which no shadow will get: `why`.
  */
-GLOBAL int exclude_syn_data(struct __sk_buff *skb, const struct pkt *p, const struct source *s)
+GLOBAL int exclude_syn_data(struct __sk_buff *skb, const struct pkt *p, const struct source *s,
+			    __u32 why)
 {
 	struct dp_flow_key key = {};
 	struct noted_syn *syn;
@@ -172,7 +174,7 @@ GLOBAL int exclude_syn_data(struct __sk_buff *skb, const struct pkt *p, const st
 	if (source_is_known(s) && n > seq_gap(syn->isn + 1, s->rcv_nxt))
 		n = seq_gap(syn->isn + 1, s->rcv_nxt);
 	if (n && n <= 0xffff && source_accepts(s, p))
-		ledger_exclude(ledger_cell(key.mapping, key.target), DP_EXCLUDED_not_joined, n);
+		ledger_exclude(ledger_cell(key.mapping, key.target), why, n);
 	if (p->seq != syn->isn + 1 || p->payload)
 		bpf_map_delete_elem(&syns, &key);
 	return 0;
@@ -208,7 +210,9 @@ static __always_inline struct dp_flow *flow_wait(const struct pkt *p, const stru
 		f = bpf_map_lookup_elem(&flows, key);
 	}
 	if (!f) {
-		ledger_exclude(l, DP_EXCLUDED_table_full, exclude_unremembered(p, s));
+		/* What is left out is not missed for want of room. */
+		ledger_exclude(l, is_left_out(why) ? why : DP_EXCLUDED_table_full,
+			       exclude_unremembered(p, s));
 		/* Its first bytes are gone: it may only join, and not even that where the SYN says
 		 * so.
 		 */
@@ -257,6 +261,8 @@ GLOBAL int exclude_flow(struct __sk_buff *skb, const struct pkt *p, __u32 why, s
 	l = ledger_cell(key.mapping, key.target);
 	if (!l || !m)
 		return 0;
+	if (is_left_out(why))
+		exclude_syn_data(skb, p, s, why);
 	f = flow_wait(p, &key, l, why, s);
 	if (!f)
 		return 0;
@@ -284,6 +290,7 @@ GLOBAL int exclude_hole(struct __sk_buff *skb, const struct pkt *p, __u32 kind, 
 	struct dp_mapping *m;
 	struct dp_ledger *l;
 	struct dp_flow *f;
+	__u32 why, out;
 
 	if (!p || !s || !p->payload || (p->flags & TCP_SYN))
 		return 0;
@@ -322,7 +329,11 @@ GLOBAL int exclude_hole(struct __sk_buff *skb, const struct pkt *p, __u32 kind, 
 		return 0;
 	}
 	syn = syn_of(&key);
-	f = flow_wait(p, &key, l, syn ? syn->barred : DP_EXCLUDED_not_joined, s);
+	why = syn ? syn->barred : DP_EXCLUDED_not_joined;
+	out = f ? f->excluded : left_out(&key);
+	if (is_left_out(out))
+		why = kind = out;
+	f = flow_wait(p, &key, l, why, s);
 	if (!f || f->slot != DP_NO_SLOT)
 		return 0;
 	exclude_new_bytes(l, kind, p, f, s, DP_NO_SLOT, 0);

@@ -10,6 +10,7 @@
 #include "flow/join.bpf.h"
 #include "flow/limit.bpf.h"
 #include "flow/over.bpf.h"
+#include "flow/unwanted.bpf.h"
 
 static __noinline int note_syn(struct __sk_buff *skb, const struct pkt *p,
 			       const struct dp_flow_key *key)
@@ -55,7 +56,7 @@ static __always_inline void find_new(struct __sk_buff *skb, const struct pkt *p,
 				     const struct dp_target *target, struct dp_ledger *l,
 				     struct source *s, struct verdict *v)
 {
-	__u32 barred;
+	__u32 barred, out;
 
 	if (is_over(p, key)) {
 		ledger_event(l, DP_EVENT_client_retransmit);
@@ -63,6 +64,8 @@ static __always_inline void find_new(struct __sk_buff *skb, const struct pkt *p,
 	}
 	if (addr_eq(&p->saddr, &target->address)) {
 		v->reason = DP_EXCLUDED_loop;
+	} else if (target->sample && (out = left_out(key))) {
+		v->reason = out;
 	} else if (p->ttl <= 1) {
 		v->reason = DP_EXCLUDED_hops;
 	} else {

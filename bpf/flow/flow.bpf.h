@@ -43,9 +43,9 @@ static __always_inline void flow_key(struct dp_flow_key *key, const struct pkt *
 	key->server = p->daddr;
 	key->client_port = p->sport;
 	key->server_port = p->dport;
-	key->proto = IPPROTO_TCP;
 	key->mapping = p->mapping;
 	key->target = p->target;
+	key->copy = p->copy;
 }
 
 static __always_inline void flow_found(const struct dp_flow *flow, struct verdict *v)
@@ -136,6 +136,12 @@ static __always_inline bool flow_may_retry(const struct dp_flow *flow)
 	return !flow->retry || (__s32)(now - flow->retry) >= 0;
 }
 
+/* The user wants none of it: nobody misses its bytes, from the first on (flow/unwanted). */
+static __always_inline bool is_left_out(__u32 why)
+{
+	return why == DP_EXCLUDED_sample;
+}
+
 /*
  * Its kind keeps it from a shadow, for as long as the connection lasts; or what its target made of
  * those that it had, for a while.
@@ -144,9 +150,9 @@ static __always_inline bool flow_is_barred(const struct dp_flow *flow)
 {
 	if (flow->excluded == DP_EXCLUDED_unjoinable)
 		return !flow_may_retry(flow);
-	return flow->excluded == DP_EXCLUDED_tcp_auth || flow->excluded == DP_EXCLUDED_mptcp ||
-	       flow->excluded == DP_EXCLUDED_tls || flow->excluded == DP_EXCLUDED_urgent ||
-	       flow->excluded == DP_EXCLUDED_loop;
+	return is_left_out(flow->excluded) || flow->excluded == DP_EXCLUDED_tcp_auth ||
+	       flow->excluded == DP_EXCLUDED_mptcp || flow->excluded == DP_EXCLUDED_tls ||
+	       flow->excluded == DP_EXCLUDED_urgent || flow->excluded == DP_EXCLUDED_loop;
 }
 
 #endif

@@ -271,7 +271,7 @@ GLOBAL int flow_open(struct __sk_buff *skb, const struct pkt *p, struct source *
 	}
 	open = choose_start(skb, p, m, f, syn, s, join, &b, &excluded);
 	if (syn && syn->data)
-		exclude_syn_data(skb, p, s);
+		exclude_syn_data(skb, p, s, DP_EXCLUDED_not_joined);
 	if (open) {
 		source_look(skb, p, m, s);
 		if (!source_accepts(s, p))

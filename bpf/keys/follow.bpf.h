@@ -168,7 +168,7 @@ static __always_inline void keys_row_of(const struct pkt *p, struct dp_flow_key 
 	key->server = p->daddr;
 	key->client_port = p->sport;
 	key->server_port = p->dport;
-	key->proto = IPPROTO_TCP;
+	key->copy = 0;
 	key->target = 0;
 	key->mapping = p->mapping;
 }

@@ -47,6 +47,7 @@ struct pkt {
 
 	/* Capture alone: whose packet it is. */
 	__u8 target;	   /* index into dp_mapping.target */
+	__u8 copy;	   /* dp_flow_key.copy */
 	__u16 mapping;	   /* index into `mappings` */
 	__u16 port_offset; /* dp_port_val.offset */
 };

@@ -34,6 +34,7 @@
 
 #define DP_MAX_MAPPINGS 1024  /* that `max_mappings` of the settings may ask for */
 #define DP_MAX_TARGETS	8     /* per mapping */
+#define DP_MAX_COPIES	64    /* per target */
 #define DP_MAX_PORTS	65536 /* rows of `port_map`, and of `address_map`: a port of a device each */
 #define DP_CHUNK_SHIFT	11
 #define DP_CHUNK	(1u << DP_CHUNK_SHIFT) /* bytes of the client's stream in one store entry */
@@ -152,6 +153,9 @@ struct dp_target {
 	__u32 oif;		    /* device that routes to the target */
 	__u16 port;		    /* host order; + dp_port_val.offset */
 	__u16 mtu;		    /* of the path to the target, bytes of IP packet */
+	__u32 sample;		    /* connections whose hash is below are mirrored; 0: all are */
+	__u8 copies;		    /* of each connection; 0 as 1 */
+	__u8 pad[3];
 };
 
 enum dp_mapping_flags {
@@ -159,6 +163,7 @@ enum dp_mapping_flags {
 	DP_MAP_ANY_HOST = 1 << 1, /* also frames addressed to other hosts (mirror port) */
 	DP_MAP_EGRESS = 1 << 2,	  /* the direction is DP_DIR_EGRESS */
 	DP_MAP_CONVERGE = 1 << 3, /* `key_notes` is told which keys may differ */
+	DP_MAP_COPIES = 1 << 4,	  /* some target gets more than one copy of each connection */
 };
 
 /* Map `mappings`: array[max_mappings], a setting. n_targets = 0: row unused. */
@@ -169,18 +174,20 @@ struct dp_mapping {
 	__u16 ports;	  /* last port of the range - first */
 	__u16 pad;
 	__u64 max_bps; /* ceiling on the mirrored bit rate; 0: none */
+	__u32 seed;    /* of the hash that dp_target.sample goes by; 0: dp_config.cookie */
+	__u32 pad2;
 	struct dp_target target[DP_MAX_TARGETS];
 };
 
-/* Map `flows`: hash. One entry per client conversation and target. */
+/* Map `flows`: hash. One entry per client conversation, target and copy. */
 struct dp_flow_key {
 	struct dp_addr client;
 	struct dp_addr server;
 	__be16 client_port;
 	__be16 server_port;
-	__u8 proto;
-	__u8 target; /* index into dp_mapping.target */
-	__u16 mapping;
+	__u8 copy;     /* from 0 on: below dp_target.copies */
+	__u8 target;   /* index into dp_mapping.target */
+	__u16 mapping; /* index into `mappings`; its protocol is the flow's */
 };
 
 enum dp_flow_marks {
@@ -600,8 +607,8 @@ DP_ASSERT(sizeof(struct dp_port_key) == 8, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_address_key) == 24, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_store_key) == 12, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_port_val) == 8, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_target) == 56, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_mapping) == 16 + DP_MAX_TARGETS * 56, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_target) == 64, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_mapping) == 24 + DP_MAX_TARGETS * 64, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_flow) == 48, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_endpoint) == 80, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_tcp_state) == 408, "layout is ABI");

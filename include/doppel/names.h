@@ -11,12 +11,15 @@
 #define DP_PROG_PREFIX	"doppel_"
 #define DP_PROG_INGRESS "doppel_ingress" /* capture on a server: TC ingress */
 #define DP_PROG_EGRESS	"doppel_egress"	 /* capture on a client host: TC egress */
+#define DP_PROG_COPIES	"doppel_copies"	 /* what capture calls for more copies of a flow */
 #define DP_PROG_DELIVER "doppel_deliver" /* TC egress and ingress of doppel0 */
 #define DP_PROG_RETURN	"doppel_return"	 /* TC ingress of every Ethernet device */
 #define DP_PROG_COMMAND "doppel_command" /* BPF_PROG_RUN only */
 
 /* All of them: each has a pin below DP_PIN_PROGS. */
-#define DP_PROGS DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_COMMAND
+#define DP_PROGS                                                                                   \
+	DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_COPIES, DP_PROG_DELIVER, DP_PROG_RETURN,          \
+		DP_PROG_COMMAND
 
 /* The link on which copies are rewritten, and its unused veth peer. */
 #define DP_LINK	     "doppel0"

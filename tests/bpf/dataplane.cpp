@@ -68,9 +68,10 @@ std::string identity_of(AttachMode mode, const Config &config) {
   for (const MappingConfig &m : config.mappings) {
     out << m.name << " " << m.device << " " << m.direction << " " << m.port_first << " "
         << m.port_last << " " << m.application << " " << m.join << " " << m.any_host << " "
-        << m.converge << " " << m.max_bps << " " << m.address.text();
+        << m.converge << " " << m.max_bps << " " << m.address.text() << " " << m.seed;
     for (const TargetConfig &t : m.targets)
-      out << " " << t.address.text() << ":" << t.port << " " << t.preamble;
+      out << " " << t.address.text() << ":" << t.port << " " << portion_text(t.portion) << " "
+          << t.preamble;
     out << "\n";
   }
   return out.str();
@@ -196,8 +197,8 @@ void DataPlane::open_pins() {
       throw std::system_error(errno, std::generic_category(), path);
     return fd;
   };
-  for (const char *name :
-       {DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_COMMAND})
+  for (const char *name : {DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN,
+                           DP_PROG_COMMAND, DP_PROG_COPIES})
     programs_[name] = open(std::string(kPins) + DP_PIN_PROGS "/" + name);
   for (const char *name : {"ledger", "shadows", "flows", "free_slots", "store", "control",
                            "mappings", "limits", "events", "clients", "fresh_chunks", "key_notes",
@@ -414,7 +415,6 @@ void DataPlane::expire(const Client &client, uint32_t silent_s, dp_command op) c
   key.server = client_side(cast().server);
   key.client_port = htons(client.port);
   key.server_port = htons(client.server_port);
-  key.proto = IPPROTO_TCP;
   ProgRun run;
   run.fd = program(DP_PROG_COMMAND);
   run.ifindex = link_index_;

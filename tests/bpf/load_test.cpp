@@ -24,8 +24,8 @@ TEST_P(Load, EveryProgram) {
   if (!World::why_not().empty())
     GTEST_SKIP() << World::why_not();
   DataPlane &plane = DataPlane::in(World::enter(GetParam()), GetParam(), default_config());
-  for (const char *name :
-       {DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_COMMAND}) {
+  for (const char *name : {DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN,
+                           DP_PROG_COMMAND, DP_PROG_COPIES}) {
     bpf_prog_info info{};
     __u32 size = sizeof info;
     ASSERT_EQ(bpf_obj_get_info_by_fd(plane.program(name), &info, &size), 0) << name;

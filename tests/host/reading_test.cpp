@@ -114,7 +114,6 @@ TEST_F(Reading, FlowsJoinTheirShadows) {
   key.server.w[3] = htonl(0x0a090001);
   key.client_port = htons(4711);
   key.server_port = htons(11211);
-  key.proto = 6;
   dp_flow flow{};
   flow.slot = 5;
   flow.gen = 3;

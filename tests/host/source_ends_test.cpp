@@ -51,7 +51,6 @@ protected:
     key.client_port = htons(client_port);
     key.server = parse_address(server)->raw;
     key.server_port = htons(server_port);
-    key.proto = IPPROTO_TCP;
     put(key, 0);
     return key;
   }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several targets of a mapping, each for itself."""
+"""Several targets of a mapping, each for itself; and what share of the load a target gets: a sample of the
+connections, or several copies of each."""
 
 import os
 import signal
@@ -84,3 +85,141 @@ def others_are_down(env, store):
         assert found[1]["lost"]["store_full"], found[1]["lost"]
     for row in found[2:4]:
         assert row["bytes"]["delivered"] == 0, row["bytes"]
+
+
+def keys_of(server):
+    return {int(k.removeprefix(b"key")) for k in server.contents()}
+
+
+def connections_of(keys, each):
+    """The connections whose keys these are; all of a connection's keys or none."""
+    found = {k // each for k in keys}
+    partial = [n for n in found if not all(n * each + i in keys for i in range(each))]
+    assert not partial, f"{len(partial)} connections are mirrored in part, such as {partial[0]}"
+    return found
+
+
+@case(slow=True, families=IP)
+def a_sample(env):
+    """10,000 connections: a tenth to one target, a fifth to the other, none in part; the tenth is a part of
+    the fifth, and what is left out is counted as that."""
+    scene = env.scene()
+    second = Server(scene.lab.target, SECOND)
+    attach(scene, [target(scene, sample="10%"), target(scene, SECOND, sample="0.2")], {"seed": 7})
+    connections, each = 10000, 3
+    sent = scene.load("sets", connections=connections, count=connections * each, at_once=500)["sent"]
+    ledger = scene.doppel.wait_idle(observed=2 * sent)
+    tenth, fifth = (connections_of(keys_of(s), each) for s in (scene.target[0], second))
+    print(f"      {len(tenth)} and {len(fifth)} of {connections} connections")
+    # 10 % to 1 % is three standard deviations of so many draws, whose ports are the kernel's choice: four.
+    assert abs(len(tenth) - connections / 10) <= 120, len(tenth)
+    assert abs(len(fifth) - connections / 5) <= 160, len(fifth)
+    assert tenth <= fifth
+    assert ledger["bytes"]["observed"] == 2 * sent and not ledger["bytes"]["lost"], ledger["bytes"]
+    for row in rows(scene):
+        assert row["excluded"]["sample"] == row["bytes"]["excluded"] == sent - row["bytes"]["delivered"], row
+        assert row["complete"] == 1 and row["missing"] == 0, row
+    code, status = scene.doppel.health()
+    assert code == 0, status
+    notes = [p for p in status["problems"] if "unfit for a migration" in p["what"]]
+    assert len(notes) == 2, status["problems"]
+    said = scene.doppel.run("ready", "--mapping", "data", "--window", "1", check=False)
+    assert said.returncode == 3 and "partial" in said.stdout, said.stdout + said.stderr
+    mirror.assert_nothing_left(scene)
+    scene.assert_harmless()
+
+
+@case(families=IP)
+def eight_copies(env):
+    """64 connections, eight times each: the target counts eight times the commands, and the ledger the bytes."""
+    scene = env.scene()
+    attach(scene, [target(scene, copies=8)])
+    result = scene.load("sets", connections=CONNECTIONS, count=amount(6400))
+    ledger = scene.doppel.wait_idle(observed=8 * result["sent"])
+    assert ledger["bytes"] == {"observed": 8 * result["sent"], "delivered": 8 * result["sent"], "in_flight": 0,
+                               "lost": 0, "excluded": 0}, (result["sent"], ledger["bytes"], ledger["excluded"])
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] == 8 * scene.source[0].stats()["cmd_set"],
+               "eight times the sets", 10)
+    assert ledger["flows"]["opened"] == 8 * CONNECTIONS, ledger["flows"]
+    scene.assert_same(keys=result["commands"])
+    mirror.assert_nothing_left(scene)
+    scene.assert_harmless()
+
+
+@case()
+def copies_and_a_sample(env):
+    """Both together, and connections that are older than the mirror: all copies of a connection, or none."""
+    scene = env.scene()
+    count, connections = 4000, 400
+    load = scene.start("sets", wait=True, connections=connections, count=count, before=1)
+    attach(scene, [target(scene, sample="25%", copies=4)])
+    load.go()
+    sent = checked(load.result())["sent"]
+    ledger = scene.doppel.wait_idle(observed=4 * sent)
+    assert ledger["bytes"]["observed"] == 4 * sent, (sent, ledger["bytes"])
+    assert ledger["excluded"]["sample"] == ledger["bytes"]["excluded"] and not ledger["bytes"]["lost"], ledger
+    keys = {k for k in keys_of(scene.target[0])}
+    chosen = connections_of(keys, count // connections)
+    assert 0.15 * connections < len(chosen) < 0.35 * connections, len(chosen)
+    assert ledger["flows"]["joined"] == 4 * len(chosen), (ledger["flows"], len(chosen))
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] == 4 * len(keys), "four sets of each key", 10)
+    mirror.assert_nothing_left(scene)
+    scene.assert_harmless()
+
+
+@case(slow=True)
+def changed_while_it_runs(env):
+    """Samples change in place: connections that are known stay as they are. Copies make the mapping a new one.
+    Whatever changes, the other mapping loses nothing, and nothing is uncounted."""
+    scene = env.scene(ports=(11211, 11212))
+    other = {"name": "other", "device": "eth0", "ports": 11212, "targets": [target(scene, 11212)]}
+    file, keeper = attach(scene, [target(scene, sample="50%")])
+
+    def change(**portion):
+        file.write(mapping([target(scene, **portion)]), other)
+        keeper.reload()
+
+    change(sample="50%")
+    # Not at full speed: a reload is waited for, and wants a CPU as well.
+    pace = {"count": amount(400_000), "rate": amount(3000)}
+    steady = scene.start("sets", connections=16, port=11212, prefix="steady", **pace)
+    load = scene.start("sets", connections=CONNECTIONS, **pace)
+    with mirror.Sampler(scene):
+        flows = scene.doppel.ledger
+        wait.until(lambda: flows()["flows"]["opened"] >= 16 + CONNECTIONS // 8, "the connections")
+        wait.until(lambda: rows(scene)[0]["flows"]["open"] + rows(scene)[0]["flows"]["waiting"] == CONNECTIONS,
+                   "all to be known")
+        begun = rows(scene)[0]["flows"]
+        change(sample="100%")
+        had = scene.target[0].stats()["cmd_set"]
+        wait.until(lambda: scene.target[0].stats()["cmd_set"] > had + 1000, "more")
+        now = rows(scene)[0]["flows"]
+        assert now == begun, (begun, now)  # nobody joined, nobody left
+        for portion in ({"sample": "1%"}, {"copies": 3}, {"copies": 5, "sample": "50%"}, {"copies": 2}, {}):
+            change(**portion)
+            had = scene.target[1].stats()["cmd_set"]
+            wait.until(lambda had=had: scene.target[1].stats()["cmd_set"] > had + 500, "more")
+        wait.until(lambda: rows(scene)[0]["flows"]["open"] == CONNECTIONS, "all to be mirrored")
+        checked(load.end())
+        sent = checked(steady.end())["sent"]
+        scene.doppel.wait_idle()
+    found = scene.doppel.counters()["mappings"][1]["targets"][0]
+    assert whole(found, sent), (sent, found)
+    mirror.assert_nothing_left(scene, timeout=75)
+    scene.assert_harmless(resets_to_target=True)
+
+
+@case()
+def too_few_ports(env):
+    """Sixteen copies of 64 connections, and ports for 256: some copies are left out, and counted; those that
+    have a port are whole."""
+    scene = env.scene()
+    attach(scene, [target(scene, copies=16)], shadow_ports="16384-16639", store="8MiB")
+    result = scene.load("sets", connections=CONNECTIONS, count=amount(6400))
+    ledger = scene.doppel.wait_idle(observed=16 * result["sent"])
+    b = ledger["bytes"]
+    assert b["observed"] == 16 * result["sent"] and not b["lost"], (result["sent"], b, ledger["lost"])
+    assert ledger["excluded"]["ports_exhausted"], ledger["excluded"]
+    assert b["delivered"], b
+    mirror.assert_nothing_left(scene)
+    scene.assert_harmless()

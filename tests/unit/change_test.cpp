@@ -95,6 +95,39 @@ TEST(Change, OrderOfMappingsIsNoChange) {
   EXPECT_EQ(c.names[1].row, 0u);
 }
 
+Plan plan_of(const Portion &portion, uint64_t seed = 0) {
+  Config c = a_config({"80-10.0.0.2:80"});
+  c.mappings[0].targets[0].portion = portion;
+  c.mappings[0].seed = seed;
+  auto p = make_plan(c, a_host());
+  EXPECT_TRUE(p) << show_errors(p.errors());
+  return *p;
+}
+
+// Connections that are known stay as they are.
+TEST(Change, ASampleChangesInPlace) {
+  const Change c = change(state(plan_of({})), plan_of({100'000, 1}));
+  EXPECT_TRUE(c.new_rows.empty() && c.old_rows.empty());
+  ASSERT_EQ(c.rows.size(), 1u);
+  EXPECT_EQ(c.rows[0].second.target[0].sample, 429496730u);
+  EXPECT_EQ(c.updated, Strings{"mapping 80: target 10.0.0.2 gets 10% of the connections that begin "
+                               "from now on"});
+  const Change d = change(state(plan_of({100'000, 1})), plan_of({100'000, 1}, 7));
+  ASSERT_EQ(d.rows.size(), 1u);
+  EXPECT_EQ(d.updated, Strings{"mapping 80: samples take other connections"});
+  EXPECT_EQ(plan_of({100'000, 1}).notes.size(), 1u);
+  EXPECT_TRUE(plan_of({}).notes.empty());
+}
+
+// A copy that is there no more would keep its shadow.
+TEST(Change, CopiesMakeAnotherRow) {
+  const Change c = change(state(plan_of({Portion::kAll, 8})), plan_of({Portion::kAll, 2}));
+  EXPECT_EQ(c.old_rows, std::vector<uint32_t>{0});
+  ASSERT_EQ(c.new_rows.size(), 1u);
+  EXPECT_EQ(c.new_rows[0].second.target[0].copies, 2);
+  EXPECT_TRUE(c.new_rows[0].second.flags & DP_MAP_COPIES);
+}
+
 TEST(Change, AGatewayIsLeftToTheKernel) {
   const Plan now = plan({"80-10.0.0.2:80"});
   HostView h = a_host();

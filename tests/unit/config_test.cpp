@@ -188,8 +188,9 @@ const std::string address_hint =
     "write the target's address in numbers: host names are not looked up";
 const std::string global_hint = "give a global or unique-local address of the target";
 const std::string comma_hint = "a comma too many or too few before this place is the usual cause";
-const std::string known_target = "known here are \"address\", \"port\", \"preamble\", "
-                                 "\"preamble_base64\", \"preamble_file\"";
+const std::string known_target =
+    "known here are \"address\", \"port\", \"sample\", \"copies\", \"preamble\", "
+    "\"preamble_base64\", \"preamble_file\"";
 
 INSTANTIATE_TEST_SUITE_P(
     Structure, BadConfig,
@@ -339,6 +340,20 @@ INSTANTIATE_TEST_SUITE_P(
             "\"0.0.0.0\" is not the address of a host", ""},
         Bad{"address_multicast", target_with("224.0.0.1"), t0 + ".address",
             "\"224.0.0.1\" is not the address of a host", ""},
+        Bad{"sample_number",
+            mapping_with("targets", R"([{"address": "10.0.0.2", "port": 1, "sample": 0.1}])"),
+            t0 + ".sample",
+            "must be a share of the connections, not a number with a fraction or out of range",
+            "write \"10%\" or \"0.1\""},
+        Bad{"sample_small",
+            mapping_with("targets", R"([{"address": "10.0.0.2", "port": 1, "sample": "0.001%"}])"),
+            t0 + ".sample", "\"0.001%\" is no share of the connections",
+            "write a share from \"0.01%\" to \"100%\", or a fraction as \"0.1\""},
+        Bad{"copies_many",
+            mapping_with("targets", R"([{"address": "10.0.0.2", "port": 1, "copies": 65}])"),
+            t0 + ".copies", "65 is out of range", "give a number from 1 to 64"},
+        Bad{"seed_large", mapping_with("seed", "4294967296"), m0 + ".seed",
+            "4294967296 is out of range", "give a number from 0 to 4294967295"},
         Bad{"port_range", target_with("10.0.0.2", "65536"), t0 + ".port", "65536 is out of range",
             "give a number from 1 to 65535"},
         Bad{"port_type", target_with("10.0.0.2", "\"11211\""), t0 + ".port",
@@ -453,6 +468,12 @@ INSTANTIATE_TEST_SUITE_P(
 {"address": "10.0.0.2", "port": 6}, {"address": "10.0.0.2", "port": 7},
 {"address": "10.0.0.2", "port": 8}, {"address": "10.0.0.2", "port": 9}])"),
             m0, "9 targets are more than the 8 that a mapping can have", "remove some"},
+        Bad{"converge_a_sample",
+            R"({"mappings": [{"device": "e", "ports": 1, "application": "memcached", "converge": true,
+"targets": [{"address": "10.0.0.2", "port": 1, "sample": "50%"}]}]})",
+            "f:2: mappings[0].targets[0]",
+            "the target gets 50% of the connections, and \"converge\" makes it equal to the source",
+            "leave \"sample\" and \"copies\" out, or \"converge\""},
         Bad{"converge_of_what", mapping_with("converge", "true"), m0,
             "\"converge\" reads requests of memcached, and the application is another",
             "say \"application\": \"memcached\", or leave \"converge\" out"}),

@@ -141,10 +141,11 @@ TEST(Flows, Json) {
   Texts keys;
   for (const auto &[key, value] : j["flows"][0].items())
     keys.push_back(key);
-  EXPECT_EQ(keys, (Texts{"mapping",   "client",          "server",  "target",   "shadow",
-                         "state",     "reason",          "joined",  "observed", "delivered",
-                         "in_flight", "waiting_to_send", "window",  "cwnd",     "ssthresh",
-                         "resent",    "rto_ms",          "srtt_us", "age_ms",   "idle_ms"}));
+  EXPECT_EQ(keys,
+            (Texts{"mapping",         "client", "server", "target",   "copy",      "shadow",
+                   "state",           "reason", "joined", "observed", "delivered", "in_flight",
+                   "waiting_to_send", "window", "cwnd",   "ssthresh", "resent",    "rto_ms",
+                   "srtt_us",         "age_ms", "idle_ms"}));
   EXPECT_EQ(j["flows"][0]["shadow"], "10.0.0.1:16384");
   EXPECT_TRUE(j["flows"][0]["reason"].is_null());
   EXPECT_TRUE(j["flows"][3]["shadow"].is_null());

@@ -54,6 +54,22 @@ TEST(Judge, FreshMirrorIsWell) {
   EXPECT_FALSE(wants_another_look({at(0)}));
 }
 
+TEST(Judge, WhatASampleLeavesOutIsNoProblem) {
+  dp_ledger l = healthy(10), then = healthy(1);
+  then.observed = then.excluded[DP_EXCLUDED_sample] = 1000;
+  l.observed = l.excluded[DP_EXCLUDED_sample] = 1'000'000;
+  Looks looks = {at(1, then), at(10, l)};
+  EXPECT_TRUE(judge(looks).empty());
+  looks.back().counters.mappings[0].targets[0].portion = {100'000, 8};
+  const auto problems = judge(looks);
+  ASSERT_EQ(names(problems), Names{"note"});
+  EXPECT_EQ(problems[0].what,
+            "target 10.0.0.2:80 of mapping data gets 10% of the connections, each 8 times and is "
+            "unfit for a migration: a key's set and its delete may come by different connections, "
+            "and an incr or append is executed for each copy");
+  EXPECT_EQ(exit_of(problems), Exit::ok);
+}
+
 TEST(Judge, BusyTargetIsUp) {
   dp_ledger l = healthy(100);
   l.in_flight = 5;

@@ -104,6 +104,21 @@ TEST(Ready, WhatTheConfigurationLeavesOutIsNotMissing) {
   EXPECT_FALSE(find(w, "excluded_bytes").ok);
 }
 
+TEST(Ready, ASampleAndCopiesAreNoWholeMirror) {
+  auto w = a_good_window();
+  EXPECT_TRUE(find(w, "partial").ok);
+  w.rows[0].portion.sample = 100'000;
+  EXPECT_EQ(find(w, "partial").value, 1);
+  EXPECT_EQ(find(w, "partial").reason,
+            "the target gets 10% of the connections and is unfit for a migration: a key's set and "
+            "its delete may come by different connections");
+  w.rows[0].portion = {Portion::kAll, 8};
+  EXPECT_FALSE(find(w, "partial").ok);
+  EXPECT_FALSE(is_ready(judge_ready(w, {})));
+  w.rows[0].after.excluded[DP_EXCLUDED_sample] = 4000;
+  EXPECT_TRUE(find(w, "excluded_bytes").ok) << "nobody misses these";
+}
+
 TEST(Ready, AQuietWindowClaimsNothing) {
   auto w = a_good_window();
   w.rows[0].after = w.rows[0].before;
@@ -246,13 +261,13 @@ TEST(Ready, WithoutAMirrorItsCriteriaAreNotMet) {
     EXPECT_EQ(f.ok, f.criterion->of == CriterionOf::pair) << f.criterion->name;
     not_seen += f.reason == w.mirror.absent ? 1 : 0;
   }
-  EXPECT_EQ(not_seen, 11u);
+  EXPECT_EQ(not_seen, 12u);
   const std::string text = to_text(Readiness{1, 1000, judge_ready(w, {}), {}});
-  EXPECT_TRUE(text.ends_with(
-      "what to do:\n  mirror_problems, free_ports, free_store, "
-      "delivered_share, lost_bytes, excluded_bytes, missing_bytes, lag_ms, "
-      "in_flight_bytes, unrepaired_ms, missed_keys: attach a mirror, or leave its criteria out: "
-      "--without-mirror\n"))
+  EXPECT_TRUE(text.ends_with("what to do:\n  mirror_problems, free_ports, free_store, "
+                             "delivered_share, lost_bytes, excluded_bytes, missing_bytes, lag_ms, "
+                             "in_flight_bytes, unrepaired_ms, missed_keys, partial: attach a "
+                             "mirror, or leave its criteria out: "
+                             "--without-mirror\n"))
       << text;
   w.without_mirror = true;
   EXPECT_TRUE(is_ready(judge_ready(w, {})));
@@ -355,7 +370,7 @@ TEST(Ready, TextTellsWhatToDo) {
                   .starts_with("ready (window of 1m 00s)\n"));
   w.pairs[0].target.hits = 0;
   const std::string text = to_text(Readiness{1, 60'000, judge_ready(w, {}), 90});
-  EXPECT_TRUE(text.starts_with("not ready: 1 of 16 criteria are not met; at this pace in 1m 30s"))
+  EXPECT_TRUE(text.starts_with("not ready: 1 of 17 criteria are not met; at this pace in 1m 30s"))
       << text;
   EXPECT_NE(text.find("\n  warmth: wait, or copy"), std::string::npos) << text;
 }

@@ -58,7 +58,8 @@ const Keys excluded_keys = {"not_joined", "table_full", "ports_exhausted",
                             "loop",       "hops",       "backoff",
                             "shed",       "paused",     "join_never",
                             "embryonic",  "mptcp",      "tls",
-                            "unjoinable", "truncated",  "urgent"};
+                            "unjoinable", "truncated",  "urgent",
+                            "sample"};
 const Keys event_keys = {"clone_failed",       "build_failed",
                          "foreign_on_doppel0", "bad_checksum",
                          "malformed",          "unacceptable",
@@ -108,8 +109,8 @@ TEST(CountersJson, KeysAreTheContract) {
   EXPECT_EQ(keys(j["mappings"][0]), (Keys{"name", "targets", "since", "since_ns", "converge"}));
   EXPECT_TRUE(j["mappings"][0]["converge"].is_null());
   const Json &t = j["mappings"][0]["targets"][0];
-  EXPECT_EQ(keys(t), (Keys{"target", "complete", "missing", "flows", "bytes", "packets", "lost",
-                           "excluded", "events", "rates", "last_loss", "last"}));
+  EXPECT_EQ(keys(t), (Keys{"target", "sample", "copies", "complete", "missing", "flows", "bytes",
+                           "packets", "lost", "excluded", "events", "rates", "last_loss", "last"}));
   EXPECT_EQ(keys(t["rates"]), (Keys{"observed", "delivered", "captured", "copied", "resent",
                                     "responses", "answers", "lost", "excluded"}));
   EXPECT_EQ(keys(t["last"]), (Keys{"shut", "answered", "erred", "served", "acknowledged", "taken",
@@ -217,7 +218,7 @@ TEST(Completeness, OnlyWhatTheUserLeftOutOrALoopDoesNotCount) {
     if (r.unwanted)
       unwanted.insert(r.name);
   }
-  EXPECT_EQ(unwanted, (std::set<std::string>{"loop", "join_never"}));
+  EXPECT_EQ(unwanted, (std::set<std::string>{"loop", "join_never", "sample"}));
 }
 
 TEST(Completeness, MissingIsWhatIsNeitherThereNorUnderWay) {

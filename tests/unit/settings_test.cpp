@@ -62,7 +62,8 @@ TEST(Settings, DefaultsAreAsDocumented) {
     EXPECT_TRUE(m.direction == standard.direction && m.protocol == standard.protocol &&
                 m.application == standard.application && m.join == standard.join &&
                 m.any_host == standard.any_host && m.bypass_ipsec == standard.bypass_ipsec &&
-                m.converge == standard.converge && m.max_bps == standard.max_bps)
+                m.converge == standard.converge && m.max_bps == standard.max_bps &&
+                m.seed == standard.seed && m.targets[0].portion == Portion{})
         << key.name;
   }
 }

@@ -129,6 +129,25 @@ private:
       target().port = static_cast<uint16_t>(port);
   }
 
+  void read_target_sample(const JsonValue &v, const std::string &path) {
+    if (v.kind != Kind::string) {
+      r_.error(v, path, "must be a share of the connections, not " + kind_text(v.kind),
+               "write \"10%\" or \"0.1\"");
+      return;
+    }
+    const auto sample = parse_sample(v.string);
+    if (sample)
+      target().portion.sample = *sample;
+    else
+      r_.error(v, path, sample.errors()[0].what, sample.errors()[0].hint);
+  }
+
+  void read_target_copies(const JsonValue &v, const std::string &path) {
+    uint64_t copies = 0;
+    if (r_.number(v, path, {"", "", Measure::count, 1, DP_MAX_COPIES}, copies))
+      target().portion.copies = static_cast<uint32_t>(copies);
+  }
+
   // Without its end the client's request would be the rest of that line.
   void read_target_preamble(const JsonValue &v, const std::string &path) {
     std::string s;

@@ -11,6 +11,7 @@
 #include "doppel/abi.h"
 #include "userspace/util/address.h"
 #include "userspace/util/error.h"
+#include "userspace/util/portion.h"
 
 namespace doppel {
 
@@ -20,6 +21,7 @@ struct TargetConfig {
   Address address;
   uint16_t port = 0;         // host order; first of the range
   std::string where;         // "doppel.json:12: mappings[0].targets[0]" or "-x 11211-..."
+  Portion portion = {};      // "sample" and "copies"
   std::string preamble = {}; // what a shadow that joins says first; empty: nothing
   // The same is in that file, and not read yet; empty: it is in none.
   std::string preamble_file = {};

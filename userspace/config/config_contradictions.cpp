@@ -56,6 +56,16 @@ void check_converge(const MappingConfig &m, Errors &errors) {
         "mirror on the host of the source, or leave \"converge\" out");
 }
 
+// What a target lacks, or has more than once, no comparison can repair.
+void check_portions(const MappingConfig &m, Errors &errors) {
+  for (const TargetConfig &t : m.targets)
+    if (m.converge && !t.portion.is_whole())
+      add(errors, t.where,
+          "the target gets " + portion_text(t.portion) +
+              ", and \"converge\" makes it equal to the source",
+          "leave \"sample\" and \"copies\" out, or \"converge\"");
+}
+
 bool overlap(const MappingConfig &a, const MappingConfig &b) {
   return a.port_first != 0 && b.port_first != 0 && !a.device.empty() && a.device == b.device &&
          a.direction == b.direction && a.protocol == b.protocol && a.address == b.address &&
@@ -121,6 +131,7 @@ Errors contradictions(const Config &config) {
     check_targets(m[i], errors);
     check_preambles(m[i], errors);
     check_converge(m[i], errors);
+    check_portions(m[i], errors);
     for (size_t j = 0; j < i; j++)
       check_pair(m[j], m[i], errors);
   }

@@ -2,8 +2,10 @@
 #include "userspace/migrate/barrier.h"
 
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <deque>
 #include <numeric>
 #include <optional>
@@ -13,6 +15,7 @@
 #include "userspace/mirror/key_notes.h"
 #include "userspace/mirror/maps.h"
 #include "userspace/util/clock.h"
+#include "userspace/util/portion.h"
 #include "userspace/util/text.h"
 #include "userspace/view/snapshot.h"
 
@@ -220,12 +223,33 @@ Result<int64_t> waiting_flows(const Pins &pins, const std::vector<Way> &ways) {
   return waiting;
 }
 
+// What the mirror does not bring, or brings more than once: a sentence each.
+Result<std::vector<std::string>> partial_ways(const Pins &pins, const std::vector<Way> &ways) {
+  const auto mappings = TRY(open_table(pins, "mappings", sizeof(dp_mapping)));
+  std::vector<std::string> notes;
+  for (const Way &way : ways) {
+    dp_mapping row{};
+    if (bpf_map_lookup_elem(mappings.fd.get(), &way.row, &row))
+      return sys_error("map mappings", "cannot be read", errno);
+    if (way.target >= row.n_targets)
+      continue;
+    const dp_target &t = row.target[way.target];
+    const Portion portion{sample_of_bound(t.sample), std::max<uint32_t>(t.copies, 1)};
+    if (!portion.is_whole())
+      notes.push_back("the mirror gives " + way.text + " " + portion_text(portion) + " and " +
+                      why_unfit(portion));
+  }
+  return notes;
+}
+
 Result<FoundBarrier> barrier_of(const Attached &attached, const std::string &mappings,
                                 const std::vector<Way> &ways) {
   FoundBarrier found{TRY(open_barrier(attached, ways)), mappings, {}};
   if (const auto waiting = TRY(waiting_flows(attached.pins, ways)); waiting > 0)
     found.note = std::to_string(waiting) + " connections of the mapping " + mappings +
                  " are not mirrored at present: what they delete or change stays on the target";
+  for (const std::string &note : TRY(partial_ways(attached.pins, ways)))
+    found.note += (found.note.empty() ? "" : "; ") + note;
   return found;
 }
 

@@ -114,6 +114,12 @@ Figure measure_in_flight_bytes(const RowWindow &w) {
   return {real(static_cast<uint64_t>(std::max<int64_t>(w.after.in_flight, 0)))};
 }
 
+Figure measure_partial(const RowWindow &w) {
+  if (w.portion.is_whole())
+    return {0};
+  return {1, "the target gets " + portion_text(w.portion) + " and " + why_unfit(w.portion)};
+}
+
 constexpr char kNoConverge[] = "the mapping does not converge";
 
 Figure measure_unrepaired_ms(const RowWindow &w) {
@@ -262,12 +268,13 @@ std::vector<RowWindow> row_windows(const std::vector<RowName> &rows, const Count
   struct Found {
     const MappingCounters *mapping = nullptr;
     const dp_ledger *ledger = nullptr;
+    Portion portion = {};
   };
   const auto find = [](const Counters &counters, const RowName &name) -> Found {
     for (const MappingCounters &m : counters.mappings)
       for (const TargetCounters &t : m.targets)
         if (m.name == name.mapping && t.target == name.target)
-          return {&m, &t.sum};
+          return {&m, &t.sum, t.portion};
     return {};
   };
   const bool same = before.attached == after.attached && before.now_ns < after.now_ns;
@@ -286,6 +293,7 @@ std::vector<RowWindow> row_windows(const std::vector<RowName> &rows, const Count
       w.before = *then;
       w.after = *now;
       w.converge = found.mapping->converge;
+      w.portion = found.portion;
       w.since = found.mapping->since;
       w.since_ns = found.mapping->since_ns;
       w.over_ns = after.now_ns - before.now_ns;

@@ -38,6 +38,7 @@ struct RowWindow {
   std::time_t since = 0;         // as of MappingCounters
   uint64_t since_ns = 0;         // likewise
   std::optional<dp_converge> converge; // at its end; nothing: the mapping does not converge
+  Portion portion;                     // at its end
 };
 
 // Keys of a sample.

@@ -69,7 +69,6 @@ bool Observer::knows(uint32_t row, const dp_addr &client, __be16 client_port, co
   key.server = server;
   key.client_port = client_port;
   key.server_port = server_port;
-  key.proto = IPPROTO_TCP;
   key.mapping = static_cast<__u16>(row);
   dp_flow flow{};
   if (bpf_map_lookup_elem(flows_.fd.get(), &key, &flow))

@@ -84,6 +84,7 @@ FlowRow row_of(const dp_flow_key &key, const dp_flow &flow,
   FlowRow row;
   row.client = {Address{key.client}, ntohs(key.client_port)};
   row.server = {Address{key.server}, ntohs(key.server_port)};
+  row.copy = key.copy;
   if (const auto m = mappings.find(key.mapping); m != mappings.end())
     describe_mapping(m->second, key, &row);
   if (shadow && shadow->gen == flow.gen) {

@@ -194,6 +194,8 @@ Status Object::fill(const Plan &plan) const {
   TRY(fill_preambles(skel_.get(), plan));
   for (const PortRow &row : plan.ports)
     TRY(put_row(bpf_map__fd(skel_->maps.port_map), bpf_map__fd(skel_->maps.address_map), row));
+  const int more = bpf_program__fd(skel_->progs.doppel_copies);
+  TRY(put(skel_->maps.copies, &zero, &more));
   return fill_ports(skel_.get(), plan);
 }
 

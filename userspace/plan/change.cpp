@@ -13,11 +13,18 @@ namespace {
 constexpr const char *kFixedHint =
     "this is fixed while attached: doppel detach, then start again with the new configuration";
 
+bool same_copies(const dp_mapping &x, const dp_mapping &y) {
+  for (unsigned t = 0; t < DP_MAX_TARGETS; t++)
+    if (std::max<__u8>(x.target[t].copies, 1) != std::max<__u8>(y.target[t].copies, 1))
+      return false;
+  return true;
+}
+
 bool same_identity(const NamedMapping &a, const dp_mapping &x, const NamedMapping &b,
                    const dp_mapping &y) {
   return a.name == b.name && a.device == b.device && a.direction == b.direction &&
          a.protocol == b.protocol && a.ports == b.ports && a.address == b.address &&
-         a.targets == b.targets && x.application == y.application &&
+         a.targets == b.targets && x.application == y.application && same_copies(x, y) &&
          !((x.flags ^ y.flags) & ~DP_MAP_CONVERGE);
 }
 
@@ -38,7 +45,12 @@ const PortRow *find(const std::vector<PortRow> &rows, const dp_address_key &key)
 std::string update_text(const std::string &name, const dp_mapping &was, const dp_mapping &is) {
   std::string text;
   for (unsigned t = 0; t < is.n_targets && t < DP_MAX_TARGETS; t++) {
-    const dp_target &a = was.target[t], &b = is.target[t];
+    const dp_target &b = is.target[t];
+    dp_target a = was.target[t];
+    if (a.sample != b.sample)
+      text += (text.empty() ? "" : "; ") + ("target " + Address{b.address}.text()) + " gets " +
+              portion_text({sample_of_bound(b.sample), 1}) + " that begin from now on";
+    a.sample = b.sample;
     if (std::memcmp(&a, &b, sizeof(a)) == 0)
       continue;
     text += (text.empty() ? "" : "; ") + ("target " + Address{b.address}.text()) + " is reached ";
@@ -51,6 +63,8 @@ std::string update_text(const std::string &name, const dp_mapping &was, const dp
   if (was.max_bps != is.max_bps)
     text += (text.empty() ? "" : "; ") + std::string("the ceiling is ") +
             (is.max_bps ? measure_text(Measure::bits_per_second, is.max_bps) + "/s" : "lifted");
+  if (was.seed != is.seed)
+    text += (text.empty() ? "" : "; ") + std::string("samples take other connections");
   if ((was.flags ^ is.flags) & DP_MAP_CONVERGE)
     text += (text.empty() ? "" : "; ") + std::string(is.flags & DP_MAP_CONVERGE
                                                          ? "its servers are made to converge"

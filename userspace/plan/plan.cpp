@@ -40,6 +40,7 @@ dp_mapping mapping_row(const MappingConfig &m, const HostView &host) {
       (m.direction == DP_DIR_EGRESS ? DP_MAP_EGRESS : 0) | (m.converge ? DP_MAP_CONVERGE : 0));
   row.ports = static_cast<__u16>(m.port_last - m.port_first);
   row.max_bps = m.max_bps;
+  row.seed = static_cast<__u32>(m.seed);
   for (const TargetConfig &t : m.targets) {
     const Route &route = host.routes.at(t.address.text());
     dp_target &target = row.target[row.n_targets++];
@@ -51,6 +52,10 @@ dp_mapping mapping_row(const MappingConfig &m, const HostView &host) {
       target.nexthop = t.address.raw;
     target.port = t.port;
     target.mtu = path_mtu(route, host);
+    target.sample = sample_bound(t.portion.sample);
+    target.copies = static_cast<__u8>(t.portion.copies);
+    if (t.portion.copies > 1)
+      row.flags |= DP_MAP_COPIES;
   }
   return row;
 }
@@ -109,6 +114,18 @@ std::vector<Attachment> attachments(const Config &config, const HostView &host) 
   return list;
 }
 
+// What targets get that is not all of it, once.
+std::vector<std::string> unfit_targets(const Config &config) {
+  std::vector<std::string> notes;
+  for (const MappingConfig &m : config.mappings) {
+    for (const TargetConfig &t : m.targets)
+      if (!t.portion.is_whole())
+        notes.push_back("mapping " + m.name + ": target " + endpoint_text(t.address, t.port) +
+                        " gets " + portion_text(t.portion) + " and " + why_unfit(t.portion));
+  }
+  return notes;
+}
+
 } // namespace
 
 dp_preamble preamble_row(const std::string &bytes) {
@@ -140,6 +157,8 @@ Result<Plan> make_plan(const Config &config, const HostView &host) {
   if (!host.output_rules.empty())
     plan.notes.push_back("copies are not subject to this host's rules for what it sends (" +
                          joined(host.output_rules) + "): they pass netfilter by");
+  for (std::string &note : unfit_targets(config))
+    plan.notes.push_back(std::move(note));
   plan.limits = config.limits;
   plan.limits.store_bytes -= plan.limits.store_bytes % DP_CHUNK;
   plan.limits.max_mappings = std::max<uint64_t>(plan.limits.max_mappings, config.mappings.size());

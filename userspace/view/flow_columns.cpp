@@ -39,6 +39,7 @@ const std::vector<FlowColumn> &flow_columns() {
       text<&FlowRow::client>("client", "CLIENT"),
       text<&FlowRow::server>("server", "SERVER"),
       text<&FlowRow::target>("target", "TARGET"),
+      number<&FlowRow::copy>("copy", "", FlowUnit::count),
       text<&FlowRow::shadow>("shadow", "SHADOW"),
       text<&FlowRow::state>("state", "STATE"),
       text<&FlowRow::reason>("reason", "REASON"),

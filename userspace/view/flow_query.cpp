@@ -118,7 +118,8 @@ bool matches(const FlowQuery &q, const FlowRow &f) {
 bool is_before(const FlowQuery &q, const FlowRow &a, const FlowRow &b) {
   if (const int order = q.sort ? q.sort->order(a, b) : 0; order != 0)
     return q.descending ? order > 0 : order < 0;
-  return std::tie(a.client, a.server, a.target) < std::tie(b.client, b.server, b.target);
+  return std::tie(a.client, a.server, a.target, a.copy) <
+         std::tie(b.client, b.server, b.target, b.copy);
 }
 
 std::string flow_sort_keys() { return joined(names_of(flow_columns())); }

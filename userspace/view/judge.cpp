@@ -188,20 +188,22 @@ void judge_left_out(const TargetHealth &t, const Looks &looks, std::vector<Probl
   const auto recent = [&](const auto &value) {
     return grown(looks, kLeftOutNs, t.mapping, t.target, value);
   };
-  uint64_t sum = 0, most = 0;
+  uint64_t sum = 0, most = 0, unwanted = 0;
   const Reason *reason = nullptr;
   for (const Reason &r : excluded_reasons) {
-    if (is_told_apart(r, looks.back()))
-      continue;
     const uint64_t bytes =
         recent([&](const dp_ledger &l) -> uint64_t { return l.excluded[r.number]; });
+    unwanted += r.unwanted ? bytes : 0;
+    if (is_told_apart(r, looks.back()))
+      continue;
     sum += bytes;
     if (bytes > most) {
       most = bytes;
       reason = &r;
     }
   }
-  const uint64_t observed = recent([](const dp_ledger &l) -> uint64_t { return l.observed; });
+  const uint64_t all = recent([](const dp_ledger &l) -> uint64_t { return l.observed; });
+  const uint64_t observed = all - std::min(all, unwanted);
   const bool much = reason && is_much(sum, observed);
   if (!much)
     reason = all_is_left_out(*row_of(looks.back().counters, t.mapping, t.target), looks.back());
@@ -216,6 +218,19 @@ void judge_left_out(const TargetHealth &t, const Looks &looks, std::vector<Probl
            reason->name + ": " + reason->help;
   p.key = std::string(help_of(p.kind).name) + " " + t.mapping + " " + t.target;
   problems.push_back(std::move(p));
+}
+
+// Told as long as it is so: who looks at a mirror need not be who configured it.
+void judge_portions(const Counters &c, std::vector<Problem> &problems) {
+  for (const MappingCounters &m : c.mappings)
+    for (const TargetCounters &t : m.targets)
+      if (!t.portion.is_whole())
+        problems.push_back({ProblemKind::note,
+                            "target " + t.target + " of mapping " + m.name + " gets " +
+                                portion_text(t.portion) + " and " + why_unfit(t.portion),
+                            {},
+                            0,
+                            "portion " + m.name + " " + t.target});
 }
 
 void judge_device(const DeviceVitals &d, std::vector<Problem> &problems) {
@@ -336,6 +351,7 @@ std::vector<Problem> judge(const Looks &looks, const std::vector<Problem> &befor
     judge_left_out(t, looks, problems);
   }
   judge_pools(v, before, problems);
+  judge_portions(v.counters, problems);
   for (Problem &p : problems)
     if (p.hint.empty())
       p.hint = help_of(p.kind).hint;

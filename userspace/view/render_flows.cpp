@@ -82,6 +82,7 @@ Json flow_json(const FlowRow &f) {
           {"client", f.client.text()},
           {"server", f.server.text()},
           {"target", f.target.text()},
+          {"copy", f.copy},
           {"shadow", name_or_null(f.shadow.text())},
           {"state", f.state},
           {"reason", name_or_null(f.reason)},

@@ -73,6 +73,8 @@ Json target_json(const TargetCounters &t, const Counters &all) {
   const dp_ledger &l = t.sum;
   Json j;
   j["target"] = t.target;
+  j["sample"] = static_cast<double>(t.portion.sample) / Portion::kAll;
+  j["copies"] = t.portion.copies;
   const auto complete = completeness(l);
   j["complete"] = complete ? Json(*complete) : Json(nullptr);
   j["missing"] = missing(l);

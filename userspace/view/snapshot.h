@@ -11,6 +11,7 @@
 #include "doppel/abi.h"
 #include "userspace/plan/plan.h"
 #include "userspace/util/endpoint.h"
+#include "userspace/util/portion.h"
 #include "userspace/view/problem.h"
 
 namespace doppel {
@@ -20,6 +21,7 @@ struct TargetCounters {
   std::string target; // "192.168.2.184:11211"
   dp_ledger sum{};
   dp_ledger before{}; // the same at the begin of the time that rates are of
+  Portion portion{};
 };
 
 struct MappingCounters {
@@ -78,6 +80,7 @@ struct FlowRow {
   Endpoint client, server, target, shadow; // shadow: may be none
   std::string state;                       // "WAITING" or the dp_state's RFC name
   std::string reason;                      // without a shadow: name of the exclusion
+  unsigned copy = 0;                       // which of a target's copies, from 0 on
   bool joined = false;
   uint64_t observed = 0, delivered = 0;
   uint32_t in_flight = 0, waiting_to_send = 0, window = 0, resent = 0, rto_ms = 0, srtt_us = 0;

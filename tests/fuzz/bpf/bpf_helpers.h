@@ -49,6 +49,7 @@ long bpf_tcp_check_syncookie(void *sk, void *iph, __u32 iph_len, void *th, __u32
 long bpf_csum_level(struct __sk_buff *skb, __u64 level);
 __s64 bpf_csum_update(struct __sk_buff *skb, __wsum sum);
 long bpf_clone_redirect(struct __sk_buff *skb, __u32 ifindex, __u64 flags);
+long bpf_tail_call(void *ctx, const void *programs, __u32 index);
 long bpf_redirect(__u32 ifindex, __u64 flags);
 long bpf_redirect_neigh(__u32 ifindex, void *params, int plen, __u64 flags);
 

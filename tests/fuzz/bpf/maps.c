@@ -44,6 +44,8 @@ DEFINE(control);
 DEFINE(meta);
 DEFINE(keeper);
 DEFINE(scratch);
+DEFINE(copies);
+DEFINE(copying);
 DEFINE(key_streams);
 DEFINE(key_lines);
 DEFINE(key_writers);
@@ -94,6 +96,8 @@ const struct host_map_row host_map_rows[] = {
 	{"meta", &meta, NUMBER(meta.type), sizeof(int), DP_META_SIZE, 1},
 	{"keeper", &keeper, NUMBER(keeper.type), sizeof(int), DP_META_SIZE, 1},
 	KEYED(scratch, NUMBER(scratch.max_entries)),
+	{"copies", &copies, NUMBER(copies.type), sizeof(int), sizeof(int), 1},
+	{"copying", &copying, NUMBER(copying.type), sizeof(int), COPYING_SIZE, 1},
 	KEYED(key_streams, HOST_FLOWS),
 	KEYED(key_lines, 2),
 	KEYED(key_writers, NUMBER(key_writers.max_entries)),

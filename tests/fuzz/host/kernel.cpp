@@ -565,6 +565,14 @@ long bpf_clone_redirect(__sk_buff *ctx, uint32_t ifindex, uint64_t) {
   return dispatch(clone, k.run(doppel_deliver, clone));
 }
 
+// The caller goes on behind it, which is the end of the program.
+long bpf_tail_call(void *context, const void *programs, uint32_t) {
+  no_lock("bpf_tail_call");
+  require(programs == &copies, "a tail call by another map");
+  doppel_copies(static_cast<__sk_buff *>(context));
+  return 0;
+}
+
 long bpf_redirect(uint32_t ifindex, uint64_t) {
   no_lock("bpf_redirect");
   kernel().redirect_to = ifindex;

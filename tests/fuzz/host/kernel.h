@@ -124,7 +124,8 @@ int doppel_egress(__sk_buff *);
 int doppel_deliver(__sk_buff *);
 int doppel_return(__sk_buff *);
 int doppel_command(__sk_buff *);
-extern char ports, port_map, mappings, flows, syns, shadows, free_slots, store, chunks, free_chunks,
-    fresh_chunks, freed_ranges, clients, ledger, limits, timer_queue, timer, due, events, control,
-    meta, keeper, scratch, key_notes, key_watch, key_samples;
+int doppel_copies(__sk_buff *);
+extern char ports, port_map, address_map, mappings, flows, syns, shadows, free_slots, store, chunks,
+    free_chunks, fresh_chunks, freed_ranges, clients, ledger, limits, preambles, timer_queue, timer,
+    due, events, control, meta, keeper, scratch, copies, key_notes, key_watch, key_samples;
 }
