@@ -47,6 +47,16 @@ MAP struct {
 	__type(value, struct dp_port_val);
 } address_map SEC(".maps");
 
+/* Written by user space only: an update takes a lock and memory, a look-up neither. */
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, DP_PREFIX_ROWS);
+	__uint(map_flags,
+	       1 /* BPF_F_NO_PREALLOC: the kernel wants it, and unused rows take nothing */);
+	__type(key, struct dp_prefix_key);
+	__type(value, __u32);
+} prefixes SEC(".maps");
+
 MAP struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

@@ -64,7 +64,7 @@ static __always_inline void find_new(struct __sk_buff *skb, const struct pkt *p,
 	}
 	if (addr_eq(&p->saddr, &target->address)) {
 		v->reason = DP_EXCLUDED_loop;
-	} else if (target->sample && (out = left_out(key))) {
+	} else if ((m->clients || target->sample) && (out = left_out(key))) {
 		v->reason = out;
 	} else if (p->ttl <= 1) {
 		v->reason = DP_EXCLUDED_hops;

@@ -427,7 +427,7 @@ static __always_inline void keys_follow(struct __sk_buff *skb, const struct pkt 
 	bool memcached = m->application == DP_APP_AUTO || m->application == DP_APP_MEMCACHED;
 	__u32 every = memcached ? keys_watched() : 0;
 
-	if (targets | every)
+	if ((targets | every) && !(m->clients && flow_is_unwanted(p, m->clients)))
 		keys_read(skb, p, targets, every);
 }
 

@@ -30,12 +30,13 @@
 #define DP_ASSERT static_assert
 #endif
 
-#define DP_ABI 9
+#define DP_ABI 10
 
 #define DP_MAX_MAPPINGS 1024  /* that `max_mappings` of the settings may ask for */
 #define DP_MAX_TARGETS	8     /* per mapping */
 #define DP_MAX_COPIES	64    /* per target */
 #define DP_MAX_PORTS	65536 /* rows of `port_map`, and of `address_map`: a port of a device each */
+#define DP_MAX_PREFIXES 524288 /* of all lists, as they are configured */
 #define DP_CHUNK_SHIFT	11
 #define DP_CHUNK	(1u << DP_CHUNK_SHIFT) /* bytes of the client's stream in one store entry */
 #define DP_MAX_SACK	16		       /* ranges the target reported, per shadow */
@@ -146,6 +147,34 @@ struct dp_address_key {
 	struct dp_addr address; /* that the client connects to; user space: all zero: any */
 };
 
+enum dp_prefix {
+	DP_PREFIX_INCLUDE = 1,
+	DP_PREFIX_EXCLUDE = 2,
+};
+
+/*
+ * Map `prefixes`: LPM trie, value: __u32, enum dp_prefix. Which clients a mapping wants: the
+ * longest prefix of its list decides; who has none is wanted. User space writes a list as a whole
+ * before a mapping names it, so that no packet sees a part of one.
+ */
+struct dp_prefix_key {
+	__u32 length; /* of all that follows, bits */
+	__u32 list;   /* dp_mapping.clients, and DP_PREFIX_V4 */
+	struct dp_addr address;
+};
+
+/* Else the prefixes of IPv6 that are shorter than 96 would have IPv4 clients as well. */
+#define DP_PREFIX_V4 (1u << 16)
+
+/* Rows of `prefixes`: a reload's lists beside those in force, each with what decides at length 0.
+ */
+#define DP_PREFIX_ROWS (2 * (DP_MAX_PREFIXES + 2 * DP_MAX_MAPPINGS))
+
+static inline __u32 dp_prefix_length(__u32 bits) /* of the address */
+{
+	return 32 + bits;
+}
+
 struct dp_target {
 	struct dp_addr address;
 	struct dp_addr shadow_addr; /* this host's address toward the target */
@@ -172,9 +201,9 @@ struct dp_mapping {
 	__u8 application; /* enum dp_application */
 	__u16 flags;	  /* enum dp_mapping_flags */
 	__u16 ports;	  /* last port of the range - first */
-	__u16 pad;
-	__u64 max_bps; /* ceiling on the mirrored bit rate; 0: none */
-	__u32 seed;    /* of the hash that dp_target.sample goes by; 0: dp_config.cookie */
+	__u16 clients;	  /* dp_prefix_key.list; 0: all clients are wanted */
+	__u64 max_bps;	  /* ceiling on the mirrored bit rate; 0: none */
+	__u32 seed;	  /* of the hash that dp_target.sample goes by; 0: dp_config.cookie */
 	__u32 pad2;
 	struct dp_target target[DP_MAX_TARGETS];
 };
@@ -605,6 +634,7 @@ enum dp_command {
 DP_ASSERT(sizeof(struct dp_flow_key) == 40, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_port_key) == 8, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_address_key) == 24, "hash key without holes");
+DP_ASSERT(sizeof(struct dp_prefix_key) == 24, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_store_key) == 12, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_port_val) == 8, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_target) == 64, "layout is ABI");

@@ -32,8 +32,8 @@ namespace doppel::bpftest {
 
 namespace {
 
-constexpr char kPins[] = "/sys/fs/bpf/doppel/v9/";
-static_assert(DP_ABI == 9, "the pin path above");
+constexpr char kPins[] = "/sys/fs/bpf/doppel/v10/";
+static_assert(DP_ABI == 10, "the pin path above");
 
 std::string joined(const Errors &errors) {
   std::string out;
@@ -68,7 +68,8 @@ std::string identity_of(AttachMode mode, const Config &config) {
   for (const MappingConfig &m : config.mappings) {
     out << m.name << " " << m.device << " " << m.direction << " " << m.port_first << " "
         << m.port_last << " " << m.application << " " << m.join << " " << m.any_host << " "
-        << m.converge << " " << m.max_bps << " " << m.address.text() << " " << m.seed;
+        << m.converge << " " << m.max_bps << " " << m.address.text() << " " << m.seed << " "
+        << (m.clients ? m.clients->id().digest : "");
     for (const TargetConfig &t : m.targets)
       out << " " << t.address.text() << ":" << t.port << " " << portion_text(t.portion) << " "
           << t.preamble;

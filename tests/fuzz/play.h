@@ -69,6 +69,7 @@ public:
 
 private:
   void set_up();
+  void exclude_clients(dp_mapping &m);
   void act(bool nested);
   void tear_down();
 

@@ -13,6 +13,16 @@
 
 namespace doppel::fuzz {
 
+void Play::exclude_clients(dp_mapping &m) {
+  m.clients = 1;
+  dp_prefix_key key{};
+  key.length = dp_prefix_length(128);
+  key.list = m.clients | (client6_ ? 0 : DP_PREFIX_V4);
+  key.address = client6_ ? wide(kClient) : mapped(kClient);
+  const uint32_t exclude = DP_PREFIX_EXCLUDE;
+  k_.map(&prefixes).update(&key, &exclude, 0);
+}
+
 void Play::set_up() {
   k_.reset();
   const unsigned form = in_.u8(), bases = in_.u8();
@@ -35,6 +45,8 @@ void Play::set_up() {
     m.target[t].port = kTargetPort;
     m.target[t].mtu = t ? 576 : 1500;
   }
+  if (kind / 12 % 8 == 7) // a list leaves the clients out
+    exclude_clients(m);
   uint32_t row = 0;
   k_.map(&mappings).update(&row, &m, 0);
   for (uint32_t port = kPort; port < kPort + 2u; port++) {

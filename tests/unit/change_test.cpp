@@ -119,6 +119,70 @@ TEST(Change, ASampleChangesInPlace) {
   EXPECT_TRUE(plan_of({}).notes.empty());
 }
 
+Plan plan_without(const std::vector<std::string> &clients) {
+  Config c = a_config({"80-10.0.0.2:80", "81-10.0.0.3:81"});
+  std::vector<ClientList::Entry> entries;
+  for (const std::string &text : clients)
+    entries.push_back({*parse_client(text), false});
+  if (!entries.empty())
+    c.mappings[1].clients = std::make_shared<const ClientList>(entries);
+  auto p = make_plan(c, a_host());
+  EXPECT_TRUE(p) << show_errors(p.errors());
+  return *p;
+}
+
+TEST(Change, TheSameListKeepsItsNumber) {
+  const Plan now = plan_without({"10.0.0.0/8", "192.168.0.0/16"});
+  EXPECT_EQ(now.mappings[0].clients, 0);
+  EXPECT_NE(now.mappings[1].clients, 0);
+  const Change c = change(state(now), plan_without({"192.168.0.0/16", "10.0.0.0/8"}));
+  EXPECT_TRUE(c.empty());
+  EXPECT_TRUE(c.new_lists.empty() && c.relisted.empty() && !c.lists);
+  EXPECT_EQ(c.names[1].clients, now.names[1].clients);
+}
+
+TEST(Change, AnotherListHasAnotherNumberInPlace) {
+  const Plan now = plan_without({"10.0.0.0/8"});
+  const Change c = change(state(now), plan_without({"10.0.0.0/9"}));
+  EXPECT_TRUE(c.new_rows.empty() && c.old_rows.empty());
+  ASSERT_EQ(c.rows.size(), 1u);
+  ASSERT_EQ(c.new_lists.size(), 1u);
+  EXPECT_NE(c.new_lists[0].number, now.mappings[1].clients);
+  EXPECT_EQ(c.rows[0].second.clients, c.new_lists[0].number);
+  EXPECT_EQ(c.names[1].clients.number, c.new_lists[0].number);
+  EXPECT_EQ(c.relisted, std::set<uint32_t>{1});
+  EXPECT_EQ(c.updated, Strings{"mapping 81: the clients are all but those of 1 prefix"});
+}
+
+TEST(Change, NoListAnyMore) {
+  const Change c = change(state(plan_without({"10.0.0.0/8"})), plan_without({}));
+  ASSERT_EQ(c.rows.size(), 1u);
+  EXPECT_EQ(c.rows[0].second.clients, 0);
+  EXPECT_TRUE(c.new_lists.empty() && c.lists);
+  EXPECT_EQ(c.relisted, std::set<uint32_t>{1});
+  EXPECT_EQ(c.updated, Strings{"mapping 81: all clients are mirrored"});
+}
+
+// It was killed between the row and what is known of it: either list may be the row's.
+TEST(Change, AfterAnInterruptedChangeAListIsWrittenAnew) {
+  const Plan wanted = plan_without({"10.0.0.0/8"});
+  MirrorState now = state(wanted);
+  now.mappings[1].row.clients = 7;
+  const Change c = change(now, wanted);
+  ASSERT_EQ(c.new_lists.size(), 1u);
+  EXPECT_NE(c.new_lists[0].number, 7);
+  EXPECT_NE(c.new_lists[0].number, wanted.mappings[1].clients) << "it may be written in part";
+  EXPECT_EQ(c.relisted, std::set<uint32_t>{1});
+}
+
+TEST(Change, AnInterruptedRemovalOfAListIsEnded) {
+  MirrorState now = state(plan_without({"10.0.0.0/8"}));
+  now.mappings[1].row.clients = 0;
+  const Change c = change(now, plan_without({}));
+  EXPECT_TRUE(c.lists && c.new_lists.empty());
+  EXPECT_EQ(c.relisted, std::set<uint32_t>{1}) << "open flows still go by it";
+}
+
 // A copy that is there no more would keep its shadow.
 TEST(Change, CopiesMakeAnotherRow) {
   const Change c = change(state(plan_of({Portion::kAll, 8})), plan_of({Portion::kAll, 2}));

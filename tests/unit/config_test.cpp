@@ -352,6 +352,17 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"copies_many",
             mapping_with("targets", R"([{"address": "10.0.0.2", "port": 1, "copies": 65}])"),
             t0 + ".copies", "65 is out of range", "give a number from 1 to 64"},
+        Bad{"clients_type", mapping_with("exclude_clients", "\"10.0.0.0/8\""),
+            m0 + ".exclude_clients", "must be an array, not a string", ""},
+        Bad{"clients_name", mapping_with("exclude_clients", "[\"monitor\"]"),
+            m0 + ".exclude_clients[0]", "\"monitor\" is neither an IP address nor a prefix",
+            "write \"10.0.0.0/8\", \"2001:db8::/32\" or an address alone, in numbers; or the "
+            "absolute path of a file with one a line"},
+        Bad{"clients_none", mapping_with("include_clients", "[]"), m0 + ".include_clients",
+            "the list is empty: no client would be mirrored", "leave it out to mirror all of them"},
+        Bad{"clients_all", mapping_with("exclude_clients", R"(["::/0", "0.0.0.0/0"])"), m0,
+            "\"exclude_clients\" has all clients: none would be mirrored",
+            "remove 0.0.0.0/0 or ::/0, or say with \"include_clients\" who is"},
         Bad{"seed_large", mapping_with("seed", "4294967296"), m0 + ".seed",
             "4294967296 is out of range", "give a number from 0 to 4294967295"},
         Bad{"port_range", target_with("10.0.0.2", "65536"), t0 + ".port", "65536 is out of range",
@@ -547,6 +558,58 @@ TEST(Config, SamePortElsewhereIsNoOverlap) {
   }
 }
 
+constexpr char listing[] = R"({"mappings": [{"device": "e", "ports": 1,
+"include_clients": ["10.0.0.0/8", "/lists/a"], "exclude_clients": ["/lists/b", "2001:db8::/32"],
+"targets": [{"address": "10.0.0.2", "port": 1}]}]})";
+
+TEST(Config, ClientsAreReadFromFilesAsWell) {
+  const auto c = parse_config(listing, "f", [](const std::string &file) -> Result<std::string> {
+    return std::string(file == "/lists/a" ? "192.168.0.0/16\n" : "10.1.0.0/16 # monitoring\n");
+  });
+  ASSERT_TRUE(c) << show_errors(c.errors());
+  const ClientList &list = *c->mappings[0].clients;
+  EXPECT_EQ(list.id().include, 2u);
+  EXPECT_EQ(list.id().exclude, 2u);
+  std::string text;
+  for (const ClientList::Entry &e : list.entries())
+    text += (e.include ? "+" : "-") + e.prefix.text() + " ";
+  EXPECT_EQ(text, "+10.0.0.0/8 -10.1.0.0/16 +192.168.0.0/16 -2001:db8::/32 ");
+  EXPECT_EQ(parse_config("{\"mappings\": [" + one_mapping + "]}", "f")->mappings[0].clients,
+            nullptr);
+}
+
+TEST(Config, ErrorsOfFilesOfClientsAreToldWithAllOthers) {
+  const auto c = parse_config(listing, "f", [](const std::string &file) -> Result<std::string> {
+    if (file == "/lists/a")
+      return Error{file, "cannot be opened: No such file or directory", "hint"};
+    return std::string("10.0.0.0/8\n\n10.0.0.1/8\nhost.example\n");
+  });
+  ASSERT_FALSE(c);
+  EXPECT_EQ(
+      show_errors(c.errors()),
+      show_errors({{"f:2: mappings[0].include_clients[1]",
+                    "\"/lists/a\" cannot be opened: No such file or directory", "hint"},
+                   {"/lists/b:3", "\"10.0.0.1/8\" has bits behind its length",
+                    "write \"10.0.0.0/8\", or the address without a length"},
+                   {"/lists/b:4", "\"host.example\" is neither an IP address nor a prefix",
+                    "write \"10.0.0.0/8\", \"2001:db8::/32\" or an address alone, in numbers"},
+                   {"/lists/b:1",
+                    "10.0.0.0/8 is in \"include_clients\" as well, at f:2: "
+                    "mappings[0].include_clients[0]",
+                    "remove one of the two: of prefixes of one length none goes before the "
+                    "other"}}));
+}
+
+TEST(Config, AnIncludedFileWithoutPrefixesIsAnEmptyList) {
+  const auto c =
+      parse_config(R"({"mappings": [{"device": "e", "ports": 1,
+"include_clients": ["/lists/a"], "targets": [{"address": "10.0.0.2", "port": 1}]}]})",
+                   "f", [](const std::string &) { return std::string("# nobody yet\n"); });
+  ASSERT_FALSE(c);
+  EXPECT_EQ(c.errors()[0].where, "f:2: mappings[0].include_clients");
+  EXPECT_EQ(c.errors()[0].what, "the list is empty: no client would be mirrored");
+}
+
 struct BadFile {
   const char *path, *what, *hint;
 };
@@ -556,7 +619,7 @@ TEST(Config, FilesThatCannotBeRead) {
       {"/nonexistent/doppel.json", "cannot be opened: No such file or directory",
        "check the path given with --config"},
       {"/", "is a directory", "--config takes the path of a file"},
-      {"/dev/zero", "is larger than 1 MiB", "this is no configuration of doppel"},
+      {"/dev/zero", "is larger than 8 MiB", "this is no configuration of doppel"},
       {"/proc/self/mem", "cannot be read: Input/output error", ""},
   };
   for (const BadFile &f : files) {

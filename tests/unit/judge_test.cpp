@@ -70,6 +70,18 @@ TEST(Judge, WhatASampleLeavesOutIsNoProblem) {
   EXPECT_EQ(exit_of(problems), Exit::ok);
 }
 
+// Most of the traffic is of clients that are left out: of the others a part is not little.
+TEST(Judge, WhatAListLeavesOutHidesNoProblem) {
+  dp_ledger l = healthy(10), then = healthy(1);
+  l.observed = then.observed + 1'000'000;
+  l.excluded[DP_EXCLUDED_client_list] = 990'000;
+  EXPECT_TRUE(judge({at(1, then), at(10, l)}).empty());
+  l.excluded[DP_EXCLUDED_shed] = 5'000;
+  const auto problems = judge({at(1, then), at(10, l)});
+  ASSERT_EQ(names(problems), Names{"left_out"});
+  EXPECT_NE(problems[0].what.find("4.8 KiB of 9.7 KiB"), std::string::npos) << problems[0].what;
+}
+
 TEST(Judge, BusyTargetIsUp) {
   dp_ledger l = healthy(100);
   l.in_flight = 5;

@@ -59,7 +59,7 @@ const Keys excluded_keys = {"not_joined", "table_full", "ports_exhausted",
                             "shed",       "paused",     "join_never",
                             "embryonic",  "mptcp",      "tls",
                             "unjoinable", "truncated",  "urgent",
-                            "sample"};
+                            "sample",     "client_list"};
 const Keys event_keys = {"clone_failed",       "build_failed",
                          "foreign_on_doppel0", "bad_checksum",
                          "malformed",          "unacceptable",
@@ -218,7 +218,7 @@ TEST(Completeness, OnlyWhatTheUserLeftOutOrALoopDoesNotCount) {
     if (r.unwanted)
       unwanted.insert(r.name);
   }
-  EXPECT_EQ(unwanted, (std::set<std::string>{"loop", "join_never", "sample"}));
+  EXPECT_EQ(unwanted, (std::set<std::string>{"loop", "join_never", "sample", "client_list"}));
 }
 
 TEST(Completeness, MissingIsWhatIsNeitherThereNorUnderWay) {
@@ -353,8 +353,9 @@ TEST(Status, JsonAndText) {
   EXPECT_FALSE(j["well"].get<bool>());
   EXPECT_EQ(j["problems"][0]["class"], "program");
   EXPECT_EQ(j["targets"][0]["state"], "silent");
-  EXPECT_EQ(keys(j["mappings"][0]),
-            (Keys{"name", "device", "direction", "protocol", "ports", "address", "targets"}));
+  EXPECT_EQ(keys(j["mappings"][0]), (Keys{"name", "device", "direction", "protocol", "ports",
+                                          "address", "targets", "clients"}));
+  EXPECT_TRUE(j["mappings"][0]["clients"].is_null());
   EXPECT_EQ(keys(j["hooks"][0]), (Keys{"device", "hook", "position", "program", "ours", "mechanism",
                                        "prog_id", "link_id", "priority", "handle"}));
   EXPECT_EQ(
@@ -380,6 +381,20 @@ TEST(Status, JsonAndText) {
   s.problems = {{ProblemKind::note, "mind this", "", 0, ""}};
   EXPECT_EQ(exit_of(s), Exit::ok);
   EXPECT_TRUE(to_text(s).starts_with("all well\nnote: mind this\n")) << to_text(s);
+}
+
+TEST(Status, TellsWhoseClientsAreMirrored) {
+  std::vector<NamedMapping> mappings = {
+      {"a", "eth0", "ingress", "tcp", "1", {"10.0.0.2:1"}},
+      {"b", "eth0", "ingress", "tcp", "2", {"10.0.0.2:2"}},
+  };
+  mappings[1].clients = {0, 2, "digest", 1};
+  EXPECT_EQ(to_json(mappings)[1]["clients"], (Json{{"include", 0}, {"exclude", 2}}));
+  EXPECT_EQ(
+      to_text(mappings),
+      "MAPPING  DEVICE  DIRECTION  PROTOCOL  PORTS  TARGETS     CLIENTS\n"
+      "a        eth0    ingress    tcp       1      10.0.0.2:1  all\n"
+      "b        eth0    ingress    tcp       2      10.0.0.2:2  all but those of 2 prefixes\n");
 }
 
 // Programs alone are left: nothing is attached, and yet there is something to do.

@@ -63,7 +63,7 @@ TEST(Settings, DefaultsAreAsDocumented) {
                 m.application == standard.application && m.join == standard.join &&
                 m.any_host == standard.any_host && m.bypass_ipsec == standard.bypass_ipsec &&
                 m.converge == standard.converge && m.max_bps == standard.max_bps &&
-                m.seed == standard.seed && m.targets[0].portion == Portion{})
+                m.seed == standard.seed && !m.clients && m.targets[0].portion == Portion{})
         << key.name;
   }
 }

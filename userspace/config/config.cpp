@@ -35,7 +35,8 @@ bool is_device(const std::string &s) {
 // type.
 class FileReader {
 public:
-  FileReader(const std::string &file_name, Config &config) : r_(file_name), config_(config) {}
+  FileReader(const std::string &file_name, Config &config, const ReadList &read_list)
+      : r_(file_name), config_(config), read_list_(read_list) {}
 
   void read(const JsonValue &tree) { r_.object(tree, "", fields(Scope::file)); }
   Errors &errors() { return r_.errors; }
@@ -54,7 +55,10 @@ private:
       MappingConfig &m = config_.mappings.emplace_back();
       m.where = r_.place(item, item_path);
       name_given_ = false;
+      listed_.clear();
+      unread_ = 0;
       r_.object(item, item_path, fields(Scope::mapping));
+      m.clients = client_list(listed_, m.where, r_.errors);
       if (m.name.empty() && !name_given_ && m.port_first != 0)
         m.name = service_text(m);
     });
@@ -101,6 +105,47 @@ private:
       mapping().address = *a;
     else
       r_.error(v, path, a.errors()[0].what, a.errors()[0].hint);
+  }
+
+  void read_mapping_include_clients(const JsonValue &v, const std::string &path) {
+    const size_t before = listed_.size(), errors = r_.errors.size();
+    read_clients(v, path, true);
+    if (listed_.size() == before && r_.errors.size() == errors && unread_ == 0)
+      r_.error(v, path, "the list is empty: no client would be mirrored",
+               "leave it out to mirror all of them");
+  }
+
+  void read_mapping_exclude_clients(const JsonValue &v, const std::string &path) {
+    read_clients(v, path, false);
+  }
+
+  void read_clients(const JsonValue &v, const std::string &path, bool include) {
+    r_.array(v, path, [&](const JsonValue &item, const std::string &item_path) {
+      std::string s;
+      if (!r_.string(item, item_path, s))
+        return;
+      if (s.starts_with('/'))
+        return read_client_list(item, item_path, s, include);
+      const auto prefix = parse_client(s);
+      if (prefix)
+        listed_.push_back({{*prefix, include}, r_.place(item, item_path)});
+      else
+        r_.error(item, item_path, prefix.errors()[0].what,
+                 prefix.errors()[0].hint + "; or the absolute path of a file with one a line");
+    });
+  }
+
+  void read_client_list(const JsonValue &v, const std::string &path, const std::string &file,
+                        bool include) {
+    if (!read_list_) {
+      unread_++;
+      return;
+    }
+    const auto text = read_list_(file);
+    if (text)
+      read_client_file(*text, file, include, listed_, r_.errors);
+    else
+      r_.error(v, path, in_quotes(file) + " " + text.errors()[0].what, text.errors()[0].hint);
   }
 
   void read_mapping_targets(const JsonValue &v, const std::string &path) {
@@ -217,6 +262,10 @@ private:
   ConfigReader r_;
   Config &config_;
   bool name_given_ = false; // right or wrong
+  const ReadList &read_list_;
+  // Of the mapping that is being read.
+  std::vector<ListedClient> listed_;
+  size_t unread_ = 0; // files
 };
 
 std::vector<Field> FileReader::fields(Scope wanted) {
@@ -354,12 +403,13 @@ std::set<Family> target_families(const Config &config) {
   return families;
 }
 
-Result<Config> parse_config(const std::string &text, const std::string &file_name) {
+Result<Config> parse_config(const std::string &text, const std::string &file_name,
+                            const ReadList &read_list) {
   const auto tree = TRY(parse_json_tree(text, file_name));
 
   Config c;
   c.source = file_name;
-  FileReader r(file_name, c);
+  FileReader r(file_name, c, read_list);
   r.read(tree);
   c.former = std::move(r.former());
   for (Error &e : contradictions(c))

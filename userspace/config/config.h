@@ -4,11 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "doppel/abi.h"
+#include "userspace/config/client_list.h"
 #include "userspace/util/address.h"
 #include "userspace/util/error.h"
 #include "userspace/util/portion.h"
@@ -42,6 +44,7 @@ struct MappingConfig {
 #define DP_MAPPING_SETTING(key, measure, field, when, min, max, standard, help)                    \
   uint64_t field = standard;
 #include "doppel/settings.def"
+  Clients clients; // include_clients and exclude_clients; null: all
   std::vector<TargetConfig> targets;
   std::string where;
 };
@@ -67,10 +70,13 @@ struct Config {
 std::set<Family> target_families(const Config &config);
 
 // Every error of the text at once, each with its place ("doppel.json:12: mappings[0].ports").
-// JSON, with // and /* */ comments. All errors of configuration have Exit::usage.
-Result<Config> parse_config(const std::string &text, const std::string &file_name);
+// JSON, with // and /* */ comments. All errors of configuration have Exit::usage. Lists of clients
+// that are in files are read by `read_list`; without it they are passed over.
+using ReadList = std::function<Result<std::string>(const std::string &file)>;
+Result<Config> parse_config(const std::string &text, const std::string &file_name,
+                            const ReadList &read_list = {});
 
-// The same from a file, which must be a regular file or a pipe of at most 1 MiB. Preambles are read
+// The same from a file, which must be a regular file or a pipe of at most 8 MiB. Preambles are read
 // from their files, too, which must be root's, or the caller's, and nobody else's.
 Result<Config> read_config(const std::string &file_name);
 

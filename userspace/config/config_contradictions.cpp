@@ -115,6 +115,18 @@ void check_port_count(const Config &config, Errors &errors) {
         "mirror fewer ports: those that nobody serves cost room as well");
 }
 
+void check_prefix_count(const Config &config, Errors &errors) {
+  uint64_t prefixes = 0;
+  for (const MappingConfig &m : config.mappings)
+    if (m.clients)
+      prefixes += m.clients->entries().size();
+  if (prefixes > DP_MAX_PREFIXES)
+    add(errors, config.source,
+        std::to_string(prefixes) + " prefixes of all mappings together are more than the " +
+            std::to_string(DP_MAX_PREFIXES) + " that fit",
+        "join neighbouring prefixes into shorter ones");
+}
+
 } // namespace
 
 Errors contradictions(const Config &config) {
@@ -136,6 +148,7 @@ Errors contradictions(const Config &config) {
       check_pair(m[j], m[i], errors);
   }
   check_port_count(config, errors);
+  check_prefix_count(config, errors);
   check_store(config, errors);
   for (Error &e : limit_contradictions(config))
     errors.push_back(std::move(e));

@@ -13,11 +13,21 @@
 
 namespace doppel {
 namespace {
-constexpr FileKind kConfigFile = {"--config", "configuration of doppel", 1};
+// Lists of clients make it long: 100,000 prefixes are some MiB.
+constexpr FileKind kConfigFile = {"--config", "configuration of doppel", 8};
+constexpr FileKind kListFile = {"an entry that begins with /", "list of clients", 32};
 constexpr FileKind kPreambleFile = {"preamble_file", "preamble", 1};
 
 Error usage(std::string where, std::string what, std::string hint) {
   return {std::move(where), std::move(what), std::move(hint), Exit::usage};
+}
+
+Result<std::string> read_client_list(const std::string &name) {
+  const Fd fd = open_to_read(name);
+  if (!fd)
+    return usage(name, std::string("cannot be opened: ") + std::strerror(errno),
+                 "an entry that begins with / names a file that has a prefix a line");
+  return read_file(fd.get(), name, kListFile);
 }
 
 // A secret, most likely: who can read it can log in.
@@ -60,7 +70,7 @@ Result<Config> read_config(const std::string &file_name) {
   auto text = read_file(fd.get(), file_name, kConfigFile);
   if (!text)
     return usage(file_name, text.errors()[0].what, text.errors()[0].hint);
-  Config config = TRY(parse_config(*text, file_name));
+  Config config = TRY(parse_config(*text, file_name, read_client_list));
   Errors errors;
   read_preambles(config, errors);
   if (!errors.empty())

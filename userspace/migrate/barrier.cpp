@@ -233,6 +233,9 @@ Result<std::vector<std::string>> partial_ways(const Pins &pins, const std::vecto
       return sys_error("map mappings", "cannot be read", errno);
     if (way.target >= row.n_targets)
       continue;
+    if (row.clients)
+      notes.push_back("the mirror leaves clients of " + way.text +
+                      " out by its lists: what they delete or change stays on the target");
     const dp_target &t = row.target[way.target];
     const Portion portion{sample_of_bound(t.sample), std::max<uint32_t>(t.copies, 1)};
     if (!portion.is_whole())

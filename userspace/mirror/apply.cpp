@@ -50,6 +50,9 @@ private:
   Status build_up(const MirrorState &state);
   void undo(const MirrorState &state, Errors &errors);
   Status take_down(const ApplyOptions &options);
+  Status make_room_for_lists();
+  Status drop_old_lists();
+  Status relist();
   Status empty_rows(const std::set<uint32_t> &old);
   Status take_ledgers(const std::set<uint32_t> &old);
   Status attach(const Attachment &what);
@@ -87,6 +90,37 @@ Status Applier::resume() {
   return Unit{};
 }
 
+// What an interrupted change left behind goes; nothing of what is in force is touched.
+Status Applier::make_room_for_lists() {
+  if (applied_.change.new_lists.empty())
+    return Unit{};
+  uint64_t wanted = 0;
+  for (const Change::List &l : applied_.change.new_lists)
+    wanted += ClientLists::rows_of(*l.clients);
+  const auto in_use = TRY(rows_.lists_in_use());
+  constexpr uint32_t all = DP_PREFIX_ROWS;
+  const uint64_t free = all - TRY(rows_.lists().keep(in_use));
+  if (wanted > free)
+    return Error{"doppel reload",
+                 "the lists of clients that are new have " + std::to_string(wanted) +
+                     " prefixes, and there is room for " + std::to_string(free) +
+                     " beside those in force",
+                 "take the old lists away first, or change one mapping at a time"};
+  return Unit{};
+}
+
+// Open flows go by the lists of now, those that an interrupted change left behind as well.
+Status Applier::relist() {
+  std::set<uint32_t> rows = applied_.change.relisted;
+  if (before_.changing)
+    for (const NamedMapping &m : applied_.meta.mappings)
+      rows.insert(m.row);
+  if (rows.empty())
+    return Unit{};
+  wait_for_programs(); // they make no flow any more by the list of before
+  return rows_.forget_relisted(rows, TRY(CommandProgram::open(pins_)));
+}
+
 Status Applier::build_up(const MirrorState &state) {
   const Change &change = applied_.change;
   const auto is_capture = [](const Attachment &a) {
@@ -117,6 +151,8 @@ Status Applier::build_up(const MirrorState &state) {
   std::set<uint32_t> read_anew = fresh; // their keys, from now on
   read_anew.insert(converge.begin(), converge.end());
   TRY(rows_.forget_key_streams(read_anew));
+  for (const Change::List &l : change.new_lists)
+    TRY(rows_.lists().put(l.number, *l.clients));
   for (const auto &[row, mapping] : change.new_rows) {
     TRY(rows_.put(row, change.preambles.at(row)));
     TRY(rows_.put(row, mapping));
@@ -147,6 +183,7 @@ Status Applier::build_up(const MirrorState &state) {
   TRY(write_meta(pins_, applied_.meta));
   for (const PortRow &port : change.ports)
     TRY(rows_.put(port));
+  TRY(relist());
   return rows_.forget_moved(state.ports, change.ports, TRY(CommandProgram::open(pins_)));
 }
 
@@ -169,6 +206,11 @@ void Applier::undo(const MirrorState &state, Errors &errors) {
   for (const auto &[row, mapping] : applied_.change.new_rows) {
     collect(rows_.put(row, dp_mapping{}), errors);
     collect(rows_.put(row, Preambles{}), errors);
+  }
+  if (applied_.change.lists || !applied_.change.relisted.empty()) {
+    wait_for_programs();
+    collect(drop_old_lists(), errors);
+    collect(relist(), errors);
   }
   for (const Attachment &a : attached_)
     collect(end_attachment(nl_, pins_, a), errors);
@@ -215,6 +257,12 @@ Status Applier::empty_rows(const std::set<uint32_t> &old) {
   return Unit{};
 }
 
+Status Applier::drop_old_lists() {
+  const auto in_use = TRY(rows_.lists_in_use());
+  TRY(rows_.lists().keep(in_use));
+  return Unit{};
+}
+
 Status Applier::take_down(const ApplyOptions &options) {
   const Change &change = applied_.change;
   Errors errors;
@@ -233,6 +281,10 @@ Status Applier::take_down(const ApplyOptions &options) {
   }
   for (const Attachment &a : change.detach)
     collect(end_attachment(nl_, pins_, a), errors);
+  if (change.lists || before_.changing) {
+    wait_for_programs(); // one may have read the number of a list, and be about to look there
+    collect(drop_old_lists(), errors);
+  }
   return status_of(std::move(errors));
 }
 
@@ -312,7 +364,8 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
       old_.push_back(m);
   applied_.deferred = partial.why;
   applied_.plan_warnings = partial.plan.warnings;
-  bool outdated = before_.changing || before_.config_source != source_name(config_.source);
+  bool outdated = before_.changing || before_.config_source != source_name(config_.source) ||
+                  applied_.change.lists || !applied_.change.relisted.empty();
   for (const NamedMapping &m : applied_.change.names)
     outdated |= std::none_of(before_.mappings.begin(), before_.mappings.end(),
                              [&](const auto &b) { return b.row == m.row && b.device == m.device; });
@@ -320,13 +373,15 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
     TRY(resume());
     return std::move(applied_);
   }
-  if (!applied_.change.new_rows.empty() || !applied_.change.attach.empty())
+  if (!applied_.change.new_rows.empty() || !applied_.change.attach.empty() ||
+      !applied_.change.new_lists.empty())
     applied_.notes = partial.plan.notes;
   if (!applied_.change.new_rows.empty()) {
     applied_.neighbours = resolve_neighbours(nl_, config_);
     for (std::string &sentence : translated_targets(config_))
       applied_.notes.push_back(std::move(sentence));
   }
+  TRY(make_room_for_lists());
   if (auto s = build_up(state); !s) {
     Errors errors = s.errors();
     undo(state, errors);

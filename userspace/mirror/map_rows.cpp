@@ -54,6 +54,9 @@ Result<MapRows> MapRows::open(const Pins &pins) {
   rows.key_streams_ = open_pin(pins.map("key_streams"));
   if (!rows.key_streams_)
     return sys_error("map key_streams", "cannot be opened", errno);
+  rows.prefixes_ = open_pin(pins.map("prefixes"));
+  if (!rows.prefixes_)
+    return sys_error("map prefixes", "cannot be opened", errno);
   return rows;
 }
 
@@ -200,6 +203,31 @@ Status MapRows::forget_moved(const std::vector<PortRow> &before, const std::vect
   for (const auto &[key, flow] : flows)
     if (moved.count({key.mapping, Address{key.server}, ntohs(key.server_port)}))
       TRY(data_plane.expire(key, 0));
+  return Unit{};
+}
+
+Result<std::set<uint16_t>> MapRows::lists_in_use() const {
+  std::set<uint16_t> lists;
+  for (uint32_t row = 0; row < rows(); row++)
+    if (const uint16_t list = TRY(mapping(row)).clients)
+      lists.insert(list);
+  return lists;
+}
+
+Status MapRows::forget_relisted(const std::set<uint32_t> &rows,
+                                const CommandProgram &data_plane) const {
+  std::map<uint32_t, dp_mapping> mappings;
+  for (const uint32_t row : rows)
+    mappings[row] = TRY(mapping(row));
+  const auto flows = TRY(read_flow_table(flows_));
+  for (const auto &[key, flow] : flows) {
+    const auto m = mappings.find(key.mapping);
+    if (m == mappings.end())
+      continue;
+    const bool left_out = flow.slot == DP_NO_SLOT && flow.excluded == DP_EXCLUDED_client_list;
+    if (lists().wants(m->second, key.client) == left_out)
+      TRY(data_plane.expire(key, 0));
+  }
   return Unit{};
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "userspace/kernel/rtnl.h"
+#include "userspace/mirror/client_lists.h"
 #include "userspace/mirror/command.h"
 #include "userspace/mirror/maps.h"
 #include "userspace/plan/change.h"
@@ -38,6 +39,12 @@ public:
   // ports were before: their shadows close, and the connections join behind them.
   Status forget_moved(const std::vector<PortRow> &before, const std::vector<PortRow> &fresh,
                       const CommandProgram &data_plane) const;
+  ClientLists lists() const { return ClientLists(prefixes_.get()); }
+  // Those that rows name now.
+  Result<std::set<uint16_t>> lists_in_use() const;
+  // Forgets the flows of these rows that their lists decide otherwise now: shadows close, and the
+  // flows begin anew.
+  Status forget_relisted(const std::set<uint32_t> &rows, const CommandProgram &data_plane) const;
   // What capture knows of their connections' requests, which it has not followed all the time.
   Status forget_key_streams(const std::set<uint32_t> &rows) const;
   Result<dp_ledger> ledger(uint32_t row, uint32_t target) const;
@@ -49,6 +56,7 @@ private:
   MapTable mappings_, port_map_, address_map_, ports_, flows_, ledger_, limits_, converge_,
       preambles_;
   Fd key_streams_; // by dp_flow_key
+  Fd prefixes_;
 };
 
 Result<MirrorState> read_mirror_state(Rtnl &nl, const Pins &pins, const Meta &meta,

@@ -72,6 +72,8 @@ Json to_json(const Meta &m) {
       row["since"] = n.since;
       row["since_ns"] = n.since_ns;
     }
+    if (!n.clients.digest.empty())
+      row["clients"] = {n.clients.include, n.clients.exclude, n.clients.digest, n.clients.number};
     if (!n.address.empty())
       row["address"] = n.address;
     if (n.converges_ns)
@@ -94,6 +96,13 @@ Json to_json(const Meta &m) {
 struct Unreadable : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+
+ClientListId clients_from(const Json &mapping) {
+  if (!mapping.contains("clients"))
+    return {};
+  const Json &c = mapping.at("clients");
+  return {c.at(0), c.at(1), c.at(2), c.at(3)};
+}
 
 // Throws Json::exception or Unreadable on anything unexpected.
 Meta from_json(const Json &j) {
@@ -128,7 +137,7 @@ Meta from_json(const Json &j) {
                           n.at("ports"), n.at("targets").get<std::vector<std::string>>(),
                           n.at("row"), n.value("since", std::time_t{0}),
                           n.value("since_ns", uint64_t{0}), n.value("converges_ns", uint64_t{0}),
-                          n.value("address", std::string())});
+                          clients_from(n), n.value("address", std::string())});
   for (const Json &p : j.at("programs")) {
     AttachedProgram program;
     program.what = {p.at("program"), p.at("device"), p.at("ifindex"),

@@ -20,6 +20,7 @@
 #include "userspace/kernel/descriptors.h"
 #include "userspace/kernel/libbpf_log.h"
 #include "userspace/kernel/netns.h"
+#include "userspace/mirror/client_lists.h"
 #include "userspace/mirror/port_rows.h"
 
 namespace doppel {
@@ -47,6 +48,8 @@ Status check_memory(const Plan &plan) {
   uint64_t rest = plan.flows * (sizeof(dp_flow_key) + sizeof(dp_flow) + element) +
                   plan.config.slots * sizeof(dp_shadow) +
                   mappings_bytes(plan, TRY(possible_cpus()));
+  for (const Clients &c : plan.clients) // a node of the trie, and one where it parts from others
+    rest += c ? ClientLists::rows_of(*c) * 2 * (sizeof(dp_prefix_key) + element) : 0;
   std::ifstream meminfo("/proc/meminfo");
   uint64_t available = 0; // KiB
   for (std::string line; std::getline(meminfo, line);)
@@ -189,6 +192,10 @@ Status Object::fill(const Plan &plan) const {
   dp_fresh fresh{};
   fresh.limit = plan.chunks;
   TRY(put(skel_->maps.fresh_chunks, &zero, &fresh));
+  const ClientLists lists(bpf_map__fd(skel_->maps.prefixes));
+  for (size_t i = 0; i < plan.clients.size(); i++)
+    if (plan.clients[i])
+      TRY(lists.put(plan.mappings[i].clients, *plan.clients[i]));
   for (uint32_t i = 0; i < plan.mappings.size(); i++)
     TRY(put(skel_->maps.mappings, &i, &plan.mappings[i]));
   TRY(fill_preambles(skel_.get(), plan));

@@ -42,7 +42,8 @@ const PortRow *find(const std::vector<PortRow> &rows, const dp_address_key &key)
 }
 
 // What changes for a mapping that stays.
-std::string update_text(const std::string &name, const dp_mapping &was, const dp_mapping &is) {
+std::string update_text(const NamedMapping &mapping, const dp_mapping &was, const dp_mapping &is) {
+  const ClientListId &clients = mapping.clients;
   std::string text;
   for (unsigned t = 0; t < is.n_targets && t < DP_MAX_TARGETS; t++) {
     const dp_target &b = is.target[t];
@@ -65,11 +66,15 @@ std::string update_text(const std::string &name, const dp_mapping &was, const dp
             (is.max_bps ? measure_text(Measure::bits_per_second, is.max_bps) + "/s" : "lifted");
   if (was.seed != is.seed)
     text += (text.empty() ? "" : "; ") + std::string("samples take other connections");
+  if (was.clients != is.clients)
+    text +=
+        (text.empty() ? "" : "; ") + (clients.is_set() ? "the clients are " + clients_text(clients)
+                                                       : "all clients are mirrored");
   if ((was.flags ^ is.flags) & DP_MAP_CONVERGE)
     text += (text.empty() ? "" : "; ") + std::string(is.flags & DP_MAP_CONVERGE
                                                          ? "its servers are made to converge"
                                                          : "its servers converge no more");
-  return "mapping " + name + ": " + text;
+  return "mapping " + mapping.name + ": " + text;
 }
 
 class Differ {
@@ -78,8 +83,11 @@ public:
       : state_(state), wanted_(wanted), deferred_(deferred) {}
 
   Result<Change> run() {
-    for (const MirrorState::Mapping &m : state_.mappings)
+    for (const MirrorState::Mapping &m : state_.mappings) {
       used_.insert(m.name.row);
+      lists_.insert(m.row.clients);
+      lists_.insert(m.name.clients.number);
+    }
     for (size_t i = 0; i < wanted_.mappings.size(); i++)
       if (!place(i))
         return Error{"doppel reload",
@@ -98,18 +106,20 @@ private:
   // Finds or takes the row of one wanted mapping.
   bool place(size_t i) {
     NamedMapping name = wanted_.names[i];
-    const dp_mapping &row = wanted_.mappings[i];
+    dp_mapping row = wanted_.mappings[i];
     auto same = std::find_if(state_.mappings.begin(), state_.mappings.end(), [&](const auto &m) {
       return same_identity(m.name, m.row, name, row) && m.preambles == wanted_.preambles[i];
     });
-    if (same != state_.mappings.end()) {
+    const bool known = same != state_.mappings.end();
+    choose_list(i, known ? &*same : nullptr, name, row);
+    if (known) {
       name.row = same->name.row;
       name.since = same->name.since;
       name.since_ns = same->name.since_ns;
       name.converges_ns = same->name.converges_ns;
       if (std::memcmp(&same->row, &row, sizeof(row)) != 0) {
         change_.rows.emplace_back(name.row, row);
-        change_.updated.push_back(update_text(name.name, same->row, row));
+        change_.updated.push_back(update_text(name, same->row, row));
       }
     } else {
       const auto free = free_row();
@@ -124,6 +134,32 @@ private:
     row_of_[static_cast<uint32_t>(i)] = name.row;
     change_.names.push_back(std::move(name));
     return true;
+  }
+
+  // A list that stays as it is keeps its number; another one gets a new number, so that the packets
+  // under way see the one or the other as a whole.
+  void choose_list(size_t i, const MirrorState::Mapping *same, NamedMapping &name,
+                   dp_mapping &row) {
+    const Clients &list = wanted_.clients[i];
+    const uint16_t was = same ? same->row.clients : 0;
+    row.clients = 0;
+    // After an interrupted change the row may name another list than is known of it.
+    if (list && was && same->name.clients.number == was &&
+        same->name.clients.has_same_clients(list->id())) {
+      row.clients = name.clients.number = was;
+      return;
+    }
+    if (list) {
+      while (!lists_.insert(++last_list_).second)
+        continue;
+      row.clients = name.clients.number = last_list_;
+      change_.new_lists.push_back({last_list_, list});
+    }
+    // What a reload that was killed had still to do is known by the name alone.
+    const bool had = was || (same && same->name.clients.is_set());
+    change_.lists |= list || had;
+    if (same && (list || had))
+      change_.relisted.insert(same->name.row);
   }
 
   std::optional<uint32_t> free_row() {
@@ -144,6 +180,7 @@ private:
         continue;
       }
       change_.old_rows.push_back(m.name.row);
+      change_.lists |= m.row.clients != 0;
       if (!m.name.name.empty())
         change_.removed.push_back(m.name.name);
     }
@@ -186,6 +223,8 @@ private:
   const Plan &wanted_;
   const std::set<std::string> &deferred_;
   std::set<uint32_t> used_, kept_, deferred_rows_;
+  std::set<uint16_t> lists_{0};
+  uint16_t last_list_ = 0;
   std::map<uint32_t, uint32_t> row_of_; // index in the plan to row
   Change change_;
 };

@@ -30,13 +30,20 @@ struct MirrorState {
 };
 
 struct Change {
+  struct List {
+    uint16_t number; // dp_mapping.clients
+    Clients clients;
+  };
   std::vector<NamedMapping> names; // all mappings from now on, with their rows
   std::vector<std::pair<uint32_t, dp_mapping>>
       new_rows;                                      // to be written before any port leads there
   std::map<uint32_t, Preambles> preambles;           // of these rows
   std::vector<std::pair<uint32_t, dp_mapping>> rows; // of mappings that stay: to be overwritten
   std::vector<uint32_t> old_rows;                    // to be drained and emptied
-  std::vector<PortRow> ports; // to be written: new, or leading to another row from now on
+  std::vector<List> new_lists;                       // to be written before any row names them
+  std::set<uint32_t> relisted; // rows that stay, with another list, or with none now
+  bool lists = false;          // some are new, or are nobody's from now on
+  std::vector<PortRow> ports;  // to be written: new, or leading to another row from now on
   std::vector<dp_address_key> old_ports; // to be deleted
   std::vector<Attachment> attach;        // return before capture
   std::vector<Attachment> detach;

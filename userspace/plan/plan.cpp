@@ -69,6 +69,8 @@ NamedMapping name_row(const MappingConfig &m) {
   n.ports = ports_text({m.port_first, m.port_last});
   if (m.address.is_set())
     n.address = m.address.text();
+  if (m.clients)
+    n.clients = m.clients->id();
   for (const TargetConfig &t : m.targets)
     n.targets.push_back(endpoint_text(t.address, t.port));
   return n;
@@ -118,6 +120,9 @@ std::vector<Attachment> attachments(const Config &config, const HostView &host) 
 std::vector<std::string> unfit_targets(const Config &config) {
   std::vector<std::string> notes;
   for (const MappingConfig &m : config.mappings) {
+    if (m.clients)
+      notes.push_back("mapping " + m.name + ": its clients are " + clients_text(m.clients->id()) +
+                      ": its targets lack what others write");
     for (const TargetConfig &t : m.targets)
       if (!t.portion.is_whole())
         notes.push_back("mapping " + m.name + ": target " + endpoint_text(t.address, t.port) +
@@ -169,7 +174,10 @@ Result<Plan> make_plan(const Config &config, const HostView &host) {
     add_ports(m, static_cast<uint16_t>(plan.mappings.size()), find_device(host, m.device)->ifindex,
               plan.ports);
     plan.mappings.push_back(mapping_row(m, host));
+    plan.clients.push_back(m.clients);
+    plan.mappings.back().clients = static_cast<__u16>(m.clients ? plan.clients.size() : 0);
     plan.names.push_back(name_row(m));
+    plan.names.back().clients.number = plan.mappings.back().clients;
     Preambles &preambles = plan.preambles.emplace_back();
     for (const TargetConfig &t : m.targets)
       preambles.push_back(t.preamble);

@@ -111,7 +111,8 @@ struct NamedMapping {
   uint64_t since_ns = 0;
   // When a reload let its servers converge, CLOCK_MONOTONIC. 0: none did since its row was made.
   uint64_t converges_ns = 0;
-  std::string address = {}; // that its clients connect to; empty: any
+  ClientListId clients = {}; // whom it leaves out
+  std::string address = {};  // that its clients connect to; empty: any
   // As service_text() has it.
   std::string service() const { return service_text(address, ports); }
   friend bool operator==(const NamedMapping &a, const NamedMapping &b) = default;
@@ -125,6 +126,7 @@ struct Plan {
   std::vector<dp_mapping> mappings;
   std::vector<NamedMapping> names;  // same order
   std::vector<Preambles> preambles; // same order
+  std::vector<Clients> clients;     // same order: what dp_mapping.clients names; null: 0
   std::vector<PortRow> ports;
   std::vector<Attachment> attachments;  // without those on DP_LINK, which attach adds
   AttachMode mode = AttachMode::clsact; // tcx or clsact

@@ -3,6 +3,8 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
+
 #include <cstring>
 
 namespace doppel {
@@ -37,6 +39,22 @@ bool operator==(const Address &a, const Address &b) {
 
 std::strong_ordering operator<=>(const Address &a, const Address &b) {
   return std::memcmp(&a.raw, &b.raw, sizeof a.raw) <=> 0;
+}
+
+Prefix Prefix::trimmed() const {
+  Prefix p = *this;
+  const unsigned bits = family == Family::v4 ? 96 + length : length;
+  for (unsigned i = 0; i < 4; i++) {
+    const unsigned kept = bits <= 32 * i ? 0 : std::min(bits - 32 * i, 32U);
+    p.address.raw.w[i] &= kept == 0 ? 0 : htonl(~uint32_t{0} << (32 - kept));
+  }
+  return p;
+}
+
+std::string Prefix::text() const {
+  // An IPv4 address is told from others by what stands before its bits.
+  const bool whole = length == (family == Family::v4 ? 32U : 128U);
+  return address.text() + (whole ? "" : "/" + std::to_string(length));
 }
 
 bool Prefix::contains(const Address &a) const {

@@ -32,6 +32,9 @@ struct Prefix {
   Address address;              // of no account where the length is 0
   unsigned length = 0;          // of the family's own bits: up to 32, or 128
   bool contains(const Address &a) const;
+  // Its address with zeros behind the bits that count.
+  Prefix trimmed() const;
+  std::string text() const; // "10.0.0.0/8"; of a single address without its length
 };
 
 // Dotted quad or IPv6 without brackets; nothing else (no names, no "10.1"). Nothing: not an

@@ -111,11 +111,16 @@ Json mapping_json(const MappingCounters &m, const Counters &all) {
 }
 
 Json named_mapping_json(const NamedMapping &m) {
-  return {
-      {"name", m.name},           {"device", m.device},
-      {"direction", m.direction}, {"protocol", m.protocol},
-      {"ports", m.ports},         {"address", m.address.empty() ? Json(nullptr) : Json(m.address)},
-      {"targets", m.targets}};
+  return {{"name", m.name},
+          {"device", m.device},
+          {"direction", m.direction},
+          {"protocol", m.protocol},
+          {"ports", m.ports},
+          {"address", m.address.empty() ? Json(nullptr) : Json(m.address)},
+          {"targets", m.targets},
+          {"clients", m.clients.is_set()
+                          ? Json{{"include", m.clients.include}, {"exclude", m.clients.exclude}}
+                          : Json(nullptr)}};
 }
 
 Json hook_json(const AttachedProgram &h) {

@@ -195,12 +195,22 @@ std::string in_one_line(const MappingCounters &mapping) {
 }
 
 std::string to_text(const std::vector<NamedMapping> &mappings) {
-  Table table({"MAPPING", "DEVICE", "DIRECTION", "PROTOCOL", "PORTS", "TARGETS"});
+  std::vector<std::string> headings = {"MAPPING",  "DEVICE", "DIRECTION",
+                                       "PROTOCOL", "PORTS",  "TARGETS"};
+  const bool listed = std::any_of(mappings.begin(), mappings.end(),
+                                  [](const NamedMapping &m) { return m.clients.is_set(); });
+  if (listed)
+    headings.push_back("CLIENTS");
+  Table table(headings);
   for (const NamedMapping &m : mappings) {
     std::string targets;
     for (const std::string &t : m.targets)
       targets += (targets.empty() ? "" : ", ") + t;
-    table.row({m.name, m.device, m.direction, m.protocol, m.service(), targets});
+    std::vector<std::string> row = {m.name,     m.device,    m.direction,
+                                    m.protocol, m.service(), targets};
+    if (listed)
+      row.push_back(clients_text(m.clients));
+    table.row(row);
   }
   return table.text();
 }

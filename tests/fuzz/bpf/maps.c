@@ -22,6 +22,7 @@ const volatile struct dp_config cfg = {
 DEFINE(ports);
 DEFINE(port_map);
 DEFINE(address_map);
+DEFINE(prefixes);
 DEFINE(mappings);
 DEFINE(flows);
 DEFINE(syns);
@@ -74,6 +75,7 @@ const struct host_map_row host_map_rows[] = {
 	KEYED(ports, NUMBER(ports.max_entries)),
 	KEYED(port_map, 16),
 	KEYED(address_map, 16),
+	KEYED(prefixes, 16),
 	KEYED(mappings, HOST_MAPPINGS),
 	KEYED(flows, HOST_FLOWS),
 	KEYED(syns, HOST_SYNS),

@@ -95,6 +95,7 @@ Map::Map(const host_map_row &row) : row_(row) {
   per_cpu_ = row.type == BPF_MAP_TYPE_PERCPU_ARRAY;
   lru_ = row.type == BPF_MAP_TYPE_LRU_HASH;
   stack_ = row.type == BPF_MAP_TYPE_STACK;
+  trie_ = row.type == BPF_MAP_TYPE_LPM_TRIE;
   if (array_)
     values_ =
         Value(new uint8_t[size_t{row.entries} * row.value_size * (per_cpu_ ? HOST_CPUS : 1)]());
@@ -121,7 +122,33 @@ size_t Map::find(const void *key) const {
   return i;
 }
 
+// Of the rows whose first bits are the key's, the one with most of them.
+void *Map::longest_match(const void *key) {
+  const auto *wanted = static_cast<const uint8_t *>(key) + sizeof(uint32_t);
+  const auto length_of = [](const void *of) {
+    uint32_t bits;
+    std::memcpy(&bits, of, sizeof bits);
+    return bits;
+  };
+  void *best = nullptr;
+  uint32_t most = 0;
+  for (size_t i = 0; i < keys_.size(); i++) {
+    const uint8_t *bytes = keys_[i].get() + sizeof(uint32_t);
+    const uint32_t bits = length_of(keys_[i].get());
+    if (bits > length_of(key) || std::memcmp(bytes, wanted, bits / 8) != 0 ||
+        (bits % 8 && (bytes[bits / 8] ^ wanted[bits / 8]) >> (8 - bits % 8)))
+      continue;
+    if (!best || bits > most) {
+      best = entry_[i].get();
+      most = bits;
+    }
+  }
+  return best;
+}
+
 void *Map::lookup(const void *key, unsigned cpu) {
+  if (trie_)
+    return longest_match(key);
   if (!array_) {
     const size_t i = find(key);
     return i < keys_.size() ? entry_[i].get() : nullptr;

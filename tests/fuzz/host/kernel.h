@@ -56,10 +56,11 @@ public:
 
 private:
   using Value = std::unique_ptr<uint8_t[]>;
+  void *longest_match(const void *key);
   size_t find(const void *key) const;
 
   const host_map_row &row_;
-  bool array_ = false, per_cpu_ = false, lru_ = false, stack_ = false;
+  bool array_ = false, per_cpu_ = false, lru_ = false, stack_ = false, trie_ = false;
   Value values_;              // of arrays, all CPUs
   std::vector<bool> touched_; // their entries that may not be zero any more
   std::vector<uint32_t> touched_list_;
@@ -125,7 +126,8 @@ int doppel_deliver(__sk_buff *);
 int doppel_return(__sk_buff *);
 int doppel_command(__sk_buff *);
 int doppel_copies(__sk_buff *);
-extern char ports, port_map, address_map, mappings, flows, syns, shadows, free_slots, store, chunks,
-    free_chunks, fresh_chunks, freed_ranges, clients, ledger, limits, preambles, timer_queue, timer,
-    due, events, control, meta, keeper, scratch, copies, key_notes, key_watch, key_samples;
+extern char ports, port_map, address_map, mappings, prefixes, flows, syns, shadows, free_slots,
+    store, chunks, free_chunks, fresh_chunks, freed_ranges, clients, ledger, limits, preambles,
+    timer_queue, timer, due, events, control, meta, keeper, scratch, copies, key_notes, key_watch,
+    key_samples;
 }
