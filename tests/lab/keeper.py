@@ -54,6 +54,24 @@ class Keeper:
     def signal(self, number):
         self.process.send_signal(number)
 
+    def changes(self):
+        """It holds the lock that keeps other changes out."""
+        pins = self.host.run(["stat", "-c", "%i", "/sys/fs/bpf/doppel"], check=False).stdout.strip()
+        with open("/proc/locks", encoding="ascii") as f:
+            rows = [line.split() for line in f if "->" not in line]
+        return any(row[4] == str(self.pid) and row[5].split(":")[2] == pins for row in rows)
+
+    def freeze(self):
+        """SIGSTOP between two of its changes: within one it would keep out all others."""
+        def frozen():
+            self.signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            if not self.changes():
+                return True
+            self.signal(signal.SIGCONT)
+            return False
+        wait.until(frozen, "the keeper to make no change", 20)
+
     def reload(self, expect="reloaded: "):
         times = self.said().count(expect)
         self.signal(signal.SIGHUP)

@@ -217,7 +217,7 @@ def stopped_while_others_detach(env):
     scene = env.scene()
     before = snapshot.take(scene.lab.source)
     keeper = Keeper(scene, *scene.mapping())
-    keeper.signal(signal.SIGSTOP)
+    keeper.freeze()
     scene.doppel.detach()
     keeper.signal(signal.SIGCONT)
     keeper.ended(0)

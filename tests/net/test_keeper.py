@@ -119,7 +119,7 @@ def detach_is_the_last_word(env, mode):
     file, other = File(scene, ("data", 11211)), File(scene, ("mine", 11212))
     for due in (None, signal.SIGHUP, signal.SIGTERM):
         keeper = Keeper(scene, "--config", file.path)
-        keeper.signal(signal.SIGSTOP)
+        keeper.freeze()
         if due:
             keeper.signal(due)
         scene.doppel.detach()
