@@ -65,6 +65,13 @@ class Patient:
             self.until(lambda: self.lines("warning: ", words), f"the keeper to say {words!r}")
         return problem
 
+    def stays_ill(self, kinds, seconds):
+        """Whoever looks within so long is told one of these problems."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            said = self.scene.doppel.status()["problems"]
+            assert [p for p in said if p["class"] in kinds], said
+
     def recovers(self, kinds):
         """These problems are over within ten seconds, and soon all is well."""
         def over():

@@ -57,6 +57,7 @@ def target_stopped_from_the_start(env, how):
         for turn in range(3):
             say(client, b"set%d" % turn)
         p.falls_ill({"hung"}, TARGET, words="answers none")
+        p.stays_ill({"hung", "silent"}, 5)
     finally:
         os.kill(pid, signal.SIGCONT)
     p.recovers({"hung", "silent"})

@@ -264,7 +264,8 @@ Status describe_health(const Attached &attached, const FindKeeper &find_keeper, 
   if (looks_on && !word.shortened)
     looks.back().tried = word.tried;
   else // also for what the keeper knows and had no room to tell
-    looks = TRY(look_closely(attached));
+    // What its keeper will not tell a moment later is not told now: it is the more patient one.
+    looks = TRY(look_closely(attached, kept ? kTargetPatienceNs : kLookNs));
   const auto found = judge(looks);
   view.problems.insert(view.problems.end(), found.begin(), found.end());
   view.targets = judge_targets(looks);

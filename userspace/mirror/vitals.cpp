@@ -63,10 +63,10 @@ Result<Vitals> read_vitals(const Attached &attached, Attempts *attempts, Owing *
   return v;
 }
 
-Result<Looks> look_closely(const Attached &attached) {
+Result<Looks> look_closely(const Attached &attached, uint64_t patience_ns) {
   Looks looks;
   Attempts attempts;
-  Owing owing(kLookNs, Owing::Looker::once); // longer it cannot see
+  Owing owing(patience_ns, Owing::Looker::once);
   do {
     if (!looks.empty())
       std::this_thread::sleep_for(kBetweenLooks);

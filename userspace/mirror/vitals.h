@@ -15,7 +15,7 @@ Result<Vitals> read_vitals(const Attached &attached, Attempts *attempts = nullpt
                            Owing *owing = nullptr);
 
 // One look, or where that gives cause for concern as many as the judgement wants, and as a target
-// takes for an answer: two seconds.
-Result<Looks> look_closely(const Attached &attached);
+// takes for an answer: two seconds. `patience_ns`: longer than that an answer may be owed.
+Result<Looks> look_closely(const Attached &attached, uint64_t patience_ns);
 
 } // namespace doppel
