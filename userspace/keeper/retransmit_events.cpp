@@ -46,11 +46,11 @@ Status RetransmitEvents::serve() {
 
 Status RetransmitEvents::resend_what_is_due(const Pins &pins) {
   auto table = TRY(open_table(pins, "shadows", sizeof(dp_shadow), Access::read));
-  auto shadows = TRY(read_shadows(table));
-  for (uint32_t slot = 0; slot < shadows.size(); slot++)
-    if (const dp_shadow &s = shadows[slot]; !is_over(s) && (s.tcp.flags & DP_SH_DUE))
-      TRY(program_.shadow(DP_CMD_RESEND, slot, s.gen));
-  return Unit{};
+  return each_shadow(table, [&](uint32_t slot, const dp_shadow &s) -> Status {
+    if (is_over(s) || !(s.tcp.flags & DP_SH_DUE))
+      return Unit{};
+    return program_.shadow(DP_CMD_RESEND, slot, s.gen);
+  });
 }
 
 } // namespace doppel

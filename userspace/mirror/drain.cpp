@@ -55,22 +55,23 @@ Status command_shadows(const Pins &pins, dp_command op,
                        const std::function<bool(const dp_shadow &)> &wanted) {
   auto shadows = TRY(open_table(pins, "shadows", sizeof(dp_shadow), Access::read));
   auto program = TRY(CommandProgram::open(pins));
-  const auto all = TRY(read_shadows(shadows));
-  for (uint32_t slot = 0; slot < all.size(); slot++)
-    if (const dp_shadow &s = all[slot]; !is_over(s) && wanted(s))
-      TRY(program.shadow(op, slot, s.gen));
-  return Unit{};
+  return each_shadow(shadows, [&](uint32_t slot, const dp_shadow &s) -> Status {
+    if (is_over(s) || !wanted(s))
+      return Unit{};
+    return program.shadow(op, slot, s.gen);
+  });
 }
 
 Result<Drained> drain_shadows(const Pins &pins, uint32_t wait_ms, const Pause &pause,
                               const std::function<bool(const dp_shadow &)> &wanted) {
   auto shadows = TRY(open_table(pins, "shadows", sizeof(dp_shadow), Access::read));
   auto program = TRY(CommandProgram::open(pins));
-  auto all = TRY(read_shadows(shadows));
   std::vector<OpenShadow> open;
-  for (uint32_t slot = 0; slot < all.size(); slot++)
-    if (const dp_shadow &s = all[slot]; !is_over(s) && (!wanted || wanted(s)))
+  TRY(each_shadow(shadows, [&](uint32_t slot, const dp_shadow &s) -> Status {
+    if (!is_over(s) && (!wanted || wanted(s)))
       open.push_back({slot, s.gen, s.tcp.rcv_nxt});
+    return Unit{};
+  }));
 
   Drained drained;
   for (const OpenShadow &s : open)

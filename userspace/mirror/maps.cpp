@@ -86,29 +86,32 @@ std::optional<dp_shadow> read_shadow(const MapTable &shadows, uint32_t slot) {
   return s;
 }
 
-Status read_shadows(const MapTable &shadows, std::vector<dp_shadow> &all) {
-  all.resize(shadows.entries);
+Status each_shadow(const MapTable &shadows, const SeeShadow &see) {
+  std::vector<dp_shadow> some(std::min(kBatch, shadows.entries));
   std::array<uint32_t, kBatch> keys;
   bpf_map_batch_opts options = batch_options(BPF_F_LOCK);
   uint32_t at = 0, token = 0;
   while (at < shadows.entries) {
     uint32_t count = std::min(kBatch, shadows.entries - at);
-    int err = bpf_map_lookup_batch(shadows.fd.get(), at ? &token : nullptr, &token, keys.data(),
-                                   &all[at], &count, &options);
+    const int err = bpf_map_lookup_batch(shadows.fd.get(), at ? &token : nullptr, &token,
+                                         keys.data(), some.data(), &count, &options);
     if (err && errno != ENOENT)
       return sys_error("map shadows", "cannot be read", errno);
+    for (uint32_t i = 0; i < count; i++)
+      TRY(see(at + i, some[i]));
     at += count;
     if (err || !count)
       break; // ENOENT: that was the last batch
   }
-  std::fill(all.begin() + at, all.end(), dp_shadow{});
   return Unit{};
 }
 
-Result<std::vector<dp_shadow>> read_shadows(const MapTable &shadows) {
-  std::vector<dp_shadow> all;
-  TRY(read_shadows(shadows, all));
-  return all;
+Status read_shadows(const MapTable &shadows, std::vector<dp_shadow> &all) {
+  all.assign(shadows.entries, {});
+  return each_shadow(shadows, [&](uint32_t slot, const dp_shadow &s) -> Status {
+    all[slot] = s;
+    return Unit{};
+  });
 }
 
 Result<std::vector<std::pair<dp_flow_key, dp_flow>>> read_flow_table(const MapTable &flows) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -29,9 +30,11 @@ struct Attached {
 };
 Result<Attached> find_attached(const std::string &command);
 
-// Each shadow is copied under its lock.
-Result<std::vector<dp_shadow>> read_shadows(const MapTable &shadows);
-// Into `all`, whose memory serves again: they are megabytes.
+// All shadows, some at a time: all of them are megabytes. Each is copied under its lock; together
+// they are not one moment's state. Ends with the first error of `see`.
+using SeeShadow = std::function<Status(uint32_t slot, const dp_shadow &shadow)>;
+Status each_shadow(const MapTable &shadows, const SeeShadow &see);
+// Into `all`, whose memory serves again.
 Status read_shadows(const MapTable &shadows, std::vector<dp_shadow> &all);
 std::optional<dp_shadow> read_shadow(const MapTable &shadows, uint32_t slot);
 

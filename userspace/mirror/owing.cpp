@@ -41,9 +41,10 @@ Status Owing::look(const Attached &attached, Vitals &v) {
   const bool all = v.now_ns >= next_ns_ && (!few || now_observed != observed_);
   if (all) {
     const uint64_t begin = thread_cpu_ns();
-    TRY(read_shadows(shadows, all_));
-    for (uint32_t slot = 0; slot < all_.size(); slot++)
-      owed_.look(slot, all_[slot], v.now_ns);
+    TRY(each_shadow(shadows, [&](uint32_t slot, const dp_shadow &s) -> Status {
+      owed_.look(slot, s, v.now_ns);
+      return Unit{};
+    }));
     const uint64_t cost = looker_ == Looker::always ? kShare * (thread_cpu_ns() - begin) : 0;
     next_ns_ = v.now_ns + std::max(kRestNs, cost);
     observed_ = now_observed;

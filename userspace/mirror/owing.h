@@ -2,7 +2,7 @@
 // Reads for `Owed` what the shadows of a mirror are like.
 #pragma once
 
-#include <vector>
+#include <cstdint>
 
 #include "userspace/mirror/maps.h"
 #include "userspace/view/owed.h"
@@ -29,7 +29,6 @@ private:
   Looker looker_;
   bool pending_ = false;
   Owed owed_;
-  std::vector<dp_shadow> all_; // megabytes, whose memory serves again
 };
 
 } // namespace doppel
