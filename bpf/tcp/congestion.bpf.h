@@ -54,16 +54,22 @@ static __always_inline void congestion_sender_locked(struct dp_shadow *sh, __u8 
 		sh->tcp.sender = DP_SENDERS;
 }
 
+/* Several CPUs have sent what is on its way, each through a queue of its own: it may come in any
+ * order. */
+static __always_inline bool congestion_shuffled(const struct dp_shadow *sh)
+{
+	return sh->tcp.sender == DP_SENDERS;
+}
+
 /*
- * So many segments behind a hole show that it was lost. Where several CPUs have sent what is on its
- * way, each through a queue of its own, their order is no sign of anything before half of it has
- * arrived (RFC 4653, 3, waits for all of it).
+ * So many duplicates show a loss. Of several CPUs' segments half has to arrive first (RFC 4653, 3,
+ * waits for all of it). With SACK a hole tells more: see recovery_settle_locked().
  */
 static __always_inline __u32 congestion_dup_thresh(const struct dp_shadow *sh)
 {
 	__u32 half = sh->tcp.mss ? (sh->tcp.nxt - sh->tcp.una) / (2 * (__u32)sh->tcp.mss) : 0;
 
-	if (sh->tcp.sender != DP_SENDERS || half <= sh->tcp.dup_thresh)
+	if (!congestion_shuffled(sh) || half <= sh->tcp.dup_thresh)
 		return sh->tcp.dup_thresh;
 	return half < DUP_THRESH_MAX ? half : DUP_THRESH_MAX;
 }

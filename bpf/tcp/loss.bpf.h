@@ -13,9 +13,12 @@
 #include "tcp/recovery.bpf.h"
 #include "tcp/shadow.bpf.h"
 
-/* What the packet tells of losses. True: a recovery begins. *work: there is something to send. */
+/*
+ * What the packet tells of losses. True: a recovery begins. *work: there is something to send.
+ * now: coarse; exact: the same moment's exact time, ns.
+ */
 static __always_inline bool recovery_input_locked(struct dp_shadow *sh, const struct ack_note *note,
-						  __u32 tsecr, __u64 now, bool *work)
+						  __u32 tsecr, __u64 now, __u64 exact, bool *work)
 {
 	__u32 before = sack_bytes(sh), after, delivered = note->acked;
 	bool sack = sh->tcp.flags & DP_SH_SACK, dsack = false, begins;
@@ -33,6 +36,7 @@ static __always_inline bool recovery_input_locked(struct dp_shadow *sh, const st
 		delivered = dup || note->acked > sh->tcp.mss ? sh->tcp.mss : note->acked;
 	else
 		delivered = delivered + after > before ? delivered + after - before : 0;
+	recovery_settle_locked(sh, exact);
 	recovery_count_locked(sh);
 	begins = recovery_detect_locked(sh);
 	if ((sh->tcp.flags & (DP_SH_RECOVERY | DP_SH_RTO)) == DP_SH_RECOVERY)
@@ -57,7 +61,7 @@ GLOBAL int tcp_recovery(struct __sk_buff *skb, const struct pkt *p, __u32 slot, 
 	__u32 zero = 0, tsecr;
 	struct scratch_space *s = bpf_map_lookup_elem(&scratch, &zero);
 	struct dp_shadow *sh = shadow_at(slot);
-	__u64 now = bpf_ktime_get_coarse_ns();
+	__u64 now = bpf_ktime_get_coarse_ns(), exact = bpf_ktime_get_ns();
 	bool begins = false, work = false;
 	__u32 timeout;
 	struct dp_ledger *l;
@@ -71,7 +75,7 @@ GLOBAL int tcp_recovery(struct __sk_buff *skb, const struct pkt *p, __u32 slot, 
 	bpf_spin_lock(&sh->lock);
 	timeout = sh->tcp.flags & DP_SH_RTO;
 	if (sh->gen == gen && shadow_is_open(sh) && sh->tcp.state != DP_SYN_SENT)
-		begins = recovery_input_locked(sh, &s->ack, tsecr, now, &work);
+		begins = recovery_input_locked(sh, &s->ack, tsecr, now, exact, &work);
 	/* The ACK that it was about to become goes with what is sent. */
 	if (work && act == INPUT_ACK)
 		sh->tcp.flags |= DP_SH_ACK_DUE;

@@ -15,6 +15,34 @@
 #include "tcp/sack.bpf.h"
 #include "tcp/shadow.bpf.h"
 
+/* So long a hole of several CPUs' segments may be one of order, at least: a queue waits for its
+ * CPU. */
+#define SETTLE_LEAST_NS (4 * NSEC_PER_MSEC)
+
+/*
+ * Where several CPUs have sent, a hole is lost only when it has been one for a while: a quarter of
+ * the round trip, as in RFC 8985, 6.2, which has the shortest one. Before recovery_count_locked().
+ * now: exact, as the coarse clock's step may be longer.
+ */
+static __always_inline void recovery_settle_locked(struct dp_shadow *sh, __u64 now)
+{
+	__u64 wait = (sh->tcp.srtt_us >> 5) * 1000ull;
+
+	if (wait < SETTLE_LEAST_NS)
+		wait = SETTLE_LEAST_NS;
+	if (sh->tcp.settled - sh->tcp.una > sh->tcp.nxt - sh->tcp.una)
+		sh->tcp.settled = sh->tcp.una;
+	if (sh->tcp.settling_ns && now - sh->tcp.settling_ns >= wait) {
+		sh->tcp.settled = sh->tcp.settling;
+		sh->tcp.settling_ns = 0;
+	}
+	if (!sh->tcp.settling_ns) {
+		sh->tcp.settling = sack_lost(sh);
+		if (seq_after(sh->tcp.settling, sh->tcp.una))
+			sh->tcp.settling_ns = now;
+	}
+}
+
 /*
  * What is lost, and what is on no path: after each change of una, nxt or `sacked` while there is a
  * recovery or a SACK. Without SACK duplicates are counted instead: recovery_dup_locked().
@@ -27,6 +55,8 @@ static __always_inline void recovery_count_locked(struct dp_shadow *sh)
 		lost = sh->tcp.recover;
 	} else if (sh->tcp.flags & DP_SH_SACK) {
 		lost = sack_lost(sh);
+		if (congestion_shuffled(sh))
+			lost = seq_max(seq_min(lost, sh->tcp.settled), sh->tcp.una);
 	} else {
 		sh->tcp.lost = lost;
 		return;
@@ -200,14 +230,23 @@ static __always_inline bool recovery_lost_again(const struct dp_shadow *sh)
 	       sack_bytes_in(sh, sh->tcp.rtx_nxt, sh->tcp.nxt) > sack_enough(sh);
 }
 
+/* A loss is found. Duplicates alone tell of none where SACK says more. */
+static __always_inline bool recovery_is_due(const struct dp_shadow *sh)
+{
+	bool sack = sh->tcp.flags & DP_SH_SACK;
+
+	if (sack && seq_after(sh->tcp.lost, sh->tcp.una))
+		return true;
+	return !(sack && congestion_shuffled(sh)) && sh->tcp.dupacks >= congestion_dup_thresh(sh);
+}
+
 /* Does a recovery begin, or begin again? True: it begins. */
 static __always_inline bool recovery_detect_locked(struct dp_shadow *sh)
 {
 	if (sh->tcp.una == sh->tcp.nxt)
 		return false;
 	if (!(sh->tcp.flags & DP_SH_RECOVERY)) {
-		if (sh->tcp.dupacks < congestion_dup_thresh(sh) &&
-		    !((sh->tcp.flags & DP_SH_SACK) && seq_after(sh->tcp.lost, sh->tcp.una)))
+		if (!recovery_is_due(sh))
 			return false;
 		recovery_start_locked(sh, 0);
 		return true;

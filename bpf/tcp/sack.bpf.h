@@ -103,7 +103,7 @@ static __always_inline __u32 sack_enough(const struct dp_shadow *sh)
  */
 static __always_inline __u32 sack_lost(const struct dp_shadow *sh)
 {
-	__u32 thresh = congestion_dup_thresh(sh), want = (thresh - 1) * (__u32)sh->tcp.mss, bytes;
+	__u32 thresh = sh->tcp.dup_thresh, want = (thresh - 1) * (__u32)sh->tcp.mss, bytes;
 	struct dp_range r = sack_next_below(sh, sh->tcp.nxt + 1);
 
 	bytes = r.end - r.start;

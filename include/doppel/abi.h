@@ -30,7 +30,7 @@
 #define DP_ASSERT static_assert
 #endif
 
-#define DP_ABI 10
+#define DP_ABI 11
 
 #define DP_MAX_MAPPINGS 1024  /* that `max_mappings` of the settings may ask for */
 #define DP_MAX_TARGETS	8     /* per mapping */
@@ -379,6 +379,8 @@ struct dp_tcp_state {
 	__u32 recover;	     /* end of the recovery: nxt when the loss was found */
 	__u32 rtx;	     /* next byte to look at for resending */
 	__u32 lost;	     /* below it, all that is not SACKed is lost */
+	__u32 settled;	     /* several senders: holes below it have had the time to be filled */
+	__u32 settling;	     /* the same from settling_ns on, once the time is over */
 	__u32 rtx_nxt;	     /* nxt at the last resend */
 	__u32 budget;	     /* segments that are resent now, whatever cwnd says */
 	__u32 prr_delivered; /* RFC 6937: bytes since the recovery began */
@@ -389,6 +391,7 @@ struct dp_tcp_state {
 	__u32 resent;
 	struct dp_range sacked[DP_MAX_SACK];
 
+	__u64 settling_ns; /* CLOCK_MONOTONIC; 0: no hole waits */
 	__u64 opened_ns;
 	__u32 isn;
 	__u32 irs;
@@ -641,8 +644,8 @@ DP_ASSERT(sizeof(struct dp_target) == 64, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_mapping) == 24 + DP_MAX_TARGETS * 64, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_flow) == 48, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_endpoint) == 80, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_tcp_state) == 408, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_shadow) == 496, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_tcp_state) == 424, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_shadow) == 512, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_chunk) == DP_CHUNK + DP_PIECE, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_fresh) == 40, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_client) == 16, "layout is ABI");

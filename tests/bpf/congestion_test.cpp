@@ -103,12 +103,22 @@ TEST_P(Congestion, SegmentsOfTwoCpusComeInAnyOrder) {
   say(6);
   plane().sent_by_another(slot());
   say(4);
-  EXPECT_TRUE(sack(1, 5).empty()) << "four of ten";
-  EXPECT_EQ(numbers(sack(1, 6)), (Numbers{0})) << "half of them";
+  EXPECT_TRUE(sack(1, 5).empty());
+  plane().age(slot(), 1);
+  EXPECT_EQ(numbers(sack(1, 6)), (Numbers{0})) << "it has had a second";
   target_.tsecr = client_.tsval + 1; // the resend's own
   ack(10);
   say(5); // nothing of the other CPU's is on its way any more
   EXPECT_EQ(numbers(sack(11, 14)), (Numbers{10}));
+}
+
+TEST_P(Congestion, OfTwoCpusSegmentsAHoleIsLostThatWasOneForLong) {
+  say(6);
+  plane().sent_by_another(slot());
+  say(4);
+  EXPECT_TRUE(sack(2, 7).empty());
+  plane().age(slot(), 1);
+  EXPECT_EQ(numbers(sack(8, 9)), (Numbers{0, 1})) << "7 is none for long";
 }
 
 TEST_P(Congestion, AnAnsweredResendIsALoss) {

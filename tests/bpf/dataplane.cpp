@@ -32,8 +32,8 @@ namespace doppel::bpftest {
 
 namespace {
 
-constexpr char kPins[] = "/sys/fs/bpf/doppel/v10/";
-static_assert(DP_ABI == 10, "the pin path above");
+constexpr char kPins[] = "/sys/fs/bpf/doppel/v11/";
+static_assert(DP_ABI == 11, "the pin path above");
 
 std::string joined(const Errors &errors) {
   std::string out;
@@ -335,6 +335,8 @@ void DataPlane::age(unsigned slot, unsigned seconds) const {
   dp_shadow row = shadow(slot);
   row.tcp.seen_ns -= seconds * 1000000000ull;
   row.tcp.timed_ns -= seconds * 1000000000ull;
+  if (row.tcp.settling_ns)
+    row.tcp.settling_ns -= seconds * 1000000000ull;
   if (bpf_map_update_elem(map("shadows"), &slot, &row, BPF_F_LOCK))
     throw std::system_error(errno, std::generic_category(), "shadows");
 }
