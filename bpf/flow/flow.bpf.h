@@ -139,7 +139,8 @@ static __always_inline bool flow_may_retry(const struct dp_flow *flow)
 /* The user wants none of it: nobody misses its bytes, from the first on (flow/unwanted). */
 static __always_inline bool is_left_out(__u32 why)
 {
-	return why == DP_EXCLUDED_client_list || why == DP_EXCLUDED_sample;
+	return why == DP_EXCLUDED_client_list || why == DP_EXCLUDED_sample ||
+	       why == DP_EXCLUDED_dry_run;
 }
 
 /*

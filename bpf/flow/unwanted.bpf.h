@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Connections that the user leaves out: by the client's address, or since a sample lacks them. */
+/* Connections that the user leaves out: by the client's address, by a sample, or all of them. */
 #ifndef DOPPEL_UNWANTED_BPF_H
 #define DOPPEL_UNWANTED_BPF_H
 
@@ -38,6 +38,8 @@ GLOBAL int left_out(const struct dp_flow_key *key)
 	list = *(const volatile __u16 *)&m->clients;
 	if (list && client_is_unwanted(list, &key->client))
 		return DP_EXCLUDED_client_list;
+	if (target_at(m, key->target)->sample == DP_SAMPLE_NONE)
+		return DP_EXCLUDED_dry_run;
 	return sample_takes(key) ? DP_EXCLUDED_not_joined : DP_EXCLUDED_sample;
 }
 

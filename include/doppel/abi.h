@@ -30,7 +30,7 @@
 #define DP_ASSERT static_assert
 #endif
 
-#define DP_ABI 11
+#define DP_ABI 12
 
 #define DP_MAX_MAPPINGS 1024  /* that `max_mappings` of the settings may ask for */
 #define DP_MAX_TARGETS	8     /* per mapping */
@@ -175,6 +175,9 @@ static inline __u32 dp_prefix_length(__u32 bits) /* of the address */
 	return 32 + bits;
 }
 
+/* dp_target.sample: nothing is sent ("dry_run"). */
+#define DP_SAMPLE_NONE 1u
+
 struct dp_target {
 	struct dp_addr address;
 	struct dp_addr shadow_addr; /* this host's address toward the target */
@@ -182,7 +185,8 @@ struct dp_target {
 	__u32 oif;		    /* device that routes to the target */
 	__u16 port;		    /* host order; + dp_port_val.offset */
 	__u16 mtu;		    /* of the path to the target, bytes of IP packet */
-	__u32 sample;		    /* connections whose hash is below are mirrored; 0: all are */
+	__u32 sample;		    /* connections whose hash is below are mirrored; 0: all are;
+				     * DP_SAMPLE_NONE: none is */
 	__u8 copies;		    /* of each connection; 0 as 1 */
 	__u8 pad[3];
 };

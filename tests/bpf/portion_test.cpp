@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sample of the connections, whole or not at all, and several copies of each.
+// A sample of the connections, whole or not at all, or none of them, and several copies of each.
 #include <arpa/inet.h>
 
 #include <bit>
@@ -99,6 +99,20 @@ TEST_P(Sampled, BothKindsAreThere) {
     EXPECT_EQ(capture(client_.ack()).size(), i % 2 == 0 ? 1U : 0U);
   }
 }
+
+class DryRun : public LeftOut {
+  std::string reason() const override { return "dry_run"; }
+  Config config() const override {
+    Config c = default_config();
+    c.mappings[0].targets[0].portion.sample = 0;
+    return c;
+  }
+};
+DOPPEL_ALL_MODES(DryRun);
+
+TEST_P(DryRun, EachByteIsCountedOnce) { expect_each_byte_once(); }
+TEST_P(DryRun, DoesNotJoin) { expect_no_join(); }
+TEST_P(DryRun, WhatCannotBeReadIsLeftOutAsWell) { expect_unreadable_as_well(); }
 
 class Copied : public Session {
 protected:

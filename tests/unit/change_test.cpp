@@ -119,6 +119,20 @@ TEST(Change, ASampleChangesInPlace) {
   EXPECT_TRUE(plan_of({}).notes.empty());
 }
 
+// Then connections that are open are decided anew.
+TEST(Change, ADryRunBeginsAndEndsInPlace) {
+  const Change begins = change(state(plan_of({})), plan_of({0, 1}));
+  EXPECT_TRUE(begins.new_rows.empty() && begins.old_rows.empty());
+  EXPECT_EQ(begins.relisted, std::set<uint32_t>{0});
+  EXPECT_EQ(begins.updated,
+            Strings{"mapping 80: target 10.0.0.2 gets nothing any more: a dry run"});
+  const Change ends = change(state(plan_of({0, 1})), plan_of({}));
+  EXPECT_EQ(ends.relisted, std::set<uint32_t>{0});
+  EXPECT_EQ(ends.updated,
+            Strings{"mapping 80: target 10.0.0.2 gets all connections, and the dry run is over"});
+  EXPECT_TRUE(change(state(plan_of({0, 1})), plan_of({0, 1})).relisted.empty());
+}
+
 Plan plan_without(const std::vector<std::string> &clients) {
   Config c = a_config({"80-10.0.0.2:80", "81-10.0.0.3:81"});
   std::vector<ClientList::Entry> entries;

@@ -30,6 +30,8 @@ TEST(Portion, TextAndBoundAreReadBack) {
   EXPECT_EQ(sample_text(2'500), "0.25%");
   EXPECT_EQ(sample_bound(500'000), 1U << 31);
   EXPECT_EQ(sample_bound(Portion::kAll), 0U);
+  EXPECT_EQ(sample_of_bound(sample_bound(0)), 0U);
+  EXPECT_NE(sample_bound(0), 0U) << "that would be all";
 }
 
 TEST(Portion, IsToldInWords) {
@@ -37,6 +39,7 @@ TEST(Portion, IsToldInWords) {
   EXPECT_EQ(portion_text({100'000, 1}), "10% of the connections");
   EXPECT_EQ(portion_text({100, 64}), "0.01% of the connections, each 64 times");
   EXPECT_EQ(portion_text({Portion::kAll, 8}), "all connections, each 8 times");
+  EXPECT_EQ(portion_text({0, 8}), "nothing, as the mapping is a dry run,");
 }
 
 } // namespace

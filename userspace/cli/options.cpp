@@ -110,6 +110,8 @@ void add_mapping_options(CLI::App &app, MappingOptions &o) {
   add_text(app, "--config", o.config, "Read the mappings from this file", "FILE");
   add_flag(app, "--bypass-ipsec", o.bypass_ipsec,
            "Mirror although an IPsec policy covers the target: copies go past it, in clear text");
+  add_flag(app, "--dry-run", o.dry_run,
+           "Observe and count as ever, and send nothing; goes with -x, a file has \"dry_run\"");
   add_text(app, "--attach-mode", o.attach_mode,
            "How to attach the programs: auto (TCX where the kernel has it), tcx or clsact; "
            "takes precedence over the file",
@@ -121,6 +123,9 @@ Result<Config> configuration(const MappingOptions &o) {
   if (!o.config.empty() && options)
     return Error{"command line", "--config cannot go together with -x or --device",
                  "the file names the devices: give the one or the others", Exit::usage};
+  if (!o.config.empty() && o.dry_run)
+    return Error{"command line", "--config cannot go together with --dry-run",
+                 "say \"dry_run\": true in the mappings of the file", Exit::usage};
   if (o.config.empty() && !options)
     return Error{"command line", "there is nothing to mirror",
                  "give --config FILE, or --device DEVICE -x " + std::string(kXForm), Exit::usage};
@@ -128,6 +133,9 @@ Result<Config> configuration(const MappingOptions &o) {
   if (config && o.bypass_ipsec)
     for (MappingConfig &m : config->mappings)
       m.bypass_ipsec = true;
+  if (config && o.dry_run)
+    for (MappingConfig &m : config->mappings)
+      m.send_nothing();
   if (o.attach_mode.empty())
     return config;
   const auto mode = parse_attach_mode(o.attach_mode);

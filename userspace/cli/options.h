@@ -39,6 +39,7 @@ struct MappingOptions {
   std::vector<std::string> x;
   std::string device, config, attach_mode; // empty: not given
   bool bypass_ipsec = false;
+  bool dry_run = false;
 };
 void add_mapping_options(CLI::App &app, MappingOptions &options);
 

@@ -59,6 +59,8 @@ private:
       unread_ = 0;
       r_.object(item, item_path, fields(Scope::mapping));
       m.clients = client_list(listed_, m.where, r_.errors);
+      if (m.dry_run)
+        m.send_nothing();
       if (m.name.empty() && !name_given_ && m.port_first != 0)
         m.name = service_text(m);
     });

@@ -44,9 +44,17 @@ struct MappingConfig {
 #define DP_MAPPING_SETTING(key, measure, field, when, min, max, standard, help)                    \
   uint64_t field = standard;
 #include "doppel/settings.def"
-  Clients clients; // include_clients and exclude_clients; null: all
+  bool dry_run = false; // then the targets have a portion of none: send_nothing()
+  Clients clients;      // include_clients and exclude_clients; null: all
   std::vector<TargetConfig> targets;
   std::string where;
+
+  // Of the targets that it has by now.
+  void send_nothing() {
+    dry_run = true;
+    for (TargetConfig &t : targets)
+      t.portion.sample = 0;
+  }
 };
 
 // The settings of the whole mirror, with their defaults: settings.def.

@@ -58,6 +58,11 @@ void check_converge(const MappingConfig &m, Errors &errors) {
 
 // What a target lacks, or has more than once, no comparison can repair.
 void check_portions(const MappingConfig &m, Errors &errors) {
+  if (m.converge && m.dry_run) {
+    add(errors, m.where, "\"converge\" writes to the targets, and \"dry_run\" sends them nothing",
+        "leave one of the two out");
+    return;
+  }
   for (const TargetConfig &t : m.targets)
     if (m.converge && !t.portion.is_whole())
       add(errors, t.where,

@@ -30,6 +30,17 @@ uint32_t word_of(const dp_address_key &key) {
   return dp_port_word(key.port.proto == IPPROTO_UDP, key.port.port);
 }
 
+constexpr uint32_t kTaken = DP_EXCLUDED_N; // it is not left out
+
+// As left_out() of the data plane has it, but for samples, which are decided once.
+uint32_t left_out(const ClientLists &lists, const dp_mapping &row, const dp_flow_key &key) {
+  if (!lists.wants(row, key.client))
+    return DP_EXCLUDED_client_list;
+  if (row.target[key.target % DP_MAX_TARGETS].sample == DP_SAMPLE_NONE)
+    return DP_EXCLUDED_dry_run;
+  return kTaken;
+}
+
 } // namespace
 
 Result<MapRows> MapRows::open(const Pins &pins) {
@@ -224,8 +235,10 @@ Status MapRows::forget_relisted(const std::set<uint32_t> &rows,
     const auto m = mappings.find(key.mapping);
     if (m == mappings.end())
       continue;
-    const bool left_out = flow.slot == DP_NO_SLOT && flow.excluded == DP_EXCLUDED_client_list;
-    if (lists().wants(m->second, key.client) == left_out)
+    const uint32_t was = flow.slot == DP_NO_SLOT ? flow.excluded : kTaken;
+    const bool was_left_out = was == DP_EXCLUDED_client_list || was == DP_EXCLUDED_dry_run;
+    const uint32_t is = left_out(lists(), m->second, key);
+    if (is == kTaken ? was_left_out : was != is)
       TRY(data_plane.expire(key, 0));
   }
   return Unit{};

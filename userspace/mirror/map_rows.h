@@ -42,8 +42,8 @@ public:
   ClientLists lists() const { return ClientLists(prefixes_.get()); }
   // Those that rows name now.
   Result<std::set<uint16_t>> lists_in_use() const;
-  // Forgets the flows of these rows that their lists decide otherwise now: shadows close, and the
-  // flows begin anew.
+  // Forgets the flows of these rows that their lists, or a dry run, decide otherwise now: shadows
+  // close, and the flows begin anew.
   Status forget_relisted(const std::set<uint32_t> &rows, const CommandProgram &data_plane) const;
   // What capture knows of their connections' requests, which it has not followed all the time.
   Status forget_key_streams(const std::set<uint32_t> &rows) const;

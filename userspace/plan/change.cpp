@@ -41,6 +41,24 @@ const PortRow *find(const std::vector<PortRow> &rows, const dp_address_key &key)
   return row == rows.end() ? nullptr : &*row;
 }
 
+bool is_dry_run(uint32_t bound) { return bound == DP_SAMPLE_NONE; }
+
+std::string sample_change(uint32_t was, uint32_t is) {
+  if (is_dry_run(is))
+    return "nothing any more: a dry run";
+  const std::string portion = portion_text({sample_of_bound(is), 1});
+  return is_dry_run(was) ? portion + ", and the dry run is over"
+                         : portion + " that begin from now on";
+}
+
+// Connections that are open are decided anew.
+bool dry_run_changes(const dp_mapping &was, const dp_mapping &is) {
+  for (unsigned t = 0; t < is.n_targets && t < DP_MAX_TARGETS; t++)
+    if (is_dry_run(was.target[t].sample) != is_dry_run(is.target[t].sample))
+      return true;
+  return false;
+}
+
 // What changes for a mapping that stays.
 std::string update_text(const NamedMapping &mapping, const dp_mapping &was, const dp_mapping &is) {
   const ClientListId &clients = mapping.clients;
@@ -50,7 +68,7 @@ std::string update_text(const NamedMapping &mapping, const dp_mapping &was, cons
     dp_target a = was.target[t];
     if (a.sample != b.sample)
       text += (text.empty() ? "" : "; ") + ("target " + Address{b.address}.text()) + " gets " +
-              portion_text({sample_of_bound(b.sample), 1}) + " that begin from now on";
+              sample_change(a.sample, b.sample);
     a.sample = b.sample;
     if (std::memcmp(&a, &b, sizeof(a)) == 0)
       continue;
@@ -117,6 +135,8 @@ private:
       name.since = same->name.since;
       name.since_ns = same->name.since_ns;
       name.converges_ns = same->name.converges_ns;
+      if (dry_run_changes(same->row, row))
+        change_.relisted.insert(name.row);
       if (std::memcmp(&same->row, &row, sizeof(row)) != 0) {
         change_.rows.emplace_back(name.row, row);
         change_.updated.push_back(update_text(name, same->row, row));

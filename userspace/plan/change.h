@@ -41,9 +41,11 @@ struct Change {
   std::vector<std::pair<uint32_t, dp_mapping>> rows; // of mappings that stay: to be overwritten
   std::vector<uint32_t> old_rows;                    // to be drained and emptied
   std::vector<List> new_lists;                       // to be written before any row names them
-  std::set<uint32_t> relisted; // rows that stay, with another list, or with none now
-  bool lists = false;          // some are new, or are nobody's from now on
-  std::vector<PortRow> ports;  // to be written: new, or leading to another row from now on
+  // Rows that stay, and whose open connections are decided anew: with another list of clients, or
+  // with none now, or where a dry run begins or ends.
+  std::set<uint32_t> relisted;
+  bool lists = false;         // some are new, or are nobody's from now on
+  std::vector<PortRow> ports; // to be written: new, or leading to another row from now on
   std::vector<dp_address_key> old_ports; // to be deleted
   std::vector<Attachment> attach;        // return before capture
   std::vector<Attachment> detach;

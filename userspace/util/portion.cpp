@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "doppel/abi.h"
 #include "userspace/util/text.h"
 
 namespace doppel {
@@ -50,6 +51,8 @@ std::string sample_text(uint32_t sample) {
 }
 
 uint32_t sample_bound(uint32_t sample) {
+  if (sample == 0)
+    return DP_SAMPLE_NONE;
   if (sample >= Portion::kAll)
     return 0;
   return static_cast<uint32_t>((sample * kHashes + Portion::kAll / 2) / Portion::kAll);
@@ -58,10 +61,14 @@ uint32_t sample_bound(uint32_t sample) {
 uint32_t sample_of_bound(uint32_t bound) {
   if (bound == 0)
     return Portion::kAll;
+  if (bound == DP_SAMPLE_NONE)
+    return 0;
   return static_cast<uint32_t>((uint64_t{bound} * Portion::kAll + kHashes / 2) / kHashes);
 }
 
 std::string portion_text(const Portion &portion) {
+  if (portion.is_dry_run())
+    return "nothing, as the mapping is a dry run,";
   const std::string of_all = portion.sample == Portion::kAll
                                  ? "all connections"
                                  : sample_text(portion.sample) + " of the connections";
@@ -71,6 +78,8 @@ std::string portion_text(const Portion &portion) {
 
 std::string why_unfit(const Portion &portion) {
   std::string why = "is unfit for a migration: ";
+  if (portion.is_dry_run())
+    return why + "nothing that is written meanwhile arrives";
   if (portion.sample != Portion::kAll)
     why += "a key's set and its delete may come by different connections";
   if (portion.copies != 1)

@@ -11,8 +11,9 @@ namespace doppel {
 
 struct Portion {
   static constexpr uint32_t kAll = 1'000'000;
-  uint32_t sample = kAll; // connections, parts per million
+  uint32_t sample = kAll; // connections, parts per million; 0: none, a dry run
   uint32_t copies = 1;    // of each
+  bool is_dry_run() const { return sample == 0; }
   bool is_whole() const { return sample == kAll && copies == 1; }
   friend bool operator==(const Portion &a, const Portion &b) = default;
 };
@@ -24,7 +25,7 @@ Result<uint32_t> parse_sample(const std::string &text);
 // "10%", "0.25%": parse_sample() reads it back exactly.
 std::string sample_text(uint32_t sample);
 
-// The hashes below it are those of the sample; 0: all are. And back.
+// As dp_target.sample has it. And back.
 uint32_t sample_bound(uint32_t sample);
 uint32_t sample_of_bound(uint32_t bound);
 
