@@ -52,7 +52,8 @@ struct noted_syn {
 	__u8 wscale;
 	__u8 ttl;
 	__u16 flags; /* DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE, or SYN_IS_END */
-	__u8 barred; /* enum dp_excluded: nobody can copy such a connection; 0: one can */
+	__u8 barred; /* enum dp_excluded: nobody can, or is to, copy such a connection; 0: one can
+		      */
 	__u8 data;   /* payload in the SYN (TCP Fast Open), in SYN_DATA_UNIT, rounded up */
 };
 

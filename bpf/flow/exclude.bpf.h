@@ -332,7 +332,9 @@ GLOBAL int exclude_hole(struct __sk_buff *skb, const struct pkt *p, __u32 kind, 
 	why = syn ? syn->barred : DP_EXCLUDED_not_joined;
 	out = f ? f->excluded : left_out(&key);
 	if (is_left_out(out))
-		why = kind = out;
+		why = out;
+	if (is_left_out(why))
+		kind = why;
 	f = flow_wait(p, &key, l, why, s);
 	if (!f || f->slot != DP_NO_SLOT)
 		return 0;

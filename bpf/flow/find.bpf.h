@@ -25,6 +25,8 @@ static __noinline int note_syn(struct __sk_buff *skb, const struct pkt *p,
 	syn.wscale = opt.wscale;
 	syn.flags = opt.flags;
 	syn.barred = opt.barred;
+	if (!opt.barred && opt.mss == DP_OWN_MSS)
+		syn.barred = DP_EXCLUDED_own;
 	syn.data =
 		p->payload > SYN_DATA_MAX ? 255 : (p->payload + SYN_DATA_UNIT - 1) / SYN_DATA_UNIT;
 	syn.ttl = p->ttl;

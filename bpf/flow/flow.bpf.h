@@ -136,11 +136,14 @@ static __always_inline bool flow_may_retry(const struct dp_flow *flow)
 	return !flow->retry || (__s32)(now - flow->retry) >= 0;
 }
 
-/* The user wants none of it: nobody misses its bytes, from the first on (flow/unwanted). */
+/*
+ * The user wants none of it: nobody misses its bytes, from the first on (flow/unwanted, and the SYN
+ * of who is no client).
+ */
 static __always_inline bool is_left_out(__u32 why)
 {
 	return why == DP_EXCLUDED_client_list || why == DP_EXCLUDED_sample ||
-	       why == DP_EXCLUDED_dry_run;
+	       why == DP_EXCLUDED_dry_run || why == DP_EXCLUDED_own;
 }
 
 /*

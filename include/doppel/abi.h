@@ -30,7 +30,7 @@
 #define DP_ASSERT static_assert
 #endif
 
-#define DP_ABI 12
+#define DP_ABI 13
 
 #define DP_MAX_MAPPINGS 1024  /* that `max_mappings` of the settings may ask for */
 #define DP_MAX_TARGETS	8     /* per mapping */
@@ -174,6 +174,13 @@ static inline __u32 dp_prefix_length(__u32 bits) /* of the address */
 {
 	return 32 + bits;
 }
+
+/*
+ * A SYN that offers this MSS is of a command of doppel's that reads from the server: no mirror of
+ * that server copies its connection. Any path that IPv6 may take has it (RFC 8200, 5), and a host
+ * whose device asks for it by its MTU would have one of 1253 or 1273.
+ */
+#define DP_OWN_MSS 1213
 
 /* dp_target.sample: nothing is sent ("dry_run"). */
 #define DP_SAMPLE_NONE 1u

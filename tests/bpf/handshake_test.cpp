@@ -125,6 +125,26 @@ TEST_P(Handshake, MultipathConnectionsAreExcluded) {
   }
 }
 
+// A command of doppel's that reads from the server, and a client whose device has an odd MTU.
+TEST_P(Handshake, OwnConnectionsAreLeftOut) {
+  syn_with({opt::mss(DP_OWN_MSS)}).none();
+  for (int i = 0; i < 10; i++) {
+    capture(client_.data("get k\r\n")).none();
+    client_.answered(5);
+  }
+  packet::Packet unreadable = client_.data(filler(368));
+  unreadable.fragment(0, true);
+  capture(unreadable).none();
+  capture(client_.data("get k\r\n")).none();
+  expect_account({{"observed", 77 + 368}, {"excluded.own", 77 + 368}});
+  expect_flows({{"waiting", 1}});
+  for (const uint16_t mss : {DP_OWN_MSS - 1, DP_OWN_MSS + 1}) {
+    mark();
+    client_.port = unused_port();
+    EXPECT_EQ(syn_with({opt::mss(mss)}).size(), 1u) << mss;
+  }
+}
+
 TEST_P(Handshake, BrokenOptionsInTheSynDoNoHarm) {
   const struct {
     const char *name;

@@ -8,9 +8,10 @@ import threading
 import time
 
 from harness import Skip, case
-from lab import killed, mirror, tcp, wait
+from lab import doppel, killed, mirror, tcp, wait
 from lab.keeper import File
 from lab.load import checked
+from lab.network import endpoint
 from lab.wait import amount
 
 IP = ("v4", "v6")
@@ -290,3 +291,29 @@ def killed_while_the_lists_change(env):
     watching.close()
     working.close()
     mirror.assert_nothing_left(scene)
+
+
+@case(families=IP)
+def doppels_own_commands_are_left_out(env):
+    """What reads from the source, on whichever host, is no client's; what writes there is as any client's."""
+    scene = env.scene()
+    scene.doppel.attach(*scene.mapping())
+    sent = scene.load("sets", connections=8, count=amount(2000), prefix="load")["sent"]
+    source, target = (endpoint(h.address, 11211) for h in (scene.lab.source, scene.lab.target))
+    before = scene.doppel.wait_idle(observed=sent)["excluded"]["own"]
+    for command in (("keys", source), ("verify", "--all", source, target), ("probe", source, target),
+                    ("top", "--once", "--servers", source)):
+        scene.lab.client.run([doppel.binary(), *command], check=command[0] != "probe")  # it warns
+        ledger = scene.doppel.wait_idle(observed=sent)
+        own = ledger["excluded"]["own"]
+        assert own > before, (command, ledger["excluded"])
+        assert ledger["bytes"] == {"observed": sent + own, "delivered": sent, "in_flight": 0, "lost": 0,
+                                   "excluded": own}, (command, sent, ledger["bytes"], ledger["excluded"])
+        before = own
+    assert row(scene)["complete"] == 1 and row(scene)["missing"] == 0, row(scene)
+    scene.target[0].preload(10)
+    scene.lab.client.run([doppel.binary(), "warm", target, source])
+    ledger = scene.doppel.wait_idle(observed=sent + own + 1)
+    assert ledger["bytes"]["delivered"] > sent and ledger["excluded"]["own"] == own, ledger
+    mirror.assert_nothing_left(scene)
+    scene.assert_harmless()

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "doppel/abi.h"
 #include "userspace/memcached/resolve.h"
 #include "userspace/util/clock.h"
 
@@ -23,13 +24,17 @@ Error cannot_connect(const Server &server, int err) {
 }
 
 // A socket connected to `to`, by `deadline_ns`.
-Result<Fd> connect_to(const Server &server, const Endpoint &to, uint64_t deadline_ns) {
+Result<Fd> connect_to(const Server &server, const Endpoint &to, bool mirrored,
+                      uint64_t deadline_ns) {
   Fd fd(::socket(to.address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd)
     return sys_error(server.text(), "no socket", errno);
   const int one = 1;
   if (to.address.ss_family != AF_UNIX)
     ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  const int own = DP_OWN_MSS;
+  if (to.address.ss_family != AF_UNIX && !mirrored)
+    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_MAXSEG, &own, sizeof own);
   if (::connect(fd.get(), reinterpret_cast<const sockaddr *>(&to.address), to.size) == 0)
     return fd;
   if (errno != EINPROGRESS) // a Unix socket whose backlog is full: EAGAIN
@@ -60,7 +65,7 @@ Endpoint unix_endpoint(const std::string &path) {
 }
 
 // Each address has its share of the time that is left, so that a silent one does not eat it all.
-Result<Fd> connect_any(const Server &server, uint64_t deadline_ns) {
+Result<Fd> connect_any(const Server &server, bool mirrored, uint64_t deadline_ns) {
   std::vector<Endpoint> all;
   if (server.path.empty())
     all = TRY(resolve(server, deadline_ns));
@@ -70,7 +75,7 @@ Result<Fd> connect_any(const Server &server, uint64_t deadline_ns) {
   for (size_t i = 0; i < all.size(); i++) {
     const uint64_t now = monotonic_ns();
     const uint64_t left = deadline_ns > now ? deadline_ns - now : 0;
-    auto fd = connect_to(server, all[i], now + left / (all.size() - i));
+    auto fd = connect_to(server, all[i], mirrored, now + left / (all.size() - i));
     if (fd)
       return fd;
     last = fd.errors();
@@ -85,7 +90,7 @@ Transport::Transport() : read_wants_(POLLIN), write_wants_(POLLOUT) {}
 Result<Transport> Transport::open(const Server &server, const Access &access) {
   const uint64_t deadline_ns = monotonic_ns() + access.timeout_ms * kMs;
   Transport t;
-  t.fd_ = TRY(connect_any(server, deadline_ns));
+  t.fd_ = TRY(connect_any(server, access.mirrored, deadline_ns));
   if (access.tls)
     t.tls_ = TRY(Tls::start(t.fd_.get(), server, access, deadline_ns));
   return t;

@@ -9,7 +9,7 @@ namespace doppel::migrate {
 
 Result<ConvergeLink> connect(const Pair &pair, const memcached::Access &access) {
   Side source = TRY(open_side(pair.source, access));
-  Side target = TRY(open_side(pair.target, access));
+  Side target = TRY(open_side(pair.target, memcached::to_write(access)));
   TRY(differ(*source.connection, *target.connection));
   for (const Side *side : {&source, &target})
     if (!side->has_cas())

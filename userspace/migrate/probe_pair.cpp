@@ -324,9 +324,8 @@ private:
           "the source is here: what doppel reads of it by 127.0.0.1 is not captured");
     else
       add(Level::warn, "this host",
-          "the source is on another host: what doppel reads of it is captured and mirrored there, "
-          "and "
-          "counts as gets on both",
+          "the source is on another host: what doppel reads of it is not mirrored there, but warm "
+          "does not wait for that mirror, and ready does not see it",
           "run verify, warm and ready on the source's host");
   }
 

@@ -105,8 +105,9 @@ struct Reopened {
   bool is_anew = false; // the server was started since warm began
 };
 
-Reopened reopen(const memcached::Server &server, const WarmOptions &o, const std::string &start) {
-  Reopened r{Connection::open(server, o.access)};
+Reopened reopen(const memcached::Server &server, const memcached::Access &access,
+                const std::string &start) {
+  Reopened r{Connection::open(server, access)};
   if (r.connection) {
     const auto now = incarnation(**r.connection);
     r.is_anew = now && *now != start;
@@ -128,8 +129,8 @@ Errors give_back(Errors errors, WarmEngine &engine, const WarmContext &c) {
   const auto n = engine.unconfirmed();
   if (n > 0)
     nap(c.settle_ns, c.stop); // what the broken connection still holds arrives first
-  auto [target, target_anew] = reopen(o.target, o, c.target_start);
-  auto [source, source_anew] = reopen(o.source, o, c.source_start);
+  auto [target, target_anew] = reopen(o.target, memcached::to_write(o.access), c.target_start);
+  auto [source, source_anew] = reopen(o.source, o.access, c.source_start);
   if (source_anew)
     errors.push_back(started_anew(o.source, "what it had", o));
   if (target_anew)
@@ -221,7 +222,7 @@ Errors note_restarts(Errors errors, const WarmContext &c) {
     const Error anew = started_anew(server, lost, o);
     const bool told = std::any_of(errors.begin(), errors.end(),
                                   [&](const Error &e) { return e.what == anew.what; });
-    if (!told && reopen(server, o, start).is_anew)
+    if (!told && reopen(server, o.access, start).is_anew)
       errors.push_back(anew);
   };
   note(o.source, c.source_start, "what it had");
@@ -249,7 +250,7 @@ Status finish(WarmContext &c) {
 } // namespace
 
 Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomic<bool> &stop) {
-  auto target = TRY(open_side(o.target, o.access));
+  auto target = TRY(open_side(o.target, memcached::to_write(o.access)));
   const auto lock = TRY(lock_target(*target.connection));
   auto source = TRY(open_side(o.source, o.access));
   TRY(differ(*source.connection, *target.connection));
