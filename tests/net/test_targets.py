@@ -4,6 +4,7 @@ connections, or several copies of each."""
 
 import os
 import signal
+import time
 
 from harness import case
 from lab import mirror, wait
@@ -205,6 +206,42 @@ def changed_while_it_runs(env):
         scene.doppel.wait_idle()
     found = scene.doppel.counters()["mappings"][1]["targets"][0]
     assert whole(found, sent), (sent, found)
+    mirror.assert_nothing_left(scene, timeout=75)
+    scene.assert_harmless(resets_to_target=True)
+
+
+@case(slow=True)
+def reloaded_a_hundred_times(env):
+    """As fast as it goes, under load: whatever becomes of the second mapping, the first loses nothing and keeps its
+    connections."""
+    env.allow(180)
+    scene = env.scene(ports=(11211, 11212))
+    first = {"name": "first", "device": "eth0", "ports": 11211, "targets": [target(scene)]}
+    file, keeper = attach(scene, [target(scene, 11212)], mapped={"name": "second", "ports": 11212})
+    file.write(first)
+    keeper.reload()
+
+    def second(port=11212, portion=None, **more):
+        return {"name": "second", "device": "eth0", "ports": 11212, "targets": [target(scene, port, **portion or {})],
+                **more}
+    turns = ([], [second()], [second(portion={"sample": "50%"})], [second(portion={"copies": 2})], [second(max_bitrate="10Mbit")],
+             [second(exclude_clients=["10.9.0.0/16"])], [second(dry_run=True)], [second(application="any")],
+             [second(11211)], [second()])
+    load = scene.start("mixed", connections=CONNECTIONS, count=10_000_000, rate=20_000, batch=10, deadline=170)
+    other = scene.start("sets", connections=16, port=11212, prefix="second", count=10_000_000, rate=500, deadline=170)
+    wait.until(lambda: rows(scene)[0]["flows"]["open"] == CONNECTIONS, "the connections", 20)
+    begin = time.monotonic()
+    with mirror.Sampler(scene, 0.5):
+        for turn in range(100):
+            file.write(first, *turns[turn % len(turns)])
+            keeper.reload()
+        took = time.monotonic() - begin
+        checked(other.end())
+        sent = checked(load.end())["sent"]
+        scene.doppel.wait_idle()
+    print(f"      100 reloads in {took:.1f} s, {sent} bytes")
+    found = scene.doppel.counters()["mappings"][0]["targets"][0]
+    assert whole(found, sent) and found["flows"]["opened"] == CONNECTIONS, (sent, found)
     mirror.assert_nothing_left(scene, timeout=75)
     scene.assert_harmless(resets_to_target=True)
 

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts that mirror to each other."""
+
+from harness import MODES, case
+from lab import mirror, wait
+from lab.doppel import Doppel
+from lab.network import endpoint
+from lab.wait import amount
+
+IP = ("v4", "v6")
+
+
+@case(mode=MODES, families=IP)
+def two_hosts(env, mode):
+    """Each has clients of its own, whose requests both get, once. What comes back is a loop, and counted as one."""
+    scene = env.scene()
+    other = Doppel(scene.lab.target, scene.doppel.attach_mode)
+    scene.doppel.attach(*scene.mapping())
+    other.attach("--device", "eth0", "-x", f"11211-{endpoint(scene.lab.source.address, 11211)}")
+    count = amount(2000)
+    sent = [scene.load("sets", connections=8, count=count, prefix=name, address=host.address)["sent"]
+            for name, host in (("source", scene.lab.source), ("target", scene.lab.target))]
+    for doppel, own, others in ((scene.doppel, *sent), (other, *reversed(sent))):
+        ledger = doppel.wait_idle(observed=own + others)
+        assert ledger["bytes"] == {"observed": own + others, "delivered": own, "in_flight": 0, "lost": 0,
+                                   "excluded": others}, (own, others, ledger["bytes"])
+        assert ledger["excluded"]["loop"] == others, ledger["excluded"]
+        row = doppel.counters()["mappings"][0]["targets"][0]
+        assert row["complete"] == 1 and row["missing"] == 0, row
+    # Nothing goes round: who is asked has been asked once for each.
+    servers = scene.source[0], scene.target[0]
+    wait.until(lambda: [s.stats()["cmd_set"] for s in servers] == [2 * count] * 2, "each request on both, once")
+    before = [d.ledger()["packets"]["captured"] for d in (scene.doppel, other)]
+    assert wait.settled(lambda: [d.ledger()["packets"]["captured"] for d in (scene.doppel, other)], "the ring") == before
+    scene.assert_same(keys=2 * count)
+    other.detach()
+    mirror.assert_nothing_left(scene)
