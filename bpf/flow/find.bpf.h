@@ -130,6 +130,22 @@ static __always_inline void flow_settle(struct dp_flow *flow, const struct pkt *
 }
 
 /*
+ * The target took what it was asked and ended the last shadow without a word, as what passes it on
+ * does whose server is gone: did the source say one? Its FIN alone is none.
+ */
+static __always_inline void flow_note_unanswered(struct dp_flow *flow, const struct pkt *p,
+						 struct dp_ledger *l)
+{
+	if (!(flow->marks & DP_FLOW_UNANSWERED) || !flow->ack_valid ||
+	    !seq_after(p->ack, flow->ack + 1))
+		return;
+	bpf_spin_lock(&flow->lock);
+	flow->marks &= ~DP_FLOW_UNANSWERED;
+	bpf_spin_unlock(&flow->lock);
+	l->last.unanswered = bpf_ktime_get_coarse_ns();
+}
+
+/*
  * The target closed right where the flow stands, and the source has taken nothing beyond. Text
  * beyond a hole opens the next shadow, too, where a socket vouches for it: it will not come again.
  */
@@ -165,6 +181,7 @@ static __always_inline void find_waiting(struct __sk_buff *skb, const struct pkt
 	if (flow->marks & DP_FLOW_CARRIED)
 		return;
 	flow_settle(flow, p);
+	flow_note_unanswered(flow, p, l);
 	if (!flow_is_barred(flow) && !(m->flags & DP_MAP_JOIN_NEVER) && p->ttl > 1) {
 		joins = flow_resumes(flow, p, s);
 		if (!joins && !(source_is_known(s) && s->rcv_nxt != p->seq) &&

@@ -107,6 +107,8 @@ static __always_inline void flow_note_end(struct dp_flow *flow, const struct dp_
 		flow->marks = DP_FLOW_SUSPECT;
 	else
 		flow->fruitless = 0;
+	if (!answer && sh->tcp.delivered)
+		flow->marks |= DP_FLOW_UNANSWERED;
 }
 
 /*

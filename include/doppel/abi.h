@@ -30,7 +30,7 @@
 #define DP_ASSERT static_assert
 #endif
 
-#define DP_ABI 13
+#define DP_ABI 14
 
 #define DP_MAX_MAPPINGS 1024  /* that `max_mappings` of the settings may ask for */
 #define DP_MAX_TARGETS	8     /* per mapping */
@@ -234,6 +234,7 @@ enum dp_flow_marks {
 	DP_FLOW_RESUME = 1 << 7,  /* the target closed at `next`: a shadow may begin right there */
 	DP_FLOW_SUSPECT = 1 << 6, /* the last shadow may have been of no use: `answer` tells */
 	DP_FLOW_CARRIED = 1 << 5, /* its bytes are on their way into a new shadow */
+	DP_FLOW_UNANSWERED = 1 << 4, /* the target ended the last shadow without a word */
 };
 
 struct dp_flow {

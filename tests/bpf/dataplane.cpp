@@ -32,8 +32,8 @@ namespace doppel::bpftest {
 
 namespace {
 
-constexpr char kPins[] = "/sys/fs/bpf/doppel/v13/";
-static_assert(DP_ABI == 13, "the pin path above");
+constexpr char kPins[] = "/sys/fs/bpf/doppel/v14/";
+static_assert(DP_ABI == 14, "the pin path above");
 
 std::string joined(const Errors &errors) {
   std::string out;

@@ -44,6 +44,24 @@ protected:
     return names;
   }
 
+  // What moves when the client closes, to whom the source has said so much, behind a target that
+  // has closed. at_once: the shadow is over by then.
+  std::string ended(const char *request, const char *answer, unsigned of_source, bool at_once) {
+    next_client();
+    open();
+    deliver(capture(client_.data(request)));
+    consumed(*answer ? target_.response(answer) : target_.ack());
+    deliver(consumed(target_.fin()));
+    if (at_once)
+      consumed(target_.ack());
+    client_.answered(of_source);
+    tick();
+    deliver(capture(client_.fin()));
+    if (!at_once)
+      consumed(target_.ack());
+    return moved();
+  }
+
 private:
   uint64_t since_ = 0;
 };
@@ -103,6 +121,34 @@ TEST_P(Moments, OfAnAnswerThatTheTargetGaveAsWell) {
   client_.answered(5);
   capture(client_.ack());
   EXPECT_EQ(moved(), "source_answered ");
+}
+
+// A proxy whose server is gone takes requests, and ends each connection.
+TEST_P(Moments, OfAnEndWithoutAnAnswer) {
+  EXPECT_EQ(ended(kGet, "", 5, true), "unanswered ");
+  EXPECT_EQ(ended(kGet, "", 5, false), "") << "the client has closed as well";
+}
+
+TEST_P(Moments, OfAnEndThatTheSourceMakesAsWell) {
+  EXPECT_EQ(ended("quit\r\n", "", 1, true), "") << "its FIN";
+  EXPECT_EQ(ended("quit\r\n", "", 1, false), "");
+}
+
+TEST_P(Moments, OfAnEndBehindAnAnswer) {
+  EXPECT_EQ(ended(kGet, "END\r\n", 5, true), "");
+  EXPECT_EQ(ended(kGet, "END\r\n", 5, false), "");
+}
+
+TEST_P(Moments, OfAResetWithoutAnAnswer) {
+  open();
+  deliver(capture(client_.data(kGet)));
+  consumed(target_.ack());
+  client_.answered(5);
+  capture(client_.ack());
+  consumed(target_.rst());
+  tick();
+  capture(client_.fin());
+  EXPECT_EQ(moved(), "unanswered ");
 }
 
 // Only on a connection with bytes that wait: what answers for another's sake says nothing.

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 
 from harness import case
@@ -285,3 +286,50 @@ def target_slow(env, how):
     assert "wait for it" in problem["what"], problem
     shape.widen(p.scene.lab, "target")
     p.recovers({"slow", "silent", "hung"})
+
+
+class Closing:
+    """A server at that host that reads a request and closes: a proxy whose own server is gone."""
+
+    def __init__(self, host):
+        self.listener = host.in_netns(lambda: socket.create_server((host.address, 11211), backlog=1000))
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                client = self.listener.accept()[0]
+            except OSError:
+                return
+            client.recv(65536)
+            client.close()
+
+    def end(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+@case(how=HOW, slow=True)
+def closes_without_an_answer(env, how):
+    """Its connections are short, so that none is open and owed for long."""
+    scene = env.scene(target_runs=False)
+    closing = Closing(scene.lab.target)
+    p = Patient(env, how, load=None, scene=scene)
+    over = threading.Event()
+
+    def ask():
+        while not over.is_set():
+            client = connect(scene)
+            say(client, b"short")
+            client.close()
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        p.falls_ill({"hung"}, TARGET, words="answers none")
+        p.stays_ill({"hung"}, 3)
+        closing.end()
+        scene.start_target()
+        p.recovers({"hung", "refusing"})
+    finally:
+        over.set()
+        asking.join()

@@ -304,6 +304,21 @@ TEST(Judge, WithoutConnectionsNothingIsOwed) {
   EXPECT_EQ(state({at(104, l), at(106, l)}), TargetState::up);
 }
 
+// A proxy whose server is gone: none of its connections is open for long.
+TEST(Judge, HungIsTheOneThatEndsAllWithoutAnAnswer) {
+  dp_ledger l = healthy(100);
+  l.open = 0;
+  l.last.unanswered = moment(103);
+  EXPECT_EQ(state({at(103, l)}), TargetState::up) << "killed, perhaps";
+  l.last.unanswered = l.last.acknowledged = moment(106);
+  EXPECT_EQ(state({at(106, l)}), TargetState::hung);
+  EXPECT_EQ(judge({at(106, l)})[0].since, kAttached + 100);
+  l.last.answered = moment(107);
+  EXPECT_EQ(state({at(107, l)}), TargetState::up);
+  l.last.answered = 0;
+  EXPECT_EQ(state({at(107, l)}), TargetState::hung) << "it has never answered";
+}
+
 TEST(Judge, RequestsThatNobodyAnswersAreNoHang) {
   dp_ledger l = healthy(100);
   l.last.acknowledged = moment(200);

@@ -115,7 +115,7 @@ TEST(CountersJson, KeysAreTheContract) {
   EXPECT_EQ(keys(t["rates"]), (Keys{"observed", "delivered", "captured", "copied", "resent",
                                     "responses", "answers", "lost", "excluded"}));
   EXPECT_EQ(keys(t["last"]), (Keys{"shut", "answered", "erred", "served", "acknowledged", "taken",
-                                   "refused", "gave_up", "source_answered"}));
+                                   "refused", "gave_up", "source_answered", "unanswered"}));
   EXPECT_EQ(keys(t["flows"]), (Keys{"open", "opened", "joined", "closed", "broken", "waiting"}));
   EXPECT_EQ(keys(t["bytes"]), (Keys{"observed", "delivered", "in_flight", "lost", "excluded"}));
   EXPECT_EQ(keys(t["packets"]), (Keys{"captured", "copied", "resent", "responses", "answers"}));

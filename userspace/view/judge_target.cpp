@@ -84,6 +84,9 @@ Verdict judge_target(const Looks &looks, const std::string &mapping, const std::
   if (seen && c.unanswered && c.owed && l.open > 0 && good > l.last.answered &&
       age(now, answered) > kTargetPatienceNs)
     return {TargetState::hung, answered};
+  // It goes on to end what it is asked without a word: one that is killed does that once.
+  if (l.last.unanswered > answered + kTargetPatienceNs)
+    return {TargetState::hung, answered};
   // At this pace what waits takes a second and more.
   if (seen && c.backlog >= kBacklog &&
       static_cast<double>(c.backlog) * static_cast<double>(c.span_ns) >=
