@@ -601,6 +601,120 @@ TEST(Plan, ATargetOfIPv6IsRefusedAsOneOfIPv4Is) {
   EXPECT_TRUE(make_plan(a_config6(), h)) << "of IPv4";
 }
 
+// Of eth0, and of up0 that is above it.
+Config both_captured(dp_direction direction = DP_DIR_INGRESS) {
+  Config c = a_config();
+  c.mappings.push_back(c.mappings[0]);
+  c.mappings[1].name = "upper";
+  c.mappings[1].where = "w";
+  c.mappings[1].device = "up0";
+  for (MappingConfig &m : c.mappings)
+    m.direction = direction;
+  return c;
+}
+
+HostView stacked(const char *kind, bool same_mac = true) {
+  HostView h = a_host();
+  DeviceView up = a_device(9, "up0");
+  up.kind = kind;
+  up.mac = same_mac ? "aaaaaa" : "bbbbbb";
+  h.devices[1].mac = "aaaaaa";
+  const std::string name = kind;
+  if (name == "bridge" || name == "bond")
+    h.devices[1].master = 9;
+  else
+    up.lower = 2;
+  h.devices.push_back(up);
+  return h;
+}
+
+TEST(Plan, OneRequestIsCapturedOnceOfStackedDevices) {
+  const auto refused = make_plan(both_captured(), stacked("bridge"));
+  ASSERT_FALSE(refused);
+  ASSERT_EQ(refused.errors().size(), 1u) << show_errors(refused.errors());
+  EXPECT_EQ(refused.errors()[0].where, "w");
+  EXPECT_EQ(refused.errors()[0].what,
+            "mappings \"11211\" and \"upper\" capture the same requests, and the target "
+            "10.0.0.2:21211 would get each twice: eth0 is a port of bridge up0");
+  EXPECT_EQ(refused.errors()[0].hint, "capture on up0 alone");
+  EXPECT_EQ(refused.errors()[0].exit, Exit::usage);
+  Config c = both_captured();
+  std::swap(c.mappings[0], c.mappings[1]);
+  EXPECT_FALSE(make_plan(c, stacked("bridge"))) << "in either order";
+}
+
+TEST(Plan, WhichStackedDevicesHaveTheSamePackets) {
+  const struct {
+    const char *kind;
+    bool same_mac;
+    dp_direction direction;
+    bool any_host, refused, warned;
+  } cases[] = {
+      {"bridge", false, DP_DIR_INGRESS, false, false, false},
+      {"bridge", false, DP_DIR_INGRESS, true, true, false},
+      {"bridge", false, DP_DIR_EGRESS, false, true, false},
+      {"bond", true, DP_DIR_INGRESS, false, true, false},
+      {"bond", false, DP_DIR_INGRESS, false, false, true},
+      {"macvlan", false, DP_DIR_INGRESS, false, false, false},
+      {"macvlan", true, DP_DIR_INGRESS, false, true, false},
+      {"macvlan", false, DP_DIR_EGRESS, false, true, false},
+      {"ipvlan", true, DP_DIR_INGRESS, false, false, true},
+      {"vlan", true, DP_DIR_INGRESS, true, false, false},
+      {"vlan", true, DP_DIR_EGRESS, false, false, false},
+      {"vxlan", true, DP_DIR_INGRESS, true, false, false},
+  };
+  for (const auto &one : cases) {
+    Config c = both_captured(one.direction);
+    c.mappings[0].any_host = one.any_host;
+    const auto plan = make_plan(c, stacked(one.kind, one.same_mac));
+    EXPECT_EQ(!plan, one.refused) << one.kind << one.same_mac << one.direction << one.any_host;
+    if (plan) {
+      EXPECT_EQ(plan->warnings.size(), one.warned) << one.kind << one.same_mac;
+    }
+  }
+}
+
+TEST(Plan, StackedDevicesMayBeCapturedForDifferentThings) {
+  const struct {
+    const char *what;
+    std::function<void(Config &)> set;
+    size_t warnings;
+  } cases[] = {
+      {"ports", [](Config &c) { c.mappings[1].port_first = c.mappings[1].port_last = 80; }, 0},
+      {"targets", [](Config &c) { c.mappings[1].targets[0].address = ip("10.0.0.3"); }, 0},
+      {"target ports", [](Config &c) { c.mappings[1].targets[0].port = 1; }, 0},
+      {"dry run", [](Config &c) { c.mappings[1].send_nothing(); }, 0},
+      {"addresses",
+       [](Config &c) {
+         c.mappings[0].address = ip("10.0.0.1");
+         c.mappings[1].address = ip("10.0.0.7");
+       },
+       0},
+      {"sample", [](Config &c) { c.mappings[1].targets[0].portion.sample = 1000; }, 1},
+  };
+  for (const auto &one : cases) {
+    Config c = both_captured();
+    one.set(c);
+    const auto plan = make_plan(c, stacked("bridge"));
+    ASSERT_TRUE(plan) << one.what << show_errors(plan.errors());
+    EXPECT_EQ(plan->warnings.size(), one.warnings) << one.what;
+  }
+}
+
+// eth0 is a port of a bond, which is one of a bridge.
+TEST(Plan, StackedDevicesMayHaveOthersBetweenThem) {
+  HostView h = stacked("bridge");
+  DeviceView bond = a_device(10, "bond0");
+  bond.kind = "bond";
+  bond.mac = "aaaaaa";
+  bond.master = 9;
+  h.devices[1].master = 10;
+  h.devices.push_back(bond);
+  const auto refused = make_plan(both_captured(), h);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.errors()[0].what.find("eth0 lies below up0"), std::string::npos);
+}
+
 TEST(Plan, RulesForWhatThisHostSendsAreTold) {
   HostView h = a_host();
   h.output_rules = {"nftables ip filter OUTPUT"};

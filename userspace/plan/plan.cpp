@@ -152,6 +152,7 @@ Result<Plan> make_plan(const Config &config, const HostView &host) {
     return errors;
   check_devices(config, host, errors, plan.warnings);
   check_targets(config, host, errors);
+  check_stacked(config, host, errors, plan.warnings);
   check_ipsec(config, host, errors);
   check_shadow_ports(config, host, errors);
   check_attach_mode(config, host, errors);

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "doppel/names.h"
+#include "userspace/plan/topology.h"
 
 namespace doppel {
 namespace {
@@ -205,6 +206,54 @@ bool host_may_take(const HostView &host, PortRange shadow) {
   return false;
 }
 
+// A target that gets the requests of both, at one port for one and the same; null: there is none.
+const TargetConfig *target_of_both(const MappingConfig &a, const MappingConfig &b) {
+  for (const TargetConfig &t : a.targets)
+    for (const TargetConfig &u : b.targets)
+      if (t.address == u.address && t.port - a.port_first == u.port - b.port_first &&
+          !t.portion.is_dry_run() && !u.portion.is_dry_run())
+        return &t;
+  return nullptr;
+}
+
+bool is_for_same_requests(const MappingConfig &a, const MappingConfig &b) {
+  return a.direction == b.direction && overlap(captured_ports(a), captured_ports(b)) &&
+         (!a.address.is_set() || !b.address.is_set() || a.address == b.address);
+}
+
+// Lists and samples may share the connections out between the two.
+bool takes_all(const MappingConfig &m) {
+  return !m.clients && std::all_of(m.targets.begin(), m.targets.end(), [](const TargetConfig &t) {
+    return t.portion.sample == Portion::kAll;
+  });
+}
+
+// `later` is the one that is told; either may be the upper one.
+void check_stacked_pair(const MappingConfig &lower, const MappingConfig &upper,
+                        const MappingConfig &later, const HostView &host, Errors &errors,
+                        std::vector<std::string> &warnings) {
+  const DeviceView *below = find_device(host, lower.device);
+  const DeviceView *above = find_device(host, upper.device);
+  const TargetConfig *target = target_of_both(lower, upper);
+  if (!below || !above || !target || !is_for_same_requests(lower, upper))
+    return;
+  const SamePackets same = same_packets(host, lower, *below, *above);
+  if (same == SamePackets::no)
+    return;
+  const bool certain = same == SamePackets::yes && takes_all(lower) && takes_all(upper);
+  const std::string how = relation(host, *below, *above);
+  const std::string what =
+      "mappings " + in_quotes(lower.name) + " and " + in_quotes(upper.name) +
+      (certain ? " capture" : " may capture") + " the same requests, and the target " +
+      endpoint_text(target->address, target->port) + (certain ? " would get" : " may get") +
+      " each twice: " + (how.empty() ? below->name + " lies below " + above->name : how);
+  const std::string hint = "capture on " + above->name + " alone";
+  if (certain)
+    errors.push_back({later.where, what, hint, Exit::usage});
+  else
+    warnings.push_back(what + "; " + hint);
+}
+
 } // namespace
 
 const DeviceView *find_device(const HostView &host, const std::string &name) {
@@ -247,6 +296,16 @@ void check_targets(const Config &config, const HostView &host, Errors &errors) {
   for (const MappingConfig &m : config.mappings)
     for (const TargetConfig &t : m.targets)
       check_target(config, host, m, t, errors);
+}
+
+void check_stacked(const Config &config, const HostView &host, Errors &errors,
+                   std::vector<std::string> &warnings) {
+  const auto &all = config.mappings;
+  for (size_t later = 0; later < all.size(); later++)
+    for (size_t earlier = 0; earlier < later; earlier++) {
+      check_stacked_pair(all[earlier], all[later], all[later], host, errors, warnings);
+      check_stacked_pair(all[later], all[earlier], all[later], host, errors, warnings);
+    }
 }
 
 bool ipsec_forbids(const MappingConfig &m, const Limits &limits, const HostView &host) {

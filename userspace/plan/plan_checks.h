@@ -20,6 +20,9 @@ bool ipsec_forbids(const MappingConfig &m, const Limits &limits, const HostView 
 void check_devices(const Config &config, const HostView &host, Errors &errors,
                    std::vector<std::string> &warnings);
 void check_targets(const Config &config, const HostView &host, Errors &errors);
+// Mappings on devices of which one has the other's frames, too: see same_packets().
+void check_stacked(const Config &config, const HostView &host, Errors &errors,
+                   std::vector<std::string> &warnings);
 void check_shadow_ports(const Config &config, const HostView &host, Errors &errors);
 // Copies go past IPsec (xfrm): see "bypass_ipsec".
 // What check_shadow_ports() says where this host's own connections could take one of these ports,

@@ -48,6 +48,27 @@ bool stands_on(const DeviceView &upper, const DeviceView &lower) {
   return upper.lower ? upper.lower == lower.ifindex : has(lower, upper.tunnel);
 }
 
+bool is_ipvlan(const DeviceView &d) { return d.kind == "ipvlan" || d.kind == "ipvtap"; }
+
+// Its frames pass the hooks of the one below as they are: no VLAN tag, which capture leaves alone
+// (of_a_vlan(), bpf/packet/parse.bpf.h), and no tunnel's header around them.
+bool shares_frames(const HostView &host, const DeviceView &lower, const DeviceView &upper) {
+  if (const DeviceView *master = device_of(host, lower.master);
+      master && master->ifindex == upper.ifindex)
+    return is_bridge(upper) || is_bond(upper);
+  return upper.kind != "vlan" && !is_tunnel(upper) && stands_on(upper, lower);
+}
+
+constexpr unsigned kMostStacked = 8; // MAX_NEST_DEV of Linux
+
+bool is_above(const HostView &host, const DeviceView &upper, const DeviceView &lower,
+              unsigned most = kMostStacked) {
+  return most && std::any_of(host.devices.begin(), host.devices.end(), [&](const DeviceView &d) {
+           return shares_frames(host, lower, d) &&
+                  (d.ifindex == upper.ifindex || is_above(host, upper, d, most - 1));
+         });
+}
+
 std::vector<const DeviceView *> ports_of(const HostView &host, const DeviceView &master) {
   std::vector<const DeviceView *> ports;
   for (const DeviceView &d : host.devices)
@@ -279,6 +300,19 @@ std::string relation(const HostView &host, const DeviceView &a, const DeviceView
       return one->name + " is a " + upper_kind(*one) + " of " + other->name;
   }
   return {};
+}
+
+// What comes in is captured where it is for the device's own MAC. A bond of several MACs hands out
+// those of its ports (balance-alb), and an ipvlan device in mode l3s passes its hook by.
+SamePackets same_packets(const HostView &host, const MappingConfig &m, const DeviceView &lower,
+                         const DeviceView &upper) {
+  if (!is_above(host, upper, lower))
+    return SamePackets::no;
+  if (m.direction == DP_DIR_EGRESS)
+    return SamePackets::yes;
+  if (m.any_host || lower.mac == upper.mac)
+    return is_ipvlan(upper) ? SamePackets::maybe : SamePackets::yes;
+  return is_bond(upper) ? SamePackets::maybe : SamePackets::no;
 }
 
 std::string trap(const HostView &host, const DeviceView &d) {

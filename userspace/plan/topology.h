@@ -22,6 +22,12 @@ const DeviceView *owner_of(const HostView &host, const Address &address);
 // Empty: not at all.
 std::string relation(const HostView &host, const DeviceView &a, const DeviceView &b);
 
+// Whether what a mapping captures on `upper` is captured by `m` on `lower` as well, in the same
+// direction and of the same port.
+enum class SamePackets { no, maybe, yes };
+SamePackets same_packets(const HostView &host, const MappingConfig &m, const DeviceView &lower,
+                         const DeviceView &upper);
+
 // Of one device, whatever is captured: on which other one most of what comes by it is to be
 // captured, a sentence. Empty: nothing stands against it.
 std::string trap(const HostView &host, const DeviceView &device);
