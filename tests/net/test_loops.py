@@ -27,6 +27,8 @@ def two_hosts(env, mode):
         assert ledger["excluded"]["loop"] == others, ledger["excluded"]
         row = doppel.counters()["mappings"][0]["targets"][0]
         assert row["complete"] == 1 and row["missing"] == 0, row
+    code, said = scene.doppel.health()
+    assert code == 0 and any("its own target" in p["what"] for p in said["problems"]), (code, said["problems"])
     # Nothing goes round: who is asked has been asked once for each.
     servers = scene.source[0], scene.target[0]
     wait.until(lambda: [s.stats()["cmd_set"] for s in servers] == [2 * count] * 2, "each request on both, once")

@@ -472,7 +472,6 @@ TEST(Judge, WhatIsLeftOutIsTold) {
       << problems[0].what;
   EXPECT_EQ(exit_of(problems), Exit::scarce);
   EXPECT_TRUE(judge(looks(DP_EXCLUDED_tls, 10)).empty()) << "a hundredth";
-  EXPECT_TRUE(judge(looks(DP_EXCLUDED_loop, 600)).empty()) << "nobody misses that";
   EXPECT_TRUE(judge(looks(DP_EXCLUDED_paused, 600)).empty()) << "it is told otherwise";
   EXPECT_TRUE(judge(looks(DP_EXCLUDED_backoff, 600)).empty()) << "and so is this";
   EXPECT_EQ(names(judge(looks(DP_EXCLUDED_not_joined, 600))), Names{"left_out"});
@@ -485,6 +484,22 @@ TEST(Judge, WhatIsLeftOutIsTold) {
       judge({at(89, excluded(DP_EXCLUDED_tls, 0, 0)), at(91, before), at(100, before)}).empty())
       << "it is over";
   EXPECT_TRUE(wants_another_look({at(100, before)})) << "it may go on";
+}
+
+TEST(Judge, WhatTheTargetsAddressAsksIsNoted) {
+  dp_ledger l = healthy(100);
+  l.observed = 2000, l.excluded[DP_EXCLUDED_loop] = 600;
+  l.last.excluded[DP_EXCLUDED_loop] = moment(99);
+  const auto problems = judge({at(100, l)});
+  ASSERT_EQ(names(problems), Names{"note"});
+  EXPECT_EQ(problems[0].what,
+            "600 B of mapping data, the last 1.0 s ago, came from the address of its own target "
+            "10.0.0.2:80 and are taken for what that one mirrors back: clients that run there are "
+            "not mirrored");
+  EXPECT_EQ(exit_of(problems), Exit::ok) << "two hosts that mirror to each other are well";
+  l.excluded[DP_EXCLUDED_loop] = 700;
+  EXPECT_EQ(judge({at(101, l)})[0].id(), problems[0].id()) << "it is told once";
+  EXPECT_TRUE(judge({at(109, l)}).empty()) << "ten seconds ago";
 }
 
 TEST(Judge, LostInAMinute) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // From what was seen of a mirror to what is wrong with it.
 #include <algorithm>
+#include <optional>
 
 #include "userspace/util/text.h"
 #include "userspace/view/judge_target.h"
@@ -220,6 +221,34 @@ void judge_left_out(const TargetHealth &t, const Looks &looks, std::vector<Probl
   problems.push_back(std::move(p));
 }
 
+// When bytes were excluded so last, if that was within ten seconds: one look is enough, and what
+// comes seldom is told as well.
+std::optional<uint64_t> excluded_lately(const TargetHealth &t, const Vitals &v,
+                                        dp_excluded reason) {
+  const uint64_t at_ns = row_of(v.counters, t.mapping, t.target)->last.excluded[reason];
+  if (!at_ns || age(v.now_ns, at_ns) >= kLeftOutNs)
+    return {};
+  return at_ns;
+}
+
+// Two hosts that mirror to each other are well, and so see the same as one whose clients run on the
+// target's host: nothing but the address tells who speaks.
+void judge_loop(const TargetHealth &t, const Vitals &v, std::vector<Problem> &problems) {
+  const auto at_ns = excluded_lately(t, v, DP_EXCLUDED_loop);
+  if (!at_ns)
+    return;
+  const dp_ledger &l = *row_of(v.counters, t.mapping, t.target);
+  problems.push_back(
+      {ProblemKind::note,
+       human_bytes(static_cast<int64_t>(l.excluded[DP_EXCLUDED_loop])) + " of mapping " +
+           t.mapping + ", the last " + human_ms(age(v.now_ns, *at_ns) / 1'000'000) +
+           " ago, came from the address of its own target " + t.target +
+           " and are taken for what that one mirrors back: clients that run there are not mirrored",
+       {},
+       0,
+       "loop " + t.mapping + " " + t.target});
+}
+
 // Told as long as it is so: who looks at a mirror need not be who configured it.
 void judge_portions(const Counters &c, std::vector<Problem> &problems) {
   for (const MappingCounters &m : c.mappings)
@@ -349,6 +378,7 @@ std::vector<Problem> judge(const Looks &looks, const std::vector<Problem> &befor
     judge_loss(t, looks, problems);
     judge_unjoinable(t, looks, problems);
     judge_left_out(t, looks, problems);
+    judge_loop(t, v, problems);
   }
   judge_pools(v, before, problems);
   judge_portions(v.counters, problems);
