@@ -2,9 +2,11 @@
 """Hosts that mirror to each other."""
 
 from harness import MODES, case
-from lab import mirror, wait
+from lab import memcached, mirror, wait
 from lab.doppel import Doppel
+from lab.guest import guest
 from lab.network import endpoint
+from lab.tcp import connect
 from lab.wait import amount
 
 IP = ("v4", "v6")
@@ -36,4 +38,33 @@ def two_hosts(env, mode):
     assert wait.settled(lambda: [d.ledger()["packets"]["captured"] for d in (scene.doppel, other)], "the ring") == before
     scene.assert_same(keys=2 * count)
     other.detach()
+    mirror.assert_nothing_left(scene)
+
+
+@case()
+def three_hosts(env):
+    """In a ring each request goes round until its time to live is used up, which status tells, however little it is."""
+    scene = env.scene()
+    lab = scene.lab
+    third = guest(lab, "third", 40)
+    memcached.Server(third, 11211, 64)
+    hosts = lab.source, lab.target, third
+    ring = [scene.doppel, Doppel(lab.target), Doppel(third)]
+    for doppel, following in zip(ring, (*hosts[1:], hosts[0])):
+        doppel.attach("--device", "eth0", "-x", f"11211-{endpoint(following.address, 11211)}")
+    client = connect(lab.client, lab.source.address)
+    client.sendall(b"set n 0 0 1\r\n0\r\n")
+    assert client.recv(100) == b"STORED\r\n"
+
+    def told():
+        found = [(code, p) for code, said in (d.health() for d in ring) for p in said["problems"]]
+        return [code for code, p in found if p["class"] == "left_out" and "in a ring" in p["what"]]
+    wait.until(told, "the ring to be told")
+    assert 7 in told(), told()
+    client.close()
+    counted = lambda: [d.ledger()["packets"]["captured"] for d in ring]
+    wait.settled(counted, "the ring to come to rest", quiet=1)
+    wait.until(lambda: not told(), "what is over not to be told", 20)
+    for doppel in ring[1:]:
+        doppel.detach()
     mirror.assert_nothing_left(scene)

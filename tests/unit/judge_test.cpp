@@ -502,6 +502,20 @@ TEST(Judge, WhatTheTargetsAddressAsksIsNoted) {
   EXPECT_TRUE(judge({at(109, l)}).empty()) << "ten seconds ago";
 }
 
+TEST(Judge, ARingIsToldHoweverLittleItLeavesOut) {
+  dp_ledger l = healthy(100);
+  l.observed = 1'000'000, l.excluded[DP_EXCLUDED_hops] = 10;
+  l.last.excluded[DP_EXCLUDED_hops] = moment(99);
+  const auto problems = judge({at(98, healthy(98)), at(100, l)});
+  ASSERT_EQ(names(problems), Names{"left_out"});
+  EXPECT_NE(problems[0].what.find("in a ring"), std::string::npos) << problems[0].what;
+  EXPECT_NE(problems[0].hint.find("take one mapping of the ring away"), std::string::npos);
+  EXPECT_EQ(exit_of(problems), Exit::scarce);
+  l.excluded[DP_EXCLUDED_hops] = 500'000;
+  EXPECT_EQ(judge({at(98, healthy(98)), at(100, l)}).size(), 1u) << "told once";
+  EXPECT_TRUE(judge({at(109, l)}).empty()) << "ten seconds ago";
+}
+
 TEST(Judge, LostInAMinute) {
   const auto lost = [](uint64_t bytes) {
     dp_ledger l{};

@@ -162,9 +162,10 @@ bool is_much(uint64_t left_out, uint64_t observed) { return left_out > observed 
 
 // What the ledger alone would tell: clients are served, and the target misses what they say. A
 // mirror that begins finds connections in the middle of a request, a detach leaves out all, and
-// what cannot join, or whose target has just failed, has a sentence of its own.
+// what cannot join, goes round, or whose target has just failed, has a sentence of its own.
 bool is_told_apart(const Reason &r, const Vitals &v) {
-  for (const uint32_t number : {DP_EXCLUDED_paused, DP_EXCLUDED_unjoinable, DP_EXCLUDED_backoff})
+  for (const uint32_t number :
+       {DP_EXCLUDED_paused, DP_EXCLUDED_unjoinable, DP_EXCLUDED_backoff, DP_EXCLUDED_hops})
     if (r.number == number)
       return true;
   if (r.unwanted)
@@ -247,6 +248,21 @@ void judge_loop(const TargetHealth &t, const Vitals &v, std::vector<Problem> &pr
        {},
        0,
        "loop " + t.mapping + " " + t.target});
+}
+
+// However little it is: each request that ends so has gone round dozens of times.
+void judge_ring(const TargetHealth &t, const Vitals &v, std::vector<Problem> &problems) {
+  if (!excluded_lately(t, v, DP_EXCLUDED_hops))
+    return;
+  Problem p;
+  p.kind = ProblemKind::left_out;
+  p.what = "requests of mapping " + t.mapping +
+           " come with their time to live (TTL) used up: either hosts mirror to each other in a "
+           "ring, where each of them executes every request several times, or clients send with a "
+           "TTL of 1";
+  p.hint = "take one mapping of the ring away: doppel counters tells under hops whether it goes on";
+  p.key = "ring " + t.mapping;
+  problems.push_back(std::move(p));
 }
 
 // Told as long as it is so: who looks at a mirror need not be who configured it.
@@ -378,6 +394,7 @@ std::vector<Problem> judge(const Looks &looks, const std::vector<Problem> &befor
     judge_loss(t, looks, problems);
     judge_unjoinable(t, looks, problems);
     judge_left_out(t, looks, problems);
+    judge_ring(t, v, problems);
     judge_loop(t, v, problems);
   }
   judge_pools(v, before, problems);
