@@ -184,3 +184,16 @@ def a_fifo_that_is_read_gets_the_list(env):
     result = env.run(*COMMANDS["verify"], "--list", env.path("fifo"), source, target)
     reader.join(wait.patience(10))
     assert result.code == 3 and len(lines) == 50, (result, lines)
+
+
+@case()
+def a_limit_to_the_size_of_files_is_told(env):
+    """ulimit -f: the write fails, and no signal ends the command without a word."""
+    source, target = env.pair()
+    source.fill(20_000)
+    for command in (("keys", source.where), ("verify", "--all", source.where, target.where),
+                    ("warm", source.where, target.where)):
+        done = subprocess.run(["sh", "-c", 'ulimit -f 16; exec "$@" > /dev/null', "sh", doppel.binary(), *command],
+                              capture_output=True, text=True, timeout=wait.patience(60), check=False,
+                              env={**os.environ, "TMPDIR": env.spool})
+        assert done.returncode == 1 and "File too large" in done.stderr, (command, done)

@@ -44,7 +44,8 @@ int main(int argc, char **argv) { // NOLINT(bugprone-exception-escape): a defect
     return fail(action.errors(), std::any_of(argv, argv + argc, [](const char *a) {
                   return std::strcmp(a, "--json") == 0;
                 }));
-  if (line.acts()) // what it does must come to its end, whoever listens
+  std::signal(SIGXFSZ, SIG_IGN); // with a limit (ulimit -f) the write fails, and that is told
+  if (line.acts())               // what it does must come to its end, whoever listens
     std::signal(SIGPIPE, SIG_IGN);
   return say_the_rest((*action)(), line.acts());
 }
