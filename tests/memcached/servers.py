@@ -27,12 +27,12 @@ class Memcached:
     """On a Unix socket, or, with `address`, on TCP. `where` is what doppel is told. `tls` and `auth` are for the
     client of this class: a file of authorities, and "USER PASSWORD". `environment` is the server's, beside this one's."""
 
-    def __init__(self, env, *options, address=None, tls=None, auth=None, environment=None):
+    def __init__(self, env, *options, address=None, tls=None, auth=None, environment=None, path=None):
         number = next(_numbers)
         self.environment = {**os.environ, **(environment or {})}
         self.tls, self.auth = tls, auth
         if address is None:
-            self.target = self.where = env.path(f"memcached-{number}.sock")
+            self.target = self.where = path or env.path(f"memcached-{number}.sock")
             listen = ["-s", self.where]
         else:
             port = 20000 + number

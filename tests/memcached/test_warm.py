@@ -690,3 +690,21 @@ def a_dry_run_tells_what_would_be_repaired(env):
     found = warm(env, "--dry-run", "--repair", *SETTLE, source, target)
     assert (found["added"], found["repaired"], found["present"]) == (10, 30, 60), found
     assert target.dump() == before
+
+
+@case()
+def targets_whose_long_names_begin_alike(env):
+    """Each has a lock of its own: the name of one is longer than that of an abstract socket may be."""
+    directory = env.path("d")
+    directory += "d" * (104 - len(directory))
+    source = env.memcached()
+    source.fill(2000)
+    first, second = (env.memcached(path=directory + end) for end in "12")
+    busy = start(env, "--rate", "300", source, first)
+    try:
+        wait.until(lambda: items(first) > 50, "the first warm to copy")
+        warm(env, *SETTLE, source, second)
+        assert busy.poll() is None, "it had ended before"
+    finally:
+        busy.send_signal(signal.SIGINT)
+        busy.communicate(timeout=wait.patience(30))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/migrate/warm_lock.h"
 
+#include <openssl/sha.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -26,6 +27,17 @@ Result<std::string> name_of(const memcached::Connection &target) {
   return path;
 }
 
+// An abstract name has 107 bytes (unix(7)), which a path may fill alone.
+std::string digest(const std::string &text) {
+  unsigned char hash[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char *>(text.data()), text.size(), hash);
+  std::string hex;
+  for (const unsigned char byte : hash)
+    for (const int half : {byte >> 4, byte & 15})
+      hex += "0123456789abcdef"[half];
+  return hex;
+}
+
 pid_t holder_of(const sockaddr_un &address, socklen_t size) {
   const Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   ucred peer{};
@@ -40,12 +52,11 @@ pid_t holder_of(const sockaddr_un &address, socklen_t size) {
 
 Result<Fd> lock_target(const memcached::Connection &connection) {
   const memcached::Server &target = connection.server();
-  const std::string name = "doppel-warm/" + TRY(name_of(connection));
+  const std::string name = "doppel-warm/" + digest(TRY(name_of(connection)));
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  const size_t used = std::min(name.size(), sizeof(address.sun_path) - 1);
-  std::memcpy(address.sun_path + 1, name.data(), used);
-  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + used);
+  std::memcpy(address.sun_path + 1, name.data(), name.size());
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
   Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd)
     return sys_error("lock of " + target.text(), "no socket", errno);
