@@ -121,3 +121,20 @@ def a_mirror_that_ends_meanwhile(env, how):
     assert warming.returncode == 1, (warming.returncode, err)
     assert ("lost the mapping" if how in ("reload", "away for a moment") else "ended, or was attached anew") in err, err
     assert int(scene.target[0].stats()["curr_items"]) < KEYS
+
+
+@case()
+def not_from_the_mirrors_target_to_its_source(env):
+    """Typed the wrong way round it would delete what clients use."""
+    scene = env.scene()
+    scene.source[0].preload(900)
+    scene.attach()
+    target = f"{scene.lab.target.address}:11211"
+    for source in (f"{scene.lab.source.address}:11211", "127.0.0.1:11211"):
+        for options in ((), ("--repair", "--delete-extra")):
+            done = scene.doppel.run("warm", *options, target, source, check=False)
+            assert done.returncode == 1 and "is the source of the mapping" in done.stderr, done
+            assert "doppel detach first" in done.stderr, done
+    assert int(scene.source[0].stats()["curr_items"]) == 900
+    scene.doppel.detach()
+    scene.doppel.run("warm", target, f"{scene.lab.source.address}:11211")

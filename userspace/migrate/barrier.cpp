@@ -282,4 +282,22 @@ FoundBarrier find_barrier(const memcached::Server &source, const memcached::Serv
               target.text());
 }
 
+Status not_against_mirror(const memcached::Server &source, const memcached::Server &target) {
+  if (!target.path.empty()) // what listens on a path has no port that a mirror captures
+    return Unit{};
+  const auto attached = find_attached("warm");
+  if (!attached)
+    return Unit{};
+  const auto copies = addresses_of(source);
+  for (const NamedMapping &m : TRY(mappings_of(*attached, target)))
+    if (way_of(m, target, copies, source.port))
+      return Error{target.text(),
+                   "is the source of the mapping " + in_quotes(m.name) + " to " + source.text() +
+                       ": warm would change what its clients use to what the mirror has copied",
+                   "doppel warm " + target.text() + " " + source.text() +
+                       " fills the mirror's target; to go back, doppel detach first",
+                   Exit::failure};
+  return Unit{};
+}
+
 } // namespace doppel::migrate

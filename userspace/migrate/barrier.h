@@ -51,4 +51,8 @@ struct FoundBarrier {
 // seen of one, that is no error: there may be none, or it may be on another host.
 FoundBarrier find_barrier(const memcached::Server &source, const memcached::Server &target);
 
+// An error: a mirror on this host leads from `target` to `source`, so that what clients use at
+// present would be overwritten with what they left.
+Status not_against_mirror(const memcached::Server &source, const memcached::Server &target);
+
 } // namespace doppel::migrate

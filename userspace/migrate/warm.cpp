@@ -254,6 +254,7 @@ Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomi
   const auto lock = TRY(lock_target(*target.connection));
   auto source = TRY(open_side(o.source, o.access));
   TRY(differ(*source.connection, *target.connection));
+  TRY(not_against_mirror(o.source, o.target));
   for (const Side *side : {&source, &target})
     TRY(memcached::no_pending_flush(*side->connection, side->stats, side->settings));
   TRY(check_cas(source, target, o, tell));
