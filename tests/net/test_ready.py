@@ -201,3 +201,19 @@ def a_range_is_a_mapping_of_several_pairs(env):
     assert [c["subject"] for c in json.loads(by_file.stdout)["criteria"]] == [c["subject"] for c in said["criteria"]]
     wrong = scene.doppel.run("ready", "--mapping", "dta", check=False)
     assert wrong.returncode == 2 and '"data"' in wrong.stderr, wrong
+
+
+@case()
+def clients_that_a_list_leaves_out(env):
+    """What they delete stays on the target, and no byte of it is missing in the ledger."""
+    scene = env.scene()
+    config = {"mappings": [{"name": "data", "device": "eth0", "ports": 11211,
+                            "exclude_clients": [f"{scene.lab.client.address}/32"],
+                            "targets": [{"address": scene.lab.target.address, "port": 11211}]}]}
+    with written(json.dumps(config)) as file:
+        scene.doppel.attach("--config", file)
+    ready = Ready(scene)
+    put(connect(scene), 0, 10)
+    _, criteria = ready.end()
+    assert criteria["excluded_bytes"]["ok"], criteria
+    assert not criteria["partial"]["ok"] and "leave clients out" in criteria["partial"]["reason"], criteria

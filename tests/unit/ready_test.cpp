@@ -119,6 +119,23 @@ TEST(Ready, ASampleAndCopiesAreNoWholeMirror) {
   EXPECT_TRUE(find(w, "excluded_bytes").ok) << "nobody misses these";
 }
 
+TEST(Ready, ListsOfClientsAreNoWholeMirror) {
+  auto w = a_good_window();
+  w.rows[0].chooses_clients = true;
+  EXPECT_EQ(find(w, "partial").value, 1);
+  EXPECT_EQ(find(w, "partial").reason,
+            "the mapping's lists leave clients out: what they write and delete the target lacks");
+  EXPECT_FALSE(find(w, "partial").ok);
+}
+
+TEST(Ready, AClientThatRunsOnTheTargetIsMissed) {
+  auto w = a_good_window();
+  w.rows[0].after.excluded[DP_EXCLUDED_loop] = 3;
+  EXPECT_EQ(find(w, "excluded_bytes").value, 3);
+  EXPECT_EQ(find(w, "excluded_bytes").reason, "loop 3 B");
+  EXPECT_FALSE(find(w, "excluded_bytes").ok);
+}
+
 TEST(Ready, AQuietWindowClaimsNothing) {
   auto w = a_good_window();
   w.rows[0].after = w.rows[0].before;

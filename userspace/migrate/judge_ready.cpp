@@ -26,20 +26,30 @@ std::string count(uint64_t n) { return human_count(static_cast<int64_t>(n)); }
 
 uint64_t grown(uint64_t before, uint64_t after) { return after - std::min(after, before); }
 
+bool is_missed(const Reason &r) { return !r.unwanted; }
+
+// Before the switch no mirror leads back: who has the target's address runs there, and the target
+// lacks what it writes.
+bool is_missed_before_switch(const Reason &r) {
+  return is_missed(r) || r.number == DP_EXCLUDED_loop;
+}
+
 // "target_timeout 3, store_full 2": what of these grew.
 template <size_t N>
 std::string reasons_that_grew(const Reason (&names)[N], const __u64 (&before)[N],
-                              const __u64 (&after)[N]) {
+                              const __u64 (&after)[N], bool (*counts)(const Reason &) = is_missed) {
   std::string text;
   for (size_t i = 0; i < N; i++)
-    if (!names[i].unwanted && after[i] > before[i])
+    if (counts(names[i]) && after[i] > before[i])
       text += (text.empty() ? "" : ", ") + std::string(names[i].name) + " " +
               bytes(after[i] - before[i]);
   return text;
 }
 
 // Excluded bytes that somebody misses.
-uint64_t excluded(const dp_ledger &l) { return missing(l) - sum_of(l.lost); }
+uint64_t excluded(const dp_ledger &l) {
+  return missing(l) - sum_of(l.lost) + l.excluded[DP_EXCLUDED_loop];
+}
 
 uint64_t delivered(const RowWindow &w) { return grown(w.before.delivered, w.after.delivered); }
 
@@ -84,7 +94,8 @@ Figure measure_lost_bytes(const RowWindow &w) {
 
 Figure measure_excluded_bytes(const RowWindow &w) {
   return {real(grown(excluded(w.before), excluded(w.after))),
-          reasons_that_grew(excluded_reasons, w.before.excluded, w.after.excluded)};
+          reasons_that_grew(excluded_reasons, w.before.excluded, w.after.excluded,
+                            is_missed_before_switch)};
 }
 
 Figure measure_missing_bytes(const RowWindow &w) {
@@ -115,9 +126,14 @@ Figure measure_in_flight_bytes(const RowWindow &w) {
 }
 
 Figure measure_partial(const RowWindow &w) {
-  if (w.portion.is_whole())
-    return {0};
-  return {1, "the target gets " + portion_text(w.portion) + " and " + why_unfit(w.portion)};
+  std::string reason;
+  if (!w.portion.is_whole())
+    reason = "the target gets " + portion_text(w.portion) + " and " + why_unfit(w.portion);
+  if (w.chooses_clients)
+    reason += (reason.empty() ? "" : "; ") +
+              std::string("the mapping's lists leave clients out: what they write and delete the "
+                          "target lacks");
+  return {reason.empty() ? 0.0 : 1.0, reason};
 }
 
 constexpr char kNoConverge[] = "the mapping does not converge";
@@ -294,6 +310,7 @@ std::vector<RowWindow> row_windows(const std::vector<RowName> &rows, const Count
       w.after = *now;
       w.converge = found.mapping->converge;
       w.portion = found.portion;
+      w.chooses_clients = found.mapping->chooses_clients;
       w.since = found.mapping->since;
       w.since_ns = found.mapping->since_ns;
       w.over_ns = after.now_ns - before.now_ns;

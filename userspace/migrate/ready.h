@@ -39,6 +39,7 @@ struct RowWindow {
   uint64_t since_ns = 0;         // likewise
   std::optional<dp_converge> converge; // at its end; nothing: the mapping does not converge
   Portion portion;                     // at its end
+  bool chooses_clients = false;        // likewise, by lists
 };
 
 // Keys of a sample.

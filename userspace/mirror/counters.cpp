@@ -50,6 +50,7 @@ Result<Counters> read_counters_of(const Attached &attached) {
     for (uint32_t t = 0; t < m.targets.size() && t < row.n_targets; t++)
       c.mappings.back().targets[t].portion = {sample_of_bound(row.target[t].sample),
                                               std::max<uint32_t>(row.target[t].copies, 1)};
+    c.mappings.back().chooses_clients = row.clients != 0;
     if (row.flags & DP_MAP_CONVERGE)
       c.mappings.back().converge = TRY(read_converge(converge, m.row));
   }

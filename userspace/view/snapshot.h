@@ -28,8 +28,9 @@ struct MappingCounters {
   std::string name;
   std::vector<TargetCounters> targets;
   std::optional<dp_converge> converge = {}; // nothing: it is not asked for
-  std::time_t since = 0; // since when it counts, where a reload began that; 0: since attach
-  uint64_t since_ns = 0; // the same moment, as moments of the ledger are
+  std::time_t since = 0;        // since when it counts, where a reload began that; 0: since attach
+  uint64_t since_ns = 0;        // the same moment, as moments of the ledger are
+  bool chooses_clients = false; // include_clients, exclude_clients
 };
 
 // A line of converge.def.
