@@ -139,6 +139,27 @@ def a_server_that_is_started_anew(place):
 
 
 @placed
+def statistics_that_are_reset_and_grow_again(place):
+    """What is seen at the end is more than at the begin, of each counter."""
+    servers = place.pair()
+    place.fill(11211, 500)
+    servers[1].stats()
+    place.talk(11212, b"stats reset\r\n", 1)
+    window = Window(place, servers, *ALONE, window=6)
+    place.fill(11212, 500)
+    time.sleep(wait.patience(2))
+    place.talk(11212, b"stats reset\r\n", 1)
+    time.sleep(wait.patience(2))  # doppel looks once a second
+    for _ in range(20):
+        servers[1].stats()
+    place.fill(11212, 1000)
+    for port in (11211, 11212):
+        place.get(port, 500)
+    criteria = window.end(3)
+    assert "statistics were reset" in criteria["target_evictions"]["reason"], criteria
+
+
+@placed
 def without_a_mirror_its_criteria_are_not_met(place):
     place.pair()
     criteria = read(place.json("ready", *WORDS, "--window", "0.2", code=3))

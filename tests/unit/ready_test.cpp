@@ -471,6 +471,15 @@ TEST(ReadyWindow, AServerThatWasAwayOrStartedAnew) {
             "127.0.0.1:11211 was started anew, or its statistics were reset, within the window");
 }
 
+TEST(ReadyWindow, IsNotKnownWhereALookInBetweenSawAReset) {
+  ReadyWanted wanted;
+  wanted.pairs = {a_pair()};
+  auto end = a_look(2, 17);
+  end.targets[0].began_anew = true;
+  EXPECT_EQ(window_of(wanted, a_look(1, 10), end, {}).pairs[0].absent,
+            "10.0.0.2:11211 was started anew, or its statistics were reset, within the window");
+}
+
 TEST(ReadySince, ReadsWhatCountersPrinted) {
   auto c = counters(1, 100);
   c.mappings[0].targets[0].sum.lost[DP_LOST_store_full] = 42;

@@ -87,6 +87,12 @@ TEST(TopModel, AServerThatStartedAnewHasNoInterval) {
   after.pid = 8;
   EXPECT_FALSE(between(a_sample(0, 100, 50), after));
   EXPECT_FALSE(between(a_sample(0, 100, 50), a_sample(1, 10, 5))) << "stats reset";
+  for (uint64_t ServerSample::*grows : {&ServerSample::accepted, &ServerSample::stored,
+                                        &ServerSample::read, &ServerSample::written}) {
+    auto before = a_sample(0, 100, 50);
+    before.*grows = 1;
+    EXPECT_FALSE(between(before, a_sample(1, 110, 55))) << "stats reset, and gets since";
+  }
 }
 
 TEST(TopModel, TotalsAreOfTheSumsNotOfRatios) {

@@ -152,10 +152,18 @@ Result<Prepared> prepare(const ReadyOptions &o) {
 }
 
 // Until the window is over, or a signal comes.
-void wait_for(double seconds) {
-  const uint64_t until = monotonic_ns() + static_cast<uint64_t>(seconds * 1e9);
-  for (uint64_t now = monotonic_ns(); now < until && interrupted == 0; now = monotonic_ns())
-    ::poll(nullptr, 0, static_cast<int>((until - now) / 1'000'000 + 1));
+void wait_for(double seconds, ResetWatch &resets) {
+  constexpr uint64_t kMs = 1'000'000, kLookNs = 1000 * kMs;
+  const uint64_t begin = monotonic_ns();
+  const uint64_t until = begin + static_cast<uint64_t>(seconds * 1e9);
+  uint64_t look_at = begin + kLookNs;
+  for (uint64_t now = begin; now < until && interrupted == 0; now = monotonic_ns()) {
+    if (now >= look_at) {
+      resets.look();
+      look_at = now + kLookNs;
+    }
+    ::poll(nullptr, 0, static_cast<int>((std::min(until, look_at) - now) / kMs + 1));
+  }
 }
 
 bool print(const Readiness &r, const ReadyOptions &o) {
@@ -186,10 +194,13 @@ int watch(const Prepared &p, const ReadyOptions &o) {
   Readiness r;
   do {
     const auto begin = look(p.wanted);
-    wait_for(o.window_s);
+    ResetWatch resets(p.wanted, begin);
+    wait_for(o.window_s, resets);
     if (interrupted != 0)
       break; // a window that was cut short is none
-    r = judge(p, o, begin, look(p.wanted), estimate);
+    auto end = look(p.wanted);
+    resets.note(end);
+    r = judge(p, o, begin, end, estimate);
     if (!print(r, o))
       return exit_code(Exit::failure);
   } while (o.watch && !is_ready(r.findings));

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "userspace/memcached/stats.h"
-#include "userspace/migrate/server_reader.h"
 #include "userspace/migrate/verify.h"
 #include "userspace/mirror/counters.h"
 #include "userspace/util/clock.h"
@@ -47,7 +46,7 @@ ServerWindow server_window(const ReadyLook::Server &begin, const ReadyLook::Serv
   if (!absent.empty())
     return {};
   const auto window = between(begin.sample, end.sample);
-  if (!window)
+  if (!window || end.began_anew)
     absent = name + " was started anew, or its statistics were reset, within the window";
   return window.value_or(ServerWindow{});
 }
@@ -63,6 +62,41 @@ PairWindow pair_window(const Pair &pair, const ReadyLook &begin, const ReadyLook
 }
 
 } // namespace
+
+ResetWatch::ResetWatch(const ReadyWanted &wanted, const ReadyLook &begin) {
+  for (size_t i = 0; i < wanted.pairs.size(); i++) {
+    const Pair &pair = wanted.pairs[i];
+    sources_.push_back({ServerWatch(pair.source, wanted.access), begin.sources[i].sample});
+    targets_.push_back({ServerWatch(pair.target, wanted.access), begin.targets[i].sample});
+  }
+}
+
+void ResetWatch::take(Watched &w) {
+  const auto answer = w.watch.answer(std::chrono::steady_clock::now());
+  if (!answer || !*answer)
+    return;
+  w.began_anew = w.began_anew || !between(w.last, **answer);
+  w.last = **answer;
+}
+
+void ResetWatch::look() {
+  for (auto *all : {&sources_, &targets_})
+    for (Watched &w : *all) {
+      take(w);
+      w.watch.ask();
+    }
+}
+
+void ResetWatch::note(std::vector<Watched> &all, std::vector<ReadyLook::Server> &end) {
+  for (size_t i = 0; i < all.size(); i++)
+    if (end[i].away.empty())
+      end[i].began_anew = all[i].began_anew || !between(all[i].last, end[i].sample);
+}
+
+void ResetWatch::note(ReadyLook &end) {
+  note(sources_, end.sources);
+  note(targets_, end.targets);
+}
 
 ReadyLook look(const ReadyWanted &wanted) {
   ReadyLook l;

@@ -9,6 +9,7 @@
 
 #include "userspace/memcached/access.h"
 #include "userspace/migrate/ready.h"
+#include "userspace/migrate/server_reader.h"
 #include "userspace/mirror/status.h"
 
 namespace doppel::migrate {
@@ -30,10 +31,32 @@ struct ReadyLook {
   struct Server {
     std::string away; // why it said nothing
     ServerSample sample;
+    bool began_anew = false; // since the look before, as one in between has shown
   };
   std::vector<Server> sources, targets; // of ReadyWanted::pairs
 };
 ReadyLook look(const ReadyWanted &wanted);
+
+// Asks the servers again and again within a window: counters that begin anew have soon grown beyond
+// what they were.
+class ResetWatch {
+public:
+  ResetWatch(const ReadyWanted &wanted, const ReadyLook &begin);
+  // Takes what was answered to the question before, and asks anew. Waits for nobody.
+  void look();
+  // What it has seen; `end` comes after the last look().
+  void note(ReadyLook &end);
+
+private:
+  struct Watched {
+    ServerWatch watch;
+    ServerSample last;
+    bool began_anew = false;
+  };
+  static void take(Watched &watched);
+  static void note(std::vector<Watched> &all, std::vector<ReadyLook::Server> &end);
+  std::vector<Watched> sources_, targets_;
+};
 
 // Pure. `problems` are of its end. What was away at one of the two looks was not watched.
 ReadyWindow window_of(const ReadyWanted &wanted, const ReadyLook &begin, const ReadyLook &end,

@@ -15,6 +15,10 @@ ServerSample sample_of(const memcached::Stats &stats) {
   s.misses = number(stats, "get_misses");
   s.sets = number(stats, "cmd_set");
   s.evictions = number(stats, "evictions");
+  s.accepted = number(stats, "total_connections");
+  s.stored = number(stats, "total_items");
+  s.read = number(stats, "bytes_read");
+  s.written = number(stats, "bytes_written");
   s.bytes = number(stats, "bytes");
   s.limit = number(stats, "limit_maxbytes");
   s.items = number(stats, "curr_items");
@@ -31,7 +35,8 @@ std::optional<double> usage_of(const ServerSample &s) {
 std::optional<ServerWindow> between(const ServerSample &before, const ServerSample &after) {
   if (before.pid != after.pid || after.uptime_s < before.uptime_s || after.gets < before.gets ||
       after.hits < before.hits || after.misses < before.misses || after.sets < before.sets ||
-      after.evictions < before.evictions)
+      after.evictions < before.evictions || after.accepted < before.accepted ||
+      after.stored < before.stored || after.read < before.read || after.written < before.written)
     return std::nullopt;
   ServerWindow w;
   w.over_ns = after.at_ns - std::min(after.at_ns, before.at_ns);
