@@ -139,6 +139,21 @@ def a_server_that_is_started_anew(place):
 
 
 @placed
+def others_that_ask_the_target(place):
+    """Their hits tell nothing of the source's clients."""
+    servers = place.pair()
+    for port in (11211, 11212):
+        place.fill(port, 500)
+    place.talk(11212, b"".join(b"delete key%d\r\n" % i for i in range(250)), 250)
+    window = Window(place, servers, *ALONE)
+    for port in (11211, 11212):
+        place.get(port, 500)
+    place.talk(11212, b"gets key400\r\n" * 5000, 15_000)
+    criteria = window.end(3)
+    assert criteria["warmth"]["value"] is None and "others ask the target" in criteria["warmth"]["reason"], criteria
+
+
+@placed
 def statistics_that_are_reset_and_grow_again(place):
     """What is seen at the end is more than at the begin, of each counter."""
     servers = place.pair()

@@ -222,6 +222,20 @@ TEST(Ready, GetsThatTheTargetHasNotSeenAreMisses) {
   EXPECT_NEAR(*find(w, "warmth").value, 0.01, 1e-9);
 }
 
+TEST(Ready, WhereOthersAskTheTargetNobodyKnowsTheWarmth) {
+  auto w = a_good_window();
+  w.pairs[0].target.hits = 900 + 74; // the hundredth, and the few
+  EXPECT_TRUE(find(w, "warmth").ok);
+  w.pairs[0].target.hits = 900 + 75;
+  const Finding f = find(w, "warmth");
+  EXPECT_FALSE(f.value);
+  EXPECT_FALSE(f.ok);
+  EXPECT_EQ(f.reason, "the source hit 900 of 1,000 gets, the target 975 of 1,075: others ask the "
+                      "target as well, and their hits are not those of the source's clients");
+  w.pairs[0].late_gets = 1;
+  EXPECT_TRUE(find(w, "warmth").ok) << "this one was on its way";
+}
+
 TEST(Ready, WithoutGetsThereIsNoWarmth) {
   auto w = a_good_window();
   w.pairs[0].source = w.pairs[0].target = {};
@@ -478,6 +492,23 @@ TEST(ReadyWindow, IsNotKnownWhereALookInBetweenSawAReset) {
   end.targets[0].began_anew = true;
   EXPECT_EQ(window_of(wanted, a_look(1, 10), end, {}).pairs[0].absent,
             "10.0.0.2:11211 was started anew, or its statistics were reset, within the window");
+}
+
+TEST(ReadyWindow, KnowsHowManyGetsWereOnTheirWay) {
+  ReadyWanted wanted;
+  wanted.pairs = {a_pair()};
+  wanted.rows = {{"data", "10.0.0.2:11211"}};
+  auto begin = a_look(1, 10), end = a_look(2, 17);
+  begin.counters = counters(1, 5);
+  end.counters = counters(2, 9);
+  begin.counters->mappings[0].targets[0].sum.in_flight = 20;
+  begin.counters->mappings[0].converge.emplace();
+  end.counters->mappings[0].converge.emplace();
+  end.counters->mappings[0].converge->equal = 3;
+  end.counters->mappings[0].chooses_clients = true;
+  const auto w = window_of(wanted, begin, end, {});
+  EXPECT_EQ(w.pairs[0].late_gets, 20 / 2 + 2 * 3);
+  EXPECT_TRUE(w.rows[0].chooses_clients);
 }
 
 TEST(ReadySince, ReadsWhatCountersPrinted) {

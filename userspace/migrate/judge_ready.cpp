@@ -162,6 +162,9 @@ Figure measure_warmth(const PairWindow &w) {
     return {std::nullopt, "no gets in the window"};
   if (!w.source.hits)
     return {std::nullopt, "no get of the window hit on the source"};
+  if (is_asked_by_others(w.source, w.target, w.late_gets))
+    return {std::nullopt, seen + ": others ask the target as well, and their hits are not those of "
+                                 "the source's clients"};
   return {warmth(w.source, w.target), seen};
 }
 
@@ -279,6 +282,13 @@ bool is_ready(const std::vector<Finding> &findings) {
          std::all_of(findings.begin(), findings.end(), [](const Finding &f) { return f.ok; });
 }
 
+namespace {
+// Keys that were read for a mapping that converges.
+uint64_t compared(const std::optional<dp_converge> &c) {
+  return c ? c->equal + c->repaired + c->deleted + c->failed : 0;
+}
+} // namespace
+
 std::vector<RowWindow> row_windows(const std::vector<RowName> &rows, const Counters &before,
                                    const Counters &after) {
   struct Found {
@@ -309,6 +319,7 @@ std::vector<RowWindow> row_windows(const std::vector<RowName> &rows, const Count
       w.before = *then;
       w.after = *now;
       w.converge = found.mapping->converge;
+      w.compared = grown(compared(was.mapping->converge), compared(found.mapping->converge));
       w.portion = found.portion;
       w.chooses_clients = found.mapping->chooses_clients;
       w.since = found.mapping->since;

@@ -38,6 +38,7 @@ struct RowWindow {
   std::time_t since = 0;         // as of MappingCounters
   uint64_t since_ns = 0;         // likewise
   std::optional<dp_converge> converge; // at its end; nothing: the mapping does not converge
+  uint64_t compared = 0;               // keys in it, by who converges
   Portion portion;                     // at its end
   bool chooses_clients = false;        // likewise, by lists
 };
@@ -55,6 +56,7 @@ struct PairWindow {
   std::string absent;
   ServerWindow source, target;
   ServerSample source_now, target_now;
+  uint64_t late_gets = 0; // of the target that the source need not have counted in the window
   std::optional<Coverage> coverage;
   std::string coverage_absent;
 };

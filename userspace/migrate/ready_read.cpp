@@ -61,6 +61,19 @@ PairWindow pair_window(const Pair &pair, const ReadyLook &begin, const ReadyLook
   return w;
 }
 
+// Gets that the target may count in the window and the source need not: two bytes are the least
+// that a request has for a key ("get a b"), and a key that is compared is read twice at most.
+uint64_t late_gets(const Pair &pair, const std::vector<RowWindow> &rows) {
+  constexpr uint64_t kLeastBytes = 2, kMostReads = 2;
+  uint64_t late = 0;
+  for (const RowWindow &row : rows)
+    if (pair.mapping.empty() || row.name.mapping == pair.mapping)
+      late = std::max(late, static_cast<uint64_t>(std::max<int64_t>(row.before.in_flight, 0)) /
+                                    kLeastBytes +
+                                row.compared * kMostReads);
+  return late;
+}
+
 } // namespace
 
 ResetWatch::ResetWatch(const ReadyWanted &wanted, const ReadyLook &begin) {
@@ -132,8 +145,10 @@ ReadyWindow window_of(const ReadyWanted &wanted, const ReadyLook &begin, const R
   }
   for (RowWindow &row : w.rows)
     count_from(row, wanted.at_since);
-  for (size_t i = 0; i < wanted.pairs.size(); i++)
+  for (size_t i = 0; i < wanted.pairs.size(); i++) {
     w.pairs.push_back(pair_window(wanted.pairs[i], begin, end, i));
+    w.pairs.back().late_gets = late_gets(wanted.pairs[i], w.rows);
+  }
   return w;
 }
 

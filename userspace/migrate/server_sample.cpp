@@ -63,4 +63,11 @@ std::optional<double> warmth(const ServerWindow &source, const ServerWindow &tar
   return std::min(1.0, static_cast<double>(target.hits) / static_cast<double>(asked) / *ours);
 }
 
+bool is_asked_by_others(const ServerWindow &source, const ServerWindow &target, uint64_t late) {
+  // The two are not asked at the very same moments: a hundredth, and a few where few are asked.
+  constexpr uint64_t kShare = 100, kFew = 64;
+  const uint64_t ours = source.hits + source.misses, theirs = target.hits + target.misses;
+  return theirs > ours && theirs - ours > late + ours / kShare + kFew;
+}
+
 } // namespace doppel::migrate

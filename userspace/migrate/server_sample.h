@@ -43,4 +43,8 @@ std::optional<double> hit_ratio(const ServerWindow &window);
 // Nothing: no get of the window hit on the source.
 std::optional<double> warmth(const ServerWindow &source, const ServerWindow &target);
 
+// The target counted more gets than its source, `late` aside: those that were on their way to it
+// when the window began. Then nobody knows whose its hits are.
+bool is_asked_by_others(const ServerWindow &source, const ServerWindow &target, uint64_t late);
+
 } // namespace doppel::migrate
