@@ -531,6 +531,20 @@ def a_file_of_before_a_restart(env):
     assert target.tell(b"mg key:5 v\r\n") == [b"VA 5", b"newer"]
 
 
+@case()
+def a_file_of_an_earlier_doppel(env):
+    """It does not tell which mirror it began with."""
+    source, target = env.pair()
+    resume = a_killed_one(env, source, target)
+    with open(resume, "r+b") as f:
+        head = f.read(2048)
+        at = head.index(b"\nmirror ")
+        f.seek(at)
+        f.write((b"\nend\n" + b" " * 2048)[:2048 - at])
+    result = env.run("warm", *PATIENT, *SETTLE, "--resume", resume, source, target)
+    assert result.code == 1 and f"{resume}: is of an earlier doppel" in result.stderr, result
+
+
 def a_killed_one(env, source, target):
     """The file of a warm that was killed when it had copied something; its keys are hot, so that it copied the first first."""
     source.fill(KEYS)

@@ -3,16 +3,28 @@
 target has what the source has, and nothing that the source deleted."""
 
 import json
+import os
+import signal
 import subprocess
+import tempfile
 
 from harness import case
-from lab import doppel, memcached, wait
+from lab import doppel, memcached, tcp, wait
 from lab.churn import Churn
 from lab.keeper import File, Keeper, keep
 from lab.wait import amount
 
 KEYS = amount(20000)
 TTL_SLACK = 2  # s, as `doppel verify` has it
+
+RESET = """
+table ip away {
+  chain input {
+    type filter hook input priority 0; policy accept;
+    tcp dport 11211 reject with tcp reset
+  }
+}
+"""
 
 
 def warm(scene, *options, codes=(0,), port=11211):
@@ -138,3 +150,79 @@ def not_from_the_mirrors_target_to_its_source(env):
     assert int(scene.source[0].stats()["curr_items"]) == 900
     scene.doppel.detach()
     scene.doppel.run("warm", target, f"{scene.lab.source.address}:11211")
+
+
+class Halved:
+    """A warm with --resume that was interrupted halfway; `names`: what it has copied and confirmed."""
+
+    def __init__(self, scene, directory):
+        self.file = os.path.join(directory, "resume")
+        source, target = (f"{host.address}:11211" for host in (scene.lab.source, scene.lab.target))
+        self.scene = scene
+        self.arguments = ("warm", "--json", "--settle", "0.5", "--resume", self.file, source, target)
+        process = scene.lab.source.popen([doppel.binary(), *self.arguments, "--rate", str(amount(2000))],
+                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait.until(lambda: int(scene.target[0].stats()["curr_items"]) > 100, "the first to be copied")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=wait.patience(60))
+        assert process.returncode == 3, (process.returncode, err)
+        self.names = sorted(scene.target[0].contents())
+
+    def delete_some(self, client):
+        client.sendall(b"".join(b"delete %s\r\n" % name for name in self.names[:50]))
+        assert tcp.read_lines(client, 50) == b"DELETED\r\n" * 50
+
+    def again(self):
+        return self.scene.doppel.run(*self.arguments, check=False, timeout=120)
+
+
+@case(how=("anew", "gone", "away for a moment", "seen now"))
+def a_mirror_that_is_another_when_a_warm_is_taken_up(env, how):
+    """What clients deleted between the two runs is on the target, and the second does not end as if it were not."""
+    scene = env.scene()
+    scene.source[0].preload(amount(4000))
+    file = File(scene, ("data", 11211))
+    keeper = Keeper(scene, "--config", file.path) if how != "seen now" else None
+    with tempfile.TemporaryDirectory() as directory:
+        halved = Halved(scene, directory)
+        if how == "away for a moment":
+            file.write(("other", 11212))
+            keeper.reload("added other; removed data")
+        elif keeper:
+            keeper.stop()
+        with tcp.connect(scene.lab.client, scene.lab.source.address, 11211) as client:
+            halved.delete_some(client)
+        if how == "away for a moment":
+            file.write(("data", 11211))
+            keeper.reload("added data; removed other")
+        elif how != "gone":
+            scene.attach()
+        done = halved.again()
+        why = {"anew": "ended, or was attached anew", "gone": "nothing is seen now",
+               "away for a moment": f"lost the mapping to {scene.lab.target.address}:11211", "seen now": "now there is one"}[how]
+        assert done.returncode == 1 and why in done.stderr and halved.file in done.stderr, done
+        assert "remove it, warm anew" in done.stderr and "--delete-extra" in done.stderr, done
+        os.unlink(halved.file)
+        warm(scene, "--repair", "--delete-extra", "--settle", "0.5")
+    assert_same(scene)
+
+
+@case()
+def bytes_that_are_lost_before_a_warm_is_taken_up(env):
+    """They count as those do that are lost while it runs."""
+    scene = env.scene()
+    scene.source[0].preload(amount(4000))
+    scene.attach()
+    with tcp.connect(scene.lab.client, scene.lab.source.address, 11211) as client, \
+            tempfile.TemporaryDirectory() as directory:
+        client.sendall(b"mn\r\n")
+        tcp.read_lines(client, 1)
+        halved = Halved(scene, directory)
+        scene.lab.target.run(["nft", "-f", "-"], stdin=RESET)
+        halved.delete_some(client)
+        wait.until(lambda: scene.doppel.ledger()["bytes"]["lost"], "the deletes to be lost")
+        scene.lab.target.run(["nft", "delete", "table", "ip", "away"])
+        scene.doppel.wait_idle()
+        done = halved.again()
+        lost = scene.doppel.ledger()["bytes"]["lost"]
+        assert done.returncode == 0 and json.loads(done.stdout)["missed_bytes"] == lost > 0, (done, lost)

@@ -9,6 +9,7 @@
 #include <deque>
 #include <numeric>
 #include <optional>
+#include <sstream>
 #include <vector>
 
 #include "userspace/migrate/ends.h"
@@ -33,7 +34,17 @@ struct Way {
   uint64_t since_ns; // of the mapping's ledger
   uint16_t port;     // of the source, host order
   std::string text;  // of the target, as the mapping has it
+
+  std::string word() const {
+    return std::to_string(row) + "/" + std::to_string(target) + "/" + std::to_string(since_ns) +
+           "/" + std::to_string(port) + "/" + text;
+  }
 };
+
+// The number of a mirror alone comes again after the next start of the host.
+std::string mirror_word(const Meta &meta) {
+  return std::to_string(meta.id) + "/" + std::to_string(meta.since_ns);
+}
 
 bool leads(const NamedMapping &m, const Way &way) {
   const auto ports = parse_ports(m.ports);
@@ -56,10 +67,10 @@ struct Mark {
 
 class MirrorBarrier : public Barrier {
 public:
-  MirrorBarrier(std::vector<Way> ways, uint32_t mirror, MapTable shadows, MapTable ledger,
+  MirrorBarrier(std::vector<Way> ways, const Meta &meta, MapTable shadows, MapTable ledger,
                 MapTable converge)
-      : ways_(std::move(ways)), mirror_(mirror), shadows_(std::move(shadows)),
-        ledger_(std::move(ledger)), converge_(std::move(converge)) {}
+      : ways_(std::move(ways)), mirror_(meta.id), word_(mirror_word(meta)),
+        shadows_(std::move(shadows)), ledger_(std::move(ledger)), converge_(std::move(converge)) {}
 
   Result<uint64_t> begin() override {
     Mark mark{++marks_, TRY(outstanding()), 0};
@@ -103,7 +114,30 @@ public:
     return TRY(missed()) - missed_before_;
   }
 
-  Status start() {
+  BarrierStart start() const override {
+    std::string mirror = word_;
+    for (const Way &way : ways_)
+      mirror += " " + way.word();
+    return {mirror, missed_before_};
+  }
+
+  // A way that is there in addition came later: its ledger has all that it missed.
+  std::string go_on_from(const BarrierStart &before) override {
+    std::istringstream words(before.mirror);
+    std::string word;
+    if (!(words >> word))
+      return "it began where no mirror of this pair was seen, and now there is one";
+    if (word != word_)
+      return "the mirror that it began with ended, or was attached anew";
+    while (words >> word)
+      if (std::none_of(ways_.begin(), ways_.end(),
+                       [&](const Way &way) { return way.word() == word; }))
+        return "the mirror has lost the mapping to " + word.substr(word.rfind('/') + 1);
+    missed_before_ = before.missed;
+    return "";
+  }
+
+  Status begin_counting() {
     missed_before_ = TRY(missed());
     return Unit{};
   }
@@ -175,7 +209,8 @@ private:
   }
 
   const std::vector<Way> ways_;
-  const uint32_t mirror_; // Meta::id
+  const uint32_t mirror_;  // Meta::id
+  const std::string word_; // see mirror_word()
   MapTable shadows_, ledger_, converge_;
   bool converges_ = false;
   std::vector<dp_shadow> all_; // memory that serves again
@@ -206,11 +241,10 @@ FoundBarrier none(const std::string &note) { return {std::make_unique<NoBarrier>
 Result<std::unique_ptr<MirrorBarrier>> open_barrier(const Attached &attached,
                                                     std::vector<Way> ways) {
   auto barrier = std::make_unique<MirrorBarrier>(
-      std::move(ways), attached.meta.id,
-      TRY(open_table(attached.pins, "shadows", sizeof(dp_shadow))),
+      std::move(ways), attached.meta, TRY(open_table(attached.pins, "shadows", sizeof(dp_shadow))),
       TRY(open_table(attached.pins, "ledger", sizeof(dp_ledger))),
       TRY(open_table(attached.pins, "converge", sizeof(dp_converge))));
-  TRY(barrier->start());
+  TRY(barrier->begin_counting());
   return barrier;
 }
 

@@ -12,6 +12,12 @@
 
 namespace doppel::migrate {
 
+// From when on a barrier tells what did not arrive.
+struct BarrierStart {
+  std::string mirror;  // which it is, and its ways, a word each; empty: none is seen
+  uint64_t missed = 0; // bytes that it would not deliver at that moment
+};
+
 class Barrier {
 public:
   virtual ~Barrier() = default;
@@ -28,6 +34,12 @@ public:
   // Request bytes since the barrier was made that will never reach the target: a delete may be
   // among them.
   virtual Result<uint64_t> missed_bytes() = 0;
+  virtual BarrierStart start() const { return {}; }
+  // From here on as if it had been made when `before` was; else what has happened to that mirror
+  // since.
+  virtual std::string go_on_from(const BarrierStart &before) {
+    return before.mirror.empty() ? "" : "it began beside a mirror, of which nothing is seen now";
+  }
 };
 
 // No mirror is seen: nothing is waited for.

@@ -187,6 +187,19 @@ Status repair_returned(const WarmContext &c, std::vector<std::string> keys) {
   return run(engine, rest);
 }
 
+// Where a warm goes on that began earlier: what clients did meanwhile is on the target.
+Status check_mirror(Barrier &barrier, const WarmOrigin &origin, const WarmOptions &o) {
+  const std::string what = barrier.go_on_from(origin.barrier);
+  if (what.empty())
+    return Unit{};
+  return Error{o.resume,
+               "cannot be gone on with: " + what +
+                   ", so that what clients have written since need not be on the target",
+               "remove it, warm anew, and then doppel verify --all, or doppel warm --repair "
+               "--delete-extra",
+               Exit::failure};
+}
+
 Status copy(WarmContext &c, const Tell &tell) {
   if (c.options.dry_run)
     return dry_run(c);
@@ -270,8 +283,11 @@ Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomi
   // A file of before one of them was started anew is about items that are not there any more.
   auto list = TRY(
       WarmList::open(o.dry_run ? "" : o.resume, identity(o), source_start + " to " + target_start));
-  if (!list.is_filled())
-    TRY(list.fill(*source.connection));
+  // A file of which nothing was stored begins anew.
+  if (list.is_resumed())
+    TRY(check_mirror(*found.barrier, list.origin(), o));
+  else
+    TRY(list.fill(*source.connection, {found.barrier->start()}));
   const WarmClock clock = TRY(clock_of(*target.connection));
   WarmReport report;
   report.keys = o.prefix.empty() ? list.keys() : 0;

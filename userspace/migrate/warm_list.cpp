@@ -122,7 +122,24 @@ Status WarmList::read_head() {
   newest_ = number_after(text, "\nnewest ");
   hot_age_ = number_after(text, "\nhot ");
   read_progress(text);
+  TRY(read_origin(text));
   return check_list();
+}
+
+// Files of before that was noted tell nothing of what has happened since.
+Status WarmList::read_origin(std::string_view head) {
+  constexpr std::string_view kName = "\nmirror ";
+  const size_t at = head.find(kName);
+  if (at == std::string_view::npos) {
+    if (!is_resumed())
+      return Unit{};
+    return Error{file_, "is of an earlier doppel, which did not note which mirror it began with",
+                 "remove it, warm anew, and verify afterwards", Exit::failure};
+  }
+  const size_t from = at + kName.size();
+  origin_ = {{std::string(head.substr(from, head.find('\n', from) - from)),
+              number_after(head, "\nmissed ")}};
+  return Unit{};
 }
 
 // The later of those that are as they were written.
@@ -182,10 +199,14 @@ Status WarmList::write_head() {
   std::string head(kMagic);
   head += "\nof " + what_ + "\nsince " + since_ + "\nkeys " + std::to_string(keys_) + "\nbytes " +
           std::to_string(sum_.bytes) + "\ncrc " + std::to_string(sum_.crc) + "\nnewest " +
-          std::to_string(newest_) + "\nhot " + std::to_string(hot_age_);
+          std::to_string(newest_) + "\nhot " + std::to_string(hot_age_) + "\nmirror " +
+          origin_.barrier.mirror + "\nmissed " + std::to_string(origin_.barrier.missed);
   head += kHeadEnd;
   if (head.size() > static_cast<size_t>(kPlaces[0]))
-    return Error{file_, "the names of servers and prefix are too long", {}, Exit::usage};
+    return Error{file_,
+                 "the names of servers and prefix, or the ways of the mirror, are too long",
+                 {},
+                 Exit::usage};
   head.resize(kListStart, ' ');
   if (is_filled()) {
     const std::string text = progress_text(progress_);
@@ -194,7 +215,8 @@ Status WarmList::write_head() {
   return write_at(fd_.get(), head, 0, file_);
 }
 
-Status WarmList::fill(memcached::Connection &source) {
+Status WarmList::fill(memcached::Connection &source, const WarmOrigin &origin) {
+  origin_ = origin;
   auto status = make_list(source);
   if (!status)
     remove(); // a part of a list is of no use
@@ -206,6 +228,7 @@ Status WarmList::make_list(memcached::Connection &source) {
     return sys_error(file_, "cannot be written", errno);
   keys_ = 0;
   sum_ = {};
+  progress_ = {};
   TRY(write_head()); // who finds it without a progress knows it for ours
   is_ours_ = true;
   TRY(memcached::dump_keys(source, fd_.get(), keys_));

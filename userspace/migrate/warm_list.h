@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "userspace/memcached/connection.h"
+#include "userspace/migrate/barrier.h"
 #include "userspace/migrate/list_sum.h"
 #include "userspace/util/error.h"
 #include "userspace/util/fd.h"
@@ -21,6 +22,11 @@
 namespace doppel::migrate {
 
 constexpr uint64_t kListStart = 4096;
+
+// What a warm goes by that began earlier, in another process.
+struct WarmOrigin {
+  BarrierStart barrier;
+};
 
 class WarmList {
 public:
@@ -42,8 +48,9 @@ public:
   bool is_filled() const { return progress_.number != 0; }
   // It was taken up from a file that is not as it was left: nothing can go by it.
   bool is_damaged() const { return is_damaged_; }
-  // Of a list that is not filled. After an error no file is left.
-  Status fill(memcached::Connection &source);
+  // With the keys of now, by a warm that begins. After an error no file is left.
+  Status fill(memcached::Connection &source, const WarmOrigin &origin = {});
+  const WarmOrigin &origin() const { return origin_; }
 
   uint64_t keys() const { return keys_; }
   uint64_t position() const { return position_; } // everything before it was given out
@@ -74,6 +81,7 @@ private:
   Status make_list(memcached::Connection &source);
   Status check_age() const;
   Status check_list();
+  Status read_origin(std::string_view head);
   void read_progress(std::string_view head);
   Error damaged(const std::string &how);
   Status write_head();
@@ -89,6 +97,7 @@ private:
   std::string name_; // of the file; empty: it has none
   std::string file_; // the same for messages
   std::string what_, since_;
+  WarmOrigin origin_;
   uint32_t boot_ = 0; // which start of this host it is
   Fd fd_;
   uint64_t keys_ = 0;
