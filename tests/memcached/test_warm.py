@@ -531,6 +531,41 @@ def a_file_of_before_a_restart(env):
     assert target.tell(b"mg key:5 v\r\n") == [b"VA 5", b"newer"]
 
 
+@case(what=("flushed", "evicted"))
+def a_target_that_lost_copies_before_it_is_taken_up(env, what):
+    """What was copied is not there any more, so that the same command does not end as if it were."""
+    source, target = env.memcached(), env.memcached("-m", "2")
+    source.fill(KEYS)
+    resume = env.path("resume")
+    process = start(env, *SETTLE, "--rate", "5000", "--resume", resume, source, target)
+    wait.until(lambda: items(target) > 1000, "the first copies")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(wait.patience(30)) == 3, process.communicate()
+    if what == "flushed":
+        target.tell(b"flush_all\r\n")
+    else:
+        target.fill(50_000, key=b"other:%d")
+        assert int(target.stats()["evictions"]) > 0
+    before = items(target)
+    result = env.run("warm", *PATIENT, *SETTLE, "--resume", resume, source, target)
+    assert result.code == 1 and what in result.stderr and f"remove {resume}, and warm anew" in result.stderr, result
+    assert os.path.exists(resume) and items(target) <= before, result
+
+
+@case()
+def a_flush_of_both_before_it_is_taken_up(env):
+    """As a mirror brings it: nothing is missing."""
+    source, target = env.pair()
+    resume = a_killed_one(env, source, target)
+    for server in (source, target):
+        server.tell(b"flush_all\r\n")
+    time.sleep(1.2)  # s: what is stored in the second of a flush is gone
+    source.fill(100)
+    found = warm(env, *SETTLE, "--resume", resume, source, target)
+    assert not found["flushed"] and found["added"] > 0, found
+    assert_equal(env, source, target)
+
+
 @case()
 def a_file_of_an_earlier_doppel(env):
     """It does not tell which mirror it began with."""

@@ -36,6 +36,11 @@ uint64_t most_flags(const Stats &settings) {
   return number(settings, "client_flags_size") == sizeof(uint64_t) ? UINT64_MAX : UINT32_MAX;
 }
 
+uint64_t flushes_since(const Stats &general, uint64_t before) {
+  const uint64_t now = number(general, "cmd_flush");
+  return now < before ? now : now - before;
+}
+
 uint64_t pending_flush_s(const Stats &general, const Stats &settings) {
   // `uptime` is told less ITEM_UPDATE_INTERVAL (stats.c, memcached.h), and `oldest` is not. Of a
   // flush that is done it is the second before.

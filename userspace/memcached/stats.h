@@ -23,6 +23,9 @@ uint64_t most_flags(const Stats &settings);
 
 uint64_t number(const Stats &stats, const std::string &name);
 
+// How often it was flushed (flush_all) since that was `before`: `stats reset` begins it anew.
+uint64_t flushes_since(const Stats &general, uint64_t before);
+
 // Seconds until a flush_all with a delay takes effect, after which nothing that is there now can be
 // read; 0: none is pending. It is `oldest` of "settings".
 uint64_t pending_flush_s(const Stats &general, const Stats &settings);

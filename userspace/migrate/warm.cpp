@@ -21,6 +21,7 @@
 namespace doppel::migrate {
 namespace {
 using memcached::Connection;
+using memcached::flushes_since;
 using memcached::number;
 
 // What cannot be guaranteed is said before anything is written.
@@ -40,12 +41,6 @@ Status check_cas(const Side &source, const Side &target, const WarmOptions &o, c
   tell(name + " runs without CAS (-C): sizes and times to live alone tell whether a key changed "
               "while it was copied; let nobody write meanwhile, or verify afterwards");
   return Unit{};
-}
-
-// Since it had counted `before`: `stats reset` begins that anew.
-uint64_t flushes(const memcached::Stats &stats, uint64_t before) {
-  const uint64_t now = number(stats, "cmd_flush");
-  return now < before ? now : now - before;
 }
 
 void tell_fit(const Side &source, const Side &target, const Tell &tell) {
@@ -187,6 +182,16 @@ Status repair_returned(const WarmContext &c, std::vector<std::string> keys) {
   return run(engine, rest);
 }
 
+// A flush_all that the mirror brought was the source's as well, which may be about to execute it.
+Status note_flushes(WarmContext &c) {
+  const uint64_t here = flushes_since(TRY(memcached::stats(c.target)), c.target_flushes);
+  if (here == 0)
+    return Unit{};
+  TRY(KeepAlive({&c.source, &c.target}).rest(monotonic_ns() + c.settle_ns, &c.stop));
+  c.report.flushed = here > flushes_since(TRY(memcached::stats(c.source)), c.source_flushes);
+  return Unit{};
+}
+
 // Where a warm goes on that began earlier: what clients did meanwhile is on the target.
 Status check_mirror(Barrier &barrier, const WarmOrigin &origin, const WarmOptions &o) {
   const std::string what = barrier.go_on_from(origin.barrier);
@@ -200,12 +205,28 @@ Status check_mirror(Barrier &barrier, const WarmOrigin &origin, const WarmOption
                Exit::failure};
 }
 
+// So is what that one copied.
+Status check_copies(WarmContext &c) {
+  const auto lost = [&](const std::string &how) {
+    return Error{c.options.target.text(), how + " since the warm of " + c.options.resume + " began",
+                 "remove " + c.options.resume + ", and warm anew", Exit::failure};
+  };
+  TRY(note_flushes(c));
+  if (c.report.flushed)
+    return lost("was flushed (flush_all), so that what was copied is gone,");
+  const uint64_t evicted = note_evictions(c, number(TRY(memcached::stats(c.target)), "evictions"));
+  if (evicted > 0)
+    return lost("has evicted " + std::to_string(evicted) + " items, copies among them perhaps,");
+  return Unit{};
+}
+
 Status copy(WarmContext &c, const Tell &tell) {
   if (c.options.dry_run)
     return dry_run(c);
   if (c.list.is_resumed()) {
     tell("goes on where the last one ended: what that one had begun is copied anew");
     TRY(KeepAlive({&c.source, &c.target}).rest(monotonic_ns() + c.settle_ns, &c.stop));
+    TRY(check_copies(c));
   }
   WarmEngine engine(c);
   return run(engine, c);
@@ -215,16 +236,6 @@ Status copy(WarmContext &c, const Tell &tell) {
 uint64_t judged(const WarmReport &r) {
   return r.added + r.present + r.repaired + r.gone + r.stale + r.moving + r.undone + r.too_large +
          r.wide_flags + r.failed;
-}
-
-// A flush_all that the mirror brought was the source's as well, which may be about to execute it.
-Status note_flushes(WarmContext &c) {
-  const uint64_t here = flushes(TRY(memcached::stats(c.target)), c.target_flushes);
-  if (here == 0)
-    return Unit{};
-  TRY(KeepAlive({&c.source, &c.target}).rest(monotonic_ns() + c.settle_ns, &c.stop));
-  c.report.flushed = here > flushes(TRY(memcached::stats(c.source)), c.source_flushes);
-  return Unit{};
 }
 
 // A server that was started anew after all was copied took with it what it had.
@@ -287,7 +298,9 @@ Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomi
   if (list.is_resumed())
     TRY(check_mirror(*found.barrier, list.origin(), o));
   else
-    TRY(list.fill(*source.connection, {found.barrier->start()}));
+    TRY(list.fill(*source.connection,
+                  {found.barrier->start(), number(source.stats, "cmd_flush"),
+                   number(target.stats, "cmd_flush"), number(target.stats, "evictions")}));
   const WarmClock clock = TRY(clock_of(*target.connection));
   WarmReport report;
   report.keys = o.prefix.empty() ? list.keys() : 0;
@@ -300,9 +313,9 @@ Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomi
   c.target_has_me = target.features.me;
   c.target_item_max = target.item_size_max();
   c.target_most_flags = target.most_flags();
-  c.target_evictions = number(target.stats, "evictions");
-  c.source_flushes = number(source.stats, "cmd_flush");
-  c.target_flushes = number(target.stats, "cmd_flush");
+  c.target_evictions = list.origin().target_evictions;
+  c.source_flushes = list.origin().source_flushes;
+  c.target_flushes = list.origin().target_flushes;
   const auto full = target.settings.find("evictions");
   c.refuses_when_full = full != target.settings.end() && full->second == "off";
   c.settle_ns = static_cast<uint64_t>(o.settle_s * 1e9);

@@ -138,7 +138,10 @@ Status WarmList::read_origin(std::string_view head) {
   }
   const size_t from = at + kName.size();
   origin_ = {{std::string(head.substr(from, head.find('\n', from) - from)),
-              number_after(head, "\nmissed ")}};
+              number_after(head, "\nmissed ")},
+             number_after(head, "\nsource_flushes "),
+             number_after(head, "\ntarget_flushes "),
+             number_after(head, "\ntarget_evictions ")};
   return Unit{};
 }
 
@@ -200,7 +203,10 @@ Status WarmList::write_head() {
   head += "\nof " + what_ + "\nsince " + since_ + "\nkeys " + std::to_string(keys_) + "\nbytes " +
           std::to_string(sum_.bytes) + "\ncrc " + std::to_string(sum_.crc) + "\nnewest " +
           std::to_string(newest_) + "\nhot " + std::to_string(hot_age_) + "\nmirror " +
-          origin_.barrier.mirror + "\nmissed " + std::to_string(origin_.barrier.missed);
+          origin_.barrier.mirror + "\nmissed " + std::to_string(origin_.barrier.missed) +
+          "\nsource_flushes " + std::to_string(origin_.source_flushes) + "\ntarget_flushes " +
+          std::to_string(origin_.target_flushes) + "\ntarget_evictions " +
+          std::to_string(origin_.target_evictions);
   head += kHeadEnd;
   if (head.size() > static_cast<size_t>(kPlaces[0]))
     return Error{file_,

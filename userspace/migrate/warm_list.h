@@ -26,6 +26,8 @@ constexpr uint64_t kListStart = 4096;
 // What a warm goes by that began earlier, in another process.
 struct WarmOrigin {
   BarrierStart barrier;
+  uint64_t source_flushes = 0, target_flushes = 0; // their flush_all
+  uint64_t target_evictions = 0;
 };
 
 class WarmList {
