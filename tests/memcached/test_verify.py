@@ -114,6 +114,27 @@ def a_file_of_before_a_restart(env):
     assert result.code == 2 and "--all" in result.stderr, result
 
 
+@case(flushed=("source", "target", "both"))
+def a_flush_before_it_is_taken_up(env, flushed):
+    """What was found equal before is not any more, unless both were flushed."""
+    source, target = env.pair()
+    for server in (source, target):
+        server.fill(KEYS)
+    resume = env.path("resume")
+    arguments = ("verify", "--all", "--settle", "0.1", "--rate", "4000", "--resume", resume, source, target)
+    killed_when(lambda progress: progress["offset"] > 1000, *arguments)
+    for name, server in (("source", source), ("target", target)):
+        if flushed in (name, "both"):
+            server.tell(b"flush_all\r\n")
+    result = env.run(*arguments)
+    if flushed == "both":
+        assert result.code == 0, result
+    else:
+        server = {"source": source, "target": target}[flushed]
+        assert result.code == 1 and f"{server.where}: was flushed (flush_all) more often than" in result.stderr, result
+        assert f"remove {resume}, {resume}.source" in result.stderr, result
+
+
 def half_is_missing(env):
     """A pair, and the names of what differs."""
     source, target = env.pair()

@@ -13,6 +13,7 @@
 #include "userspace/cli/options.h"
 #include "userspace/cli/output.h"
 #include "userspace/cli/server_options.h"
+#include "userspace/memcached/stats.h"
 #include "userspace/migrate/key_list.h"
 #include "userspace/migrate/same_server.h"
 #include "userspace/migrate/verify.h"
@@ -202,6 +203,24 @@ Status DifferenceList::add(const std::string &key, migrate::Difference differenc
   return Unit{};
 }
 
+// What was equal is not any more where one was flushed and the other was not: a mirror brings it to
+// both.
+Status check_flushes(const migrate::VerifyFile &file, memcached::Connection &source,
+                     memcached::Connection &target) {
+  if (!file.progress())
+    return Unit{};
+  const auto here = TRY(memcached::stats(source)), there = TRY(memcached::stats(target));
+  const uint64_t ours = memcached::flushes_since(here, file.flushes().source);
+  const uint64_t theirs = memcached::flushes_since(there, file.flushes().target);
+  if (ours == theirs)
+    return Unit{};
+  const memcached::Connection &flushed = ours > theirs ? source : target;
+  return Error{flushed.server().text(),
+               "was flushed (flush_all) more often than " +
+                   (ours > theirs ? target : source).server().text() + " since that verify began",
+               file.how_to_begin_anew(), Exit::failure};
+}
+
 Result<migrate::VerifyFile> open_file(const VerifyCommand &o, memcached::Connection &source,
                                       memcached::Connection &target,
                                       const migrate::VerifyOptions &options) {
@@ -209,8 +228,12 @@ Result<migrate::VerifyFile> open_file(const VerifyCommand &o, memcached::Connect
     return migrate::VerifyFile();
   const std::string since =
       TRY(migrate::incarnation(source)) + " to " + TRY(migrate::incarnation(target));
-  return migrate::VerifyFile::open(
-      o.resume, migrate::identity(source, target, options) + ", list " + o.list, since);
+  auto file = TRY(migrate::VerifyFile::open(
+      o.resume, migrate::identity(source, target, options) + ", list " + o.list, since,
+      {memcached::number(TRY(memcached::stats(source)), "cmd_flush"),
+       memcached::number(TRY(memcached::stats(target)), "cmd_flush")}));
+  TRY(check_flushes(file, source, target));
+  return file;
 }
 
 Result<VerifyCounts> verify(const VerifyCommand &o) {

@@ -15,7 +15,7 @@ namespace doppel::migrate {
 namespace {
 using Json = nlohmann::json;
 
-constexpr int kVersion = 4;
+constexpr int kVersion = 5;
 constexpr std::string_view kMagic = "{\"doppel_verify\":"; // names are in their order
 constexpr std::string_view kListMagic = "doppel verify 4, keys\n";
 constexpr FileKind kProgressFile = {"--resume", "file of doppel verify", 1};
@@ -65,11 +65,12 @@ Error no_progress(const std::string &name) {
 } // namespace
 
 Result<VerifyFile> VerifyFile::open(const std::string &name, const std::string &of,
-                                    const std::string &since) {
+                                    const std::string &since, const Flushes &flushes) {
   VerifyFile file;
   file.name_ = name;
   file.of_ = of;
   file.since_ = since;
+  file.flushes_ = flushes;
   if (name.empty())
     return file;
   for (const char *suffix : {".source", ".target", ".new"})
@@ -119,6 +120,7 @@ Status VerifyFile::read() {
     if (j.at("since").get<std::string>() != since_)
       return Error{name_, "is of before one of the servers was started anew",
                    "remove it, and verify anew", Exit::failure};
+    flushes_ = {j.at("source_flushes").get<uint64_t>(), j.at("target_flushes").get<uint64_t>()};
     progress_ = progress_of(j.at("progress"));
   } catch (const Json::exception &) {
     return no_progress(name_);
@@ -182,8 +184,12 @@ Result<KeyList> VerifyFile::kept_list(const char *suffix, uint64_t keys,
 Status VerifyFile::save(const VerifyProgress &progress) {
   if (!is_kept())
     return Unit{};
-  const Json j = {
-      {"doppel_verify", kVersion}, {"of", of_}, {"since", since_}, {"progress", json_of(progress)}};
+  const Json j = {{"doppel_verify", kVersion},
+                  {"of", of_},
+                  {"since", since_},
+                  {"source_flushes", flushes_.source},
+                  {"target_flushes", flushes_.target},
+                  {"progress", json_of(progress)}};
   auto status = replace(j.dump() + "\n");
   if (!status && !progress_ && !is_saved_)
     remove(); // nothing tells of the lists

@@ -31,13 +31,20 @@ struct VerifyProgress {
   uint64_t listed = 0;  // bytes of what tells the differences
 };
 
+// How often each was flushed (flush_all), by its own count.
+struct Flushes {
+  uint64_t source = 0, target = 0;
+};
+
 class VerifyFile {
 public:
-  // `name` empty: nothing is kept. `of`: which servers and keys, `since`: which starts of theirs; a
-  // file of others is an error, and so is one that another verify goes by, or what is no file of
-  // doppel verify under a name that is needed.
+  // `name` empty: nothing is kept. `of`: which servers and keys, `since`: which starts of theirs;
+  // `flushes`: of now, for one that begins. A file of others is an error, and so is one that
+  // another verify goes by, or what is no file of doppel verify under a name that is needed.
   static Result<VerifyFile> open(const std::string &name, const std::string &of,
-                                 const std::string &since);
+                                 const std::string &since, const Flushes &flushes);
+
+  const Flushes &flushes() const { return flushes_; } // when it began
 
   bool is_kept() const { return !name_.empty(); }
   // What to do where something that it goes by is damaged.
@@ -63,6 +70,7 @@ private:
   Status replace(const std::string &text);
 
   std::string name_, of_, since_;
+  Flushes flushes_;
   Fd lock_;
   std::optional<VerifyProgress> progress_;
   bool is_saved_ = false;
