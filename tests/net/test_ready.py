@@ -8,7 +8,7 @@ import tempfile
 from datetime import datetime
 
 from harness import case
-from lab import doppel, wait
+from lab import doppel, memcached, wait
 from lab.keeper import File, Keeper
 from test_client_net import connect
 from test_clock import say
@@ -196,7 +196,8 @@ def a_range_is_a_mapping_of_several_pairs(env):
     said = json.loads(done.stdout)
     assert done.returncode == 3, done
     warmth = [c["subject"] for c in said["criteria"] if c["name"] == "warmth"]
-    assert warmth == [f"127.0.0.1:{port} -> {scene.lab.target.address}:{port}" for port in (11211, 11212)], said
+    assert warmth == [f"127.0.0.1:{port} -> {scene.lab.target.address}:{port}" for port in (11211, 11212)] + [
+        "data 11213-11219"], said
     assert len([c for c in said["criteria"] if c["name"] == "lost_bytes"]) == 1, said
     assert [c["subject"] for c in json.loads(by_file.stdout)["criteria"]] == [c["subject"] for c in said["criteria"]]
     wrong = scene.doppel.run("ready", "--mapping", "dta", check=False)
@@ -217,3 +218,39 @@ def clients_that_a_list_leaves_out(env):
     _, criteria = ready.end()
     assert criteria["excluded_bytes"]["ok"], criteria
     assert not criteria["partial"]["ok"] and "leave clients out" in criteria["partial"]["reason"], criteria
+
+
+@case()
+def another_server_at_the_loopback_address(env):
+    """The mirrored one listens at the address of eth0: what answers at 127.0.0.1 is not taken for it."""
+    scene = env.scene()
+    lab = scene.lab
+    scene.source[0].kill()
+    scene.source = [memcached.Server(lab.source, 11211, address=lab.source.address),
+                    memcached.Server(lab.source, 11211, address="127.0.0.1", admin_port=12002)]
+    scene.attach()
+    target = f"{lab.target.address}:11211"
+    done = scene.doppel.run("ready", "--window", "0.2", "--json", check=False)
+    warmth = [c["subject"] for c in json.loads(done.stdout)["criteria"] if c["name"] == "warmth"]
+    assert warmth == [f"{lab.source.address}:11211 -> {target}"], done
+    done = scene.doppel.run("warm", "127.0.0.1:11211", target, check=False)
+    assert "no mapping leads from 127.0.0.1:11211" in done.stderr, done
+    done = scene.doppel.run("warm", f"{lab.source.address}:11211", target, check=False)
+    assert "no mapping" not in done.stderr, done
+
+
+@case()
+def two_servers_of_one_port(env):
+    """No target can be equal to both; one that listens at two addresses is one server."""
+    scene = env.scene()
+    lab = scene.lab
+    scene.source[0].kill()
+    scene.source = [memcached.Server(lab.source, 11211, address=f"127.0.0.1:11211,{lab.source.address}")]
+    lab.source.run(["ip", "addr", "add", "10.99.0.1/32", "dev", "lo"])
+    scene.attach()
+    target = f"{lab.target.address}:11211"
+    done = scene.doppel.run("warm", "127.0.0.1:11211", target, check=False)
+    assert "no mapping" not in done.stderr, done
+    scene.source.append(memcached.Server(lab.source, 11211, address="10.99.0.1", admin_port=12002))
+    done = scene.doppel.run("ready", "--window", "0.2", check=False)
+    assert done.returncode == 3 and "are two servers" in done.stdout and '"address"' in done.stdout, done

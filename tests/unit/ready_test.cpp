@@ -76,6 +76,22 @@ TEST(Ready, AGoodWindowIsReady) {
 
 TEST(Ready, NothingIsNotReady) { EXPECT_FALSE(is_ready({})); }
 
+TEST(Ready, APortWithoutAServerIsNotMet) {
+  auto w = a_good_window();
+  w.unpaired = {{"data 11212", "nobody listens", "start it"}};
+  size_t bad = 0;
+  for (const Finding &f : judge_ready(w, {}))
+    if (!f.ok) {
+      bad++;
+      EXPECT_EQ(f.criterion->of, CriterionOf::pair);
+      EXPECT_EQ(f.subject + ": " + f.reason + ": " + f.remedy,
+                "data 11212: nobody listens: start it");
+    }
+  EXPECT_EQ(bad, 5u);
+  w.pairs.clear();
+  EXPECT_FALSE(is_ready(judge_ready(w, {})));
+}
+
 TEST(Ready, LostBytesOfTheWindowAreTold) {
   auto w = a_good_window();
   w.rows[0].before.lost[DP_LOST_store_full] = 7; // before the window
@@ -618,17 +634,73 @@ MappingEnds a_mapping() {
   return m;
 }
 
+// What is asked, port by port: "10.0.0.1:11211, 10.0.0.9:11211".
+std::vector<std::string> asked(const MappingEnds &m, const std::vector<Listener> &listeners) {
+  std::vector<std::string> ports;
+  const auto sources = sources_of(m, listeners);
+  EXPECT_TRUE(sources) << show_errors(sources.errors());
+  for (const auto &servers : sources ? sources->ports : MappingSources{}.ports) {
+    std::vector<std::string> names;
+    for (const auto &server : servers)
+      names.push_back(server.text());
+    ports.push_back(joined(names));
+  }
+  return ports;
+}
+
+using Asked = std::vector<std::string>;
+const Address kOne = *parse_address("10.0.0.1"), kOther = *parse_address("10.0.0.9"),
+              kLoopback = *parse_address("127.0.0.1"), kLoopback6 = *parse_address("::1");
+
 TEST(Pairs, OneForEachPortThatIsListenedOn) {
-  const std::vector<Listener> listeners = {{*parse_address("10.0.0.1"), 11211, 0},
-                                           {*parse_address("127.0.0.1"), 11213, 0},
-                                           {*parse_address("10.0.0.1"), 11213, 0},
-                                           {{}, 80, 0}};
-  const auto pairs = pairs_of(a_mapping(), listeners);
-  ASSERT_TRUE(pairs) << show_errors(pairs.errors());
-  ASSERT_EQ(pairs->size(), 2u);
-  EXPECT_EQ((*pairs)[0].text(), "10.0.0.1:11211 -> 10.0.0.2:21211");
-  EXPECT_EQ((*pairs)[1].text(), "127.0.0.1:11213 -> 10.0.0.2:21213") << "captured nowhere";
-  EXPECT_EQ(pairs_of(a_mapping(), {{{}, 11212, 0}})->front().source.text(), "127.0.0.1:11212");
+  const std::vector<Listener> listeners = {{kOne, 11211, 0}, {{}, 11213, 0}, {{}, 80, 0}};
+  EXPECT_EQ(asked(a_mapping(), listeners), (Asked{"10.0.0.1:11211", "127.0.0.1:11213"}));
+  memcached::Server source{"127.0.0.1", 11213, ""};
+  EXPECT_EQ(pairs_at(a_mapping(), source).front().text(), "127.0.0.1:11213 -> 10.0.0.2:21213");
+}
+
+TEST(Pairs, ALoopbackAddressIsTheSourcesWhereItsSocketHasIt) {
+  const Listener any{{}, 11211, 0}, at_one{kOne, 11211, 0}, inner{kLoopback, 11211, 0},
+      inner6{kLoopback6, 11211, 0};
+  EXPECT_EQ(asked(a_mapping(), {inner, at_one}), Asked{"10.0.0.1:11211"}) << "another server's";
+  EXPECT_EQ(asked(a_mapping(), {inner}), Asked{}) << "no client comes there by eth0";
+  EXPECT_EQ(asked(a_mapping(), {inner, any}), Asked{"[::1]:11211"});
+  EXPECT_EQ(asked(a_mapping(), {inner, inner6, any}), Asked{}) << "it cannot be asked";
+  EXPECT_EQ(asked(a_mapping(), {inner, inner6, any, at_one}), Asked{});
+  Listener bound = any;
+  bound.ifindex = 2;
+  EXPECT_EQ(asked(a_mapping(), {bound}), Asked{});
+  auto m = a_mapping();
+  m.device = "lo";
+  EXPECT_EQ(asked(m, {inner}), Asked{"127.0.0.1:11211"}) << "clients come there";
+  EXPECT_TRUE(is_one_socket({any}, 11211, kLoopback, kOne));
+  EXPECT_FALSE(is_one_socket({inner, any}, 11211, kLoopback, kOne));
+  EXPECT_FALSE(is_one_socket({inner}, 11211, kOne, kOther));
+}
+
+TEST(Pairs, AllThatTakeTheTrafficOfAPortAreAsked) {
+  const Listener any{{}, 11211, 0}, at_one{kOne, 11211, 0}, at_other{kOther, 11211, 0};
+  EXPECT_EQ(asked(a_mapping(), {at_one, at_other}), Asked{"10.0.0.1:11211, 10.0.0.9:11211"});
+  EXPECT_EQ(asked(a_mapping(), {at_one, any}), Asked{"127.0.0.1:11211, 10.0.0.1:11211"});
+  EXPECT_EQ(asked(a_mapping(), {any, any}), Asked{"127.0.0.1:11211"});
+}
+
+TEST(Pairs, PortsThatNobodyServesAreOneSentence) {
+  auto m = a_mapping();
+  const auto some = sources_of(m, {{{}, 11212, 0}});
+  ASSERT_TRUE(some);
+  const auto told = unserved_ports(m, some->unserved);
+  EXPECT_EQ(told.subject, "data 11211, 11213");
+  EXPECT_EQ(told.reason, "no server is found among the sockets of this host");
+  EXPECT_NE(told.remedy.find("doppel ready SOURCE TARGET"), std::string::npos);
+  m.ports = {1, 65535};
+  EXPECT_EQ(unserved_ports(m, sources_of(m, {})->unserved).subject, "data 1-65535");
+  std::vector<Listener> each_second;
+  for (uint16_t port = 2; port < 65534; port += 2)
+    each_second.push_back({{}, port, 0});
+  m.ports = {1, 99};
+  EXPECT_EQ(unserved_ports(m, sources_of(m, each_second)->unserved).subject,
+            "data 1, 3, 5, 7 and more");
 }
 
 TEST(Pairs, OfIPv6) {
@@ -639,40 +711,40 @@ TEST(Pairs, OfIPv6) {
   row.targets = {"[2001:db8::2]:21211", "10.0.0.2:1"};
   const MappingEnds m = ends_of(row);
   ASSERT_EQ(m.targets.size(), 2u);
-  Listener only6{{}, 11211, 0};
+  Listener only4{{}, 11211, 0}, only6{{}, 11211, 0};
+  only4.v6 = false;
   only6.v4 = false;
   const Listener link{*parse_address("fe80::1"), 11211, 2},
       here{*parse_address("2001:db8::1"), 11211, 0};
-  const auto pairs = pairs_of(m, {only6});
-  ASSERT_TRUE(pairs) << show_errors(pairs.errors());
-  EXPECT_EQ((*pairs)[0].text(), "[::1]:11211 -> [2001:db8::2]:21211");
-  EXPECT_EQ(pairs_of(m, {link, here})->front().source.text(), "[2001:db8::1]:11211");
-  EXPECT_FALSE(pairs_of(m, {link})) << "without its scope it is nobody's";
+  EXPECT_EQ(asked(m, {only6}), Asked{"[::1]:11211"});
+  EXPECT_EQ(pairs_at(m, {"::1", 11211, ""})[0].text(), "[::1]:11211 -> [2001:db8::2]:21211");
+  EXPECT_EQ(asked(m, {only4, only6}), Asked{"127.0.0.1:11211, [::1]:11211"});
+  EXPECT_EQ(asked(m, {link, here}), Asked{"[2001:db8::1]:11211"});
+  EXPECT_EQ(asked(m, {link}), Asked{}) << "without its scope it is nobody's";
   const auto rows = rows_between({m}, 11211, *parse_address("2001:db8::2"), 21211);
   ASSERT_EQ(rows.size(), 1u);
   EXPECT_EQ(rows[0].target, "[2001:db8::2]:21211");
 }
 
 TEST(Pairs, TheSourceIsAskedAtTheAddressOfTheMapping) {
-  const Address one = *parse_address("10.0.0.1"), other = *parse_address("10.0.0.9");
   NamedMapping row{"one", "eth0", "ingress", "tcp", "11211", {"10.0.0.2:21211"}, 0};
   row.address = "10.0.0.1";
   NamedMapping rest{"rest", "eth0", "ingress", "tcp", "11211", {"10.0.0.3:21211"}, 1};
   const auto ends = ends_of(std::vector<NamedMapping>{row, rest});
-  const Listener any{{}, 11211, 0}, at_one{one, 11211, 0}, at_other{other, 11211, 0};
-  EXPECT_EQ(pairs_of(ends[0], {any})->front().text(), "10.0.0.1:11211 -> 10.0.0.2:21211");
-  EXPECT_EQ(pairs_of(ends[0], {at_other, at_one})->front().source.text(), "10.0.0.1:11211");
-  const auto none = pairs_of(ends[0], {at_other});
-  ASSERT_FALSE(none);
-  EXPECT_EQ(none.errors()[0].what, "no socket of this host listens on port 10.0.0.1:11211");
+  const Listener any{{}, 11211, 0}, at_one{kOne, 11211, 0}, at_other{kOther, 11211, 0};
+  EXPECT_EQ(asked(ends[0], {any}), Asked{"10.0.0.1:11211"});
+  EXPECT_EQ(asked(ends[0], {at_other, at_one}), Asked{"10.0.0.1:11211"});
+  EXPECT_EQ(asked(ends[0], {at_other}), Asked{});
+  EXPECT_EQ(unserved_ports(ends[0], {{11211, 11211}}).reason,
+            "no server is found among the sockets of this host at 10.0.0.1");
   // Another mapping has what is asked there.
-  EXPECT_EQ(pairs_of(ends[1], {at_one, at_other})->front().source.text(), "10.0.0.9:11211");
-  EXPECT_FALSE(pairs_of(ends[1], {at_one}));
+  EXPECT_EQ(asked(ends[1], {at_one, at_other}), Asked{"10.0.0.9:11211"});
+  EXPECT_EQ(asked(ends[1], {at_one}), Asked{});
   memcached::Server source;
   source.port = 11211;
   for (const auto &[host, of_one, of_rest] : {std::tuple{"10.0.0.1", 1u, 0u},
                                               {"10.0.0.9", 0u, 1u},
-                                              {"127.0.0.1", 1u, 1u},
+                                              {"127.0.0.1", 0u, 0u},
                                               {"cache1", 1u, 1u}}) {
     source.host = host;
     EXPECT_EQ(pairs_from(ends[0], source).size(), of_one) << host;
@@ -680,13 +752,19 @@ TEST(Pairs, TheSourceIsAskedAtTheAddressOfTheMapping) {
   }
 }
 
+TEST(Pairs, OfTheDeviceThatBringsWhatGoesToALoopbackAddress) {
+  auto m = a_mapping();
+  const memcached::Server source{"127.0.0.1", 11211, ""};
+  m.device = "eth0";
+  EXPECT_TRUE(pairs_from(m, source).empty()) << "a forged packet";
+  m.device = "lo";
+  EXPECT_EQ(pairs_from(m, source).size(), 1u);
+}
+
 TEST(Pairs, NoneWhereTheSourceIsNotHere) {
-  const auto none = pairs_of(a_mapping(), {});
-  ASSERT_FALSE(none);
-  EXPECT_EQ(none.errors()[0].what, "no socket of this host listens on port 11211-11213");
   auto m = a_mapping();
   m.here = false;
-  EXPECT_FALSE(pairs_of(m, {{{}, 11211, 0}}));
+  EXPECT_FALSE(sources_of(m, {{{}, 11211, 0}}));
 }
 
 TEST(Pairs, RowsThatLeadFromTheOneToTheOther) {

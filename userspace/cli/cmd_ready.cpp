@@ -71,10 +71,12 @@ Status by_mappings(const ReadyOptions &o, ReadyWanted &wanted) {
   const auto listeners = TRY(listeners_of(mappings));
   Errors errors;
   for (const MappingEnds &m : mappings) {
-    const auto pairs = pairs_of(m, listeners);
-    collect(pairs, errors);
-    if (pairs)
-      wanted.pairs.insert(wanted.pairs.end(), pairs->begin(), pairs->end());
+    const auto found = find_pairs(m, listeners, wanted.access);
+    collect(found, errors);
+    if (found) {
+      wanted.pairs.insert(wanted.pairs.end(), found->pairs.begin(), found->pairs.end());
+      wanted.unpaired.insert(wanted.unpaired.end(), found->unpaired.begin(), found->unpaired.end());
+    }
     for (RowName &row : rows_of(m))
       wanted.rows.push_back(std::move(row));
   }
@@ -94,13 +96,12 @@ Status by_words(const ReadyOptions &o, ReadyWanted &wanted) {
   const auto attached = find_attached("ready");
   if (!attached)
     return Unit{}; // told with each criterion of it
-  const auto mappings = ends_of(TRY(migrate::mappings_of(*attached, *source)));
+  const auto mappings = ends_of(TRY(migrate::mappings_of(*attached, *source, wanted.access)));
   for (const Address &address : addresses_of(*target))
     for (RowName &row : rows_between(mappings, source->port, address, target->port))
       wanted.rows.push_back(std::move(row));
   if (wanted.rows.empty())
-    wanted.rows_absent =
-        "not seen: no mapping leads from " + source->text() + " to " + target->text();
+    wanted.rows_absent = "not seen: " + no_mapping(*source, *target);
   return Unit{};
 }
 
@@ -215,8 +216,9 @@ int run(const ReadyOptions &o) {
 constexpr char kDetails[] =
     "It looks at the mirror and at both memcacheds over one window, and holds what it saw against "
     "a limit for each criterion (docs/ready.md). Without words it takes the mappings of the "
-    "mirror; the source of a mapping is asked at 127.0.0.1, which is not captured. What was not "
-    "seen is not met. The exit code is 0 if the targets can take over, 3 if not.";
+    "mirror; the source of a mapping is asked at 127.0.0.1 where it listens there as well. What "
+    "was "
+    "not seen is not met. The exit code is 0 if the targets can take over, 3 if not.";
 
 } // namespace
 

@@ -292,11 +292,12 @@ Result<FoundBarrier> barrier_of(const Attached &attached, const std::string &map
 
 } // namespace
 
-FoundBarrier find_barrier(const memcached::Server &source, const memcached::Server &target) {
+FoundBarrier find_barrier(const memcached::Server &source, const memcached::Server &target,
+                          const memcached::Access &access) {
   const auto attached = find_attached("warm");
   if (!attached)
     return none("no mirror of this pair is seen: " + attached.errors().front().what);
-  const auto mappings = mappings_of(*attached, source);
+  const auto mappings = mappings_of(*attached, source, access);
   if (!mappings)
     return none("the mirror cannot be read: " + mappings.errors().front().what);
   const auto targets = addresses_of(target);
@@ -312,18 +313,18 @@ FoundBarrier find_barrier(const memcached::Server &source, const memcached::Serv
     return found ? std::move(*found)
                  : none("the mirror cannot be read: " + found.errors().front().what);
   }
-  return none("no mirror of this pair is seen: no mapping leads from " + source.text() + " to " +
-              target.text());
+  return none("no mirror of this pair is seen: " + no_mapping(source, target));
 }
 
-Status not_against_mirror(const memcached::Server &source, const memcached::Server &target) {
+Status not_against_mirror(const memcached::Server &source, const memcached::Server &target,
+                          const memcached::Access &access) {
   if (!target.path.empty()) // what listens on a path has no port that a mirror captures
     return Unit{};
   const auto attached = find_attached("warm");
   if (!attached)
     return Unit{};
   const auto copies = addresses_of(source);
-  for (const NamedMapping &m : TRY(mappings_of(*attached, target)))
+  for (const NamedMapping &m : TRY(mappings_of(*attached, target, access)))
     if (way_of(m, target, copies, source.port))
       return Error{target.text(),
                    "is the source of the mapping " + in_quotes(m.name) + " to " + source.text() +

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "userspace/memcached/access.h"
 #include "userspace/memcached/server.h"
 #include "userspace/util/error.h"
 
@@ -61,10 +62,12 @@ struct FoundBarrier {
 
 // The mappings of a mirror on this host that copy `source`'s port to `target`. Where nothing is
 // seen of one, that is no error: there may be none, or it may be on another host.
-FoundBarrier find_barrier(const memcached::Server &source, const memcached::Server &target);
+FoundBarrier find_barrier(const memcached::Server &source, const memcached::Server &target,
+                          const memcached::Access &access);
 
 // An error: a mirror on this host leads from `target` to `source`, so that what clients use at
 // present would be overwritten with what they left.
-Status not_against_mirror(const memcached::Server &source, const memcached::Server &target);
+Status not_against_mirror(const memcached::Server &source, const memcached::Server &target,
+                          const memcached::Access &access);
 
 } // namespace doppel::migrate

@@ -16,7 +16,7 @@ Result<ConvergeLink> connect(const Pair &pair, const memcached::Access &access) 
       return Error{side->connection->server().text(),
                    "runs without CAS (-C), by which a repair sees that nobody writes meanwhile",
                    "\"converge\" needs it", Exit::failure};
-  auto found = find_barrier(pair.source, pair.target);
+  auto found = find_barrier(pair.source, pair.target, access);
   if (found.mapping.empty())
     return Error{pair.text(), found.note, "", Exit::failure};
   const WarmClock clock = TRY(clock_of(*target.connection));

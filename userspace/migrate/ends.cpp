@@ -11,6 +11,7 @@
 #include "userspace/kernel/rtnl.h"
 #include "userspace/kernel/socket_address.h"
 #include "userspace/memcached/resolve.h"
+#include "userspace/migrate/same_server.h"
 #include "userspace/util/clock.h"
 #include "userspace/util/fd.h"
 #include "userspace/util/text.h"
@@ -57,11 +58,44 @@ std::vector<MappingEnds> with_others(std::vector<MappingEnds> ends) {
   return ends;
 }
 
-// What goes to one of these may be the mapping's.
-bool has_any(const MappingEnds &m, const std::vector<Address> &servers) {
-  return servers.empty() || std::any_of(servers.begin(), servers.end(), [&](const Address &a) {
-           return is_loopback(a) || m.has(a);
+// What answers at a loopback address, where that is all that takes the mapping's traffic.
+bool takes_traffic(const MappingEnds &m, const std::vector<Listener> &listeners,
+                   const memcached::Server &source, const memcached::Access &access) {
+  const auto own = parse_address(source.host); // of a name the socket is not known
+  const auto hosts = source_hosts(m, listeners, source.port);
+  return m.here && !hosts.empty() &&
+         std::all_of(hosts.begin(), hosts.end(), [&](const std::string &host) {
+           if (own && is_one_socket(listeners, source.port, *own, *parse_address(host)))
+             return true;
+           const auto one = is_one(source, {host, source.port, ""}, access);
+           return one && *one;
          });
+}
+
+// What `source`, of these addresses, is sent may be the mapping's.
+Result<bool> may_be_of(const MappingEnds &m, const memcached::Server &source,
+                       const std::vector<Address> &addresses, const memcached::Access &access) {
+  if (addresses.empty() || std::any_of(addresses.begin(), addresses.end(),
+                                       [&](const Address &a) { return m.captures(a); }))
+    return true;
+  if (std::none_of(addresses.begin(), addresses.end(), is_loopback))
+    return false;
+  return takes_traffic(m, TRY(listeners_of({m})), source, access);
+}
+
+// Why that port stands for no pair; empty: its sockets are one server's.
+std::string why_several(const std::vector<memcached::Server> &sources,
+                        const memcached::Access &access) {
+  for (size_t i = 1; i < sources.size(); i++) {
+    const std::string both = sources[0].text() + " and " + sources[i].text();
+    const auto one = is_one(sources[0], sources[i], access);
+    if (!one)
+      return "whether " + both + " are one server is not known: " + one.errors().front().where +
+             ": " + one.errors().front().what;
+    if (!*one)
+      return both + " are two servers, and no target can be equal to both";
+  }
+  return {};
 }
 
 } // namespace
@@ -123,13 +157,16 @@ bool is_here(const memcached::Server &server) {
 }
 
 Result<std::vector<NamedMapping>> mappings_of(const Attached &attached,
-                                              const memcached::Server &source) {
+                                              const memcached::Server &source,
+                                              const memcached::Access &access) {
   const auto rows = TRY(open_table(attached.pins, "mappings", sizeof(dp_mapping)));
   const bool here = is_here(source);
   const auto addresses = addresses_of(source);
+  const auto ends = ends_of(attached.meta.mappings);
   std::vector<NamedMapping> some;
-  for (const NamedMapping &m : attached.meta.mappings) {
-    if (!has_any(ends_of(m), addresses))
+  for (size_t i = 0; i < ends.size(); i++) {
+    const NamedMapping &m = attached.meta.mappings[i];
+    if (!TRY(may_be_of(ends[i], source, addresses, access)))
       continue;
     dp_mapping row{};
     if (bpf_map_lookup_elem(rows.fd.get(), &m.row, &row))
@@ -138,6 +175,34 @@ Result<std::vector<NamedMapping>> mappings_of(const Attached &attached,
       some.push_back(m);
   }
   return some;
+}
+
+std::string no_mapping(const memcached::Server &source, const memcached::Server &target) {
+  std::string text = "no mapping leads from " + source.text() + " to " + target.text();
+  const auto addresses = addresses_of(source);
+  if (std::any_of(addresses.begin(), addresses.end(), is_loopback))
+    text += "; " + source.host +
+            " counts where the server there takes the mapping's traffic, or else name the address "
+            "that its clients connect to";
+  return text;
+}
+
+Result<FoundPairs> find_pairs(const MappingEnds &m, const std::vector<Listener> &listeners,
+                              const memcached::Access &access) {
+  const auto sources = TRY(sources_of(m, listeners));
+  FoundPairs found;
+  for (const auto &servers : sources.ports) {
+    if (const std::string why = why_several(servers, access); !why.empty()) {
+      found.unpaired.push_back({m.name + " " + std::to_string(servers[0].port), why,
+                                "give each service a mapping with its \"address\""});
+      break; // the others are likely to be the same, and each takes time to ask
+    }
+    for (Pair &pair : pairs_at(m, servers[0]))
+      found.pairs.push_back(std::move(pair));
+  }
+  if (!sources.unserved.empty())
+    found.unpaired.push_back(unserved_ports(m, sources.unserved));
+  return found;
 }
 
 } // namespace doppel::migrate

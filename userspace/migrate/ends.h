@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "userspace/config/config.h"
+#include "userspace/memcached/access.h"
 #include "userspace/migrate/pair.h"
 #include "userspace/mirror/maps.h"
 
@@ -27,8 +28,22 @@ std::vector<Address> addresses_of(const memcached::Server &server);
 bool is_here(const memcached::Server &server);
 
 // Those of the mirror's mappings that may capture that source: what this host serves is captured by
-// `direction` ingress, unless the mapping is promiscuous.
+// `direction` ingress, unless the mapping is promiscuous. A loopback address counts where the
+// server that answers there is the one that takes the mapping's traffic.
 Result<std::vector<NamedMapping>> mappings_of(const Attached &attached,
-                                              const memcached::Server &source);
+                                              const memcached::Server &source,
+                                              const memcached::Access &access);
+
+// A sentence without full stop: none of these may.
+std::string no_mapping(const memcached::Server &source, const memcached::Server &target);
+
+struct FoundPairs {
+  std::vector<Pair> pairs;
+  std::vector<Unpaired> unpaired;
+};
+// A pair for each port of the mapping that one server of this host takes the traffic of, and each
+// target. Fails where the services are not on this host.
+Result<FoundPairs> find_pairs(const MappingEnds &mapping, const std::vector<Listener> &listeners,
+                              const memcached::Access &access);
 
 } // namespace doppel::migrate

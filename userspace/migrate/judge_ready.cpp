@@ -265,10 +265,14 @@ std::vector<Finding> judge_ready(const ReadyWindow &w, const CriterionLimits &li
       if (w.rows.empty()) // what cannot be seen is not left out in silence
         all.push_back(finding(c, limit, {"", no_rows, kNoMirror}, [] { return Figure{}; }));
     }
-    if (m.pair)
+    if (m.pair) {
       for (const PairWindow &pair : w.pairs)
         all.push_back(finding(c, limit, {pair.pair.text(), pair.absent, kNoServer},
                               [&] { return m.pair(pair); }));
+      for (const Unpaired &u : w.unpaired)
+        all.push_back(
+            finding(c, limit, {u.subject, u.reason, u.remedy.c_str()}, [] { return Figure{}; }));
+    }
   }
   return all;
 }

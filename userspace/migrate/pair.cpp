@@ -10,30 +10,54 @@
 namespace doppel::migrate {
 namespace {
 const char kWords[] = "name the two as SOURCE TARGET";
+constexpr size_t kMostTold = 4; // ranges of ports, in one sentence
 
-// Where this host asks what listens on the port; nothing: nobody does. A link-local address is
-// nothing to ask at: it needs a scope.
-std::optional<std::string> source_host(const MappingEnds &m, const std::vector<Listener> &listeners,
-                                       uint16_t port) {
-  if (m.address.is_set()) {
-    const bool served = std::any_of(listeners.begin(), listeners.end(), [&](const Listener &l) {
-      return l.port == port && l.takes(m.address);
-    });
-    return served ? std::optional(m.address.text()) : std::nullopt;
-  }
-  for (const char *loopback : {"127.0.0.1", "::1"})
-    for (const Listener &l : listeners)
-      if (l.port == port && l.takes(*parse_address(loopback)))
-        return loopback;
+// The kernel's name of the one device that brings what is addressed to 127.0.0.1 or ::1.
+bool is_of_loopback(const MappingEnds &m) { return m.device == "lo"; }
+
+// A link-local address is nothing to ask at: it needs a scope.
+bool takes_traffic(const MappingEnds &m, const Listener &l) {
+  if (!l.address.is_set())
+    return true;
+  return m.captures(l.address) && !needs_scope(l.address);
+}
+
+// A socket that is bound to the address goes before one of any.
+const Listener *listener_at(const std::vector<Listener> &listeners, uint16_t port,
+                            const Address &own) {
+  const Listener *found = nullptr;
   for (const Listener &l : listeners)
-    if (l.port == port && l.address.is_set() && !needs_scope(l.address) && m.has(l.address))
-      return l.address.text();
+    if (l.port == port && l.takes(own) &&
+        (!found || (l.address.is_set() && !found->address.is_set())))
+      found = &l;
+  return found;
+}
+
+// Several sockets of one server may share a place (SO_REUSEPORT).
+bool is_bound_alike(const Listener &a, const Listener &b) {
+  return a.address == b.address && a.ifindex == b.ifindex && a.v4 == b.v4 && a.v6 == b.v6;
+}
+
+// Where this host asks that socket; nothing: others have the loopback addresses, or it is bound to
+// a device.
+std::optional<std::string> host_of(const Listener &l, const std::vector<Listener> &listeners) {
+  if (l.address.is_set())
+    return l.address.text();
+  for (const char *loopback : {"127.0.0.1", "::1"}) {
+    const Listener *at = listener_at(listeners, l.port, *parse_address(loopback));
+    if (at && !l.ifindex && is_bound_alike(*at, l))
+      return loopback;
+  }
   return std::nullopt;
 }
 
 } // namespace
 
 std::string Pair::text() const { return source.text() + " -> " + target.text(); }
+
+bool MappingEnds::captures(const Address &server) const {
+  return (!is_loopback(server) || is_of_loopback(*this)) && has(server);
+}
 
 bool MappingEnds::has(const Address &server) const {
   if (!server.is_set())
@@ -64,12 +88,16 @@ MappingEnds ends_of(const NamedMapping &m) {
 }
 
 std::vector<Pair> pairs_from(const MappingEnds &m, const memcached::Server &source) {
-  std::vector<Pair> pairs;
   if (source.port < m.ports.first || source.port > m.ports.last)
-    return pairs;
-  // A loopback address leads to what listens on any; of a name nothing is known here.
-  if (const auto host = parse_address(source.host); host && !is_loopback(*host) && !m.has(*host))
-    return pairs;
+    return {};
+  // Of a name nothing is known here.
+  if (const auto host = parse_address(source.host); host && !m.captures(*host))
+    return {};
+  return pairs_at(m, source);
+}
+
+std::vector<Pair> pairs_at(const MappingEnds &m, const memcached::Server &source) {
+  std::vector<Pair> pairs;
   for (const auto &t : m.targets) {
     Pair pair{m.name, source, {}};
     pair.target.host = t.address.text();
@@ -79,27 +107,67 @@ std::vector<Pair> pairs_from(const MappingEnds &m, const memcached::Server &sour
   return pairs;
 }
 
-Result<std::vector<Pair>> pairs_of(const MappingEnds &m, const std::vector<Listener> &listeners) {
-  const std::string where = "mapping " + in_quotes(m.name);
-  if (!m.here)
-    return Error{where, "its source is not on this host", kWords};
-  std::vector<Pair> pairs;
-  for (uint32_t port = m.ports.first; port <= m.ports.last; port++) {
-    const auto host = source_host(m, listeners, static_cast<uint16_t>(port));
-    if (!host)
+std::vector<std::string> source_hosts(const MappingEnds &m, const std::vector<Listener> &listeners,
+                                      uint16_t port) {
+  if (m.address.is_set())
+    return listener_at(listeners, port, m.address) ? std::vector{m.address.text()}
+                                                   : std::vector<std::string>{};
+  std::vector<std::string> hosts;
+  for (const Listener &l : listeners) {
+    if (l.port != port || !takes_traffic(m, l))
       continue;
-    memcached::Server source;
-    source.host = *host;
-    source.port = static_cast<uint16_t>(port);
-    for (Pair &pair : pairs_from(m, source))
-      pairs.push_back(std::move(pair));
+    const auto host = host_of(l, listeners);
+    if (!host)
+      return {};
+    if (std::find(hosts.begin(), hosts.end(), *host) == hosts.end())
+      hosts.push_back(*host);
   }
-  if (pairs.empty())
-    return Error{where,
-                 "no socket of this host listens on port " +
-                     service_text(m.address.is_set() ? m.address.text() : "", ports_text(m.ports)),
-                 kWords};
-  return pairs;
+  // What is captured nowhere first.
+  std::stable_partition(hosts.begin(), hosts.end(),
+                        [](const std::string &host) { return is_loopback(*parse_address(host)); });
+  return hosts;
+}
+
+bool is_one_socket(const std::vector<Listener> &listeners, uint16_t port, const Address &a,
+                   const Address &b) {
+  const Listener *at = listener_at(listeners, port, a);
+  const Listener *other = listener_at(listeners, port, b);
+  return at && other && is_bound_alike(*at, *other);
+}
+
+Result<MappingSources> sources_of(const MappingEnds &m, const std::vector<Listener> &listeners) {
+  if (!m.here)
+    return Error{"mapping " + in_quotes(m.name), "its source is not on this host", kWords};
+  MappingSources found;
+  for (uint32_t p = m.ports.first; p <= m.ports.last; p++) {
+    const auto port = static_cast<uint16_t>(p);
+    std::vector<memcached::Server> servers;
+    for (const std::string &host : source_hosts(m, listeners, port))
+      servers.push_back({host, port, ""});
+    if (!servers.empty())
+      found.ports.push_back(std::move(servers));
+    else if (!found.unserved.empty() && found.unserved.back().last + 1 == port)
+      found.unserved.back().last = port;
+    else
+      found.unserved.push_back({port, port});
+  }
+  return found;
+}
+
+Unpaired unserved_ports(const MappingEnds &m, const std::vector<PortRange> &ports) {
+  std::vector<std::string> some;
+  for (const PortRange &range : ports)
+    if (some.size() < kMostTold)
+      some.push_back(ports_text(range));
+  std::string text = joined(some);
+  if (ports.size() > kMostTold)
+    text += " and more";
+  const std::string at = m.address.is_set() ? " at " + m.address.text() : "";
+  return {m.name + " " + text, "no server is found among the sockets of this host" + at,
+          "start the server and call doppel ready anew, or leave the port out of the mapping; "
+          "where another socket serves it "
+          "(a redirect, a container's port), judge that pair by its names: doppel ready SOURCE "
+          "TARGET"};
 }
 
 std::vector<RowName> rows_between(const std::vector<MappingEnds> &mappings, uint16_t source_port,

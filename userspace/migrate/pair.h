@@ -43,6 +43,8 @@ struct MappingEnds {
   std::vector<Address> others = {};
   // What goes to that address is this mapping's; one that is not set may be.
   bool has(const Address &server) const;
+  // Likewise, of what comes by its device: only `lo` brings what goes to a loopback address.
+  bool captures(const Address &server) const;
 };
 MappingEnds ends_of(const MappingConfig &mapping);
 MappingEnds ends_of(const NamedMapping &mapping);
@@ -50,12 +52,34 @@ MappingEnds ends_of(const NamedMapping &mapping);
 // `source`, of one of the mapping's ports, with each target; none: of another port or address.
 std::vector<Pair> pairs_from(const MappingEnds &mapping, const memcached::Server &source);
 
-// A pair for each port of the mapping that a socket of this host listens on, and each target. The
-// source is asked at the mapping's address; without one at 127.0.0.1 or ::1, which are captured
-// nowhere, or at the listener's own address, where it is bound to one. Fails where nobody listens,
-// or the services are not on this host.
-Result<std::vector<Pair>> pairs_of(const MappingEnds &mapping,
-                                   const std::vector<Listener> &listeners);
+// `source`, by whichever address it is asked, with each target.
+std::vector<Pair> pairs_at(const MappingEnds &mapping, const memcached::Server &source);
+
+// Where this host asks the sockets that take the mapping's traffic of a port: at the mapping's
+// address; without one at 127.0.0.1 or ::1 where the same socket has these, or at the address that
+// the socket is bound to. None: nobody listens, or one of them cannot be asked.
+std::vector<std::string> source_hosts(const MappingEnds &mapping,
+                                      const std::vector<Listener> &listeners, uint16_t port);
+
+// What goes to the one and to the other comes to the same socket.
+bool is_one_socket(const std::vector<Listener> &listeners, uint16_t port, const Address &a,
+                   const Address &b);
+
+struct MappingSources {
+  // Port by port. Those of a port may be several servers, or one that listens more than once.
+  std::vector<std::vector<memcached::Server>> ports;
+  std::vector<PortRange> unserved;
+};
+// Fails where the services are not on this host.
+Result<MappingSources> sources_of(const MappingEnds &mapping,
+                                  const std::vector<Listener> &listeners);
+
+// Ports of a mapping that stand for no pair: nothing of them can be judged.
+struct Unpaired {
+  std::string subject;        // "data 11212"
+  std::string reason, remedy; // as of Finding
+};
+Unpaired unserved_ports(const MappingEnds &mapping, const std::vector<PortRange> &ports);
 
 // The rows of a mirror that lead from `source` to `target`, an address in numbers and a port.
 std::vector<RowName> rows_between(const std::vector<MappingEnds> &mappings, uint16_t source_port,

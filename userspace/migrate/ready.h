@@ -67,6 +67,7 @@ struct ReadyWindow {
   MirrorWindow mirror;
   std::vector<RowWindow> rows;
   std::vector<PairWindow> pairs;
+  std::vector<Unpaired> unpaired;
 };
 
 // One criterion of one subject.

@@ -149,6 +149,7 @@ ReadyWindow window_of(const ReadyWanted &wanted, const ReadyLook &begin, const R
     w.pairs.push_back(pair_window(wanted.pairs[i], begin, end, i));
     w.pairs.back().late_gets = late_gets(wanted.pairs[i], w.rows);
   }
+  w.unpaired = wanted.unpaired;
   return w;
 }
 

@@ -16,6 +16,7 @@ namespace doppel::migrate {
 
 struct ReadyWanted {
   std::vector<Pair> pairs;
+  std::vector<Unpaired> unpaired;
   std::vector<RowName> rows; // of the mirror
   bool without_mirror = false;
   std::string rows_absent;                 // why there are no rows; empty: there are

@@ -29,14 +29,25 @@ Result<std::string> incarnation(memcached::Connection &c) {
   return incarnation_of(TRY(memcached::stats(c)));
 }
 
-Status differ(memcached::Connection &source, memcached::Connection &target) {
-  const auto before = TRY(memcached::stats(source));
-  if (number(before, "pid") == 0 || incarnation_of(before) != TRY(incarnation(target)))
-    return Unit{};
-  TRY(ask(target));
-  const auto after = TRY(memcached::stats(source));
+Result<bool> is_one(memcached::Connection &a, memcached::Connection &b) {
+  const auto before = TRY(memcached::stats(a));
+  if (number(before, "pid") == 0 || incarnation_of(before) != TRY(incarnation(b)))
+    return false;
+  TRY(ask(b));
+  const auto after = TRY(memcached::stats(a));
   const bool counts = after.contains("cmd_meta");
-  if (counts && number(after, "cmd_meta") - number(before, "cmd_meta") < kAsked)
+  return !counts || number(after, "cmd_meta") - number(before, "cmd_meta") >= kAsked;
+}
+
+Result<bool> is_one(const memcached::Server &a, const memcached::Server &b,
+                    const memcached::Access &access) {
+  const auto one = TRY(memcached::Connection::open(a, access));
+  const auto other = TRY(memcached::Connection::open(b, access));
+  return is_one(*one, *other);
+}
+
+Status differ(memcached::Connection &source, memcached::Connection &target) {
+  if (!TRY(is_one(source, target)))
     return Unit{};
   return Error{source.server().text() + ", " + target.server().text(),
                "are two names of one server",

@@ -40,8 +40,10 @@ void TopReader::find_seats() {
     const auto mappings = ends_of(attached->meta.mappings);
     if (const auto listeners = listeners_of(mappings))
       for (const MappingEnds &m : mappings)
-        if (const auto pairs = pairs_of(m, *listeners)) // else its source is elsewhere
-          pairs_.insert(pairs_.end(), pairs->begin(), pairs->end());
+        if (const auto sources = sources_of(m, *listeners)) // else its source is elsewhere
+          for (const auto &servers : sources->ports)
+            for (Pair &pair : pairs_at(m, servers[0]))
+              pairs_.push_back(std::move(pair));
   }
   for (const Pair &pair : pairs_) {
     seat("source", pair.mapping, pair.source);

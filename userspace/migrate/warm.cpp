@@ -278,13 +278,13 @@ Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomi
   const auto lock = TRY(lock_target(*target.connection));
   auto source = TRY(open_side(o.source, o.access));
   TRY(differ(*source.connection, *target.connection));
-  TRY(not_against_mirror(o.source, o.target));
+  TRY(not_against_mirror(o.source, o.target, o.access));
   for (const Side *side : {&source, &target})
     TRY(memcached::no_pending_flush(*side->connection, side->stats, side->settings));
   TRY(check_cas(source, target, o, tell));
   TRY(check_extra(source, target, o));
   tell_fit(source, target, tell);
-  auto found = find_barrier(o.source, o.target);
+  auto found = find_barrier(o.source, o.target, o.access);
   if (!found.note.empty())
     tell(found.note);
 
