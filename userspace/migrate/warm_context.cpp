@@ -21,6 +21,17 @@ void note_token(const WarmContext &c) {
                        "takes the token by which one of them would recache";
 }
 
+std::optional<ReadItem> read_source(const WarmContext &c, const memcached::Answer &answer,
+                                    uint32_t opaque) {
+  auto item = read_answer(answer, opaque, c.clock);
+  if (!item)
+    return std::nullopt;
+  c.report.source_gets += item->look.there ? 1 : 0;
+  if (item->won)
+    note_token(c);
+  return item;
+}
+
 void count(WarmReport &report, Outcome outcome) {
   switch (outcome) {
   case Outcome::added:

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "userspace/memcached/connection.h"
@@ -77,6 +78,10 @@ uint64_t note_evictions(WarmContext &c, uint64_t evictions);
 // A read took the token of an item that is marked as stale: nothing more is begun, but with
 // --stale-ok.
 void note_token(const WarmContext &c);
+
+// read_answer() of the source's, and what it cost there: a get, and perhaps a token.
+std::optional<ReadItem> read_source(const WarmContext &c, const memcached::Answer &answer,
+                                    uint32_t opaque);
 
 // One more key has come to that.
 void count(WarmReport &report, Outcome outcome);

@@ -279,12 +279,9 @@ Status WarmEngine::confirm_by_peeks(Turn &t) {
     return request_peek(to, t.due.key(row), n);
   };
   const auto take = [&](Row &row, uint32_t n, const memcached::Answer &answer) {
-    const auto item = read_answer(answer, n, c_.clock);
+    const auto item = read_source(c_, answer, n);
     if (!item)
       return false;
-    c_.report.source_gets += item->look.there ? 1 : 0;
-    if (item->won)
-      note_token(c_);
     row.copy.confirmed(item->failed ? Look{} : item->look, c_.if_changed());
     return true;
   };

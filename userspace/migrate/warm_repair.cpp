@@ -219,12 +219,9 @@ Status WarmRepair::read(std::vector<RepairKey> &keys, std::vector<KeptItem> &rea
 
 bool WarmRepair::take_read(RepairKey &k, uint32_t n, const memcached::Answer &answer,
                            KeptItem &reading, uint64_t &bytes) {
-  const auto item = read_answer(answer, n, c_.clock);
+  const auto item = read_source(c_, answer, n);
   if (!item)
     return false;
-  c_.report.source_gets += item->look.there ? 1 : 0;
-  if (item->won)
-    note_token(c_);
   const uint64_t size = item->value.size();
   if (item->failed) {
     k.repair.end(Outcome::failed);
@@ -319,12 +316,9 @@ Status WarmRepair::confirm(std::vector<RepairKey> &keys) {
     return request_peek(to, k.key, n);
   };
   const auto take = [&](RepairKey &k, uint32_t n, const memcached::Answer &answer) {
-    const auto item = read_answer(answer, n, c_.clock);
+    const auto item = read_source(c_, answer, n);
     if (!item)
       return false;
-    c_.report.source_gets += item->look.there ? 1 : 0;
-    if (item->won)
-      note_token(c_);
     k.repair.confirmed(item->failed ? Look{} : item->look, c_.if_changed());
     return true;
   };
