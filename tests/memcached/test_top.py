@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import tempfile
 import termios
 
@@ -15,6 +16,23 @@ from lab.screen import Screen
 from place import placed
 
 SERVERS = "127.0.0.1:11211,127.0.0.1:11212"
+BUSY_S = 0.02
+# It goes before all others of its processor as soon as it is asked, and is busy with `mn`.
+EAGER = """
+import os, socket, sys, time
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+s.listen()
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+print("ready", flush=True)
+while True:
+    c, _ = s.accept()
+    for line in c.makefile("rb"):
+        until = time.monotonic() + float(sys.argv[2]) * (line == b"mn\\r\\n")
+        while time.monotonic() < until:
+            pass
+        c.sendall({b"mn": b"MN", b"stats": b"STAT pid 1\\r\\nEND"}.get(line.strip(), b"VERSION 1.6.18") + b"\\r\\n")
+"""
 
 
 class Stream:
@@ -57,6 +75,24 @@ def once_counts_exactly_what_was_done_between(place):
     assert first["answer_us"] > 0, first
     total, average = said["total"]["other"], said["average"]["other"]
     assert total["gets"] == 70 and average["gets"] == 35 and total["items"] == 50, said
+
+
+@placed
+def who_is_slower_than_the_server_times_all_of_its_answer(place):
+    """They share a processor, on which doppel goes on when the answer is there."""
+    with tempfile.TemporaryDirectory(prefix="doppel-top-") as directory:
+        path = os.path.join(directory, "eager.sock")
+        shared = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
+        server = place.host.popen([*shared, sys.executable, "-c", EAGER, path, str(BUSY_S)],
+                                  stdout=subprocess.PIPE, text=True)
+        try:
+            assert server.stdout.readline() == "ready\n"
+            said = json.loads(place.host.run([*shared, doppel.binary(), "top", "--once", "--json", "--interval", "0.5",
+                                              "--servers", path]).stdout)
+        finally:
+            server.kill()
+            server.wait(wait.patience(10))
+    assert said["servers"][0]["answer_us"] >= BUSY_S * 1e6, said
 
 
 @placed

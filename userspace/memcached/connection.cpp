@@ -63,6 +63,9 @@ Status Connection::begin(Turn &turn) {
 
 Status Connection::send(Turn &turn) {
   while (turn.unsent()) {
+    // The server may have answered by the time that this process is given the processor again.
+    if (turn.sent == 0)
+      turn.first_sent_ns = monotonic_ns();
     const Moved m =
         transport_.write(turn.request.data() + turn.sent, turn.request.size() - turn.sent);
     if (m.how == Moved::How::again)
@@ -75,8 +78,6 @@ Status Connection::send(Turn &turn) {
         break;
       return error("cannot be written to: " + transport_.why());
     }
-    if (turn.sent == 0)
-      turn.first_sent_ns = monotonic_ns();
     turn.sent += m.bytes;
     moved(turn, m.bytes);
     if (!turn.unsent())
