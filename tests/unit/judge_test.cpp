@@ -146,6 +146,25 @@ TEST(Judge, NothingButErrorsIsToldOfOneLook) {
   EXPECT_TRUE(judge({at(121, l)}).empty()) << "a minute ago";
 }
 
+// A client of many makes a mistake now and then, and one may be the last that was answered.
+TEST(Judge, TheLastAnswerAloneIsNotNothingButErrors) {
+  dp_ledger was = healthy(98), l = healthy(100);
+  was.answers = 100'000, l.answers = 100'100;
+  was.event[DP_EVENT_error_answer] = 500, l.event[DP_EVENT_error_answer] = 502;
+  was.last.served = moment(97.9), l.last.served = moment(99.9);
+  l.last.erred = moment(99.92);
+  EXPECT_TRUE(judge({at(98, was), at(100, l)}).empty());
+  EXPECT_TRUE(judge({at(100, l)}).empty());
+  dp_ledger later = l;
+  later.event[DP_EVENT_error_answer] = 505;
+  later.answers = l.answers + 3;
+  later.last.erred = moment(103);
+  const auto problems = judge({at(98, was), at(100, l), at(103, later)});
+  EXPECT_EQ(names(problems), Names{"errors"}) << "three in a row";
+  later.last.erred = moment(110);
+  EXPECT_EQ(names(judge({at(110, later)})), Names{"errors"}) << "served nothing for ten seconds";
+}
+
 TEST(Judge, WhatIsLeftOutSeldomIsToldOfOneLook) {
   dp_ledger l = healthy(100);
   l.last.acknowledged = 0;

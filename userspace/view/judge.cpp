@@ -131,20 +131,37 @@ void judge_unjoinable(const TargetHealth &t, const Looks &looks, std::vector<Pro
 // Fewer may be a client's own mistakes, to which the source answers in the same way.
 constexpr uint64_t kSomeErrors = 3;
 
+uint64_t errors_of(const dp_ledger &l) { return l.event[DP_EVENT_error_answer]; }
+
+// Errors since the target has answered anything else, as far as somebody has looked.
+uint64_t errors_in_a_row(const TargetHealth &t, const Looks &looks, const dp_ledger &now) {
+  if (!now.last.served)
+    return errors_of(now);
+  for (const Vitals &v : looks)
+    if (const dp_ledger *then = row_of(v.counters, t.mapping, t.target);
+        then && then->last.served == now.last.served)
+      return errors_of(now) - std::min(errors_of(now), errors_of(*then));
+  return 0;
+}
+
+// Between two requests that it serves, one of a client's mistakes may be the last for a moment.
+bool answers_nothing_else(const TargetHealth &t, const Looks &looks, const dp_ledger &l) {
+  if (errors_of(l) < kSomeErrors || l.last.erred <= l.last.served ||
+      age(looks.back().now_ns, l.last.erred) >= kMinuteNs)
+    return false;
+  return errors_in_a_row(t, looks, l) >= kSomeErrors ||
+         age(l.last.erred, l.last.served) >= kLeftOutNs;
+}
+
 void judge_errors(const TargetHealth &t, const Looks &looks, std::vector<Problem> &problems) {
   const auto recent = [&](const auto &value) {
     return grown(looks, kLeftOutNs, t.mapping, t.target, value);
-  };
-  const auto errors_of = [](const dp_ledger &l) -> uint64_t {
-    return l.event[DP_EVENT_error_answer];
   };
   const dp_ledger &l = *row_of(looks.back().counters, t.mapping, t.target);
   const uint64_t errors = recent(errors_of);
   const uint64_t answers = recent([](const dp_ledger &a) -> uint64_t { return a.answers; });
   const bool many = errors >= kSomeErrors && errors * 10 >= answers;
-  const bool nothing_else = errors_of(l) >= kSomeErrors && l.last.erred > l.last.served &&
-                            age(looks.back().now_ns, l.last.erred) < kMinuteNs;
-  if (!many && !nothing_else)
+  if (!many && !answers_nothing_else(t, looks, l))
     return;
   Problem p;
   p.kind = ProblemKind::errors;
