@@ -213,6 +213,19 @@ def a_small_target_is_told(env):
 
 
 @case()
+def a_target_that_drops_pages_of_flash_is_told(env):
+    """memcached counts what went with a page of extstore in none of its `evictions`."""
+    source = env.memcached()
+    target = env.memcached("-m", "24", "-o", f"ext_page_size=2,ext_wbuf_size=2,ext_path={env.path('flash')}:16m,"
+                           "ext_item_age=0,slab_automove_freeratio=0.3")
+    source.fill(6000, value=b"%05000d")
+    result = env.run("warm", "--json", *PATIENT, *SETTLE, "--rate", "2000", source, target)
+    assert result.code == 3, (result, target.stats())
+    assert result.json()["evicting"] and result.json()["evicted"], (result, target.stats())
+    assert "bytes of memory" not in result.stderr, result  # with its flash it is large enough
+
+
+@case()
 def what_is_too_large_is_counted(env):
     """And does not cost the target what it has: a store that fails removes the item."""
     source, target = env.memcached("-I", "4m"), env.memcached("-I", "1m")

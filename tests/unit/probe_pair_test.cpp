@@ -111,6 +111,12 @@ const Misfit kMisfits[] = {
      PairLevel::warn, "source's host"},
     {"flash", [](ServerFacts &s, ServerFacts &) { s.general["extstore_limit_maxbytes"] = "1"; },
      "extstore", PairLevel::warn, "ext_path"},
+    {"less_flash",
+     [](ServerFacts &s, ServerFacts &t) {
+       s.general["extstore_limit_maxbytes"] = "2";
+       t.general["extstore_limit_maxbytes"] = "1";
+     },
+     "extstore", PairLevel::warn, "ext_path"},
     {"flags",
      [](ServerFacts &s, ServerFacts &t) {
        s.settings["client_flags_size"] = "8";
@@ -157,6 +163,20 @@ TEST(ProbePair, ItemsThatDoNotFit) {
   const PairRow row = find(judge_pair(source, target), "memory");
   EXPECT_EQ(row.level, PairLevel::fail);
   EXPECT_EQ(row.remedy, "start the target with -m 3 or more");
+}
+
+TEST(ProbePair, ItemsThatGoToFlash) {
+  auto source = a_server(), target = a_server();
+  source.settings["maxbytes"] = target.settings["maxbytes"] = "1048576";
+  source.items["items:2:number"] = "17000";
+  source.items["items:2:mem_requested"] = "1700000";
+  target.general["extstore_limit_maxbytes"] = "1048576";
+  const PairRow fits = find(judge_pair(source, target), "memory");
+  EXPECT_EQ(fits.level, PairLevel::warn) << "small ones stay in memory";
+  EXPECT_NE(fits.what.find("1.0 MiB of flash"), std::string::npos) << fits.what;
+  source.items["items:2:number"] = "18000";
+  source.items["items:2:mem_requested"] = "1800000";
+  EXPECT_EQ(find(judge_pair(source, target), "memory").level, PairLevel::fail);
 }
 
 TEST(SlabFit, ChunksAsMemcachedMakesThem) {

@@ -95,6 +95,35 @@ TEST(TopModel, AServerThatStartedAnewHasNoInterval) {
   }
 }
 
+// memcached counts such a get as a hit, and answers that nothing is there.
+TEST(TopModel, AValueThatWentWithItsPageOfFlashIsAMiss) {
+  auto before = a_sample(0, 100, 50), after = a_sample(kSecond, 200, 140);
+  before.flash_misses = 10;
+  after.flash_misses = 40;
+  auto w = between(before, after);
+  ASSERT_TRUE(w);
+  EXPECT_EQ(w->hits, 60u);
+  EXPECT_EQ(w->hits + w->misses, (after.hits + after.misses) - (before.hits + before.misses));
+  after.flash_misses = 1000;
+  EXPECT_EQ(between(before, after)->hits, 0u) << "those of hits before the window";
+  after.flash_misses = 9;
+  EXPECT_FALSE(between(before, after)) << "stats reset";
+}
+
+TEST(TopModel, WhatAPageTakesAlongIsEvicted) {
+  const memcached::Stats before = {{"evictions", "5"},
+                                   {"slab_reassign_evictions_nomem", "1"},
+                                   {"extstore_objects_evicted", "100"}};
+  EXPECT_EQ(sample_of(before).evictions, 106u);
+  auto now = before;
+  EXPECT_EQ(memcached::evictions_since(now, memcached::evictions(before)), 0u);
+  now["extstore_objects_evicted"] = "107";
+  now["slab_reassign_evictions_nomem"] = "3";
+  EXPECT_EQ(memcached::evictions_since(now, memcached::evictions(before)), 9u);
+  now["evictions"] = now["slab_reassign_evictions_nomem"] = "0"; // stats reset keeps that of flash
+  EXPECT_EQ(memcached::evictions_since(now, memcached::evictions(before)), 7u);
+}
+
 TEST(TopModel, TotalsAreOfTheSumsNotOfRatios) {
   auto m = a_model();
   m.servers[1].side = "source";

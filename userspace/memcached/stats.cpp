@@ -4,6 +4,11 @@
 #include "userspace/util/text.h"
 
 namespace doppel::memcached {
+namespace {
+// A count that is lower than before was begun anew.
+uint64_t since(uint64_t now, uint64_t before) { return now < before ? now : now - before; }
+
+} // namespace
 
 Result<Stats> stats(Connection &c, const std::string &what) {
   Stats all;
@@ -36,9 +41,22 @@ uint64_t most_flags(const Stats &settings) {
   return number(settings, "client_flags_size") == sizeof(uint64_t) ? UINT64_MAX : UINT32_MAX;
 }
 
+Evictions evictions(const Stats &general) {
+  return {number(general, "evictions") + number(general, "slab_reassign_evictions_nomem"),
+          number(general, "extstore_objects_evicted")};
+}
+
+uint64_t evictions_since(const Stats &general, const Evictions &before) {
+  const Evictions now = evictions(general);
+  return since(now.memory, before.memory) + since(now.flash, before.flash);
+}
+
+uint64_t flash_limit(const Stats &general) { return number(general, "extstore_limit_maxbytes"); }
+
+uint64_t flash_misses(const Stats &general) { return number(general, "miss_from_extstore"); }
+
 uint64_t flushes_since(const Stats &general, uint64_t before) {
-  const uint64_t now = number(general, "cmd_flush");
-  return now < before ? now : now - before;
+  return since(number(general, "cmd_flush"), before);
 }
 
 uint64_t pending_flush_s(const Stats &general, const Stats &settings) {

@@ -17,11 +17,26 @@ using Stats = std::map<std::string, std::string>;
 Result<Stats> stats(Connection &c, const std::string &what = "");
 
 // 0 where it is absent or no whole number.
+uint64_t number(const Stats &stats, const std::string &name);
+
 // The largest client flags that a server keeps, by its settings; of larger ones it drops the upper
 // half without a word (memcached 1.6.18, safe_strtoul()). Those that do not tell have 32 bits.
 uint64_t most_flags(const Stats &settings);
 
-uint64_t number(const Stats &stats, const std::string &name);
+// Items that it has given up for others since its start, or since `stats reset`, which begins the
+// count of `memory` anew.
+struct Evictions {
+  uint64_t memory = 0; // from an LRU, or with a page that went to another slab class
+  uint64_t flash = 0;  // with a page of extstore: `evictions` does not count them
+  uint64_t all() const { return memory + flash; }
+};
+Evictions evictions(const Stats &general);
+uint64_t evictions_since(const Stats &general, const Evictions &before);
+
+// Bytes of flash that it may take for values (extstore); 0: it has none.
+uint64_t flash_limit(const Stats &general);
+// Gets that it counts as hits and answers as misses: the page of flash with the value is gone.
+uint64_t flash_misses(const Stats &general);
 
 // How often it was flushed (flush_all) since that was `before`: `stats reset` begins it anew.
 uint64_t flushes_since(const Stats &general, uint64_t before);

@@ -137,8 +137,17 @@ private:
                              " of the target's " + bytes(fit.memory);
     const uint64_t megabytes = (fit.at_most >> 20) + 1;
     const std::string more = "start the target with -m " + std::to_string(megabytes) + " or more";
-    if (fit.likely > fit.memory)
-      add(Level::fail, "memory", need + ": they do not fit, and it will evict for ever", more);
+    const uint64_t flash = memcached::flash_limit(t_.general);
+    if (fit.likely > fit.memory && fit.likely <= fit.memory + flash)
+      add(Level::warn, "memory",
+          need + " and " + bytes(flash) +
+              " of flash: they fit if enough of them are large enough for flash (ext_item_size)",
+          more + ", or watch its evictions");
+    else if (fit.likely > fit.memory)
+      add(Level::fail, "memory",
+          need + (flash ? " and " + bytes(flash) + " of flash" : "") +
+              ": they do not fit, and it will evict for ever",
+          more);
     else if (fit.at_most > fit.memory)
       add(Level::warn, "memory", need + ": they may not fit", more);
     else
@@ -301,9 +310,12 @@ private:
   }
 
   void storage() {
-    const bool a = s_.general.count("extstore_limit_maxbytes") > 0;
-    const bool b = t_.general.count("extstore_limit_maxbytes") > 0;
-    if (a && !b)
+    const uint64_t a = memcached::flash_limit(s_.general), b = memcached::flash_limit(t_.general);
+    if (b && b < a)
+      add(Level::warn, "extstore",
+          "the target may take " + bytes(b) + " of flash, the source " + bytes(a),
+          "give the target's -o ext_path as much");
+    else if (a && !b)
       add(Level::warn, "extstore",
           "the source has items on flash, which \"memory\" does not count, the target has no flash",
           "start the target with -o ext_path, or with as much memory more");

@@ -14,7 +14,8 @@ ServerSample sample_of(const memcached::Stats &stats) {
   s.hits = number(stats, "get_hits");
   s.misses = number(stats, "get_misses");
   s.sets = number(stats, "cmd_set");
-  s.evictions = number(stats, "evictions");
+  s.evictions = memcached::evictions(stats).all();
+  s.flash_misses = memcached::flash_misses(stats);
   s.accepted = number(stats, "total_connections");
   s.stored = number(stats, "total_items");
   s.read = number(stats, "bytes_read");
@@ -35,14 +36,18 @@ std::optional<double> usage_of(const ServerSample &s) {
 std::optional<ServerWindow> between(const ServerSample &before, const ServerSample &after) {
   if (before.pid != after.pid || after.uptime_s < before.uptime_s || after.gets < before.gets ||
       after.hits < before.hits || after.misses < before.misses || after.sets < before.sets ||
-      after.evictions < before.evictions || after.accepted < before.accepted ||
-      after.stored < before.stored || after.read < before.read || after.written < before.written)
+      after.evictions < before.evictions || after.flash_misses < before.flash_misses ||
+      after.accepted < before.accepted || after.stored < before.stored ||
+      after.read < before.read || after.written < before.written)
     return std::nullopt;
   ServerWindow w;
   w.over_ns = after.at_ns - std::min(after.at_ns, before.at_ns);
   w.gets = after.gets - before.gets;
-  w.hits = after.hits - before.hits;
-  w.misses = after.misses - before.misses;
+  const uint64_t hits = after.hits - before.hits;
+  // Counted behind the read, so that some may be of hits before the window.
+  const uint64_t lost = std::min(hits, after.flash_misses - before.flash_misses);
+  w.hits = hits - lost;
+  w.misses = after.misses - before.misses + lost;
   w.sets = after.sets - before.sets;
   w.evictions = after.evictions - before.evictions;
   return w;

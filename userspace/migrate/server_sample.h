@@ -14,9 +14,10 @@ struct ServerSample {
   uint64_t pid = 0;      // another one: it was started anew
   uint64_t uptime_s = 0; // goes back then as well
   uint64_t gets = 0, hits = 0, misses = 0, sets = 0, evictions = 0; // since its start
-  uint64_t bytes = 0, limit = 0;                                    // of items; what they may take
-  uint64_t items = 0, connections = 0;                              // at present
-  uint64_t accepted = 0, stored = 0, read = 0, written = 0;         // connections, items, bytes
+  uint64_t flash_misses = 0;           // among `hits`, as memcached counts them
+  uint64_t bytes = 0, limit = 0;       // of items; what they may take
+  uint64_t items = 0, connections = 0; // at present
+  uint64_t accepted = 0, stored = 0, read = 0, written = 0; // connections, items, bytes
   std::optional<uint64_t> answer_us; // round trip of a command that does nothing
 };
 

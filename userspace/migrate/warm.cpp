@@ -55,9 +55,11 @@ void tell_fit(const Side &source, const Side &target, const Tell &tell) {
          "(--enable-large-client-flags): items with larger ones are not copied, and a mirrored set "
          "of one loses their upper half on the target");
   const uint64_t bytes = number(source.stats, "bytes");
-  const uint64_t room = number(target.stats, "limit_maxbytes");
-  if (room && bytes > room)
-    tell("the target has " + std::to_string(room) + " bytes of memory for the " +
+  const uint64_t memory = number(target.stats, "limit_maxbytes");
+  const uint64_t flash = memcached::flash_limit(target.stats);
+  if (memory && bytes > memory + flash)
+    tell("the target has " + std::to_string(memory) + " bytes of memory" +
+         (flash ? " and " + std::to_string(flash) + " of flash" : "") + " for the " +
          std::to_string(bytes) + " that the source holds: warm stops when it begins to evict");
 }
 
@@ -214,7 +216,7 @@ Status check_copies(WarmContext &c) {
   TRY(note_flushes(c));
   if (c.report.flushed)
     return lost("was flushed (flush_all), so that what was copied is gone,");
-  const uint64_t evicted = note_evictions(c, number(TRY(memcached::stats(c.target)), "evictions"));
+  const uint64_t evicted = note_evictions(c, TRY(memcached::stats(c.target)));
   if (evicted > 0)
     return lost("has evicted " + std::to_string(evicted) + " items, copies among them perhaps,");
   return Unit{};
@@ -258,7 +260,7 @@ Errors note_restarts(Errors errors, const WarmContext &c) {
 Status look_once_more(WarmContext &c) {
   (void)TRY(pass(c));
   c.report.missed_bytes = TRY(c.barrier.missed_bytes());
-  note_evictions(c, number(TRY(memcached::stats(c.target)), "evictions"));
+  note_evictions(c, TRY(memcached::stats(c.target)));
   TRY(note_flushes(c));
   c.report.evicting = c.report.evicting || (c.report.evicted > 0 && !c.options.dry_run);
   c.report.interrupted = c.stop;
@@ -300,7 +302,7 @@ Result<WarmReport> warm(const WarmOptions &o, const Tell &tell, const std::atomi
   else
     TRY(list.fill(*source.connection,
                   {found.barrier->start(), number(source.stats, "cmd_flush"),
-                   number(target.stats, "cmd_flush"), number(target.stats, "evictions")}));
+                   number(target.stats, "cmd_flush"), memcached::evictions(target.stats)}));
   const WarmClock clock = TRY(clock_of(*target.connection));
   WarmReport report;
   report.keys = o.prefix.empty() ? list.keys() : 0;

@@ -8,10 +8,9 @@
 
 namespace doppel::migrate {
 
-uint64_t note_evictions(WarmContext &c, uint64_t evictions) {
-  if (evictions < c.target_evictions)
-    c.target_evictions = 0;
-  c.report.evicted = std::max(c.report.evicted, evictions - c.target_evictions);
+uint64_t note_evictions(const WarmContext &c, const memcached::Stats &target) {
+  c.report.evicted =
+      std::max(c.report.evicted, memcached::evictions_since(target, c.target_evictions));
   return c.report.evicted;
 }
 

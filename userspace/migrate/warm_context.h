@@ -24,12 +24,12 @@ struct WarmContext {
   Barrier &barrier;
   WarmReport &report;
   const std::atomic<bool> &stop;
-  bool has_cas = true;            // both have
-  bool copies_cas = false;        // the target knows E
-  bool has_me = true;             // the source does
-  uint64_t target_item_max = 0;   // its -I, bytes; 0: not known
-  uint64_t target_most_flags = 0; // the largest client flags that it keeps
-  uint64_t target_evictions = 0;  // when warm began
+  bool has_cas = true;                        // both have
+  bool copies_cas = false;                    // the target knows E
+  bool has_me = true;                         // the source does
+  uint64_t target_item_max = 0;               // its -I, bytes; 0: not known
+  uint64_t target_most_flags = 0;             // the largest client flags that it keeps
+  memcached::Evictions target_evictions = {}; // when warm began
   bool refuses_when_full = false; // the target does (-M): a store that fails deletes what was there
   uint64_t settle_ns = 0;
   uint64_t source_flushes = 0, target_flushes = 0; // their flush_all, when warm began
@@ -71,9 +71,8 @@ struct WarmContext {
   bool is_stopping() const { return stop || report.evicting || !report.stopped.empty(); }
 };
 
-// What the target has evicted since warm began, by its count of now: `stats reset` begins that
-// anew.
-uint64_t note_evictions(WarmContext &c, uint64_t evictions);
+// What the target has evicted since warm began, by its statistics of now.
+uint64_t note_evictions(const WarmContext &c, const memcached::Stats &target);
 
 // A read took the token of an item that is marked as stale: nothing more is begun, but with
 // --stale-ok.

@@ -490,8 +490,7 @@ Status WarmEngine::look_around(uint64_t now) {
   if (now < next_look_ns_)
     return Unit{};
   next_look_ns_ = now + kLookNs;
-  const auto stats = TRY(memcached::stats(c_.target));
-  c_.report.evicting |= note_evictions(c_, memcached::number(stats, "evictions")) > 0;
+  c_.report.evicting |= note_evictions(c_, TRY(memcached::stats(c_.target))) > 0;
   return Unit{};
 }
 

@@ -137,11 +137,12 @@ Status WarmList::read_origin(std::string_view head) {
                  "remove it, warm anew, and verify afterwards", Exit::failure};
   }
   const size_t from = at + kName.size();
-  origin_ = {{std::string(head.substr(from, head.find('\n', from) - from)),
-              number_after(head, "\nmissed ")},
-             number_after(head, "\nsource_flushes "),
-             number_after(head, "\ntarget_flushes "),
-             number_after(head, "\ntarget_evictions ")};
+  origin_ = {
+      {std::string(head.substr(from, head.find('\n', from) - from)),
+       number_after(head, "\nmissed ")},
+      number_after(head, "\nsource_flushes "),
+      number_after(head, "\ntarget_flushes "),
+      {number_after(head, "\ntarget_evictions "), number_after(head, "\ntarget_flash_evictions ")}};
   return Unit{};
 }
 
@@ -206,7 +207,8 @@ Status WarmList::write_head() {
           origin_.barrier.mirror + "\nmissed " + std::to_string(origin_.barrier.missed) +
           "\nsource_flushes " + std::to_string(origin_.source_flushes) + "\ntarget_flushes " +
           std::to_string(origin_.target_flushes) + "\ntarget_evictions " +
-          std::to_string(origin_.target_evictions);
+          std::to_string(origin_.target_evictions.memory) + "\ntarget_flash_evictions " +
+          std::to_string(origin_.target_evictions.flash);
   head += kHeadEnd;
   if (head.size() > static_cast<size_t>(kPlaces[0]))
     return Error{file_,

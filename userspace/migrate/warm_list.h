@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "userspace/memcached/connection.h"
+#include "userspace/memcached/stats.h"
 #include "userspace/migrate/barrier.h"
 #include "userspace/migrate/list_sum.h"
 #include "userspace/util/error.h"
@@ -27,7 +28,7 @@ constexpr uint64_t kListStart = 4096;
 struct WarmOrigin {
   BarrierStart barrier;
   uint64_t source_flushes = 0, target_flushes = 0; // their flush_all
-  uint64_t target_evictions = 0;
+  memcached::Evictions target_evictions;
 };
 
 class WarmList {
