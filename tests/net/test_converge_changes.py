@@ -214,6 +214,22 @@ def an_item_that_was_marked_as_stale(env):
 
 
 @case()
+def what_a_client_renews_or_fills(env):
+    """It has the token (`mg` with R or N), and a read takes none: such keys converge as others do."""
+    scene, _ = converging(env)
+    tell(scene, (b"touch key1 600\r\n", b"TOUCHED\r\n"), (b"mg key1 R700\r\n", b"HD W\r\n"),
+         (b"mg new N600\r\n", b"HD W\r\n"))
+    at_rest(scene)
+    now = state(scene)
+    assert (now["repaired"], now["failed"], now["missed"]) == (1, 0, 0), now
+    tell(scene, (b"ms new 1\r\n5\r\n", b"HD\r\n"), (b"incr new 1\r\n", b"6\r\n"))
+    at_rest(scene)
+    here = scene.source[0].contents()
+    assert scene.target[0].contents() == {key: here[key] for key in (b"key1", b"new")}, state(scene)
+    assert state(scene)["missed"] == 0, state(scene)
+
+
+@case()
 def another_program_on_loopback(env):
     """The clients' server is bound to its address, and at 127.0.0.1 something else listens on the same port."""
     scene = env.scene()

@@ -192,8 +192,19 @@ TEST(Compare, TheGravestDifferenceCounts) {
   EXPECT_EQ(compare(source, unreadable), Difference::unreadable);
   // -1 is no second less than 0.
   EXPECT_EQ(compare(print("VA 1 t1", "a"), print("VA 1 t-1", "a")), Difference::ttl);
-  for (const char *flag : {"W", "X", "Z"})
+  for (const char *flag : {"W", "X", "X Z"})
     EXPECT_EQ(compare(print(std::string("VA 1 ") + flag, "a"), absent), Difference::stale) << flag;
+}
+
+// By `mg` with R a client renews what the others use still, and with N it fills what they miss.
+TEST(Compare, WhatAClientRenewsIsThereAndWhatItFillsIsNot) {
+  const Print absent;
+  EXPECT_EQ(compare(print("VA 1 t20 Z", "a"), absent), Difference::missing);
+  EXPECT_EQ(compare(print("VA 1 t20 Z", "a"), print("VA 1 t20", "a")), Difference::none);
+  EXPECT_EQ(compare(print("VA 0 t20 Z", ""), absent), Difference::absent);
+  EXPECT_EQ(compare(print("VA 0 t20 Z", ""), print("VA 1 t20", "a")), Difference::extra);
+  EXPECT_EQ(compare(print("VA 1 t20", "a"), print("VA 0 t20 Z", "")), Difference::missing);
+  EXPECT_EQ(compare(print("VA 0 t20", ""), absent), Difference::missing) << "just an empty value";
 }
 
 TEST(Compare, ASourceThatMovedIsNotJudged) {

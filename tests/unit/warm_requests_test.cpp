@@ -50,4 +50,29 @@ TEST(WarmClock, BothLooksAtWhatEndsLaterAreAlike) {
   EXPECT_NE(me.ends, look("ME k exp=-100 la=0 cas=7 fetch=no cls=1 size=62", clock).ends);
 }
 
+TEST(ReadAnswer, WhatAClientRenewsIsReadAndWhatItFillsIsNotThere) {
+  const WarmClock clock = clock_at(kNow);
+  const auto renewed = *read_answer({"VA 1 c7 f0 t20 O3 Z", "a", true}, 3, clock);
+  EXPECT_TRUE(renewed.look.there && !renewed.stale && !renewed.claimed);
+  const auto filled = *read_answer({"VA 0 c7 f0 t20 O3 Z", "", true}, 3, clock);
+  EXPECT_TRUE(!filled.look.there && !filled.stale);
+  EXPECT_EQ(filled.claimed, 7u);
+  EXPECT_EQ(read_answer({"HD c7 s0 t20 O3 Z", {}}, 3, clock)->claimed, 7u);
+  EXPECT_FALSE(read_answer({"HD c7 s5 t20 O3 Z", {}}, 3, clock)->claimed);
+  EXPECT_TRUE(read_answer({"VA 0 c7 f0 t20 O3 X Z", "", true}, 3, clock)->stale);
+  EXPECT_TRUE(read_answer({"VA 0 c7 f0 t20 O3", "", true}, 3, clock)->look.there) << "just empty";
+}
+
+// An add finds it there, so that it is replaced.
+TEST(Compared, WhatAClientFillsAtTheTargetIsThereForTheSourcesItemAlone) {
+  const WarmClock clock = clock_at(kNow);
+  const auto filled = *read_answer({"VA 0 c7 f0 t20 O3 Z", "", true}, 3, clock);
+  const auto item = *read_answer({"VA 0 c9 f0 t20 O3", "", true}, 3, clock);
+  const Compared to_item = compared(item.look, kept(item), filled);
+  EXPECT_TRUE(to_item.there && !to_item.equal);
+  EXPECT_EQ(to_item.cas, 7u);
+  EXPECT_FALSE(compared(filled.look, kept(filled), filled).there);
+  EXPECT_TRUE(compared(filled.look, kept(filled), item).there) << "to be deleted";
+}
+
 } // namespace doppel::migrate

@@ -54,6 +54,11 @@ struct MetaFlags {
   std::optional<uint64_t> s; // bytes of the value
   std::string_view k, O;     // key as on the line, opaque
   bool W = false, X = false, Z = false, b = false;
+  // Marked as stale (`md` with `I`), or this answer took the token to renew it.
+  bool is_stale() const { return W || X; }
+  // Without a value a client has it in place of one that it missed, and fills it (`mg` with `N`):
+  // all others go on missing it. An item with a value is used while one renews it (`mg` with `R`).
+  bool is_claimed() const { return Z && !is_stale(); }
 };
 MetaFlags parse_meta(std::string_view line);
 

@@ -38,9 +38,11 @@ Print print_of(const Seen &seen, uint64_t asked_ns) {
   p.asked_ns = asked_ns;
   p.answered_ns = monotonic_ns();
   p.state = seen.state;
+  if (p.is_present() && seen.meta.is_claimed() && seen.value.empty())
+    p.state = Seen::State::absent; // for all but the client that fills it
   if (!p.is_present())
     return p;
-  p.stale = seen.is_stale();
+  p.stale = seen.meta.is_stale();
   p.won = seen.meta.W;
   p.flags = seen.meta.f.value_or(0);
   p.ttl = seen.meta.t.value_or(memcached::kNoExpiry);

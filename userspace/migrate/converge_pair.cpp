@@ -255,7 +255,7 @@ Status ConvergePair::begin_batch(uint64_t now) {
         continue;
       }
       in_work_.insert(k.first_ns);
-      batch.keys.push_back({std::move(k), {}, {}});
+      batch.keys.push_back({std::move(k), {}, {}, false});
     }
   }
   if (batch.keys.empty())
@@ -306,6 +306,7 @@ bool ConvergePair::take_read(Key &key, uint32_t n, const memcached::Answer &answ
   bytes += item->value.size();
   if (has_room) {
     key.way.read(item->look);
+    key.claimed = item->claimed.has_value();
     key.reading = kept(*item);
   }
   return true;
@@ -429,7 +430,7 @@ void ConvergePair::leave_stale_ones(std::vector<Key> &keys) {
 bool ConvergePair::is_confirmed_by_me(const Key &k) const {
   const Look &seen = k.way.seen();
   return link_->source.features.me && !link_->source.features.set_cas &&
-         memcached::is_plain_key(k.noted.key) && !(seen.there && seen.ends == kNever);
+         memcached::is_plain_key(k.noted.key) && !k.claimed && !(seen.there && seen.ends == kNever);
 }
 
 Status ConvergePair::confirm(std::vector<Key> &keys, bool by_me) {

@@ -56,6 +56,7 @@ private:
     NotedKey noted;
     KeyConvergence way;
     KeptItem reading;
+    bool claimed = false; // by a client that fills it: `me` shows an item
   };
   struct Batch {
     std::vector<Key> keys;

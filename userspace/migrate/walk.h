@@ -57,7 +57,6 @@ struct Seen {
   enum class State { absent, present, unreadable } state = State::absent;
   memcached::MetaFlags meta; // of present: c, f, t; W, X, Z
   std::string_view value;    // of present
-  bool is_stale() const { return meta.W || meta.X || meta.Z; }
 };
 using TakeSeen = std::function<void(size_t index, const Seen &)>;
 

@@ -25,7 +25,7 @@ std::optional<ReadItem> read_source(const WarmContext &c, const memcached::Answe
   auto item = read_answer(answer, opaque, c.clock);
   if (!item)
     return std::nullopt;
-  c.report.source_gets += item->look.there ? 1 : 0;
+  c.report.source_gets += item->look.there || item->claimed ? 1 : 0;
   if (item->won)
     note_token(c);
   return item;

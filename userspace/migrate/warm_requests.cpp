@@ -129,6 +129,8 @@ Compared compared(const Look &seen, const KeptItem &reading, const ReadItem &tar
                   int32_t slack) {
   Look there = target.look, here = seen;
   there.cas = here.cas = 0; // of two servers
+  if (target.claimed)       // an add would find it
+    return {seen.there, *target.claimed, !seen.there};
   return {target.look.there, target.look.cas,
           !target.stale && is_same(here, there, slack) && target.value == reading.value &&
               target.flags == reading.flags};
@@ -145,16 +147,21 @@ std::optional<ReadItem> read_answer(const Answer &answer, uint32_t opaque, const
     return item;
   if ((m.code != "VA" && m.code != "HD") || !has_opaque(m, opaque))
     return {};
+  const uint64_t size = m.s.value_or(answer.value.size());
+  if (m.is_claimed() && size == 0) {
+    item.claimed = m.c.value_or(0);
+    return item;
+  }
   item.look.there = true;
   item.look.cas = m.c.value_or(0);
-  item.look.size = static_cast<uint32_t>(m.s.value_or(answer.value.size()));
+  item.look.size = static_cast<uint32_t>(size);
   item.ttl = m.t.value_or(memcached::kNoExpiry);
   if (item.ttl >= 0)
     item.look.ends = clock.end_of(item.ttl);
   item.value = answer.value;
   item.flags = m.f.value_or(0);
   item.won = m.W;
-  item.stale = m.W || m.X || m.Z;
+  item.stale = m.is_stale();
   return item;
 }
 

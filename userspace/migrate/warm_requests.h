@@ -48,6 +48,8 @@ struct ReadItem {
   bool won = false; // the answer took the token of an item that is marked as stale
   bool stale = false;
   bool failed = false; // an error in place of an answer
+  // The CAS of what stands in for an item that a client fills: `look` says that none is there.
+  std::optional<uint64_t> claimed = {};
 };
 
 // What of it is kept until it is stored.
