@@ -108,6 +108,20 @@ def half_of_the_keys(place):
 
 
 @placed
+def clients_that_touch_what_they_read(place):
+    """memcached counts their hits among the touches, and the misses of `mg` among the gets."""
+    servers = place.pair()
+    place.fill(11211, 400)
+    place.fill(11212, 200)
+    window = Window(place, servers, *ALONE)
+    for port in (11211, 11212):
+        place.talk(port, b"".join(b"mg key%d T5000\r\n" % i for i in range(400)), 400)
+    criteria = window.end(3)
+    assert criteria["warmth"]["reason"] == "the source hit 400 of 400 gets, the target 200 of 400", criteria
+    assert criteria["warmth"]["value"] == 0.5, criteria
+
+
+@placed
 def a_window_without_gets_is_told(place):
     place.pair()
     criteria = read(place.json("ready", *WORDS, *ALONE, "--window", "0.2", code=3))

@@ -110,6 +110,21 @@ TEST(TopModel, AValueThatWentWithItsPageOfFlashIsAMiss) {
   EXPECT_FALSE(between(before, after)) << "stats reset";
 }
 
+// Of 10 `mg` with T, one of which misses (memcached 1.6.18).
+TEST(TopModel, WhatReadsAndTouchesIsAGet) {
+  const auto before = sample_of({{"pid", "1"}, {"cmd_get", "5"}, {"get_hits", "5"}});
+  auto after = sample_of({{"pid", "1"},
+                          {"cmd_get", "6"},
+                          {"get_hits", "5"},
+                          {"get_misses", "1"},
+                          {"cmd_touch", "9"},
+                          {"touch_hits", "9"}});
+  const auto w = between(before, after);
+  ASSERT_TRUE(w);
+  EXPECT_EQ(w->gets, 10u);
+  EXPECT_EQ(hit_ratio(*w), 0.9);
+}
+
 TEST(TopModel, WhatAPageTakesAlongIsEvicted) {
   const memcached::Stats before = {{"evictions", "5"},
                                    {"slab_reassign_evictions_nomem", "1"},

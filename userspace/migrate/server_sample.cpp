@@ -10,9 +10,11 @@ ServerSample sample_of(const memcached::Stats &stats) {
   ServerSample s;
   s.pid = number(stats, "pid");
   s.uptime_s = number(stats, "uptime");
-  s.gets = number(stats, "cmd_get");
-  s.hits = number(stats, "get_hits");
-  s.misses = number(stats, "get_misses");
+  // What reads and touches at once (`gat`, `mg` with T) counts as a touch where it hits, and `mg`
+  // with T as a get where it misses.
+  s.gets = number(stats, "cmd_get") + number(stats, "cmd_touch");
+  s.hits = number(stats, "get_hits") + number(stats, "touch_hits");
+  s.misses = number(stats, "get_misses") + number(stats, "touch_misses");
   s.sets = number(stats, "cmd_set");
   s.evictions = memcached::evictions(stats).all();
   s.flash_misses = memcached::flash_misses(stats);
