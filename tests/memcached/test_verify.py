@@ -518,9 +518,10 @@ def keys_of_any_bytes(env):
     target.tell(b"".join(store(key, b"v") for key in keys[1:]))
     for server in (source, target):
         server.store_binary([b" " * 187, b"x y\r\nz"])
+        server.tell(b"set %s 0 0 1\r\nv\r\n" % (b"\t\x7f" * 100))  # too long for Base64
     result = env.run("verify", "--all", "--json", "--settle", "0.1", "--list", env.path("list"), source, target)
     assert result.code == 3 and verdict(result) == {**ZERO, "missing": 1, "unreadable": 1}, result
-    assert result.json()["keys"] == len(keys) + 2, result
+    assert result.json()["keys"] == len(keys) + 3, result
     with open(env.path("list"), encoding="ascii") as f:
         assert f.read() == "missing a%20b\n"
     target.tell(store(b"a b", b"v"))

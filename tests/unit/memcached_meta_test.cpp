@@ -18,7 +18,15 @@ TEST(MemcachedMeta, KeysAreWrittenAsTheLineWantsThem) {
   EXPECT_EQ(meta_key(std::string(250, 'k'), base64).size(), 250u);
   EXPECT_EQ(meta_key(std::string(251, 'k'), base64), "");
   EXPECT_EQ(meta_key(std::string(186, ' '), base64).size(), 248u);
+  EXPECT_TRUE(base64);
   EXPECT_EQ(meta_key(std::string(187, ' '), base64), "");
+  EXPECT_FALSE(has_name(std::string(187, ' ')));
+  const std::string tabs(187, '\t'); // as a client of text may name it
+  EXPECT_EQ(meta_key(tabs, base64), tabs);
+  EXPECT_FALSE(base64);
+  EXPECT_TRUE(has_name(tabs));
+  for (const char ends : {' ', '\r', '\n', '\0'})
+    EXPECT_FALSE(has_name(tabs + ends));
   EXPECT_EQ(meta_key("", base64), "");
 }
 

@@ -31,6 +31,15 @@ std::string_view next_word(std::string_view &rest) {
 
 size_t base64_size(std::string_view key) { return (key.size() + 2) / 3 * 4; }
 
+bool fits_base64(std::string_view key) { return !key.empty() && base64_size(key) <= kLongestKey; }
+
+// What ends neither a word nor a line (tokenize_command(), proto_text.c): clients of text may store
+// it, control bytes or not.
+bool is_word(std::string_view key) {
+  return !key.empty() && key.size() <= kLongestKey &&
+         key.find_first_of(std::string_view(" \r\n\0", 4)) == std::string_view::npos;
+}
+
 } // namespace
 
 bool is_plain_key(std::string_view key) {
@@ -43,13 +52,11 @@ bool names(std::string_view word, std::string_view key) {
   return word == key || key_of_base64(word) == key;
 }
 
-bool has_name(std::string_view key) {
-  return is_plain_key(key) || (!key.empty() && base64_size(key) <= kLongestKey);
-}
+bool has_name(std::string_view key) { return fits_base64(key) || is_word(key); }
 
 std::string meta_key(std::string_view key, bool &base64) {
   base64 = false;
-  if (is_plain_key(key))
+  if (is_plain_key(key) || (is_word(key) && !fits_base64(key)))
     return std::string(key);
   if (!has_name(key))
     return {};

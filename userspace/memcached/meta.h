@@ -29,14 +29,16 @@ struct Item {
   bool stale = false, won = false, token_out = false; // X, W, Z
 };
 
-// A line of text can hold the key as it is; or, by base64, can name it at all.
+// A line of text can hold the key as it is, and tell it to people; or can name it at all: by
+// base64, or, where that is too long, as it is.
 bool is_plain_key(std::string_view key);
 // Whether that is how a server may repeat the key: an item that was stored with the flag b it names
 // in Base64, whatever it was asked by.
 bool names(std::string_view word, std::string_view key);
 bool has_name(std::string_view key);
-// The key as a line of text wants it: as it is, or, where it has blanks or control bytes, in
-// base64, for which the line needs the flag b. Empty: no line of text can name this key.
+// The key as a line of text wants it: as it is, or, where it has blanks or control bytes and is not
+// too long for that, in base64, for which the line needs the flag b. Empty: no line of text can
+// name this key.
 std::string meta_key(std::string_view key, bool &base64);
 // Back again; nothing: no base64.
 std::optional<std::string> key_of_base64(std::string_view text);
