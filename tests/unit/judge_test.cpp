@@ -473,6 +473,19 @@ TEST(Judge, ConnectionsThatTheTargetEndsAtOnceAreTold) {
   EXPECT_TRUE(judge({at(20, excluded(5)), at(50, excluded(25)), at(100, excluded(25))}).empty());
 }
 
+// With `attach` alone nobody looked before, and the clients may say nothing while somebody does.
+TEST(Judge, ConnectionsThatTheTargetEndsAtOnceAreToldOfOneLook) {
+  dp_ledger l = healthy(99);
+  l.excluded[DP_EXCLUDED_unjoinable] = 25;
+  l.last.excluded[DP_EXCLUDED_unjoinable] = moment(95);
+  const auto problems = judge({at(100, l)});
+  ASSERT_EQ(names(problems), Names{"loss"});
+  EXPECT_NE(problems[0].what.find("25 B are excluded as unjoinable in all, the last 5.0 s ago"),
+            std::string::npos)
+      << problems[0].what;
+  EXPECT_TRUE(judge({at(156, l)}).empty()) << "a minute ago";
+}
+
 TEST(Judge, WhatIsLeftOutIsTold) {
   const auto excluded = [](dp_excluded reason, uint64_t bytes, uint64_t observed = 1000) {
     dp_ledger l = healthy(99);

@@ -110,17 +110,33 @@ uint64_t grown(const Looks &looks, uint64_t over_ns, const std::string &mapping,
   return 0;
 }
 
+// When bytes were excluded so last, if that was within `over_ns`: one look is enough, and what
+// comes seldom is told as well.
+std::optional<uint64_t> excluded_lately(const TargetHealth &t, const Vitals &v, dp_excluded reason,
+                                        uint64_t over_ns) {
+  const uint64_t at_ns = row_of(v.counters, t.mapping, t.target)->last.excluded[reason];
+  if (!at_ns || age(v.now_ns, at_ns) >= over_ns)
+    return {};
+  return at_ns;
+}
+
 // Nothing is lost by that: the ledger alone would tell.
 void judge_unjoinable(const TargetHealth &t, const Looks &looks, std::vector<Problem> &problems) {
-  const uint64_t bytes =
-      grown(looks, kMinuteNs, t.mapping, t.target,
-            [](const dp_ledger &l) -> uint64_t { return l.excluded[DP_EXCLUDED_unjoinable]; });
-  if (!bytes)
+  const auto excluded = [](const dp_ledger &l) -> uint64_t {
+    return l.excluded[DP_EXCLUDED_unjoinable];
+  };
+  const Vitals &v = looks.back();
+  const uint64_t grew = grown(looks, kMinuteNs, t.mapping, t.target, excluded);
+  const auto at_ns = excluded_lately(t, v, DP_EXCLUDED_unjoinable, kMinuteNs);
+  if (!grew && !at_ns)
     return;
+  const uint64_t bytes = grew ? grew : excluded(*row_of(v.counters, t.mapping, t.target));
   Problem p;
   p.kind = ProblemKind::loss;
   p.what = name_of(t) + " ends the connections that join in mid-stream: " +
-           human_bytes(static_cast<int64_t>(bytes)) + " are excluded as unjoinable within a minute";
+           human_bytes(static_cast<int64_t>(bytes)) + " are excluded as unjoinable" +
+           (grew ? " within a minute"
+                 : " in all, the last " + human_ms(age(v.now_ns, *at_ns) / 1'000'000) + " ago");
   p.hint = "has the target room for as many connections as the source (memcached -c), and does a "
            "firewall on the way know them? Each is tried again after a minute; for a protocol that "
            "cannot be joined \"join\": \"never\" leaves them alone";
@@ -239,20 +255,10 @@ void judge_left_out(const TargetHealth &t, const Looks &looks, std::vector<Probl
   problems.push_back(std::move(p));
 }
 
-// When bytes were excluded so last, if that was within ten seconds: one look is enough, and what
-// comes seldom is told as well.
-std::optional<uint64_t> excluded_lately(const TargetHealth &t, const Vitals &v,
-                                        dp_excluded reason) {
-  const uint64_t at_ns = row_of(v.counters, t.mapping, t.target)->last.excluded[reason];
-  if (!at_ns || age(v.now_ns, at_ns) >= kLeftOutNs)
-    return {};
-  return at_ns;
-}
-
 // Two hosts that mirror to each other are well, and so see the same as one whose clients run on the
 // target's host: nothing but the address tells who speaks.
 void judge_loop(const TargetHealth &t, const Vitals &v, std::vector<Problem> &problems) {
-  const auto at_ns = excluded_lately(t, v, DP_EXCLUDED_loop);
+  const auto at_ns = excluded_lately(t, v, DP_EXCLUDED_loop, kLeftOutNs);
   if (!at_ns)
     return;
   const dp_ledger &l = *row_of(v.counters, t.mapping, t.target);
@@ -269,7 +275,7 @@ void judge_loop(const TargetHealth &t, const Vitals &v, std::vector<Problem> &pr
 
 // However little it is: each request that ends so has gone round dozens of times.
 void judge_ring(const TargetHealth &t, const Vitals &v, std::vector<Problem> &problems) {
-  if (!excluded_lately(t, v, DP_EXCLUDED_hops))
+  if (!excluded_lately(t, v, DP_EXCLUDED_hops, kLeftOutNs))
     return;
   Problem p;
   p.kind = ProblemKind::left_out;
