@@ -2,6 +2,8 @@
 """A mirror that sees nothing says so: `attach` where devices and sockets tell, `status` and the keeper once the
 service was asked for half a minute and nothing of it was seen. A mirror that is well says nothing."""
 
+import os
+import signal
 import socket
 
 from harness import case
@@ -280,12 +282,20 @@ def a_healthy_mirror_is_silent(env):
 
 @case(slow=True)
 def an_idle_mirror_is_silent(env):
-    """Nobody asks: open connections are no evidence, nor is a service of which nobody knows."""
+    """Nobody asks: open connections are no evidence, nor is a service of which nobody knows. Nor are the sockets that
+    a service which hangs has of a client that has gone, and was seen."""
     scene = env.scene()
     idle = Clients(scene, count=4)
     assert attach(scene) == ""
     status_is_silent(scene)
     assert len(idle.sockets) == 4
+    os.kill(scene.source[0].process.pid, signal.SIGSTOP)
+    gone = scene.lab.client.connect(scene.lab.source.address, 11211)
+    gone.sendall(b"version\r\n")
+    gone.close()
+    wait.until(lambda: scene.doppel.ledger()["flows"]["closed"] == 1, "the mirror to be done with it")
+    said = scene.doppel.status()
+    assert said["well"], said
 
 
 @case()

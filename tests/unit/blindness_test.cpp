@@ -79,6 +79,19 @@ TEST(Blindness, OfTheDeviceItselfAnotherProgramIsTheCause) {
       << found[0];
 }
 
+// The service hangs, its clients have given up, and its sockets are all that is left of them.
+TEST(Blindness, WhatWasHeardLatelyIsNotUnseen) {
+  MappingView s = a_view();
+  s.asked = {asked(kEth0, false)};
+  s.heard = true;
+  EXPECT_EQ(blindness({s}, a_host()), Sentences{});
+  s.asked.push_back(asked(kEth1, false));
+  EXPECT_EQ(
+      blindness({s}, a_host()),
+      Sentences{"mapping data: 1 of 2 connections of port 11211 are not seen on eth0: they come "
+                "by eth1; capture on eth1 as well"});
+}
+
 TEST(Blindness, SomeComeByASecondDevice) {
   MappingView s = a_view();
   s.asked = {asked(kEth0, true), asked(kEth1, false), asked(kEth1, false)};

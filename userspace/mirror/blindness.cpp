@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
+#include <netinet/tcp.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -29,6 +30,12 @@ constexpr uint64_t kGraceMs = 1000;
 
 bool in(PortRange range, __be16 port) {
   return range.first <= ntohs(port) && ntohs(port) <= range.last;
+}
+
+// Then the conversation may be over for the mirror, and forgotten, as long as the service leaves
+// its socket as it is.
+bool client_has_closed(const TcpSocket &s) {
+  return s.state == TCP_CLOSE_WAIT || s.state == TCP_LAST_ACK || s.state == TCP_CLOSING;
 }
 
 class Observer {
@@ -91,7 +98,7 @@ void Observer::see(Row &r, const TcpSocket &s) {
     return;
   AskedConnection c;
   if (in(r.view.ports, s.local_port) && r.view.takes(local) && s.bytes_received &&
-      is_recent(s.received_ms) && !is_target(remote)) {
+      is_recent(s.received_ms) && !is_target(remote) && !client_has_closed(s)) {
     c.ifindex = via_.of_server(local, remote, s.ifindex);
     if (r.view.direction == DP_DIR_EGRESS) {
       r.served.push_back(c);
@@ -188,6 +195,25 @@ Result<Observer::Row> row_of(const NamedMapping &m, const HostView &host, const 
   return r;
 }
 
+bool is_lately(uint64_t moment_ns, uint64_t now_ns) {
+  return moment_ns && now_ns - std::min(now_ns, moment_ns) <= kBlindSeconds * 1000ULL * kMs;
+}
+
+bool heard(const dp_moments &last) {
+  const uint64_t now_ns = monotonic_ns();
+  const auto lately = [&](uint64_t moment_ns) { return is_lately(moment_ns, now_ns); };
+  return lately(last.acknowledged) ||
+         std::any_of(std::begin(last.lost), std::end(last.lost), lately) ||
+         std::any_of(std::begin(last.excluded), std::end(last.excluded), lately);
+}
+
+// After the sockets were listed: one may have come and gone since.
+Status note_heard(Observer::Row &r, const MapTable &ledger) {
+  for (uint32_t t = 0; t < r.targets.size(); t++)
+    r.view.heard |= heard(TRY(read_cell(ledger, dp_ledger_cell(r.row, t))).last);
+  return Unit{};
+}
+
 // A mapping with an address has what goes there, another of the same ports has the rest.
 void note_others(std::vector<Observer::Row> &rows) {
   for (Observer::Row &r : rows)
@@ -234,6 +260,8 @@ Result<std::vector<std::string>> find_blindness(Rtnl &nl, const Pins &pins, cons
                     TRY(open_table(pins, "shadows", sizeof(dp_shadow), Access::read)), age_ms);
   TRY(observer.look_at_sockets(rows));
   TRY(observer.look_at_conntrack(rows));
+  for (Observer::Row &r : rows)
+    TRY(note_heard(r, ledger));
   std::vector<MappingView> views;
   views.reserve(rows.size());
   for (Observer::Row &r : rows)

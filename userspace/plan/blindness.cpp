@@ -104,7 +104,8 @@ public:
   std::string run() const {
     if (unseen_.empty())
       return strays();
-    if (!seen_.empty())
+    // Also of conversations that are over by now, whose sockets the service has not closed yet.
+    if (!seen_.empty() || s_.heard)
       return partly();
     std::vector<const AskedConnection *> sockets, passed;
     for (const AskedConnection *c : unseen_)

@@ -35,6 +35,7 @@ struct MappingView {
   // Since attach: packets that were captured, bytes of them that the source took, and packets that
   // no socket takes.
   uint64_t captured = 0, observed = 0, no_socket = 0;
+  bool heard = false; // bytes of clients became part of the ledger within kBlindSeconds
   std::vector<AskedConnection> asked;
 };
 
