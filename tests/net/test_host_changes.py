@@ -168,8 +168,11 @@ def own_link_renamed(env, mode, how, alias):
     if how == "run":
         wait.until(lambda: scene.doppel.health()[0] == 0, "all to be well", 10)
     scene.assert_all_delivered(scene.load("sets", connections=20, count=amount(1000))["sent"])
+    hooks = {(h["device"], h["program"]) for h in scene.doppel.status()["hooks"]}
+    assert {device for device, program in hooks if program == "doppel_return"} == {"eth0"}, hooks
     if how == "run":
         assert keeper.process.poll() is None and keeper.said().count("attached by") == 1, keeper.said()
+        assert "doppel_return runs" not in keeper.said(), keeper.said()
         keeper.stop()
     else:
         assert code == 0, said

@@ -444,6 +444,10 @@ Result<Applied> apply(const Config &config, const ApplyOptions &options) {
   if (!meta.complete || !link)
     return Error{"doppel reload", "the data plane is incomplete",
                  "doppel detach, then attach again"};
+  // Whatever the two are called by now.
+  std::erase_if(partial.plan.attachments, [&](const Attachment &a) {
+    return a.ifindex == link->ifindex || a.ifindex == link->peer;
+  });
   for (dp_direction direction : {DP_DIR_INGRESS, DP_DIR_EGRESS})
     partial.plan.attachments.insert(partial.plan.attachments.begin(),
                                     {DP_PROG_DELIVER, DP_LINK, link->ifindex, direction});
