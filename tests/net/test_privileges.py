@@ -58,6 +58,22 @@ def every_command(env, mode, user):
     scene.assert_harmless(resets_to_target=True)
 
 
+@case()
+def anothers_mirror(env):
+    """Who may not look into the pins is told so, and not that nothing is attached, or that there are remains."""
+    scene = env.scene()
+    scene.attach()
+    other = doppel.Doppel(scene.lab.source)
+    other.under = few("--reuid", NOBODY, "--regid", NOBODY, "--clear-groups")
+    for mode in ("1777", "700"):  # of a bpffs as systemd mounts it
+        scene.lab.source.run(["chmod", mode, "/sys/fs/bpf"])
+        for command in ("status", "counters", "flows"):
+            done = other.run(command, check=False)
+            assert done.returncode == 1 and not done.stdout, done
+            assert f"{TOP}: cannot be looked into: Permission denied" in done.stderr, done
+    assert scene.doppel.health()[0] == 0, scene.doppel.status()
+
+
 @case(mode=MODES, neighbour=("tcx-last", "clsact"))
 def neighbours_without_a_name(env, mode, neighbour):
     """What cannot be known is said to be unknown, and is left alone all the same."""

@@ -16,6 +16,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -135,6 +136,14 @@ std::string Pins::link(const std::string &prog, uint32_t ifindex, dp_direction d
 bool Pins::exist() const {
   std::error_code ec;
   return fs::exists(dir_, ec);
+}
+
+Status Pins::require_sight() const {
+  struct stat st;
+  if (::stat(dir_.c_str(), &st) == 0 || errno == ENOENT)
+    return Unit{};
+  return Error{top_, std::string("cannot be looked into: ") + std::strerror(errno),
+               "a mirror is for who attached it, and for root"};
 }
 
 bool Pins::are_read_only() const {

@@ -41,7 +41,9 @@ public:
   // bpffs reserves dots in names (bpf_lookup()), so that a device appears by its ifindex.
   std::string link(const std::string &prog, uint32_t ifindex, dp_direction direction) const;
 
-  bool exist() const;         // anything of this ABI
+  bool exist() const; // anything of this ABI, as far as this user may see
+  // Fails where that cannot be seen: pins are for their owner only.
+  Status require_sight() const;
   bool are_read_only() const; // the BPF file system is: nothing can be pinned, removed or written
   std::vector<std::string> links() const;          // paths
   std::vector<std::string> progs() const;          // paths

@@ -73,6 +73,7 @@ Result<MapTable> open_table(const Pins &pins, const std::string &name, size_t va
 Result<Attached> find_attached(const std::string &command) {
   TRY(require_privileges(command));
   auto pins = TRY(Pins::locate());
+  TRY(pins.require_sight());
   if (!pins.exist())
     return Error{"doppel " + command, "nothing is attached", "doppel attach starts a mirror"};
   auto meta = TRY(read_meta(pins));

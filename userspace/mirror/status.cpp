@@ -372,6 +372,7 @@ void tell_routes(Host &host, const Meta &meta, StatusView &view) {
 Result<StatusView> read_status(const FindKeeper &find_keeper) {
   TRY(require_privileges("status"));
   auto host = TRY(Host::open());
+  TRY(host.pins.require_sight());
   StatusView view;
   view.now = std::time(nullptr);
   for (const std::string &version : host.pins.other_versions())
