@@ -486,6 +486,26 @@ TEST(Judge, ConnectionsThatTheTargetEndsAtOnceAreToldOfOneLook) {
   EXPECT_TRUE(judge({at(156, l)}).empty()) << "a minute ago";
 }
 
+TEST(Judge, RequestsThatNoSocketTakesAnyMoreAreTold) {
+  const auto look = [](double seconds, uint64_t strays, uint64_t observed = 1000) {
+    dp_ledger l = healthy(seconds);
+    l.observed = observed;
+    l.event[DP_EVENT_no_socket] = strays;
+    return at(seconds, l);
+  };
+  const auto problems = judge({look(80, 100), look(85, 110), look(91, 120), look(100, 160)});
+  ASSERT_EQ(names(problems), Names{"blind"});
+  EXPECT_TRUE(problems[0].what.starts_with("mapping data: 40 packets within ten seconds that no "
+                                           "socket of this host takes"))
+      << problems[0].what;
+  EXPECT_TRUE(judge({look(80, 100), look(91, 100), look(100, 160)}).empty())
+      << "the service was killed";
+  EXPECT_TRUE(judge({look(80, 100), look(91, 160), look(100, 160)}).empty()) << "it is over";
+  EXPECT_TRUE(judge({look(80, 100, 500), look(91, 120), look(100, 160)}).empty()) << "others go on";
+  EXPECT_TRUE(judge({look(80, 100, 0), look(91, 120, 0), look(100, 160, 0)}).empty())
+      << "find_blindness() tells";
+}
+
 TEST(Judge, WhatIsLeftOutIsTold) {
   const auto excluded = [](dp_excluded reason, uint64_t bytes, uint64_t observed = 1000) {
     dp_ledger l = healthy(99);

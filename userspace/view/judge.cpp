@@ -288,6 +288,35 @@ void judge_ring(const TargetHealth &t, const Vitals &v, std::vector<Problem> &pr
   problems.push_back(std::move(p));
 }
 
+// So many within ten seconds, and as many in the ten before: a service that was killed is no such.
+constexpr uint64_t kManyStrays = 20;
+
+// The service has moved from this host's sockets while the mirror ran. Of one that never was there
+// find_blindness() tells.
+void judge_strays(const TargetHealth &t, const Looks &looks, std::vector<Problem> &problems) {
+  const auto within = [&](uint64_t over_ns, const auto &value) {
+    return grown(looks, over_ns, t.mapping, t.target, value);
+  };
+  const auto strays = [](const dp_ledger &l) -> uint64_t { return l.event[DP_EVENT_no_socket]; };
+  const auto observed = [](const dp_ledger &l) -> uint64_t { return l.observed; };
+  const uint64_t late = within(kLeftOutNs, strays), all = within(2 * kLeftOutNs, strays);
+  if (!observed(*row_of(looks.back().counters, t.mapping, t.target)) || late < kManyStrays ||
+      all - late < kManyStrays || within(2 * kLeftOutNs, observed))
+    return;
+  Problem p;
+  p.kind = ProblemKind::blind;
+  p.key = "strays " + t.mapping;
+  if (std::any_of(problems.begin(), problems.end(),
+                  [&](const Problem &other) { return other.key == p.key; }))
+    return; // of its other target
+  p.what = "mapping " + t.mapping + ": " + std::to_string(late) +
+           " packets within ten seconds that no socket of this host takes, and no request that "
+           "one does: has the service moved behind DNAT, or to another host?";
+  p.hint = "behind DNAT, load nf_conntrack, detach, and attach again as root; where this host only "
+           "passes requests on, say \"promiscuous\"";
+  problems.push_back(std::move(p));
+}
+
 // Told as long as it is so: who looks at a mirror need not be who configured it.
 void judge_portions(const Counters &c, std::vector<Problem> &problems) {
   for (const MappingCounters &m : c.mappings)
@@ -417,6 +446,7 @@ std::vector<Problem> judge(const Looks &looks, const std::vector<Problem> &befor
     judge_loss(t, looks, problems);
     judge_unjoinable(t, looks, problems);
     judge_left_out(t, looks, problems);
+    judge_strays(t, looks, problems);
     judge_ring(t, v, problems);
     judge_loop(t, v, problems);
   }
