@@ -87,9 +87,32 @@ MAP struct {
 } shadows SEC(".maps");
 
 MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct dp_pool);
+} pools SEC(".maps");
+
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, DP_MAX_POOLS);
+	__uint(map_flags, 1 /* BPF_F_NO_PREALLOC: a few rows, written by user space only */);
+	__type(key, struct dp_addr);
+	__type(value, __u32);
+} pool_of SEC(".maps");
+
+/* User space makes the queues. */
+struct free_queue {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
 	__uint(max_entries, 1);
 	__type(value, __u32);
+};
+
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct free_queue);
 } free_slots SEC(".maps");
 
 MAP struct {
@@ -156,7 +179,7 @@ MAP struct {
 
 MAP struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 1);
 	__type(value, __u32);
 } timer_queue SEC(".maps");
 

@@ -26,14 +26,15 @@ static __always_inline int consume(struct __sk_buff *skb)
 	enum pkt_shape shape;
 	struct dp_shadow *sh;
 	struct pkt p = {};
-	__u32 slot, gen;
+	__u32 place, slot, gen;
 
 	shape = parse(skb, &p);
 	if (shape == PKT_NONE)
 		return TC_ACT_UNSPEC;
-	slot = slot_of_port(bpf_ntohs(p.dport));
-	if (slot >= cfg.slots)
+	place = place_of_port(bpf_ntohs(p.dport));
+	if (place >= cfg.ports)
 		return TC_ACT_UNSPEC;
+	slot = slot_of(&p.daddr, place);
 	sh = shadow_at(slot);
 	if (!sh || sh->tcp.state == DP_CLOSED || !sh->ep.oif)
 		return TC_ACT_UNSPEC;
@@ -76,7 +77,7 @@ int doppel_return(struct __sk_buff *skb)
 
 	if (port == PEEK_OTHER)
 		return peek_icmp(skb) ? path_error(skb) : TC_ACT_UNSPEC;
-	if (port >= 0 && slot_of_port(port) >= cfg.slots)
+	if (port >= 0 && place_of_port(port) >= cfg.ports)
 		return TC_ACT_UNSPEC;
 	return consume(skb);
 }

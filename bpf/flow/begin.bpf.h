@@ -7,7 +7,7 @@
 #include "socket.bpf.h"
 #include "tcp/shadow.bpf.h"
 
-#define PORT_TRIES  8
+#define PORT_TRIES  8 /* no less than DP_MAX_SOURCES: each pool has its turn */
 #define JOIN_WSCALE 7 /* 8 MB, Linux' own choice for its default buffers */
 
 #define START_RESUMED (1u << 15) /* beside dp_shadow_flags: where the last shadow ended */
@@ -28,8 +28,9 @@ struct flow_start {
 
 struct port_search {
 	struct __sk_buff *skb;
-	struct bpf_sock_tuple tuple;
-	__u32 size; /* of the tuple */
+	const struct dp_target *to;
+	__u32 target_port;
+	__u32 turn; /* where the search begins among the target's pools */
 	__u32 slot;
 	__u32 skipped;
 };
@@ -37,19 +38,18 @@ struct port_search {
 /* A port is taken only if no socket of this host answers for it toward the target. */
 static long try_port(__u32 i, struct port_search *s)
 {
-	__u32 slot;
+	__u32 pool = target_pool(s->to, s->turn + i), size, slot;
+	struct bpf_sock_tuple tuple;
 
-	if (bpf_map_pop_elem(&free_slots, &slot))
-		return 1;
-	if (s->size == sizeof(s->tuple.ipv6))
-		s->tuple.ipv6.dport = port_of_slot(slot);
-	else
-		s->tuple.ipv4.dport = port_of_slot(slot);
-	if (!socket_exists(s->skb, &s->tuple, s->size)) {
+	if (!slot_take(pool, &slot))
+		return target_pools(s->to) == 1;
+	size = sock_tuple(&tuple, &s->to->address, s->target_port, pool_address(pool, s->to),
+			  port_of_slot(slot));
+	if (!socket_exists(s->skb, &tuple, size)) {
 		s->slot = slot;
 		return 1;
 	}
-	bpf_map_push_elem(&free_slots, &slot, 0);
+	slot_give_back(slot);
 	s->skipped++;
 	return 0;
 }
@@ -58,15 +58,15 @@ static long try_port(__u32 i, struct port_search *s)
  */
 GLOBAL __u32 claim_port(struct __sk_buff *skb, __u32 mapping, __u32 target, __u32 target_port)
 {
-	struct port_search s = {.skb = skb, .slot = DP_NO_SLOT};
+	struct port_search s = {.skb = skb, .target_port = target_port, .slot = DP_NO_SLOT};
 	struct dp_mapping *m = mapping_at(mapping);
 	struct dp_ledger *l = ledger_cell(mapping, target);
-	struct dp_target *to;
 
 	if (!m || !l)
 		return DP_NO_SLOT;
-	to = target_at(m, target);
-	s.size = sock_tuple(&s.tuple, &to->address, target_port, &to->shadow_addr, 0);
+	s.to = target_at(m, target);
+	if (target_pools(s.to) > 1) /* all of them alike, so that their ports rest alike */
+		s.turn = bpf_get_prandom_u32() >> 8;
 	bpf_loop(PORT_TRIES, try_port, &s, 0);
 	l->event[DP_EVENT_port_in_use] += s.skipped;
 	return s.slot;
@@ -90,7 +90,7 @@ static __always_inline void shadow_name(struct dp_shadow *sh, const struct dp_fl
 	sh->ep.oif = 0;
 	sh->ep.key = *key;
 	sh->ep.address = target->address;
-	sh->ep.shadow_addr = target->shadow_addr;
+	sh->ep.shadow_addr = *pool_address(pool_of_slot(b->slot), target);
 	sh->ep.target_port = b->target_port;
 	sh->ep.shadow_port = port_of_slot(b->slot);
 }

@@ -234,7 +234,7 @@ GLOBAL int flow_carry(struct __sk_buff *skb, __u32 slot, __u32 gen)
 		return 0;
 	}
 	if (!carry_begin(slot, gen, to, &r)) {
-		bpf_map_push_elem(&free_slots, &to, 0);
+		slot_give_back(to);
 		return 0;
 	}
 	whole = !store_rekey(slot, to, old->tcp.una, seq_max(old->tcp.end, old->tcp.ahead));

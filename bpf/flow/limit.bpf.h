@@ -59,6 +59,32 @@ static __always_inline void limit_note_back(__u32 mapping, __u32 target, __u64 n
 		p->back_ns = now;
 }
 
+/* Free shadow ports of the target's pools; `taken`: shadows whose slot is not free, of all. */
+static __always_inline __s64 limit_ports_left(__u32 mapping, __u32 target, __s64 taken)
+{
+	__s64 left = (__s64)cfg.slots - taken;
+	struct dp_mapping *m;
+	struct dp_target *t;
+	struct dp_pool *p;
+	__u32 i;
+
+	if (cfg.slots == cfg.ports)
+		return left;
+	m = mapping_at(mapping);
+	if (!m)
+		return 0;
+	t = target_at(m, target);
+	left = 0;
+	for (i = 0; i < DP_MAX_SOURCES; i++) {
+		if (i >= target_pools(t))
+			break;
+		p = pool_at(target_pool(t, i));
+		if (p && (!i || target_pool(t, i) != target_pool(t, 0)))
+			left += (__s64)cfg.ports - p->taken;
+	}
+	return left;
+}
+
 /*
  * What keeps this client from one more shadow toward the target: enum dp_excluded, or -1: nothing.
  * known: its flow has a row already.
@@ -76,7 +102,7 @@ GLOBAL int limit_refuses(__u32 mapping, __u32 target, const struct dp_addr *clie
 		return DP_EXCLUDED_embryonic;
 	if (!known && !client_may_take(c->flows, (__s64)cfg.flows - all->flows))
 		return DP_EXCLUDED_table_full;
-	if (!client_may_take(c->ports, (__s64)cfg.slots - all->ports))
+	if (!client_may_take(c->ports, limit_ports_left(mapping, target, all->ports)))
 		return DP_EXCLUDED_ports_exhausted;
 	return -1;
 }

@@ -45,7 +45,8 @@ static __always_inline void flow_enter(const struct dp_flow_key *key, const stru
 
 /*
  * Binds the slot and a shadow in SYN-SENT to the flow; the SYN itself is the caller's to send. `v`:
- * SHADOW; or EXCLUDE, or GONE, and the slot is free again. True: the caller calls timer_watch().
+ * SHADOW; or EXCLUDE, or GONE, and the slot is the caller's to give back. True: the caller calls
+ * timer_watch().
  */
 GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 		     const struct flow_start *b, struct verdict *v)
@@ -90,7 +91,6 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 		sh->tcp.state = DP_TIME_WAIT; /* no flow leads here */
 		bpf_spin_unlock(&sh->lock);
 		sh->ep.oif = target->oif;
-		bpf_map_push_elem(&free_slots, &slot, 0);
 		return watch;
 	}
 	limit_half_open(key.mapping, key.target, 1);
@@ -131,8 +131,10 @@ static __always_inline void flow_open_shadow(struct __sk_buff *skb, const struct
 	bound = v->kind == VERDICT_SHADOW;
 	client_count(&key->client, v->rows, bound, bound);
 	v->rows = 0;
-	if (!bound)
+	if (!bound) {
+		slot_give_back(b->slot);
 		return;
+	}
 	timer_learn(v->slot, v->gen);
 	path_mtu_recall(v->slot);
 	syn.segment.seq = preamble_recall(v->slot, v->gen);

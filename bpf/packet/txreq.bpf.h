@@ -9,6 +9,8 @@
 
 #include "maps.bpf.h"
 
+#define SLOT_MASK      ((1u << DP_SLOT_BITS) - 1)
+#define TXREQ_GEN_MASK ((1u << (32 - DP_SLOT_BITS)) - 1)
 #define TEMPLATE_LARGE 2048 /* bytes: a template that is not a single Ethernet frame */
 
 /* A template is a packet whose content is not used: deliver cuts and overwrites it. */
@@ -26,7 +28,7 @@ enum txreq_kind {
  * kind. */
 enum cb_slot {
 	CB_KIND = 0,   /* cfg.cookie + enum txreq_kind: a frame without it is not ours */
-	CB_SHADOW = 1, /* slot | gen << 16, the low 16 bits of gen */
+	CB_SHADOW = 1, /* slot | gen << DP_SLOT_BITS, the low bits of gen */
 
 	CB_COPY_ACK = 2,
 	CB_COPY_TSECR = 3,
@@ -74,7 +76,7 @@ struct txreq {
 static __always_inline void txreq_write(struct __sk_buff *skb, const struct txreq *r)
 {
 	skb->cb[CB_KIND] = cfg.cookie + r->kind;
-	skb->cb[CB_SHADOW] = (r->slot & 0xffff) | (r->gen << 16);
+	skb->cb[CB_SHADOW] = (r->slot & SLOT_MASK) | (r->gen << DP_SLOT_BITS);
 	switch (r->kind) {
 	case TXREQ_COPY:
 		skb->cb[CB_COPY_ACK] = r->copy.ack;
@@ -102,18 +104,18 @@ static __always_inline enum txreq_kind txreq_kind_of(struct __sk_buff *skb)
 
 static __always_inline __u32 txreq_slot(struct __sk_buff *skb)
 {
-	return skb->cb[CB_SHADOW] & 0xffff;
+	return skb->cb[CB_SHADOW] & SLOT_MASK;
 }
 
-/* The low 16 bits of it. */
+/* The low bits of it: TXREQ_GEN_MASK. */
 static __always_inline __u32 txreq_gen(struct __sk_buff *skb)
 {
-	return skb->cb[CB_SHADOW] >> 16;
+	return skb->cb[CB_SHADOW] >> DP_SLOT_BITS;
 }
 
 static __always_inline bool txreq_is_for(struct __sk_buff *skb, const struct dp_shadow *sh)
 {
-	return txreq_gen(skb) == (sh->gen & 0xffff);
+	return txreq_gen(skb) == (sh->gen & TXREQ_GEN_MASK);
 }
 
 static __always_inline void txreq_read_copy(struct __sk_buff *skb, struct copy *c)

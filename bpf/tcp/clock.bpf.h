@@ -83,7 +83,7 @@ static __always_inline __u32 clock_take(struct shadow_timer *k, __u32 hand, __u6
 	if (!clock_goes(k, hand, now) && (__s64)(now - k->rest_ns) >= 0) {
 		h->goes_round = 1;
 		h->tick_ns = now;
-		h->gen = (h->gen + 1) & 0xffff ?: 1;
+		h->gen = (h->gen + 1) & TXREQ_GEN_MASK ?: 1;
 		gen = h->gen;
 	}
 	bpf_spin_unlock(&k->lock);

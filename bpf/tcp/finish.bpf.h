@@ -74,7 +74,7 @@ static __always_inline void shadow_release(struct dp_ledger *l, struct dp_shadow
 	client_count(&sh->ep.key.client, 0, -1, 0);
 	if (l)
 		l->slots--;
-	bpf_map_push_elem(&free_slots, &slot, 0);
+	slot_give_back(slot);
 }
 
 /* What ends later was not broken off at what it began with. A guess: servers that wait for the rest

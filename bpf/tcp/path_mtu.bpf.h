@@ -213,12 +213,14 @@ GLOBAL int path_error(struct __sk_buff *skb)
 	struct dp_shadow *sh;
 	struct dp_ledger *l;
 	bool ours, lower = false;
+	__u32 place;
 
 	if (!icmp_parse(skb, &q))
 		return TC_ACT_UNSPEC;
-	work.slot = slot_of_port(bpf_ntohs(q.sport));
-	if (work.slot >= cfg.slots || skb->pkt_type != PACKET_HOST)
+	place = place_of_port(bpf_ntohs(q.sport));
+	if (place >= cfg.ports || skb->pkt_type != PACKET_HOST)
 		return TC_ACT_UNSPEC;
+	work.slot = slot_of(&q.saddr, place);
 	sh = shadow_at(work.slot);
 	if (!sh || !shadow_is_open(sh) || !sh->ep.oif)
 		return TC_ACT_UNSPEC;

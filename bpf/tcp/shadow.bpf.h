@@ -23,15 +23,91 @@ static __always_inline struct dp_shadow *shadow_at(__u32 slot)
 	return bpf_map_lookup_elem(&shadows, &slot);
 }
 
-/* The slot is the port's place in the range of shadow ports; host order, and >= cfg.slots: none. */
-static __always_inline __u32 slot_of_port(__u32 port)
+/* The port's place in the range of shadow ports; host order, and >= cfg.ports: none. */
+static __always_inline __u32 place_of_port(__u32 port)
 {
 	return port - cfg.port_first;
 }
 
+/* Of that place, at that address of this host, which is on the stack. */
+static __always_inline __u32 slot_of(const struct dp_addr *own, __u32 place)
+{
+	__u32 *pool;
+
+	if (cfg.slots == cfg.ports) /* known to the verifier: there is no look-up then */
+		return place;
+	pool = bpf_map_lookup_elem(&pool_of, own);
+	return pool ? *pool * cfg.ports + place : place;
+}
+
+static __always_inline __u32 pool_of_slot(__u32 slot)
+{
+	return slot / cfg.ports;
+}
+
 static __always_inline __be16 port_of_slot(__u32 slot)
 {
-	return bpf_htons(cfg.port_first + slot);
+	return bpf_htons(cfg.port_first + slot % cfg.ports);
+}
+
+static __always_inline struct dp_pool *pool_at(__u32 pool)
+{
+	return bpf_map_lookup_elem(&pools, &pool);
+}
+
+static __always_inline __u32 target_pools(const struct dp_target *t)
+{
+	return t->n_pools ?: 1;
+}
+
+static __always_inline __u32 target_pool(const struct dp_target *t, __u32 turn)
+{
+	__u64 i = turn % target_pools(t);
+
+	asm volatile("%[i] &= %[mask]" : [i] "+r"(i) : [mask] "i"(DP_MAX_SOURCES - 1));
+	return t->pool[i];
+}
+
+/* The address that shadows of that pool have toward the target. */
+static __always_inline const struct dp_addr *pool_address(__u32 pool,
+							  const struct dp_target *target)
+{
+	const struct dp_pool *p = pool ? pool_at(pool) : NULL;
+
+	return p ? &p->address : &target->shadow_addr;
+}
+
+static __always_inline void pool_count(__u32 pool, __s64 more)
+{
+	struct dp_pool *p;
+
+	if (cfg.slots == cfg.ports) /* all that is taken is the clients': dp_client.ports */
+		return;
+	p = pool_at(pool);
+	if (p)
+		__sync_fetch_and_add(&p->taken, more);
+}
+
+/* Takes the slot of that pool that has been free for longest. False: there is none. */
+static __always_inline bool slot_take(__u32 pool, __u32 *slot)
+{
+	void *queue = bpf_map_lookup_elem(&free_slots, &pool);
+
+	if (!queue || bpf_map_pop_elem(queue, slot))
+		return false;
+	pool_count(pool, 1);
+	return true;
+}
+
+GLOBAL int slot_give_back(__u32 slot)
+{
+	__u32 pool = pool_of_slot(slot);
+	void *queue = bpf_map_lookup_elem(&free_slots, &pool);
+
+	pool_count(pool, -1);
+	if (queue)
+		bpf_map_push_elem(queue, &slot, 0);
+	return 0;
 }
 
 static __always_inline struct dp_ledger *shadow_ledger(const struct dp_shadow *sh)

@@ -30,11 +30,16 @@
 #define DP_ASSERT static_assert
 #endif
 
-#define DP_ABI 14
+#define DP_ABI 15
 
-#define DP_MAX_MAPPINGS 1024  /* that `max_mappings` of the settings may ask for */
-#define DP_MAX_TARGETS	8     /* per mapping */
-#define DP_MAX_COPIES	64    /* per target */
+#define DP_MAX_MAPPINGS 1024 /* that `max_mappings` of the settings may ask for */
+#define DP_MAX_TARGETS	8    /* per mapping */
+#define DP_MAX_COPIES	64   /* per target */
+#define DP_MAX_SOURCES	8    /* addresses of this host, per target: the route's and further ones */
+#define DP_MAX_POOLS	64   /* dp_target.pool */
+#define DP_SLOT_BITS                                                                               \
+	20 /* a request in skb->cb has room for so many, and for 12 of dp_shadow.gen               \
+	    */
 #define DP_MAX_PORTS	65536 /* rows of `port_map`, and of `address_map`: a port of a device each */
 #define DP_MAX_PREFIXES 524288 /* of all lists, as they are configured */
 #define DP_CHUNK_SHIFT	11
@@ -92,7 +97,8 @@ struct dp_config {
 	__u32 clock;	   /* ifindex of DP_LINK_PEER, whose qdisc is the clock; 0: there is none */
 	__u32 clone_flags; /* of bpf_clone_redirect to DP_LINK: 0 or BPF_F_INGRESS */
 	__u32 port_first;  /* first shadow port, host order */
-	__u32 slots;	   /* number of shadow ports = shadows */
+	__u32 ports;	   /* shadow ports of a pool */
+	__u32 slots;	   /* shadows = pools * ports */
 
 	/* What settings.def has for the data plane, in its order. */
 #define DP_FIELD_user_space(field)
@@ -195,7 +201,10 @@ struct dp_target {
 	__u32 sample;		    /* connections whose hash is below are mirrored; 0: all are;
 				     * DP_SAMPLE_NONE: none is */
 	__u8 copies;		    /* of each connection; 0 as 1 */
-	__u8 pad[3];
+	__u8 n_pools;		    /* 0 as 1 */
+	__u8 pool[DP_MAX_SOURCES]; /* of shadow_addr, and then of the further addresses; see dp_pool
+				    */
+	__u8 pad[2];
 };
 
 enum dp_mapping_flags {
@@ -420,9 +429,21 @@ struct dp_tcp_state {
 };
 
 /*
- * Map `shadows`: array[slots]; slot = shadow port - dp_config.port_first. `ep` is written while the
- * slot is unbound; `tcp` is guarded by `lock`. `gen` changes whenever the slot is bound to another
- * flow.
+ * Map `pools`: array. A pool is the whole range of shadow ports, of one address of this host. Pool
+ * 0 is of all addresses that have none of their own: what the routes to the targets say. The others
+ * are of addresses that a target lists ("shadow_addresses"), and map `pool_of`, a hash, has those:
+ * the address of a packet and its port are one slot, whatever target it comes from. User space
+ * gives a pool another address only while no target names it and none of its slots is taken.
+ */
+struct dp_pool {
+	struct dp_addr address; /* pool 0: all zero */
+	__s64 taken; /* slots that are not free; atomic; counted where there are several */
+};
+
+/*
+ * Map `shadows`: array[slots]; slot = pool * dp_config.ports + shadow port - dp_config.port_first.
+ * `ep` is written while the slot is unbound; `tcp` is guarded by `lock`. `gen` changes whenever the
+ * slot is bound to another flow.
  */
 struct dp_shadow {
 	struct bpf_spin_lock lock;
@@ -589,8 +610,8 @@ struct dp_retransmit {
 #include "doppel/keys.h"
 
 /*
- * Map `free_slots`: queue of __u32, filled by attach with 0 .. slots-1. FIFO, so that a
- * shadow port rests as long as possible before it is used again (RFC 9293, 3.4.3).
+ * Map `free_slots`: array, by pool, of queues of __u32, which attach fills with the pool's slots.
+ * FIFO, so that a shadow port rests as long as possible before it is used again (RFC 9293, 3.4.3).
  *
  * Map `meta`: array[1] of dp_meta_size() bytes, JSON and a NUL behind it, written by attach, reload
  * and the keeper.
@@ -652,12 +673,13 @@ DP_ASSERT(sizeof(struct dp_address_key) == 24, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_prefix_key) == 24, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_store_key) == 12, "hash key without holes");
 DP_ASSERT(sizeof(struct dp_port_val) == 8, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_target) == 64, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_mapping) == 24 + DP_MAX_TARGETS * 64, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_target) == 72, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_mapping) == 24 + DP_MAX_TARGETS * 72, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_flow) == 48, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_endpoint) == 80, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_tcp_state) == 424, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_shadow) == 512, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_pool) == 24, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_chunk) == DP_CHUNK + DP_PIECE, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_fresh) == 40, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_client) == 16, "layout is ABI");

@@ -32,8 +32,8 @@ namespace doppel::bpftest {
 
 namespace {
 
-constexpr char kPins[] = "/sys/fs/bpf/doppel/v14/";
-static_assert(DP_ABI == 14, "the pin path above");
+constexpr char kPins[] = "/sys/fs/bpf/doppel/v15/";
+static_assert(DP_ABI == 15, "the pin path above");
 
 std::string joined(const Errors &errors) {
   std::string out;
@@ -73,6 +73,9 @@ std::string identity_of(AttachMode mode, const Config &config) {
     for (const TargetConfig &t : m.targets)
       out << " " << t.address.text() << ":" << t.port << " " << portion_text(t.portion) << " "
           << t.preamble;
+    for (const TargetConfig &t : m.targets)
+      for (const ShadowAddress &a : t.shadow_addresses)
+        out << " from " << a.address.text();
     out << "\n";
   }
   return out.str();
@@ -265,14 +268,19 @@ std::vector<unsigned> DataPlane::open_slots() const {
 
 // A queue cannot be counted without emptying it; it is filled again in the same order.
 unsigned DataPlane::free_ports() const {
-  std::vector<__u32> all;
-  __u32 slot;
-  while (!bpf_map_lookup_and_delete_elem(map("free_slots"), nullptr, &slot))
-    all.push_back(slot);
-  for (__u32 s : all)
-    if (bpf_map_update_elem(map("free_slots"), nullptr, &s, 0))
-      throw std::system_error(errno, std::generic_category(), "free_slots");
-  return static_cast<unsigned>(all.size());
+  unsigned free = 0;
+  for (__u32 pool = 0, id; !bpf_map_lookup_elem(map("free_slots"), &pool, &id); pool++) {
+    const Fd queue(bpf_map_get_fd_by_id(id));
+    std::vector<__u32> all;
+    __u32 slot;
+    while (!bpf_map_lookup_and_delete_elem(queue.get(), nullptr, &slot))
+      all.push_back(slot);
+    for (__u32 s : all)
+      if (bpf_map_update_elem(queue.get(), nullptr, &s, 0))
+        throw std::system_error(errno, std::generic_category(), "free_slots");
+    free += static_cast<unsigned>(all.size());
+  }
+  return free;
 }
 
 unsigned DataPlane::count_entries(const char *name, size_t key_size) const {

@@ -68,7 +68,19 @@ Packet Client::data(std::string_view text, unsigned flags) {
 Packet Client::fin() { return segment(next++, FIN); }
 Packet Client::rst() { return segment(next, RST); }
 
+namespace {
+
+// This host's address, of which both versions have one.
+Ip4 of_shadow(const View &v) {
+  if (v.is_ip6)
+    return v.ip6_src.b == v6_of(cast().further).b ? cast().further : cast().host;
+  return v.ip_src;
+}
+
+} // namespace
+
 void Target::meets(const View &syn) {
+  shadow = of_shadow(syn);
   shadow_port = syn.sport;
   received_next = syn.seq + 1;
   next = isn + 1;
@@ -78,7 +90,7 @@ void Target::meets(const View &syn) {
 }
 
 std::string Target::takes(const View &v) {
-  if (v.sport != shadow_port || v.dport != port)
+  if (v.sport != shadow_port || v.dport != port || of_shadow(v).host != shadow.host)
     return "not of this shadow: " + summary(v);
   if (v.options.timestamps) {
     if (static_cast<int32_t>(v.options.timestamps->first - tsecr) < 0)
@@ -95,7 +107,7 @@ std::string Target::takes(const View &v) {
 }
 
 Packet Target::segment(uint32_t seq, unsigned flags, std::string_view text) {
-  Packet p = between(Packet(), cast().target, cast().host, World::families().target6)
+  Packet p = between(Packet(), cast().target, shadow, World::families().target6)
                  .mac(cast().target_mac, cast().host_mac)
                  .tcp(port, shadow_port)
                  .seq(seq)
@@ -126,7 +138,7 @@ Packet Target::rst() { return segment(next, RST); }
 namespace {
 
 Packet from_shadow(const Target &t) {
-  return between(Packet(), cast().host, cast().target, World::families().target6)
+  return between(Packet(), t.shadow, cast().target, World::families().target6)
       .mac(cast().host_mac, cast().target_mac)
       .tcp(t.shadow_port, t.port)
       .window(65535);

@@ -49,6 +49,7 @@ struct Client {
 
 // The target's end of one shadow.
 struct Target {
+  packet::Ip4 shadow = cast().host; // the address that the shadow has
   uint16_t shadow_port = 0, port = 21211;
   uint32_t isn = 800000, next = 800000;
   uint32_t received_next = 0; // our ACK: the client's stream

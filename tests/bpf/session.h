@@ -106,7 +106,7 @@ protected:
   Wire &wire() { return world_->wire(); }
   World &world() { return *world_; }
   Expected expected() { return {client_, target_}; }
-  unsigned slot() const { return target_.shadow_port - kShadowPort; }
+  unsigned slot() const { return target_.shadow_port - kShadowPort; } // of the route's address
   dp_shadow shadow() { return plane_->shadow(slot()); }
 
   Client client_;

@@ -144,7 +144,8 @@ World::World(bool target6) {
   sh("ip link add " + name(kCapture) + " address " + c.host_mac.text() + " type veth peer name " +
      kWire);
   sh("ip link add " + name(kTap) + " type veth peer name " + kTapPeer);
-  sh("ip addr add " + c.host.text() + "/24 dev " + kCapture);
+  for (const packet::Ip4 own : {c.host, c.further})
+    sh("ip addr add " + own.text() + "/24 dev " + kCapture);
   for (const char *device : {kCapture, kWire, kTap, kTapPeer})
     sh(name("ip link set ") + device + " up");
   sh("ip neigh replace " + c.target.text() + " lladdr " + c.target_mac.text() + " dev " + kCapture +
@@ -157,6 +158,9 @@ World::World(bool target6) {
     // Segments of all worlds are of one size, as the tests have it.
     sh("ip link set " + name(kCapture) + " mtu 1520; ip link set " + kWire + " mtu 1520");
     sh("ip -6 addr add " + v6_of(c.host).text() + "/32 dev " + kCapture + " nodad");
+    // Deprecated, so that no route says it (RFC 6724, 5).
+    sh("ip -6 addr add " + v6_of(c.further).text() + "/32 dev " + kCapture +
+       " nodad preferred_lft 0");
     sh("ip -6 neigh replace " + v6_of(c.target).text() + " lladdr " + c.target_mac.text() +
        " dev " + kCapture + " nud permanent");
   }

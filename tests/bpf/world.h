@@ -34,8 +34,9 @@ struct Cast {
   packet::Mac host_mac{"02:00:00:00:00:01"};
   packet::Mac client_mac{"02:00:00:00:00:c1"};
   packet::Mac target_mac{"02:00:00:00:00:07"};
-  packet::Ip4 host{"10.9.0.2"};   // this host's address, hence the shadows'
-  packet::Ip4 server{"10.9.0.9"}; // not configured: its stack would answer what a test injects
+  packet::Ip4 host{"10.9.0.2"};      // this host's address, hence the shadows'
+  packet::Ip4 further{"10.9.0.200"}; // its as well, and the shadows' once it is listed
+  packet::Ip4 server{"10.9.0.9"};    // not configured: its stack would answer what a test injects
   packet::Ip4 target{"10.9.0.7"};
   packet::Ip4 client{"10.9.0.50"};
 };

@@ -193,7 +193,7 @@ void check_books(bool bytes, bool spoilt, const Judge &judge) {
   std::array<uint64_t, 2> pending{};
   std::array<int64_t, 2> n_open{}, n_waiting{}, n_embryonic{};
   std::set<uint32_t> free;
-  kernel().map(&free_slots).for_each([&free](const void *, void *v) {
+  kernel().map(&host_free_slots).for_each([&free](const void *, void *v) {
     require(free.insert(*static_cast<uint32_t *>(v)).second, "a slot is free twice");
   });
   for (uint32_t slot = 0; slot < HOST_SLOTS; slot++) {

@@ -60,7 +60,7 @@ void Play::set_up() {
     k_.map(&port_map).update(&key, &value, 0);
   }
   for (uint32_t slot = 0; slot < HOST_SLOTS; slot++)
-    k_.map(&free_slots).push(&slot);
+    k_.map(&host_free_slots).push(&slot);
   k_.at<dp_fresh>(&fresh_chunks, 0)->limit = HOST_CHUNKS;
   program_ = m.flags & DP_MAP_EGRESS ? doppel_egress : doppel_ingress;
   static constexpr uint32_t isns[] = {0x1000, 0xffffe000, 0x7fffe000, 0xfffffffe};

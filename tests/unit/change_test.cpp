@@ -23,6 +23,8 @@ MirrorState state(const Plan &p) {
   l.mode = p.mode;
   for (size_t i = 0; i < p.mappings.size(); i++)
     l.mappings.push_back({p.names[i], p.mappings[i], p.preambles[i]});
+  for (const Address &a : p.pools)
+    l.pools.push_back({a, 0});
   l.ports = p.ports;
   l.programs = l.running = p.attachments;
   return l;
@@ -433,6 +435,93 @@ TEST(Change, FixedSettingsAreNamed) {
   EXPECT_EQ(errors.size(), 14u) << show_errors(errors);
   for (const Error &e : errors)
     EXPECT_NE(e.hint.find("doppel detach"), std::string::npos) << e.where;
+}
+
+HostView with_addresses() {
+  HostView h = a_host();
+  for (const char *a : {"10.0.0.4", "10.0.0.5", "10.0.0.6"})
+    h.devices[1].addresses.push_back(ip(a));
+  return h;
+}
+
+// Of one target, which lists these.
+Plan plan_from(const std::vector<std::string> &addresses, const HostView &h = with_addresses()) {
+  Config c = a_config({"80-10.0.0.2:80"});
+  for (const std::string &a : addresses)
+    c.mappings[0].targets[0].shadow_addresses.push_back({ip(a.c_str()), a});
+  auto p = make_plan(c, h);
+  EXPECT_TRUE(p) << show_errors(p.errors());
+  return *p;
+}
+
+TEST(Change, AnotherListOfAddressesIsAnotherTarget) {
+  const MirrorState before = state(plan_from({"10.0.0.4", "10.0.0.5"}));
+  EXPECT_TRUE(change(before, plan_from({"10.0.0.4", "10.0.0.5"})).empty());
+  EXPECT_TRUE(change(before, plan_from({"10.0.0.5", "10.0.0.4"})).empty()) << "in any order";
+  const Change c = change(before, plan_from({"10.0.0.5"}));
+  ASSERT_EQ(c.new_rows.size(), 1u);
+  EXPECT_EQ(c.old_rows, std::vector<uint32_t>{0});
+  const dp_target &t = c.new_rows[0].second.target[0];
+  ASSERT_EQ(t.n_pools, 2);
+  EXPECT_EQ(t.pool[1], 2) << "an address stays in its pool";
+  EXPECT_TRUE(c.new_pools.empty());
+}
+
+TEST(Change, ARouteFromAnotherAddressIsTheSameTarget) {
+  const MirrorState before = state(plan_from({"10.0.0.4"}));
+  HostView h = with_addresses();
+  h.routes["10.0.0.2"].source = ip("10.0.0.4");
+  const Change c = change(before, plan_from({"10.0.0.4"}, h));
+  EXPECT_TRUE(c.new_rows.empty());
+  ASSERT_EQ(c.rows.size(), 1u);
+  EXPECT_EQ(c.rows[0].second.target[0].pool[0], 1);
+  h.routes["10.0.0.2"].source = ip("10.0.0.5");
+  EXPECT_EQ(change(before, plan_from({"10.0.0.4"}, h)).rows[0].second.target[0].pool[0], 0);
+}
+
+TEST(Change, APoolIsReusedWhenNobodyNamesIt) {
+  // Nobody lists 10.0.0.4 any more, which has the first pool.
+  MirrorState now = state(plan_from({"10.0.0.4", "10.0.0.5"}));
+  now.mappings[0].row.target[0].n_pools = 2;
+  now.mappings[0].row.target[0].pool[1] = 2;
+  now.mappings[0].row.target[0].pool[2] = 0;
+  const Change c = change(now, plan_from({"10.0.0.5", "10.0.0.6"}));
+  ASSERT_EQ(c.new_pools.size(), 1u);
+  EXPECT_EQ(c.new_pools[0].first, 1u);
+  EXPECT_EQ(c.new_pools[0].second, ip("10.0.0.6"));
+  EXPECT_EQ(c.new_rows[0].second.target[0].pool[1], 1);
+  EXPECT_EQ(c.new_rows[0].second.target[0].pool[2], 2);
+  now.pools[1].taken = 1;
+  EXPECT_FALSE(plan_change(now, plan_from({"10.0.0.5", "10.0.0.6"}))) << "it is still in use";
+}
+
+TEST(Change, AddressesWithoutRoomAreNamed) {
+  const MirrorState one = state(plan_from({}));
+  const Errors none = fixed_differences(one, plan_from({"10.0.0.4"}));
+  ASSERT_EQ(none.size(), 1u);
+  EXPECT_EQ(none[0].where, "shadow_addresses");
+  EXPECT_EQ(none[0].what, "the attached mirror has shadow ports for 0 of them, and none are left "
+                          "for 10.0.0.4");
+  EXPECT_TRUE(are_fixed_differences(none));
+  // Those of before are named until they are drained.
+  const MirrorState two = state(plan_from({"10.0.0.4"}));
+  const auto both = plan_change(two, plan_from({"10.0.0.5", "10.0.0.6"}));
+  ASSERT_FALSE(both);
+  EXPECT_EQ(both.errors().size(), 2u);
+  EXPECT_NE(both.errors()[0].hint.find("by a reload of its own first"), std::string::npos);
+}
+
+// Connections of the range that all share have its ports already.
+TEST(Change, AnAddressOfARouteGetsNoPoolWhileAttached) {
+  MirrorState now = state(plan_from({"10.0.0.4"}));
+  now.mappings[0].row.target[0].n_pools = 1;
+  now.mappings[0].row.target[0].pool[1] = 0;
+  HostView h = with_addresses();
+  h.routes["10.0.0.2"].source = ip("10.0.0.5");
+  const auto refused = plan_change(now, plan_from({"10.0.0.1"}, h));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.errors()[0].what, "mapping \"80\" has copies from 10.0.0.1 in the attached "
+                                      "mirror, as the route says");
 }
 
 TEST(PartialPlan, LeavesOutWhatTheHostCannotCarry) {

@@ -189,8 +189,8 @@ const std::string address_hint =
 const std::string global_hint = "give a global or unique-local address of the target";
 const std::string comma_hint = "a comma too many or too few before this place is the usual cause";
 const std::string known_target =
-    "known here are \"address\", \"port\", \"sample\", \"copies\", \"preamble\", "
-    "\"preamble_base64\", \"preamble_file\"";
+    "known here are \"address\", \"port\", \"sample\", \"copies\", "
+    "\"shadow_addresses\", \"preamble\", \"preamble_base64\", \"preamble_file\"";
 
 INSTANTIATE_TEST_SUITE_P(
     Structure, BadConfig,
@@ -234,6 +234,98 @@ INSTANTIATE_TEST_SUITE_P(
 std::string target_and(const std::string &member) {
   return mapping_with("targets", R"([{"address": "10.0.0.2", "port": 1, )" + member + "}]");
 }
+
+TEST(Config, ShadowAddresses) {
+  const auto c = parse_config(target_and(R"("shadow_addresses": ["10.0.0.3", "10.0.0.4"])"), "f");
+  ASSERT_TRUE(c) << show_errors(c.errors());
+  const auto &list = c->mappings[0].targets[0].shadow_addresses;
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(list[0].address.text(), "10.0.0.3");
+  EXPECT_EQ(list[1].address.text(), "10.0.0.4");
+  EXPECT_EQ(list[1].where, "f:1: mappings[0].targets[0].shadow_addresses[1]");
+  const auto six = parse_config(mapping_with("targets", R"([
+      {"address": "2001:db8::2", "port": 1, "shadow_addresses": ["2001:db8::3"]},
+      {"address": "10.0.0.2", "port": 2, "shadow_addresses": ["10.0.0.3"]},
+      {"address": "10.0.0.9", "port": 2, "shadow_addresses": ["10.0.0.3"]}])"),
+                                "f");
+  ASSERT_TRUE(six) << show_errors(six.errors());
+  EXPECT_EQ(shadow_addresses(*six).size(), 2u) << "targets may have the same";
+}
+
+// So many addresses, seven for each target.
+std::string with_shadow_addresses(unsigned n, const std::string &ports) {
+  std::string targets;
+  for (unsigned i = 0; i < n; i++) {
+    const std::string net = "10.0." + std::to_string(i / 7) + ".";
+    if (i % 7 == 0)
+      targets += (i ? "]}, " : "") + ("{\"address\": \"" + net + "2\", \"port\": 1, ") +
+                 "\"shadow_addresses\": [";
+    targets += (i % 7 ? ", \"" : "\"") + net + std::to_string(3 + i % 7) + "\"";
+  }
+  return "{\"shadow_ports\": \"" + ports +
+         "\", \"mappings\": [{\"device\": \"e\", \"ports\": 1, \"targets\": [" + targets + "]}]}]}";
+}
+
+// A request of the data plane's to itself has so many bits for a shadow.
+TEST(Config, ShadowAddressesHaveRoom) {
+  EXPECT_TRUE(parse_config(with_shadow_addresses(15, "1024-65535"), "f"));
+  const auto refused = parse_config(with_shadow_addresses(16, "1024-65535"), "f");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.errors()[0].what,
+            "16 \"shadow_addresses\" and the routes' own, with 64512 \"shadow_ports\" each, are "
+            "more than the 1048576 that fit");
+  EXPECT_TRUE(parse_config(with_shadow_addresses(56, "20000-20999"), "f"));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    ShadowAddresses, BadConfig,
+    testing::Values(
+        Bad{"type", target_and(R"("shadow_addresses": "10.0.0.3")"), t0 + ".shadow_addresses",
+            "must be an array, not a string", ""},
+        Bad{"empty", target_and(R"("shadow_addresses": [])"), t0 + ".shadow_addresses",
+            "the list of addresses is empty",
+            "leave it out: copies come from the address that the route says"},
+        Bad{"name", target_and(R"("shadow_addresses": ["eth0"])"), t0 + ".shadow_addresses[0]",
+            "\"eth0\" is not an IP address",
+            "write in numbers an address of this host: `ip address` lists them"},
+        Bad{"item", target_and(R"("shadow_addresses": [3])"), t0 + ".shadow_addresses[0]",
+            "must be a string, not a whole number", ""},
+        Bad{"loopback", target_and(R"("shadow_addresses": ["127.0.0.1"])"),
+            t0 + ".shadow_addresses[0]",
+            "\"127.0.0.1\" is a loopback address, from which no other host can be reached",
+            "give an address that the target has a route to"},
+        Bad{"multicast", target_and(R"("shadow_addresses": ["224.0.0.1"])"),
+            t0 + ".shadow_addresses[0]", "\"224.0.0.1\" is not the address of a host", ""},
+        Bad{"link_local", target_and(R"("shadow_addresses": ["fe80::1"])"),
+            t0 + ".shadow_addresses[0]",
+            "\"fe80::1\" is a link-local address, which any link may have",
+            "give a global or unique-local address of this host"},
+        Bad{"zone", target_and(R"("shadow_addresses": ["fe80::1%eth0"])"),
+            t0 + ".shadow_addresses[0]",
+            "\"fe80::1%eth0\" has a zone index: copies come from an address, not from a device",
+            "give a global or unique-local address of this host"},
+        Bad{"brackets", target_and(R"("shadow_addresses": ["[2001:db8::1]"])"),
+            t0 + ".shadow_addresses[0]", "\"[2001:db8::1]\" stands in brackets",
+            "\"shadow_ports\" says the ports: leave them out"},
+        Bad{"twice", target_and(R"("shadow_addresses": ["10.0.0.3", "10.0.0.3"])"),
+            t0 + ".shadow_addresses[1]", "the address 10.0.0.3 is given twice",
+            "it has all of \"shadow_ports\" once"},
+        Bad{"family", target_and(R"("shadow_addresses": ["2001:db8::1"])"),
+            t0 + ".shadow_addresses[0]",
+            "the address 2001:db8::1 is of IPv6, and the target 10.0.0.2 of IPv4",
+            "copies come from addresses of the target's family"},
+        Bad{"many",
+            target_and(R"("shadow_addresses": ["10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6",
+                                               "10.0.0.7", "10.0.0.8", "10.0.0.9", "10.0.0.10"])"),
+            t0 + ".shadow_addresses",
+            "lists 8 addresses, and 7 are the most beside the route's own", "name fewer"},
+        Bad{"store", R"({"store": "1MiB", "shadow_ports": "1024-36863", "mappings": [
+              {"device": "e", "ports": 1, "targets": [{"address": "10.0.0.2", "port": 1,
+               "shadow_addresses": ["10.0.0.3"]}]}]})",
+            "f", "\"store\" (1048576 bytes) is too small for 71680 \"shadow_ports\" of 2 addresses",
+            "give at least 2293760 bytes, or fewer ports: one shadow in 64 must be able to hold "
+            "something"}),
+    testing::PrintToStringParamName());
 
 INSTANTIATE_TEST_SUITE_P(
     Preamble, BadConfig,

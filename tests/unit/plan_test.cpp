@@ -75,6 +75,65 @@ TEST(Plan, RowsOfARange) {
   EXPECT_EQ(p->names[0].targets, (std::vector<std::string>{"10.0.0.2:21211", "10.9.0.2:31211"}));
 }
 
+TEST(Plan, ShadowAddressesHavePools) {
+  HostView h = a_host();
+  h.devices[1].addresses.push_back(ip("10.0.0.4"));
+  h.devices[2].addresses.push_back(ip("10.0.0.5"));
+  Config c = a_config({"80-10.0.0.2:80", "81-10.9.0.2:81"});
+  c.limits.port_first = 20000;
+  c.limits.port_last = 20009;
+  c.mappings[0].targets[0].shadow_addresses = {{ip("10.0.0.4"), "a"}, {ip("10.0.0.5"), "b"}};
+  c.mappings[1].targets[0].shadow_addresses = {{ip("10.0.0.5"), "c"}};
+  const auto p = make_plan(c, h);
+  ASSERT_TRUE(p) << show_errors(p.errors());
+  EXPECT_EQ(p->pools, (std::vector<Address>{{}, ip("10.0.0.4"), ip("10.0.0.5")}));
+  EXPECT_EQ(p->config.ports, 10u);
+  EXPECT_EQ(p->config.slots, 30u);
+  const dp_target &t = p->mappings[0].target[0], &u = p->mappings[1].target[0];
+  ASSERT_EQ(t.n_pools, 3);
+  EXPECT_EQ(t.pool[0], 0);
+  EXPECT_EQ(t.pool[1], 1);
+  EXPECT_EQ(t.pool[2], 2);
+  ASSERT_EQ(u.n_pools, 2);
+  EXPECT_EQ(u.pool[0], 0);
+  EXPECT_EQ(u.pool[1], 2) << "one address has one pool, whoever lists it";
+  EXPECT_TRUE(p->warnings.empty());
+
+  // What the route says is an address as others, if one lists it.
+  h.routes["10.9.0.2"].source = ip("10.0.0.4");
+  EXPECT_EQ(make_plan(c, h)->mappings[1].target[0].pool[0], 1);
+  h.routes["10.9.0.2"].source = ip("10.0.0.5");
+  const auto same = make_plan(c, h);
+  EXPECT_EQ(same->mappings[1].target[0].pool[0], 2);
+  ASSERT_EQ(same->warnings.size(), 1u);
+  EXPECT_EQ(same->warnings[0], "copies to 10.9.0.2:81 come from 10.0.0.5 anyway: in "
+                               "\"shadow_addresses\" it makes no room for more");
+}
+
+TEST(Plan, WithoutShadowAddressesThereIsOnePool) {
+  const auto p = make_plan(a_config(), a_host());
+  EXPECT_EQ(p->pools.size(), 1u);
+  EXPECT_EQ(p->config.slots, p->config.ports);
+  EXPECT_EQ(p->mappings[0].target[0].n_pools, 1);
+  EXPECT_EQ(p->mappings[0].target[0].pool[0], 0);
+}
+
+TEST(Plan, ShadowAddressesAreThisHosts) {
+  Config c = a_config();
+  c.mappings[0].targets[0].shadow_addresses = {
+      {ip("10.0.0.77"), "a"}, {ip("10.9.0.1"), "b"}, {ip("10.0.0.2"), "c"}};
+  const auto refused = make_plan(c, a_host());
+  ASSERT_FALSE(refused);
+  ASSERT_EQ(refused.errors().size(), 2u) << show_errors(refused.errors());
+  EXPECT_EQ(refused.errors()[0].where, "a");
+  EXPECT_EQ(refused.errors()[0].what, "the address 10.0.0.77 is not this host's");
+  EXPECT_EQ(refused.errors()[0].hint,
+            "`ip address` lists those that are; give it to a device, or take it out of "
+            "\"shadow_addresses\"");
+  EXPECT_EQ(refused.errors()[0].exit, Exit::failure);
+  EXPECT_EQ(refused.errors()[1].where, "c");
+}
+
 TEST(Plan, AddressOfTheService) {
   const auto p = make_plan(
       a_config({"10.0.0.1:80-10.0.0.2:80", "[2001:db8::1]:80-10.0.0.3:80", "80-10.0.0.2:81"}),

@@ -195,6 +195,27 @@ private:
       target().portion.copies = static_cast<uint32_t>(copies);
   }
 
+  void read_target_shadow_addresses(const JsonValue &v, const std::string &path) {
+    r_.array(v, path, [&](const JsonValue &item, const std::string &item_path) {
+      std::string s;
+      if (!r_.string(item, item_path, s))
+        return;
+      const auto a = parse_shadow_address(s);
+      if (a)
+        target().shadow_addresses.push_back({*a, r_.place(item, item_path)});
+      else
+        r_.error(item, item_path, a.errors()[0].what, a.errors()[0].hint);
+    });
+    if (v.kind == Kind::array && v.items.empty())
+      r_.error(v, path, "the list of addresses is empty",
+               "leave it out: copies come from the address that the route says");
+    if (v.items.size() > DP_MAX_SOURCES - 1)
+      r_.error(v, path,
+               "lists " + std::to_string(v.items.size()) + " addresses, and " +
+                   std::to_string(DP_MAX_SOURCES - 1) + " are the most beside the route's own",
+               "name fewer");
+  }
+
   // Without its end the client's request would be the rest of that line.
   void read_target_preamble(const JsonValue &v, const std::string &path) {
     std::string s;
@@ -365,6 +386,39 @@ Result<Address> parse_target_address(const std::string &text) {
     return wrong_address(text, "is this host itself",
                          "copies to this host are not supported: name another host");
   return *address;
+}
+
+Result<Address> parse_shadow_address(const std::string &text) {
+  const size_t zone = text.find('%');
+  if (zone != std::string::npos && parse_address(text.substr(0, zone)))
+    return wrong_address(text, "has a zone index: copies come from an address, not from a device",
+                         "give a global or unique-local address of this host");
+  if (text.starts_with("[") && text.ends_with("]") && text.find(':') != std::string::npos)
+    return wrong_address(text, "stands in brackets",
+                         "\"shadow_ports\" says the ports: leave them out");
+  const auto address = parse_address(text);
+  if (!address)
+    return wrong_address(text, "is not an IP address",
+                         "write in numbers an address of this host: `ip address` lists them");
+  if (!is_host_address(*address))
+    return wrong_address(text, "is not the address of a host", "");
+  if (needs_scope(*address))
+    return wrong_address(text, "is a link-local address, which any link may have",
+                         "give a global or unique-local address of this host");
+  if (is_loopback(*address))
+    return wrong_address(text, "is a loopback address, from which no other host can be reached",
+                         "give an address that the target has a route to");
+  return *address;
+}
+
+std::vector<Address> shadow_addresses(const Config &config) {
+  std::vector<Address> all;
+  for (const MappingConfig &m : config.mappings)
+    for (const TargetConfig &t : m.targets)
+      for (const ShadowAddress &a : t.shadow_addresses)
+        if (std::find(all.begin(), all.end(), a.address) == all.end())
+          all.push_back(a.address);
+  return all;
 }
 
 std::string wrong_preamble(const std::string &bytes) {

@@ -19,6 +19,12 @@ namespace doppel {
 
 enum class AttachMode { automatic, tcx, clsact };
 
+// An address of this host that copies to a target come from.
+struct ShadowAddress {
+  Address address;
+  std::string where;
+};
+
 struct TargetConfig {
   Address address;
   uint16_t port = 0;         // host order; first of the range
@@ -27,6 +33,8 @@ struct TargetConfig {
   std::string preamble = {}; // what a shadow that joins says first; empty: nothing
   // The same is in that file, and not read yet; empty: it is in none.
   std::string preamble_file = {};
+  // Beside the one that the route says; each once, and of the target's family.
+  std::vector<ShadowAddress> shadow_addresses = {};
 };
 
 struct MappingConfig {
@@ -95,6 +103,12 @@ Result<Config> config_from_options(const std::string &device, const std::vector<
 // The address of a target: in numbers, of a single host, and the same on every link. Only
 // Error.what and .hint are filled in.
 Result<Address> parse_target_address(const std::string &text);
+
+// One of "shadow_addresses": as above, and this host's own, which loopback is not.
+Result<Address> parse_shadow_address(const std::string &text);
+
+// Of all targets, each once, in the order of the text.
+std::vector<Address> shadow_addresses(const Config &config);
 
 // What is wrong with these bytes as a preamble; empty: nothing.
 std::string wrong_preamble(const std::string &bytes);

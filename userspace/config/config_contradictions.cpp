@@ -37,6 +37,45 @@ void check_targets(const MappingConfig &m, Errors &errors) {
   }
 }
 
+const char *family_name(const Address &a) { return a.is_v4() ? "IPv4" : "IPv6"; }
+
+void check_shadow_addresses(const MappingConfig &m, Errors &errors) {
+  for (const TargetConfig &t : m.targets)
+    for (size_t i = 0; i < t.shadow_addresses.size(); i++) {
+      const ShadowAddress &a = t.shadow_addresses[i];
+      if (t.address.is_set() && a.address.family() != t.address.family())
+        add(errors, a.where,
+            "the address " + a.address.text() + " is of " + family_name(a.address) +
+                ", and the target " + t.address.text() + " of " + family_name(t.address),
+            "copies come from addresses of the target's family");
+      for (size_t j = 0; j < i; j++)
+        if (t.shadow_addresses[j].address == a.address)
+          add(errors, a.where, "the address " + a.address.text() + " is given twice",
+              "it has all of \"shadow_ports\" once");
+    }
+}
+
+// A pool is the range of shadow ports of one address; the routes' own share one.
+uint64_t pools_of(const Config &config) { return 1 + shadow_addresses(config).size(); }
+
+void check_pools(const Config &config, Errors &errors) {
+  const uint64_t ports = config.limits.port_last - config.limits.port_first + 1U;
+  const uint64_t pools = pools_of(config);
+  if (pools > DP_MAX_POOLS)
+    add(errors, config.source,
+        std::to_string(pools - 1) +
+            " \"shadow_addresses\" of all targets together are more than "
+            "the " +
+            std::to_string(DP_MAX_POOLS - 1) + " that fit",
+        "let targets share addresses");
+  else if (pools > 1 && pools * ports > 1U << DP_SLOT_BITS)
+    add(errors, config.source,
+        std::to_string(pools - 1) + " \"shadow_addresses\" and the routes' own, with " +
+            std::to_string(ports) + " \"shadow_ports\" each, are more than the " +
+            std::to_string(1U << DP_SLOT_BITS) + " that fit",
+        "name fewer addresses, or give them fewer ports");
+}
+
 void check_preambles(const MappingConfig &m, Errors &errors) {
   for (const TargetConfig &t : m.targets)
     if (!m.join && (!t.preamble.empty() || !t.preamble_file.empty()))
@@ -96,12 +135,14 @@ constexpr uint64_t kShadowsPerChunk = 64;
 // A shadow holds a chunk from a request's first byte until the target has acknowledged its last.
 void check_store(const Config &config, Errors &errors) {
   const Limits &l = config.limits;
-  const uint64_t shadows = l.port_last - l.port_first + 1U, chunks = l.store_bytes / DP_CHUNK;
+  const uint64_t ports = l.port_last - l.port_first + 1U, pools = pools_of(config);
+  const uint64_t shadows = ports * pools, chunks = l.store_bytes / DP_CHUNK;
   if (chunks * kShadowsPerChunk >= shadows)
     return;
   add(errors, config.source,
       "\"store\" (" + std::to_string(l.store_bytes) + " bytes) is too small for " +
-          std::to_string(shadows) + " \"shadow_ports\"",
+          std::to_string(shadows) + " \"shadow_ports\"" +
+          (pools == 1 ? "" : " of " + std::to_string(pools) + " addresses"),
       "give at least " +
           std::to_string((shadows + kShadowsPerChunk - 1) / kShadowsPerChunk * DP_CHUNK) +
           " bytes, or fewer ports: one shadow in " + std::to_string(kShadowsPerChunk) +
@@ -146,6 +187,7 @@ Errors contradictions(const Config &config) {
   }
   for (size_t i = 0; i < m.size(); i++) {
     check_targets(m[i], errors);
+    check_shadow_addresses(m[i], errors);
     check_preambles(m[i], errors);
     check_converge(m[i], errors);
     check_portions(m[i], errors);
@@ -154,6 +196,7 @@ Errors contradictions(const Config &config) {
   }
   check_port_count(config, errors);
   check_prefix_count(config, errors);
+  check_pools(config, errors);
   check_store(config, errors);
   for (Error &e : limit_contradictions(config))
     errors.push_back(std::move(e));

@@ -47,6 +47,7 @@ public:
 
 private:
   Status resume();
+  Status check_pools() const;
   Status build_up(const MirrorState &state);
   void undo(const MirrorState &state, Errors &errors);
   Status take_down(const ApplyOptions &options);
@@ -121,6 +122,25 @@ Status Applier::relist() {
   return rows_.forget_relisted(rows, TRY(CommandProgram::open(pins_)));
 }
 
+// A route said the address once, and connections of that time have ports of the range that all
+// share: what answers them would be looked for in the address's own.
+Status Applier::check_pools() const {
+  if (applied_.change.new_pools.empty())
+    return Unit{};
+  std::set<Address> fresh;
+  for (const auto &[pool, address] : applied_.change.new_pools)
+    fresh.insert(address);
+  const auto shadows = TRY(open_table(pins_, "shadows", sizeof(dp_shadow), Access::read));
+  return each_shadow(shadows, [&](uint32_t, const dp_shadow &s) -> Status {
+    if (is_over(s) || !fresh.count(Address{s.ep.shadow_addr}))
+      return Unit{};
+    return Error{"shadow_addresses",
+                 "connections to " + Address{s.ep.address}.text() + " are open from " +
+                     Address{s.ep.shadow_addr}.text() + ", which the route said before",
+                 "reload again when they are over (doppel flows lists them), or doppel detach"};
+  });
+}
+
 Status Applier::build_up(const MirrorState &state) {
   const Change &change = applied_.change;
   const auto is_capture = [](const Attachment &a) {
@@ -153,6 +173,8 @@ Status Applier::build_up(const MirrorState &state) {
   TRY(rows_.forget_key_streams(read_anew));
   for (const Change::List &l : change.new_lists)
     TRY(rows_.lists().put(l.number, *l.clients));
+  for (const auto &[pool, address] : change.new_pools)
+    TRY(rows_.put_pool(pool, address));
   for (const auto &[row, mapping] : change.new_rows) {
     TRY(rows_.put(row, change.preambles.at(row)));
     TRY(rows_.put(row, mapping));
@@ -207,6 +229,8 @@ void Applier::undo(const MirrorState &state, Errors &errors) {
     collect(rows_.put(row, dp_mapping{}), errors);
     collect(rows_.put(row, Preambles{}), errors);
   }
+  for (const auto &[pool, address] : applied_.change.new_pools)
+    collect(rows_.put_pool(pool, state.pools[pool].address), errors);
   if (applied_.change.lists || !applied_.change.relisted.empty()) {
     wait_for_programs();
     collect(drop_old_lists(), errors);
@@ -382,6 +406,7 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
       applied_.notes.push_back(std::move(sentence));
   }
   TRY(make_room_for_lists());
+  TRY(check_pools());
   if (auto s = build_up(state); !s) {
     Errors errors = s.errors();
     undo(state, errors);

@@ -24,8 +24,8 @@ std::string way(uint32_t oif, bool on_link) {
 }
 
 // Empty: it is as it was.
-std::string change_of(const dp_target &row, const std::optional<Route> &route,
-                      const std::vector<DeviceAddress> &own) {
+std::string change_of(const dp_target &row, const std::vector<Address> &sources,
+                      const std::optional<Route> &route, const std::vector<DeviceAddress> &own) {
   if (!route)
     return row.oif == DP_NO_DEVICE ? "nothing is sent to it, as this host has no route there"
                                    : "this host has no route there any more, and copies go on";
@@ -38,17 +38,31 @@ std::string change_of(const dp_target &row, const std::optional<Route> &route,
   if (route->oif != row.oif || is_on_link != was_on_link)
     return "this host's route leads there by " + way(route->oif, is_on_link) +
            " now, and copies go by " + way(row.oif, was_on_link);
-  const Address shadow{row.shadow_addr};
-  if (std::none_of(own.begin(), own.end(),
-                   [&](const DeviceAddress &a) { return a.address == shadow; }))
-    return "copies come from " + shadow.text() + ", which is no address of this host any more";
+  for (const Address &source : sources)
+    if (std::none_of(own.begin(), own.end(),
+                     [&](const DeviceAddress &a) { return a.address == source; }))
+      return "copies come from " + source.text() + ", which is no address of this host any more";
   return {};
+}
+
+// The addresses that copies to the target come from.
+Result<std::vector<Address>> sources_of(const dp_target &row, const MapTable &pools) {
+  std::vector<Address> sources{Address{row.shadow_addr}};
+  for (uint32_t i = 1; i < row.n_pools && i < DP_MAX_SOURCES; i++) {
+    const uint32_t number = row.pool[i];
+    dp_pool pool{};
+    if (bpf_map_lookup_elem(pools.fd.get(), &number, &pool))
+      return sys_error("map pools", "cannot be read", errno);
+    sources.push_back(Address{pool.address});
+  }
+  return sources;
 }
 
 } // namespace
 
 Result<std::vector<Problem>> changed_routes(Rtnl &nl, const Pins &pins, const Meta &meta) {
   const auto rows = TRY(open_table(pins, "mappings", sizeof(dp_mapping), Access::read));
+  const auto pools = TRY(open_table(pins, "pools", sizeof(dp_pool), Access::read));
   const auto own = TRY(list_addresses(nl));
   std::map<std::string, std::optional<Route>> routes;
   std::vector<Problem> problems;
@@ -60,7 +74,8 @@ Result<std::vector<Problem>> changed_routes(Rtnl &nl, const Pins &pins, const Me
       const Address address{row.target[t].address};
       if (!routes.count(address.text()))
         routes[address.text()] = TRY(route_to(nl, address));
-      const std::string change = change_of(row.target[t], routes[address.text()], own);
+      const auto sources = TRY(sources_of(row.target[t], pools));
+      const std::string change = change_of(row.target[t], sources, routes[address.text()], own);
       if (!change.empty()) // of an address, whatever mappings have it
         problems.push_back({ProblemKind::host,
                             "target " + address.text() + ": " + change,

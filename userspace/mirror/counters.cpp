@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
 
 #include "userspace/mirror/key_notes.h"
 #include "userspace/util/clock.h"
@@ -14,6 +15,36 @@ namespace {
 // Gauges are spread over all cells, as each transaction touches only its own.
 uint32_t used(int64_t sum, uint32_t capacity) {
   return static_cast<uint32_t>(std::clamp<int64_t>(sum, 0, capacity));
+}
+
+// Where addresses have ports of their own, targets have more or fewer left.
+Status read_ports_of(const Attached &attached, const std::vector<dp_mapping> &rows, Counters &c) {
+  const auto table = TRY(open_table(attached.pins, "pools", sizeof(dp_pool), Access::read));
+  if (table.entries < 2)
+    return Unit{};
+  const uint32_t ports = c.ports / table.entries;
+  std::vector<uint32_t> free;
+  for (uint32_t i = 0; i < table.entries; i++) {
+    dp_pool pool{};
+    if (bpf_map_lookup_elem(table.fd.get(), &i, &pool))
+      return sys_error("map pools", "cannot be read", errno);
+    free.push_back(ports - used(pool.taken, ports));
+  }
+  bool first = true;
+  for (const dp_mapping &row : rows)
+    for (uint32_t t = 0; t < row.n_targets && t < DP_MAX_TARGETS; t++) {
+      const dp_target &target = row.target[t];
+      std::set<uint32_t> pools(target.pool, target.pool + std::max<unsigned>(target.n_pools, 1));
+      uint32_t left = 0;
+      for (const uint32_t pool : pools)
+        left += pool < free.size() ? free[pool] : 0;
+      if (!first && left >= c.ports_free)
+        continue;
+      first = false;
+      c.ports = static_cast<uint32_t>(pools.size()) * ports;
+      c.ports_free = left;
+    }
+  return Unit{};
 }
 
 } // namespace
@@ -31,6 +62,7 @@ Result<Counters> read_counters_of(const Attached &attached) {
   Counters c;
   c.attached = attached.meta.since;
   int64_t slots = 0;
+  std::vector<dp_mapping> rows;
   auto read = [&](uint32_t index, dp_ledger *out) -> Status {
     auto cell = TRY(read_cell(ledger, index));
     *out = cell;
@@ -50,6 +82,7 @@ Result<Counters> read_counters_of(const Attached &attached) {
     for (uint32_t t = 0; t < m.targets.size() && t < row.n_targets; t++)
       c.mappings.back().targets[t].portion = {sample_of_bound(row.target[t].sample),
                                               std::max<uint32_t>(row.target[t].copies, 1)};
+    rows.push_back(row);
     c.mappings.back().chooses_clients = row.clients != 0;
     if (row.flags & DP_MAP_CONVERGE)
       c.mappings.back().converge = TRY(read_converge(converge, m.row));
@@ -59,6 +92,7 @@ Result<Counters> read_counters_of(const Attached &attached) {
   c.removed = attached.meta.removed;
   c.ports = shadows.entries;
   c.ports_free = c.ports - used(slots, c.ports);
+  TRY(read_ports_of(attached, rows, c));
   const uint32_t zero = 0;
   dp_fresh chunks{};
   if (bpf_map_lookup_elem(store.fd.get(), &zero, &chunks))

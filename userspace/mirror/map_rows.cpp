@@ -58,7 +58,9 @@ Result<MapRows> MapRows::open(const Pins &pins) {
              {"ledger", sizeof(dp_ledger), &rows.ledger_},
              {"limits", sizeof(dp_limit), &rows.limits_},
              {"preambles", sizeof(dp_preamble), &rows.preambles_},
-             {"converge", sizeof(dp_converge), &rows.converge_}};
+             {"converge", sizeof(dp_converge), &rows.converge_},
+             {"pools", sizeof(dp_pool), &rows.pools_},
+             {"pool_of", sizeof(uint32_t), &rows.pool_of_}};
   for (const auto &one : all) {
     *one.table = TRY(open_table(pins, one.name, one.value_size, Access::write));
   }
@@ -101,6 +103,32 @@ Status MapRows::put(uint32_t row, const Preambles &preambles) const {
     if (bpf_map_update_elem(preambles_.fd.get(), &place, &p, BPF_ANY))
       return write_error("preambles");
   }
+  return Unit{};
+}
+
+Result<std::vector<MirrorState::Pool>> MapRows::pools() const {
+  std::vector<MirrorState::Pool> all;
+  for (uint32_t i = 0; i < pools_.entries; i++) {
+    dp_pool pool{};
+    if (bpf_map_lookup_elem(pools_.fd.get(), &i, &pool))
+      return sys_error("map pools", "cannot be read", errno);
+    all.push_back({Address{pool.address}, pool.taken});
+  }
+  return all;
+}
+
+Status MapRows::put_pool(uint32_t number, const Address &address) const {
+  dp_pool pool{};
+  if (bpf_map_lookup_elem(pools_.fd.get(), &number, &pool))
+    return sys_error("map pools", "cannot be read", errno);
+  if (Address{pool.address}.is_set() && bpf_map_delete_elem(pool_of_.fd.get(), &pool.address) &&
+      errno != ENOENT)
+    return write_error("pool_of");
+  pool.address = address.raw;
+  if (bpf_map_update_elem(pools_.fd.get(), &number, &pool, BPF_ANY))
+    return write_error("pools");
+  if (address.is_set() && bpf_map_update_elem(pool_of_.fd.get(), &pool.address, &number, BPF_ANY))
+    return write_error("pool_of");
   return Unit{};
 }
 
@@ -274,6 +302,7 @@ Result<MirrorState> read_mirror_state(Rtnl &nl, const Pins &pins, const Meta &me
   state.limits = meta.limits;
   state.mode = meta.mechanism;
   state.ports = TRY(rows.ports());
+  state.pools = TRY(rows.pools());
   for (uint32_t row = 0; row < rows.rows(); row++) {
     auto mapping = TRY(rows.mapping(row));
     auto name = std::find_if(meta.mappings.begin(), meta.mappings.end(),

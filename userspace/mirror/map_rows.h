@@ -28,6 +28,9 @@ public:
 
   Status put(uint32_t row, const dp_mapping &mapping) const;
   Status put(uint32_t row, const Preambles &preambles) const;
+  Result<std::vector<MirrorState::Pool>> pools() const;
+  // Nobody names that pool, or its slots are free. `address`: not set: it is nobody's.
+  Status put_pool(uint32_t pool, const Address &address) const;
   Status put(const PortRow &port) const; // and its bit in `ports`
   // All at once, since each bit goes with the last row of its port, and to know that takes a walk.
   Status drop(const std::vector<dp_address_key> &keys) const;
@@ -54,7 +57,7 @@ public:
 private:
   Status clear_ledgers(std::vector<uint32_t> cells) const;
   MapTable mappings_, port_map_, address_map_, ports_, flows_, ledger_, limits_, converge_,
-      preambles_;
+      preambles_, pools_, pool_of_;
   Fd key_streams_; // by dp_flow_key
   Fd prefixes_;
 };

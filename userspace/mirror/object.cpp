@@ -62,7 +62,8 @@ Status check_memory(const Plan &plan) {
       "the data plane would take " + std::to_string((store + rest) >> 20) +
           " MiB, and this host has " + std::to_string(available >> 10) +
           " MiB available, of which it may take three quarters",
-      "lower \"store\", \"flows\", \"shadow_ports\" or \"max_mappings\" in the configuration"};
+      "lower \"store\", \"flows\", \"shadow_ports\" or \"max_mappings\" in the configuration, or "
+      "name fewer \"shadow_addresses\""};
 }
 
 // Both images have the same maps and programs, so that the skeleton of one serves for the other.
@@ -94,10 +95,14 @@ doppel_bpf *open_image(bool conntrack) {
 
 Status resize(doppel_bpf *skel, const Plan &plan) {
   const uint32_t mappings = max_mappings(plan);
+  const auto pools = static_cast<uint32_t>(plan.pools.size());
+  const uint32_t watched = std::max(65536U, plan.config.slots); // each shadow once
   const std::pair<bpf_map *, uint32_t> sizes[] = {{skel->maps.flows, plan.flows},
                                                   {skel->maps.syns, syn_entries(plan.flows)},
                                                   {skel->maps.shadows, plan.config.slots},
-                                                  {skel->maps.free_slots, plan.config.slots},
+                                                  {skel->maps.free_slots, pools},
+                                                  {skel->maps.pools, pools},
+                                                  {skel->maps.timer_queue, watched},
                                                   {skel->maps.store, plan.chunks},
                                                   {skel->maps.chunks, plan.chunks},
                                                   {skel->maps.free_chunks, plan.chunks},
@@ -140,6 +145,24 @@ Status fill_ports(const doppel_bpf *skel, const Plan &plan) {
   for (auto [word, value] : bits)
     TRY(put(skel->maps.ports, &word, &value));
   return Unit{};
+}
+
+// Each pool's address, and all its slots.
+Status fill_pool(const doppel_bpf *skel, const Plan &plan, uint32_t number) {
+  const Fd queue(bpf_map_create(BPF_MAP_TYPE_QUEUE, "free_slots", 0, sizeof(uint32_t),
+                                plan.config.ports, nullptr));
+  if (!queue)
+    return sys_error("map free_slots", "cannot be made", errno);
+  const uint32_t first = number * plan.config.ports;
+  for (uint32_t slot = first; slot < first + plan.config.ports; slot++)
+    if (bpf_map_update_elem(queue.get(), nullptr, &slot, BPF_ANY))
+      return sys_error("map free_slots", "cannot be filled", errno);
+  const int fd = queue.get();
+  TRY(put(skel->maps.free_slots, &number, &fd));
+  const Address &address = plan.pools[number];
+  const dp_pool pool{address.raw, 0};
+  TRY(put(skel->maps.pools, &number, &pool));
+  return address.is_set() ? put(skel->maps.pool_of, &address.raw, &number) : Unit{};
 }
 
 } // namespace
@@ -186,8 +209,8 @@ Result<Object> Object::load_image(const Plan &plan, uint32_t link, uint32_t cloc
 }
 
 Status Object::fill(const Plan &plan) const {
-  for (uint32_t slot = 0; slot < plan.config.slots; slot++)
-    TRY(put(skel_->maps.free_slots, nullptr, &slot));
+  for (uint32_t pool = 0; pool < plan.pools.size(); pool++)
+    TRY(fill_pool(skel_.get(), plan, pool));
   const uint32_t zero = 0;
   dp_fresh fresh{};
   fresh.limit = plan.chunks;

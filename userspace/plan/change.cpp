@@ -12,6 +12,9 @@ namespace doppel {
 namespace {
 constexpr const char *kFixedHint =
     "this is fixed while attached: doppel detach, then start again with the new configuration";
+constexpr const char *kRoomHint =
+    "take the addresses that are not needed out by a reload of its own first; or doppel detach, "
+    "then start again with the new configuration";
 
 bool same_copies(const dp_mapping &x, const dp_mapping &y) {
   for (unsigned t = 0; t < DP_MAX_TARGETS; t++)
@@ -20,12 +23,90 @@ bool same_copies(const dp_mapping &x, const dp_mapping &y) {
   return true;
 }
 
+// Beside the route's own, which may change.
+std::set<__u8> further_pools(const dp_target &t) {
+  std::set<__u8> pools;
+  for (unsigned i = 1; i < t.n_pools && i < DP_MAX_SOURCES; i++)
+    pools.insert(t.pool[i]);
+  return pools;
+}
+
+bool same_sources(const dp_mapping &x, const dp_mapping &y) {
+  for (unsigned t = 0; t < DP_MAX_TARGETS; t++)
+    if (further_pools(x.target[t]) != further_pools(y.target[t]))
+      return false;
+  return true;
+}
+
+// Which pools of the attached mirror serve those of a plan.
+struct Pools {
+  std::vector<__u8> of_plan;
+  std::vector<std::pair<uint32_t, Address>> fresh;
+};
+
+// What was opened from the address has ports of the range that all share, and others of its pool
+// could have the same.
+const MirrorState::Mapping *comes_from(const MirrorState &state, const Address &address) {
+  for (const MirrorState::Mapping &m : state.mappings)
+    for (unsigned t = 0; t < m.row.n_targets && t < DP_MAX_TARGETS; t++)
+      if (Address{m.row.target[t].shadow_addr} == address)
+        return &m;
+  return nullptr;
+}
+
+Result<Pools> find_pools(const MirrorState &state, const Plan &wanted) {
+  Pools pools{{0}, {}};
+  std::set<uint32_t> used;
+  for (const MirrorState::Mapping &m : state.mappings)
+    for (const dp_target &t : m.row.target)
+      used.insert(t.pool, t.pool + DP_MAX_SOURCES);
+  const auto pool_with = [&](const Address &address) {
+    for (uint32_t i = 1; i < state.pools.size(); i++)
+      if (state.pools[i].address == address)
+        return i;
+    return 0U;
+  };
+  for (size_t i = 1; i < wanted.pools.size(); i++)
+    used.insert(pool_with(wanted.pools[i]));
+  Errors errors;
+  uint32_t next = 1;
+  for (size_t i = 1; i < wanted.pools.size(); i++) {
+    const Address &address = wanted.pools[i];
+    uint32_t pool = pool_with(address);
+    if (const auto *m = pool ? nullptr : comes_from(state, address)) {
+      errors.push_back({"shadow_addresses",
+                        "mapping " + in_quotes(m->name.name) + " has copies from " +
+                            address.text() + " in the attached mirror, as the route says",
+                        kFixedHint});
+      continue;
+    }
+    while (!pool && next < state.pools.size() && (used.count(next) || state.pools[next].taken > 0))
+      next++;
+    if (!pool && next >= state.pools.size()) {
+      errors.push_back({"shadow_addresses",
+                        "the attached mirror has shadow ports for " +
+                            std::to_string(std::max<size_t>(state.pools.size(), 1) - 1) +
+                            " of them, and none are left for " + address.text(),
+                        kRoomHint});
+      continue;
+    }
+    if (!pool) {
+      pool = next++;
+      pools.fresh.emplace_back(pool, address);
+    }
+    pools.of_plan.push_back(static_cast<__u8>(pool));
+  }
+  if (!errors.empty())
+    return errors;
+  return pools;
+}
+
 bool same_identity(const NamedMapping &a, const dp_mapping &x, const NamedMapping &b,
                    const dp_mapping &y) {
   return a.name == b.name && a.device == b.device && a.direction == b.direction &&
          a.protocol == b.protocol && a.ports == b.ports && a.address == b.address &&
          a.targets == b.targets && x.application == y.application && same_copies(x, y) &&
-         !((x.flags ^ y.flags) & ~DP_MAP_CONVERGE);
+         !((x.flags ^ y.flags) & ~DP_MAP_CONVERGE) && same_sources(x, y);
 }
 
 bool contains(const std::vector<Attachment> &list, const Attachment &a) {
@@ -101,6 +182,8 @@ public:
       : state_(state), wanted_(wanted), deferred_(deferred) {}
 
   Result<Change> run() {
+    pools_ = TRY(find_pools(state_, wanted_));
+    change_.new_pools = pools_.fresh;
     for (const MirrorState::Mapping &m : state_.mappings) {
       used_.insert(m.name.row);
       lists_.insert(m.row.clients);
@@ -125,6 +208,8 @@ private:
   bool place(size_t i) {
     NamedMapping name = wanted_.names[i];
     dp_mapping row = wanted_.mappings[i];
+    for (dp_target &t : row.target)
+      use_attached_pools(t);
     auto same = std::find_if(state_.mappings.begin(), state_.mappings.end(), [&](const auto &m) {
       return same_identity(m.name, m.row, name, row) && m.preambles == wanted_.preambles[i];
     });
@@ -154,6 +239,13 @@ private:
     row_of_[static_cast<uint32_t>(i)] = name.row;
     change_.names.push_back(std::move(name));
     return true;
+  }
+
+  void use_attached_pools(dp_target &t) const {
+    for (unsigned p = 0; p < t.n_pools; p++)
+      t.pool[p] = pools_.of_plan.at(t.pool[p]);
+    if (t.n_pools)
+      std::sort(t.pool + 1, t.pool + t.n_pools); // as the plan has them
   }
 
   // A list that stays as it is keeps its number; another one gets a new number, so that the packets
@@ -246,6 +338,7 @@ private:
   std::set<uint16_t> lists_{0};
   uint16_t last_list_ = 0;
   std::map<uint32_t, uint32_t> row_of_; // index in the plan to row
+  Pools pools_;
   Change change_;
 };
 
@@ -272,12 +365,14 @@ Errors fixed_differences(const MirrorState &state, const Plan &wanted) {
     if (s.when == WhenAttached::fixed)
       compare(s.key, s.text(state.limits), s.text(limits));
   compare("attach_mode", attach_mode_name(state.mode), attach_mode_name(wanted.mode));
+  if (const auto pools = find_pools(state, wanted); !pools)
+    errors.insert(errors.end(), pools.errors().begin(), pools.errors().end());
   return errors;
 }
 
 bool are_fixed_differences(const Errors &errors) {
   return std::all_of(errors.begin(), errors.end(),
-                     [](const Error &e) { return e.hint == kFixedHint; });
+                     [](const Error &e) { return e.hint == kFixedHint || e.hint == kRoomHint; });
 }
 
 Result<Change> plan_change(const MirrorState &state, const Plan &wanted,

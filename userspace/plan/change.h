@@ -24,6 +24,11 @@ struct MirrorState {
   Limits limits;                        // as Plan::limits
   AttachMode mode = AttachMode::clsact; // tcx or clsact
   std::vector<Mapping> mappings;
+  struct Pool {
+    Address address; // not set: nobody's; the first is all others'
+    int64_t taken = 0;
+  };
+  std::vector<Pool> pools; // by dp_target.pool
   std::vector<PortRow> ports;
   std::vector<Attachment> programs; // that were attached
   std::vector<Attachment> running;  // those of them that are still on their hooks
@@ -36,11 +41,12 @@ struct Change {
   };
   std::vector<NamedMapping> names; // all mappings from now on, with their rows
   std::vector<std::pair<uint32_t, dp_mapping>>
-      new_rows;                                      // to be written before any port leads there
-  std::map<uint32_t, Preambles> preambles;           // of these rows
-  std::vector<std::pair<uint32_t, dp_mapping>> rows; // of mappings that stay: to be overwritten
-  std::vector<uint32_t> old_rows;                    // to be drained and emptied
-  std::vector<List> new_lists;                       // to be written before any row names them
+      new_rows;                                        // to be written before any port leads there
+  std::map<uint32_t, Preambles> preambles;             // of these rows
+  std::vector<std::pair<uint32_t, dp_mapping>> rows;   // of mappings that stay: to be overwritten
+  std::vector<uint32_t> old_rows;                      // to be drained and emptied
+  std::vector<std::pair<uint32_t, Address>> new_pools; // to be written before any row names them
+  std::vector<List> new_lists;                         // to be written before any row names them
   // Rows that stay, and whose open connections are decided anew: with another list of clients, or
   // with none now, or where a dry run begins or ends.
   std::set<uint32_t> relisted;
@@ -55,16 +61,17 @@ struct Change {
   bool empty() const;
 };
 
-// Every setting that differs and is fixed while attached; with what to do.
+// Every setting that differs and is fixed while attached, and addresses without room; with what to
+// do.
 Errors fixed_differences(const MirrorState &state, const Plan &wanted);
 // Whether these errors are all of that kind.
 bool are_fixed_differences(const Errors &errors);
 
-// Mappings are the same if name, device, direction, ports, address, targets, preambles,
-// application, join and promiscuous are: they keep row, shadows and ledger. `deferred`: names of
-// mappings that are not in `wanted` because of the state of the host; they stay as they are, and
-// while there are any, no program is taken away but those of devices that others of the same name
-// have replaced. Fails if there are not enough free rows.
+// Mappings are the same if name, device, direction, ports, address, targets, shadow addresses,
+// preambles, application, join and promiscuous are: they keep row, shadows and ledger. `deferred`:
+// names of mappings that are not in `wanted` because of the state of the host; they stay as they
+// are, and while there are any, no program is taken away but those of devices that others of the
+// same name have replaced. Fails if there are not enough free rows.
 Result<Change> plan_change(const MirrorState &state, const Plan &wanted,
                            const std::set<std::string> &deferred = {});
 

@@ -18,10 +18,11 @@ uint16_t path_mtu(const Route &route, const HostView &host) {
   return static_cast<uint16_t>(mtu == 0 ? 1500 : std::min(mtu, 65535U));
 }
 
-dp_config config_row(const Limits &l) {
+dp_config config_row(const Limits &l, size_t pools) {
   dp_config c{};
   c.port_first = l.port_first;
-  c.slots = static_cast<uint32_t>(l.port_last - l.port_first + 1);
+  c.ports = static_cast<uint32_t>(l.port_last - l.port_first + 1);
+  c.slots = static_cast<uint32_t>(c.ports * pools);
 #define DP_PUT_user_space(field, max)
 #define DP_PUT_data_plane(field, max)                                                              \
   static_assert(max <= UINT32_MAX, "the data plane has 32 bits for " #field);                      \
@@ -32,7 +33,22 @@ dp_config config_row(const Limits &l) {
   return c;
 }
 
-dp_mapping mapping_row(const MappingConfig &m, const HostView &host) {
+// The place of the address; 0 where nobody lists it.
+__u8 pool_of(const std::vector<Address> &pools, const Address &address) {
+  const auto pool = std::find(pools.begin(), pools.end(), address);
+  return static_cast<__u8>(pool == pools.end() ? 0 : pool - pools.begin());
+}
+
+void put_pools(const TargetConfig &t, const Address &own, const std::vector<Address> &pools,
+               dp_target &target) {
+  target.pool[target.n_pools++] = pool_of(pools, own);
+  for (const ShadowAddress &a : t.shadow_addresses)
+    target.pool[target.n_pools++] = pool_of(pools, a.address);
+  std::sort(target.pool + 1, target.pool + target.n_pools); // the list has no order
+}
+
+dp_mapping mapping_row(const MappingConfig &m, const HostView &host,
+                       const std::vector<Address> &pools) {
   dp_mapping row{};
   row.application = static_cast<__u8>(m.application);
   row.flags = static_cast<__u16>(
@@ -46,6 +62,7 @@ dp_mapping mapping_row(const MappingConfig &m, const HostView &host) {
     dp_target &target = row.target[row.n_targets++];
     target.address = t.address.raw;
     target.shadow_addr = route.source.raw;
+    put_pools(t, route.source, pools, target);
     target.oif = route.oif;
     // A gateway may be one of several, another by policy, or gone tomorrow: the kernel knows.
     if (route.plain && !route.gateway.is_set())
@@ -152,6 +169,7 @@ Result<Plan> make_plan(const Config &config, const HostView &host) {
     return errors;
   check_devices(config, host, errors, plan.warnings);
   check_targets(config, host, errors);
+  check_shadow_addresses(config, host, errors, plan.warnings);
   check_stacked(config, host, errors, plan.warnings);
   check_ipsec(config, host, errors);
   check_shadow_ports(config, host, errors);
@@ -168,13 +186,15 @@ Result<Plan> make_plan(const Config &config, const HostView &host) {
   plan.limits = config.limits;
   plan.limits.store_bytes -= plan.limits.store_bytes % DP_CHUNK;
   plan.limits.max_mappings = std::max<uint64_t>(plan.limits.max_mappings, config.mappings.size());
-  plan.config = config_row(plan.limits);
+  for (const Address &a : shadow_addresses(config))
+    plan.pools.push_back(a);
+  plan.config = config_row(plan.limits, plan.pools.size());
   plan.flows = static_cast<uint32_t>(plan.limits.flows);
   plan.chunks = static_cast<uint32_t>(plan.limits.store_bytes / DP_CHUNK);
   for (const MappingConfig &m : config.mappings) {
     add_ports(m, static_cast<uint16_t>(plan.mappings.size()), find_device(host, m.device)->ifindex,
               plan.ports);
-    plan.mappings.push_back(mapping_row(m, host));
+    plan.mappings.push_back(mapping_row(m, host, plan.pools));
     plan.clients.push_back(m.clients);
     plan.mappings.back().clients = static_cast<__u16>(m.clients ? plan.clients.size() : 0);
     plan.names.push_back(name_row(m));

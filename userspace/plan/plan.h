@@ -127,6 +127,9 @@ struct Plan {
   std::vector<NamedMapping> names;  // same order
   std::vector<Preambles> preambles; // same order
   std::vector<Clients> clients;     // same order: what dp_mapping.clients names; null: 0
+  // Of all targets, in the places that dp_target.pool names. The first is not set: the addresses
+  // that the routes say, as far as nobody lists them.
+  std::vector<Address> pools{{}};
   std::vector<PortRow> ports;
   std::vector<Attachment> attachments;  // without those on DP_LINK, which attach adds
   AttachMode mode = AttachMode::clsact; // tcx or clsact

@@ -121,6 +121,16 @@ bool selects(uint16_t port, uint16_t mask, PortRange range, bool all = false) {
   return all ? each : any;
 }
 
+// Whether the policy is for what comes from one of the addresses that copies come from. `all`: from
+// each of them.
+bool covers(const IpsecPolicy &p, const TargetConfig &t, const Address &own, bool all) {
+  const auto has = [&](const Address &a) { return !p.from.length || p.from.contains(a); };
+  const auto listed = [&](const ShadowAddress &a) { return has(a.address); };
+  const auto &more = t.shadow_addresses;
+  return all ? has(own) && std::all_of(more.begin(), more.end(), listed)
+             : has(own) || std::any_of(more.begin(), more.end(), listed);
+}
+
 // The policy that would decide on copies to that target, or on some of them. Null: none.
 const IpsecPolicy *policy_for(const TargetConfig &t, PortRange to, PortRange from,
                               const HostView &host) {
@@ -136,14 +146,14 @@ const IpsecPolicy *policy_for(const TargetConfig &t, PortRange to, PortRange fro
     if ((p->proto && p->proto != tcp) || !p->to.contains(t.address) ||
         !selects(p->to_port, p->to_mask, to) || !selects(p->from_port, p->from_mask, from))
       continue;
-    if (route != host.routes.end() &&
-        ((p->from.length && !p->from.contains(route->second.source)) ||
-         (p->ifindex && p->ifindex != route->second.oif)))
+    if (route != host.routes.end() && (!covers(*p, t, route->second.source, false) ||
+                                       (p->ifindex && p->ifindex != route->second.oif)))
       continue;
     if (p->block || p->transform)
       return p;
     if (selects(p->to_port, p->to_mask, to, true) &&
-        selects(p->from_port, p->from_mask, from, true))
+        selects(p->from_port, p->from_mask, from, true) &&
+        (route == host.routes.end() || covers(*p, t, route->second.source, true)))
       return p; // all of it passes: what comes behind is not asked
   }
   return nullptr;
@@ -296,6 +306,25 @@ void check_targets(const Config &config, const HostView &host, Errors &errors) {
   for (const MappingConfig &m : config.mappings)
     for (const TargetConfig &t : m.targets)
       check_target(config, host, m, t, errors);
+}
+
+void check_shadow_addresses(const Config &config, const HostView &host, Errors &errors,
+                            std::vector<std::string> &warnings) {
+  for (const MappingConfig &m : config.mappings)
+    for (const TargetConfig &t : m.targets) {
+      const auto route = host.routes.find(t.address.text());
+      for (const ShadowAddress &a : t.shadow_addresses) {
+        if (!is_own_address(host, a.address))
+          errors.push_back({a.where, "the address " + a.address.text() + " is not this host's",
+                            "`ip address` lists those that are; give it to a device, or take it "
+                            "out of \"shadow_addresses\"",
+                            Exit::failure});
+        else if (route != host.routes.end() && route->second.source == a.address)
+          warnings.push_back("copies to " + endpoint_text(t.address, t.port) + " come from " +
+                             a.address.text() +
+                             " anyway: in \"shadow_addresses\" it makes no room for more");
+      }
+    }
 }
 
 void check_stacked(const Config &config, const HostView &host, Errors &errors,

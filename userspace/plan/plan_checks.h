@@ -20,6 +20,8 @@ bool ipsec_forbids(const MappingConfig &m, const Limits &limits, const HostView 
 void check_devices(const Config &config, const HostView &host, Errors &errors,
                    std::vector<std::string> &warnings);
 void check_targets(const Config &config, const HostView &host, Errors &errors);
+void check_shadow_addresses(const Config &config, const HostView &host, Errors &errors,
+                            std::vector<std::string> &warnings);
 // Mappings on devices of which one has the other's frames, too: see same_packets().
 void check_stacked(const Config &config, const HostView &host, Errors &errors,
                    std::vector<std::string> &warnings);

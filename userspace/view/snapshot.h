@@ -54,7 +54,7 @@ struct Counters {
   dp_ledger global{};                   // cell DP_LEDGER_GLOBAL
   uint32_t removed_mappings = 0;        // by reload, since attach
   dp_ledger removed{};                  // the sum of their last ledgers
-  uint32_t ports_free = 0, ports = 0;   // shadow ports
+  uint32_t ports_free = 0, ports = 0;   // shadow ports, of the target that has least left
   uint32_t chunks_used = 0, chunks = 0; // store
 
   std::time_t now = 0;      // when they were read: Unix time, seconds

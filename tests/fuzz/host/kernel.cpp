@@ -327,6 +327,8 @@ void host_reset(void) { kernel().reset(); }
 
 void *bpf_map_lookup_elem(const void *map, const void *key) {
   no_lock("bpf_map_lookup_elem");
+  if (map == &free_slots)
+    return *static_cast<const uint32_t *>(key) ? nullptr : &host_free_slots;
   return kernel().map(map).lookup(key, kernel().cpu);
 }
 

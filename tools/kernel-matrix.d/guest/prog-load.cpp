@@ -29,7 +29,8 @@ constexpr uint32_t default_entries = 64;
 constexpr uint32_t ring_bytes = 256 << 10;
 
 // Programs see their configuration as constants, and the verifier prunes by them. These are in
-// the range that user space would choose; zeros would hide most of the code.
+// the range that user space would choose; zeros would hide most of the code, and so would a target
+// with a single address.
 constexpr dp_config typical = {
     .netns = 1,
     .cookie = 0x12345678,
@@ -37,7 +38,8 @@ constexpr dp_config typical = {
     .clock = 3,
     .clone_flags = 0,
     .port_first = 16384,
-    .slots = 16384,
+    .ports = 16384,
+    .slots = 4 * 16384,
 #define DP_DEFAULT_user_space(field, standard)
 #define DP_DEFAULT_data_plane(field, standard) .field = standard,
 #define DP_SETTING(key, former, measure, field, home, when, min, max, standard, help)              \
