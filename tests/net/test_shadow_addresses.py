@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copies that come from several addresses of the source: each of them has all shadow ports."""
+
+from harness import MODES, case
+from lab import mirror, snapshot, wait
+from lab.books import tell
+from lab.crowd import Crowd
+from lab.keeper import keep
+from lab.load import checked
+
+PORTS = 64  # of each address
+RANGE = "20000-20063"
+FURTHER = [f"10.77.0.{n}" for n in (61, 62, 63)]
+CLIENTS = [f"10.77.0.{n}" for n in range(101, 105)]
+
+
+def scene_of(env, **options):
+    scene = env.scene(**options)
+    for address in FURTHER:
+        scene.lab.source.run(["ip", "addr", "add", f"{address}/24", "dev", "eth0"])
+    return scene
+
+
+def from_addresses(scene, addresses):
+    """What `keep` writes into each mapping."""
+    return {"targets": [{"address": scene.lab.target.address, "port": 11211, "shadow_addresses": addresses}]}
+
+
+def assert_harmless(scene, resets_to_target=False):
+    """As Scene has it, but that copies come from the further addresses."""
+    found = scene.watch.report()
+    if resets_to_target:
+        found.pop("rst-to-target", None)
+    found["foreign-ip"] = [one for one in found.get("foreign-ip", ()) if one.split(":")[0] not in FURTHER]
+    found = {what: frames for what, frames in found.items() if frames}
+    assert not found, {what: frames[:3] for what, frames in found.items()}
+    moved = scene.health.moved(hosts=("client", "source", "target"))
+    assert not moved, "; ".join(moved)
+
+
+def shadows(scene):
+    """{address: ports} of the source that open connections of the target are with."""
+    found = {}
+    for row in scene.doppel.json("flows")["flows"]:
+        if row["shadow"]:
+            address, port = row["shadow"].rsplit(":", 1)
+            found.setdefault(address, set()).add(int(port))
+    return found
+
+
+@case(mode=MODES)
+def more_connections_than_ports(env, mode):
+    """Nearly four times as many connections as shadow ports, from four addresses: all bytes are delivered, each once,
+    and nothing stays behind."""
+    scene = scene_of(env)
+    before = snapshot.pins(scene.lab.source)
+    keeper = keep(scene, from_addresses(scene, FURTHER), shadow_ports=RANGE)
+    with mirror.Sampler(scene):
+        crowd = Crowd(scene.lab.client, scene.lab.source.address, scene.ports, CLIENTS)
+        crowd.grow(240)
+        scene.assert_all_delivered(crowd.sent)
+        used = shadows(scene)
+        assert sorted(used) == sorted([*FURTHER, scene.lab.source.address]), used
+        assert sum(map(len, used.values())) == 240, {a: len(p) for a, p in used.items()}
+        ports = scene.doppel.counters()["shadow_ports"]
+        assert ports == {"total": 4 * PORTS, "free": 4 * PORTS - 240}, ports
+        crowd.again(240)
+        ledger = scene.assert_all_delivered(crowd.sent)
+    assert ledger["flows"]["opened"] == 240, ledger["flows"]
+    scene.assert_same()
+    for child in crowd.children:
+        child.kill()
+        child.wait()
+    mirror.assert_nothing_left(scene, timeout=75)
+    assert_harmless(scene)
+    keeper.stop()
+    scene.doppel.detach()
+    assert snapshot.pins(scene.lab.source) == before
+
+
+@case()
+def beyond_all_of_them(env):
+    """More connections than all addresses have ports: those beyond are left out, and counted."""
+    scene = scene_of(env)
+    keep(scene, from_addresses(scene, FURTHER[:1]), shadow_ports=RANGE)
+    with mirror.Sampler(scene):
+        sent = scene.load("sets", connections=200, count=4000, rate=2000)["sent"]
+    ledger = scene.doppel.wait_idle(observed=sent)
+    b = ledger["bytes"]
+    assert b["lost"] == 0 and 0 < b["delivered"] < sent, b
+    assert ledger["excluded"]["ports_exhausted"], ledger["excluded"]
+    mirror.assert_nothing_left(scene, timeout=75)
+    assert_harmless(scene)
+
+
+@case()
+def another_list(env):
+    """A reload with fewer addresses drains the target's shadows as for another target, and one with others takes the
+    room of those that are gone; a list that has no room is refused, and all goes on."""
+    scene = scene_of(env)
+    keeper = keep(scene, from_addresses(scene, FURTHER[:2]), shadow_ports=RANGE)
+    _, file = scene.kept
+
+    def lists(addresses, expect):
+        file.write(*(file.mapping(f"p{port}", port, **from_addresses(scene, addresses)) for port in scene.ports),
+                   shadow_ports=RANGE)
+        keeper.reload(expect)
+
+    load = scene.start("sets", connections=32, count=1_000_000, rate=1000, deadline=100)
+    wait.until(lambda: scene.doppel.ledger()["flows"]["open"] == 32, "the connections", 20)
+    lists(FURTHER, "none are left for 10.77.0.63")
+    assert set(shadows(scene)) == {scene.lab.source.address, *FURTHER[:2]}, shadows(scene)
+    lists(FURTHER[:1], "reloaded: ")
+    lists([FURTHER[0], FURTHER[2]], "reloaded: ")
+    sent = checked(load.end())["sent"]
+    ledger = scene.doppel.wait_idle()
+    assert not ledger["bytes"]["lost"], tell(scene, ledger)
+    assert sent
+    sent = scene.load("sets", connections=60, count=600, prefix="more")["sent"]
+    after = scene.doppel.wait_idle()
+    assert after["bytes"]["delivered"] == ledger["bytes"]["delivered"] + sent, tell(scene, after)
+    mirror.assert_nothing_left(scene, timeout=75)
+    assert_harmless(scene, resets_to_target=True)
