@@ -43,6 +43,11 @@ void bounded(const Config &c) {
     for (const TargetConfig &t : m.targets) {
       require(t.port > 0 && t.port + (m.port_last - m.port_first) <= 65535, "a target's ports");
       require(is_host_address(t.address) && !needs_scope(t.address), "a target's address");
+      require(t.shadow_addresses.size() < DP_MAX_SOURCES, "number of shadow addresses");
+      for (const ShadowAddress &a : t.shadow_addresses)
+        require(is_host_address(a.address) && !needs_scope(a.address) && !is_loopback(a.address) &&
+                    a.address.family() == t.address.family(),
+                "a shadow address");
     }
   }
   const Limits &l = c.limits;

@@ -185,7 +185,10 @@ TEST_F(Reading, EveryFlowIsListedOnce) {
 }
 
 TEST_F(Reading, FreeSlotsAreAllThere) {
-  int fd = map("free_slots");
+  uint32_t pool = 0, id = 0;
+  ASSERT_EQ(bpf_map_lookup_elem(map("free_slots"), &pool, &id), 0);
+  const Fd queue(bpf_map_get_fd_by_id(id));
+  const int fd = queue.get();
   std::vector<bool> seen(64);
   uint32_t slot = 0;
   for (unsigned i = 0; i < 64; i++) {
