@@ -2,9 +2,10 @@
 """Copies that come from several addresses of the source: each of them has all shadow ports."""
 
 from harness import MODES, case
-from lab import mirror, snapshot, wait
+from lab import health, mirror, snapshot, wait
 from lab.books import tell
 from lab.crowd import Crowd
+from lab.guest import router
 from lab.keeper import keep
 from lab.load import checked
 
@@ -121,3 +122,21 @@ def another_list(env):
     assert after["bytes"]["delivered"] == ledger["bytes"]["delivered"] + sent, tell(scene, after)
     mirror.assert_nothing_left(scene, timeout=75)
     assert_harmless(scene, resets_to_target=True)
+
+
+@case()
+def a_router_tells_each_of_them(env):
+    """An ICMP error is for the shadow whose address it quotes: segments of each become small enough, and this host's
+    stack hears nothing of it."""
+    scene = scene_of(env)
+    router(scene.lab)
+    keep(scene, from_addresses(scene, FURTHER), shadow_ports=RANGE)
+    before = health.counters(scene.lab.source)["Icmp.InErrors"]
+    sent = scene.load("sets", connections=32, count=320, smallest=4000, largest=4000)["sent"]
+    ledger = scene.assert_all_delivered(sent)
+    events = mirror.events(scene)
+    assert events.get("path_mtu") and ledger["flows"]["opened"] == 32, (events, ledger["flows"])
+    assert "timeout_retransmit" not in events, events
+    assert health.counters(scene.lab.source)["Icmp.InErrors"] == before, "ICMP errors reached this host's stack"
+    scene.assert_same(keys=320)
+    assert_harmless(scene)
