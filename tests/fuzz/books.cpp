@@ -122,7 +122,7 @@ void check_sent(bool spoilt, const Judge &judge) {
     const uint8_t *tcp = &f[l.tcp];
     const size_t head = l.tcp + (tcp[12] >> 4) * 4u, length = f.size() - l.tcp;
     require(f.size() >= head && head >= l.tcp + 20, "the TCP header of what is sent");
-    require(l.src == kHost, "a frame is sent that is not ours");
+    require(l.src == kHost || l.src == kFurther, "a frame is sent that is not ours");
     require(l.dst == kTargets[0] || l.dst == kTargets[1], "a frame is sent to no target");
     const dp_mapping *m = kernel().at<dp_mapping>(&mappings, 0);
     require(l.six == (m->target[l.dst == kTargets[1]].address.w[0] != 0) || spoilt,
@@ -135,8 +135,9 @@ void check_sent(bool spoilt, const Judge &judge) {
       require(get16(tcp + 16) == p, "the partial checksum of what is sent");
     else if (!spoilt) // one that was wrong, and vouched for, stays wrong
       require(checksum(tcp, length, p) == 0xffff, "the checksum of what is sent");
-    const uint32_t slot = get16(tcp) - uint32_t{HOST_FIRST_PORT};
-    require(slot < HOST_SLOTS, "a frame is sent from no shadow's port");
+    const uint32_t place = get16(tcp) - uint32_t{HOST_FIRST_PORT};
+    require(place < HOST_PORTS, "a frame is sent from no shadow's port");
+    const uint32_t slot = slot_of(l.src, place);
     const uint32_t seq = get32(tcp + 4);
     for (size_t i = head; !spoilt && i < f.size(); i++)
       require(judge(slot, seq + static_cast<uint32_t>(i - head), f[i]),
@@ -184,6 +185,10 @@ void check_clients(const Held &want) {
 
 } // namespace
 
+uint32_t slot_of(uint32_t own, uint32_t place) {
+  return (own == kFurther ? HOST_PORTS : 0) + place;
+}
+
 uint64_t observed(uint32_t target) { return sum(target).observed; }
 uint64_t noted(uint32_t target) { return sum(target).event[DP_EVENT_key_noted]; }
 uint64_t missed(uint32_t target) { return sum(target).event[DP_EVENT_key_missed]; }
@@ -193,9 +198,13 @@ void check_books(bool bytes, bool spoilt, const Judge &judge) {
   std::array<uint64_t, 2> pending{};
   std::array<int64_t, 2> n_open{}, n_waiting{}, n_embryonic{};
   std::set<uint32_t> free;
-  kernel().map(&host_free_slots).for_each([&free](const void *, void *v) {
-    require(free.insert(*static_cast<uint32_t *>(v)).second, "a slot is free twice");
-  });
+  for (uint32_t pool = 0; pool < HOST_POOLS; pool++)
+    kernel().map(pool ? &host_free_further : &host_free_slots).for_each([&](const void *, void *v) {
+      const uint32_t slot = *static_cast<uint32_t *>(v);
+      require(slot / HOST_PORTS == pool, "a slot is in another pool's queue");
+      require(free.insert(slot).second, "a slot is free twice");
+    });
+  std::array<int64_t, HOST_POOLS> taken{};
   for (uint32_t slot = 0; slot < HOST_SLOTS; slot++) {
     const dp_shadow &sh = shadow_at(slot);
     if (!is_open(sh))
@@ -204,10 +213,13 @@ void check_books(bool bytes, bool spoilt, const Judge &judge) {
     require(sh.ep.key.target < 2, "key");
     pending[sh.ep.key.target] += check_shadow(slot, bytes && !spoilt ? &judge : nullptr);
     n_open[sh.ep.key.target]++;
+    taken[slot / HOST_PORTS]++;
     n_embryonic[sh.ep.key.target] += sh.tcp.state == DP_SYN_SENT;
   }
   require(free.size() + static_cast<size_t>(n_open[0] + n_open[1]) == HOST_SLOTS,
           "a slot is neither free nor an open shadow's");
+  for (uint32_t pool = 0; pool < HOST_POOLS; pool++)
+    require(kernel().at<dp_pool>(&pools, pool)->taken == taken[pool], "the slots of a pool");
   kernel().map(&flows).for_each([&](const void *key, void *value) {
     const auto &f = *static_cast<const dp_flow *>(value);
     const auto &fk = *static_cast<const dp_flow_key *>(key);

@@ -11,6 +11,8 @@ namespace doppel::fuzz {
 
 dp_shadow &shadow_at(uint32_t slot);
 bool is_open(const dp_shadow &sh);
+// The slot of that address of this host, and that place in the range of shadow ports.
+uint32_t slot_of(uint32_t own, uint32_t place);
 
 // May the shadow in that slot have this byte at that sequence number?
 using Judge = std::function<bool(uint32_t slot, uint32_t seq, uint8_t byte)>;

@@ -13,7 +13,8 @@ namespace doppel::fuzz {
 
 constexpr uint8_t kFin = 1, kSyn = 2, kRst = 4, kPsh = 8, kAck = 16;
 constexpr uint16_t kPort = 11211, kTargetPort = 21211;
-constexpr uint32_t kServer = 0x0a090009, kHost = 0x0a090002, kClient = 0x0a090032;
+constexpr uint32_t kServer = 0x0a090009, kHost = 0x0a090002, kFurther = 0x0a090003,
+                   kClient = 0x0a090032;
 constexpr uint32_t kTargets[] = {0x0a090007, 0x0a090008};
 
 // The byte of every client's stream at this sequence number: a command of memcached, or a value,

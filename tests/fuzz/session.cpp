@@ -199,7 +199,8 @@ void Play::tear_down() {
   k_.sent.clear();
   require(k_.map(&flows).size() == 0, "flows are left");
   require(k_.map(&store).size() == 0, "chunks of the store are left");
-  require(k_.map(&host_free_slots).size() == HOST_SLOTS, "slots are left");
+  require(k_.map(&host_free_slots).size() + k_.map(&host_free_further).size() == HOST_SLOTS,
+          "slots are left");
   require(k_.map(&timer_queue).size() == 0, "slots are still watched");
 }
 

@@ -31,12 +31,14 @@ Skb Play::frame_of_target(const Segment &s) const {
 }
 
 void Play::respond(const Segment &s, bool nested) {
-  const uint32_t slot = s.dport - HOST_FIRST_PORT;
+  const uint32_t place = s.dport - HOST_FIRST_PORT;
+  const uint32_t slot = place < HOST_PORTS ? slot_of(s.dst, place) : uint32_t{HOST_SLOTS};
   Skb skb = frame_of_target(s);
   skb.data[0] = 2; // what the device does with it is another's matter
   const bool ours = slot < HOST_SLOTS && shadow_at(slot).tcp.state != DP_CLOSED &&
                     shadow_at(slot).ep.oif && s.src == ntohl(shadow_at(slot).ep.address.w[3]) &&
-                    s.dst == kHost && htons(s.sport) == shadow_at(slot).ep.target_port;
+                    (s.dst == kHost || s.dst == kFurther) &&
+                    htons(s.sport) == shadow_at(slot).ep.target_port;
   const dp_shadow before = ours ? shadow_at(slot) : dp_shadow{};
   const bool ignore = ours && is_open(before) && must_ignore(before, s);
   const std::vector<uint8_t> data = skb.data;
@@ -75,9 +77,9 @@ Segment Play::from_target(uint32_t slot) {
   const dp_shadow &sh = shadow_at(slot);
   Segment s;
   s.src = ntohl(sh.ep.address.w[3]);
-  s.dst = kHost;
+  s.dst = slot < HOST_PORTS ? kHost : kFurther;
   s.sport = ntohs(sh.ep.target_port);
-  s.dport = static_cast<uint16_t>(HOST_FIRST_PORT + slot);
+  s.dport = static_cast<uint16_t>(HOST_FIRST_PORT + slot % HOST_PORTS);
   s.seq = sh.tcp.rcv_nxt;
   s.ack = sh.tcp.nxt;
   if (sh.tcp.flags & DP_SH_TS)

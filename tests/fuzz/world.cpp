@@ -44,6 +44,8 @@ void Play::set_up() {
     m.target[t].oif = HOST_DEVICE + 1 + t;
     m.target[t].port = kTargetPort;
     m.target[t].mtu = t ? 576 : 1500;
+    m.target[t].n_pools = t && target6_ ? 1 : 2; // the further address is of the first one's family
+    m.target[t].pool[1] = m.target[t].n_pools - 1;
   }
   if (kind / 12 % 8 == 7) // a list leaves the clients out
     exclude_clients(m);
@@ -60,7 +62,11 @@ void Play::set_up() {
     k_.map(&port_map).update(&key, &value, 0);
   }
   for (uint32_t slot = 0; slot < HOST_SLOTS; slot++)
-    k_.map(&host_free_slots).push(&slot);
+    k_.map(slot < HOST_PORTS ? &host_free_slots : &host_free_further).push(&slot);
+  const dp_addr further = target6_ ? wide(kFurther) : mapped(kFurther);
+  uint32_t pool = 1;
+  k_.at<dp_pool>(&pools, pool)->address = further;
+  k_.map(&pool_of).update(&further, &pool, 0);
   k_.at<dp_fresh>(&fresh_chunks, 0)->limit = HOST_CHUNKS;
   program_ = m.flags & DP_MAP_EGRESS ? doppel_egress : doppel_ingress;
   static constexpr uint32_t isns[] = {0x1000, 0xffffe000, 0x7fffe000, 0xfffffffe};

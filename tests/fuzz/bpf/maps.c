@@ -7,7 +7,7 @@ const volatile struct dp_config cfg = {
 	.cookie = 0x5eed0000,
 	.link = HOST_LINK,
 	.port_first = HOST_FIRST_PORT,
-	.ports = HOST_SLOTS,
+	.ports = HOST_PORTS,
 	.slots = HOST_SLOTS,
 	.flow_cap = HOST_FLOW_CAP,
 	.rto_min_ms = 200,
@@ -29,7 +29,7 @@ DEFINE(flows);
 DEFINE(syns);
 DEFINE(shadows);
 DEFINE(free_slots);
-struct free_queue host_free_slots; /* of the one pool */
+struct free_queue host_free_slots, host_free_further; /* by pool */
 DEFINE(pools);
 DEFINE(pool_of);
 DEFINE(store);
@@ -84,8 +84,9 @@ const struct host_map_row host_map_rows[] = {
 	KEYED(flows, HOST_FLOWS),
 	KEYED(syns, HOST_SYNS),
 	KEYED(shadows, HOST_SLOTS),
-	QUEUE(host_free_slots, HOST_SLOTS),
-	KEYED(pools, 1),
+	QUEUE(host_free_slots, HOST_PORTS),
+	QUEUE(host_free_further, HOST_PORTS),
+	KEYED(pools, HOST_POOLS),
 	KEYED(pool_of, 1),
 	KEYED(store, HOST_CHUNKS),
 	KEYED(chunks, HOST_CHUNKS),

@@ -327,8 +327,11 @@ void host_reset(void) { kernel().reset(); }
 
 void *bpf_map_lookup_elem(const void *map, const void *key) {
   no_lock("bpf_map_lookup_elem");
-  if (map == &free_slots)
-    return *static_cast<const uint32_t *>(key) ? nullptr : &host_free_slots;
+  if (map == &free_slots) {
+    char *const queues[HOST_POOLS] = {&host_free_slots, &host_free_further};
+    const uint32_t pool = *static_cast<const uint32_t *>(key);
+    return pool < HOST_POOLS ? queues[pool] : nullptr;
+  }
   return kernel().map(map).lookup(key, kernel().cpu);
 }
 

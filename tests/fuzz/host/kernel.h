@@ -127,7 +127,7 @@ int doppel_return(__sk_buff *);
 int doppel_command(__sk_buff *);
 int doppel_copies(__sk_buff *);
 extern char ports, port_map, address_map, mappings, prefixes, flows, syns, shadows, free_slots,
-    host_free_slots, store, chunks, free_chunks, fresh_chunks, freed_ranges, clients, ledger,
-    limits, preambles, timer_queue, timer, due, events, control, meta, keeper, scratch, copies,
-    key_notes, key_watch, key_samples;
+    host_free_slots, host_free_further, pools, pool_of, store, chunks, free_chunks, fresh_chunks,
+    freed_ranges, clients, ledger, limits, preambles, timer_queue, timer, due, events, control,
+    meta, keeper, scratch, copies, key_notes, key_watch, key_samples;
 }
