@@ -524,6 +524,23 @@ TEST(Change, AnAddressOfARouteGetsNoPoolWhileAttached) {
                                       "mirror, as the route says");
 }
 
+// The address comes back, and its mapping with it; the room was made at attach.
+TEST(PartialPlan, HasRoomForAddressesOfWhatItLeavesOut) {
+  Config c = a_config({"80-10.0.0.2:80", "81-10.9.0.2:81"});
+  c.mappings[0].targets[0].shadow_addresses = {{ip("10.0.0.4"), "a"}};
+  c.mappings[1].targets[0].shadow_addresses = {{ip("10.0.0.77"), "b"}};
+  const auto partial = make_partial_plan(c, with_addresses());
+  ASSERT_TRUE(partial) << show_errors(partial.errors());
+  EXPECT_EQ(partial->deferred, std::set<std::string>{"81"});
+  EXPECT_EQ(partial->plan.pools, (std::vector<Address>{{}, ip("10.0.0.4"), ip("10.0.0.77")}));
+  EXPECT_EQ(partial->plan.config.slots, 3 * partial->plan.config.ports);
+  HostView h = with_addresses();
+  h.devices[2].addresses.push_back(ip("10.0.0.77"));
+  const MirrorState now = state(partial->plan);
+  EXPECT_TRUE(fixed_differences(now, *make_plan(c, h)).empty());
+  EXPECT_EQ(change(now, *make_plan(c, h)).added, std::vector<std::string>{"81"});
+}
+
 TEST(PartialPlan, LeavesOutWhatTheHostCannotCarry) {
   Config c = a_config({"80-10.0.0.2:80", "81-10.9.0.2:81", "82-10.0.0.3:82"});
   c.mappings[2].device = "gone0";

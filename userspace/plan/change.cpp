@@ -54,51 +54,78 @@ const MirrorState::Mapping *comes_from(const MirrorState &state, const Address &
   return nullptr;
 }
 
-Result<Pools> find_pools(const MirrorState &state, const Plan &wanted) {
-  Pools pools{{0}, {}};
-  std::set<uint32_t> used;
-  for (const MirrorState::Mapping &m : state.mappings)
-    for (const dp_target &t : m.row.target)
-      used.insert(t.pool, t.pool + DP_MAX_SOURCES);
-  const auto pool_with = [&](const Address &address) {
-    for (uint32_t i = 1; i < state.pools.size(); i++)
-      if (state.pools[i].address == address)
-        return i;
-    return 0U;
-  };
-  for (size_t i = 1; i < wanted.pools.size(); i++)
-    used.insert(pool_with(wanted.pools[i]));
-  Errors errors;
-  uint32_t next = 1;
-  for (size_t i = 1; i < wanted.pools.size(); i++) {
-    const Address &address = wanted.pools[i];
-    uint32_t pool = pool_with(address);
-    if (const auto *m = pool ? nullptr : comes_from(state, address)) {
-      errors.push_back({"shadow_addresses",
-                        "mapping " + in_quotes(m->name.name) + " has copies from " +
-                            address.text() + " in the attached mirror, as the route says",
-                        kFixedHint});
-      continue;
-    }
-    while (!pool && next < state.pools.size() && (used.count(next) || state.pools[next].taken > 0))
-      next++;
-    if (!pool && next >= state.pools.size()) {
-      errors.push_back({"shadow_addresses",
-                        "the attached mirror has shadow ports for " +
-                            std::to_string(std::max<size_t>(state.pools.size(), 1) - 1) +
-                            " of them, and none are left for " + address.text(),
-                        kRoomHint});
-      continue;
-    }
-    if (!pool) {
-      pool = next++;
-      pools.fresh.emplace_back(pool, address);
-    }
-    pools.of_plan.push_back(static_cast<__u8>(pool));
+class PoolFinder {
+public:
+  PoolFinder(const MirrorState &state, const Plan &wanted) : state_(state), wanted_(wanted) {
+    for (const MirrorState::Mapping &m : state.mappings)
+      for (const dp_target &t : m.row.target)
+        named_.insert(t.pool, t.pool + DP_MAX_SOURCES);
+    for (const Address &a : wanted.pools)
+      named_.insert(pool_with(a));
   }
-  if (!errors.empty())
-    return errors;
-  return pools;
+
+  Result<Pools> run() {
+    for (size_t i = 1; i < wanted_.pools.size(); i++)
+      find(wanted_.pools[i]);
+    if (!errors_.empty())
+      return errors_;
+    return std::move(pools_);
+  }
+
+private:
+  // 0: none has it.
+  uint32_t pool_with(const Address &address) const {
+    for (uint32_t i = 1; i < state_.pools.size(); i++)
+      if (state_.pools[i].address == address)
+        return i;
+    return 0;
+  }
+
+  // 0: none is left.
+  uint32_t free_pool() {
+    for (; next_ < state_.pools.size(); next_++)
+      if (!named_.count(next_) && state_.pools[next_].taken <= 0)
+        return next_++;
+    return 0;
+  }
+
+  void find(const Address &address) {
+    uint32_t pool = pool_with(address);
+    if (!pool)
+      pool = make(address);
+    pools_.of_plan.push_back(static_cast<__u8>(pool));
+  }
+
+  uint32_t make(const Address &address) {
+    if (const MirrorState::Mapping *m = comes_from(state_, address)) {
+      errors_.push_back({"shadow_addresses",
+                         "mapping " + in_quotes(m->name.name) + " has copies from " +
+                             address.text() + " in the attached mirror, as the route says",
+                         kFixedHint});
+      return 0;
+    }
+    const uint32_t pool = free_pool();
+    if (pool)
+      pools_.fresh.emplace_back(pool, address);
+    else
+      errors_.push_back({"shadow_addresses",
+                         "the attached mirror has shadow ports for " +
+                             std::to_string(std::max<size_t>(state_.pools.size(), 1) - 1) +
+                             " of them, and none are left for " + address.text(),
+                         kRoomHint});
+    return pool;
+  }
+
+  const MirrorState &state_;
+  const Plan &wanted_;
+  std::set<uint32_t> named_; // by a target, or for an address that is wanted
+  uint32_t next_ = 1;
+  Pools pools_{{0}, {}};
+  Errors errors_;
+};
+
+Result<Pools> find_pools(const MirrorState &state, const Plan &wanted) {
+  return PoolFinder(state, wanted).run();
 }
 
 bool same_identity(const NamedMapping &a, const dp_mapping &x, const NamedMapping &b,

@@ -1,9 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/plan/partial_plan.h"
 
+#include <algorithm>
+
 #include "userspace/plan/plan_checks.h"
 
 namespace doppel {
+namespace {
+// Of mappings that are left out as well: room for an address is made at attach, and not later.
+void take_all_pools(const Config &config, Plan &plan) {
+  for (const Address &a : shadow_addresses(config))
+    if (std::find(plan.pools.begin(), plan.pools.end(), a) == plan.pools.end())
+      plan.pools.push_back(a);
+  plan.config.slots = static_cast<uint32_t>(plan.config.ports * plan.pools.size());
+}
+
+} // namespace
+
 Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host) {
   PartialPlan f;
   Config rest = config;
@@ -24,6 +37,7 @@ Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host
     f.why.insert(f.why.end(), plan.errors().begin(), plan.errors().end());
   }
   f.plan = TRY(make_plan(rest, host));
+  take_all_pools(config, f.plan);
   return f;
 }
 
