@@ -9,10 +9,10 @@
 #include "flow/exclude.bpf.h"
 #include "flow/find.bpf.h"
 #include "flow/judge.bpf.h"
+#include "flow/mapping.bpf.h"
 #include "flow/open.bpf.h"
 #include "flow/reclaim.bpf.h"
 #include "keys/follow.bpf.h"
-#include "netns.bpf.h"
 #include "packet/csum_verify.bpf.h"
 #include "tcp/enqueue.bpf.h"
 
@@ -209,62 +209,6 @@ static long copy_one(__u32 i, struct copy_walk *w)
 	return 0;
 }
 
-static __always_inline bool port_wanted(__u32 port)
-{
-	__u32 word = dp_port_word(0, port), *bits = bpf_map_lookup_elem(&ports, &word);
-
-	return bits && (*bits & dp_port_bit(port));
-}
-
-/* Where the packet's port leads to, and its address before all others; NULL: nowhere. */
-static __always_inline const struct dp_port_val *way_of(const struct __sk_buff *skb,
-							const struct pkt *p, __u32 direction)
-{
-	struct dp_address_key key = {.port = {.ifindex = skb->ifindex,
-					      .port = bpf_ntohs(p->dport),
-					      .proto = IPPROTO_TCP,
-					      .direction = direction}};
-	const struct dp_port_val *of_port, *of_address;
-
-	of_port = bpf_map_lookup_elem(&port_map, &key.port);
-	if (!of_port || !of_port->by_address)
-		return of_port;
-	key.address = p->daddr;
-	of_address = bpf_map_lookup_elem(&address_map, &key);
-	return of_address ?: of_port;
-}
-
-/* The mapping that wants the packet, which it notes in *p; NULL: none does. */
-static __noinline struct dp_mapping *mapping_of(struct __sk_buff *skb, struct pkt *p,
-						__u32 direction)
-{
-	__u32 port = bpf_ntohs(p->dport);
-	const struct dp_port_val *val;
-	struct dp_mapping *m;
-
-	if (!port_wanted(port))
-		return NULL;
-	val = way_of(skb, p, direction);
-	if (!val)
-		return NULL;
-	p->mapping = val->mapping;
-	p->port_offset = val->offset;
-	m = mapping_at(p->mapping);
-	if (!m || !netns_is_ours(skb))
-		return NULL;
-	/* TCP takes nothing that came for another host, or for many (tcp_v4_rcv). */
-	if (direction == DP_DIR_INGRESS && skb->pkt_type != PACKET_HOST &&
-	    !(m->flags & DP_MAP_ANY_HOST))
-		return NULL;
-	/* What goes to a target itself is a client's own business, or a copy of ours on its way. */
-	for (__u32 t = 0; t < DP_MAX_TARGETS; t++) {
-		if (t < m->n_targets && addr_eq(&p->daddr, &m->target[t].address) &&
-		    port - m->target[t].port <= m->ports)
-			return NULL;
-	}
-	return m;
-}
-
 static __always_inline int capture(struct __sk_buff *skb, __u32 direction)
 {
 	enum pkt_shape shape;
@@ -273,8 +217,10 @@ static __always_inline int capture(struct __sk_buff *skb, __u32 direction)
 	struct pkt p = {};
 
 	shape = parse(skb, &p);
-	if (shape == PKT_NONE)
+	if (shape == PKT_NONE) {
+		bpf_tail_call(skb, &udp_programs, DP_UDP_INGRESS + direction);
 		return TC_ACT_UNSPEC;
+	}
 	m = mapping_of(skb, &p, direction);
 	if (!m)
 		return TC_ACT_UNSPEC;
@@ -314,23 +260,28 @@ static __always_inline int capture(struct __sk_buff *skb, __u32 direction)
 }
 
 /* Nearly every packet of a host is one that no mapping wants: checked without a full parse. */
-static __always_inline bool may_be_wanted(struct __sk_buff *skb)
+static __always_inline int look(struct __sk_buff *skb, __u32 direction)
 {
 	__s32 port = peek_port(skb);
 
-	return port == PEEK_UNKNOWN || (port >= 0 && port_wanted(port));
+	if (port == PEEK_OTHER || (port >= 0 && !port_wanted(port)))
+		return TC_ACT_UNSPEC;
+	if (!peek_is_udp(port))
+		return capture(skb, direction);
+	bpf_tail_call(skb, &udp_programs, DP_UDP_INGRESS + direction);
+	return TC_ACT_UNSPEC;
 }
 
 SEC("tc")
 int doppel_ingress(struct __sk_buff *skb)
 {
-	return may_be_wanted(skb) ? capture(skb, DP_DIR_INGRESS) : TC_ACT_UNSPEC;
+	return look(skb, DP_DIR_INGRESS);
 }
 
 SEC("tc")
 int doppel_egress(struct __sk_buff *skb)
 {
-	return may_be_wanted(skb) ? capture(skb, DP_DIR_EGRESS) : TC_ACT_UNSPEC;
+	return look(skb, DP_DIR_EGRESS);
 }
 
 /* The copies of a packet after the first one, by copies_begin(). */

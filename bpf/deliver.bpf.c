@@ -37,6 +37,10 @@ int doppel_deliver(struct __sk_buff *skb)
 		return clock_begin(skb);
 	if (kind == TXREQ_TICK)
 		return clock_tick(skb);
+	if (kind >= TXREQ_DATAGRAM) {
+		bpf_tail_call(skb, &udp_programs, DP_UDP_DELIVER);
+		return TC_ACT_SHOT;
+	}
 	sh = shadow_at(slot);
 	if (!sh || !txreq_is_for(skb, sh))
 		return TC_ACT_SHOT;

@@ -237,6 +237,28 @@ MAP struct {
 	__uint(value_size, sizeof(__u32));
 } copies SEC(".maps");
 
+/* doppel_udp_*, which the others call for UDP: enum dp_udp_program. */
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, DP_UDP_PROGRAMS);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} udp_programs SEC(".maps");
+
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct udp_state);
+} udp SEC(".maps");
+
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+} fragments SEC(".maps");
+
 #define COPYING_SIZE 128 /* struct copying, whose type is not known here */
 
 MAP struct {

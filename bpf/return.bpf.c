@@ -36,7 +36,7 @@ static __always_inline int consume(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	slot = slot_of(&p.daddr, place);
 	sh = shadow_at(slot);
-	if (!sh || sh->tcp.state == DP_CLOSED || !sh->ep.oif)
+	if (!sh || sh->tcp.state == DP_CLOSED || !sh->ep.oif || (sh->tcp.flags & DP_SH_UDP))
 		return TC_ACT_UNSPEC;
 	gen = sh->gen; /* before the identity, which changes after it */
 	if (!is_for_shadow(&p, sh) || !netns_is_ours(skb))
@@ -74,12 +74,17 @@ SEC("tc")
 int doppel_return(struct __sk_buff *skb)
 {
 	__s32 port = peek_port(skb);
+	int verdict;
 
 	if (port == PEEK_OTHER)
 		return peek_icmp(skb) ? path_error(skb) : TC_ACT_UNSPEC;
-	if (port >= 0 && place_of_port(port) >= cfg.ports)
+	if (port >= 0 && place_of_port(port & 0xffff) >= cfg.ports)
 		return TC_ACT_UNSPEC;
-	return consume(skb);
+	verdict = peek_is_udp(port) ? TC_ACT_UNSPEC : consume(skb);
+	/* Where it is UDP the call does not come back. */
+	if (verdict == TC_ACT_UNSPEC && (port == PEEK_UNKNOWN || peek_is_udp(port)))
+		bpf_tail_call(skb, &udp_programs, DP_UDP_RETURN);
+	return verdict;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -67,6 +67,26 @@ static __always_inline bool socket_exists(struct __sk_buff *skb, struct bpf_sock
 	return true;
 }
 
+/* The same for UDP. */
+static __always_inline bool udp_socket_exists(struct __sk_buff *skb, struct bpf_sock_tuple *t,
+					      __u32 size)
+{
+	struct bpf_sock *sk = SOCK_LOOKUP(bpf_sk_lookup_udp, skb, t, size);
+
+	if (!sk)
+		return false;
+	bpf_sk_release(sk);
+	return true;
+}
+
+static __noinline bool udp_socket_exists_for(struct __sk_buff *skb, const struct pkt *p)
+{
+	struct bpf_sock_tuple t = {};
+	__u32 size = sock_tuple(&t, &p->saddr, p->sport, &p->daddr, p->dport);
+
+	return udp_socket_exists(skb, &t, size);
+}
+
 static __noinline bool socket_exists_for(struct __sk_buff *skb, const struct pkt *p)
 {
 	struct bpf_sock_tuple t = {};

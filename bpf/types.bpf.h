@@ -64,6 +64,36 @@ struct noted_syn {
 #define SYN_IS_END (1u << 15)
 #define END_UNIT   30 /* a shift of ns */
 
+/* Map `fragments`: LRU hash, datagrams of UDP in fragments. */
+struct fragment_key {
+	struct dp_addr saddr;
+	struct dp_addr daddr;
+	__u32 id; /* of IP, host order */
+};
+
+enum fragment_kind {
+	FRAGMENT_EARLY = 1, /* one that is not the first came, and the first has not yet */
+	FRAGMENT_COPIED,    /* the first was copied: so are the others */
+	FRAGMENT_CONSUMED,  /* the target's: the others are taken in, too */
+};
+
+struct fragment {
+	__u64 ns;
+	__be16 sport;
+	__be16 dport;
+	__u16 mapping;
+	__u16 id;  /* COPIED: of the copies, host order, + the copy's number */
+	__u8 kind; /* enum fragment_kind */
+	__u8 pad[7];
+};
+
+/* Map `udp`: array[1]. */
+struct udp_state {
+	__s64 flows;  /* that have a slot; atomic */
+	__u32 cursor; /* the slot at which the next look for silent flows begins: a hint */
+	__u32 pad;
+};
+
 enum clock_hands {
 	CLOCK_FAST = 0, /* while something waits for its time */
 	CLOCK_SLOW,	/* while there are shadows that want keepalives */

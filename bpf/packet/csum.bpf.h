@@ -30,14 +30,20 @@ static __always_inline __u64 words_sum(const void *from, __u32 words)
 }
 
 /*
- * Sum of the TCP pseudo-header (RFC 9293, 3.1), not folded; len: TCP header and payload. The same
- * for IPv6 (RFC 8200, 8.1): what stands before an IPv4 address here is 0xffff, which is 0 to ones'
- * complement arithmetic.
+ * Sum of the pseudo-header of TCP (RFC 9293, 3.1) or UDP (RFC 768), not folded; len: its header and
+ * the payload. The same for IPv6 (RFC 8200, 8.1): what stands before an IPv4 address here is
+ * 0xffff, which is 0 to ones' complement arithmetic.
  */
+static __always_inline __u64 pseudo_sum_of(__u32 proto, const struct dp_addr *saddr,
+					   const struct dp_addr *daddr, __u32 len)
+{
+	return words_sum(saddr, 4) + words_sum(daddr, 4) + bpf_htonl(proto) + bpf_htonl(len);
+}
+
 static __always_inline __u64 pseudo_sum(const struct dp_addr *saddr, const struct dp_addr *daddr,
 					__u32 len)
 {
-	return words_sum(saddr, 4) + words_sum(daddr, 4) + bpf_htonl(IPPROTO_TCP) + bpf_htonl(len);
+	return pseudo_sum_of(IPPROTO_TCP, saddr, daddr, len);
 }
 
 /* What the sum of so many words changes by, as bpf_l4_csum_replace() takes it. */

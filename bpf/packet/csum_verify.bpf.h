@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* TCP checksums of packets that came in, where neither the device nor GRO vouches for them. */
+/* Checksums of TCP and UDP in packets that came in, where neither the device nor GRO vouches. */
 #ifndef DOPPEL_CSUM_VERIFY_BPF_H
 #define DOPPEL_CSUM_VERIFY_BPF_H
 
@@ -55,7 +55,7 @@ static __always_inline bool pseudo_sum_is_right(struct __sk_buff *skb)
 }
 
 /*
- * TC ingress comes before TCP verifies: a segment that the wire damaged would get a good
+ * TC ingress comes before TCP or UDP verifies: a segment that the wire damaged would get a good
  * checksum from us when it is sent from the store, and a damaged answer of the target would pass
  * for proof of delivery. Three kinds of skb need no sum: those the device vouches for
  * (CHECKSUM_UNNECESSARY), those whose sum is still to be made (CHECKSUM_PARTIAL), and GRO packets,
@@ -73,7 +73,7 @@ GLOBAL int checksum_ok(struct __sk_buff *skb, const struct pkt *p)
 		return true;
 	w.offset = p->l4_off;
 	len = p->data_off - p->l4_off + p->payload;
-	pseudo = pseudo_sum(&p->saddr, &p->daddr, len);
+	pseudo = pseudo_sum_of(pkt_proto(p), &p->saddr, &p->daddr, len);
 	if (p->check == csum_fold(pseudo)) {
 		if (pseudo_sum_is_right(skb))
 			return true;

@@ -39,6 +39,23 @@ struct tcp_header {
 	__be16 urg;
 };
 
+struct udp_header {
+	__be16 source;
+	__be16 dest;
+	__be16 len;
+	__be16 check;
+};
+
+#define UDP_LEN sizeof(struct udp_header)
+
+/* RFC 8200, 4.5. */
+struct ipv6_fragment {
+	__u8 next;
+	__u8 reserved;
+	__be16 offset; /* in units of 8 bytes << 3, and "more" in the lowest bit */
+	__be32 id;
+};
+
 struct ipv4_tcp {
 	struct iphdr ip;
 	struct tcp_header tcp;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* ICMP errors: which segment of ours one is about, and what it says (RFC 792, 1191, 4443). */
+/* ICMP errors: which packet of ours one is about, and what it says (RFC 792, 1191, 4443). */
 #ifndef DOPPEL_ICMP_BPF_H
 #define DOPPEL_ICMP_BPF_H
 
@@ -9,13 +9,15 @@
 #define ICMP_DEST_UNREACH  3
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETERPROB 12
-#define ICMP_FRAG_NEEDED   4 /* a code of ICMP_DEST_UNREACH */
+#define ICMP_PORT_UNREACH  3 /* a code of ICMP_DEST_UNREACH */
+#define ICMP_FRAG_NEEDED   4 /* the same */
 
 /* RFC 4443, 3: the types that are errors. */
 #define ICMPV6_DEST_UNREACH  1
 #define ICMPV6_PKT_TOOBIG    2
 #define ICMPV6_TIME_EXCEEDED 3
 #define ICMPV6_PARAMPROB     4
+#define ICMPV6_PORT_UNREACH  4 /* a code of ICMPV6_DEST_UNREACH */
 
 struct icmp_header {
 	__u8 type;
@@ -32,16 +34,18 @@ struct icmpv6_header {
 	__be32 mtu; /* ICMPV6_PKT_TOOBIG */
 };
 
-/* The segment that was quoted: its IP header, and the first 8 bytes of TCP's, which every router
- * returns (RFC 792).
+/* The packet that was quoted: its IP header, and the first 8 bytes of TCP's or UDP's, which every
+ * router returns (RFC 792).
  */
 struct icmp_quote {
 	struct dp_addr saddr;
 	struct dp_addr daddr;
 	__be16 sport;
 	__be16 dport;
-	__u32 seq;
-	__u32 mtu; /* too big: what the next hop takes, bytes of IP packet; else 0 */
+	__u32 seq;   /* of TCP */
+	__u32 mtu;   /* too big: what the next hop takes, bytes of IP packet; else 0 */
+	__u8 proto;  /* IPPROTO_TCP, IPPROTO_UDP */
+	__u8 closed; /* the target has nobody for the port */
 };
 
 /* A glance: is it IP, without options, and ICMP? */
@@ -65,12 +69,15 @@ static __always_inline __u32 mtu_plateau(__u32 length)
 }
 
 /* Ports and sequence number, of the 8 bytes at `at`. */
-static __always_inline bool icmp_quoted_tcp(struct __sk_buff *skb, __u32 at, struct icmp_quote *q)
+static __always_inline bool icmp_quoted(struct __sk_buff *skb, __u32 at, __u8 proto,
+					struct icmp_quote *q)
 {
 	__be32 w[2];
 
-	if (bpf_skb_load_bytes(skb, at, w, sizeof(w)))
+	if ((proto != IPPROTO_TCP && proto != IPPROTO_UDP) ||
+	    bpf_skb_load_bytes(skb, at, w, sizeof(w)))
 		return false;
+	q->proto = proto;
 	q->sport = bpf_htons(bpf_ntohl(w[0]) >> 16);
 	q->dport = bpf_htons(bpf_ntohl(w[0]));
 	q->seq = bpf_ntohl(w[1]);
@@ -90,8 +97,9 @@ static __always_inline bool icmp_parse_v6(struct __sk_buff *skb, struct icmp_quo
 		return false;
 	at += sizeof(icmp);
 	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.version != 6 ||
-	    ip.nexthdr != IPPROTO_TCP || !icmp_quoted_tcp(skb, at + sizeof(ip), q))
+	    !icmp_quoted(skb, at + sizeof(ip), ip.nexthdr, q))
 		return false;
+	q->closed = icmp.type == ICMPV6_DEST_UNREACH && icmp.code == ICMPV6_PORT_UNREACH;
 	q->saddr = addr_of_v6(&ip.saddr);
 	q->daddr = addr_of_v6(&ip.daddr);
 	q->mtu = icmp.type == ICMPV6_PKT_TOOBIG ? bpf_ntohl(icmp.mtu) : 0;
@@ -113,10 +121,10 @@ static __always_inline bool icmp_parse_v4(struct __sk_buff *skb, struct icmp_quo
 		return false;
 	at += sizeof(icmp);
 	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl != 5 ||
-	    ip.protocol != IPPROTO_TCP || (ip.frag_off & bpf_htons(IP_OFFSET)))
+	    (ip.frag_off & bpf_htons(IP_OFFSET)) ||
+	    !icmp_quoted(skb, at + sizeof(ip), ip.protocol, q))
 		return false;
-	if (!icmp_quoted_tcp(skb, at + sizeof(ip), q))
-		return false;
+	q->closed = icmp.type == ICMP_DEST_UNREACH && icmp.code == ICMP_PORT_UNREACH;
 	q->saddr = addr_of_v4(ip.saddr);
 	q->daddr = addr_of_v4(ip.daddr);
 	q->mtu = 0;
@@ -126,8 +134,9 @@ static __always_inline bool icmp_parse_v4(struct __sk_buff *skb, struct icmp_quo
 }
 
 /*
- * What an ICMP error quotes. False: it is none, or quotes no TCP segment. The error's checksum is
- * not verified: a quote must name a segment that is on its way, which damage does not bring about.
+ * What an ICMP error quotes. False: it is none, or quotes no packet of TCP or UDP. The error's
+ * checksum is not verified: a quote must name a segment that is on its way, which damage does not
+ * bring about.
  */
 static __always_inline bool icmp_parse(struct __sk_buff *skb, struct icmp_quote *q)
 {

@@ -13,7 +13,7 @@
 #include "tcp/seq.bpf.h"
 
 enum pkt_shape {
-	PKT_NONE = 0, /* not TCP, or cut off: nothing to do with us */
+	PKT_NONE = 0, /* of another protocol, or cut off: nothing to do with us */
 	PKT_TCP,
 	/* Holes of a stream: addresses, ports, seq, ack, flags, ttl are valid, and payload is what
 	 * the headers say, of which not all need be there.
@@ -22,6 +22,9 @@ enum pkt_shape {
 	PKT_IPOPTIONS, /* or IPv6's extension headers: this host's IP may drop it for one of them */
 	PKT_TRUNCATED, /* the IP packet is longer than the frame */
 	PKT_MALFORMED, /* ports are valid; lengths lie, or the IP header is damaged */
+	PKT_UDP,       /* by udp_parse() alone */
+	PKT_UDP_FIRST, /* the same, and more fragments of it follow */
+	PKT_UDP_LATER, /* one of these: it has no ports */
 };
 
 /* A packet on its way: what was read of it, and what was looked up for it, once. */
@@ -40,10 +43,11 @@ struct pkt {
 	__u16 data_off; /* of the payload */
 	__u8 flags;
 	__u8 ttl;
-	__u8 optlen; /* bytes of TCP options */
-	__u8 has_ts; /* tsval is valid */
-	__u8 plain;  /* options are none, or exactly a timestamp in its common layout */
-	__u8 v6;     /* the packet is one of IPv6 */
+	__u8 optlen;  /* bytes of TCP options */
+	__u8 has_ts;  /* tsval is valid */
+	__u8 plain;   /* options are none, or exactly a timestamp in its common layout */
+	__u8 v6 : 1;  /* the packet is one of IPv6 */
+	__u8 udp : 1; /* and of UDP, else of TCP */
 
 	/* Capture alone: whose packet it is. */
 	__u8 target;	   /* index into dp_mapping.target */
@@ -52,8 +56,21 @@ struct pkt {
 	__u16 port_offset; /* dp_port_val.offset */
 };
 
-#define PEEK_OTHER   (-1) /* certainly not TCP */
-#define PEEK_UNKNOWN (-2) /* only parse() can tell */
+static __always_inline __u8 pkt_proto(const struct pkt *p)
+{
+	return p->udp ? IPPROTO_UDP : IPPROTO_TCP;
+}
+
+#define PEEK_OTHER   (-1) /* certainly neither TCP nor UDP */
+#define PEEK_UNKNOWN (-2) /* only parse() or udp_parse() can tell */
+#define PEEK_LATER   (-3) /* a fragment of UDP without ports */
+/* Beside a port: it is one of UDP. The bitmap `ports` has them in this order: dp_port_word(). */
+#define PEEK_UDP 0x10000
+
+static __always_inline bool peek_is_udp(__s32 port)
+{
+	return port == PEEK_LATER || port >= PEEK_UDP;
+}
 
 static __always_inline __s32 peek_port_v6(struct __sk_buff *skb)
 {
@@ -65,6 +82,8 @@ static __always_inline __s32 peek_port_v6(struct __sk_buff *skb)
 	switch (data[IP_OFF + 6]) {
 	case IPPROTO_TCP:
 		return data[TCP6_OFF + 2] << 8 | data[TCP6_OFF + 3];
+	case IPPROTO_UDP:
+		return PEEK_UDP | data[TCP6_OFF + 2] << 8 | data[TCP6_OFF + 3];
 	case IPPROTO_HOPOPTS:
 	case IPPROTO_ROUTING:
 	case IPPROTO_FRAGMENT:
@@ -76,7 +95,7 @@ static __always_inline __s32 peek_port_v6(struct __sk_buff *skb)
 }
 
 /*
- * The destination port, host order, of a packet with nothing unusual about it. In a fragment
+ * The destination port, host order, of a packet with nothing unusual about it. In a fragment of TCP
  * these bytes are payload, so the result may be used to skip a packet, never to accept one.
  */
 static __always_inline __s32 peek_port(struct __sk_buff *skb)
@@ -88,9 +107,13 @@ static __always_inline __s32 peek_port(struct __sk_buff *skb)
 		return skb->protocol == bpf_htons(ETH_P_IPV6) ? peek_port_v6(skb) : PEEK_OTHER;
 	if (start + TCP_OFF + 4 > end || data[IP_OFF] != 0x45)
 		return PEEK_UNKNOWN;
-	if (data[IP_OFF + 9] != IPPROTO_TCP)
+	if (data[IP_OFF + 9] == IPPROTO_TCP)
+		return data[TCP_OFF + 2] << 8 | data[TCP_OFF + 3];
+	if (data[IP_OFF + 9] != IPPROTO_UDP)
 		return PEEK_OTHER;
-	return data[TCP_OFF + 2] << 8 | data[TCP_OFF + 3];
+	if ((data[IP_OFF + 6] & 0x1f) | data[IP_OFF + 7])
+		return PEEK_LATER;
+	return PEEK_UDP | data[TCP_OFF + 2] << 8 | data[TCP_OFF + 3];
 }
 
 /*
@@ -202,14 +225,17 @@ static __noinline enum pkt_shape parse_v4(struct __sk_buff *skb, struct pkt *p)
 
 /* The way past IPv6's extension headers. */
 struct ext_walk {
-	__u32 at;   /* from the Ethernet header, bytes */
-	__u32 next; /* the header there */
-	__u32 more; /* the first fragment of several */
+	__u32 at;    /* from the Ethernet header, bytes */
+	__u32 next;  /* the header there */
+	__u32 want;  /* IPPROTO_TCP, IPPROTO_UDP */
+	__u32 more;  /* the first fragment of several */
+	__u32 later; /* one of these, where UDP is wanted: `at` is behind the fragment header */
+	__u32 id;    /* of a fragment, where UDP is wanted */
 };
 
 /*
  * To the header behind the extension headers (RFC 8200, 4). 0, or -1: it is not in this packet (a
- * later fragment), not for a TCP here (a routing header that leads on), or too far away.
+ * later fragment of TCP), not for this host (a routing header that leads on), or too far away.
  */
 GLOBAL int ext_headers(struct __sk_buff *skb, struct ext_walk *w)
 {
@@ -223,8 +249,8 @@ GLOBAL int ext_headers(struct __sk_buff *skb, struct ext_walk *w)
 	if (!w)
 		return -1;
 	for (__u32 i = 0; i < EXT_HEADERS; i++) {
-		if (w->next == IPPROTO_TCP)
-			return 0;
+		if (w->next == w->want || w->later)
+			break;
 		if (bpf_skb_load_bytes(skb, w->at, &h, sizeof(h)))
 			return -1;
 		switch (w->next) {
@@ -233,9 +259,13 @@ GLOBAL int ext_headers(struct __sk_buff *skb, struct ext_walk *w)
 				return -1;
 			break;
 		case IPPROTO_FRAGMENT: /* the last two bytes: an offset << 3, and "more" */
-			if (h.type || (h.left & 0xf8))
-				return -1;
+			w->later = h.type || (h.left & 0xf8);
 			w->more = h.left & 1;
+			if (w->later && w->want == IPPROTO_TCP)
+				return -1;
+			if (w->want == IPPROTO_UDP &&
+			    bpf_skb_load_bytes(skb, w->at + 4, &w->id, sizeof(w->id)))
+				return -1;
 			h.len = 0;
 			break;
 		case IPPROTO_HOPOPTS:
@@ -247,12 +277,12 @@ GLOBAL int ext_headers(struct __sk_buff *skb, struct ext_walk *w)
 		w->next = h.next;
 		w->at += (h.len + 1) * 8;
 	}
-	return w->next == IPPROTO_TCP ? 0 : -1;
+	return w->next == w->want ? 0 : -1;
 }
 
 static __noinline enum pkt_shape parse_v6(struct __sk_buff *skb, struct pkt *p)
 {
-	struct ext_walk w = {.at = TCP6_OFF};
+	struct ext_walk w = {.at = TCP6_OFF, .want = IPPROTO_TCP};
 	struct ipv6_tcp h;
 	__u32 len, doff;
 

@@ -22,6 +22,9 @@ enum txreq_kind {
 	TXREQ_COMMAND,	/* template: carry out a command of a process */
 	TXREQ_START,	/* template: it becomes the clock's hand */
 	TXREQ_TICK,	/* the clock's hand comes by */
+	TXREQ_DATAGRAM, /* this clone of a captured datagram, or fragment of one: as TXREQ_COPY */
+	TXREQ_PIECE,	/* the same, of which a part becomes a datagram or a fragment of one */
+	TXREQ_SUMMED,	/* the same, come back with the checksum made */
 };
 
 /* The words of skb->cb (20 bytes, qdisc_skb_cb.data); from the third on their use depends on the
@@ -40,6 +43,13 @@ enum cb_slot {
 
 	CB_COMMAND_OP = 2,
 	CB_COMMAND_SECONDS = 3,
+
+	CB_DATAGRAM_SHAPE = 2,
+	CB_DATAGRAM_ID = 3,
+
+	CB_PIECE_PART = 2,
+	CB_PIECE_PLACE = 3,
+	CB_PIECE_WHOLE = 4,
 };
 
 /* Host order, all of them. */
@@ -62,6 +72,36 @@ struct command {
 	__u32 seconds; /* DP_CMD_EXPIRE, DP_CMD_SOURCE_GONE */
 };
 
+struct datagram {
+	__u32 shape; /* enum pkt_shape: PKT_UDP, PKT_UDP_FIRST, PKT_UDP_LATER */
+	__u32 id;    /* of the copy's fragments, 16 bits */
+};
+
+#define PIECE_MAX 1480 /* bytes of payload that one carries at most, a multiple of 8 */
+
+/* As it is in skb->cb: it is no larger than others. */
+struct packed_piece {
+	__u32 part;  /* from | len << 20 */
+	__u32 place; /* at | id << 16 */
+	__u32 whole; /* whole | check << 16 */
+};
+
+struct piece {
+	__u32 from;   /* where its payload lies in the captured packet, from the Ethernet header */
+	__u16 len;    /* bytes of payload, at most PIECE_MAX */
+	__u16 at;     /* where they are in the new datagram, bytes behind its UDP header */
+	__u16 whole;  /* payload of the new datagram; more than len: it is fragmented */
+	__u16 id;     /* of its fragments */
+	__be16 check; /* of it as a whole */
+};
+
+static __always_inline void piece_pack(struct packed_piece *to, const struct piece *p)
+{
+	to->part = p->from | (__u32)p->len << 20;
+	to->place = p->at | (__u32)p->id << 16;
+	to->whole = p->whole | (__u32)p->check << 16;
+}
+
 struct txreq {
 	__u32 kind; /* enum txreq_kind */
 	__u32 slot;
@@ -70,6 +110,8 @@ struct txreq {
 		struct copy copy;
 		struct segment segment;
 		struct command command;
+		struct datagram datagram;
+		struct packed_piece piece;
 	};
 };
 
@@ -92,6 +134,15 @@ static __always_inline void txreq_write(struct __sk_buff *skb, const struct txre
 		skb->cb[CB_COMMAND_OP] = r->command.op;
 		skb->cb[CB_COMMAND_SECONDS] = r->command.seconds;
 		break;
+	case TXREQ_DATAGRAM:
+		skb->cb[CB_DATAGRAM_SHAPE] = r->datagram.shape;
+		skb->cb[CB_DATAGRAM_ID] = r->datagram.id;
+		break;
+	case TXREQ_PIECE:
+		skb->cb[CB_PIECE_PART] = r->piece.part;
+		skb->cb[CB_PIECE_PLACE] = r->piece.place;
+		skb->cb[CB_PIECE_WHOLE] = r->piece.whole;
+		break;
 	}
 }
 
@@ -99,7 +150,7 @@ static __always_inline enum txreq_kind txreq_kind_of(struct __sk_buff *skb)
 {
 	__u32 kind = skb->cb[CB_KIND] - cfg.cookie;
 
-	return kind >= TXREQ_COPY && kind <= TXREQ_TICK ? kind : TXREQ_NONE;
+	return kind >= TXREQ_COPY && kind <= TXREQ_SUMMED ? kind : TXREQ_NONE;
 }
 
 static __always_inline __u32 txreq_slot(struct __sk_buff *skb)
@@ -137,6 +188,22 @@ static __always_inline void txreq_read_command(struct __sk_buff *skb, struct com
 {
 	c->op = skb->cb[CB_COMMAND_OP];
 	c->seconds = skb->cb[CB_COMMAND_SECONDS];
+}
+
+static __always_inline void txreq_read_datagram(struct __sk_buff *skb, struct datagram *d)
+{
+	d->shape = skb->cb[CB_DATAGRAM_SHAPE];
+	d->id = skb->cb[CB_DATAGRAM_ID] & 0xffff;
+}
+
+static __always_inline void txreq_read_piece(struct __sk_buff *skb, struct piece *p)
+{
+	p->from = skb->cb[CB_PIECE_PART] & 0xfffff;
+	p->len = skb->cb[CB_PIECE_PART] >> 20;
+	p->at = skb->cb[CB_PIECE_PLACE];
+	p->id = skb->cb[CB_PIECE_PLACE] >> 16;
+	p->whole = skb->cb[CB_PIECE_WHOLE];
+	p->check = skb->cb[CB_PIECE_WHOLE] >> 16;
 }
 
 /*

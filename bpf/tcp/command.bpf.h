@@ -7,6 +7,7 @@
 #include "packet/txreq.bpf.h"
 #include "tcp/output.bpf.h"
 #include "tcp/path_mtu.bpf.h"
+#include "udp/end.bpf.h"
 
 /* As if the client had sent its FIN. */
 static __always_inline void shadow_close_locked(struct dp_shadow *sh, __u64 now)
@@ -30,6 +31,11 @@ static __always_inline void shadow_command(struct __sk_buff *skb, struct dp_shad
 	__u32 mtu = m ? target_at(m, sh->ep.key.target)->mtu : 0;
 	struct shadow_totals totals = {};
 
+	if (sh->tcp.flags & DP_SH_UDP) {
+		if (op == DP_CMD_CLOSE || op == DP_CMD_EXPIRE || op == DP_CMD_RESET)
+			udp_end(slot, sh->gen);
+		return;
+	}
 	bpf_spin_lock(&sh->lock);
 	if (op == DP_CMD_CLOSE || op == DP_CMD_EXPIRE)
 		shadow_close_locked(sh, now);

@@ -203,6 +203,28 @@ static __always_inline void path_mtu_remember(const struct dp_shadow *sh, struct
 }
 
 /*
+ * The same about a datagram, of which nothing is known but its ports: what is believed of the path
+ * is bounded, and forgotten after a while.
+ */
+static __always_inline void path_error_udp(const struct dp_shadow *sh, struct dp_ledger *l,
+					   const struct icmp_quote *q)
+{
+	struct dp_limit *limit = limit_of(sh->ep.key.mapping, sh->ep.key.target);
+	__u32 least = shadow_is_v6(sh) ? PATH_MTU_LEAST_V6 : PATH_MTU_LEAST;
+	__u64 now = bpf_ktime_get_coarse_ns();
+
+	if (l && q->closed)
+		l->last.refused = now;
+	if (!q->mtu || !limit) {
+		ledger_event(l, DP_EVENT_icmp_error);
+		return;
+	}
+	limit->path_mtu = (now / NSEC_PER_SEC + PATH_MTU_SECONDS) << 32 |
+			  (q->mtu > least ? q->mtu : least);
+	ledger_event(l, DP_EVENT_path_mtu);
+}
+
+/*
  * An ICMP error. TC_ACT_UNSPEC: it is not about a shadow. Any other verdict: it is, and this host's
  * stack, which knows of no such socket, must not see it.
  */
@@ -226,9 +248,14 @@ GLOBAL int path_error(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	work.gen = sh->gen; /* before the identity, which changes after it */
 	if (!addr_eq(&q.daddr, &sh->ep.address) || q.dport != sh->ep.target_port ||
-	    !addr_eq(&q.saddr, &sh->ep.shadow_addr))
+	    !addr_eq(&q.saddr, &sh->ep.shadow_addr) ||
+	    !(sh->tcp.flags & DP_SH_UDP) != (q.proto == IPPROTO_TCP))
 		return TC_ACT_UNSPEC;
 	l = shadow_ledger(sh);
+	if (q.proto == IPPROTO_UDP) {
+		path_error_udp(sh, l, &q);
+		return TC_ACT_SHOT;
+	}
 	bpf_spin_lock(&sh->lock);
 	/* RFC 5927, 4.1: what it quotes is on its way. */
 	ours = sh->gen == work.gen && shadow_is_open(sh) &&

@@ -213,6 +213,7 @@ enum dp_mapping_flags {
 	DP_MAP_EGRESS = 1 << 2,	  /* the direction is DP_DIR_EGRESS */
 	DP_MAP_CONVERGE = 1 << 3, /* `key_notes` is told which keys may differ */
 	DP_MAP_COPIES = 1 << 4,	  /* some target gets more than one copy of each connection */
+	DP_MAP_UDP = 1 << 5,	  /* its ports are UDP's */
 };
 
 /* Map `mappings`: array[max_mappings], a setting. n_targets = 0: row unused. */
@@ -280,6 +281,7 @@ enum dp_state {
 	DP_CLOSE_WAIT, /* the target closed first */
 	DP_LAST_ACK,   /* the target closed first, our FIN is out */
 	DP_TIME_WAIT,  /* done; the slot is free again but still answers for its port */
+	DP_DATAGRAMS,  /* a flow of UDP: the target's datagrams to its port are taken in */
 };
 
 enum dp_shadow_flags {
@@ -313,6 +315,7 @@ enum dp_shadow_flags {
 		1 << 26, /* full segments may not pass: what is sent again goes in small ones */
 	DP_SH_OWED = 1 << 27,	  /* the target answered nothing since the client's last bytes */
 	DP_SH_PREAMBLE = 1 << 28, /* in SYN-SENT: the SYN is answered, and the preamble is not */
+	DP_SH_UDP = 1 << 29,	  /* of a flow of UDP: DATAGRAMS, or TIME_WAIT after that */
 };
 
 struct dp_range {
@@ -642,6 +645,15 @@ struct dp_control {
 #define DP_CLOCK_MS	 10
 #define DP_CLOCK_SLOW_MS 1000
 #define DP_CLOCK_HANDLE	 0xd0990000u
+
+/* Map `udp_programs`: what the programs on the hooks call for UDP. */
+enum dp_udp_program {
+	DP_UDP_INGRESS = 0, /* as enum dp_direction */
+	DP_UDP_EGRESS,
+	DP_UDP_RETURN,
+	DP_UDP_DELIVER,
+	DP_UDP_PROGRAMS
+};
 
 /* BPF_PROG_RUN on DP_PROG_COMMAND: words of __sk_buff.cb in ctx_in. */
 enum dp_command_cb {

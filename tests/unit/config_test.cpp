@@ -40,8 +40,8 @@ TEST(Config, EveryKeyIsRead) {
   // comments of both kinds are allowed
   "attach_mode": "clsact", /* here too */
   "flows": 1000, "shadow_ports": "20000-20999", "store": "16MiB", "flow_cap": 1048576,
-  "idle_timeout": "1min", "rto_min": "100ms", "rto_max": "5s", "tries": 3, "syn_tries": 4,
-  "backoff": "50ms", "keepalive": "30s", "embryonic": 7,
+  "idle_timeout": "1min", "udp_timeout": "30s", "rto_min": "100ms", "rto_max": "5s", "tries": 3,
+  "syn_tries": 4, "backoff": "50ms", "keepalive": "30s", "embryonic": 7,
   "mappings": [{
     "name": "data", "device": "eth0", "direction": "egress", "protocol": "tcp",
     "ports": "11211-11212", "application": "memcached", "join": "never", "promiscuous": true,
@@ -59,6 +59,7 @@ TEST(Config, EveryKeyIsRead) {
   EXPECT_EQ(c->limits.store_bytes, 16u << 20);
   EXPECT_EQ(c->limits.flow_cap, 1u << 20);
   EXPECT_EQ(c->limits.idle_s, 60u);
+  EXPECT_EQ(c->limits.udp_timeout_s, 30u);
   EXPECT_EQ(c->limits.rto_min_ms, 100u);
   EXPECT_EQ(c->limits.rto_max_ms, 5000u);
   EXPECT_EQ(c->limits.tries, 3u);
@@ -378,8 +379,22 @@ INSTANTIATE_TEST_SUITE_P(
             "must be a string, not true or false", ""},
         Bad{"protocol", mapping_with("protocol", "\"sctp\""), m0 + ".protocol",
             "\"sctp\" is none of \"tcp\", \"udp\"", ""},
-        Bad{"protocol_udp", mapping_with("protocol", "\"udp\""), m0 + ".protocol",
-            "UDP is not yet supported", "only \"tcp\" can be mirrored so far"},
+        Bad{"udp_never_joins",
+            R"({"mappings": [{"device": "e", "ports": 1, "protocol": "udp", "join": "never",
+              "targets": [{"address": "10.0.0.2", "port": 1}]}]})",
+            m0, R"("join": "never" is for connections, and UDP has none)", "leave \"join\" out"},
+        Bad{"udp_converges",
+            R"({"mappings": [{"device": "e", "ports": 1, "protocol": "udp", "converge": true,
+              "application": "memcached", "targets": [{"address": "10.0.0.2", "port": 1}]}]})",
+            m0, "\"converge\" reads requests of TCP, and the mapping is one of UDP",
+            "leave \"converge\" out"},
+        Bad{"udp_with_a_preamble",
+            R"({"mappings": [{"device": "e", "ports": 1, "protocol": "udp",
+              "targets": [{"address": "10.0.0.2", "port": 1, "preamble": "AUTH x\r\n"}]}]})",
+            m0 + ".targets[0]", "has a preamble, which is for connections, and UDP has none",
+            "leave the preamble out"},
+        Bad{"udp_timeout_none", with("udp_timeout", "\"0s\""), "f:1: udp_timeout",
+            "\"0s\" is out of range", "give a time from \"1s\" to \"1d\""},
         Bad{"ports_zero", mapping_with("ports", "0"), m0 + ".ports", "\"0\" is out of range",
             "ports go from 1 to 65535"},
         Bad{"ports_high", mapping_with("ports", "\"1-65536\""), m0 + ".ports",

@@ -52,7 +52,7 @@ using Keys = std::vector<std::string>;
 // Written out, and not generated: a reason that loses its name breaks users.
 const Keys lost_keys = {"target_refused", "target_reset", "target_closed", "target_timeout",
                         "store_full",     "flow_cap",     "client_gap",    "detached",
-                        "superseded",     "expired"};
+                        "superseded",     "expired",      "not_sent"};
 const Keys excluded_keys = {"not_joined", "table_full",  "ports_exhausted",
                             "fragment",   "ip_options",  "tcp_auth",
                             "loop",       "hops",        "backoff",

@@ -62,7 +62,7 @@ private:
       if (m.dry_run)
         m.send_nothing();
       if (m.name.empty() && !name_given_ && m.port_first != 0)
-        m.name = service_text(m);
+        m.name = service_text(m) + (m.protocol == IPPROTO_UDP ? "/udp" : "");
     });
     if (v.kind == Kind::array && v.items.empty())
       r_.error(v, path, "the list of mappings is empty", "name at least one mapping");
@@ -353,6 +353,8 @@ Result<Address> parse_service_address(const std::string &text) {
                          "address");
   return *address;
 }
+
+const char *protocol_name(uint8_t protocol) { return protocol == IPPROTO_UDP ? "udp" : "tcp"; }
 
 std::string service_text(const std::string &address, const std::string &ports) {
   if (address.empty())

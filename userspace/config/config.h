@@ -116,6 +116,8 @@ std::string wrong_preamble(const std::string &bytes);
 // The address of a mapping: as above, but it may be this host's own, and is so on ingress.
 Result<Address> parse_service_address(const std::string &text);
 
+// "tcp", "udp"
+const char *protocol_name(uint8_t protocol);
 // "11211-11212"; with an address "192.168.2.1:11211", "[2001:db8::1]:11211". The name of a mapping
 // that has none.
 std::string service_text(const MappingConfig &mapping);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What in a configuration cannot be true together, whatever the host looks like.
+#include <netinet/in.h>
+
 #include <string>
 #include <utility>
 
@@ -78,11 +80,27 @@ void check_pools(const Config &config, Errors &errors) {
 
 void check_preambles(const MappingConfig &m, Errors &errors) {
   for (const TargetConfig &t : m.targets)
-    if (!m.join && (!t.preamble.empty() || !t.preamble_file.empty()))
+    if (!m.join && m.protocol == IPPROTO_TCP && (!t.preamble.empty() || !t.preamble_file.empty()))
       add(errors, t.where,
           "has a preamble, which is for connections that join, and no connection of this mapping "
           "does",
           R"(leave the preamble out, or "join": "never")");
+}
+
+// What is of a connection, which a datagram has none of.
+void check_protocol(const MappingConfig &m, Errors &errors) {
+  if (m.protocol != IPPROTO_UDP)
+    return;
+  if (m.converge)
+    add(errors, m.where, "\"converge\" reads requests of TCP, and the mapping is one of UDP",
+        "leave \"converge\" out");
+  if (!m.join)
+    add(errors, m.where, R"("join": "never" is for connections, and UDP has none)",
+        "leave \"join\" out");
+  for (const TargetConfig &t : m.targets)
+    if (!t.preamble.empty() || !t.preamble_file.empty())
+      add(errors, t.where, "has a preamble, which is for connections, and UDP has none",
+          "leave the preamble out");
 }
 
 void check_converge(const MappingConfig &m, Errors &errors) {
@@ -189,6 +207,7 @@ Errors contradictions(const Config &config) {
     check_targets(m[i], errors);
     check_shadow_addresses(m[i], errors);
     check_preambles(m[i], errors);
+    check_protocol(m[i], errors);
     check_converge(m[i], errors);
     check_portions(m[i], errors);
     for (size_t j = 0; j < i; j++)

@@ -175,11 +175,8 @@ bool ConfigReader::choice(const JsonValue &v, const std::string &path, const std
     names.push_back(c.name);
     if (c.name != v.string)
       continue;
-    if (c.refused)
-      error(v, path, c.help, c.refused);
-    else
-      out = c.value;
-    return c.refused == nullptr;
+    out = c.value;
+    return true;
   }
   const auto near = nearest(v.string, names);
   error(v, path, in_quotes(v.string) + " is none of " + quoted_list(names),

@@ -98,9 +98,7 @@ const std::vector<KeyHelp> &all_keys() {
 
 const std::vector<Choice> &all_choices() {
   static const std::vector<Choice> list = {
-#define DP_CHOICE(key, name, value, help) {#key, #name, static_cast<int64_t>(value), help, nullptr},
-#define DP_NOT_YET(key, name, value, what, hint)                                                   \
-  {#key, #name, static_cast<int64_t>(value), what, hint},
+#define DP_CHOICE(key, name, value, help) {#key, #name, static_cast<int64_t>(value), help},
 #include "doppel/settings.def"
   };
   return list;

@@ -45,8 +45,7 @@ const std::vector<KeyHelp> &all_keys();
 struct Choice {
   const char *key, *name;
   int64_t value;
-  const char *help;    // where refused: what is wrong with it
-  const char *refused; // nullptr: supported; else the hint
+  const char *help;
 };
 const std::vector<Choice> &all_choices();
 

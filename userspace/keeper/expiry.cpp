@@ -22,15 +22,17 @@ Result<int64_t> Expiry::known(const std::vector<NamedMapping> &mappings) const {
   return sum;
 }
 
-Result<bool> Expiry::step(uint32_t silent_s, bool shadows) {
-  const uint64_t now = monotonic_ns(), silence = uint64_t{silent_s} * 1'000'000'000;
+Result<bool> Expiry::step(const Silence &silence) {
+  const uint64_t now = monotonic_ns();
   return walk_.step(flows_, [&](const dp_flow_key &key, const dp_flow &flow) -> Status {
+    const bool udp = silence.udp_rows.count(key.mapping) != 0;
+    const uint32_t silent_s = udp ? silence.udp_s : silence.tcp_s;
     uint64_t seen = flow.seen_ns;
     if (flow.slot != DP_NO_SLOT && flow.slot != DP_SLOT_GONE) {
-      const auto shadow = shadows ? read_shadow(shadows_, flow.slot) : std::nullopt;
+      const auto shadow = udp || silence.shadows ? read_shadow(shadows_, flow.slot) : std::nullopt;
       seen = shadow ? shadow->tcp.seen_ns : now;
     }
-    if (seen + silence < now)
+    if (seen + uint64_t{silent_s} * 1'000'000'000 < now)
       return program_.expire(key, silent_s);
     return Unit{};
   });

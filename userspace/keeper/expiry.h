@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <vector>
 
 #include "userspace/mirror/command.h"
@@ -19,9 +20,15 @@ public:
   // How many flows there are, from the ledger; costs nothing that depends on the tables' sizes.
   Result<int64_t> known(const std::vector<NamedMapping> &mappings) const;
 
-  // Looks at the next few rows of the flow table, those with a shadow only if `shadows` says so.
-  // True: there are more.
-  Result<bool> step(uint32_t silent_s, bool shadows);
+  // After how many seconds of silence a flow is forgotten.
+  struct Silence {
+    uint32_t tcp_s = 0;
+    bool shadows = true; // those of TCP that have one, too
+    uint32_t udp_s = 0;
+    std::set<uint32_t> udp_rows; // mappings of UDP
+  };
+  // Looks at the next few rows of the flow table. True: there are more.
+  Result<bool> step(const Silence &silence);
 
 private:
   Expiry(CommandProgram program, MapTable flows, MapTable shadows, MapTable ledger)

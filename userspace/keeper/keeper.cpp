@@ -3,6 +3,7 @@
 // keeper_start.cpp.
 #include "userspace/keeper/keeper.h"
 
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/signalfd.h>
 
@@ -119,13 +120,21 @@ void Keeper::review_soon() {
 
 Status Keeper::expire() {
   const auto idle_s = static_cast<uint32_t>(config_.limits.idle_s);
-  const uint32_t silent_s = idle_s ? idle_s : kSilent;
+  Expiry::Silence silence;
+  silence.tcp_s = idle_s ? idle_s : kSilent;
+  silence.shadows = idle_s != 0;
+  silence.udp_s = static_cast<uint32_t>(config_.limits.udp_timeout_s);
+  for (const NamedMapping &m : meta_.mappings)
+    if (m.protocol == protocol_name(IPPROTO_UDP))
+      silence.udp_rows.insert(m.row);
+  const uint32_t least_s =
+      silence.udp_rows.empty() ? silence.tcp_s : std::min(silence.tcp_s, silence.udp_s);
   auto known = TRY(expiry_->known(meta_.mappings));
   bool more = false;
   if (known > 0) {
-    more = TRY(expiry_->step(silent_s, idle_s != 0));
+    more = TRY(expiry_->step(silence));
   }
-  const auto pass = std::clamp<std::chrono::seconds>(std::chrono::seconds(silent_s) / 4, 1s, 900s);
+  const auto pass = std::clamp<std::chrono::seconds>(std::chrono::seconds(least_s) / 4, 1s, 900s);
   loop_->set(expire_timer_,
              Clock::now() + (more ? Clock::duration(kExpiryStep) : Clock::duration(pass)));
   return Unit{};

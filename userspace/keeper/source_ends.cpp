@@ -16,7 +16,8 @@ namespace {
 // opened a new connection of the same addresses and ports since the sockets were listed.
 constexpr uint32_t kQuiet = 1;
 
-constexpr uint16_t kNotWatched = DP_MAP_ANY_HOST;
+// The source ends no conversation of UDP.
+constexpr uint16_t kNotWatched = DP_MAP_ANY_HOST | DP_MAP_UDP;
 
 std::string_view bytes(const dp_flow_key &key) {
   return {reinterpret_cast<const char *>(&key), sizeof(key)};
@@ -78,7 +79,7 @@ Status SourceEnds::list_sockets(const std::vector<NamedMapping> &mappings) {
     if (m.row >= flags_.size() || bpf_map_lookup_elem(mappings_.fd.get(), &m.row, &row))
       return sys_error("map mappings", "cannot be read", errno);
     auto range = parse_ports(m.ports);
-    if (row.flags & DP_MAP_ANY_HOST || !range)
+    if (row.flags & kNotWatched || !range)
       continue;
     flags_[m.row] = row.flags;
     (row.flags & DP_MAP_EGRESS ? ports.remote : ports.local).push_back(*range);
@@ -101,7 +102,7 @@ Result<bool> SourceEnds::look_at_flows() {
 }
 
 Status SourceEnds::judge(const dp_flow_key &key, const dp_flow &flow) {
-  if (key.mapping >= flags_.size() || flags_[key.mapping] & DP_MAP_ANY_HOST)
+  if (key.mapping >= flags_.size() || flags_[key.mapping] & kNotWatched)
     return Unit{};
   auto [at, fresh] = known_.try_emplace(key, Conversation{flow.slot, flow.gen, sweep_});
   Conversation &c = at->second;

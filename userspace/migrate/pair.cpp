@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/migrate/pair.h"
 
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <optional>
 
@@ -68,6 +70,7 @@ bool MappingEnds::has(const Address &server) const {
 
 MappingEnds ends_of(const MappingConfig &m) {
   MappingEnds ends{m.name, {m.port_first, m.port_last}, m.direction == DP_DIR_INGRESS, {}};
+  ends.udp = m.protocol == IPPROTO_UDP;
   ends.address = m.address;
   ends.device = m.device;
   for (const TargetConfig &t : m.targets)
@@ -79,6 +82,7 @@ MappingEnds ends_of(const NamedMapping &m) {
   MappingEnds ends{m.name, {}, m.direction == "ingress", {}};
   if (const auto ports = parse_ports(m.ports))
     ends.ports = *ports;
+  ends.udp = m.protocol == protocol_name(IPPROTO_UDP);
   ends.address = parse_address(m.address).value_or(Address{});
   ends.device = m.device;
   for (const std::string &t : m.targets)
@@ -88,7 +92,7 @@ MappingEnds ends_of(const NamedMapping &m) {
 }
 
 std::vector<Pair> pairs_from(const MappingEnds &m, const memcached::Server &source) {
-  if (source.port < m.ports.first || source.port > m.ports.last)
+  if (m.udp || source.port < m.ports.first || source.port > m.ports.last)
     return {};
   // Of a name nothing is known here.
   if (const auto host = parse_address(source.host); host && !m.captures(*host))
@@ -139,6 +143,8 @@ Result<MappingSources> sources_of(const MappingEnds &m, const std::vector<Listen
   if (!m.here)
     return Error{"mapping " + in_quotes(m.name), "its source is not on this host", kWords};
   MappingSources found;
+  if (m.udp)
+    return found;
   for (uint32_t p = m.ports.first; p <= m.ports.last; p++) {
     const auto port = static_cast<uint16_t>(p);
     std::vector<memcached::Server> servers;

@@ -41,6 +41,7 @@ struct MappingEnds {
   std::string device = {};
   // Without an address: those that other mappings of these ports and this device have.
   std::vector<Address> others = {};
+  bool udp = false; // its traffic; commands go by TCP, and are paired by other mappings
   // What goes to that address is this mapping's; one that is not set may be.
   bool has(const Address &server) const;
   // Likewise, of what comes by its device: only `lo` brings what goes to a loopback address.

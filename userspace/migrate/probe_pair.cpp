@@ -274,8 +274,9 @@ private:
       add(Level::fail, "protocol", "the source takes " + a + ", the target " + b,
           "start the target without -B");
     if (number(s_.settings, "udpport"))
-      add(Level::warn, "UDP", "the source takes commands by UDP (-U), which are not mirrored",
-          "look whether clients use it");
+      add(Level::warn, "UDP",
+          "the source takes commands by UDP (-U), which no mapping of TCP mirrors",
+          "where clients use it, add a mapping with \"protocol\": \"udp\"");
   }
 
   void clocks() {

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 
 #include <algorithm>
@@ -253,8 +254,10 @@ Result<std::vector<std::string>> find_blindness(Rtnl &nl, const Pins &pins, cons
   auto mappings = TRY(open_table(pins, "mappings", sizeof(dp_mapping), Access::read));
   auto ledger = TRY(open_table(pins, "ledger", sizeof(dp_ledger), Access::read));
   std::vector<Observer::Row> rows;
+  // Of UDP no socket tells whether something was asked.
   for (const NamedMapping &m : meta.mappings)
-    rows.push_back(TRY(row_of(m, host, mappings, ledger)));
+    if (m.protocol == protocol_name(IPPROTO_TCP))
+      rows.push_back(TRY(row_of(m, host, mappings, ledger)));
   note_others(rows);
   Observer observer(nl, host, TRY(open_table(pins, "flows", sizeof(dp_flow), Access::read)),
                     TRY(open_table(pins, "shadows", sizeof(dp_shadow), Access::read)), age_ms);

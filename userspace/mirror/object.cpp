@@ -136,6 +136,19 @@ Status fill_preambles(const doppel_bpf *skel, const Plan &plan) {
   return Unit{};
 }
 
+Status fill_udp_programs(const doppel_bpf *skel) {
+  const bpf_program *programs[DP_UDP_PROGRAMS] = {};
+  programs[DP_UDP_INGRESS] = skel->progs.doppel_udp_in;
+  programs[DP_UDP_EGRESS] = skel->progs.doppel_udp_out;
+  programs[DP_UDP_RETURN] = skel->progs.doppel_udp_ret;
+  programs[DP_UDP_DELIVER] = skel->progs.doppel_udp_dlv;
+  for (uint32_t i = 0; i < DP_UDP_PROGRAMS; i++) {
+    const int fd = bpf_program__fd(programs[i]);
+    TRY(put(skel->maps.udp_programs, &i, &fd));
+  }
+  return Unit{};
+}
+
 // The programs look here before they parse anything else.
 Status fill_ports(const doppel_bpf *skel, const Plan &plan) {
   std::map<uint32_t, uint32_t> bits;
@@ -226,6 +239,7 @@ Status Object::fill(const Plan &plan) const {
     TRY(put_row(bpf_map__fd(skel_->maps.port_map), bpf_map__fd(skel_->maps.address_map), row));
   const int more = bpf_program__fd(skel_->progs.doppel_copies);
   TRY(put(skel_->maps.copies, &zero, &more));
+  TRY(fill_udp_programs(skel_.get()));
   return fill_ports(skel_.get(), plan);
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/plan/plan.h"
 
+#include <netinet/in.h>
+
 #include <algorithm>
 
 #include "doppel/names.h"
@@ -53,7 +55,8 @@ dp_mapping mapping_row(const MappingConfig &m, const HostView &host,
   row.application = static_cast<__u8>(m.application);
   row.flags = static_cast<__u16>(
       (m.join ? 0 : DP_MAP_JOIN_NEVER) | (m.any_host ? DP_MAP_ANY_HOST : 0) |
-      (m.direction == DP_DIR_EGRESS ? DP_MAP_EGRESS : 0) | (m.converge ? DP_MAP_CONVERGE : 0));
+      (m.direction == DP_DIR_EGRESS ? DP_MAP_EGRESS : 0) | (m.converge ? DP_MAP_CONVERGE : 0) |
+      (m.protocol == IPPROTO_UDP ? DP_MAP_UDP : 0));
   row.ports = static_cast<__u16>(m.port_last - m.port_first);
   row.max_bps = m.max_bps;
   row.seed = static_cast<__u32>(m.seed);
@@ -82,7 +85,7 @@ NamedMapping name_row(const MappingConfig &m) {
   n.name = m.name;
   n.device = m.device;
   n.direction = direction_name(m.direction);
-  n.protocol = "tcp";
+  n.protocol = protocol_name(m.protocol);
   n.ports = ports_text({m.port_first, m.port_last});
   if (m.address.is_set())
     n.address = m.address.text();

@@ -132,8 +132,8 @@ bool covers(const IpsecPolicy &p, const TargetConfig &t, const Address &own, boo
 }
 
 // The policy that would decide on copies to that target, or on some of them. Null: none.
-const IpsecPolicy *policy_for(const TargetConfig &t, PortRange to, PortRange from,
-                              const HostView &host) {
+const IpsecPolicy *policy_for(const MappingConfig &m, const TargetConfig &t, PortRange to,
+                              PortRange from, const HostView &host) {
   const auto route = host.routes.find(t.address.text());
   std::vector<const IpsecPolicy *> order;
   for (const IpsecPolicy &p : host.ipsec)
@@ -141,9 +141,8 @@ const IpsecPolicy *policy_for(const TargetConfig &t, PortRange to, PortRange fro
   std::stable_sort(order.begin(), order.end(), [](const IpsecPolicy *a, const IpsecPolicy *b) {
     return a->priority < b->priority;
   });
-  constexpr uint8_t tcp = 6; // IPPROTO_TCP
   for (const IpsecPolicy *p : order) {
-    if ((p->proto && p->proto != tcp) || !p->to.contains(t.address) ||
+    if ((p->proto && p->proto != m.protocol) || !p->to.contains(t.address) ||
         !selects(p->to_port, p->to_mask, to) || !selects(p->from_port, p->from_mask, from))
       continue;
     if (route != host.routes.end() && (!covers(*p, t, route->second.source, false) ||
@@ -163,7 +162,7 @@ const IpsecPolicy *policy_for(const TargetConfig &t, PortRange to, PortRange fro
 std::string ipsec_reason(const MappingConfig &m, const TargetConfig &t, const Limits &limits,
                          const HostView &host) {
   const IpsecPolicy *p =
-      policy_for(t, target_ports(m, t), {limits.port_first, limits.port_last}, host);
+      policy_for(m, t, target_ports(m, t), {limits.port_first, limits.port_last}, host);
   const std::string target = "the target " + t.address.text();
   if (!p && host.ipsec_blocks)
     return "this host blocks what no IPsec policy lets pass (ip xfrm policy getdefault), none lets "

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/plan/topology.h"
 
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <set>
 
@@ -123,7 +125,8 @@ public:
   Judge(const MappingConfig &m, const HostView &host, const DeviceView &device)
       : m_(m), host_(host), d_(device), ports_(service_text(m)) {
     for (const Listener &l : host.listeners)
-      if (in_range(l.port) && (!m.address.is_set() || l.takes(m.address)))
+      if (m.protocol == IPPROTO_TCP && in_range(l.port) &&
+          (!m.address.is_set() || l.takes(m.address)))
         listeners_.push_back(&l);
   }
 
@@ -158,7 +161,8 @@ private:
   uint32_t connections_by(const DeviceView *d, bool asked) const {
     uint32_t count = 0;
     for (const Connections &c : host_.connections)
-      if (in_range(c.port) && (!c.server.is_set() || is_served(c.server)) && c.asked == asked &&
+      if (m_.protocol == IPPROTO_TCP && in_range(c.port) &&
+          (!c.server.is_set() || is_served(c.server)) && c.asked == asked &&
           (!d || c.ifindex == d->ifindex))
         count += c.count;
     return count;

@@ -9,7 +9,7 @@ namespace doppel {
 namespace {
 // At the index that is enum dp_state.
 constexpr const char *kStates[] = {"CLOSED",     "SYN-SENT", "ESTABLISHED", "FIN-WAIT",
-                                   "CLOSE-WAIT", "LAST-ACK", "TIME-WAIT"};
+                                   "CLOSE-WAIT", "LAST-ACK", "TIME-WAIT",   "DATAGRAMS"};
 
 const std::string &shown(const std::string &text) { return text; }
 std::string shown(const Endpoint &e) { return e.text(); }

@@ -58,6 +58,8 @@ struct bpf_sock *bpf_skc_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple, __u
 				    __u64 netns, __u64 flags);
 struct bpf_sock *bpf_sk_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple, __u32 size, __u64 netns,
 				   __u64 flags);
+struct bpf_sock *bpf_sk_lookup_udp(void *ctx, struct bpf_sock_tuple *tuple, __u32 size, __u64 netns,
+				   __u64 flags);
 struct tcp_request_sock *bpf_skc_to_tcp_request_sock(void *sk);
 struct tcp_timewait_sock *bpf_skc_to_tcp_timewait_sock(void *sk);
 struct tcp_sock *bpf_skc_to_tcp_sock(void *sk);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * parse.bpf.h and csum_verify.bpf.h on any bytes, against a reader that works on the frame itself
- * and takes the RFCs' tables one by one.
+ * packet/parse, udp/parse and packet/csum_verify on any bytes, against a reader that works on the
+ * frame itself and takes the RFCs' tables one by one.
  */
 #include "packet/csum_verify.bpf.h"
+#include "udp/parse.bpf.h"
 #include "check.h"
 
 struct told { /* by the options */
@@ -177,6 +178,48 @@ static void check_v6(struct __sk_buff *skb, const __u8 *f, __u32 size, struct pk
 		check_segment(skb, f, p, 22, 32, gso_size);
 }
 
+/* What is told of a datagram, or of a fragment of one. */
+static void check_udp(struct __sk_buff *skb, const __u8 *f, __u32 size, __u32 gso_segs,
+		      __u32 gso_size)
+{
+	__u32 l4, len, space, whole, pseudo;
+	struct pkt p = {};
+	enum pkt_shape v = udp_parse(skb, &p);
+	bool six, more;
+
+	if (v == PKT_NONE)
+		return;
+	six = be(f + 12, 2) == 0x86dd;
+	l4 = p.l4_off;
+	CHECK(size >= 34 && p.udp && p.v6 == six && p.ttl == f[six ? 21 : 22]);
+	CHECK(six ? f[14] >> 4 == 6 && l4 >= 54 : f[14] >> 4 == 4 && f[23] == 17);
+	CHECK(six || (l4 == 14 + (f[14] & 15) * 4 && p.seq == be(f + 18, 2)));
+	if (v == PKT_UDP_LATER) {
+		CHECK(six ? l4 == 62 && f[54] == 17 : l4 == 34 && (be(f + 20, 2) & 0x1fff));
+		return;
+	}
+	more = six ? l4 >= 62 && v == PKT_UDP_FIRST : be(f + 20, 2) & 0x2000;
+	CHECK(six || !(be(f + 20, 2) & 0x1fff));
+	CHECK(l4 + 8 <= size && p.data_off == l4 + 8);
+	CHECK(bpf_ntohs(p.sport) == be(f + l4, 2) && bpf_ntohs(p.dport) == be(f + l4 + 2, 2));
+	len = be(f + l4 + 4, 2);
+	CHECK(p.payload == (len > 8 ? len - 8 : 0));
+	if (v == PKT_MALFORMED)
+		return;
+	space = six ? be(f + 18, 2) + 54 - l4 : be(f + 16, 2) + 14 - l4;
+	CHECK(len >= 8);
+	CHECK(more || v == PKT_IPOPTIONS || v == PKT_TRUNCATED || len <= space);
+	CHECK(six || l4 > 34 || gso_segs || sum(f + 14, 20, 0) == 0xffff);
+	CHECK((v == PKT_TRUNCATED) == (l4 + space > size));
+	if (v != PKT_UDP)
+		return;
+	CHECK(l4 == (six ? 54 : 34) && p.data_off + p.payload <= size && (!six || p.check));
+	whole = 8 + p.payload;
+	pseudo = sum(f + (six ? 22 : 26), six ? 32 : 8, 17 + whole);
+	if (p.check)
+		CHECK(checksum_ok(skb, &p) == (gso_size || sum(f + l4, whole, pseudo) == 0xffff));
+}
+
 int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 {
 	struct input in = {data, size};
@@ -202,8 +245,10 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, unsigned long size)
 	}
 	skb = host_packet(f, in.size, gso_segs, gso_size);
 	v = parse(skb, &p);
-	if (v == PKT_NONE)
+	if (v == PKT_NONE) {
+		check_udp(skb, f, in.size, gso_segs, gso_size);
 		return 0;
+	}
 	if (be(f + 12, 2) == 0x86dd) {
 		check_v6(skb, f, in.size, &p, v, gso_segs, gso_size);
 		return 0;

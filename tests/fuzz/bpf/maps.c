@@ -50,6 +50,9 @@ DEFINE(meta);
 DEFINE(keeper);
 DEFINE(scratch);
 DEFINE(copies);
+DEFINE(udp_programs);
+DEFINE(udp);
+DEFINE(fragments);
 DEFINE(copying);
 DEFINE(key_streams);
 DEFINE(key_lines);
@@ -106,6 +109,9 @@ const struct host_map_row host_map_rows[] = {
 	{"keeper", &keeper, NUMBER(keeper.type), sizeof(int), DP_META_SIZE, 1},
 	KEYED(scratch, NUMBER(scratch.max_entries)),
 	{"copies", &copies, NUMBER(copies.type), sizeof(int), sizeof(int), 1},
+	{"udp_programs", &udp_programs, NUMBER(udp_programs.type), sizeof(int), sizeof(int), 1},
+	KEYED(udp, NUMBER(udp.max_entries)),
+	KEYED(fragments, 16),
 	{"copying", &copying, NUMBER(copying.type), sizeof(int), COPYING_SIZE, 1},
 	KEYED(key_streams, HOST_FLOWS),
 	KEYED(key_lines, 2),

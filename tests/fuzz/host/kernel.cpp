@@ -600,6 +600,8 @@ long bpf_clone_redirect(__sk_buff *ctx, uint32_t ifindex, uint64_t) {
 // The caller goes on behind it, which is the end of the program.
 long bpf_tail_call(void *context, const void *programs, uint32_t) {
   no_lock("bpf_tail_call");
+  if (programs == &udp_programs) // UDP is not played: as if it were another's packet
+    return -1;
   require(programs == &copies, "a tail call by another map");
   doppel_copies(static_cast<__sk_buff *>(context));
   return 0;
@@ -634,6 +636,11 @@ bpf_sock *bpf_sk_lookup_tcp(void *, bpf_sock_tuple *tuple, uint32_t size, uint64
     return nullptr;
   kernel().sockets_held++;
   return &(new host_socket{})->sock;
+}
+
+bpf_sock *bpf_sk_lookup_udp(void *, bpf_sock_tuple *, uint32_t, uint64_t, uint64_t) {
+  no_lock("bpf_sk_lookup_udp");
+  return nullptr;
 }
 
 long bpf_sk_release(void *sock) {

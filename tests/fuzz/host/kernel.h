@@ -129,5 +129,5 @@ int doppel_copies(__sk_buff *);
 extern char ports, port_map, address_map, mappings, prefixes, flows, syns, shadows, free_slots,
     host_free_slots, host_free_further, pools, pool_of, store, chunks, free_chunks, fresh_chunks,
     freed_ranges, clients, ledger, limits, preambles, timer_queue, timer, due, events, control,
-    meta, keeper, scratch, copies, key_notes, key_watch, key_samples;
+    meta, keeper, scratch, copies, udp_programs, key_notes, key_watch, key_samples;
 }
