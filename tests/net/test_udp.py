@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`"protocol": "udp"`: each datagram that the source takes is sent to the target once, and nobody gets what
+that answers."""
+
+from harness import MODES, case
+from lab import mirror, udp, wait
+from lab.doppel import Doppel
+from lab.keeper import File, Keeper
+from lab.memcached import Server
+from lab.network import FAMILIES
+from lab.wait import amount
+
+UDP = ("-U", "11211")
+
+
+def scene_of(env, targets=None, mapped=None, runs=True, offload="default", **settings):
+    """memcached with UDP on both sides, mirrored by a mapping of UDP."""
+    scene = env.scene(target_runs=False, offload=offload)
+    for server in scene.source:
+        server.kill()
+    scene.source = [Server(scene.lab.source, options=UDP)]
+    if runs:
+        scene.target = [Server(scene.lab.target, options=UDP)]
+    file = File(scene)
+    row = {"name": "udp", "device": "eth0", "protocol": "udp", "ports": 11211,
+           "targets": targets or [{"address": scene.lab.target.address, "port": 11211}], **(mapped or {})}
+    file.write(row, **settings)
+    scene.file, scene.row = file, row
+    return scene
+
+
+def attached(env, *arguments, **more):
+    scene = scene_of(env, *arguments, **more)
+    scene.doppel.attach("--config", scene.file.path)
+    return scene
+
+
+def clients(scene, count=50, copies=1, **more):
+    """copies: that the target gets of what they say; 0: perhaps none."""
+    pace = udp.Pace(scene.lab.target if copies else None, copies)
+    return [udp.Client(scene.lab.client, scene.lab.source.address, pace=pace, **more) for _ in range(count)]
+
+
+def delivered(scene, sent):
+    b = scene.doppel.ledger()["bytes"]
+    assert b == {"observed": sent, "delivered": sent, "in_flight": 0, "lost": 0, "excluded": 0}, \
+        (sent, b, scene.doppel.ledger())
+
+
+def same(scene, keys):
+    wait.until(lambda: scene.target[0].stats()["curr_items"] >= keys, "the target to have all keys", 10)
+    scene.assert_same(keys=keys)
+
+
+@case(mode=MODES[:1], offload=("default",), count=(10000,), families=("v4", "v6"))
+@case(mode=MODES[:1], offload=("default",), count=(2000,), families=FAMILIES[1:])
+@case(mode=MODES[1:], offload=("sender-off", "all-off"), count=(1000,))
+@case(mode=MODES[:1], offload=("sender-off",), count=(1000,), families=("v6",))
+def sets(env, mode, offload, count):
+    """Sets over 50 sockets: all are on the target, and its answers reach no client, and not this host's own
+    UDP. Detach leaves nothing."""
+    scene = attached(env, offload=offload)
+    before = udp.sockets_of(scene.lab.source)
+    both = clients(scene)
+    count = amount(count)
+    for n in range(count):
+        both[n % len(both)].set(b"key%d" % n, b"v" * (n % 1300))
+    delivered(scene, sum(c.bytes for c in both))
+    same(scene, count)
+    ledger = scene.doppel.ledger()
+    assert ledger["packets"]["captured"] == ledger["packets"]["copied"] == count, ledger["packets"]
+    wait.until(lambda: scene.doppel.ledger()["packets"]["answers"] == count, "the target's answers", 10)
+    assert ledger["flows"]["opened"] == ledger["flows"]["open"] == len(both), ledger["flows"]
+    after = udp.sockets_of(scene.lab.source)
+    assert after["InDatagrams"] - before["InDatagrams"] == count, (before, after)
+    assert {**after, "InDatagrams": 0} == {**before, "InDatagrams": 0}, (before, after)
+    for c in both:
+        c.socket.settimeout(0.05)
+        try:
+            raise AssertionError(f"a client was answered twice: {c.socket.recv(100)}")
+        except TimeoutError:
+            pass
+        c.close()
+    scene.doppel.detach()
+    scene.assert_harmless()
+
+
+@case(families=("v4", "v6", "v4_to_v6"))
+def fragments(env):
+    """Datagrams beyond the MTU come in fragments, and so do their copies, but not to the other IP version: those
+    are counted."""
+    scene = attached(env)
+    other = (":" in scene.lab.source.address) != (":" in scene.lab.target.address)
+    client = clients(scene, 1, copies=0 if other else 1)[0]
+    for n in range(amount(200)):
+        client.set(b"large%d" % n, b"%04d" % n * (375 + 37 * (n % 50)))
+    b = scene.doppel.ledger()["bytes"]
+    assert b["observed"] == client.bytes, (b, client.bytes)
+    if other:
+        assert scene.doppel.ledger()["excluded"]["fragment"] == b["excluded"] > client.bytes // 2, b
+    else:
+        delivered(scene, client.bytes)
+        same(scene, amount(200))
+    client.close()
+    scene.assert_harmless()
+
+
+@case(families=("v4", "v6", "v4_to_v6"))
+def narrow_path(env):
+    """The route to the target takes 1,300 bytes: what is longer is fragmented here."""
+    scene = scene_of(env)
+    six = ":" in scene.lab.target.address
+    scene.lab.source.run(["ip", *(["-6"] if six else []), "route", "add",
+                          scene.lab.target.address + ("/128" if six else "/32"), "dev", "eth0", "mtu", "1300"])
+    scene.doppel.attach("--config", scene.file.path)
+    client = clients(scene, 1)[0]
+    for n in range(amount(300)):
+        client.set(b"key%d" % n, b"%04d" % n * (250 + n % 97))
+    delivered(scene, client.bytes)
+    same(scene, amount(300))
+    client.close()
+    scene.assert_harmless()
+
+
+@case()
+def without_checksum(env):
+    """0 is none in IPv4 (RFC 768), and stays so."""
+    scene = attached(env)
+    client = clients(scene, 1, checksum=False)[0]
+    for n in range(amount(100)):
+        client.set(b"key%d" % n, b"v" * n)
+    delivered(scene, client.bytes)
+    same(scene, amount(100))
+    client.close()
+    scene.assert_harmless()
+
+
+@case()
+def silent_flows_end(env):
+    """With a keeper and without, a flow that is silent gives its port back, and goes on with a new one."""
+    scene = scene_of(env, udp_timeout="1s")
+    keeper = Keeper(scene, "--config", scene.file.path)
+    both = clients(scene, 20)
+    for n, c in enumerate(both):
+        c.set(b"a%d" % n, b"v")
+    wait.until(lambda: scene.doppel.ledger()["flows"]["open"] == 0, "silent flows to end", 10)
+    ledger = scene.doppel.ledger()
+    assert ledger["flows"]["closed"] == 20 and mirror.events(scene)["idle"] == 20, ledger
+    for n, c in enumerate(both):
+        c.set(b"b%d" % n, b"v")
+    assert scene.doppel.ledger()["flows"]["opened"] == 40, scene.doppel.ledger()["flows"]
+    delivered(scene, sum(c.bytes for c in both))
+    same(scene, 40)
+    keeper.stop()
+
+
+@case()
+def more_than_ports(env):
+    """Flows of UDP take half of the ports at most. Silent ones make room for others; nobody else does."""
+    scene = scene_of(env, udp_timeout="1s", shadow_ports="16384-16447", flows=4096)
+    scene.doppel.attach("--config", scene.file.path)
+    first = clients(scene, 40, copies=0)
+    for n, c in enumerate(first):
+        c.set(b"a%d" % n, b"v")
+    ledger = scene.doppel.ledger()
+    refused = ledger["excluded"]["ports_exhausted"]
+    assert refused == ledger["bytes"]["excluded"] and ledger["flows"]["opened"] <= 32 and refused, ledger
+    assert ledger["bytes"]["observed"] == sum(c.bytes for c in first), ledger
+    late = clients(scene, 1, copies=0)[0]
+
+    def mirrored():
+        late.set(b"late", b"v")
+        return scene.doppel.ledger()["bytes"]["excluded"] == refused
+    before = scene.doppel.ledger()["flows"]["opened"]
+
+    def has_room():
+        nonlocal refused
+        refused = scene.doppel.ledger()["bytes"]["excluded"]
+        return mirrored()
+    wait.until(has_room, "silent flows to make room", 10)
+    assert scene.doppel.ledger()["flows"]["opened"] > before
+
+
+@case()
+def target_is_away(env):
+    """Nobody listens at the target: its ICMP errors do not reach this host's UDP, and `status` says so."""
+    scene = scene_of(env, runs=False)
+    scene.lab.target.sysctl("net/ipv4/icmp_ratelimit", 0)
+    keeper = Keeper(scene, "--config", scene.file.path)
+    before = udp.sockets_of(scene.lab.source)
+    client = clients(scene, 1, copies=0)[0]
+
+    def told():
+        client.set(b"key", b"v")
+        code, said = scene.doppel.health()
+        return code != 0 and any("refuse" in p["what"] for p in said["problems"])
+    wait.until(told, "the refusal to be told", 10)
+    after = udp.sockets_of(scene.lab.source)
+    assert after["NoPorts"] == before["NoPorts"] and after["InErrors"] == before["InErrors"], (before, after)
+    b = scene.doppel.ledger()["bytes"]
+    assert b["observed"] == client.bytes, (b, client.bytes)
+    scene.target = [Server(scene.lab.target, options=UDP)]
+
+    def over():
+        client.set(b"key", b"w")
+        return scene.doppel.health()[0] == 0
+    wait.until(over, "the refusal to be over", 40)
+    keeper.stop()
+
+
+@case()
+def portions(env):
+    """Eight copies, and a sample: as of TCP, by client and port."""
+    scene = scene_of(env)
+    second = Server(scene.lab.target, 11212, options=("-U", "11212"))
+    address = scene.lab.target.address
+    scene.file.write({**scene.row, "targets": [{"address": address, "port": 11211, "copies": 8},
+                                               {"address": address, "port": 11212, "sample": "25%"}]})
+    scene.doppel.attach("--config", scene.file.path)
+    both = clients(scene, amount(400), copies=8)
+    for n, c in enumerate(both):
+        c.set(b"key%d" % n, b"v")
+        c.set(b"also%d" % n, b"v")
+    sent = 2 * len(both)
+    wait.until(lambda: scene.target[0].stats()["cmd_set"] == 8 * sent, "eight copies", 10)
+    rows = scene.doppel.counters()["mappings"][0]["targets"]
+    assert rows[0]["bytes"]["delivered"] == rows[0]["bytes"]["observed"] == 8 * sum(c.bytes for c in both), rows[0]
+    taken = second.stats()["cmd_set"]
+    assert taken % 2 == 0 and 0.1 < taken / sent < 0.4, taken
+    assert rows[1]["bytes"]["observed"] == sum(c.bytes for c in both), rows[1]["bytes"]
+    assert rows[1]["bytes"]["delivered"] + rows[1]["excluded"]["sample"] == rows[1]["bytes"]["observed"], rows[1]
+    scene.doppel.detach()
+    scene.assert_harmless()
+
+
+@case()
+def nobody_takes_it(env):
+    """A datagram that no socket of this host takes is none of the source's."""
+    scene = attached(env)
+    scene.source[0].kill()
+    client = udp.Client(scene.lab.client, scene.lab.source.address)
+    client.send(b"set key 0 0 1\r\nv\r\n")
+    wait.until(lambda: mirror.events(scene).get("no_socket"), "the event", 5)
+    assert scene.doppel.ledger()["bytes"]["observed"] == 0, scene.doppel.ledger()["bytes"]
+    client.close()
+
+
+@case(families=("v4", "v6_to_v4"))
+def on_the_client(env):
+    """Direction egress, on the host of the clients."""
+    scene = env.scene(target_runs=False)
+    scene.source[0].kill()
+    scene.source = [Server(scene.lab.source, options=UDP)]
+    scene.target = [Server(scene.lab.target, options=UDP)]
+    scene.doppel = Doppel(scene.lab.client, env.mode)
+    file = File(scene)
+    file.write({"name": "udp", "device": "eth0", "direction": "egress", "protocol": "udp", "ports": 11211,
+                "targets": [{"address": scene.lab.target.address, "port": 11211}]})
+    scene.doppel.attach("--config", file.path)
+    client = clients(scene, 1)[0]
+    for n in range(amount(300)):
+        client.set(b"key%d" % n, b"v" * n)
+    delivered(scene, client.bytes)
+    same(scene, amount(300))
+    client.close()
+    scene.doppel.detach()
+
+
+@case()
+def tcp_beside_it(env):
+    """The same port by TCP and UDP, added and taken away by reloads: the one that stays loses nothing."""
+    scene = scene_of(env)
+    tcp = {"name": "tcp", "device": "eth0", "ports": 11211,
+           "targets": [{"address": scene.lab.target.address, "port": 11211}]}
+    scene.file.write(tcp)
+    scene.doppel.attach("--config", scene.file.path)
+    load = scene.start("sets", connections=8, count=amount(6000), rate=amount(2000))
+    client = clients(scene, 1)[0]
+    sent = 0
+    for n in range(3):
+        scene.file.write(tcp, scene.row)
+        scene.doppel.run("reload", "--config", scene.file.path)
+        for k in range(50):
+            client.set(b"udp%d_%d" % (n, k), b"v")
+            sent += 1
+        counted = {m["name"]: m for m in scene.doppel.counters()["mappings"]}["udp"]["targets"][0]
+        assert counted["bytes"]["delivered"] == counted["bytes"]["observed"] > 0, counted
+        scene.file.write(tcp)
+        scene.doppel.run("reload", "--config", scene.file.path)
+    done = load.result()
+    scene.assert_all_delivered(done["sent"])
+    same(scene, amount(6000) + sent)
+    client.close()
+    scene.doppel.detach()
+    scene.assert_harmless()
