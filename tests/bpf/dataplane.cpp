@@ -66,10 +66,10 @@ std::string identity_of(AttachMode mode, const Config &config) {
   for (const auto &[key, value] : limits_text(config.limits))
     out << key << " " << value << "\n";
   for (const MappingConfig &m : config.mappings) {
-    out << m.name << " " << m.device << " " << m.direction << " " << m.port_first << " "
-        << m.port_last << " " << m.application << " " << m.join << " " << m.any_host << " "
-        << m.converge << " " << m.max_bps << " " << m.address.text() << " " << m.seed << " "
-        << (m.clients ? m.clients->id().digest : "");
+    out << m.name << " " << m.device << " " << m.direction << " " << int{m.protocol} << " "
+        << m.port_first << " " << m.port_last << " " << m.application << " " << m.join << " "
+        << m.any_host << " " << m.converge << " " << m.max_bps << " " << m.address.text() << " "
+        << m.seed << " " << (m.clients ? m.clients->id().digest : "");
     for (const TargetConfig &t : m.targets)
       out << " " << t.address.text() << ":" << t.port << " " << portion_text(t.portion) << " "
           << t.preamble;
@@ -201,9 +201,9 @@ void DataPlane::open_pins() {
       throw std::system_error(errno, std::generic_category(), path);
     return fd;
   };
-  for (const char *name : {DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN,
-                           DP_PROG_COMMAND, DP_PROG_COPIES})
-    programs_[name] = open(std::string(kPins) + DP_PIN_PROGS "/" + name);
+  for (const char *name : {DP_PROGS}) // that this configuration needs
+    if (Fd fd{bpf_obj_get((std::string(kPins) + DP_PIN_PROGS "/" + name).c_str())})
+      programs_[name] = std::move(fd);
   for (const char *name : {"ledger", "shadows", "flows", "free_slots", "store", "control",
                            "mappings", "limits", "events", "clients", "fresh_chunks", "key_notes",
                            "key_watch", "key_samples", "key_sampled"})

@@ -35,6 +35,7 @@ public:
   static DataPlane &in(World &world, AttachMode mode, const Config &config);
 
   int program(const std::string &name) const;
+  bool has_program(const std::string &name) const { return programs_.count(name) > 0; }
   int map(const std::string &name) const;
   unsigned link_index() const { return link_index_; }
 

@@ -4,8 +4,10 @@
 
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
+#include <netinet/in.h>
 
 #include <cstdio>
+#include <string>
 
 #include "doppel/names.h"
 #include "tests/bpf/dataplane.h"
@@ -20,12 +22,39 @@ INSTANTIATE_TEST_SUITE_P(Modes, Load, testing::Values(AttachMode::tcx, AttachMod
                            return std::string(info.param == AttachMode::tcx ? "tcx" : "clsact");
                          });
 
-TEST_P(Load, EveryProgram) {
+// Both directions, both protocols, and further copies: it needs every program.
+Config config_of_all() {
+  Config c = default_config();
+  const MappingConfig first = c.mappings[0];
+  for (const dp_direction direction : {DP_DIR_INGRESS, DP_DIR_EGRESS})
+    for (const int protocol : {IPPROTO_TCP, IPPROTO_UDP}) {
+      MappingConfig m = first;
+      m.name = "more" + std::to_string(c.mappings.size());
+      m.direction = direction;
+      m.protocol = static_cast<uint8_t>(protocol);
+      m.port_first = m.port_last = static_cast<uint16_t>(12000 + c.mappings.size());
+      m.targets[0].portion.copies = 2;
+      c.mappings.push_back(m);
+    }
+  return c;
+}
+
+TEST_P(Load, OnlyWhatIsNeeded) {
   if (!World::why_not().empty())
     GTEST_SKIP() << World::why_not();
   DataPlane &plane = DataPlane::in(World::enter(GetParam()), GetParam(), default_config());
-  for (const char *name : {DP_PROG_INGRESS, DP_PROG_EGRESS, DP_PROG_DELIVER, DP_PROG_RETURN,
-                           DP_PROG_COMMAND, DP_PROG_COPIES}) {
+  for (const char *name : {DP_PROG_INGRESS, DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_COMMAND})
+    EXPECT_TRUE(plane.has_program(name)) << name;
+  for (const char *name : {DP_PROG_EGRESS, DP_PROG_COPIES, DP_PROG_UDP_INGRESS, DP_PROG_UDP_EGRESS,
+                           DP_PROG_UDP_RETURN, DP_PROG_UDP_DELIVER})
+    EXPECT_FALSE(plane.has_program(name)) << name;
+}
+
+TEST_P(Load, EveryProgram) {
+  if (!World::why_not().empty())
+    GTEST_SKIP() << World::why_not();
+  DataPlane &plane = DataPlane::in(World::enter(GetParam()), GetParam(), config_of_all());
+  for (const char *name : {DP_PROGS}) {
     bpf_prog_info info{};
     __u32 size = sizeof info;
     ASSERT_EQ(bpf_obj_get_info_by_fd(plane.program(name), &info, &size), 0) << name;

@@ -6,8 +6,8 @@ import os
 import signal
 import time
 
-from harness import case
-from lab import mirror, wait
+from harness import MODES, case
+from lab import doppel, mirror, wait
 from lab.keeper import File, Keeper
 from lab.load import checked
 from lab.memcached import Server
@@ -259,4 +259,32 @@ def too_few_ports(env):
     assert ledger["excluded"]["ports_exhausted"], ledger["excluded"]
     assert b["delivered"], b
     mirror.assert_nothing_left(scene)
+    scene.assert_harmless()
+
+
+@case(mode=MODES)
+def programs_by_need(env, mode):
+    """A reload that wants copies loads the program for it; until then only those are there that are needed."""
+    scene = env.scene()
+    pins = f"/sys/fs/bpf/doppel/v{doppel.abi()}/progs"
+
+    def programs():
+        return set(scene.lab.source.run(["ls", pins]).stdout.split())
+    file = File(scene)
+    file.write(mapping([target(scene)]))
+    scene.doppel.attach("--config", file.path)
+    few = {"doppel_ingress", "doppel_deliver", "doppel_return", "doppel_command"}
+    assert programs() == few, programs()
+    first, more = amount(200), amount(300)
+    scene.assert_all_delivered(scene.load("sets", connections=4, count=first)["sent"])
+    file.write(mapping([target(scene, copies=3)]))
+    scene.doppel.run("reload", "--config", file.path)
+    assert programs() == few | {"doppel_copies"}, programs()
+    sent = scene.load("sets", connections=4, count=more, prefix="more")["sent"]
+    wait.until(lambda: whole(rows(scene)[0], 3 * sent), "three copies", 20)
+    assert scene.target[0].stats()["cmd_set"] == first + 3 * more
+    assert scene.doppel.health()[0] == 0, scene.doppel.status()
+    file.write(mapping([target(scene)]))
+    scene.doppel.run("reload", "--config", file.path)
+    scene.doppel.detach()
     scene.assert_harmless()

@@ -18,6 +18,7 @@
 #include "userspace/kernel/neighbours.h"
 #include "userspace/mirror/health.h"
 #include "userspace/mirror/map_rows.h"
+#include "userspace/mirror/object.h"
 #include "userspace/mirror/programs.h"
 #include "userspace/mirror/reach.h"
 #include "userspace/mirror/renamed.h"
@@ -48,6 +49,7 @@ public:
 private:
   Status resume();
   Status check_pools() const;
+  std::vector<dp_mapping> wanted_rows(const MirrorState &state) const;
   Status build_up(const MirrorState &state);
   void undo(const MirrorState &state, Errors &errors);
   Status take_down(const ApplyOptions &options);
@@ -141,11 +143,28 @@ Status Applier::check_pools() const {
   });
 }
 
+// Of all mappings that there are from now on.
+std::vector<dp_mapping> Applier::wanted_rows(const MirrorState &state) const {
+  std::map<uint32_t, dp_mapping> rows;
+  for (const MirrorState::Mapping &m : state.mappings)
+    rows[m.name.row] = m.row;
+  for (const auto &[row, mapping] : applied_.change.rows)
+    rows[row] = mapping;
+  for (const auto &[row, mapping] : applied_.change.new_rows)
+    rows[row] = mapping;
+  std::vector<dp_mapping> wanted;
+  for (const auto &[row, mapping] : rows)
+    if (mapping.n_targets)
+      wanted.push_back(mapping);
+  return wanted;
+}
+
 Status Applier::build_up(const MirrorState &state) {
   const Change &change = applied_.change;
   const auto is_capture = [](const Attachment &a) {
     return a.program == DP_PROG_INGRESS || a.program == DP_PROG_EGRESS;
   };
+  TRY(Object::load_further(needed_programs(wanted_rows(state)), pins_, before_.config));
   if (!change.attach.empty())
     TRY(attacher_.announce(change.attach, before_));
   for (const Attachment &a : change.attach)

@@ -108,6 +108,7 @@ Status Attacher::run() {
   TRY(object.pin(pins_));
   meta_.since = std::time(nullptr);
   meta_.since_ns = monotonic_ns();
+  meta_.config = object.config();
   meta_.config_source = source_name(config_.source);
   meta_.mechanism = plan_.mode;
   meta_.netns = current_netns();

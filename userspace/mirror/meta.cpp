@@ -30,13 +30,18 @@ Json to_json(const Error &e) {
 }
 
 // The pins of another layout are in another directory.
-using Words = std::array<uint64_t, sizeof(dp_ledger) / sizeof(uint64_t)>;
+template <typename T> using Words = std::array<uint32_t, sizeof(T) / sizeof(uint32_t)>;
 
-Words words_of(const dp_ledger &ledger) {
-  Words words;
-  static_assert(sizeof(words) == sizeof(ledger));
-  std::memcpy(words.data(), &ledger, sizeof(ledger));
+template <typename T> Words<T> words_of(const T &row) {
+  Words<T> words;
+  static_assert(sizeof(words) == sizeof(row));
+  std::memcpy(words.data(), &row, sizeof(row));
   return words;
+}
+
+template <typename T> void words_to(const Json &j, T *row) {
+  const auto words = j.get<Words<T>>();
+  std::memcpy(row, words.data(), sizeof(*row));
 }
 
 Json to_json(const Meta &m) {
@@ -48,6 +53,7 @@ Json to_json(const Meta &m) {
          {"mechanism", attach_mode_name(m.mechanism)},
          {"netns", {{"cookie", m.netns.cookie}, {"inode", m.netns.inode}}},
          {"clock", m.clock},
+         {"data_plane", words_of(m.config)},
          {"made_qdisc", m.made_qdisc},
          {"limits", limits_text(m.limits)},
          {"removed_mappings", m.removed_mappings},
@@ -116,6 +122,7 @@ Meta from_json(const Json &j) {
   j.at("netns").at("cookie").get_to(m.netns.cookie);
   j.at("netns").at("inode").get_to(m.netns.inode);
   j.at("clock").get_to(m.clock);
+  words_to(j.at("data_plane"), &m.config);
   j.at("made_qdisc").get_to(m.made_qdisc);
   const auto limits = limits_from_text(j.at("limits").get<std::map<std::string, std::string>>());
   if (!limits)
@@ -123,8 +130,7 @@ Meta from_json(const Json &j) {
   m.limits = *limits;
   if (j.contains("removed")) { // attached by a doppel that did not keep it
     j.at("removed_mappings").get_to(m.removed_mappings);
-    const auto removed = j.at("removed").get<Words>();
-    std::memcpy(&m.removed, removed.data(), sizeof(m.removed));
+    words_to(j.at("removed"), &m.removed);
     j.at("counted").get_to(m.counted);
   }
   j.at("reloads").get_to(m.reloads);

@@ -28,6 +28,7 @@ struct Meta {
   std::vector<NamedMapping> mappings;
   std::vector<AttachedProgram> programs;
   uint32_t clock = 0;               // ifindex of DP_LINK_PEER; 0: the data plane has no clock
+  dp_config config{};               // of its programs
   std::vector<uint32_t> made_qdisc; // ifindex of devices whose clsact attach created
   Limits limits;                    // as Plan::limits
   uint32_t removed_mappings = 0;    // by reload

@@ -15,6 +15,7 @@
 
 #include "doppel.skel.h"
 #include "doppel/abi.h"
+#include "doppel/names.h"
 #include "doppel_conntrack.skel.h"
 #include "userspace/kernel/cpus.h"
 #include "userspace/kernel/descriptors.h"
@@ -120,7 +121,7 @@ Status resize(doppel_bpf *skel, const Plan &plan) {
   return Unit{};
 }
 
-Status put(bpf_map *map, const void *key, const void *value) {
+Status put(const bpf_map *map, const void *key, const void *value) {
   if (bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY))
     return sys_error(std::string("map ") + bpf_map__name(map), "cannot be filled", errno);
   return Unit{};
@@ -136,17 +137,17 @@ Status fill_preambles(const doppel_bpf *skel, const Plan &plan) {
   return Unit{};
 }
 
-Status fill_udp_programs(const doppel_bpf *skel) {
-  const bpf_program *programs[DP_UDP_PROGRAMS] = {};
-  programs[DP_UDP_INGRESS] = skel->progs.doppel_udp_in;
-  programs[DP_UDP_EGRESS] = skel->progs.doppel_udp_out;
-  programs[DP_UDP_RETURN] = skel->progs.doppel_udp_ret;
-  programs[DP_UDP_DELIVER] = skel->progs.doppel_udp_dlv;
-  for (uint32_t i = 0; i < DP_UDP_PROGRAMS; i++) {
-    const int fd = bpf_program__fd(programs[i]);
-    TRY(put(skel->maps.udp_programs, &i, &fd));
-  }
-  return Unit{};
+// The others are not loaded.
+void choose(doppel_bpf *skel, const std::set<std::string> &programs) {
+  bpf_program *prog;
+  bpf_object__for_each_program(prog, skel->obj)
+      bpf_program__set_autoload(prog, programs.count(bpf_program__name(prog)) > 0);
+}
+
+// A program that is loaded into a map by which others call it.
+Status put_call(const bpf_map *calls, uint32_t index, const bpf_program *prog) {
+  const int fd = bpf_program__fd(prog);
+  return fd < 0 ? Unit{} : put(calls, &index, &fd);
 }
 
 // The programs look here before they parse anything else.
@@ -179,6 +180,20 @@ Status fill_pool(const doppel_bpf *skel, const Plan &plan, uint32_t number) {
 }
 
 } // namespace
+
+std::set<std::string> needed_programs(const std::vector<dp_mapping> &rows) {
+  std::set<std::string> names{DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_COMMAND};
+  for (const dp_mapping &row : rows) {
+    const bool egress = row.flags & DP_MAP_EGRESS;
+    names.insert(egress ? DP_PROG_EGRESS : DP_PROG_INGRESS);
+    if (row.flags & DP_MAP_COPIES)
+      names.insert(DP_PROG_COPIES);
+    if (row.flags & DP_MAP_UDP)
+      names.insert({egress ? DP_PROG_UDP_EGRESS : DP_PROG_UDP_INGRESS, DP_PROG_UDP_RETURN,
+                    DP_PROG_UDP_DELIVER});
+  }
+  return names;
+}
 
 void Object::Destroyer::operator()(doppel_bpf *skel) const { doppel_bpf::destroy(skel); }
 
@@ -216,6 +231,7 @@ Result<Object> Object::load_image(const Plan &plan, uint32_t link, uint32_t cloc
   cfg->clock = clock;
   cfg->netns = current_netns().cookie;
   cfg->cookie = std::random_device()();
+  choose(skel, needed_programs(plan.mappings));
   if (int err = doppel_bpf::load(skel))
     return log.load_error(-err);
   return object;
@@ -237,9 +253,7 @@ Status Object::fill(const Plan &plan) const {
   TRY(fill_preambles(skel_.get(), plan));
   for (const PortRow &row : plan.ports)
     TRY(put_row(bpf_map__fd(skel_->maps.port_map), bpf_map__fd(skel_->maps.address_map), row));
-  const int more = bpf_program__fd(skel_->progs.doppel_copies);
-  TRY(put(skel_->maps.copies, &zero, &more));
-  TRY(fill_udp_programs(skel_.get()));
+  TRY(fill_calls());
   return fill_ports(skel_.get(), plan);
 }
 
@@ -253,15 +267,72 @@ Status Object::pin(const Pins &pins) const {
   }
   bpf_program *prog;
   bpf_object__for_each_program(prog, skel_->obj) {
-    TRY(pins.pin(bpf_program__fd(prog), pins.prog(bpf_program__name(prog))));
+    if (bpf_program__fd(prog) >= 0)
+      TRY(pins.pin(bpf_program__fd(prog), pins.prog(bpf_program__name(prog))));
   }
   return Unit{};
+}
+
+Result<Object> Object::load_image(const std::set<std::string> &programs, const Pins &pins,
+                                  const dp_config &config, bool conntrack) {
+  LibbpfLog log;
+  Object object;
+  object.skel_.reset(open_image(conntrack));
+  doppel_bpf *skel = object.skel_.get();
+  if (!skel)
+    return log.load_error(errno);
+  bpf_map *map;
+  bpf_object__for_each_map(map, skel->obj) {
+    if (bpf_map__is_internal(map))
+      continue;
+    const std::string path = pins.map(bpf_map__name(map));
+    const Fd fd = open_pin(path);
+    if (!fd)
+      return sys_error(path, "cannot be opened", errno);
+    if (int err = bpf_map__reuse_fd(map, fd.get()))
+      return sys_error(path, "cannot be used", -err);
+  }
+  const_cast<dp_config &>(skel->rodata->cfg) = config;
+  choose(skel, programs);
+  if (int err = doppel_bpf::load(skel))
+    return log.load_error(-err);
+  return object;
+}
+
+Status Object::load_further(const std::set<std::string> &programs, const Pins &pins,
+                            const dp_config &config) {
+  std::set<std::string> missing;
+  for (const std::string &name : programs)
+    if (!open_pin_to_read(pins.prog(name)))
+      missing.insert(name);
+  if (missing.empty())
+    return Unit{};
+  TRY(require_descriptors("data plane", kDescriptors));
+  auto object = load_image(missing, pins, config, true);
+  if (!object)
+    object = load_image(missing, pins, config, false);
+  if (!object)
+    return object.errors();
+  for (const std::string &name : missing)
+    TRY(pins.pin(object->prog_fd(name), pins.prog(name)));
+  return object->fill_calls();
+}
+
+Status Object::fill_calls() const {
+  const auto &progs = skel_->progs;
+  TRY(put_call(skel_->maps.copies, 0, progs.doppel_copies));
+  TRY(put_call(skel_->maps.udp_programs, DP_UDP_INGRESS, progs.doppel_udp_in));
+  TRY(put_call(skel_->maps.udp_programs, DP_UDP_EGRESS, progs.doppel_udp_out));
+  TRY(put_call(skel_->maps.udp_programs, DP_UDP_RETURN, progs.doppel_udp_ret));
+  return put_call(skel_->maps.udp_programs, DP_UDP_DELIVER, progs.doppel_udp_dlv);
 }
 
 int Object::prog_fd(const std::string &name) const {
   bpf_program *prog = bpf_object__find_program_by_name(skel_->obj, name.c_str());
   return prog ? bpf_program__fd(prog) : -1;
 }
+
+const dp_config &Object::config() const { return const_cast<dp_config &>(skel_->rodata->cfg); }
 
 int Object::meta_fd() const { return bpf_map__fd(skel_->maps.meta); }
 

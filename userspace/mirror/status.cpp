@@ -172,12 +172,15 @@ Status describe_hooks(Rtnl &nl, const Meta &meta, const Pins &pins, StatusView &
 // What runs goes on without its pin. Who comes later needs it: commands run that of
 // DP_PROG_COMMAND, and a device that comes gets the program of a pin. A detach that is under way
 // removes them all.
-void describe_pins(const Pins &pins, StatusView &view) {
+void describe_pins(const Pins &pins, const Meta &meta, StatusView &view) {
+  std::set<std::string> names{DP_PROG_COMMAND};
+  for (const AttachedProgram &p : meta.programs)
+    names.insert(p.what.program);
   std::vector<std::string> gone;
-  for (const char *name : {DP_PROGS})
+  for (const std::string &name : names)
     if (!open_pin_to_read(pins.prog(name)) && errno == ENOENT)
       gone.push_back("the pin " + pins.prog(name) + " was removed: " +
-                     (name == std::string(DP_PROG_COMMAND)
+                     (name == DP_PROG_COMMAND
                           ? "no process can close or drain a connection any more, and what is in "
                             "flight at a detach is lost"
                           : "the program cannot be put on a hook again, should it be gone there") +
@@ -399,7 +402,7 @@ Result<StatusView> read_status(const FindKeeper &find_keeper) {
   if (view.problems.empty())
     TRY(describe_clock(host.nl, meta, view));
   TRY(describe_hooks(host.nl, meta, host.pins, view));
-  describe_pins(host.pins, view);
+  describe_pins(host.pins, meta, view);
   take_missing(ProblemKind::program, view);
   tell_interrupted(host.pins, meta, view);
   tell_health({host.pins, meta}, find_keeper, view);
