@@ -49,6 +49,8 @@ int doppel_deliver(struct __sk_buff *skb)
 		clock_look(skb);
 		return TC_ACT_SHOT;
 	}
+	if (kind == TXREQ_LEAVE)
+		return send_to_target(skb, sh, slot);
 	if (kind == TXREQ_COPY) {
 		txreq_read_copy(skb, &copy);
 		err = rewrite_copy(skb, sh, slot, &copy);
@@ -61,7 +63,7 @@ int doppel_deliver(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	}
 	forget_marks(skb);
-	return send_to_target(sh);
+	return send_to_target(skb, sh, slot);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -95,6 +95,19 @@ static __noinline bool socket_exists_for(struct __sk_buff *skb, const struct pkt
 	return socket_exists(skb, &t, size);
 }
 
+/* The same, and with one that only remembers a connection (TIME-WAIT). */
+static __always_inline bool any_socket_for(struct __sk_buff *skb, const struct pkt *p)
+{
+	struct bpf_sock_tuple t = {};
+	__u32 size = sock_tuple(&t, &p->saddr, p->sport, &p->daddr, p->dport);
+	struct bpf_sock *sk = SOCK_LOOKUP(bpf_skc_lookup_tcp, skb, &t, size);
+
+	if (!sk)
+		return false;
+	bpf_sk_release(sk);
+	return true;
+}
+
 static __always_inline void ask_request(struct tcp_request_sock *req, struct source *s)
 {
 	s->rcv_nxt = req->rcv_isn + 1;

@@ -54,7 +54,7 @@ int doppel_udp_dlv(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	}
 	forget_marks(skb);
-	return send_to_target(sh);
+	return send_to_target(skb, sh, slot);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

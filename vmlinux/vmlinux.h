@@ -333,6 +333,8 @@ struct net_device {
 
 struct sk_buff {
 	struct net_device *dev;
+	unsigned long _skb_refdst;
+	unsigned long _nfct; /* where the kernel has conntrack */
 	__u32 end; /* from `head` */
 	unsigned char *head;
 };

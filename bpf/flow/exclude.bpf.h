@@ -324,7 +324,7 @@ GLOBAL int exclude_hole(struct __sk_buff *skb, const struct pkt *p, __u32 kind, 
 		ledger_event(l, DP_EVENT_no_socket);
 		return 0;
 	}
-	if (!f && addr_eq(&p->saddr, &target_at(m, p->target)->address)) {
+	if (!f && comes_from_target(p, target_at(m, p->target))) {
 		ledger_exclude(l, DP_EXCLUDED_loop, p->payload);
 		return 0;
 	}

@@ -64,7 +64,7 @@ static __always_inline void find_new(struct __sk_buff *skb, const struct pkt *p,
 		ledger_event(l, DP_EVENT_client_retransmit);
 		return;
 	}
-	if (addr_eq(&p->saddr, &target->address)) {
+	if (comes_from_target(p, target)) {
 		v->reason = DP_EXCLUDED_loop;
 	} else if ((m->clients || target->sample) && (out = left_out(key))) {
 		v->reason = out;

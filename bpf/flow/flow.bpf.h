@@ -137,6 +137,16 @@ static __always_inline bool flow_may_retry(const struct dp_flow *flow)
 }
 
 /*
+ * The target's own requests, or what its mirror makes of ours: a loop. Clients on this host may
+ * have the address of a target that is here as well; plan_checks.cpp sees to it that no mapping of
+ * this host takes what such a target gets.
+ */
+static __always_inline bool comes_from_target(const struct pkt *p, const struct dp_target *target)
+{
+	return addr_eq(&p->saddr, &target->address) && target->oif != DP_LOOPBACK;
+}
+
+/*
  * The user wants none of it: nobody misses its bytes, from the first on (flow/unwanted, and the SYN
  * of who is no client).
  */

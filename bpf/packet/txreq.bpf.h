@@ -22,6 +22,7 @@ enum txreq_kind {
 	TXREQ_COMMAND,	/* template: carry out a command of a process */
 	TXREQ_START,	/* template: it becomes the clock's hand */
 	TXREQ_TICK,	/* the clock's hand comes by */
+	TXREQ_LEAVE,	/* this segment is ready: send it */
 	TXREQ_DATAGRAM, /* this clone of a captured datagram, or fragment of one: as TXREQ_COPY */
 	TXREQ_PIECE,	/* the same, of which a part becomes a datagram or a fragment of one */
 	TXREQ_SUMMED,	/* the same, come back with the checksum made */

@@ -19,7 +19,8 @@ static __noinline int tcp_answer(struct __sk_buff *skb, struct dp_shadow *sh, __
 	struct txreq req = {.kind = TXREQ_WORK, .slot = slot, .gen = sh->gen};
 	struct segment g = {.seq = acceptable_seq(sh), .flags = TCP_ACK};
 
-	g.turn = skb->ifindex == sh->ep.oif;
+	/* On lo it is as it was sent, and part of what conntrack knows: see send.bpf.h. */
+	g.turn = skb->ifindex == sh->ep.oif && sh->ep.oif != DP_LOOPBACK;
 
 	switch (act) {
 	case INPUT_WORK:
@@ -50,7 +51,7 @@ static __noinline int tcp_answer(struct __sk_buff *skb, struct dp_shadow *sh, __
 		return TC_ACT_SHOT;
 	}
 	forget_marks(skb);
-	return g.turn ? bpf_redirect(skb->ifindex, 0) : send_to_target(sh);
+	return g.turn ? bpf_redirect(skb->ifindex, 0) : send_to_target(skb, sh, slot);
 }
 
 #endif

@@ -244,7 +244,7 @@ GLOBAL int path_error(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	work.slot = slot_of(&q.saddr, place);
 	sh = shadow_at(work.slot);
-	if (!sh || !shadow_is_open(sh) || !sh->ep.oif)
+	if (!sh || !shadow_is_open(sh) || !sh->ep.oif || is_martian(skb, sh))
 		return TC_ACT_UNSPEC;
 	work.gen = sh->gen; /* before the identity, which changes after it */
 	if (!addr_eq(&q.daddr, &sh->ep.address) || q.dport != sh->ep.target_port ||

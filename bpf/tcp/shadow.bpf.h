@@ -349,4 +349,10 @@ static __always_inline void shadow_rtt_locked(struct dp_shadow *sh, __u32 r)
 	shadow_base_rto_locked(sh);
 }
 
+/* What a target on this host itself says comes by lo, and by no other device. */
+static __always_inline bool is_martian(const struct __sk_buff *skb, const struct dp_shadow *sh)
+{
+	return sh->ep.oif == DP_LOOPBACK && skb->ifindex != DP_LOOPBACK;
+}
+
 #endif

@@ -22,7 +22,7 @@ static __always_inline int udp_excluded(const struct pkt *p, const struct dp_map
 	struct dp_limit *limit = limit_of(p->mapping, p->target);
 	__u32 out;
 
-	if (addr_eq(&p->saddr, &target->address))
+	if (comes_from_target(p, target))
 		return DP_EXCLUDED_loop;
 	if (m->clients || target->sample) {
 		out = left_out(key);

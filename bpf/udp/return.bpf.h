@@ -64,7 +64,7 @@ static __always_inline int udp_return(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	slot = slot_of(&p.daddr, place);
 	sh = shadow_at(slot);
-	if (!sh || !udp_is_for(&p, sh) || !netns_is_ours(skb))
+	if (!sh || !udp_is_for(&p, sh) || is_martian(skb, sh) || !netns_is_ours(skb))
 		return TC_ACT_UNSPEC;
 	/* As for TCP: a remembered port is nobody's. */
 	if (sh->tcp.state == DP_TIME_WAIT && udp_socket_exists_for(skb, &p))

@@ -50,6 +50,7 @@
 #define DP_NO_SLOT	0xffffffffu
 #define DP_NO_DEVICE	0x7fffffffu /* dp_target.oif: there is no route, and nothing is sent */
 #define DP_SLOT_GONE	0xfffffffeu
+#define DP_LOOPBACK	1 /* ifindex of lo (LOOPBACK_IFINDEX), as dp_target.oif: this host itself */
 
 /* IPv6, or IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2), so that one key serves both. */
 struct dp_addr {

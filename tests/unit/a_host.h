@@ -24,6 +24,13 @@ inline Route a_route(uint32_t oif, const char *device, const char *source, uint3
   return r;
 }
 
+// To an address of this host itself.
+inline Route a_route_here(const char *address) {
+  Route r = a_route(1, "lo", address, 65536);
+  r.local = true;
+  return r;
+}
+
 inline DeviceView a_device(uint32_t ifindex, const char *name,
                            std::vector<Address> addresses = {}) {
   DeviceView d;

@@ -126,8 +126,6 @@ TEST(Options, BadX) {
        global_hint},
       {"1-[fe80::1]:1", 3, "\"fe80::1\" is a link-local address, which any link may have",
        global_hint},
-      {"1-[::1]:1", 3, "\"::1\" is this host itself",
-       "copies to this host are not supported: name another host"},
       {"1-[::]:1", 3, "\"::\" is not the address of a host", ""},
       {"1-[ff0e::1]:1", 3, "\"ff0e::1\" is not the address of a host", ""},
       {"0.0.0.0:1-10.0.0.2:1", 1, "\"0.0.0.0\" is every address", leave},

@@ -22,6 +22,32 @@ TEST(Plan, AGatewayOfAnyFamilyIsLeftToTheKernel) {
   }
 }
 
+// Its packets need the kernel's route with them, and its answers come by lo.
+TEST(Plan, ATargetOnThisHostIsReachedByLo) {
+  HostView h = a_host();
+  h.routes["10.0.0.1"] = a_route_here("10.0.0.1");
+  const auto p = make_plan(a_config({"11211-10.0.0.1:11311"}), h);
+  ASSERT_TRUE(p) << show_errors(p.errors());
+  const dp_target &target = p->mappings[0].target[0];
+  EXPECT_EQ(target.oif, 1u);
+  EXPECT_EQ(DP_LOOPBACK, 1);
+  EXPECT_FALSE(Address{target.nexthop}.is_set());
+  EXPECT_EQ(Address{target.shadow_addr}, ip("10.0.0.1"));
+  EXPECT_EQ(target.mtu, 65535);
+  const Attachment back{DP_PROG_RETURN, "lo", 1, DP_DIR_INGRESS};
+  EXPECT_EQ(std::count(p->attachments.begin(), p->attachments.end(), back), 1);
+}
+
+// Another instance at another address, and one whose clients are captured at the same time.
+TEST(Plan, ATargetOnThisHostMayHaveThePortOfAnotherAddress) {
+  HostView h = a_host();
+  h.routes["10.9.0.1"] = a_route_here("10.9.0.1");
+  EXPECT_TRUE(make_plan(a_config({"10.0.0.1:80-10.9.0.1:80"}), h));
+  EXPECT_FALSE(make_plan(a_config({"10.9.0.1:80-10.9.0.1:80"}), h));
+  EXPECT_FALSE(make_plan(a_config({"80-10.9.0.1:80"}), h));
+  EXPECT_FALSE(make_plan(a_config({"80-10.9.0.1:81", "81-10.0.0.2:81"}), h));
+}
+
 TEST(Plan, RowsOfARange) {
   Config c = a_config({"11211-10.0.0.2:21211", "80-10.9.0.2:8080"});
   MappingConfig &m = c.mappings[0];
@@ -332,7 +358,7 @@ TEST_P(RefusedPlan, HasExactlyThisError) {
 }
 
 constexpr const char *x = "-x 11211-10.0.0.2:21211";
-constexpr const char *other_host = "copies to this host are not supported: name another host";
+constexpr const char *see_route = "see `ip route get 10.0.0.2`; a VRF's address is one such";
 
 INSTANTIATE_TEST_SUITE_P(
     Host, RefusedPlan,
@@ -368,12 +394,54 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"no_source", [](Config &, HostView &h) { h.routes["10.0.0.2"].source = {}; }, x,
                 "this host has no address of its own toward the target 10.0.0.2",
                 "give device eth0 an IPv4 address", Exit::failure},
-        Refused{"target_local_route",
-                [](Config &, HostView &h) { h.routes["10.0.0.2"].local = true; }, x,
-                "the target 10.0.0.2 is this host itself", other_host, Exit::usage},
-        Refused{"target_local_address",
-                [](Config &c, HostView &) { c.mappings[0].targets[0].address = ip("10.9.0.1"); }, x,
-                "the target 10.9.0.1 is this host itself", other_host, Exit::usage},
+        Refused{"target_local_elsewhere",
+                [](Config &c, HostView &h) {
+                  c.mappings[0].targets[0].port = 11311;
+                  h.routes["10.0.0.2"].local = true;
+                },
+                x,
+                "the target 10.0.0.2 is this host itself, and its route does not lead through lo",
+                see_route, Exit::failure},
+        Refused{"target_local_without_route",
+                [](Config &c, HostView &h) {
+                  c.mappings[0].targets[0].port = 11311;
+                  h.devices[2].addresses.push_back(ip("10.0.0.2"));
+                  h.routes.erase("10.0.0.2");
+                },
+                x,
+                "the target 10.0.0.2 is this host itself, and its route does not lead through lo",
+                see_route, Exit::failure},
+        Refused{"target_local_lo_down",
+                [](Config &c, HostView &h) {
+                  c.mappings[0].targets[0].port = 11311;
+                  h.routes["10.0.0.2"] = a_route_here("10.0.0.2");
+                  h.devices[0].up = false;
+                },
+                x, "the target 10.0.0.2 is this host itself, and device lo is down",
+                "ip link set lo up", Exit::failure},
+        Refused{"target_local_in_shadow_ports",
+                [](Config &c, HostView &h) {
+                  h.routes["10.0.0.2"] = a_route_here("10.0.0.2");
+                  c.mappings[0].targets[0].port = 32767;
+                },
+                x,
+                "the target 10.0.0.2:32767 is this host itself, inside the shadow ports "
+                "16384-32767",
+                "set \"shadow_ports\" to a range that holds no service of this host", Exit::usage},
+        Refused{"target_local_captured_as_it_leaves",
+                [](Config &c, HostView &h) {
+                  h.routes["10.0.0.2"] = a_route_here("10.0.0.2");
+                  c.mappings[0].targets[0].port = 11311;
+                  MappingConfig m = c.mappings[0];
+                  m.name = "b";
+                  m.device = "lo";
+                  m.direction = DP_DIR_EGRESS;
+                  m.port_first = m.port_last = 11311;
+                  m.targets[0].address = ip("10.0.0.3");
+                  c.mappings.push_back(m);
+                },
+                x, "copies to 10.0.0.2:11311 would be captured again by mapping \"b\"",
+                "both use device lo and the same port: give the target another port", Exit::usage},
         Refused{"target_captured_by_itself",
                 [](Config &c, HostView &) {
                   c.mappings[0].targets[0].address = ip("10.0.0.1");
@@ -382,7 +450,7 @@ INSTANTIATE_TEST_SUITE_P(
                 x,
                 "the target 10.0.0.1:11211 is this host itself, at ports that mapping \"11211\" "
                 "captures",
-                "every copy would be copied again; name another host", Exit::usage},
+                "every copy would be copied again; name another host, or other ports", Exit::usage},
         Refused{"copies_captured_by_another",
                 [](Config &c, HostView &) {
                   MappingConfig m = c.mappings[0];
@@ -479,6 +547,15 @@ IpsecPolicy policy_to(const char *to, uint8_t bits) {
   p.priority = 100;
   p.transform = true;
   return p;
+}
+
+// What stays on the host is nothing to encrypt, and the kernel does not.
+TEST(Plan, IpsecDoesNotConcernLo) {
+  HostView h = a_host();
+  h.routes["10.0.0.1"] = a_route_here("10.0.0.1");
+  h.ipsec = {policy_to("10.0.0.0", 8)};
+  EXPECT_TRUE(make_plan(a_config({"11211-10.0.0.1:11311"}), h));
+  EXPECT_FALSE(make_plan(a_config(), h));
 }
 
 TEST(Plan, AnIpsecPolicyOfTheTargetIsRefused) {
@@ -603,7 +680,7 @@ HostView a_host6() {
   return h;
 }
 
-Config a_config6() { return a_config({"11211-[2001:db8::2]:21211"}); }
+Config a_config6() { return a_config({"11211-[2001:db8::2]:11311"}); }
 
 TEST(Plan, ATargetOfIPv6) {
   const auto p = make_plan(a_config6(), a_host6());
@@ -613,7 +690,7 @@ TEST(Plan, ATargetOfIPv6) {
   EXPECT_EQ(Address{t.shadow_addr}, ip("2001:db8::1"));
   EXPECT_EQ(Address{t.nexthop}, ip("2001:db8::2")) << "on link";
   EXPECT_EQ(t.mtu, 1500);
-  EXPECT_EQ(p->names[0].targets, std::vector<std::string>{"[2001:db8::2]:21211"});
+  EXPECT_EQ(p->names[0].targets, std::vector<std::string>{"[2001:db8::2]:11311"});
   HostView h = a_host6();
   h.routes["2001:db8::2"].gateway = ip("fe80::1");
   EXPECT_FALSE(Address{make_plan(a_config6(), h)->mappings[0].target[0].nexthop}.is_set());
@@ -631,11 +708,8 @@ TEST(Plan, ATargetOfIPv6IsRefusedAsOneOfIPv4Is) {
        "the path to the target 2001:db8::2 takes packets of 1279 bytes, and IPv6 needs 1280",
        "raise the MTU of device eth0, or of the route"},
       {[](HostView &h) { h.routes["2001:db8::2"].local = true; },
-       "the target 2001:db8::2 is this host itself",
-       "copies to this host are not supported: name another host"},
-      {[](HostView &h) { h.devices[2].addresses = {ip("2001:db8::2")}; },
-       "the target 2001:db8::2 is this host itself",
-       "copies to this host are not supported: name another host"},
+       "the target 2001:db8::2 is this host itself, and its route does not lead through lo",
+       "see `ip route get 2001:db8::2`; a VRF's address is one such"},
       {[](HostView &h) { h.routes.erase("2001:db8::2"); },
        "this host has no route to the target 2001:db8::2", "see `ip route get 2001:db8::2`"},
       {[](HostView &h) { h.ipsec = {policy_to("2001:db8::", 32)}; },

@@ -384,9 +384,6 @@ Result<Address> parse_target_address(const std::string &text) {
     return wrong_address(text, "is not the address of a host", "");
   if (needs_scope(*address))
     return wrong_address(text, "is a link-local address, which any link may have", elsewhere);
-  if (address->family() == Family::v6 && is_loopback(*address))
-    return wrong_address(text, "is this host itself",
-                         "copies to this host are not supported: name another host");
   return *address;
 }
 

@@ -370,7 +370,7 @@ dp_mapping without_routes(dp_mapping row, const HostView &host) {
     const auto route = host.routes.find(Address{target.address}.text());
     if (route == host.routes.end())
       target.oif = DP_NO_DEVICE;
-    else if (target.oif == DP_NO_DEVICE)
+    else if (target.oif == DP_NO_DEVICE && !route->second.local)
       target.oif = route->second.oif;
   }
   return row;

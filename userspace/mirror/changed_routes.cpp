@@ -29,17 +29,19 @@ std::string change_of(const dp_target &row, const std::vector<Address> &sources,
   if (!route)
     return row.oif == DP_NO_DEVICE ? "nothing is sent to it, as this host has no route there"
                                    : "this host has no route there any more, and copies go on";
-  if (route->local)
+  if (route->local && row.oif != DP_LOOPBACK)
     return "it is an address of this host by now, and copies go on to where it was";
   if (row.oif == DP_NO_DEVICE)
     return "nothing is sent to it, though this host has a route there again";
   const bool was_on_link = Address{row.nexthop}.is_set();
-  const bool is_on_link = route->plain && !route->gateway.is_set();
+  const bool is_on_link = route->plain && !route->gateway.is_set() && !route->local;
   if (route->oif != row.oif || is_on_link != was_on_link)
     return "this host's route leads there by " + way(route->oif, is_on_link) +
            " now, and copies go by " + way(row.oif, was_on_link);
+  const bool local = route->local && route->source == Address{row.shadow_addr};
   for (const Address &source : sources)
-    if (std::none_of(own.begin(), own.end(),
+    if (!(local && source == route->source) && // 127.0.0.2 is on no list
+        std::none_of(own.begin(), own.end(),
                      [&](const DeviceAddress &a) { return a.address == source; }))
       return "copies come from " + source.text() + ", which is no address of this host any more";
   return {};

@@ -68,7 +68,8 @@ dp_mapping mapping_row(const MappingConfig &m, const HostView &host,
     put_pools(t, route.source, pools, target);
     target.oif = route.oif;
     // A gateway may be one of several, another by policy, or gone tomorrow: the kernel knows.
-    if (route.plain && !route.gateway.is_set())
+    // Of this host itself as well, and its packets need a route: see bpf/packet/send.bpf.h.
+    if (route.plain && !route.gateway.is_set() && !route.local)
       target.nexthop = t.address.raw;
     target.port = t.port;
     target.mtu = path_mtu(route, host);

@@ -24,19 +24,44 @@ bool overlap(PortRange a, PortRange b) { return a.first <= b.last && b.first <= 
 
 PortRange captured_ports(const MappingConfig &m) { return {m.port_first, m.port_last}; }
 
-void refuse_local(const Config &config, const MappingConfig &m, const TargetConfig &t,
-                  Errors &errors) {
+bool is_for(const MappingConfig &m, const Address &own) {
+  return !m.address.is_set() || m.address == own;
+}
+
+// A target on this host itself (DP_LOOPBACK). On whichever device a mapping captures its ports:
+// what it does is then a source's, and not a copy's.
+void check_local(const Config &config, const HostView &host, const MappingConfig &m,
+                 const TargetConfig &t, const Route *route, Errors &errors) {
+  const std::string endpoint = endpoint_text(t.address, t.port);
   for (const MappingConfig &other : config.mappings)
-    if (other.direction == DP_DIR_INGRESS && overlap(captured_ports(other), target_ports(m, t))) {
-      errors.push_back({t.where,
-                        "the target " + endpoint_text(t.address, t.port) +
-                            " is this host itself, at ports that mapping \"" + other.name +
-                            "\" captures",
-                        "every copy would be copied again; name another host", Exit::usage});
+    if (other.direction == DP_DIR_INGRESS && overlap(captured_ports(other), target_ports(m, t)) &&
+        is_for(other, t.address)) {
+      errors.push_back(
+          {t.where,
+           "the target " + endpoint + " is this host itself, at ports that mapping \"" +
+               other.name + "\" captures",
+           "every copy would be copied again; name another host, or other ports", Exit::usage});
       return;
     }
-  errors.push_back({t.where, "the target " + t.address.text() + " is this host itself",
-                    "copies to this host are not supported: name another host", Exit::usage});
+  const PortRange shadow{config.limits.port_first, config.limits.port_last};
+  if (overlap(target_ports(m, t), shadow))
+    errors.push_back({t.where,
+                      "the target " + endpoint + " is this host itself, inside the shadow ports " +
+                          ports_text(shadow),
+                      "set \"shadow_ports\" to a range that holds no service of this host",
+                      Exit::usage});
+  const DeviceView *lo = device_of(host, DP_LOOPBACK);
+  if (route == nullptr || route->oif != DP_LOOPBACK || !route->source.is_set())
+    errors.push_back({t.where,
+                      "the target " + t.address.text() +
+                          " is this host itself, and its route does not lead through lo",
+                      "see `ip route get " + t.address.text() + "`; a VRF's address is one such",
+                      Exit::failure});
+  else if (lo != nullptr && !lo->up)
+    errors.push_back({t.where,
+                      "the target " + t.address.text() + " is this host itself, and device " +
+                          lo->name + " is down",
+                      "ip link set " + lo->name + " up", Exit::failure});
 }
 
 // A mapping does not capture what goes to a target of its own, to the ports that it leads to there
@@ -80,7 +105,10 @@ void check_target(const Config &config, const HostView &host, const MappingConfi
   const auto found = host.routes.find(t.address.text());
   const bool local = found != host.routes.end() && found->second.local;
   if (local || is_own_address(host, t.address)) {
-    refuse_local(config, m, t, errors);
+    const Route *route = local ? &found->second : nullptr;
+    check_local(config, host, m, t, route, errors);
+    if (route)
+      refuse_chain(config, m, t, *route, errors);
     return;
   }
   if (found == host.routes.end()) {
@@ -131,6 +159,9 @@ bool covers(const IpsecPolicy &p, const TargetConfig &t, const Address &own, boo
              : has(own) || std::any_of(more.begin(), more.end(), listed);
 }
 
+// lo passes IPsec by, for IPv4 (net.ipv4.conf.lo.disable_xfrm).
+bool is_exempt(const Route &route) { return route.local && route.source.is_v4(); }
+
 // The policy that would decide on copies to that target, or on some of them. Null: none.
 const IpsecPolicy *policy_for(const MappingConfig &m, const TargetConfig &t, PortRange to,
                               PortRange from, const HostView &host) {
@@ -161,6 +192,9 @@ const IpsecPolicy *policy_for(const MappingConfig &m, const TargetConfig &t, Por
 // Why copies to that target may not leave. Empty: they may.
 std::string ipsec_reason(const MappingConfig &m, const TargetConfig &t, const Limits &limits,
                          const HostView &host) {
+  if (const auto route = host.routes.find(t.address.text());
+      route != host.routes.end() && is_exempt(route->second))
+    return {};
   const IpsecPolicy *p =
       policy_for(m, t, target_ports(m, t), {limits.port_first, limits.port_last}, host);
   const std::string target = "the target " + t.address.text();
