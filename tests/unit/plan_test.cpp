@@ -48,6 +48,24 @@ TEST(Plan, ATargetOnThisHostMayHaveThePortOfAnotherAddress) {
   EXPECT_FALSE(make_plan(a_config({"80-10.9.0.1:81", "81-10.0.0.2:81"}), h));
 }
 
+// A port by both protocols is two mappings.
+TEST(Plan, OneOfUdp) {
+  Config c = a_config({"80-10.0.0.2:81", "80-10.0.0.2:82"});
+  c.mappings[1].name = "udp";
+  c.mappings[1].protocol = IPPROTO_UDP;
+  const auto p = make_plan(c, a_host());
+  ASSERT_TRUE(p) << show_errors(p.errors());
+  EXPECT_EQ(p->mappings[0].flags & DP_MAP_UDP, 0);
+  EXPECT_EQ(p->mappings[1].flags & DP_MAP_UDP, DP_MAP_UDP);
+  EXPECT_EQ(p->names[0].protocol, "tcp");
+  EXPECT_EQ(p->names[1].protocol, "udp");
+  ASSERT_EQ(p->ports.size(), 2u);
+  EXPECT_EQ(p->ports[0].key.port.proto, IPPROTO_TCP);
+  EXPECT_EQ(p->ports[1].key.port.proto, IPPROTO_UDP);
+  c.mappings[1].protocol = IPPROTO_TCP;
+  EXPECT_FALSE(make_plan(c, a_host()));
+}
+
 TEST(Plan, RowsOfARange) {
   Config c = a_config({"11211-10.0.0.2:21211", "80-10.9.0.2:8080"});
   MappingConfig &m = c.mappings[0];

@@ -34,8 +34,8 @@ void check_local(const Config &config, const HostView &host, const MappingConfig
                  const TargetConfig &t, const Route *route, Errors &errors) {
   const std::string endpoint = endpoint_text(t.address, t.port);
   for (const MappingConfig &other : config.mappings)
-    if (other.direction == DP_DIR_INGRESS && overlap(captured_ports(other), target_ports(m, t)) &&
-        is_for(other, t.address)) {
+    if (other.direction == DP_DIR_INGRESS && other.protocol == m.protocol &&
+        overlap(captured_ports(other), target_ports(m, t)) && is_for(other, t.address)) {
       errors.push_back(
           {t.where,
            "the target " + endpoint + " is this host itself, at ports that mapping \"" +
@@ -85,7 +85,8 @@ void refuse_chain(const Config &config, const MappingConfig &m, const TargetConf
                   const Route &route, Errors &errors) {
   for (const MappingConfig &other : config.mappings) {
     const PortRange seen = captured_ports(other), to = target_ports(m, t);
-    if (other.direction == DP_DIR_EGRESS && other.device == route.device && overlap(seen, to) &&
+    if (other.direction == DP_DIR_EGRESS && other.protocol == m.protocol &&
+        other.device == route.device && overlap(seen, to) &&
         (!other.address.is_set() || other.address == t.address) &&
         !passes_by(other, t.address,
                    {std::max(seen.first, to.first), std::min(seen.last, to.last)}))
@@ -260,7 +261,8 @@ const TargetConfig *target_of_both(const MappingConfig &a, const MappingConfig &
 }
 
 bool is_for_same_requests(const MappingConfig &a, const MappingConfig &b) {
-  return a.direction == b.direction && overlap(captured_ports(a), captured_ports(b)) &&
+  return a.direction == b.direction && a.protocol == b.protocol &&
+         overlap(captured_ports(a), captured_ports(b)) &&
          (!a.address.is_set() || !b.address.is_set() || a.address == b.address);
 }
 
