@@ -12,14 +12,26 @@ from lab.load import checked
 PORTS = 64  # of each address
 RANGE = "20000-20063"
 FURTHER = [f"10.77.0.{n}" for n in (61, 62, 63)]
+FURTHER6 = [f"fd77::{n}" for n in (61, 62, 63)]
 CLIENTS = [f"10.77.0.{n}" for n in range(101, 105)]
 
 
 def scene_of(env, **options):
     scene = env.scene(**options)
-    for address in FURTHER:
-        scene.lab.source.run(["ip", "addr", "add", f"{address}/24", "dev", "eth0"])
+    for address in further(scene):
+        has(scene, address)
     return scene
+
+
+def further(scene):
+    return FURTHER6 if scene.lab.six("target") else FURTHER
+
+
+def has(scene, address, what="add"):
+    """The source, or has no more. Of IPv6 it is a deprecated one, so that no route says it (RFC 6724, 5)."""
+    six = ":" in address
+    more = ["nodad", "preferred_lft", "0"] if six and what == "add" else []
+    scene.lab.source.run(["ip", "addr", what, f"{address}/{64 if six else 24}", "dev", "eth0", *more])
 
 
 def from_addresses(scene, addresses):
@@ -32,7 +44,8 @@ def assert_harmless(scene, resets_to_target=False):
     found = scene.watch.report()
     if resets_to_target:
         found.pop("rst-to-target", None)
-    found["foreign-ip"] = [one for one in found.get("foreign-ip", ()) if one.split(":")[0] not in FURTHER]
+    found["foreign-ip"] = [one for one in found.get("foreign-ip", ())
+                           if one.split(" ")[0].rsplit(":", 1)[0] not in FURTHER + FURTHER6]
     found = {what: frames for what, frames in found.items() if frames}
     assert not found, {what: frames[:3] for what, frames in found.items()}
     moved = scene.health.moved(hosts=("client", "source", "target"))
@@ -45,7 +58,7 @@ def shadows(scene):
     for row in scene.doppel.json("flows")["flows"]:
         if row["shadow"]:
             address, port = row["shadow"].rsplit(":", 1)
-            found.setdefault(address, set()).add(int(port))
+            found.setdefault(address.strip("[]"), set()).add(int(port))
     return found
 
 
@@ -77,6 +90,42 @@ def more_connections_than_ports(env, mode):
     keeper.stop()
     scene.doppel.detach()
     assert snapshot.pins(scene.lab.source) == before
+
+
+@case(families=("v6", "v4_to_v6", "v6_to_v4"))
+def whatever_the_version(env):
+    """The same of IPv6, and where clients have another version than the target."""
+    scene = scene_of(env)
+    keep(scene, from_addresses(scene, further(scene)), shadow_ports=RANGE)
+    load = scene.start("sets", connections=200, count=1_000_000, rate=2000, deadline=100)
+    wait.until(lambda: scene.doppel.ledger()["flows"]["open"] == 200, "the connections", 20)
+    used = shadows(scene)
+    assert len(used) == 4 and sum(map(len, used.values())) == 200, used
+    sent = checked(load.end())["sent"]
+    scene.assert_all_delivered(sent)
+    mirror.assert_nothing_left(scene, timeout=75)
+    assert_harmless(scene)
+
+
+@case()
+def an_address_goes(env):
+    """The host loses an address that copies come from, and has it again: the mirror goes on meanwhile, and status says
+    what is wrong for as long as it is."""
+    scene = scene_of(env)
+    keep(scene, from_addresses(scene, FURTHER), shadow_ports=RANGE)
+
+    def told():
+        return [p["what"] for p in scene.doppel.status()["problems"] if FURTHER[1] in p["what"]]
+
+    assert not told()
+    has(scene, FURTHER[1], "del")
+    wait.until(told, "the address to be missed", 20)
+    has(scene, FURTHER[1])
+    wait.until(lambda: not told(), "the address to be found", 20)
+    sent = scene.load("sets", connections=100, count=1000)["sent"]
+    scene.assert_all_delivered(sent)
+    mirror.assert_nothing_left(scene, timeout=75)
+    assert_harmless(scene)
 
 
 @case()
