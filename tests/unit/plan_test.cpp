@@ -50,8 +50,8 @@ TEST(Plan, ATargetOnThisHostMayHaveThePortOfAnotherAddress) {
 
 // A port by both protocols is two mappings.
 TEST(Plan, OneOfUdp) {
-  Config c = a_config({"80-10.0.0.2:81", "80-10.0.0.2:82"});
-  c.mappings[1].name = "udp";
+  Config c = a_config({"80-10.0.0.2:81", "82-10.0.0.2:82"});
+  c.mappings[1].port_first = c.mappings[1].port_last = 80;
   c.mappings[1].protocol = IPPROTO_UDP;
   const auto p = make_plan(c, a_host());
   ASSERT_TRUE(p) << show_errors(p.errors());
