@@ -254,6 +254,13 @@ MAP struct {
 
 MAP struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct visit_key);
+	__type(value, struct visit);
+} visits SEC(".maps");
+
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
 	__type(key, struct fragment_key);
 	__type(value, struct fragment);

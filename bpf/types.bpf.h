@@ -94,6 +94,23 @@ struct udp_state {
 	__u32 pad;
 };
 
+/*
+ * Map `visits`: LRU hash, connections that were mirrored here lately, by what their copies on other
+ * hosts have as well (flow/visit.bpf.h).
+ */
+struct visit_key {
+	__u32 isn;
+	__u32 tsval; /* of the SYN */
+};
+
+struct visit {
+	struct dp_addr client;
+	__be16 port; /* the client's */
+	__u8 ttl;    /* of the SYN */
+	__u8 pad;
+	__u32 at; /* CLOCK_MONOTONIC, in END_UNIT */
+};
+
 enum clock_hands {
 	CLOCK_FAST = 0, /* while something waits for its time */
 	CLOCK_SLOW,	/* while there are shadows that want keepalives */

@@ -11,6 +11,7 @@
 #include "flow/limit.bpf.h"
 #include "flow/over.bpf.h"
 #include "flow/unwanted.bpf.h"
+#include "flow/visit.bpf.h"
 
 static __noinline int note_syn(struct __sk_buff *skb, const struct pkt *p,
 			       const struct dp_flow_key *key)
@@ -27,6 +28,8 @@ static __noinline int note_syn(struct __sk_buff *skb, const struct pkt *p,
 	syn.barred = opt.barred;
 	if (!opt.barred && opt.mss == DP_OWN_MSS)
 		syn.barred = DP_EXCLUDED_own;
+	if (!syn.barred && (opt.flags & DP_SH_TS) && visit_note(key, p->seq, opt.tsval, p->ttl))
+		syn.barred = DP_EXCLUDED_ring;
 	syn.data =
 		p->payload > SYN_DATA_MAX ? 255 : (p->payload + SYN_DATA_UNIT - 1) / SYN_DATA_UNIT;
 	syn.ttl = p->ttl;

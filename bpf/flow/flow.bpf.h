@@ -166,7 +166,8 @@ static __always_inline bool flow_is_barred(const struct dp_flow *flow)
 		return !flow_may_retry(flow);
 	return is_left_out(flow->excluded) || flow->excluded == DP_EXCLUDED_tcp_auth ||
 	       flow->excluded == DP_EXCLUDED_mptcp || flow->excluded == DP_EXCLUDED_tls ||
-	       flow->excluded == DP_EXCLUDED_urgent || flow->excluded == DP_EXCLUDED_loop;
+	       flow->excluded == DP_EXCLUDED_urgent || flow->excluded == DP_EXCLUDED_loop ||
+	       flow->excluded == DP_EXCLUDED_ring;
 }
 
 #endif

@@ -13,6 +13,7 @@
 #include "flow/flow.bpf.h"
 #include "flow/join.bpf.h"
 #include "flow/limit.bpf.h"
+#include "flow/visit.bpf.h"
 #include "packet/txreq.bpf.h"
 #include "tcp/path_mtu.bpf.h"
 #include "tcp/preamble.bpf.h"
@@ -138,6 +139,8 @@ static __always_inline void flow_open_shadow(struct __sk_buff *skb, const struct
 	timer_learn(v->slot, v->gen);
 	path_mtu_recall(v->slot);
 	syn.segment.seq = preamble_recall(v->slot, v->gen);
+	if ((b->flags & (DP_SH_JOINED | DP_SH_TS)) == (DP_SH_JOINED | DP_SH_TS))
+		visit_note(key, syn.segment.seq, b->tsval, b->ttl + 1);
 	syn.slot = v->slot;
 	syn.gen = v->gen;
 	if (txreq_clone(skb, &syn, 0))

@@ -219,8 +219,8 @@ static __always_inline void path_error_udp(const struct dp_shadow *sh, struct dp
 		ledger_event(l, DP_EVENT_icmp_error);
 		return;
 	}
-	limit->path_mtu = (now / NSEC_PER_SEC + PATH_MTU_SECONDS) << 32 |
-			  (q->mtu > least ? q->mtu : least);
+	limit->path_mtu =
+		(now / NSEC_PER_SEC + PATH_MTU_SECONDS) << 32 | (q->mtu > least ? q->mtu : least);
 	ledger_event(l, DP_EVENT_path_mtu);
 }
 

@@ -41,17 +41,19 @@ def two_hosts(env, mode):
     mirror.assert_nothing_left(scene)
 
 
-@case()
-def three_hosts(env):
-    """In a ring each request goes round until its time to live is used up, which status tells, however little it is."""
+@case(timestamps=(True, False))
+def three_hosts(env, timestamps):
+    """In a ring a connection is known where it began: the host there has executed its requests twice, which status
+    tells, the others once. One without timestamps goes round until its time to live is used up."""
     scene = env.scene()
     lab = scene.lab
     third = guest(lab, "third", 40)
-    memcached.Server(third, 11211, 64)
+    servers = [*scene.source, *scene.target, memcached.Server(third, 11211, 64)]
     hosts = lab.source, lab.target, third
     ring = [scene.doppel, Doppel(lab.target), Doppel(third)]
     for doppel, following in zip(ring, (*hosts[1:], hosts[0])):
         doppel.attach("--device", "eth0", "-x", f"11211-{endpoint(following.address, 11211)}")
+    lab.client.sysctl("net/ipv4/tcp_timestamps", int(timestamps))
     client = connect(lab.client, lab.source.address)
     client.sendall(b"set n 0 0 1\r\n0\r\n")
     assert client.recv(100) == b"STORED\r\n"
@@ -61,6 +63,13 @@ def three_hosts(env):
         return [code for code, p in found if p["class"] == "left_out" and "in a ring" in p["what"]]
     wait.until(told, "the ring to be told")
     assert 7 in told(), told()
+    if timestamps:
+        client.sendall(b"set m 0 0 1\r\n0\r\n")
+        assert client.recv(100) == b"STORED\r\n"
+        wait.until(lambda: [s.stats()["cmd_set"] for s in servers] == [4, 2, 2], "each to have it, and where it began twice")
+        ledgers = [d.ledger() for d in ring]
+        assert [x["excluded"]["ring"] for x in ledgers] == [32, 0, 0], ledgers
+        assert not any(x["excluded"]["hops"] for x in ledgers), ledgers
     client.close()
     counted = lambda: [d.ledger()["packets"]["captured"] for d in ring]
     wait.settled(counted, "the ring to come to rest", quiet=1)
@@ -68,3 +77,24 @@ def three_hosts(env):
     for doppel in ring[1:]:
         doppel.detach()
     mirror.assert_nothing_left(scene)
+
+
+@case()
+def a_ring_that_is_joined(env):
+    """A connection that is older than the ring is known by the SYN that its shadow has."""
+    scene = env.scene()
+    lab = scene.lab
+    third = guest(lab, "third", 40)
+    servers = [*scene.source, *scene.target, memcached.Server(third, 11211, 64)]
+    client = connect(lab.client, lab.source.address)
+    hosts = lab.source, lab.target, third
+    ring = [scene.doppel, Doppel(lab.target), Doppel(third)]
+    for doppel, following in zip(ring, (*hosts[1:], hosts[0])):
+        doppel.attach("--device", "eth0", "-x", f"11211-{endpoint(following.address, 11211)}")
+    for n in range(3):
+        client.sendall(b"set n%d 0 0 1\r\n0\r\n" % n)
+        assert client.recv(100) == b"STORED\r\n"
+    wait.until(lambda: [s.stats()["cmd_set"] for s in servers] == [6, 3, 3], "each to have it, and where it began twice")
+    client.close()
+    wait.settled(lambda: [d.ledger()["packets"]["captured"] for d in ring], "the ring to come to rest", quiet=1)
+    assert [s.stats()["cmd_set"] for s in servers] == [6, 3, 3]

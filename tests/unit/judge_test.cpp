@@ -568,6 +568,17 @@ TEST(Judge, ARingIsToldHoweverLittleItLeavesOut) {
   EXPECT_TRUE(judge({at(109, l)}).empty()) << "ten seconds ago";
 }
 
+TEST(Judge, ARingThatIsKnownIsToldWhereItBegan) {
+  dp_ledger l = healthy(100);
+  l.observed = 1'000'000, l.excluded[DP_EXCLUDED_ring] = 10;
+  l.last.excluded[DP_EXCLUDED_ring] = moment(99);
+  const auto problems = judge({at(98, healthy(98)), at(100, l)});
+  ASSERT_EQ(names(problems), Names{"left_out"});
+  EXPECT_NE(problems[0].what.find("come back to this host"), std::string::npos) << problems[0].what;
+  EXPECT_EQ(exit_of(problems), Exit::scarce);
+  EXPECT_TRUE(judge({at(109, l)}).empty()) << "ten seconds ago";
+}
+
 TEST(Judge, LostInAMinute) {
   const auto lost = [](uint64_t bytes) {
     dp_ledger l{};

@@ -275,15 +275,22 @@ void judge_loop(const TargetHealth &t, const Vitals &v, std::vector<Problem> &pr
 
 // However little it is: each request that ends so has gone round dozens of times.
 void judge_ring(const TargetHealth &t, const Vitals &v, std::vector<Problem> &problems) {
-  if (!excluded_lately(t, v, DP_EXCLUDED_hops, kLeftOutNs))
+  const bool back = excluded_lately(t, v, DP_EXCLUDED_ring, kLeftOutNs).has_value();
+  if (!back && !excluded_lately(t, v, DP_EXCLUDED_hops, kLeftOutNs))
     return;
   Problem p;
   p.kind = ProblemKind::left_out;
-  p.what = "requests of mapping " + t.mapping +
-           " come with their time to live (TTL) used up: either hosts mirror to each other in a "
-           "ring, where each of them executes every request several times, or clients send with a "
-           "TTL of 1";
-  p.hint = "take one mapping of the ring away: doppel counters tells under hops whether it goes on";
+  const char *how =
+      back ? " come back to this host, which has mirrored them: hosts mirror to each "
+             "other in a ring, and the source executes each request a second time"
+           : " come with their time to live (TTL) used up: either hosts mirror to each "
+             "other in a ring, where each of them executes every request several "
+             "times, or clients send with a TTL of 1";
+  p.what = "requests of mapping " + t.mapping + how;
+  p.hint = back ? "take one mapping of the ring away: doppel counters tells under ring whether it "
+                  "goes on"
+                : "take one mapping of the ring away: doppel counters tells under hops whether it "
+                  "goes on";
   p.key = "ring " + t.mapping;
   problems.push_back(std::move(p));
 }

@@ -52,6 +52,7 @@ DEFINE(scratch);
 DEFINE(copies);
 DEFINE(udp_programs);
 DEFINE(udp);
+DEFINE(visits);
 DEFINE(fragments);
 DEFINE(copying);
 DEFINE(key_streams);
@@ -111,6 +112,7 @@ const struct host_map_row host_map_rows[] = {
 	{"copies", &copies, NUMBER(copies.type), sizeof(int), sizeof(int), 1},
 	{"udp_programs", &udp_programs, NUMBER(udp_programs.type), sizeof(int), sizeof(int), 1},
 	KEYED(udp, NUMBER(udp.max_entries)),
+	KEYED(visits, 64),
 	KEYED(fragments, 16),
 	{"copying", &copying, NUMBER(copying.type), sizeof(int), COPYING_SIZE, 1},
 	KEYED(key_streams, HOST_FLOWS),
