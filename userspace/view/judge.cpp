@@ -296,7 +296,7 @@ void judge_ring(const TargetHealth &t, const Vitals &v, std::vector<Problem> &pr
 }
 
 // So many within ten seconds, and as many in the ten before: a service that was killed is no such.
-constexpr uint64_t kManyStrays = 20;
+constexpr uint64_t kStrayPackets = 20;
 
 // The service has moved from this host's sockets while the mirror ran. Of one that never was there
 // find_blindness() tells.
@@ -307,8 +307,8 @@ void judge_strays(const TargetHealth &t, const Looks &looks, std::vector<Problem
   const auto strays = [](const dp_ledger &l) -> uint64_t { return l.event[DP_EVENT_no_socket]; };
   const auto observed = [](const dp_ledger &l) -> uint64_t { return l.observed; };
   const uint64_t late = within(kLeftOutNs, strays), all = within(2 * kLeftOutNs, strays);
-  if (!observed(*row_of(looks.back().counters, t.mapping, t.target)) || late < kManyStrays ||
-      all - late < kManyStrays || within(2 * kLeftOutNs, observed))
+  if (!observed(*row_of(looks.back().counters, t.mapping, t.target)) || late < kStrayPackets ||
+      all - late < kStrayPackets || within(2 * kLeftOutNs, observed))
     return;
   Problem p;
   p.kind = ProblemKind::blind;

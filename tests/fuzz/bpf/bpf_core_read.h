@@ -12,3 +12,4 @@ static inline long bpf_core_read(void *to, __u32 size, const void *from)
 
 /* Of the newest kernel. */
 #define bpf_core_enum_value_exists(type, value) 1
+#define bpf_core_field_exists(field)		1

@@ -566,6 +566,12 @@ int64_t bpf_csum_diff(__be32 *from, uint32_t from_size, __be32 *to, uint32_t to_
 }
 
 // net/core/filter.c: all but CHECKSUM_UNNECESSARY are refused, and only CHECKSUM_NONE becomes it.
+long bpf_skb_change_type(__sk_buff *ctx, uint32_t type) {
+  no_lock("bpf_skb_change_type");
+  ctx->pkt_type = type;
+  return 0;
+}
+
 long bpf_csum_level(__sk_buff *ctx, uint64_t level) {
   Skb &skb = skb_of(ctx);
   const bool vouched = skb.summed == Summed::unnecessary;
