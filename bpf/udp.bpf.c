@@ -47,7 +47,7 @@ int doppel_udp_dlv(struct __sk_buff *skb)
 		txreq_read_piece(skb, &piece);
 		err = udp_build(skb, slot, &piece);
 		if (err == PIECE_UNSUMMED && kind == TXREQ_PIECE)
-			return udp_sum_first(skb, &piece);
+			return udp_sum_first(skb);
 	}
 	if (err) {
 		ledger_event(shadow_ledger(sh), DP_EVENT_build_failed);

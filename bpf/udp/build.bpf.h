@@ -120,14 +120,29 @@ enum piece_outcome {
  * helper takes that mark from a packet, but a device does that makes no checksums: doppel1 is told
  * to be one, so the clone goes out of it as it is, and comes back by doppel0 without the mark.
  */
-static __always_inline int udp_sum_first(struct __sk_buff *skb, const struct piece *p)
+static __always_inline int udp_sum_first(struct __sk_buff *skb)
 {
-	/* Of GSO it would become several packets. What is cut is not GSO any more. */
-	if (!cfg.clock || bpf_skb_change_tail(skb, p->from + p->len, 0))
+	if (!cfg.clock)
 		return TC_ACT_SHOT;
 	forget_marks(skb);
 	skb->cb[CB_KIND] = cfg.cookie + TXREQ_SUMMED;
 	return bpf_redirect(cfg.clock, 0);
+}
+
+/*
+ * Nothing but the payload of the piece, which is in the scratch space, stays behind the packet's
+ * headers: a tail that was changed lies within 16 KiB (BPF_SKB_MAX_LEN), and where the payload was
+ * may be further. What was cut is not GSO any more, of which doppel1 would make several packets.
+ * 0, or an error.
+ */
+static __always_inline long piece_alone(struct __sk_buff *skb, const struct scratch_space *s,
+					__u32 at, __u32 len)
+{
+	if (!len || bpf_skb_change_tail(skb, at + len, 0))
+		return -1;
+	skb->cb[CB_PIECE_PART] = at | len << 20;
+	asm volatile("%[n] += -1\n\t%[n] &= 2047\n\t%[n] += 1" : [n] "+r"(len));
+	return bpf_skb_store_bytes(skb, at, s->data, len, 0);
 }
 
 /* The clone becomes the datagram, or the fragment: enum piece_outcome. */
@@ -152,7 +167,7 @@ GLOBAL int udp_build(struct __sk_buff *skb, __u32 slot, const struct piece *p)
 	if (is_partial(skb, was + UDP_CHECK, &partial))
 		return PIECE_FAILED;
 	if (partial && piece_is_fragment(p))
-		return PIECE_UNSUMMED;
+		return piece_alone(skb, s, was + UDP_LEN, p->len) ? PIECE_FAILED : PIECE_UNSUMMED;
 	v6 = shadow_is_v6(sh);
 	behind = (p->at ? 0 : UDP_LEN) + (v6 && piece_is_fragment(p) ? 8 : 0) + p->len;
 	if (skb->protocol != bpf_htons(v6 ? ETH_P_IPV6 : ETH_P_IP) && template_turn(skb, v6))

@@ -2,12 +2,17 @@
 """`"protocol": "udp"`: each datagram that the source takes is sent to the target once, and nobody gets what
 that answers."""
 
+import socket
+import struct
+
 from harness import MODES, case
 from lab import mirror, udp, wait
 from lab.doppel import Doppel
+from lab.guest import guest
 from lab.keeper import File, Keeper
 from lab.memcached import Server
 from lab.network import FAMILIES
+from lab.raw import Wire, ip, packed
 from lab.wait import amount
 
 UDP = ("-U", "11211")
@@ -103,6 +108,31 @@ def fragments(env):
         same(scene, amount(200))
     client.close()
     scene.assert_harmless()
+
+
+@case(families=("v4", "v4_to_v6"))
+def segments_of_a_packet(env):
+    """A sender hands over many datagrams as one packet (UDP_SEGMENT), whose checksum is still to be made, and the
+    path to the target takes none of them whole."""
+    scene = scene_of(env, runs=False)
+    lab = scene.lab
+    six = ":" in lab.target.address
+    taker = lab.target.in_netns(socket.socket, socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
+    taker.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE: each counts as the packet that it was cut from
+    taker.bind(("", 11211))
+    taker.settimeout(wait.patience(5))
+    lab.source.run(["ip", *(["-6"] if six else []), "route", "add", lab.target.address + ("/128" if six else "/32"),
+                    "dev", "eth0", "mtu", "1300"])
+    scene.doppel.attach("--config", scene.file.path)
+    client = udp.Client(lab.client, lab.source.address)
+    client.socket.setsockopt(socket.IPPROTO_UDP, 103, 1400)  # UDP_SEGMENT
+    for segments in (10, 20, 45):
+        parts = [bytes([n]) * 1400 for n in range(segments)]
+        client.socket.send(b"".join(parts))
+        assert sorted(taker.recv(2000) for _ in parts) == parts
+    delivered(scene, 1400 * (10 + 20 + 45))
+    taker.close()
+    client.close()
 
 
 @case(families=("v4", "v6", "v4_to_v6"))
