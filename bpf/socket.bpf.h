@@ -79,6 +79,49 @@ static __always_inline bool udp_socket_exists(struct __sk_buff *skb, struct bpf_
 	return true;
 }
 
+/*
+ * Does this host forward the packet? A socket that is bound to no address is found for each packet
+ * to its port, also for one that is on its way to another host.
+ */
+GLOBAL int is_forwarded(struct __sk_buff *skb, const struct pkt *p)
+{
+	struct bpf_fib_lookup way = {.family = AF_INET, .l4_protocol = IPPROTO_UDP};
+	long found;
+
+	if (!p)
+		return false;
+	way.ifindex = skb->ifindex;
+	way.sport = p->sport;
+	way.dport = p->dport;
+	if (p->v6) {
+		way.family = AF_INET6;
+		__builtin_memcpy(way.ipv6_src, &p->saddr, sizeof(way.ipv6_src));
+		__builtin_memcpy(way.ipv6_dst, &p->daddr, sizeof(way.ipv6_dst));
+	} else {
+		way.ipv4_src = addr_v4(&p->saddr);
+		way.ipv4_dst = addr_v4(&p->daddr);
+	}
+	found = bpf_fib_lookup(skb, &way, sizeof(way), 0);
+	return found != BPF_FIB_LKUP_RET_NOT_FWDED && found != BPF_FIB_LKUP_RET_FWD_DISABLED &&
+	       found >= 0;
+}
+
+/* A socket of this host takes the packet, which came in. */
+static __noinline bool udp_socket_takes(struct __sk_buff *skb, const struct pkt *p)
+{
+	struct bpf_sock_tuple t = {};
+	__u32 size = sock_tuple(&t, &p->saddr, p->sport, &p->daddr, p->dport);
+	struct bpf_sock *sk = SOCK_LOOKUP(bpf_sk_lookup_udp, skb, &t, size);
+	bool bound;
+
+	if (!sk)
+		return false;
+	bound = p->v6 ? sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3]
+		      : sk->src_ip4;
+	bpf_sk_release(sk);
+	return bound || !is_forwarded(skb, p);
+}
+
 static __noinline bool udp_socket_exists_for(struct __sk_buff *skb, const struct pkt *p)
 {
 	struct bpf_sock_tuple t = {};

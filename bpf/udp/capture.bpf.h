@@ -150,7 +150,7 @@ static __always_inline void udp_all(struct udp_walk *w, struct dp_mapping *m)
 static __always_inline bool udp_is_taken(struct __sk_buff *skb, const struct pkt *p,
 					 const struct dp_mapping *m)
 {
-	return (m->flags & (DP_MAP_ANY_HOST | DP_MAP_EGRESS)) || udp_socket_exists_for(skb, p);
+	return (m->flags & (DP_MAP_ANY_HOST | DP_MAP_EGRESS)) || udp_socket_takes(skb, p);
 }
 
 /* A fragment that is not the first goes where that went: the mapping; NULL: nowhere. */

@@ -135,6 +135,26 @@ def segments_of_a_packet(env):
     client.close()
 
 
+@case(families=("v4", "v6"))
+def on_its_way_through(env):
+    """What this host forwards is not its service's, though a socket of that port is bound to no address."""
+    scene = attached(env)
+    lab = scene.lab
+    third = guest(lab, "third", 40)
+    six = ":" in lab.source.address
+    lab.source.sysctl("net/ipv6/conf/all/forwarding" if six else "net/ipv4/ip_forward", 1)
+    lab.client.run(["ip", *(["-6"] if six else []), "route", "add", third.address + ("/128" if six else "/32"), "via",
+                    lab.source.address])
+    before = udp.sockets_of(third)["NoPorts"]
+    through = udp.Client(lab.client, third.address)
+    through.send(b"set key 0 0 1\r\nv\r\n")
+    wait.until(lambda: udp.sockets_of(third)["NoPorts"] > before, "the other host to get it", 5)
+    assert mirror.events(scene).get("no_socket"), mirror.events(scene)
+    client = clients(scene, 1)[0]
+    client.set(b"key", b"v")
+    delivered(scene, client.bytes)
+
+
 @case(families=("v4", "v6", "v4_to_v6"))
 def narrow_path(env):
     """The route to the target takes 1,300 bytes: what is longer is fragmented here."""
