@@ -109,6 +109,8 @@ GLOBAL int udp_target(struct __sk_buff *skb, const struct pkt *p, __u32 shape)
 		return 0;
 	}
 	l->copied += sent;
+	if (shape == PKT_UDP_FIRST)
+		fragment_went(p);
 	__sync_fetch_and_add(&sh->tcp.delivered, p->payload);
 	ledger_deliver_datagrams(l, p->payload);
 	return 0;
@@ -118,7 +120,8 @@ GLOBAL int udp_target(struct __sk_buff *skb, const struct pkt *p, __u32 shape)
 struct udp_walk {
 	struct __sk_buff *skb;
 	struct pkt p; /* ack: identification of the fragments that the first copy has */
-	__u32 shape;
+	__u16 shape;
+	__u16 targets;	/* that it is for, bit by bit */
 	__u32 excluded; /* it is not copied, for this reason; ~0: it is */
 };
 
@@ -139,6 +142,8 @@ static __always_inline void udp_all(struct udp_walk *w, struct dp_mapping *m)
 	for (__u32 t = 0; t < DP_MAX_TARGETS; t++) {
 		if (t >= m->n_targets)
 			break;
+		if (!(w->targets & 1 << t))
+			continue;
 		n = target_at(m, t)->copies ?: 1;
 		w->p.target = t;
 		if (n <= DP_MAX_COPIES)
@@ -169,11 +174,15 @@ static __noinline struct dp_mapping *udp_later(struct udp_walk *w)
 	w->p.dport = f->dport;
 	w->p.mapping = f->mapping;
 	w->p.ack = f->id;
+	w->targets = f->targets;
 	m = mapping_at(f->mapping);
 	return m && (m->flags & DP_MAP_UDP) && netns_is_ours(w->skb) ? m : NULL;
 }
 
-/* The first of several: what follows it goes the same way, and what came before it is gone. */
+/*
+ * The first of several: what follows it goes the same way, and what came before it is gone. One
+ * that comes again goes on with the identification that its others have.
+ */
 static __noinline void udp_first(struct udp_walk *w)
 {
 	struct fragment *before = fragment_of(&w->p);
@@ -185,9 +194,9 @@ static __noinline void udp_first(struct udp_walk *w)
 
 	if (before && before->kind == FRAGMENT_EARLY) {
 		w->excluded = DP_EXCLUDED_fragment;
-		f.kind = FRAGMENT_EARLY;
+		f.kind = FRAGMENT_LEFT;
 	}
-	f.id = udp_fragment_id();
+	f.id = before && before->kind == FRAGMENT_COPIED ? before->id : udp_fragment_id();
 	if (f.id > 0xffff - DP_MAX_COPIES)
 		f.id -= DP_MAX_COPIES;
 	w->p.ack = f.id;
@@ -196,7 +205,7 @@ static __noinline void udp_first(struct udp_walk *w)
 
 static __always_inline int udp_capture(struct __sk_buff *skb, __u32 direction)
 {
-	struct udp_walk w = {.skb = skb, .excluded = ~0u};
+	struct udp_walk w = {.skb = skb, .excluded = ~0u, .targets = 0xffff};
 	struct dp_mapping *m;
 
 	w.shape = udp_parse(skb, &w.p);

@@ -38,6 +38,15 @@ static __always_inline struct fragment *fragment_of(const struct pkt *p)
 	return f && bpf_ktime_get_coarse_ns() - f->ns < FRAGMENT_NS ? f : NULL;
 }
 
+/* A target has got the first: it gets the others, too. */
+static __noinline void fragment_went(const struct pkt *p)
+{
+	struct fragment *f = fragment_of(p);
+
+	if (f)
+		f->targets |= 1 << (p->target & (DP_MAX_TARGETS - 1));
+}
+
 /* A fragment that came before the first one: that has to know, since no copy of it is whole. */
 static __always_inline void fragment_came_early(const struct pkt *p)
 {

@@ -110,6 +110,56 @@ def fragments(env):
     scene.assert_harmless()
 
 
+def reassembled(host):
+    """Fragments that came in."""
+    names, values = (line.split() for line in host.proc_net("snmp").splitlines() if line.startswith("Ip:"))
+    return int(dict(zip(names[1:], values[1:]))["ReasmReqds"])
+
+
+@case()
+def fragments_of_what_is_left_out(env):
+    """Where a target does not get the first fragment of a datagram, as the ceiling is reached, it gets none."""
+    scene = attached(env, mapped={"max_bitrate": "1Mbit"})
+    before = reassembled(scene.lab.target)
+    client = clients(scene, 1, copies=0)[0]
+    size = len(b"x" * 60000) + udp.FRAME
+    for _ in range(50):
+        client.send(b"x" * 60000)
+    b = scene.doppel.ledger()["bytes"]
+    assert 0 < b["delivered"] < b["observed"] == 50 * size, b
+    each = -(-(size + 8) // 1480)
+    want = before + b["delivered"] // size * each
+    assert wait.settled(lambda: reassembled(scene.lab.target), "the fragments") == want, (want, b)
+
+
+@case()
+def fragments_that_come_again(env):
+    """The first one twice, amid the others; and an identification that comes again after one out of order."""
+    scene = attached(env)
+    wire = Wire(scene.lab, scene.lab.client)
+    ends = packed(scene.lab.client.address), wire.server
+    whole = struct.pack("!HHHH", 5555, 11211, 8 + 4000, 0) + b"x" * 4000
+
+    def fragments(ident):
+        return [ip(ends, whole[at:at + 1480], ident=ident, offset=at, more=at < 2960, protocol=17)
+                for at in (0, 1480, 2960)]
+    taken = [udp.sockets_of(host)["InDatagrams"] for host in (scene.lab.source, scene.lab.target)]
+
+    def come(*fragments, target):
+        for fragment in fragments:
+            wire.packet(fragment)
+        taken[0] += 1
+        taken[1] += target
+        wait.until(lambda: [udp.sockets_of(host)["InDatagrams"] for host in (scene.lab.source, scene.lab.target)] == taken,
+                   "source and target to take it", 5)
+    first, second, third = fragments(77)
+    come(first, second, first, third, target=1)
+    first, second, third = fragments(78)
+    come(third, first, second, target=0)
+    for _ in range(3):
+        come(first, second, third, target=1)
+
+
 @case(families=("v4", "v4_to_v6"))
 def segments_of_a_packet(env):
     """A sender hands over many datagrams as one packet (UDP_SEGMENT), whose checksum is still to be made, and the
