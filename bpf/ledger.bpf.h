@@ -71,13 +71,14 @@ static __always_inline void ledger_deliver(struct dp_ledger *l, __u32 bytes, __u
 	l->last.acknowledged = now;
 }
 
-/* Of UDP: what was sent is delivered, since nobody tells more of it. */
-static __always_inline void ledger_deliver_datagrams(struct dp_ledger *l, __u32 bytes)
+/* Of UDP: what was sent is delivered, and taken, since nobody tells more of it. */
+static __always_inline void ledger_deliver_datagrams(struct dp_ledger *l, __u32 bytes, __u64 now)
 {
 	ledger_open(l);
 	l->observed += bytes;
 	l->delivered += bytes;
 	ledger_close(l);
+	l->last.acknowledged = now;
 }
 
 /* A reason that is known at run time only: the index and what was compared stay one register. */

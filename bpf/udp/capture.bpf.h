@@ -112,7 +112,7 @@ GLOBAL int udp_target(struct __sk_buff *skb, const struct pkt *p, __u32 shape)
 	if (shape == PKT_UDP_FIRST)
 		fragment_went(p);
 	__sync_fetch_and_add(&sh->tcp.delivered, p->payload);
-	ledger_deliver_datagrams(l, p->payload);
+	ledger_deliver_datagrams(l, p->payload, bpf_ktime_get_coarse_ns());
 	return 0;
 }
 

@@ -309,6 +309,27 @@ def target_is_away(env):
 
 
 @case()
+def no_connection_is_tried(env):
+    """A target that has no TCP, and answers nothing: the refusal is over when it takes what comes."""
+    scene = scene_of(env, runs=False)
+    lab = scene.lab
+    lab.target.sysctl("net/ipv4/icmp_ratelimit", 0)
+    keeper = Keeper(scene, "--config", scene.file.path)
+    client = clients(scene, 1, copies=0)[0]
+
+    def refuses():
+        client.set(b"key", b"v")
+        return scene.doppel.health()[0] == 5
+    wait.until(refuses, "the refusal to be told", 10)
+    taker = lab.target.in_netns(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+    taker.bind(("", 11211))
+    wait.until(lambda: not refuses(), "the refusal to be over", 20)
+    assert "untried" not in scene.doppel.run("status").stdout, scene.doppel.run("status").stdout
+    taker.close()
+    keeper.stop()
+
+
+@case()
 def portions(env):
     """Eight copies, and a sample: as of TCP, by client and port."""
     scene = scene_of(env)

@@ -103,7 +103,8 @@ Status Attempts::begin(const Attached &attached, const Vitals &v) {
     dp_mapping row{};
     if (bpf_map_lookup_elem(mappings.fd.get(), &w.row, &row))
       return sys_error("map mappings", "cannot be read", errno);
-    if (w.target >= row.n_targets)
+    // A connection tells nothing of datagrams.
+    if (w.target >= row.n_targets || (row.flags & DP_MAP_UDP))
       continue;
     const unsigned ports = unsigned{row.ports} + 1, n = std::min(ports, kPorts);
     if (sockets_ + n > kSockets)
