@@ -74,7 +74,7 @@ struct fragment_key {
 enum fragment_kind {
 	FRAGMENT_EARLY = 1, /* one that is not the first came, and the first has not yet */
 	FRAGMENT_COPIED,    /* the first was copied: so are the others */
-	FRAGMENT_LEFT,      /* the first was not: nor are the others */
+	FRAGMENT_LEFT,	    /* the first was not: nor are the others */
 	FRAGMENT_CONSUMED,  /* the target's: the others are taken in, too */
 };
 
@@ -83,16 +83,16 @@ struct fragment {
 	__be16 sport;
 	__be16 dport;
 	__u16 mapping;
-	__u16 id;  /* COPIED: of the copies, host order, + the copy's number */
-	__u8 kind; /* enum fragment_kind */
+	__u16 id;     /* COPIED: of the copies, host order, + the copy's number */
+	__u8 kind;    /* enum fragment_kind */
 	__u8 targets; /* COPIED: bit by bit those that have the first */
 	__u8 pad[6];
 };
 
-/* Map `udp`: array[1]. */
+/* Map `udp`: array[pools]. */
 struct udp_state {
-	__s64 flows;  /* that have a slot; atomic */
-	__u32 cursor; /* the slot at which the next look for silent flows begins: a hint */
+	__s64 flows;  /* that have a slot of the pool; atomic */
+	__u32 cursor; /* pool 0: the slot at which the next look for silent flows begins: a hint */
 	__u32 pad;
 };
 

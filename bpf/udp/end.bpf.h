@@ -7,17 +7,15 @@
 #include "ledger.bpf.h"
 #include "tcp/shadow.bpf.h"
 
-static __always_inline struct udp_state *udp_state(void)
+static __always_inline struct udp_state *udp_state(__u32 pool)
 {
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&udp, &zero);
+	return bpf_map_lookup_elem(&udp, &pool);
 }
 
-/* Flows of UDP that have a slot, more or fewer. */
-static __always_inline void udp_count(__s64 more)
+/* Flows of UDP that have a slot of that one's pool, more or fewer. */
+static __always_inline void udp_count(__u32 slot, __s64 more)
 {
-	struct udp_state *u = udp_state();
+	struct udp_state *u = udp_state(pool_of_slot(slot));
 
 	if (u)
 		__sync_fetch_and_add(&u->flows, more);
@@ -55,7 +53,7 @@ GLOBAL int udp_end(__u32 slot, __u32 gen)
 	if (flow && flow_claim(flow, slot, gen, DP_SLOT_GONE))
 		flow_delete(&key);
 	client_count(&key.client, 0, -1, 0);
-	udp_count(-1);
+	udp_count(slot, -1);
 	slot_give_back(slot);
 	return 1;
 }

@@ -15,7 +15,10 @@
 #define UDP_LOOKS      4
 #define UDP_MANY_LOOKS 1024
 
-/* Whoever forges addresses needs no handshake: UDP never takes more than this part of the slots. */
+/*
+ * Whoever forges addresses needs no handshake: UDP never takes more than this part of the slots, of
+ * each pool, since the connections of a target may have but one.
+ */
 #define UDP_PART 2
 
 struct udp_idle {
@@ -39,7 +42,7 @@ static long udp_idle_look(__u32 i, struct udp_idle *w)
 /* Forgets silent flows, as far as it comes across them. */
 GLOBAL int udp_expire(__u32 looks)
 {
-	struct udp_state *u = udp_state();
+	struct udp_state *u = udp_state(0);
 	struct udp_idle w = {};
 
 	if (!u)
@@ -53,17 +56,11 @@ GLOBAL int udp_expire(__u32 looks)
 	return 0;
 }
 
-static __always_inline bool udp_has_room(const struct udp_state *u)
+static __always_inline bool udp_has_room(__u32 pool)
 {
-	return u->flows < cfg.slots / UDP_PART;
-}
+	struct udp_state *u = udp_state(pool);
 
-/* What keeps the client from one more flow: enum dp_excluded, or -1: nothing. */
-static __always_inline int udp_refused(const struct udp_state *u, const struct dp_flow_key *key)
-{
-	int refused = limit_refuses(key->mapping, key->target, &key->client, false);
-
-	return refused < 0 && !udp_has_room(u) ? DP_EXCLUDED_ports_exhausted : refused;
+	return u && u->flows < cfg.ports / UDP_PART;
 }
 
 /* As try_port(). */
@@ -72,7 +69,7 @@ static long udp_try_port(__u32 i, struct port_search *s)
 	__u32 pool = target_pool(s->to, s->turn + i), size, slot;
 	struct bpf_sock_tuple tuple;
 
-	if (!slot_take(pool, &slot))
+	if (!udp_has_room(pool) || !slot_take(pool, &slot))
 		return target_pools(s->to) == 1;
 	size = sock_tuple(&tuple, &s->to->address, s->target_port, pool_address(pool, s->to),
 			  port_of_slot(slot));
@@ -164,17 +161,26 @@ GLOBAL int udp_bind(const struct dp_flow_key *flow_key, const struct flow_start 
 	return 0;
 }
 
+/* A slot for one more flow; DP_NO_SLOT: `v` has the reason. */
+static __always_inline __u32 udp_slot(struct __sk_buff *skb, const struct dp_flow_key *key,
+				      __be16 target_port, struct verdict *v)
+{
+	int refused = limit_refuses(key->mapping, key->target, &key->client, false);
+
+	v->reason = refused < 0 ? DP_EXCLUDED_ports_exhausted : refused;
+	return refused < 0 ? udp_claim_port(skb, key->mapping, key->target, target_port)
+			   : DP_NO_SLOT;
+}
+
 /* A flow for the packet, and a slot. `v`: SHADOW, EXCLUDE, or GONE: another CPU was first. */
 GLOBAL int udp_open(struct __sk_buff *skb, const struct pkt *p, struct verdict *v)
 {
 	struct flow_start b = {};
-	struct udp_state *u = udp_state();
 	struct dp_flow_key key = {};
 	struct dp_mapping *m;
 	bool bound;
-	int refused;
 
-	if (!p || !v || !u)
+	if (!p || !v)
 		return 0;
 	v->kind = VERDICT_EXCLUDE;
 	v->reason = DP_EXCLUDED_ports_exhausted;
@@ -183,18 +189,13 @@ GLOBAL int udp_open(struct __sk_buff *skb, const struct pkt *p, struct verdict *
 		return 0;
 	flow_key(&key, p);
 	udp_expire(UDP_LOOKS);
-	refused = udp_refused(u, &key);
-	if (refused >= 0) {
-		udp_expire(UDP_MANY_LOOKS);
-		refused = udp_refused(u, &key);
-	}
-	if (refused >= 0) {
-		v->reason = refused;
-		return 0;
-	}
 	b.ttl = p->ttl - 1;
 	b.target_port = bpf_htons(target_at(m, p->target)->port + p->port_offset);
-	b.slot = udp_claim_port(skb, key.mapping, key.target, b.target_port);
+	b.slot = udp_slot(skb, &key, b.target_port, v);
+	if (b.slot == DP_NO_SLOT) {
+		udp_expire(UDP_MANY_LOOKS);
+		b.slot = udp_slot(skb, &key, b.target_port, v);
+	}
 	if (b.slot == DP_NO_SLOT)
 		return 0;
 	udp_bind(&key, &b, v);
@@ -202,7 +203,7 @@ GLOBAL int udp_open(struct __sk_buff *skb, const struct pkt *p, struct verdict *
 	client_count(&key.client, v->rows, bound, 0);
 	v->rows = 0;
 	if (bound)
-		udp_count(1);
+		udp_count(b.slot, 1);
 	else
 		slot_give_back(b.slot);
 	return 0;

@@ -330,6 +330,26 @@ def no_connection_is_tried(env):
 
 
 @case()
+def half_of_each_address(env):
+    """Whatever addresses other targets have: connections to one that has the route's alone find ports there."""
+    scene = scene_of(env)
+    further = "10.77.0.61"
+    scene.lab.source.run(["ip", "addr", "add", f"{further}/24", "dev", "eth0"])
+    target = {"address": scene.lab.target.address, "port": 11211}
+    scene.file.write(scene.row, {"name": "tcp", "device": "eth0", "ports": 11211, "targets": [target]},
+                     {"name": "other", "device": "eth0", "ports": 11212,
+                      "targets": [{**target, "shadow_addresses": [further]}]}, shadow_ports="16384-16447")
+    scene.doppel.attach("--config", scene.file.path)
+    for n, c in enumerate(clients(scene, 100, copies=0)):
+        c.set(b"a%d" % n, b"v")
+    sent = scene.load("sets", connections=20, count=200)["sent"]
+    rows = {m["name"]: m["targets"][0] for m in scene.doppel.counters()["mappings"]}
+    assert rows["udp"]["flows"]["open"] == 32, rows["udp"]["flows"]
+    wait.until(lambda: {m["name"]: m["targets"][0] for m in scene.doppel.counters()["mappings"]}["tcp"]["bytes"]["delivered"]
+               == sent, "all of TCP", 10)
+
+
+@case()
 def portions(env):
     """Eight copies, and a sample: as of TCP, by client and port."""
     scene = scene_of(env)

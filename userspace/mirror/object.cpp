@@ -103,6 +103,7 @@ Status resize(doppel_bpf *skel, const Plan &plan) {
                                                   {skel->maps.shadows, plan.config.slots},
                                                   {skel->maps.free_slots, pools},
                                                   {skel->maps.pools, pools},
+                                                  {skel->maps.udp, pools},
                                                   {skel->maps.timer_queue, watched},
                                                   {skel->maps.store, plan.chunks},
                                                   {skel->maps.chunks, plan.chunks},
