@@ -649,6 +649,12 @@ bpf_sock *bpf_sk_lookup_udp(void *, bpf_sock_tuple *, uint32_t, uint64_t, uint64
   return nullptr;
 }
 
+// No host of these forwards anything: BPF_FIB_LKUP_RET_FWD_DISABLED.
+long bpf_fib_lookup(void *, void *, int, uint32_t) {
+  no_lock("bpf_fib_lookup");
+  return 5;
+}
+
 long bpf_sk_release(void *sock) {
   require(kernel().sockets_held > 0, "a socket is released twice");
   kernel().sockets_held--;
