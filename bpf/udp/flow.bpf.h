@@ -10,6 +10,7 @@
 #include "flow/open.bpf.h"
 #include "tcp/finish.bpf.h"
 #include "udp/end.bpf.h"
+#include "udp/rewrite.bpf.h"
 
 /* So many slots are looked at for silent flows whenever one begins, and when none is free. */
 #define UDP_LOOKS      4
@@ -189,7 +190,7 @@ GLOBAL int udp_open(struct __sk_buff *skb, const struct pkt *p, struct verdict *
 		return 0;
 	flow_key(&key, p);
 	udp_expire(UDP_LOOKS);
-	b.ttl = p->ttl - 1;
+	b.ttl = udp_ttl(p->ttl);
 	b.target_port = bpf_htons(target_at(m, p->target)->port + p->port_offset);
 	b.slot = udp_slot(skb, &key, b.target_port, v);
 	if (b.slot == DP_NO_SLOT) {

@@ -25,6 +25,16 @@ struct udp_v4 {
 	struct udp_header udp;
 };
 
+/*
+ * Hosts that mirror to each other cannot know a datagram again, as they know a connection
+ * (flow/visit), and each of several targets is a way for it: so half of the time to live is used up
+ * on each host, and what goes round ends after six.
+ */
+static __always_inline __u8 udp_ttl(__u8 of_client)
+{
+	return of_client / 2 ?: 1;
+}
+
 /* The two ends of the copy, in the header of UDP at `offset`. */
 static __always_inline long udp_rewrite_ports(struct __sk_buff *skb, const struct dp_shadow *sh,
 					      __u32 offset, __wsum addr)
@@ -53,7 +63,7 @@ static __always_inline long udp_rewrite_v4(struct __sk_buff *skb, const struct d
 	new.saddr = addr_v4(&sh->ep.shadow_addr);
 	new.daddr = addr_v4(&sh->ep.address);
 	new.tos = 0; /* as in rewrite_v4() */
-	new.ttl--;
+	new.ttl = udp_ttl(old.ttl);
 	if (d->shape != PKT_UDP) {
 		new.id = bpf_htons(d->id);
 		new.frag_off &= ~bpf_htons(IP_DF);
@@ -80,7 +90,7 @@ static __always_inline long udp_rewrite_v6(struct __sk_buff *skb, const struct d
 		return -1;
 	new = old;
 	*(__be32 *)&new = bpf_htonl(6u << 28);
-	new.hop_limit--;
+	new.hop_limit = udp_ttl(old.hop_limit);
 	__builtin_memcpy(&new.saddr, &sh->ep.shadow_addr, 16);
 	__builtin_memcpy(&new.daddr, &sh->ep.address, 16);
 	addr = words_diff(&old.saddr, &new.saddr, 8);

@@ -2,9 +2,10 @@
 """Hosts that mirror to each other."""
 
 from harness import MODES, case
-from lab import memcached, mirror, wait
+from lab import memcached, mirror, udp, wait
 from lab.doppel import Doppel
 from lab.guest import guest
+from lab.keeper import File
 from lab.network import endpoint
 from lab.tcp import connect
 from lab.wait import amount
@@ -98,3 +99,26 @@ def a_ring_that_is_joined(env):
     client.close()
     wait.settled(lambda: [d.ledger()["packets"]["captured"] for d in ring], "the ring to come to rest", quiet=1)
     assert [s.stats()["cmd_set"] for s in servers] == [6, 3, 3]
+
+
+@case()
+def datagrams_in_a_mesh(env):
+    """Three hosts that mirror UDP to both others: each datagram ends after six hosts, and is told."""
+    scene = env.scene(target_runs=False)
+    scene.source[0].kill()
+    third = guest(scene.lab, "third", 40)
+    hosts = scene.lab.source, scene.lab.target, third
+    servers = [memcached.Server(host, 11211, 64, options=("-U", "11211")) for host in hosts]
+    mesh = [scene.doppel, Doppel(scene.lab.target), Doppel(third)]
+    for doppel, host in zip(mesh, hosts):
+        file = File(scene)
+        file.write({"name": "udp", "device": "eth0", "protocol": "udp", "ports": 11211,
+                    "targets": [{"address": h.address, "port": 11211} for h in hosts if h is not host]})
+        doppel.attach("--config", file.path)
+    client = udp.Client(scene.lab.client, scene.lab.source.address)
+    client.set(b"k", b"v")
+    sets = lambda: [s.stats()["cmd_set"] for s in servers]
+    done = wait.settled(sets, "the mesh to come to rest", quiet=1)
+    assert min(done) >= 1 and sum(done) <= 1 + sum(2 ** n for n in range(1, 7)), done
+    assert sum(d.ledger()["excluded"]["hops"] + d.ledger()["excluded"]["loop"] for d in mesh), [d.ledger() for d in mesh]
+    client.close()
