@@ -150,8 +150,13 @@ def detach_without_a_ledger(env):
     scene = env.scene()
     scene.attach()
     scene.lab.source.run(["umount", "-l", "/sys/fs/bpf"])
-    wait.until(lambda: "doppel_" not in scene.doppel.run("status", check=False).stdout, "its programs to end")
-    done = scene.doppel.detach()
+    done = None
+
+    def detached():  # once the kernel has ended what the file system held
+        nonlocal done
+        done = scene.doppel.detach(check=False)
+        return done.returncode == 0
+    wait.until(detached, "its programs to end", 20)
     assert "no ledger" in done.stdout and "OBSERVED" not in done.stdout, done
 
 
