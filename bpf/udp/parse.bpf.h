@@ -8,11 +8,6 @@
 
 #include "packet/parse.bpf.h"
 
-static __always_inline bool udp_is_piece(enum pkt_shape shape)
-{
-	return shape == PKT_UDP_FIRST || shape == PKT_UDP_LATER;
-}
-
 /*
  * What the header of UDP says. space: bytes that IP has for it and the payload. The length counts,
  * and what is behind it is no payload (udp4_csum_init, __udp4_lib_rcv: pskb_trim_rcsum).
