@@ -10,10 +10,11 @@ FRAME = 8
 
 
 class Pace:
-    """Nobody sends a datagram again that a full socket's buffer has dropped: so the clients wait from time to
-    time until the target's has taken `copies` of each of theirs."""
+    """Nobody sends a datagram again that a full socket's buffer has dropped: so the clients wait, after DATAGRAMS
+    that they made for one, until the target has taken `copies` of each of theirs and none lies in a socket. What
+    further targets on that host take counts as well, so the number alone would let the clients run ahead."""
 
-    EVERY = 20
+    DATAGRAMS = 64  # a buffer of 208 KiB holds some 270 small ones
 
     def __init__(self, host, copies=1):
         self.host, self.copies, self.sent = host, copies, 0
@@ -21,9 +22,10 @@ class Pace:
 
     def step(self):
         self.sent += 1
-        if self.host and self.sent % self.EVERY == 0:
+        if self.host and self.sent % max(1, self.DATAGRAMS // self.copies) == 0:
             want = self.before + self.copies * self.sent
-            wait.until(lambda: sockets_of(self.host)["InDatagrams"] >= want, "the target to take what was sent", 5)
+            wait.until(lambda: sockets_of(self.host)["InDatagrams"] >= want and not queued_at(self.host),
+                       "the target to take what was sent", 5)
 
 
 class Client:
@@ -82,3 +84,9 @@ def sockets_of(host):
     six = {name[4:]: int(n) for name, n in (line.split() for line in host.proc_net("snmp6").splitlines())
            if name.startswith("Udp6")}
     return {name: four[name] + six.get(name, 0) for name in ("InDatagrams", "NoPorts", "InErrors", "InCsumErrors")}
+
+
+def queued_at(host):
+    """Bytes that lie in the receive queues of this host's UDP sockets."""
+    rows = (line.split() for of in ("udp", "udp6") for line in host.proc_net(of).splitlines()[1:])
+    return sum(int(row[4].split(":")[1], 16) for row in rows)
