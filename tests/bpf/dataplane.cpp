@@ -66,7 +66,7 @@ std::string identity_of(AttachMode mode, const Config &config) {
   for (const auto &[key, value] : limits_text(config.limits))
     out << key << " " << value << "\n";
   for (const MappingConfig &m : config.mappings) {
-    out << m.name << " " << m.device << " " << m.direction << " " << int{m.protocol} << " "
+    out << m.name << " " << m.devices.at(0) << " " << m.direction << " " << int{m.protocol} << " "
         << m.port_first << " " << m.port_last << " " << m.application << " " << m.join << " "
         << m.any_host << " " << m.converge << " " << m.max_bps << " " << m.address.text() << " "
         << m.seed << " " << (m.clients ? m.clients->id().digest : "");
@@ -128,7 +128,7 @@ Config default_config() {
   c.source = "test";
   MappingConfig m;
   m.name = "data";
-  m.device = kCapture;
+  m.devices = {kCapture};
   m.port_first = kPort;
   m.port_last = kPort + 1;
   // The server is played by the test, so it is another host's traffic that we see: what a socket

@@ -36,7 +36,9 @@ void bounded(const Config &c) {
   std::set<std::string> names;
   for (const MappingConfig &m : c.mappings) {
     require(!m.name.empty() && names.insert(m.name).second, "names");
-    require(!m.device.empty() && m.device.size() < 16, "device");
+    require(!m.devices.empty(), "device");
+    for (const std::string &name : m.devices)
+      require(wrong_device(name).empty(), "device");
     require(m.port_first > 0 && m.port_first <= m.port_last, "ports");
     require(m.protocol == 6, "protocol");
     require(!m.targets.empty() && m.targets.size() <= DP_MAX_TARGETS, "number of targets");

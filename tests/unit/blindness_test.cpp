@@ -14,8 +14,8 @@ constexpr uint32_t kEth0 = 2, kEth1 = 3, kBr0 = 9;
 MappingView a_view() {
   MappingView s;
   s.mapping = "data";
-  s.device = "eth0";
-  s.ifindex = kEth0;
+  s.devices = {"eth0"};
+  s.ifindexes = {kEth0};
   s.ports = {11211, 11211};
   return s;
 }
@@ -47,8 +47,8 @@ TEST(Blindness, WhatGoesToAnAddressIsTheMappingsThatHasIt) {
   // What comes by another device is seen there only by a mapping that takes it.
   s.asked = {asked(kEth0, true), asked(kEth1, false)};
   MappingView there = a_view();
-  there.device = "eth1";
-  there.ifindex = kEth1;
+  there.devices = {"eth1"};
+  there.ifindexes = {kEth1};
   there.address = one;
   EXPECT_EQ(blindness({s, there}, a_host()).size(), 1u);
   there.address = other;
@@ -101,8 +101,8 @@ TEST(Blindness, SomeComeByASecondDevice) {
                 "by eth1; capture on eth1 as well"});
   MappingView other = a_view();
   other.mapping = "more";
-  other.device = "eth1";
-  other.ifindex = kEth1;
+  other.devices = {"eth1"};
+  other.ifindexes = {kEth1};
   other.asked = {asked(kEth0, false), asked(kEth1, true), asked(kEth1, true)};
   EXPECT_EQ(blindness({s, other}, a_host()), Sentences{}) << "each captures its own";
 }

@@ -543,7 +543,7 @@ TEST(PartialPlan, HasRoomForAddressesOfWhatItLeavesOut) {
 
 TEST(PartialPlan, LeavesOutWhatTheHostCannotCarry) {
   Config c = a_config({"80-10.0.0.2:80", "81-10.9.0.2:81", "82-10.0.0.3:82"});
-  c.mappings[2].device = "gone0";
+  c.mappings[2].devices = {"gone0"};
   HostView h = a_host();
   h.routes.erase("10.9.0.2");
   const auto f = make_partial_plan(c, h);

@@ -71,7 +71,7 @@ TEST(Config, EveryKeyIsRead) {
   ASSERT_EQ(c->mappings.size(), 1u);
   const MappingConfig &m = c->mappings[0];
   EXPECT_EQ(m.name, "data");
-  EXPECT_EQ(m.device, "eth0");
+  EXPECT_EQ(m.devices, std::vector<std::string>{"eth0"});
   EXPECT_EQ(m.direction, DP_DIR_EGRESS);
   EXPECT_EQ(m.protocol, IPPROTO_TCP);
   EXPECT_EQ(m.port_first, 11211);
@@ -370,7 +370,7 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"device_slash", mapping_with("device", "\"a/b\""), m0 + ".device",
             "\"a/b\" cannot be the name of a device", "`ip link` lists them"},
         Bad{"device_type", mapping_with("device", "null"), m0 + ".device",
-            "must be a string, not null", ""},
+            "must be a string or a list of strings, not null", ""},
         Bad{"direction", mapping_with("direction", "\"in\""), m0 + ".direction",
             "\"in\" is none of \"ingress\", \"egress\"", ""},
         Bad{"direction_near", mapping_with("direction", "\"ingres\""), m0 + ".direction",

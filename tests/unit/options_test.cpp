@@ -14,7 +14,7 @@ TEST(Options, EachXIsAMapping) {
   ASSERT_EQ(c->mappings.size(), 2u);
   const MappingConfig &m = c->mappings[0];
   EXPECT_EQ(m.name, "11211");
-  EXPECT_EQ(m.device, "eth0");
+  EXPECT_EQ(m.devices, std::vector<std::string>{"eth0"});
   EXPECT_EQ(m.direction, DP_DIR_INGRESS);
   EXPECT_EQ(m.port_first, 11211);
   EXPECT_EQ(m.port_last, 11211);

@@ -112,7 +112,7 @@ TEST(Plan, RowsOfARange) {
 
   ASSERT_EQ(p->names.size(), 2u);
   EXPECT_EQ(p->names[0].name, "data");
-  EXPECT_EQ(p->names[0].device, "eth0");
+  EXPECT_EQ(p->names[0].devices, std::vector<std::string>{"eth0"});
   EXPECT_EQ(p->names[0].direction, "ingress");
   EXPECT_EQ(p->names[0].protocol, "tcp");
   EXPECT_EQ(p->names[0].ports, "11211-11213");
@@ -285,7 +285,7 @@ TEST(Plan, ReturnIsOnEveryDeviceThatMayHearAnswers) {
 TEST(Plan, EgressCapturesOnEgress) {
   Config c = a_config({"1-10.0.0.2:7", "2-10.0.0.3:8"});
   c.mappings[1].direction = DP_DIR_EGRESS;
-  c.mappings[1].device = "eth1";
+  c.mappings[1].devices = {"eth1"};
   const auto p = make_plan(c, a_host());
   ASSERT_TRUE(p) << show_errors(p.errors());
   EXPECT_EQ(hooks(*p), (std::vector<std::string>{"doppel_return eth0/2 ingress",
@@ -381,19 +381,19 @@ constexpr const char *see_route = "see `ip route get 10.0.0.2`; a VRF's address 
 INSTANTIATE_TEST_SUITE_P(
     Host, RefusedPlan,
     testing::Values(
-        Refused{"device_missing", [](Config &c, HostView &) { c.mappings[0].device = "eth7x9"; }, x,
-                "there is no device \"eth7x9\"", "`ip link` lists the devices", Exit::failure},
-        Refused{"device_near", [](Config &c, HostView &) { c.mappings[0].device = "etho"; }, x,
+        Refused{"device_missing", [](Config &c, HostView &) { c.mappings[0].devices = {"eth7x9"}; },
+                x, "there is no device \"eth7x9\"", "`ip link` lists the devices", Exit::failure},
+        Refused{"device_near", [](Config &c, HostView &) { c.mappings[0].devices = {"etho"}; }, x,
                 "there is no device \"etho\"", "did you mean \"eth0\"?", Exit::failure},
-        Refused{"device_ours", [](Config &c, HostView &) { c.mappings[0].device = "doppel0"; }, x,
-                "device doppel0 is doppel's own",
+        Refused{"device_ours", [](Config &c, HostView &) { c.mappings[0].devices = {"doppel0"}; },
+                x, "device doppel0 is doppel's own",
                 "name the device that carries the clients' traffic", Exit::usage},
         Refused{"device_not_ethernet",
                 [](Config &c, HostView &h) {
                   DeviceView d = a_device(9, "wg0", {});
                   d.ethernet = false;
                   h.devices.push_back(d);
-                  c.mappings[0].device = "wg0";
+                  c.mappings[0].devices = {"wg0"};
                 },
                 x, "device wg0 has no Ethernet header", "capture on the Ethernet device below it",
                 Exit::failure},
@@ -452,7 +452,7 @@ INSTANTIATE_TEST_SUITE_P(
                   c.mappings[0].targets[0].port = 11311;
                   MappingConfig m = c.mappings[0];
                   m.name = "b";
-                  m.device = "lo";
+                  m.devices = {"lo"};
                   m.direction = DP_DIR_EGRESS;
                   m.port_first = m.port_last = 11311;
                   m.targets[0].address = ip("10.0.0.3");
@@ -758,7 +758,7 @@ Config both_captured(dp_direction direction = DP_DIR_INGRESS) {
   c.mappings.push_back(c.mappings[0]);
   c.mappings[1].name = "upper";
   c.mappings[1].where = "w";
-  c.mappings[1].device = "up0";
+  c.mappings[1].devices = {"up0"};
   for (MappingConfig &m : c.mappings)
     m.direction = direction;
   return c;
@@ -878,7 +878,7 @@ TEST(Plan, RulesForWhatThisHostSendsAreTold) {
 
 TEST(Plan, AllErrorsAtOnce) {
   Config c = a_config({"1-10.0.0.9:1", "2-10.0.0.1:5"});
-  c.mappings[0].device = "gone";
+  c.mappings[0].devices = {"gone"};
   c.attach_mode = AttachMode::tcx;
   HostView h = a_host();
   h.has_tcx = false;

@@ -671,7 +671,7 @@ TEST(Pairs, ALoopbackAddressIsTheSourcesWhereItsSocketHasIt) {
   bound.ifindex = 2;
   EXPECT_EQ(asked(a_mapping(), {bound}), Asked{});
   auto m = a_mapping();
-  m.device = "lo";
+  m.devices = {"lo"};
   EXPECT_EQ(asked(m, {inner}), Asked{"127.0.0.1:11211"}) << "clients come there";
   EXPECT_TRUE(is_one_socket({any}, 11211, kLoopback, kOne));
   EXPECT_FALSE(is_one_socket({inner, any}, 11211, kLoopback, kOne));
@@ -727,9 +727,9 @@ TEST(Pairs, OfIPv6) {
 }
 
 TEST(Pairs, TheSourceIsAskedAtTheAddressOfTheMapping) {
-  NamedMapping row{"one", "eth0", "ingress", "tcp", "11211", {"10.0.0.2:21211"}, 0};
+  NamedMapping row{"one", {"eth0"}, "ingress", "tcp", "11211", {"10.0.0.2:21211"}, 0};
   row.address = "10.0.0.1";
-  NamedMapping rest{"rest", "eth0", "ingress", "tcp", "11211", {"10.0.0.3:21211"}, 1};
+  NamedMapping rest{"rest", {"eth0"}, "ingress", "tcp", "11211", {"10.0.0.3:21211"}, 1};
   const auto ends = ends_of(std::vector<NamedMapping>{row, rest});
   const Listener any{{}, 11211, 0}, at_one{kOne, 11211, 0}, at_other{kOther, 11211, 0};
   EXPECT_EQ(asked(ends[0], {any}), Asked{"10.0.0.1:11211"});
@@ -755,9 +755,9 @@ TEST(Pairs, TheSourceIsAskedAtTheAddressOfTheMapping) {
 TEST(Pairs, OfTheDeviceThatBringsWhatGoesToALoopbackAddress) {
   auto m = a_mapping();
   const memcached::Server source{"127.0.0.1", 11211, ""};
-  m.device = "eth0";
+  m.devices = {"eth0"};
   EXPECT_TRUE(pairs_from(m, source).empty()) << "a forged packet";
-  m.device = "lo";
+  m.devices = {"lo"};
   EXPECT_EQ(pairs_from(m, source).size(), 1u);
 }
 
@@ -779,7 +779,7 @@ TEST(Pairs, RowsThatLeadFromTheOneToTheOther) {
 }
 
 TEST(Pairs, EndsOfAMirrorsOwnNotes) {
-  const NamedMapping m{"data", "eth0", "ingress", "tcp", "11211-11213", {"10.0.0.2:21211"}, 0};
+  const NamedMapping m{"data", {"eth0"}, "ingress", "tcp", "11211-11213", {"10.0.0.2:21211"}, 0};
   const MappingEnds ends = ends_of(m);
   EXPECT_TRUE(ends.here);
   EXPECT_EQ(ends.ports.last, 11213);

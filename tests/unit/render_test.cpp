@@ -321,7 +321,7 @@ TEST(Status, JsonAndText) {
   EXPECT_EQ(exit_of(s), Exit::ok);
   s.since = "2025-01-02T03:04:05+01:00";
   s.config_source = "/etc/doppel/doppel.json";
-  s.mappings.push_back({"data", "eth0", "ingress", "tcp", "11211-11212", {"10.0.0.2:1", "b:2"}});
+  s.mappings.push_back({"data", {"eth0"}, "ingress", "tcp", "11211-11212", {"10.0.0.2:1", "b:2"}});
   AttachedProgram h;
   h.what = {"doppel_ingress", "eth0", 2, DP_DIR_INGRESS};
   h.mechanism = AttachMode::tcx;
@@ -387,8 +387,8 @@ TEST(Status, JsonAndText) {
 
 TEST(Status, TellsWhoseClientsAreMirrored) {
   std::vector<NamedMapping> mappings = {
-      {"a", "eth0", "ingress", "tcp", "1", {"10.0.0.2:1"}},
-      {"b", "eth0", "ingress", "tcp", "2", {"10.0.0.2:2"}},
+      {"a", {"eth0"}, "ingress", "tcp", "1", {"10.0.0.2:1"}},
+      {"b", {"eth0"}, "ingress", "tcp", "2", {"10.0.0.2:2"}},
   };
   mappings[1].clients = {0, 2, "digest", 1};
   EXPECT_EQ(to_json(mappings)[1]["clients"], (Json{{"include", 0}, {"exclude", 2}}));

@@ -62,7 +62,7 @@ TEST(BlindSpots, APortOfABridge) {
   c.mappings[0].any_host = true;
   EXPECT_EQ(blind_spots(c, bridged(false)), Sentences{}) << "it looks through the bridge";
   c = a_config();
-  c.mappings[0].device = "br0";
+  c.mappings[0].devices = {"br0"};
   EXPECT_EQ(blind_spots(c, bridged(false)), Sentences{});
 }
 
@@ -87,20 +87,20 @@ TEST(BlindSpots, ABridgeOfContainersInTheWrongDirection) {
   h.devices.push_back(docker);
   h.devices.push_back(veth);
   Config c = a_config();
-  c.mappings[0].device = "docker0";
+  c.mappings[0].devices = {"docker0"};
   const auto found = blind_spots(c, h);
   ASSERT_EQ(found.size(), 1u);
   EXPECT_NE(found[0].find("capture with direction egress"), std::string::npos) << found[0];
   c.mappings[0].direction = DP_DIR_EGRESS;
   EXPECT_EQ(blind_spots(c, h), Sentences{});
-  c.mappings[0].device = "veth7";
+  c.mappings[0].devices = {"veth7"};
   EXPECT_EQ(blind_spots(c, h), Sentences{});
   c.mappings[0].direction = DP_DIR_INGRESS;
   const auto veth_found = blind_spots(c, h);
   ASSERT_EQ(veth_found.size(), 1u);
   EXPECT_NE(veth_found[0].find("on veth7 with direction egress"), std::string::npos);
   listen_anywhere(h);
-  c.mappings[0].device = "docker0";
+  c.mappings[0].devices = {"docker0"};
   EXPECT_EQ(blind_spots(c, h), Sentences{}) << "containers may ask a service of this host";
 }
 
@@ -157,7 +157,7 @@ TEST(BlindSpots, AMirrorPortInATunnel) {
   const auto found = blind_spots(c, h);
   ASSERT_EQ(found.size(), 1u);
   EXPECT_NE(found[0].find("capture on vxlan0"), std::string::npos) << found[0];
-  c.mappings[0].device = "vxlan0";
+  c.mappings[0].devices = {"vxlan0"};
   EXPECT_EQ(blind_spots(c, h), Sentences{});
 }
 

@@ -105,7 +105,8 @@ void add_mapping_options(CLI::App &app, MappingOptions &o) {
       "alone. LOCALPORT may be a range, 11211-11220, which maps onto the target's ports from "
       "TARGETPORT upward. Several with commas between them, or the option repeated",
       (std::string(kXForm) + "[,...]").c_str());
-  add_text(app, "--device", o.device, "Device that carries the clients' traffic; goes with -x",
+  add_text(app, "--device", o.device,
+           "Device that carries the clients' traffic, or several with commas; goes with -x",
            "DEVICE");
   add_text(app, "--config", o.config, "Read the mappings from this file", "FILE");
   add_flag(app, "--bypass-ipsec", o.bypass_ipsec,

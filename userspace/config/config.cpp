@@ -23,14 +23,6 @@ bool is_name(const std::string &s) {
   });
 }
 
-// As dev_valid_name() of the kernel has it, with IFNAMSIZ 16.
-bool is_device(const std::string &s) {
-  return !s.empty() && s.size() < 16 && s != "." && s != ".." &&
-         std::none_of(s.begin(), s.end(), [](unsigned char c) {
-           return c == '/' || c == ':' || std::isspace(c) != 0 || c < 0x20;
-         });
-}
-
 // A function read_SCOPE_KEY() for each DP_KEY of settings.def; the other keys are read by their
 // type.
 class FileReader {
@@ -81,13 +73,32 @@ private:
   }
 
   void read_mapping_device(const JsonValue &v, const std::string &path) {
+    if (v.kind == Kind::string) {
+      take_device(v, path);
+      return;
+    }
+    if (v.kind != Kind::array) {
+      r_.error(v, path, "must be a string or a list of strings, not " + kind_text(v.kind), "");
+      return;
+    }
+    r_.array(v, path, [&](const JsonValue &item, const std::string &item_path) {
+      take_device(item, item_path);
+    });
+    if (v.items.empty())
+      r_.error(v, path, "the list of devices is empty", "`ip link` lists them");
+  }
+
+  void take_device(const JsonValue &v, const std::string &path) {
     std::string s;
     if (!r_.string(v, path, s))
       return;
-    if (is_device(s))
-      mapping().device = s;
+    auto &devices = mapping().devices;
+    if (const auto wrong = wrong_device(s); !wrong.empty())
+      r_.error(v, path, in_quotes(s) + " " + wrong, "`ip link` lists them");
+    else if (std::find(devices.begin(), devices.end(), s) != devices.end())
+      r_.error(v, path, in_quotes(s) + " is named twice", "remove one of the two");
     else
-      r_.error(v, path, in_quotes(s) + " cannot be the name of a device", "`ip link` lists them");
+      devices.push_back(s);
   }
 
   void read_mapping_ports(const JsonValue &v, const std::string &path) {

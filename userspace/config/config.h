@@ -39,7 +39,8 @@ struct TargetConfig {
 
 struct MappingConfig {
   std::string name; // unique; "-x" rows are named as service_text() has them
-  std::string device;
+  // Names, and patterns (fnmatch(3)) until named_devices() has seen the host.
+  std::vector<std::string> devices;
   dp_direction direction = DP_DIR_INGRESS;
   uint8_t protocol = 6;                   // IPPROTO_TCP
   uint16_t port_first = 0, port_last = 0; // host order, inclusive
@@ -97,8 +98,8 @@ Result<Config> parse_config(const std::string &text, const std::string &file_nam
 Result<Config> read_config(const std::string &file_name);
 
 // tcpcopy's syntax: see x_option.h. Each entry of each string is a mapping of its own, captured on
-// ingress of `device`.
-Result<Config> config_from_options(const std::string &device, const std::vector<std::string> &x);
+// ingress of `devices`: names and patterns, with commas between them.
+Result<Config> config_from_options(const std::string &devices, const std::vector<std::string> &x);
 
 // The address of a target: in numbers, of a single host, and the same on every link. Only
 // Error.what and .hint are filled in.
@@ -115,6 +116,15 @@ std::string wrong_preamble(const std::string &bytes);
 
 // The address of a mapping: as above, but it may be this host's own, and is so on ingress.
 Result<Address> parse_service_address(const std::string &text);
+
+// Whether the name of a device in a configuration stands for all devices that fit (fnmatch(3)). No
+// pattern stands for the loopback device, which is captured where it is named.
+bool is_device_pattern(const std::string &name);
+bool fits_device_pattern(const std::string &pattern, const std::string &device);
+// Empty: it can be one; else what is wrong with it.
+std::string wrong_device(const std::string &name);
+// Whether one device may be named by both lists.
+bool share_device(const std::vector<std::string> &a, const std::vector<std::string> &b);
 
 // "tcp", "udp"
 const char *protocol_name(uint8_t protocol);

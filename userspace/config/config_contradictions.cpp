@@ -2,6 +2,7 @@
 // What in a configuration cannot be true together, whatever the host looks like.
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -129,9 +130,9 @@ void check_portions(const MappingConfig &m, Errors &errors) {
 }
 
 bool overlap(const MappingConfig &a, const MappingConfig &b) {
-  return a.port_first != 0 && b.port_first != 0 && !a.device.empty() && a.device == b.device &&
-         a.direction == b.direction && a.protocol == b.protocol && a.address == b.address &&
-         a.port_first <= b.port_last && b.port_first <= a.port_last;
+  return a.port_first != 0 && b.port_first != 0 && a.direction == b.direction &&
+         a.protocol == b.protocol && a.address == b.address && a.port_first <= b.port_last &&
+         b.port_first <= a.port_last && share_device(a.devices, b.devices);
 }
 
 void check_pair(const MappingConfig &earlier, const MappingConfig &later, Errors &errors) {
@@ -171,12 +172,13 @@ void check_port_count(const Config &config, Errors &errors) {
   uint64_t ports = 0;
   for (const MappingConfig &m : config.mappings)
     if (m.port_first != 0 && m.port_last >= m.port_first)
-      ports += m.port_last - m.port_first + 1U;
+      ports += (m.port_last - m.port_first + 1U) * std::max<size_t>(m.devices.size(), 1);
   if (ports > DP_MAX_PORTS)
     add(errors, config.source,
         std::to_string(ports) + " ports of all mappings together are more than the " +
             std::to_string(DP_MAX_PORTS) + " that fit",
-        "mirror fewer ports: those that nobody serves cost room as well");
+        "mirror fewer ports, which count on each device: those that nobody serves cost room as "
+        "well");
 }
 
 void check_prefix_count(const Config &config, Errors &errors) {

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -10,6 +11,7 @@
 #include "userspace/config/x_option.h"
 #include "userspace/util/fd.h"
 #include "userspace/util/file.h"
+#include "userspace/util/text.h"
 
 namespace doppel {
 namespace {
@@ -60,6 +62,20 @@ void read_preambles(Config &config, Errors &errors) {
     }
 }
 
+std::vector<std::string> listed_devices(const std::string &text, Errors &errors) {
+  std::vector<std::string> names;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find(',', at), text.size());
+    const std::string name = text.substr(at, end - at);
+    if (const auto wrong = wrong_device(name); wrong.empty())
+      names.push_back(name);
+    else
+      errors.push_back(usage("--device", in_quotes(name) + " " + wrong, "`ip link` lists them"));
+    at = end + 1;
+  }
+  return names;
+}
+
 } // namespace
 
 Result<Config> read_config(const std::string &file_name) {
@@ -78,17 +94,18 @@ Result<Config> read_config(const std::string &file_name) {
   return config;
 }
 
-Result<Config> config_from_options(const std::string &device, const std::vector<std::string> &x) {
+Result<Config> config_from_options(const std::string &devices, const std::vector<std::string> &x) {
   Config c;
   Errors errors;
   c.source = "command line";
-  if (device.empty())
+  const std::vector<std::string> names = listed_devices(devices, errors);
+  if (devices.empty())
     errors.push_back(
         usage("--device", "is missing", "name the device that carries the traffic: --device eth0"));
   if (x.empty())
     errors.push_back(usage("-x", "is missing", "say what goes where: -x " + std::string(kXForm)));
   for (const std::string &text : x)
-    for (MappingConfig &m : parse_x_option(device, text, errors))
+    for (MappingConfig &m : parse_x_option(names, text, errors))
       c.mappings.push_back(std::move(m));
   for (Error &e : contradictions(c))
     errors.push_back(std::move(e));

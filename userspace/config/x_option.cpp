@@ -27,7 +27,7 @@ public:
         errors_(errors) {}
 
   // Nothing: there were errors.
-  std::optional<MappingConfig> read(const std::string &device);
+  std::optional<MappingConfig> read(const std::vector<std::string> &devices);
 
 private:
   void error(const Part &part, const Error &e) {
@@ -59,7 +59,7 @@ Result<std::string> bare(std::string_view host) {
   return inside;
 }
 
-std::optional<MappingConfig> EntryReader::read(const std::string &device) {
+std::optional<MappingConfig> EntryReader::read(const std::vector<std::string> &devices) {
   const size_t dash = entry_.text.rfind('-');
   const size_t colon = entry_.text.rfind(':'), bracket = entry_.text.rfind(']');
   if (dash == std::string_view::npos || colon == std::string_view::npos || colon < dash ||
@@ -70,7 +70,7 @@ std::optional<MappingConfig> EntryReader::read(const std::string &device) {
   }
   const size_t errors = errors_.size();
   mapping_.where = target_.where = where_;
-  mapping_.device = device;
+  mapping_.devices = devices;
   read_source(entry_.from(0, dash));
   read_target(entry_.from(dash + 1));
   if (errors_.size() > errors)
@@ -130,13 +130,13 @@ uint16_t EntryReader::read_port(const Part &port) {
 
 } // namespace
 
-std::vector<MappingConfig> parse_x_option(const std::string &device, const std::string &text,
-                                          Errors &errors) {
+std::vector<MappingConfig> parse_x_option(const std::vector<std::string> &devices,
+                                          const std::string &text, Errors &errors) {
   std::vector<MappingConfig> mappings;
   const Part all{text};
   for (size_t at = 0; at <= text.size();) {
     const size_t end = std::min(text.find(',', at), text.size());
-    if (auto m = EntryReader(all.from(at, end), errors).read(device))
+    if (auto m = EntryReader(all.from(at, end), errors).read(devices))
       mappings.push_back(*std::move(m));
     at = end + 1;
   }

@@ -18,10 +18,10 @@ namespace doppel {
 
 inline constexpr char kXForm[] = "[LOCALIP:]LOCALPORT-TARGETIP:TARGETPORT";
 
-// A mapping for each entry, captured on ingress of `device` and named after its address and ports;
-// those with an error are left out. Each error has Exit::usage, and the entry as its place, with
-// the character of `text` at which it is, counted from 1.
-std::vector<MappingConfig> parse_x_option(const std::string &device, const std::string &text,
-                                          Errors &errors);
+// A mapping for each entry, captured on ingress of `devices` and named after its address and
+// ports; those with an error are left out. Each error has Exit::usage, and the entry as its place,
+// with the character of `text` at which it is, counted from 1.
+std::vector<MappingConfig> parse_x_option(const std::vector<std::string> &devices,
+                                          const std::string &text, Errors &errors);
 
 } // namespace doppel

@@ -260,9 +260,16 @@ void Keeper::keep_clock(Rtnl &nl) {
 }
 
 void Keeper::tell(const Applied &applied) {
-  for (const Attachment &a : applied.change.attach)
-    log_line(Priority::notice, a.program + (a.optional ? " runs on " : " runs again on ") +
+  for (const Attachment &a : applied.change.attach) {
+    const bool again =
+        std::any_of(meta_.programs.begin(), meta_.programs.end(), [&](const AttachedProgram &p) {
+          return p.what.program == a.program && p.what.device == a.device &&
+                 p.what.direction == a.direction;
+        });
+    log_line(Priority::notice, a.program +
+                                   (again && !a.optional ? " runs again on " : " runs on ") +
                                    a.device + " " + direction_name(a.direction));
+  }
   for (const std::string &sentence : applied.change.updated)
     log_line(Priority::notice, sentence);
   if (!applied.change.added.empty() || !applied.change.removed.empty())

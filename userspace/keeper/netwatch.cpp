@@ -55,10 +55,11 @@ Result<NetWatch> NetWatch::open() {
 
 void NetWatch::watch(const Config &config, const Meta &meta) {
   names_ = {DP_LINK, DP_LINK_PEER};
+  patterns_.clear();
   devices_.clear();
   targets_.clear();
   for (const MappingConfig &m : config.mappings) {
-    names_.insert(m.device);
+    patterns_.insert(m.devices.begin(), m.devices.end());
     for (const TargetConfig &t : m.targets)
       targets_.push_back(t.address);
   }
@@ -91,6 +92,12 @@ bool NetWatch::address_matters(const ifaddrmsg &ifa) const {
   return is_needed && devices_.count(ifa.ifa_index) > 0;
 }
 
+bool NetWatch::is_named(const std::string &device) const {
+  return names_.count(device) > 0 ||
+         std::any_of(patterns_.begin(), patterns_.end(),
+                     [&](const std::string &p) { return fits_device_pattern(p, device); });
+}
+
 bool NetWatch::matters(const nlmsghdr *h) const {
   const void *payload = mnl_nlmsg_get_payload(h);
   switch (h->nlmsg_type) {
@@ -100,7 +107,7 @@ bool NetWatch::matters(const nlmsghdr *h) const {
     if (devices_.count(static_cast<uint32_t>(ifi->ifi_index)) || may_hear_answers(h))
       return true;
     for (const nlattr *a : attributes(h, sizeof(*ifi)))
-      if (mnl_attr_get_type(a) == IFLA_IFNAME && names_.count(mnl_attr_get_str(a)))
+      if (mnl_attr_get_type(a) == IFLA_IFNAME && is_named(mnl_attr_get_str(a)))
         return true;
     return false;
   }

@@ -35,11 +35,12 @@ private:
   };
   explicit NetWatch(mnl_socket *s) : socket_(s) {}
   bool matters(const nlmsghdr *h) const;
+  bool is_named(const std::string &device) const;
   bool route_matters(const nlmsghdr *h) const;
   bool address_matters(const ifaddrmsg &ifa) const;
 
   std::unique_ptr<mnl_socket, Closer> socket_;
-  std::set<std::string> names_;
+  std::set<std::string> names_, patterns_; // the latter as the configuration has them
   std::set<uint32_t> devices_;
   std::vector<Address> targets_;
 };

@@ -120,7 +120,7 @@ Status Converger::look() {
 
 // The same but for their rows: what the one was, the other is again.
 bool is_again(const NamedMapping &a, const NamedMapping &b) {
-  return a.name == b.name && a.device == b.device && a.direction == b.direction &&
+  return a.name == b.name && a.devices == b.devices && a.direction == b.direction &&
          a.protocol == b.protocol && a.ports == b.ports && a.address == b.address &&
          a.targets == b.targets;
 }

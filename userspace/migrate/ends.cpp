@@ -51,7 +51,7 @@ bool is_own(const Endpoint &to) {
 std::vector<MappingEnds> with_others(std::vector<MappingEnds> ends) {
   for (MappingEnds &m : ends)
     for (const MappingEnds &other : ends)
-      if (!m.address.is_set() && other.address.is_set() && other.device == m.device &&
+      if (!m.address.is_set() && other.address.is_set() && share_device(other.devices, m.devices) &&
           other.here == m.here && other.ports.first <= m.ports.last &&
           m.ports.first <= other.ports.last)
         m.others.push_back(other.address);

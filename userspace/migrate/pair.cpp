@@ -15,7 +15,9 @@ const char kWords[] = "name the two as SOURCE TARGET";
 constexpr size_t kMostTold = 4; // ranges of ports, in one sentence
 
 // The kernel's name of the one device that brings what is addressed to 127.0.0.1 or ::1.
-bool is_of_loopback(const MappingEnds &m) { return m.device == "lo"; }
+bool is_of_loopback(const MappingEnds &m) {
+  return std::find(m.devices.begin(), m.devices.end(), "lo") != m.devices.end();
+}
 
 // A link-local address is nothing to ask at: it needs a scope.
 bool takes_traffic(const MappingEnds &m, const Listener &l) {
@@ -72,7 +74,7 @@ MappingEnds ends_of(const MappingConfig &m) {
   MappingEnds ends{m.name, {m.port_first, m.port_last}, m.direction == DP_DIR_INGRESS, {}};
   ends.udp = m.protocol == IPPROTO_UDP;
   ends.address = m.address;
-  ends.device = m.device;
+  ends.devices = m.devices;
   for (const TargetConfig &t : m.targets)
     ends.targets.push_back({t.address, t.port});
   return ends;
@@ -84,7 +86,7 @@ MappingEnds ends_of(const NamedMapping &m) {
     ends.ports = *ports;
   ends.udp = m.protocol == protocol_name(IPPROTO_UDP);
   ends.address = parse_address(m.address).value_or(Address{});
-  ends.device = m.device;
+  ends.devices = m.devices;
   for (const std::string &t : m.targets)
     if (const auto end = parse_endpoint(t))
       ends.targets.push_back({end->address, end->port});

@@ -38,7 +38,7 @@ struct MappingEnds {
   };
   std::vector<Target> targets;
   Address address = {}; // that the clients connect to; not set: any
-  std::string device = {};
+  std::vector<std::string> devices = {};
   // Without an address: those that other mappings of these ports and this device have.
   std::vector<Address> others = {};
   bool udp = false; // its traffic; commands go by TCP, and are paired by other mappings

@@ -410,8 +410,9 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
   bool outdated = before_.changing || before_.config_source != source_name(config_.source) ||
                   applied_.change.lists || !applied_.change.relisted.empty();
   for (const NamedMapping &m : applied_.change.names)
-    outdated |= std::none_of(before_.mappings.begin(), before_.mappings.end(),
-                             [&](const auto &b) { return b.row == m.row && b.device == m.device; });
+    outdated |= std::none_of(before_.mappings.begin(), before_.mappings.end(), [&](const auto &b) {
+      return b.row == m.row && b.devices == m.devices;
+    });
   if (applied_.change.empty() && !outdated) {
     TRY(resume());
     return std::move(applied_);

@@ -89,13 +89,18 @@ bool Observer::knows(uint32_t row, const dp_addr &client, __be16 client_port, co
   return now < seen_ns || now - seen_ns <= (silent_ms + kBlindSeconds * 1000ULL) * kMs;
 }
 
+// Whether what another host asks, or this one itself, comes by a device of the mapping.
+bool takes_from(const MappingView &view, bool own) {
+  return std::any_of(view.devices.begin(), view.devices.end(),
+                     [&](const std::string &name) { return (name == "lo") == own; });
+}
+
 void Observer::see(Row &r, const TcpSocket &s) {
   const Address local{s.local}, remote{s.remote};
   const auto is_target = [&](const Address &a) {
     return std::find(r.targets.begin(), r.targets.end(), a) != r.targets.end();
   };
-  const bool loopback = r.view.device == "lo";
-  if (via_.is_own(remote) != loopback)
+  if (!takes_from(r.view, via_.is_own(remote)))
     return;
   AskedConnection c;
   if (in(r.view.ports, s.local_port) && r.view.takes(local) && s.bytes_received &&
@@ -178,9 +183,10 @@ Result<Observer::Row> row_of(const NamedMapping &m, const HostView &host, const 
     return sys_error("map mappings", "cannot be read", errno);
   r.row = m.row;
   r.view.mapping = m.name;
-  r.view.device = m.device;
-  if (const DeviceView *d = find_device(host, m.device))
-    r.view.ifindex = d->ifindex;
+  r.view.devices = m.devices;
+  for (const std::string &name : m.devices)
+    if (const DeviceView *d = find_device(host, name))
+      r.view.ifindexes.insert(d->ifindex);
   r.view.direction = row.flags & DP_MAP_EGRESS ? DP_DIR_EGRESS : DP_DIR_INGRESS;
   r.view.any_host = row.flags & DP_MAP_ANY_HOST;
   if (const auto ports = parse_ports(m.ports))
@@ -220,8 +226,8 @@ void note_others(std::vector<Observer::Row> &rows) {
   for (Observer::Row &r : rows)
     for (const Observer::Row &other : rows)
       if (!r.view.address.is_set() && other.view.address.is_set() &&
-          r.view.device == other.view.device && r.view.direction == other.view.direction &&
-          r.view.ports.first <= other.view.ports.last &&
+          share_device(r.view.devices, other.view.devices) &&
+          r.view.direction == other.view.direction && r.view.ports.first <= other.view.ports.last &&
           other.view.ports.first <= r.view.ports.last)
         r.view.others.push_back(other.view.address);
 }
@@ -230,10 +236,11 @@ void note_others(std::vector<Observer::Row> &rows) {
 void devices_down(const Meta &meta, const HostView &host, std::vector<std::string> &found) {
   Config config;
   for (const NamedMapping &m : meta.mappings)
-    if (find_device(host, m.device)) { // else its program is missing
-      config.mappings.emplace_back();
-      config.mappings.back().device = m.device;
-    }
+    for (const std::string &name : m.devices)
+      if (find_device(host, name)) { // else its program is missing
+        config.mappings.emplace_back();
+        config.mappings.back().devices = {name};
+      }
   Errors errors;
   check_devices(config, host, errors, found);
 }

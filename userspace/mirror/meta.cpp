@@ -68,7 +68,7 @@ Json to_json(const Meta &m) {
     j["reload_errors"].push_back(to_json(e));
   for (const auto &n : m.mappings) {
     Json row{{"name", n.name},
-             {"device", n.device},
+             {"devices", n.devices},
              {"direction", n.direction},
              {"protocol", n.protocol},
              {"ports", n.ports},
@@ -110,6 +110,12 @@ ClientListId clients_from(const Json &mapping) {
   return {c.at(0), c.at(1), c.at(2), c.at(3)};
 }
 
+std::vector<std::string> devices_from(const Json &mapping) {
+  if (!mapping.contains("devices")) // attached by a doppel that had one for each mapping
+    return {mapping.at("device").get<std::string>()};
+  return mapping.at("devices").get<std::vector<std::string>>();
+}
+
 // Throws Json::exception or Unreadable on anything unexpected.
 Meta from_json(const Json &j) {
   Meta m;
@@ -139,7 +145,7 @@ Meta from_json(const Json &j) {
     m.reload_errors.push_back(
         {e.at("where"), e.at("what"), e.at("hint"), static_cast<Exit>(e.at("exit").get<int>())});
   for (const Json &n : j.at("mappings"))
-    m.mappings.push_back({n.at("name"), n.at("device"), n.at("direction"), n.at("protocol"),
+    m.mappings.push_back({n.at("name"), devices_from(n), n.at("direction"), n.at("protocol"),
                           n.at("ports"), n.at("targets").get<std::vector<std::string>>(),
                           n.at("row"), n.value("since", std::time_t{0}),
                           n.value("since_ns", uint64_t{0}), n.value("converges_ns", uint64_t{0}),

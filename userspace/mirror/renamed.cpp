@@ -45,20 +45,23 @@ bool still_captured(const Pins &pins, const Meta &meta, const std::string &devic
 
 void call_as_captured(HostView &host, const Pins &pins, const Meta &meta) {
   for (const NamedMapping &m : meta.mappings) {
-    const DeviceView *d = now_called(host, pins, meta, m.device);
-    if (!d)
-      continue;
-    for (auto &[target, route] : host.routes)
-      if (route.oif == d->ifindex)
-        route.device = m.device;
-    host.devices[static_cast<size_t>(d - host.devices.data())].name = m.device;
+    for (const std::string &name : m.devices) {
+      const DeviceView *d = now_called(host, pins, meta, name);
+      if (!d)
+        continue;
+      for (auto &[target, route] : host.routes)
+        if (route.oif == d->ifindex)
+          route.device = name;
+      host.devices[static_cast<size_t>(d - host.devices.data())].name = name;
+    }
   }
 }
 
 void follow_new_name(const HostView &host, const Pins &pins, const Meta &meta,
                      NamedMapping &mapping) {
-  if (const DeviceView *d = now_called(host, pins, meta, mapping.device))
-    mapping.device = d->name;
+  for (std::string &name : mapping.devices)
+    if (const DeviceView *d = now_called(host, pins, meta, name))
+      name = d->name;
 }
 
 } // namespace doppel

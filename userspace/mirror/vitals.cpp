@@ -20,7 +20,7 @@ constexpr auto kBetweenLooks = std::chrono::milliseconds(100);
 Result<std::vector<DeviceVitals>> read_devices(const Pins &pins, const Meta &meta) {
   std::set<std::string> names;
   for (const NamedMapping &m : meta.mappings)
-    names.insert(m.device);
+    names.insert(m.devices.begin(), m.devices.end());
   std::vector<DeviceVitals> devices;
   for (const std::string &name : names) {
     auto d = TRY(device_state(captured_ifindex(meta, name)));

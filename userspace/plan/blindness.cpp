@@ -17,7 +17,7 @@ std::string connections_text(size_t n) {
 }
 
 std::string nothing_seen(const MappingView &s) {
-  return "no request seen for " + std::to_string(kBlindSeconds) + " s on " + s.device;
+  return "no request seen for " + std::to_string(kBlindSeconds) + " s on " + s.where();
 }
 
 std::string name_of(const HostView &host, uint32_t ifindex) {
@@ -31,22 +31,22 @@ std::string devices_text(const std::set<uint32_t> &devices, const MappingView &s
   std::string text;
   for (uint32_t ifindex : devices)
     text += (text.empty() ? "by " : " and ") + name_of(host, ifindex) +
-            (ifindex == s.ifindex ? " itself" : "");
+            (s.ifindexes.count(ifindex) ? " itself" : "");
   return text;
 }
 
 // What to do about requests that come by those devices.
 std::string way_out(const std::set<uint32_t> &devices, const MappingView &s, const HostView &host) {
   std::string why, where;
-  const DeviceView *captured = device_of(host, s.ifindex);
   for (uint32_t ifindex : devices) {
     const DeviceView *d = device_of(host, ifindex);
-    if (!d || ifindex == s.ifindex)
+    if (!d || s.ifindexes.count(ifindex))
       continue;
     where += (where.empty() ? "" : " and ") + d->name;
-    if (captured)
-      if (const std::string how = relation(host, *captured, *d); !how.empty())
-        why += (why.empty() ? "" : ", ") + how;
+    for (uint32_t own : s.ifindexes)
+      if (const DeviceView *captured = device_of(host, own))
+        if (const std::string how = relation(host, *captured, *d); !how.empty())
+          why += (why.empty() ? "" : ", ") + how;
   }
   if (where.empty())
     return "; another program on its hook may hide them (doppel status), or SYNPROXY answers for "
@@ -78,16 +78,16 @@ std::string unseen_passed(const MappingView &s, const std::vector<const AskedCon
   if (one.passed_by)
     text += ", and " + std::string(unseen.size() == 1 ? "leaves" : "leave") + " by " +
             name_of(host, one.passed_by);
-  const bool wrong_way = one.passed_by == s.ifindex && s.direction == DP_DIR_INGRESS;
+  const bool wrong_way = s.ifindexes.count(one.passed_by) && s.direction == DP_DIR_INGRESS;
   text += "; capture " + (wrong_way ? "there" : "on " + name_of(host, one.passed_by)) +
           " with direction egress";
-  if (one.ifindex && one.ifindex != s.ifindex)
+  if (one.ifindex && !s.ifindexes.count(one.ifindex))
     text += ", or on " + name_of(host, one.ifindex) + ", by which they come";
   return text;
 }
 
 std::string no_socket(const MappingView &s) {
-  return std::to_string(s.no_socket) + " packets to port " + s.service() + " on " + s.device +
+  return std::to_string(s.no_socket) + " packets to port " + s.service() + " on " + s.where() +
          " that no socket of this host takes: DNAT? Then load nf_conntrack, detach, and attach "
          "again "
          "as root; where this host only passes them on, say \"promiscuous\"";
@@ -137,13 +137,13 @@ private:
     if (count == 0)
       return {};
     return std::to_string(count) + " of " + connections_text(s_.asked.size()) + " of port " +
-           s_.service() + " are not seen on " + s_.device + ": they come " +
+           s_.service() + " are not seen on " + s_.where() + ": they come " +
            devices_text(devices, s_, host_) + way_out(devices, s_, host_) + " as well";
   }
 
   bool captured_on(uint32_t ifindex) const {
     return std::any_of(all_.begin(), all_.end(), [&](const MappingView &other) {
-      return other.ifindex == ifindex && other.ports.first <= s_.ports.last &&
+      return other.ifindexes.count(ifindex) && other.ports.first <= s_.ports.last &&
              s_.ports.first <= other.ports.last &&
              (!s_.address.is_set() || other.takes(s_.address));
     });
@@ -164,6 +164,13 @@ bool MappingView::takes(const Address &server) const {
 
 std::string MappingView::service() const {
   return service_text(address.is_set() ? address.text() : "", ports_text(ports));
+}
+
+std::string MappingView::where() const {
+  std::string text;
+  for (const std::string &name : devices)
+    text += (text.empty() ? "" : " and ") + name;
+  return text;
 }
 
 std::vector<std::string> blindness(const std::vector<MappingView> &views, const HostView &host) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,14 +24,16 @@ struct AskedConnection {
 };
 
 struct MappingView {
-  std::string mapping, device;
-  uint32_t ifindex = 0; // of the device
+  std::string mapping;
+  std::vector<std::string> devices;
+  std::set<uint32_t> ifindexes; // of the devices, as far as they are there
   dp_direction direction = DP_DIR_INGRESS;
   PortRange ports;
   Address address = {}; // that the clients connect to; not set: any but those of `others`
-  std::vector<Address> others = {}; // of mappings for the same ports of the device
+  std::vector<Address> others = {}; // of mappings for the same ports of a device
   bool takes(const Address &server) const;
   std::string service() const; // its ports, and its address if it has one
+  std::string where() const;   // "eth0 and eth1"
   bool any_host = false;
   // Since attach: packets that were captured, bytes of them that the source took, and packets that
   // no socket takes.

@@ -130,9 +130,9 @@ Result<Pools> find_pools(const MirrorState &state, const Plan &wanted) {
 
 bool same_identity(const NamedMapping &a, const dp_mapping &x, const NamedMapping &b,
                    const dp_mapping &y) {
-  return a.name == b.name && a.device == b.device && a.direction == b.direction &&
-         a.protocol == b.protocol && a.ports == b.ports && a.address == b.address &&
-         a.targets == b.targets && x.application == y.application && same_copies(x, y) &&
+  return a.name == b.name && a.direction == b.direction && a.protocol == b.protocol &&
+         a.ports == b.ports && a.address == b.address && a.targets == b.targets &&
+         x.application == y.application && same_copies(x, y) &&
          !((x.flags ^ y.flags) & ~DP_MAP_CONVERGE) && same_sources(x, y);
 }
 
@@ -253,6 +253,9 @@ private:
         change_.rows.emplace_back(name.row, row);
         change_.updated.push_back(update_text(name, same->row, row));
       }
+      if (same->name.devices != name.devices)
+        change_.updated.push_back("mapping " + name.name + ": it is captured on " +
+                                  name.device_list());
     } else {
       const auto free = free_row();
       if (!free)

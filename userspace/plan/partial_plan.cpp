@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "userspace/plan/named_devices.h"
 #include "userspace/plan/plan_checks.h"
 
 namespace doppel {
@@ -19,9 +20,10 @@ void take_all_pools(const Config &config, Plan &plan) {
 
 Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host) {
   PartialPlan f;
+  const Config present = present_devices(config, host, f.why);
   Config rest = config;
   rest.mappings.clear();
-  for (const MappingConfig &m : config.mappings) {
+  for (const MappingConfig &m : present.mappings) {
     Config one = config;
     one.mappings = {m};
     const auto plan = make_plan(one, host);

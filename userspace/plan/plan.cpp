@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "doppel/names.h"
+#include "userspace/plan/named_devices.h"
 #include "userspace/plan/plan_checks.h"
 #include "userspace/plan/topology.h"
 
@@ -84,7 +85,7 @@ dp_mapping mapping_row(const MappingConfig &m, const HostView &host,
 NamedMapping name_row(const MappingConfig &m) {
   NamedMapping n;
   n.name = m.name;
-  n.device = m.device;
+  n.devices = m.devices;
   n.direction = direction_name(m.direction);
   n.protocol = protocol_name(m.protocol);
   n.ports = ports_text({m.port_first, m.port_last});
@@ -132,7 +133,8 @@ std::vector<Attachment> attachments(const Config &config, const HostView &host) 
       attach_once(list, {DP_PROG_RETURN, d.name, d.ifindex, DP_DIR_INGRESS, true});
   for (const MappingConfig &m : config.mappings) {
     const char *program = m.direction == DP_DIR_INGRESS ? DP_PROG_INGRESS : DP_PROG_EGRESS;
-    attach_once(list, {program, m.device, find_device(host, m.device)->ifindex, m.direction});
+    for (const std::string &name : m.devices)
+      attach_once(list, {program, name, find_device(host, name)->ifindex, m.direction});
   }
   return list;
 }
@@ -160,15 +162,20 @@ dp_preamble preamble_row(const std::string &bytes) {
   return p;
 }
 
+std::string NamedMapping::device_list() const { return joined(devices); }
+
 bool Listener::takes(const Address &own) const {
   if (address.is_set())
     return address == own;
   return own.is_v4() ? v4 : v6;
 }
 
-Result<Plan> make_plan(const Config &config, const HostView &host) {
+Result<Plan> make_plan(const Config &wanted, const HostView &host) {
   Plan plan;
-  Errors errors = contradictions(config);
+  Errors errors;
+  const Config config = named_devices(wanted, host, errors);
+  for (Error &e : contradictions(config))
+    errors.push_back(std::move(e));
   if (!errors.empty())
     return errors;
   check_devices(config, host, errors, plan.warnings);
@@ -196,8 +203,9 @@ Result<Plan> make_plan(const Config &config, const HostView &host) {
   plan.flows = static_cast<uint32_t>(plan.limits.flows);
   plan.chunks = static_cast<uint32_t>(plan.limits.store_bytes / DP_CHUNK);
   for (const MappingConfig &m : config.mappings) {
-    add_ports(m, static_cast<uint16_t>(plan.mappings.size()), find_device(host, m.device)->ifindex,
-              plan.ports);
+    for (const std::string &name : m.devices)
+      add_ports(m, static_cast<uint16_t>(plan.mappings.size()), find_device(host, name)->ifindex,
+                plan.ports);
     plan.mappings.push_back(mapping_row(m, host, plan.pools));
     plan.clients.push_back(m.clients);
     plan.mappings.back().clients = static_cast<__u16>(m.clients ? plan.clients.size() : 0);

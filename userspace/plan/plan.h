@@ -102,7 +102,9 @@ struct PortRow {
 using Preambles = std::vector<std::string>;
 
 struct NamedMapping {
-  std::string name, device, direction, protocol, ports;
+  std::string name;
+  std::vector<std::string> devices;
+  std::string direction, protocol, ports;
   std::vector<std::string> targets; // "192.168.2.184:11211", first port of the range
   uint32_t row = 0;                 // index in the map `mappings`
   // When a reload made its row, and its ledger began: Unix time, s, and CLOCK_MONOTONIC. 0: attach
@@ -113,6 +115,8 @@ struct NamedMapping {
   uint64_t converges_ns = 0;
   ClientListId clients = {}; // whom it leaves out
   std::string address = {};  // that its clients connect to; empty: any
+  // "eth0", "eth0, eth1"
+  std::string device_list() const;
   // As service_text() has it.
   std::string service() const { return service_text(address, ports); }
   friend bool operator==(const NamedMapping &a, const NamedMapping &b) = default;

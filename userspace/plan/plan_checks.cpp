@@ -79,6 +79,10 @@ bool passes_by(const MappingConfig &other, const Address &address, PortRange por
   return true;
 }
 
+bool captures_on(const MappingConfig &m, const std::string &device) {
+  return std::find(m.devices.begin(), m.devices.end(), device) != m.devices.end();
+}
+
 // Copies leave through the TC egress hook of the target's device, where another mapping would
 // capture them, or this one.
 void refuse_chain(const Config &config, const MappingConfig &m, const TargetConfig &t,
@@ -86,7 +90,7 @@ void refuse_chain(const Config &config, const MappingConfig &m, const TargetConf
   for (const MappingConfig &other : config.mappings) {
     const PortRange seen = captured_ports(other), to = target_ports(m, t);
     if (other.direction == DP_DIR_EGRESS && other.protocol == m.protocol &&
-        other.device == route.device && overlap(seen, to) &&
+        captures_on(other, route.device) && overlap(seen, to) &&
         (!other.address.is_set() || other.address == t.address) &&
         !passes_by(other, t.address,
                    {std::max(seen.first, to.first), std::min(seen.last, to.last)}))
@@ -273,12 +277,13 @@ bool takes_all(const MappingConfig &m) {
   });
 }
 
-// `later` is the one that is told; either may be the upper one.
-void check_stacked_pair(const MappingConfig &lower, const MappingConfig &upper,
+// One device of each. `later` is the one that is told; either may be the upper one.
+void check_stacked_pair(const MappingConfig &lower, const std::string &lower_device,
+                        const MappingConfig &upper, const std::string &upper_device,
                         const MappingConfig &later, const HostView &host, Errors &errors,
                         std::vector<std::string> &warnings) {
-  const DeviceView *below = find_device(host, lower.device);
-  const DeviceView *above = find_device(host, upper.device);
+  const DeviceView *below = find_device(host, lower_device);
+  const DeviceView *above = find_device(host, upper_device);
   const TargetConfig *target = target_of_both(lower, upper);
   if (!below || !above || !target || !is_for_same_requests(lower, upper))
     return;
@@ -299,6 +304,57 @@ void check_stacked_pair(const MappingConfig &lower, const MappingConfig &upper,
     warnings.push_back(what + "; " + hint);
 }
 
+// Of TCP the second capture is a retransmission, and of UDP a second datagram.
+void check_own_stack(const MappingConfig &m, const HostView &host, Errors &errors,
+                     std::vector<std::string> &warnings) {
+  for (const std::string &a : m.devices)
+    for (const std::string &b : m.devices) {
+      const DeviceView *below = find_device(host, a), *above = find_device(host, b);
+      const SamePackets same =
+          below && above ? same_packets(host, m, *below, *above) : SamePackets::no;
+      if (same == SamePackets::no)
+        continue;
+      const bool certain = same == SamePackets::yes;
+      const std::string how = relation(host, *below, *above);
+      const std::string what = "mapping " + in_quotes(m.name) +
+                               (certain ? " captures" : " may capture") + " the same requests on " +
+                               a + " and on " + b + ": " +
+                               (how.empty() ? a + " lies below " + b : how);
+      const std::string hint = "capture on " + b + " alone";
+      if (certain)
+        errors.push_back({m.where, what, hint, Exit::usage});
+      else
+        warnings.push_back(what + "; " + hint);
+    }
+}
+
+void check_device(const MappingConfig &m, const std::string &device, const HostView &host,
+                  std::set<std::string> &down, Errors &errors, std::vector<std::string> &warnings) {
+  if (device == DP_LINK || device == DP_LINK_PEER) {
+    errors.push_back({m.where, "device " + device + " is doppel's own",
+                      "name the device that carries the clients' traffic", Exit::usage});
+    return;
+  }
+  const DeviceView *d = find_device(host, device);
+  if (d == nullptr) {
+    std::vector<std::string> names;
+    for (const DeviceView &v : host.devices)
+      names.push_back(v.name);
+    const auto near = nearest(device, names);
+    errors.push_back({m.where, "there is no device " + in_quotes(device),
+                      near ? "did you mean \"" + *near + "\"?" : "`ip link` lists the devices",
+                      Exit::failure});
+  } else if (!d->ethernet) {
+    errors.push_back({m.where, "device " + device + " has no Ethernet header",
+                      "capture on the Ethernet device below it", Exit::failure});
+  } else if (!d->up && down.insert(device).second) {
+    warnings.push_back("device " + device + " is down: nothing is captured until it is up");
+  } else if (!d->carrier && down.insert(device).second) {
+    warnings.push_back("device " + device +
+                       " has no carrier: nothing is captured until its other end is there");
+  }
+}
+
 } // namespace
 
 const DeviceView *find_device(const HostView &host, const std::string &name) {
@@ -310,31 +366,9 @@ const DeviceView *find_device(const HostView &host, const std::string &name) {
 void check_devices(const Config &config, const HostView &host, Errors &errors,
                    std::vector<std::string> &warnings) {
   std::set<std::string> down;
-  for (const MappingConfig &m : config.mappings) {
-    if (m.device == DP_LINK || m.device == DP_LINK_PEER) {
-      errors.push_back({m.where, "device " + m.device + " is doppel's own",
-                        "name the device that carries the clients' traffic", Exit::usage});
-      continue;
-    }
-    const DeviceView *d = find_device(host, m.device);
-    if (d == nullptr) {
-      std::vector<std::string> names;
-      for (const DeviceView &v : host.devices)
-        names.push_back(v.name);
-      const auto near = nearest(m.device, names);
-      errors.push_back({m.where, "there is no device " + in_quotes(m.device),
-                        near ? "did you mean \"" + *near + "\"?" : "`ip link` lists the devices",
-                        Exit::failure});
-    } else if (!d->ethernet) {
-      errors.push_back({m.where, "device " + m.device + " has no Ethernet header",
-                        "capture on the Ethernet device below it", Exit::failure});
-    } else if (!d->up && down.insert(m.device).second) {
-      warnings.push_back("device " + m.device + " is down: nothing is captured until it is up");
-    } else if (!d->carrier && down.insert(m.device).second) {
-      warnings.push_back("device " + m.device +
-                         " has no carrier: nothing is captured until its other end is there");
-    }
-  }
+  for (const MappingConfig &m : config.mappings)
+    for (const std::string &device : m.devices)
+      check_device(m, device, host, down, errors, warnings);
 }
 
 void check_targets(const Config &config, const HostView &host, Errors &errors) {
@@ -365,11 +399,19 @@ void check_shadow_addresses(const Config &config, const HostView &host, Errors &
 void check_stacked(const Config &config, const HostView &host, Errors &errors,
                    std::vector<std::string> &warnings) {
   const auto &all = config.mappings;
-  for (size_t later = 0; later < all.size(); later++)
+  for (size_t later = 0; later < all.size(); later++) {
+    check_own_stack(all[later], host, errors, warnings);
     for (size_t earlier = 0; earlier < later; earlier++) {
-      check_stacked_pair(all[earlier], all[later], all[later], host, errors, warnings);
-      check_stacked_pair(all[later], all[earlier], all[later], host, errors, warnings);
+      if (!target_of_both(all[earlier], all[later]) ||
+          !is_for_same_requests(all[earlier], all[later]))
+        continue; // of a thousand mappings nearly all
+      for (const std::string &a : all[earlier].devices)
+        for (const std::string &b : all[later].devices) {
+          check_stacked_pair(all[earlier], a, all[later], b, all[later], host, errors, warnings);
+          check_stacked_pair(all[later], b, all[earlier], a, all[later], host, errors, warnings);
+        }
     }
+  }
 }
 
 bool ipsec_forbids(const MappingConfig &m, const Limits &limits, const HostView &host) {

@@ -141,6 +141,11 @@ public:
   }
 
 private:
+  // The mapping captures there as well.
+  bool is_named(const DeviceView &d) const {
+    return std::find(m_.devices.begin(), m_.devices.end(), d.name) != m_.devices.end();
+  }
+
   bool in_range(uint16_t port) const { return m_.port_first <= port && port <= m_.port_last; }
 
   // A listener that takes what is addressed to the device.
@@ -171,12 +176,13 @@ private:
   // A mirror port's frames may come in a tunnel.
   void tunnels() {
     for (const DeviceView &u : host_.devices)
-      if (stands_on(u, d_) && is_tunnel(u))
+      if (stands_on(u, d_) && is_tunnel(u) && !is_named(u))
         found_.push_back(stands_below(d_, u) + " if that is where the mirror's frames come");
   }
 
   void egress() {
-    if (const DeviceView *master = device_of(host_, d_.master); master && is_bond(*master))
+    if (const DeviceView *master = device_of(host_, d_.master);
+        master && is_bond(*master) && !is_named(*master))
       found_.push_back(port_of_bond(d_, *master));
     if (!leads_elsewhere(d_) && !is_bridge(d_) && d_.name != kLoopback && !listeners_.empty() &&
         connections_by(nullptr, true) == 0)
@@ -186,7 +192,7 @@ private:
   }
 
   void ingress() {
-    if (const DeviceView *master = device_of(host_, d_.master)) {
+    if (const DeviceView *master = device_of(host_, d_.master); master && !is_named(*master)) {
       if (is_bridge(*master))
         found_.push_back(port_of_bridge(d_, *master));
       else if (is_bond(*master))
@@ -211,7 +217,7 @@ private:
   void uppers() {
     const bool here = any_listens_on(d_);
     for (const DeviceView &u : host_.devices) {
-      if (!stands_on(u, d_) || !any_listens_on(u))
+      if (!stands_on(u, d_) || is_named(u) || !any_listens_on(u))
         continue;
       // The service is used here, and not there.
       if (here && connections_by(&d_, false) && !connections_by(&u, false))
@@ -244,7 +250,7 @@ private:
         bound = find_device(host_, kLoopback);
       if (!bound)
         return; // an address that is routed here: it may be reached by any device
-      if (bound->master == d_.ifindex || bound->ifindex == d_.ifindex)
+      if (bound->master == d_.ifindex || is_named(*bound))
         return;
       where.insert(bound->name);
       address = l->address.is_set() ? l->address.text() : bound->name;
@@ -256,8 +262,9 @@ private:
   }
 
   void connections() {
-    if (connections_by(&d_, false))
-      return;
+    for (const DeviceView &d : host_.devices)
+      if (is_named(d) && connections_by(&d, false))
+        return;
     const DeviceView *most = nullptr;
     uint32_t count = 0;
     for (const DeviceView &d : host_.devices)
@@ -339,10 +346,11 @@ std::string trap(const HostView &host, const DeviceView &d) {
 std::vector<std::string> blind_spots(const Config &config, const HostView &host) {
   std::vector<std::string> found;
   for (const MappingConfig &m : config.mappings)
-    if (const DeviceView *d = find_device(host, m.device))
-      for (std::string &sentence : Judge(m, host, *d).run())
-        if (std::find(found.begin(), found.end(), sentence) == found.end())
-          found.push_back(std::move(sentence));
+    for (const std::string &name : m.devices)
+      if (const DeviceView *d = find_device(host, name))
+        for (std::string &sentence : Judge(m, host, *d).run())
+          if (std::find(found.begin(), found.end(), sentence) == found.end())
+            found.push_back(std::move(sentence));
   return found;
 }
 

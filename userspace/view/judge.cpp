@@ -351,7 +351,7 @@ void judge_device(const DeviceVitals &d, std::vector<Problem> &problems) {
          {}});
   p.kind = ProblemKind::device;
   if (!d.present) {
-    p.what = "device " + d.name + " is gone: nothing is captured until it is back";
+    p.what = "device " + d.name + " is gone: nothing is captured on it until it is back";
     p.hint = "where doppel run keeps the mirror, it captures a new device of that name; else "
              "doppel detach, then attach again";
   } else if (!d.up) { // as the plan says it: one problem

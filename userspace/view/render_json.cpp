@@ -112,7 +112,7 @@ Json mapping_json(const MappingCounters &m, const Counters &all) {
 
 Json named_mapping_json(const NamedMapping &m) {
   return {{"name", m.name},
-          {"device", m.device},
+          {"device", m.device_list()},
           {"direction", m.direction},
           {"protocol", m.protocol},
           {"ports", m.ports},
