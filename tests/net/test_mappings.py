@@ -87,3 +87,32 @@ def a_thousand_and_twenty_four(env):
     assert refused.returncode == 2 and "1025 mappings are more than the 1024 that fit" in refused.stderr, refused.stderr
     timed("detach", "detach", "--drain", "0ms")
     print("      " + ", ".join(f"{what} {seconds:.1f} s" for what, seconds in took.items()))
+
+
+@case()
+def a_range_by_port(env):
+    """One mapping of 70 ports, each with a row of its own; counters show them by their ports."""
+    scene = env.scene(ports=(), target_runs=False)
+    for host in (scene.lab.source, scene.lab.target):
+        instances(host)
+    target = {"address": scene.lab.target.address, "port": INSTANCES[0]}
+    file = File(scene, {"name": "data", "device": "eth0", "ports": f"{INSTANCES[0]}-{INSTANCES[-1]}", "by_port": True,
+                        "targets": [target]})
+    scene.doppel.attach("--config", file.path)
+    sent = {}
+    for n, port in enumerate(INSTANCES[::7]):
+        request = set_command(b"key%d" % port, 10 + n)
+        with scene.lab.client.connect(scene.lab.source.address, port) as client:
+            client.sendall(request)
+            assert client.recv(100) == b"STORED\r\n"
+        sent[f"data.{port}"] = len(request)
+    scene.doppel.wait_idle(observed=sum(sent.values()))
+    rows = {m["name"]: m for m in scene.doppel.counters()["mappings"]}
+    assert len(rows) == len(INSTANCES)
+    assert {name: m["targets"][0]["bytes"]["delivered"] for name, m in rows.items()} == \
+        {f"data.{port}": sent.get(f"data.{port}", 0) for port in INSTANCES}
+    assert rows["data.11218"]["ports"] == "11218"
+    lines = scene.doppel.run("counters", "--by", "port").stdout.splitlines()
+    ports = [line.split()[0] for line in lines if " data." in line]
+    assert ports == [str(port) for port in INSTANCES], lines
+    scene.doppel.detach()

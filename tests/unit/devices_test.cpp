@@ -169,5 +169,30 @@ TEST(Devices, AReloadKeepsTheMapping) {
   EXPECT_FALSE(c->empty());
 }
 
+TEST(ByPort, EachPortIsAMapping) {
+  const auto c = parse_config(with_device("\"eth0\"", "\"by_port\": true, "), "d");
+  ASSERT_TRUE(c) << show_errors(c.errors());
+  ASSERT_EQ(c->mappings.size(), 3U);
+  for (uint16_t i = 0; i < 3; i++) {
+    const MappingConfig &m = c->mappings[i];
+    EXPECT_EQ(m.name, "data." + std::to_string(11211 + i));
+    EXPECT_EQ(m.port_first, 11211 + i);
+    EXPECT_EQ(m.port_last, 11211 + i);
+    EXPECT_EQ(m.targets[0].port, 21211 + i);
+    EXPECT_FALSE(m.by_port);
+  }
+  EXPECT_EQ(parse_config(with_device("\"eth0\"", "\"by_port\": false, "), "d")->mappings.size(),
+            1U);
+}
+
+TEST(ByPort, MoreThanThereIsRoomForIsRefused) {
+  const auto c = parse_config(
+      R"({ "mappings": [ { "device": "eth0", "ports": "1000-2024", "by_port": true,
+           "targets": [ { "address": "10.0.0.2", "port": 1 } ] } ] })",
+      "d");
+  ASSERT_FALSE(c);
+  EXPECT_EQ(whats(c.errors()), Strings{"1025 mappings are more than the 1024 that fit"});
+}
+
 } // namespace
 } // namespace doppel

@@ -107,7 +107,8 @@ TEST(CountersJson, KeysAreTheContract) {
                            "attached", "rates_over_ms"}));
   EXPECT_EQ(keys(j["store"]), (Keys{"chunk_bytes", "chunks", "used"}));
   EXPECT_EQ(keys(j["shadow_ports"]), (Keys{"total", "free"}));
-  EXPECT_EQ(keys(j["mappings"][0]), (Keys{"name", "targets", "since", "since_ns", "converge"}));
+  EXPECT_EQ(keys(j["mappings"][0]),
+            (Keys{"name", "ports", "targets", "since", "since_ns", "converge"}));
   EXPECT_TRUE(j["mappings"][0]["converge"].is_null());
   const Json &t = j["mappings"][0]["targets"][0];
   EXPECT_EQ(keys(t), (Keys{"target", "sample", "copies", "complete", "missing", "flows", "bytes",

@@ -17,10 +17,20 @@ namespace {
 struct CountersOptions {
   double watch_s = 0; // 0: once
   bool json = false;
+  std::string by;
 };
+
+// What --by may say.
+const char kByPort[] = "port", kByMapping[] = "mapping";
+
+std::string text_of(const Counters &c, const CountersOptions &o) {
+  return o.by == kByPort ? by_port_text(c) : to_text(c);
+}
 
 void add_options(CLI::App &app, CountersOptions &o) {
   add_json_flag(app, o.json);
+  add_text(app, "--by", o.by,
+           "A row for each \"port\", in their order, or each \"mapping\", which is usual", "WHAT");
   add_seconds(app, "--watch", o.watch_s, "Show it again every SECONDS, until interrupted");
 }
 
@@ -48,7 +58,7 @@ int watch(const CountersOptions &o) {
     if (o.json)
       std::cout << json_text(*counters, true);
     else
-      std::cout << (redraw ? "\x1b[H\x1b[2J" : "") << to_text(*counters) << (redraw ? "" : "\n");
+      std::cout << (redraw ? "\x1b[H\x1b[2J" : "") << text_of(*counters, o) << (redraw ? "" : "\n");
     if (!std::cout.flush())
       return exit_code(Exit::failure); // nobody reads any more
     const auto ns = static_cast<int64_t>(o.watch_s * 1e9) + next.tv_nsec;
@@ -61,7 +71,18 @@ int watch(const CountersOptions &o) {
 }
 
 int run(const CountersOptions &o) {
-  return o.watch_s > 0 ? watch(o) : show(read_counters(), o.json);
+  if (!o.by.empty() && o.by != kByPort && o.by != kByMapping)
+    return fail(
+        {Error{"--by", in_quotes(o.by) + " is none of " + quoted_list({kByMapping, kByPort}),
+               "leave it out for a row for each mapping", Exit::usage}},
+        o.json);
+  if (o.watch_s > 0)
+    return watch(o);
+  const auto counters = read_counters();
+  if (!counters)
+    return fail(counters.errors(), o.json);
+  std::cout << (o.json ? json_text(*counters) : text_of(*counters, o));
+  return exit_code(Exit::ok);
 }
 
 } // namespace

@@ -482,6 +482,10 @@ Result<Config> parse_config(const std::string &text, const std::string &file_nam
     r.errors().push_back(std::move(e));
   if (!r.errors().empty())
     return r.errors();
+  each_port(c);
+  Errors errors = contradictions(c);
+  if (!errors.empty())
+    return errors;
   return c;
 }
 

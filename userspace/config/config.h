@@ -53,6 +53,7 @@ struct MappingConfig {
 #define DP_MAPPING_SETTING(key, measure, field, when, min, max, standard, help)                    \
   uint64_t field = standard;
 #include "doppel/settings.def"
+  bool by_port = false; // until each_port() has made mappings of one port each of it
   bool dry_run = false; // then the targets have a portion of none: send_nothing()
   Clients clients;      // include_clients and exclude_clients; null: all
   std::vector<TargetConfig> targets;
@@ -136,6 +137,10 @@ std::string service_text(const std::string &address, const std::string &ports);
 // "auto", "tcx" or "clsact".
 const char *attach_mode_name(AttachMode mode);
 Result<AttachMode> parse_attach_mode(const std::string &text);
+
+// Mappings with "by_port", which are as they should be, become one for each port of their range,
+// named NAME.PORT and where they stood.
+void each_port(Config &config);
 
 // What in the configuration contradicts itself, without a look at the host: duplicate names,
 // overlapping ports, targets past port 65535, sizes that do not fit each other, too many mappings.

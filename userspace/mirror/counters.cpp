@@ -71,6 +71,7 @@ Result<Counters> read_counters_of(const Attached &attached) {
   };
   for (const NamedMapping &m : attached.meta.mappings) {
     c.mappings.push_back({m.name, {}, {}, m.since, m.since_ns});
+    c.mappings.back().ports = m.service();
     for (uint32_t t = 0; t < m.targets.size(); t++) {
       TargetCounters target{m.targets[t], {}};
       TRY(read(dp_ledger_cell(m.row, t), &target.sum));

@@ -73,6 +73,8 @@ Json to_json(const std::vector<NamedMapping> &mappings);
 Json to_json(const Errors &errors); // {"errors": [{where, what, hint}]}
 
 std::string to_text(const Counters &counters);
+// The bytes alone, a row for each port or range that a mapping has, in their order.
+std::string by_port_text(const Counters &counters);
 // "9 bytes observed, 5 delivered, 4 lost (detached 4), 0 excluded", of all its targets together.
 std::string in_one_line(const MappingCounters &mapping);
 std::string to_text(const StatusView &status);

@@ -104,6 +104,7 @@ Json converge_json(const dp_converge &row, const Counters &all) {
 Json mapping_json(const MappingCounters &m, const Counters &all) {
   const auto target = [&](const TargetCounters &t) { return target_json(t, all); };
   return {{"name", m.name},
+          {"ports", m.ports},
           {"targets", list_of(m.targets, target)},
           {"since", time_or_null(m.since ? m.since : all.attached)},
           {"since_ns", m.since_ns},

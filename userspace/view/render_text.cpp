@@ -33,24 +33,42 @@ std::vector<Counter> counters_of(CounterGroup group) {
   return list;
 }
 
-std::string bytes_table(const Counters &c) {
-  const std::vector<Counter> counters = counters_of(CounterGroup::bytes);
-  std::vector<std::string> headings = {"MAPPING", "TARGET", ">COMPLETE", ">MISSING"};
-  for (const Counter &counter : counters)
+const std::vector<Counter> &bytes_counters() {
+  static const std::vector<Counter> list = counters_of(CounterGroup::bytes);
+  return list;
+}
+
+Table bytes_columns(std::vector<std::string> headings) {
+  headings.insert(headings.end(), {">COMPLETE", ">MISSING"});
+  for (const Counter &counter : bytes_counters())
     headings.push_back(heading(counter.name));
   headings.insert(headings.end(), {">LOST", ">EXCLUDED"});
-  Table table(headings);
+  return Table(headings);
+}
+
+void add_bytes(Table &table, std::vector<std::string> row, const dp_ledger &l) {
+  const auto complete = completeness(l);
+  row.push_back(complete ? human_share(*complete) : "-");
+  row.push_back(human_bytes(number(missing(l))));
+  for (const Counter &counter : bytes_counters())
+    row.push_back(human_bytes(number(counter.value(l))));
+  row.push_back(human_bytes(number(sum_of(l.lost))));
+  row.push_back(human_bytes(number(sum_of(l.excluded))));
+  table.row(row);
+}
+
+std::string bytes_table(const Counters &c) {
+  Table table = bytes_columns({"MAPPING", "TARGET"});
   each_target(c, [&](const std::string &mapping, const std::string &target, const dp_ledger &l) {
-    const auto complete = completeness(l);
-    std::vector<std::string> row = {mapping, target, complete ? human_share(*complete) : "-",
-                                    human_bytes(number(missing(l)))};
-    for (const Counter &counter : counters)
-      row.push_back(human_bytes(number(counter.value(l))));
-    row.push_back(human_bytes(number(sum_of(l.lost))));
-    row.push_back(human_bytes(number(sum_of(l.excluded))));
-    table.row(row);
+    add_bytes(table, {mapping, target}, l);
   });
   return table.text();
+}
+
+uint16_t first_port(const MappingCounters &m) {
+  const size_t colon = m.ports.rfind(':'); // behind an address
+  const auto ports = parse_ports(m.ports.substr(colon == std::string::npos ? 0 : colon + 1));
+  return ports ? ports->first : 0;
 }
 
 // Of the flows what is so at present comes first, then what has happened; then the packets.
@@ -176,6 +194,23 @@ std::string to_text(const Counters &c) {
          human_count(c.ports) + " used\n";
 }
 
+std::string by_port_text(const Counters &c) {
+  std::vector<MappingCounters> all = c.mappings;
+  std::stable_sort(all.begin(), all.end(), [](const MappingCounters &a, const MappingCounters &b) {
+    return first_port(a) < first_port(b);
+  });
+  Table table = bytes_columns({"PORT", "MAPPING", "TARGET"});
+  std::string text;
+  for (const MappingCounters &m : all) {
+    for (const TargetCounters &t : m.targets)
+      add_bytes(table, {m.ports, m.name, t.target}, t.sum);
+    if (m.ports.find('-') != std::string::npos)
+      text += "\nmapping " + m.name + " has one row for its ports " + m.ports +
+              "; with \"by_port\": true in the configuration each has its own\n";
+  }
+  return time_line(c) + table.text() + text;
+}
+
 std::string in_one_line(const MappingCounters &mapping) {
   dp_ledger sum{};
   for (const TargetCounters &t : mapping.targets)
@@ -206,8 +241,8 @@ std::string to_text(const std::vector<NamedMapping> &mappings) {
     std::string targets;
     for (const std::string &t : m.targets)
       targets += (targets.empty() ? "" : ", ") + t;
-    std::vector<std::string> row = {m.name,     m.device,    m.direction,
-                                    m.protocol, m.service(), targets};
+    std::vector<std::string> row = {m.name,     m.device_list(), m.direction,
+                                    m.protocol, m.service(),     targets};
     if (listed)
       row.push_back(clients_text(m.clients));
     table.row(row);

@@ -31,6 +31,7 @@ struct MappingCounters {
   std::time_t since = 0;        // since when it counts, where a reload began that; 0: since attach
   uint64_t since_ns = 0;        // the same moment, as moments of the ledger are
   bool chooses_clients = false; // include_clients, exclude_clients
+  std::string ports = {};       // as NamedMapping::service() has it
 };
 
 // A line of converge.def.
