@@ -50,7 +50,7 @@ static long store_drop_one(__u32 i, struct store_range *r)
 	if (known) {
 		index = *known;
 		if (!bpf_map_delete_elem(&store, &r->key)) {
-			chunk_free(index);
+			chunk_release(index);
 			r->freed++;
 		}
 	}

@@ -119,7 +119,7 @@ MAP struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
 	__type(key, struct dp_store_key);
-	__type(value, __u32); /* index into `chunks` */
+	__type(value, __u32); /* index into `chunks`, and CHUNK_SHARED */
 } store SEC(".maps");
 
 MAP struct {
@@ -228,6 +228,13 @@ MAP struct {
 	__type(key, __u32);
 	__type(value, struct scratch_space);
 } scratch SEC(".maps");
+
+MAP struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct store_lead);
+} lead SEC(".maps");
 
 /* doppel_copies, which capture calls with a packet's further copies in `copying`. */
 MAP struct {

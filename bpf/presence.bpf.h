@@ -62,9 +62,9 @@ static __always_inline __u64 bit_count(__u64 x)
  * function of its own, as chunk_mark() is: in a callback the verifier would walk its loop again for
  * each state that it tries (since kernel 6.6).
  */
-GLOBAL __u32 chunk_first_missing(__u32 index, __u32 pos)
+GLOBAL __u32 chunk_first_missing(__u32 value, __u32 pos)
 {
-	struct dp_chunk *c = bpf_map_lookup_elem(&chunks, &index);
+	struct dp_chunk *c = chunk_at(value);
 	__u64 found = 0, at = DP_CHUNK;
 
 	if (!c)
@@ -82,9 +82,9 @@ GLOBAL __u32 chunk_first_missing(__u32 index, __u32 pos)
 }
 
 /* Bytes [from, to) of a chunk of the shadow's are there. */
-GLOBAL int chunk_mark(__u32 slot, __u32 index, __u32 from, __u32 to)
+GLOBAL int chunk_mark(__u32 slot, __u32 value, __u32 from, __u32 to)
 {
-	struct dp_chunk *c = bpf_map_lookup_elem(&chunks, &index);
+	struct dp_chunk *c = chunk_at(value);
 	struct dp_shadow *sh = shadow_at(slot);
 
 	if (!c || !sh)

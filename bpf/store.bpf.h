@@ -9,13 +9,14 @@
 
 #include "client.bpf.h"
 #include "maps.bpf.h"
+#include "share.bpf.h"
 #include "tcp/seq.bpf.h"
 #include "tcp/shadow.bpf.h"
 
 /* BIG TCP (kernel 5.19) may hand over up to 512 KB; what exceeds the pieces below is not taken.
- * Four pieces fill a chunk, at most.
+ * Four pieces fill a chunk, at most, and one is what others have filled.
  */
-#define STORE_MAX_PIECES ((512u << 10) / DP_CHUNK * 4 + 8)
+#define STORE_MAX_PIECES ((512u << 10) / DP_CHUNK * 5 + 10)
 
 struct store_write {
 	struct __sk_buff *skb;
@@ -24,7 +25,11 @@ struct store_write {
 	__u32 seq;
 	__u32 left; /* bytes */
 	__u32 slot;
-	bool scarce; /* it took a chunk, and the store is short */
+	__u32 value;   /* of the chunk's key */
+	bool shared;   /* the client's connection has several shadows */
+	bool in_order; /* nothing is missing before it */
+	bool follows;  /* the shadow that leads has all of it: lead_covers() */
+	bool scarce;   /* it took a chunk, and the store is short */
 };
 
 /*
@@ -97,13 +102,10 @@ static __always_inline bool holds_more(const struct dp_fresh *f, const struct dp
 	return held > f->most_chunks && !(its && its->chunks > 2 * l->chunks);
 }
 
-/*
- * The index of a free chunk for the shadow; -1: there is none, or it has its share, or its client
- * has, or its target.
- */
-static __always_inline __s64 chunk_alloc(const struct store_write *w)
+/* May the shadow have one more chunk: has it its share, or its client, or its target? */
+static __always_inline bool shadow_may_take(const struct store_write *w)
 {
-	__u32 held = w->sh->tcp.chunks, index, limit;
+	__u32 held = w->sh->tcp.chunks;
 	struct dp_fresh *f = store_state();
 	struct dp_client *c;
 	struct dp_limit *l;
@@ -112,14 +114,23 @@ static __always_inline __s64 chunk_alloc(const struct store_write *w)
 	c = client_at(store_row(&w->sh->ep.key));
 	l = limit_at(limit_row(&w->sh->ep.key));
 	if (!f || !c || !l)
-		return -1;
+		return false;
 	if (holds_more(f, l, held)) {
 		f->most_chunks = held;
 		f->most_slot = w->slot;
 	}
 	left = store_left(f);
-	if (f->used >= f->limit || held > STORE_SHARE * left || !client_may_take(c->chunks, left) ||
-	    !target_may_take(l->chunks, left))
+	return held <= STORE_SHARE * left && client_may_take(c->chunks, left) &&
+	       target_may_take(l->chunks, left);
+}
+
+/* The index of a free chunk; -1: there is none. */
+static __always_inline __s64 chunk_alloc(void)
+{
+	struct dp_fresh *f = store_state();
+	__u32 index, limit;
+
+	if (!f || f->used >= f->limit)
 		return -1;
 	if (!bpf_map_pop_elem(&free_chunks, &index)) {
 		__sync_fetch_and_add(&f->used, 1);
@@ -156,6 +167,32 @@ static __always_inline void chunk_count(struct store_write *w)
 	w->scarce = store_is_short();
 }
 
+/* A chunk for the bytes from w->seq on: the value of its key, or -1. */
+static __always_inline __s64 chunk_take(struct store_write *w, __u32 chunk)
+{
+	struct dp_chunk *c;
+	__s64 got = -1;
+
+	if (!shadow_may_take(w))
+		return -1;
+	if (w->follows) {
+		got = chunk_join(chunk);
+		if (got >= 0)
+			return got | CHUNK_SHARED;
+	}
+	got = chunk_alloc();
+	if (got < 0)
+		return -1;
+	c = chunk_at(got);
+	if (!c)
+		return -1;
+	__builtin_memset(c->present, 0, sizeof(c->present));
+	if (!w->shared)
+		return got;
+	chunk_first_hold(c);
+	return got | CHUNK_SHARED;
+}
+
 /*
  * Where the bytes from w->seq on go. A stream grows at its end, so the chunk that was written last
  * is nearly always the one: dp_shadow.last_chunk spares the look-up. It is not freed behind our
@@ -164,43 +201,39 @@ static __always_inline void chunk_count(struct store_write *w)
 static __always_inline struct dp_chunk *store_chunk(struct store_write *w)
 {
 	struct dp_store_key key = {};
-	__u32 index, *known;
 	volatile __u64 *last =
-		&w->sh->tcp.last_chunk; /* index and chunk belong together: one access */
+		&w->sh->tcp.last_chunk; /* value and chunk belong together: one access */
 	__u64 tail = *last;
-	struct dp_chunk *c;
+	__u32 *known;
 	__s64 got;
 
 	key.chunk = w->seq >> DP_CHUNK_SHIFT;
 	if (tail >> 32 == key.chunk + 1) {
-		index = tail;
-		return bpf_map_lookup_elem(&chunks, &index);
+		w->value = tail;
+		return chunk_at(w->value);
 	}
 	key.slot = w->slot;
 	key.gen = w->sh->tcp.store_gen; /* nobody changes it while we hold a reference */
 	known = bpf_map_lookup_elem(&store, &key);
 	if (known) {
-		index = *known;
+		w->value = *known;
 	} else {
-		got = chunk_alloc(w);
+		got = chunk_take(w, key.chunk);
 		if (got < 0)
 			return NULL;
-		index = got;
-		c = bpf_map_lookup_elem(&chunks, &index);
-		if (c)
-			__builtin_memset(c->present, 0, sizeof(c->present));
-		if (bpf_map_update_elem(&store, &key, &index, BPF_NOEXIST)) {
-			chunk_free(index);
+		w->value = got;
+		if (bpf_map_update_elem(&store, &key, &w->value, BPF_NOEXIST)) {
+			chunk_release(w->value);
 			known = bpf_map_lookup_elem(&store, &key); /* another CPU was first */
 			if (!known)
 				return NULL;
-			index = *known;
+			w->value = *known;
 		} else {
 			chunk_count(w);
 		}
 	}
-	*last = (__u64)(key.chunk + 1) << 32 | index;
-	return bpf_map_lookup_elem(&chunks, &index);
+	*last = (__u64)(key.chunk + 1) << 32 | w->value;
+	return chunk_at(w->value);
 }
 
 /*
@@ -212,7 +245,7 @@ static long store_piece(__u32 i, struct store_write *w)
 {
 	__u32 pos, n;
 	struct dp_chunk *c;
-	long err;
+	long err = 0;
 
 	if (!w->left)
 		return 1;
@@ -223,7 +256,10 @@ static long store_piece(__u32 i, struct store_write *w)
 	n = DP_CHUNK - pos;
 	if (n > w->left)
 		n = w->left;
-	if (!pos) {
+	if ((w->value & CHUNK_SHARED) && c->filled > pos) {
+		if (n > c->filled - pos)
+			n = c->filled - pos;
+	} else if (!pos) {
 		asm volatile("%[n] += -1\n\t%[n] &= 2047\n\t%[n] += 1" : [n] "+r"(n));
 		err = bpf_skb_load_bytes(w->skb, w->offset, c->data, n);
 	} else if (pos < 1024) {
@@ -248,6 +284,8 @@ static long store_piece(__u32 i, struct store_write *w)
 	}
 	if (err)
 		return 1;
+	if ((w->value & CHUNK_SHARED) && w->in_order)
+		chunk_fill(c, (w->seq & (DP_CHUNK - 1)) + n);
 	w->offset += n;
 	w->seq += n;
 	w->left -= n;
@@ -266,12 +304,9 @@ static __always_inline int store_put(struct store_write *w)
 /* The chunk of that key, or NULL. */
 static __always_inline struct dp_chunk *store_find(const struct dp_store_key *key)
 {
-	__u32 *known = bpf_map_lookup_elem(&store, key), index;
+	__u32 *known = bpf_map_lookup_elem(&store, key);
 
-	if (!known)
-		return NULL;
-	index = *known;
-	return bpf_map_lookup_elem(&chunks, &index);
+	return known ? chunk_at(*known) : NULL;
 }
 
 /*

@@ -38,6 +38,14 @@ struct scratch_space {
 	struct ack_note ack;	 /* of the packet that return is looking at */
 };
 
+/* Map `lead`: per-CPU array[1]; used only where bottom halves are off. */
+struct store_lead {
+	__u32 slot; /* of the shadow that stored a packet's bytes first */
+	__u32 gen;  /* of its chunks' keys */
+	__u32 from; /* [from, to): the bytes */
+	__u32 to;
+};
+
 #define SYN_DATA_UNIT 64		    /* bytes */
 #define SYN_DATA_MAX  (255 * SYN_DATA_UNIT) /* of what is known: more than any device's MTU */
 

@@ -7,6 +7,7 @@
 #include "netns.bpf.h"
 #include "packet/addr.bpf.h"
 #include "packet/parse.bpf.h"
+#include "share.bpf.h"
 
 /* port: as peek_port() tells it. */
 static __always_inline bool port_wanted(__u32 port)
@@ -64,6 +65,9 @@ static __noinline struct dp_mapping *mapping_of(struct __sk_buff *skb, struct pk
 		    port - m->target[t].port <= m->ports)
 			return NULL;
 	}
+	p->shared = m->n_targets > 1 || (m->flags & DP_MAP_COPIES);
+	if (p->shared)
+		lead_none();
 	return m;
 }
 

@@ -43,11 +43,12 @@ struct pkt {
 	__u16 data_off; /* of the payload */
 	__u8 flags;
 	__u8 ttl;
-	__u8 optlen;  /* bytes of TCP options */
-	__u8 has_ts;  /* tsval is valid */
-	__u8 plain;   /* options are none, or exactly a timestamp in its common layout */
-	__u8 v6 : 1;  /* the packet is one of IPv6 */
-	__u8 udp : 1; /* and of UDP, else of TCP */
+	__u8 optlen;	 /* bytes of TCP options */
+	__u8 has_ts;	 /* tsval is valid */
+	__u8 plain;	 /* options are none, or exactly a timestamp in its common layout */
+	__u8 v6 : 1;	 /* the packet is one of IPv6 */
+	__u8 udp : 1;	 /* and of UDP, else of TCP */
+	__u8 shared : 1; /* capture alone: several shadows get it */
 
 	/* Capture alone: whose packet it is. */
 	__u8 target;	   /* index into dp_mapping.target */

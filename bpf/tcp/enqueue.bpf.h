@@ -72,6 +72,7 @@ GLOBAL int enqueue_store(struct __sk_buff *skb, const struct pkt *p, __u32 slot,
 {
 	struct store_write w = {.skb = skb, .slot = slot, .seq = from};
 	struct dp_shadow *sh = shadow_at(slot);
+	struct store_lead *l;
 	int err;
 
 	if (!p || !sh)
@@ -79,7 +80,17 @@ GLOBAL int enqueue_store(struct __sk_buff *skb, const struct pkt *p, __u32 slot,
 	w.sh = sh;
 	w.offset = p->data_off + (from - p->seq);
 	w.left = p->seq + p->payload - from;
+	w.shared = p->shared;
+	w.in_order = !seq_after(from, sh->tcp.end) && !shadow_has_ahead(sh);
+	l = w.shared && w.in_order ? lead_room() : NULL;
+	w.follows = l && lead_covers(l, sh, slot, from, p->seq + p->payload);
 	err = store_put(&w);
+	if (l && !err && !w.follows) {
+		l->slot = slot;
+		l->gen = sh->tcp.store_gen;
+		l->from = from;
+		l->to = p->seq + p->payload;
+	}
 	if (w.scarce) /* text beyond a hole alone would not start it */
 		timer_run();
 	return err;

@@ -30,7 +30,7 @@
 #define DP_ASSERT static_assert
 #endif
 
-#define DP_ABI 15
+#define DP_ABI 16
 
 #define DP_MAX_MAPPINGS 1024 /* that `max_mappings` of the settings may ask for */
 #define DP_MAX_TARGETS	8    /* per mapping */
@@ -475,6 +475,10 @@ struct dp_store_key {
 struct dp_chunk {
 	__u8 data[DP_CHUNK];
 	__u64 present[DP_PIECE / 8];
+	/* Where a client's connection has several shadows: bpf/share.bpf.h. */
+	struct bpf_spin_lock lock;
+	__u16 holders; /* keys of `store` that lead here */
+	__u16 filled;  /* bytes before this offset came in order, and are not written again */
 };
 
 /*
@@ -693,7 +697,7 @@ DP_ASSERT(sizeof(struct dp_endpoint) == 80, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_tcp_state) == 424, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_shadow) == 512, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_pool) == 24, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_chunk) == DP_CHUNK + DP_PIECE, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_chunk) == DP_CHUNK + DP_PIECE + 8, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_fresh) == 40, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_client) == 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_ledger) == 8 * (2 + DP_COUNTER_N + DP_MOMENT_N + 2 * DP_LOST_N +

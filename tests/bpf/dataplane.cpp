@@ -32,8 +32,8 @@ namespace doppel::bpftest {
 
 namespace {
 
-constexpr char kPins[] = "/sys/fs/bpf/doppel/v15/";
-static_assert(DP_ABI == 15, "the pin path above");
+constexpr char kPins[] = "/sys/fs/bpf/doppel/v16/";
+static_assert(DP_ABI == 16, "the pin path above");
 
 std::string joined(const Errors &errors) {
   std::string out;
@@ -294,6 +294,19 @@ unsigned DataPlane::count_entries(const char *name, size_t key_size) const {
 }
 
 unsigned DataPlane::store_entries() const { return count_entries("store", sizeof(dp_store_key)); }
+unsigned DataPlane::chunks_held() const {
+  constexpr uint32_t shared = 1U << 31; // CHUNK_SHARED, bpf/share.bpf.h
+  std::set<uint32_t> held;
+  dp_store_key key{}, next{};
+  for (const void *from = nullptr; !bpf_map_get_next_key(map("store"), from, &next); from = &key) {
+    key = next;
+    uint32_t value = 0;
+    if (!bpf_map_lookup_elem(map("store"), &key, &value))
+      held.insert(value & ~shared);
+  }
+  return static_cast<unsigned>(held.size());
+}
+
 unsigned DataPlane::flow_entries() const { return count_entries("flows", sizeof(dp_flow_key)); }
 
 int64_t DataPlane::target_chunks() const {

@@ -54,6 +54,8 @@ public:
   dp_client client_totals() const; // what the data plane keeps of it
   int64_t target_chunks() const;   // the sum of what targets hold of the store
   dp_fresh store_state() const;
+  // Chunks that keys of the store lead to, each once.
+  unsigned chunks_held() const;
   // As if nothing had come of the shadow's client for so many seconds.
   void age(unsigned slot, unsigned seconds) const;
   // As if every flow that is left alone for a while had been so for long enough.

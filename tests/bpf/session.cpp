@@ -123,7 +123,7 @@ void Session::TearDown() {
   EXPECT_EQ(held.embryonic, 0);
   EXPECT_EQ(totals.flows, held.flows);
   EXPECT_EQ(totals.ports, held.ports);
-  EXPECT_EQ(plane_->store_state().used, plane_->store_entries());
+  EXPECT_EQ(plane_->store_state().used, plane_->chunks_held());
   EXPECT_EQ(plane_->store_state().queued, 0u);
 }
 

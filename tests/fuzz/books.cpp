@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 
 #include "tests/fuzz/segment.h"
@@ -49,10 +50,12 @@ uint32_t first_byte(const dp_shadow &sh) {
   return sh.tcp.una;
 }
 
+constexpr uint32_t kShared = 1U << 31; // CHUNK_SHARED, bpf/share.bpf.h
+
 const dp_chunk *chunk_of(uint32_t slot, uint32_t seq) {
   const dp_store_key key{slot, shadow_at(slot).tcp.store_gen, seq >> DP_CHUNK_SHIFT};
   const auto *index = static_cast<const uint32_t *>(kernel().map(&store).lookup(&key, 0));
-  return index ? kernel().at<dp_chunk>(&chunks, *index) : nullptr;
+  return index ? kernel().at<dp_chunk>(&chunks, *index & ~kShared) : nullptr;
 }
 
 // The store holds [from, to) of the shadow's stream; judge: and the right bytes.
@@ -145,17 +148,26 @@ void check_sent(bool spoilt, const Judge &judge) {
   }
 }
 
-// Every chunk is fresh, free, or one shadow's.
+// Every chunk is fresh, free, one shadow's, or that of as many as it counts.
 void check_chunks() {
   std::set<uint32_t> known;
-  const auto once = [&](const void *, void *v) {
-    require(known.insert(*static_cast<uint32_t *>(v)).second, "a chunk is known twice");
+  std::map<uint32_t, uint32_t> holders; // of chunks that are shared
+  const auto once = [&](uint32_t index) {
+    require(known.insert(index).second, "a chunk is known twice");
   };
-  kernel().map(&free_chunks).for_each(once);
-  kernel().map(&store).for_each(once);
+  kernel().map(&free_chunks).for_each([&](const void *, void *v) {
+    once(*static_cast<uint32_t *>(v));
+  });
+  kernel().map(&store).for_each([&](const void *, void *v) {
+    const uint32_t value = *static_cast<uint32_t *>(v);
+    if (!(value & kShared) || ++holders[value & ~kShared] == 1)
+      once(value & ~kShared);
+  });
+  for (const auto &[index, count] : holders)
+    require(kernel().at<dp_chunk>(&chunks, index)->holders == count, "the holders of a chunk");
   const dp_fresh &fresh = *kernel().at<dp_fresh>(&fresh_chunks, 0);
   require(known.size() == fresh.next && fresh.next <= HOST_CHUNKS, "a chunk is nobody's");
-  require(fresh.used == kernel().map(&store).size(), "the gauge `used`");
+  require(fresh.used == known.size() - kernel().map(&free_chunks).size(), "the gauge `used`");
   require(fresh.queued == 0 || kernel().map(&freed_ranges).size(), "the gauge `queued`");
 }
 

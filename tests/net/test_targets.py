@@ -288,3 +288,31 @@ def programs_by_need(env, mode):
     scene.doppel.run("reload", "--config", file.path)
     scene.doppel.detach()
     scene.assert_harmless()
+
+
+@case(families=IP)
+def two_are_stopped(env):
+    """What waits for both of them is in the store once; the third target's part is gone from it."""
+    scene = env.scene()
+    stopped = [Server(scene.lab.target, SECOND + n) for n in range(2)]
+    attach(scene, [target(scene), target(scene, SECOND), target(scene, SECOND + 1)], store="256MiB")
+    count = amount(8000, least=8000)
+    load = scene.start("sets", connections=CONNECTIONS, count=count, smallest=2000, largest=16000, rate=amount(3000))
+    wait.until(lambda: all(s.stats()["cmd_set"] > count / 20 for s in stopped), "a part to arrive", 20)
+    for server in stopped:
+        os.kill(server.process.pid, signal.SIGSTOP)
+    sent = checked(load.result())["sent"]
+    wait.until(lambda: whole(rows(scene)[0], sent), "the first target to be complete", 10)
+    store = scene.doppel.counters()["store"]
+    used, waits = store["used"] * store["chunk_bytes"], [row["bytes"]["in_flight"] for row in rows(scene)[1:]]
+    print(f"      {used} bytes of the store are taken, {waits} wait")
+    assert min(waits) > sent / 4, (waits, sent)
+    # Each connection has a chunk that is not full, for each of the three.
+    assert used < 1.05 * max(waits) + 3 * CONNECTIONS * store["chunk_bytes"], (used, waits)
+    for server in stopped:
+        os.kill(server.process.pid, signal.SIGCONT)
+    wait.until(lambda: all(whole(row, sent) for row in rows(scene)), "all that waits to arrive", 60)
+    scene.assert_same(keys=count)
+    for server in stopped:
+        assert server.contents() == scene.source[0].contents()
+    mirror.assert_nothing_left(scene)

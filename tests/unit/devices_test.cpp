@@ -194,5 +194,15 @@ TEST(ByPort, MoreThanThereIsRoomForIsRefused) {
   EXPECT_EQ(whats(c.errors()), Strings{"1025 mappings are more than the 1024 that fit"});
 }
 
+TEST(SharedPayload, TheStoreHasARowForEachShadowOfAConnection) {
+  Config c = a_config();
+  EXPECT_EQ(store_rows(c, 100), 100U);
+  c.mappings[0].targets[0].portion.copies = 3;
+  EXPECT_EQ(store_rows(c, 100), 300U);
+  c.mappings[0].targets.push_back(c.mappings[0].targets[0]);
+  c.mappings[0].targets[1].portion.copies = 64;
+  EXPECT_EQ(store_rows(c, 100), 800U);
+}
+
 } // namespace
 } // namespace doppel

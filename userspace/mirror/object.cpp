@@ -44,8 +44,8 @@ uint64_t mappings_bytes(const Plan &plan, uint64_t cpus) {
 // would drive the host into reclaim before the kernel says no.
 Status check_memory(const Plan &plan) {
   constexpr uint64_t element = 64; // what the kernel adds to each row of a hash, rounded up
-  uint64_t store =
-      plan.chunks * (sizeof(dp_store_key) + 2 * sizeof(uint32_t) + sizeof(dp_chunk) + element);
+  uint64_t store = plan.store_rows * (sizeof(dp_store_key) + sizeof(uint32_t) + element) +
+                   plan.chunks * (sizeof(uint32_t) + sizeof(dp_chunk));
   uint64_t rest = plan.flows * (sizeof(dp_flow_key) + sizeof(dp_flow) + element) +
                   plan.config.slots * sizeof(dp_shadow) +
                   mappings_bytes(plan, TRY(possible_cpus()));
@@ -105,7 +105,7 @@ Status resize(doppel_bpf *skel, const Plan &plan) {
                                                   {skel->maps.pools, pools},
                                                   {skel->maps.udp, pools},
                                                   {skel->maps.timer_queue, watched},
-                                                  {skel->maps.store, plan.chunks},
+                                                  {skel->maps.store, plan.store_rows},
                                                   {skel->maps.chunks, plan.chunks},
                                                   {skel->maps.free_chunks, plan.chunks},
                                                   {skel->maps.mappings, mappings},

@@ -40,6 +40,7 @@ Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host
   }
   f.plan = TRY(make_plan(rest, host));
   take_all_pools(config, f.plan);
+  f.plan.store_rows = store_rows(config, f.plan.chunks);
   return f;
 }
 

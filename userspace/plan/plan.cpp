@@ -156,6 +156,17 @@ std::vector<std::string> unfit_targets(const Config &config) {
 
 } // namespace
 
+uint32_t store_rows(const Config &config, uint32_t chunks) {
+  uint32_t most = 1;
+  for (const MappingConfig &m : config.mappings) {
+    uint32_t shadows = 0;
+    for (const TargetConfig &t : m.targets)
+      shadows += t.portion.copies;
+    most = std::max(most, shadows);
+  }
+  return chunks * std::min(most, kSharedRows);
+}
+
 dp_preamble preamble_row(const std::string &bytes) {
   dp_preamble p{};
   p.len = static_cast<__u32>(bytes.copy(reinterpret_cast<char *>(p.data), sizeof(p.data)));
@@ -202,6 +213,7 @@ Result<Plan> make_plan(const Config &wanted, const HostView &host) {
   plan.config = config_row(plan.limits, plan.pools.size());
   plan.flows = static_cast<uint32_t>(plan.limits.flows);
   plan.chunks = static_cast<uint32_t>(plan.limits.store_bytes / DP_CHUNK);
+  plan.store_rows = store_rows(config, plan.chunks);
   for (const MappingConfig &m : config.mappings) {
     for (const std::string &name : m.devices)
       add_ports(m, static_cast<uint16_t>(plan.mappings.size()), find_device(host, name)->ifindex,

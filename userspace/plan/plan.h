@@ -126,7 +126,10 @@ struct Plan {
   Limits limits;       // what is fixed while attached; the store in whole chunks
   dp_config config{};  // link and cookie are filled in by attach
   uint32_t flows = 0;  // max_entries of `flows`
-  uint32_t chunks = 0; // max_entries of `store`
+  uint32_t chunks = 0; // max_entries of `chunks`
+  // max_entries of `store`: of a chunk each shadow of a client's connection has a row, as far as
+  // kSharedRows goes. A reload makes no more; with too few, fewer chunks are in use.
+  uint32_t store_rows = 0;
   std::vector<dp_mapping> mappings;
   std::vector<NamedMapping> names;  // same order
   std::vector<Preambles> preambles; // same order
@@ -141,6 +144,11 @@ struct Plan {
   std::vector<std::string> warnings; // they last as long as their cause does
   std::vector<std::string> notes;    // worth to be told once, when the plan is carried out
 };
+
+// Rows of `store` for each chunk, at most.
+inline constexpr uint32_t kSharedRows = 8;
+// Of a configuration whose store has so many chunks.
+uint32_t store_rows(const Config &config, uint32_t chunks);
 
 // `bytes`: at most DP_PREAMBLE.
 dp_preamble preamble_row(const std::string &bytes);

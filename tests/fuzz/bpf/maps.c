@@ -49,6 +49,7 @@ DEFINE(control);
 DEFINE(meta);
 DEFINE(keeper);
 DEFINE(scratch);
+DEFINE(lead);
 DEFINE(copies);
 DEFINE(udp_programs);
 DEFINE(udp);
@@ -109,6 +110,7 @@ const struct host_map_row host_map_rows[] = {
 	{"meta", &meta, NUMBER(meta.type), sizeof(int), DP_META_SIZE, 1},
 	{"keeper", &keeper, NUMBER(keeper.type), sizeof(int), DP_META_SIZE, 1},
 	KEYED(scratch, NUMBER(scratch.max_entries)),
+	KEYED(lead, NUMBER(lead.max_entries)),
 	{"copies", &copies, NUMBER(copies.type), sizeof(int), sizeof(int), 1},
 	{"udp_programs", &udp_programs, NUMBER(udp_programs.type), sizeof(int), sizeof(int), 1},
 	KEYED(udp, NUMBER(udp.max_entries)),
