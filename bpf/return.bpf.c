@@ -6,6 +6,7 @@
 #include "netns.bpf.h"
 #include "packet/csum_verify.bpf.h"
 #include "flow/judge.bpf.h"
+#include "flow/kept.bpf.h"
 #include "packet/parse.bpf.h"
 #include "socket.bpf.h"
 #include "tcp/answer.bpf.h"
@@ -87,6 +88,9 @@ static __always_inline int consume(struct __sk_buff *skb)
 	if (skb->pkt_type != PACKET_HOST)
 		return TC_ACT_UNSPEC;
 	if (is_martian(skb, sh))
+		return TC_ACT_UNSPEC;
+	if ((sh->tcp.state == DP_SYN_SENT || sh->tcp.state == DP_TIME_WAIT) &&
+	    is_clients_own(slot, p.flags))
 		return TC_ACT_UNSPEC;
 	/* A remembered port is nobody's: a program of this host may take it meanwhile, by an
 	 * explicit bind, and then the packet is its own.

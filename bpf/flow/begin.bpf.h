@@ -81,18 +81,54 @@ static __always_inline __u32 mss_of_mtu(const struct dp_shadow *sh, __u32 mtu)
 }
 
 /*
- * Identity first: the slot is nobody's until its state says so. Its last part, `oif`, comes when
- * the flow is entered and counted: before that nothing of the target's can be for this shadow.
+ * May copies to the target come from the client's own address? Not from one of the other IP
+ * version, from loopback or a link-local address, which mean another host there, nor from the
+ * target's own, which its IP drops (a martian source), nor from one of this host whose answers are
+ * looked for in another pool.
  */
-static __always_inline void shadow_name(struct dp_shadow *sh, const struct dp_flow_key *key,
-					const struct dp_target *target, const struct flow_start *b)
+static __always_inline bool client_may_be_source(const struct dp_target *target,
+						 const struct dp_addr *client, __u32 slot)
 {
+	if (addr_is_v4(client) != addr_is_v4(&target->address) ||
+	    addr_eq(client, &target->address) || slot_of(client, slot % cfg.ports) != slot)
+		return false;
+	if (addr_is_v4(client))
+		return (client->w[3] & bpf_htonl(0xff000000)) != bpf_htonl(0x7f000000);
+	return (client->w[0] & bpf_htonl(0xffc00000)) != bpf_htonl(0xfe800000) &&
+	       (client->w[0] | client->w[1] | client->w[2] | (client->w[3] ^ bpf_htonl(1)));
+}
+
+/*
+ * Names the slot's next shadow, before it begins. Identity first: the slot is nobody's until its
+ * state says so. Its last part, `oif`, comes when the flow is entered and counted: before that
+ * nothing of the target's can be for this shadow. The port is the slot's whatever the address, so
+ * that what the target answers to it leads here. A function of its own: flow_bind() has no stack
+ * left.
+ */
+GLOBAL int shadow_name(__u32 slot, const struct dp_flow_key *key, __u32 target_port)
+{
+	struct dp_shadow *sh = shadow_at(slot);
+	const struct dp_target *target;
+	struct dp_addr client;
+	struct dp_mapping *m;
+
+	if (!key || !sh)
+		return 0;
+	m = mapping_at(key->mapping);
+	if (!m)
+		return 0;
+	target = target_at(m, key->target);
+	client = key->client;
 	sh->ep.oif = 0;
 	sh->ep.key = *key;
 	sh->ep.address = target->address;
-	sh->ep.shadow_addr = *pool_address(pool_of_slot(b->slot), target);
-	sh->ep.target_port = b->target_port;
-	sh->ep.shadow_port = port_of_slot(b->slot);
+	if (target->keep_client && client_may_be_source(target, &client, slot))
+		sh->ep.shadow_addr = client;
+	else
+		sh->ep.shadow_addr = *pool_address(pool_of_slot(slot), target);
+	sh->ep.target_port = target_port;
+	sh->ep.shadow_port = port_of_slot(slot);
+	return 0;
 }
 
 /* A new generation in SYN-SENT, of which the other fields are 0; mtu: of its target's route. */

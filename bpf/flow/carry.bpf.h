@@ -182,7 +182,6 @@ GLOBAL int carry_begin(__u32 slot, __u32 gen, __u32 new_slot, struct shadow_tota
 	b.ttl = old->tcp.ttl;
 	b.breaks = old->tcp.breaks;
 	b.fruitless = old->tcp.fruitless;
-	shadow_name(sh, &old->ep.key, target, &b);
 	bpf_spin_lock(&sh->lock);
 	shadow_start_locked(sh, &b, target->mtu, now);
 	carry_stream_locked(sh, old);
@@ -233,6 +232,7 @@ GLOBAL int flow_carry(struct __sk_buff *skb, __u32 slot, __u32 gen)
 		shadow_break(slot, gen, carry_lost(old));
 		return 0;
 	}
+	shadow_name(to, &old->ep.key, old->ep.target_port);
 	if (!carry_begin(slot, gen, to, &r)) {
 		slot_give_back(to);
 		return 0;

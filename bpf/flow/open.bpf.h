@@ -45,9 +45,9 @@ static __always_inline void flow_enter(const struct dp_flow_key *key, const stru
 }
 
 /*
- * Binds the slot and a shadow in SYN-SENT to the flow; the SYN itself is the caller's to send. `v`:
- * SHADOW; or EXCLUDE, or GONE, and the slot is the caller's to give back. True: the caller calls
- * timer_watch().
+ * Binds the slot, which has its name, and a shadow in SYN-SENT to the flow; the SYN itself is the
+ * caller's to send. `v`: SHADOW; or EXCLUDE, or GONE, and the slot is the caller's to give back.
+ * True: the caller calls timer_watch().
  */
 GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 		     const struct flow_start *b, struct verdict *v)
@@ -73,7 +73,6 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	if (!m || !sh || !l)
 		return false;
 	target = target_at(m, key.target);
-	shadow_name(sh, &key, target, b);
 
 	bpf_spin_lock(&sh->lock);
 	shadow_start_locked(sh, b, target->mtu, now);
@@ -127,6 +126,7 @@ static __always_inline void flow_open_shadow(struct __sk_buff *skb, const struct
 	v->reason = DP_EXCLUDED_ports_exhausted;
 	if (b->slot == DP_NO_SLOT)
 		return;
+	shadow_name(b->slot, key, b->target_port);
 	if (flow_bind(skb, key, b, v))
 		timer_watch(b->slot);
 	bound = v->kind == VERDICT_SHADOW;

@@ -141,7 +141,6 @@ GLOBAL int udp_bind(const struct dp_flow_key *flow_key, const struct flow_start 
 	if (!m || !sh || !l)
 		return 0;
 	target = target_at(m, key.target);
-	shadow_name(sh, &key, target, b);
 	bpf_spin_lock(&sh->lock);
 	udp_start_locked(sh, b->ttl, now);
 	bpf_spin_unlock(&sh->lock);
@@ -199,6 +198,7 @@ GLOBAL int udp_open(struct __sk_buff *skb, const struct pkt *p, struct verdict *
 	}
 	if (b.slot == DP_NO_SLOT)
 		return 0;
+	shadow_name(b.slot, &key, b.target_port);
 	udp_bind(&key, &b, v);
 	bound = v->kind == VERDICT_SHADOW;
 	client_count(&key.client, v->rows, bound, 0);

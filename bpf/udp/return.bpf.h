@@ -3,6 +3,7 @@
 #ifndef DOPPEL_UDP_RETURN_BPF_H
 #define DOPPEL_UDP_RETURN_BPF_H
 
+#include "flow/kept.bpf.h"
 #include "netns.bpf.h"
 #include "packet/csum_verify.bpf.h"
 #include "socket.bpf.h"
@@ -67,7 +68,8 @@ static __always_inline int udp_return(struct __sk_buff *skb)
 	if (!sh || !udp_is_for(&p, sh) || is_martian(skb, sh) || !netns_is_ours(skb))
 		return TC_ACT_UNSPEC;
 	/* As for TCP: a remembered port is nobody's. */
-	if (sh->tcp.state == DP_TIME_WAIT && udp_socket_exists_for(skb, &p))
+	if (sh->tcp.state == DP_TIME_WAIT &&
+	    (is_clients_own(slot, 0) || udp_socket_exists_for(skb, &p)))
 		return TC_ACT_UNSPEC;
 	l = shadow_ledger(sh);
 	if (shape == PKT_UDP_FIRST)

@@ -205,7 +205,8 @@ struct dp_target {
 	__u8 n_pools;		    /* 0 as 1 */
 	__u8 pool[DP_MAX_SOURCES]; /* of shadow_addr, and then of the further addresses; see dp_pool
 				    */
-	__u8 pad[2];
+	__u8 keep_client;	   /* copies come from the client's address: shadow_name() */
+	__u8 pad;
 };
 
 enum dp_mapping_flags {

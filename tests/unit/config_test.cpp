@@ -189,9 +189,9 @@ const std::string address_hint =
     "write the target's address in numbers: host names are not looked up";
 const std::string global_hint = "give a global or unique-local address of the target";
 const std::string comma_hint = "a comma too many or too few before this place is the usual cause";
-const std::string known_target =
-    "known here are \"address\", \"port\", \"sample\", \"copies\", "
-    "\"shadow_addresses\", \"preamble\", \"preamble_base64\", \"preamble_file\"";
+const std::string known_target = "known here are \"address\", \"port\", \"sample\", \"copies\", "
+                                 "\"shadow_addresses\", \"source_address\", \"preamble\", "
+                                 "\"preamble_base64\", \"preamble_file\"";
 
 INSTANTIATE_TEST_SUITE_P(
     Structure, BadConfig,

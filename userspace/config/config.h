@@ -35,6 +35,7 @@ struct TargetConfig {
   std::string preamble_file = {};
   // Beside the one that the route says; each once, and of the target's family.
   std::vector<ShadowAddress> shadow_addresses = {};
+  bool keep_client = false; // "source_address": "client"
 };
 
 struct MappingConfig {

@@ -51,6 +51,12 @@ void check_shadow_addresses(const MappingConfig &m, Errors &errors) {
             "the address " + a.address.text() + " is of " + family_name(a.address) +
                 ", and the target " + t.address.text() + " of " + family_name(t.address),
             "copies come from addresses of the target's family");
+      if (t.keep_client)
+        add(errors, a.where,
+            "\"shadow_addresses\" are this host's, and \"source_address\" says that copies come "
+            "from "
+            "their clients'",
+            "leave one of the two out");
       for (size_t j = 0; j < i; j++)
         if (t.shadow_addresses[j].address == a.address)
           add(errors, a.where, "the address " + a.address.text() + " is given twice",

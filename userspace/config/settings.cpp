@@ -43,6 +43,7 @@ const std::vector<KeyHelp> &all_keys() {
   constexpr bool required = true, optional = false;
   const Config file;
   const MappingConfig mapping;
+  const TargetConfig target;
   using enum WhenAttached;
   static const std::vector<KeyHelp> list = {
 #define DP_SETTING(key, former, measure, field, home, when, min, max, standard, help)              \

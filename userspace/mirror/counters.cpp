@@ -80,9 +80,12 @@ Result<Counters> read_counters_of(const Attached &attached) {
     dp_mapping row{};
     if (bpf_map_lookup_elem(mappings.fd.get(), &m.row, &row))
       return sys_error("map mappings", "cannot be read", errno);
-    for (uint32_t t = 0; t < m.targets.size() && t < row.n_targets; t++)
-      c.mappings.back().targets[t].portion = {sample_of_bound(row.target[t].sample),
-                                              std::max<uint32_t>(row.target[t].copies, 1)};
+    for (uint32_t t = 0; t < m.targets.size() && t < row.n_targets; t++) {
+      TargetCounters &target = c.mappings.back().targets[t];
+      target.portion = {sample_of_bound(row.target[t].sample),
+                        std::max<uint32_t>(row.target[t].copies, 1)};
+      target.keep_client = row.target[t].keep_client != 0;
+    }
     rows.push_back(row);
     c.mappings.back().chooses_clients = row.clients != 0;
     if (row.flags & DP_MAP_CONVERGE)

@@ -33,7 +33,8 @@ std::set<__u8> further_pools(const dp_target &t) {
 
 bool same_sources(const dp_mapping &x, const dp_mapping &y) {
   for (unsigned t = 0; t < DP_MAX_TARGETS; t++)
-    if (further_pools(x.target[t]) != further_pools(y.target[t]))
+    if (x.target[t].keep_client != y.target[t].keep_client ||
+        further_pools(x.target[t]) != further_pools(y.target[t]))
       return false;
   return true;
 }

@@ -67,7 +67,7 @@ Errors fixed_differences(const MirrorState &state, const Plan &wanted);
 // Whether these errors are all of that kind.
 bool are_fixed_differences(const Errors &errors);
 
-// Mappings are the same if name, device, direction, ports, address, targets, shadow addresses,
+// Mappings are the same if name, direction, ports, address, targets, shadow and source addresses,
 // preambles, application, join and promiscuous are: they keep row, shadows and ledger. `deferred`:
 // names of mappings that are not in `wanted` because of the state of the host; they stay as they
 // are, and while there are any, no program is taken away but those of devices that others of the

@@ -76,6 +76,7 @@ dp_mapping mapping_row(const MappingConfig &m, const HostView &host,
     target.mtu = path_mtu(route, host);
     target.sample = sample_bound(t.portion.sample);
     target.copies = static_cast<__u8>(t.portion.copies);
+    target.keep_client = t.keep_client;
     if (t.portion.copies > 1)
       row.flags |= DP_MAP_COPIES;
   }
@@ -137,6 +138,19 @@ std::vector<Attachment> attachments(const Config &config, const HostView &host) 
       attach_once(list, {program, name, find_device(host, name)->ifindex, m.direction});
   }
   return list;
+}
+
+// What this host cannot find out: where another one sends its answers.
+std::vector<std::string> kept_sources(const Config &config) {
+  std::vector<std::string> notes;
+  for (const MappingConfig &m : config.mappings)
+    for (const TargetConfig &t : m.targets)
+      if (t.keep_client)
+        notes.push_back(
+            "mapping " + m.name + ": copies to " + endpoint_text(t.address, t.port) +
+            " have their clients' addresses: its routes to the clients must lead to this "
+            "host, or it is never heard (docs/where-to-attach.md)");
+  return notes;
 }
 
 // What targets get that is not all of it, once.
@@ -203,6 +217,8 @@ Result<Plan> make_plan(const Config &wanted, const HostView &host) {
   if (!host.output_rules.empty())
     plan.notes.push_back("copies are not subject to this host's rules for what it sends (" +
                          joined(host.output_rules) + "): they pass netfilter by");
+  for (std::string &note : kept_sources(config))
+    plan.notes.push_back(std::move(note));
   for (std::string &note : unfit_targets(config))
     plan.notes.push_back(std::move(note));
   plan.limits = config.limits;

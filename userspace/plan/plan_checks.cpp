@@ -50,6 +50,12 @@ void check_local(const Config &config, const HostView &host, const MappingConfig
                           ports_text(shadow),
                       "set \"shadow_ports\" to a range that holds no service of this host",
                       Exit::usage});
+  if (t.keep_client)
+    errors.push_back({t.where,
+                      "the target " + endpoint +
+                          " is this host itself, whose IP takes nothing from a client's address "
+                          "that comes by lo",
+                      R"(leave "source_address" out)", Exit::usage});
   const DeviceView *lo = device_of(host, DP_LOOPBACK);
   if (route == nullptr || route->oif != DP_LOOPBACK || !route->source.is_set())
     errors.push_back({t.where,

@@ -48,6 +48,14 @@ std::string hung_text(const TargetHealth &t, const Vitals &v) {
          ", while the source has answered on them";
 }
 
+bool keeps_clients(const TargetHealth &t, const Counters &counters) {
+  for (const MappingCounters &m : counters.mappings)
+    for (const TargetCounters &one : m.targets)
+      if (m.name == t.mapping && one.target == t.target)
+        return one.keep_client;
+  return false;
+}
+
 void judge_row(const TargetHealth &t, const Vitals &v, std::vector<Problem> &problems) {
   Problem p;
   p.since = t.since;
@@ -66,6 +74,10 @@ void judge_row(const TargetHealth &t, const Vitals &v, std::vector<Problem> &pro
                         " ago that its window is shut; "
                   : " acknowledges nothing: ") +
              waits + last_taken(t);
+    if (keeps_clients(t, v.counters))
+      p.hint =
+          "copies have their clients' addresses: on the target, `ip route get CLIENT` must lead "
+          "to this host";
     break;
   case TargetState::hung:
     p.kind = ProblemKind::hung;

@@ -22,6 +22,7 @@ struct TargetCounters {
   dp_ledger sum{};
   dp_ledger before{}; // the same at the begin of the time that rates are of
   Portion portion{};
+  bool keep_client = false; // "source_address": "client"
 };
 
 struct MappingCounters {
