@@ -40,6 +40,20 @@ def vxlan(lab, number=79):
     return f"10.{number}.0.2"
 
 
+def mirror_tunnel(lab, kind):
+    """tunnel0 of that kind between client and source, without an address, as a mirror's has none. Nothing, or
+    what `ip` answers where the kernel has no such device."""
+    how = {"vxlan": "vxlan id 7 dev eth0 remote {other} dstport 4789", "gretap": "gretap local {own} remote {other}",
+           "erspan": "erspan local {own} remote {other} seq key 7 erspan_ver 1 erspan 7"}[kind]
+    for host, other in ((lab.client, lab.source), (lab.source, lab.client)):
+        made = host.run(["ip", "link", "add", "tunnel0", "type",
+                         *how.format(own=host.address, other=other.address).split()], check=False)
+        if made.returncode:
+            return made
+        host.run(["ip", "link", "set", "tunnel0", "up"])
+    return None
+
+
 def second_nic(lab, address=None):
     """The source's e1 at the same switch, in the same network or in another; its address."""
     size = 64 if address and ":" in address else 24

@@ -128,29 +128,31 @@ def gateway(env):
     assert_mirrored(scene, server.address)
 
 
-@case()
-def mirror_in_vxlan(env):
-    """AWS and GCP send a copy of the frames in VXLAN: they are captured on the VXLAN device."""
+@case(kind=("vxlan", "gretap", "erspan"))
+def mirror_in_a_tunnel(env, kind):
+    """AWS and GCP send a copy of the frames in VXLAN, switches in GRE or ERSPAN: they are captured on the tunnel's
+    device."""
     scene = env.scene()
     scene.source[0].kill()
     server = guest(scene.lab, "server", 20)
     scene.source = [memcached.Server(server)]
     for host in (scene.lab.client, server):
         host.run(["ethtool", "-K", "eth0", "tso", "off", "gso", "off", "tx", "off"])
-    topology.vxlan(scene.lab)
-    scene.lab.source.run(["ip", "addr", "flush", "dev", "vxlan0"])  # as such a device has none
+    failed = topology.mirror_tunnel(scene.lab, kind)
+    if failed:
+        lacks(kind, failed)
     # Both directions of the server's port: u32 looks at the port, 20 bytes behind the start of the IP header.
     client = scene.lab.client
     client.run(["tc", "qdisc", "add", "dev", "eth0", "clsact"])
     for hook, port in (("egress", "dport"), ("ingress", "sport")):
         done = client.run(["tc", "filter", "add", "dev", "eth0", hook, "protocol", "ip", "prio", "7", "u32",
                            "match", "ip", "protocol", "6", "0xff", "match", "ip", port, "11211", "0xffff",
-                           "action", "mirred", "egress", "mirror", "dev", "vxlan0"], check=False)
+                           "action", "mirred", "egress", "mirror", "dev", "tunnel0"], check=False)
         if done.returncode:
             lacks("mirred", done)
     said = attach(scene, "eth0", promiscuous=True).stderr
-    assert "capture on vxlan0" in said, said
+    assert "capture on tunnel0" in said, said
     scene.doppel.detach()
-    attach(scene, "vxlan0", promiscuous=True)
+    attach(scene, "tunnel0", promiscuous=True)
     assert_mirrored(scene, server.address, smallest=20, largest=500)
     mirror.assert_nothing_left(scene, timeout=75)

@@ -14,7 +14,7 @@ GUEST = HERE / "guest"
 
 # Where the kernel has them as modules; their dependencies come along.
 MODULES = """
-    veth bridge dummy 8021q macvlan vxlan bonding tcp_diag xfrm_user
+    veth bridge dummy 8021q macvlan vxlan ip_gre bonding tcp_diag xfrm_user
     sch_ingress cls_bpf act_bpf cls_u32 cls_matchall act_mirred act_gact sch_netem sch_fq sch_prio sch_tbf
     sch_htb
     nf_tables nft_numgen nft_limit nft_quota nft_reject_ipv4 nft_fwd_netdev inet_diag
