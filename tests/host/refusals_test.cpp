@@ -79,7 +79,7 @@ TEST_F(Refusal, StoreLargerThanMemory) {
 }
 
 TEST_F(Refusal, MapThatTheKernelRefuses) {
-  plan_.chunks = 0;
+  plan_.store_rows = 0;
   expect_refused("map store", "cannot be created: Invalid argument");
 }
 
