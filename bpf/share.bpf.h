@@ -20,6 +20,11 @@
 #define CHUNK_SHARED  (1u << 31)
 #define CHUNK_HOLDERS 0xffff /* at most */
 
+/* How a packet of such a connection goes into the store. */
+#define TAKE_SHARED   (1u << 0)
+#define TAKE_FOLLOWS  (1u << 1)	 /* the shadow that leads has all of it */
+#define TAKE_IN_ORDER (1u << 30) /* nothing is missing before it */
+
 static __always_inline struct dp_chunk *chunk_at(__u32 value)
 {
 	__u32 index = value & ~CHUNK_SHARED;
@@ -90,6 +95,33 @@ static __always_inline bool lead_covers(const struct store_lead *l, const struct
 
 	return first && l->to != l->from && !seq_before(from, l->from) && !seq_after(to, l->to) &&
 	       same_connection(&first->ep.key, &sh->ep.key);
+}
+
+/* How [from, to) of a connection with several shadows goes into the store for this one: TAKE_. */
+GLOBAL __u32 lead_how(__u32 slot, __u32 from, __u32 to)
+{
+	struct dp_shadow *sh = shadow_at(slot);
+	struct store_lead *l = lead_room();
+
+	if (!sh || !l || seq_after(from, sh->tcp.end) || shadow_has_ahead(sh))
+		return TAKE_SHARED;
+	return TAKE_SHARED | TAKE_IN_ORDER |
+	       (lead_covers(l, sh, slot, from, to) ? TAKE_FOLLOWS : 0);
+}
+
+/* The shadow has stored [from, to) of the packet, and no other one has. */
+GLOBAL int lead_set(__u32 slot, __u32 from, __u32 to)
+{
+	struct dp_shadow *sh = shadow_at(slot);
+	struct store_lead *l = lead_room();
+
+	if (!sh || !l)
+		return 0;
+	l->slot = slot;
+	l->gen = sh->tcp.store_gen;
+	l->from = from;
+	l->to = to;
+	return 0;
 }
 
 /*

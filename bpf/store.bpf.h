@@ -18,6 +18,7 @@
  */
 #define STORE_MAX_PIECES ((512u << 10) / DP_CHUNK * 5 + 10)
 
+/* A packet's payload on its way into the store. */
 struct store_write {
 	struct __sk_buff *skb;
 	struct dp_shadow *sh;
@@ -25,12 +26,12 @@ struct store_write {
 	__u32 seq;
 	__u32 left; /* bytes */
 	__u32 slot;
-	__u32 value;   /* of the chunk's key */
-	bool shared;   /* the client's connection has several shadows */
-	bool in_order; /* nothing is missing before it */
-	bool follows;  /* the shadow that leads has all of it: lead_covers() */
-	bool scarce;   /* it took a chunk, and the store is short */
+	__u32 how;   /* TAKE_ */
+	bool scarce; /* it took a chunk, and the store is short */
 };
+
+/* What it adds to the value: it is the shadow's since now, and the store is short. */
+#define TAKE_SCARCE (1ll << 32)
 
 /*
  * One flow may hold so many times what is still free: alone nearly all of the store, and less the
@@ -103,21 +104,21 @@ static __always_inline bool holds_more(const struct dp_fresh *f, const struct dp
 }
 
 /* May the shadow have one more chunk: has it its share, or its client, or its target? */
-static __always_inline bool shadow_may_take(const struct store_write *w)
+static __always_inline bool shadow_may_take(const struct dp_shadow *sh, __u32 slot)
 {
-	__u32 held = w->sh->tcp.chunks;
+	__u32 held = sh->tcp.chunks;
 	struct dp_fresh *f = store_state();
 	struct dp_client *c;
 	struct dp_limit *l;
 	__s64 left;
 
-	c = client_at(store_row(&w->sh->ep.key));
-	l = limit_at(limit_row(&w->sh->ep.key));
+	c = client_at(store_row(&sh->ep.key));
+	l = limit_at(limit_row(&sh->ep.key));
 	if (!f || !c || !l)
 		return false;
 	if (holds_more(f, l, held)) {
 		f->most_chunks = held;
-		f->most_slot = w->slot;
+		f->most_slot = slot;
 	}
 	left = store_left(f);
 	return held <= STORE_SHARE * left && client_may_take(c->chunks, left) &&
@@ -159,24 +160,17 @@ static __always_inline void chunk_free(__u32 index)
 	bpf_map_push_elem(&free_chunks, &index, 0);
 }
 
-/* The shadow has one more. */
-static __always_inline void chunk_count(struct store_write *w)
-{
-	__sync_fetch_and_add(&w->sh->tcp.chunks, 1);
-	client_count_chunks(store_row(&w->sh->ep.key), limit_row(&w->sh->ep.key), 1);
-	w->scarce = store_is_short();
-}
-
-/* A chunk for the bytes from w->seq on: the value of its key, or -1. */
-static __always_inline __s64 chunk_take(struct store_write *w, __u32 chunk)
+/* A chunk for a shadow that has none there: the value of its key, or -1. */
+static __always_inline __s64 chunk_take(const struct dp_shadow *sh, const struct dp_store_key *key,
+					__u32 how)
 {
 	struct dp_chunk *c;
 	__s64 got = -1;
 
-	if (!shadow_may_take(w))
+	if (!shadow_may_take(sh, key->slot))
 		return -1;
-	if (w->follows) {
-		got = chunk_join(chunk);
+	if (how & TAKE_FOLLOWS) {
+		got = chunk_join(key->chunk);
 		if (got >= 0)
 			return got | CHUNK_SHARED;
 	}
@@ -187,108 +181,135 @@ static __always_inline __s64 chunk_take(struct store_write *w, __u32 chunk)
 	if (!c)
 		return -1;
 	__builtin_memset(c->present, 0, sizeof(c->present));
-	if (!w->shared)
+	if (!(how & TAKE_SHARED))
 		return got;
 	chunk_first_hold(c);
 	return got | CHUNK_SHARED;
 }
 
 /*
- * Where the bytes from w->seq on go. A stream grows at its end, so the chunk that was written last
- * is nearly always the one: dp_shadow.last_chunk spares the look-up. It is not freed behind our
- * back, since refs write at `end` or beyond, and what is freed lies below una.
+ * The value of the shadow's key for the chunk of that number, with a chunk that is taken for it if
+ * it has none, or -1. Maybe with TAKE_SCARCE.
  */
-static __always_inline struct dp_chunk *store_chunk(struct store_write *w)
+GLOBAL __s64 store_take(__u32 slot, __u32 chunk, __u32 how)
 {
-	struct dp_store_key key = {};
-	volatile __u64 *last =
-		&w->sh->tcp.last_chunk; /* value and chunk belong together: one access */
-	__u64 tail = *last;
-	__u32 *known;
+	struct dp_store_key key = {.slot = slot, .chunk = chunk};
+	struct dp_shadow *sh = shadow_at(slot);
+	__u32 *known, value;
 	__s64 got;
 
-	key.chunk = w->seq >> DP_CHUNK_SHIFT;
-	if (tail >> 32 == key.chunk + 1) {
-		w->value = tail;
-		return chunk_at(w->value);
-	}
-	key.slot = w->slot;
-	key.gen = w->sh->tcp.store_gen; /* nobody changes it while we hold a reference */
+	if (!sh)
+		return -1;
+	key.gen = sh->tcp.store_gen; /* nobody changes it while we hold a reference */
 	known = bpf_map_lookup_elem(&store, &key);
-	if (known) {
-		w->value = *known;
-	} else {
-		got = chunk_take(w, key.chunk);
-		if (got < 0)
-			return NULL;
-		w->value = got;
-		if (bpf_map_update_elem(&store, &key, &w->value, BPF_NOEXIST)) {
-			chunk_release(w->value);
-			known = bpf_map_lookup_elem(&store, &key); /* another CPU was first */
-			if (!known)
-				return NULL;
-			w->value = *known;
-		} else {
-			chunk_count(w);
-		}
+	if (known)
+		return *known;
+	got = chunk_take(sh, &key, how);
+	if (got < 0)
+		return -1;
+	value = got;
+	if (bpf_map_update_elem(&store, &key, &value, BPF_NOEXIST)) {
+		chunk_release(value);
+		known = bpf_map_lookup_elem(&store, &key); /* another CPU was first */
+		return known ? *known : -1;
 	}
-	*last = (__u64)(key.chunk + 1) << 32 | w->value;
-	return chunk_at(w->value);
+	__sync_fetch_and_add(&sh->tcp.chunks, 1);
+	client_count_chunks(store_row(&sh->ep.key), limit_row(&sh->ep.key), 1);
+	return value | (store_is_short() ? TAKE_SCARCE : 0);
 }
 
 /*
- * The verifier bounds offset and length of a write each by itself, not their sum: the further
- * inside the chunk, the shorter the piece, and DP_PIECE bytes of unused room at its end. The masks
- * stand where they are used: a spill in between would lose the bounds.
+ * The value of the chunk that the bytes from w->seq on go to, or -1. A stream grows at its end, so
+ * the chunk that was written last is nearly always the one: dp_shadow.last_chunk spares the
+ * look-up. It is not freed behind our back, since refs write at `end` or beyond, and what is freed
+ * lies below una.
  */
-static long store_piece(__u32 i, struct store_write *w)
+static __always_inline __s64 store_value(struct store_write *w)
 {
-	__u32 pos, n;
-	struct dp_chunk *c;
+	volatile __u64 *last =
+		&w->sh->tcp.last_chunk; /* value and chunk belong together: one access */
+	__u64 tail = *last;
+	__u32 chunk = w->seq >> DP_CHUNK_SHIFT;
+	__s64 got;
+
+	if (tail >> 32 == chunk + 1)
+		return (__u32)tail;
+	got = store_take(w->slot, chunk, w->how);
+	if (got < 0)
+		return -1;
+	if (got & TAKE_SCARCE)
+		w->scarce = true;
+	*last = (__u64)(chunk + 1) << 32 | (__u32)got;
+	return (__u32)got;
+}
+
+/*
+ * At most n bytes of the packet from `offset` on become those of the chunk from pos on. How many
+ * did, or -1. The verifier bounds offset and length of a write each by itself, not their sum: the
+ * further inside the chunk, the shorter the piece, and DP_PIECE bytes of unused room at its end.
+ * The masks stand where they are used: a spill in between would lose the bounds.
+ */
+GLOBAL int chunk_write(struct __sk_buff *skb, __u32 value, __u32 offset, __u32 pos, __u32 n)
+{
+	struct dp_chunk *c = chunk_at(value & ~TAKE_IN_ORDER);
+	__u32 at = pos;
 	long err = 0;
 
-	if (!w->left)
-		return 1;
-	c = store_chunk(w);
 	if (!c)
-		return 1;
-	pos = w->seq & (DP_CHUNK - 1);
-	n = DP_CHUNK - pos;
-	if (n > w->left)
-		n = w->left;
-	if ((w->value & CHUNK_SHARED) && c->filled > pos) {
+		return -1;
+	if ((value & CHUNK_SHARED) && c->filled > pos) {
 		if (n > c->filled - pos)
 			n = c->filled - pos;
 	} else if (!pos) {
 		asm volatile("%[n] += -1\n\t%[n] &= 2047\n\t%[n] += 1" : [n] "+r"(n));
-		err = bpf_skb_load_bytes(w->skb, w->offset, c->data, n);
+		err = bpf_skb_load_bytes(skb, offset, c->data, n);
 	} else if (pos < 1024) {
 		if (n > 1024)
 			n = 1024;
 		asm volatile("%[n] += -1\n\t%[n] &= 1023\n\t%[n] += 1\n\t%[p] &= 1023"
-			     : [n] "+r"(n), [p] "+r"(pos));
-		err = bpf_skb_load_bytes(w->skb, w->offset, c->data + pos, n);
+			     : [n] "+r"(n), [p] "+r"(at));
+		err = bpf_skb_load_bytes(skb, offset, c->data + at, n);
 	} else if (pos < 1536) {
 		if (n > 512)
 			n = 512;
 		asm volatile("%[n] += -1\n\t%[n] &= 511\n\t%[n] += 1\n\t%[p] &= 2047"
-			     : [n] "+r"(n), [p] "+r"(pos));
-		asm volatile("%[p] += -1024\n\t%[p] &= 511" : [p] "+r"(pos));
-		err = bpf_skb_load_bytes(w->skb, w->offset, c->data + 1024 + pos, n);
+			     : [n] "+r"(n), [p] "+r"(at));
+		asm volatile("%[p] += -1024\n\t%[p] &= 511" : [p] "+r"(at));
+		err = bpf_skb_load_bytes(skb, offset, c->data + 1024 + at, n);
 	} else {
 		if (n > DP_PIECE)
 			n = DP_PIECE;
 		asm volatile("%[n] += -1\n\t%[n] &= 255\n\t%[n] += 1\n\t%[p] &= 2047"
-			     : [n] "+r"(n), [p] "+r"(pos));
-		err = bpf_skb_load_bytes(w->skb, w->offset, c->data + pos, n);
+			     : [n] "+r"(n), [p] "+r"(at));
+		err = bpf_skb_load_bytes(skb, offset, c->data + at, n);
 	}
 	if (err)
+		return -1;
+	if ((value & CHUNK_SHARED) && (value & TAKE_IN_ORDER))
+		chunk_fill(c, pos + n);
+	return n;
+}
+
+/* Not inlined: what its caller keeps on the stack would add to it twice. */
+static __noinline long store_piece(__u32 i, struct store_write *w)
+{
+	__u32 pos = w->seq & (DP_CHUNK - 1), n = DP_CHUNK - pos;
+	__s64 value;
+	int wrote;
+
+	if (!w->left)
 		return 1;
-	if ((w->value & CHUNK_SHARED) && w->in_order)
-		chunk_fill(c, (w->seq & (DP_CHUNK - 1)) + n);
-	w->offset += n;
-	w->seq += n;
-	w->left -= n;
+	value = store_value(w);
+	if (value < 0)
+		return 1;
+	if (n > w->left)
+		n = w->left;
+	wrote = chunk_write(w->skb, value | (w->how & TAKE_IN_ORDER), w->offset, pos, n);
+	if (wrote < 0)
+		return 1;
+	w->offset += wrote;
+	w->seq += wrote;
+	w->left -= wrote;
 	return 0;
 }
 

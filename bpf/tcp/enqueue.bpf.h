@@ -71,29 +71,21 @@ static __always_inline bool copyable(struct __sk_buff *skb, const struct pkt *p,
 GLOBAL int enqueue_store(struct __sk_buff *skb, const struct pkt *p, __u32 slot, __u32 from)
 {
 	struct store_write w = {.skb = skb, .slot = slot, .seq = from};
-	struct dp_shadow *sh = shadow_at(slot);
-	struct store_lead *l;
-	int err;
 
-	if (!p || !sh)
+	w.sh = shadow_at(slot);
+	if (!p || !w.sh)
 		return -1;
-	w.sh = sh;
 	w.offset = p->data_off + (from - p->seq);
 	w.left = p->seq + p->payload - from;
-	w.shared = p->shared;
-	w.in_order = !seq_after(from, sh->tcp.end) && !shadow_has_ahead(sh);
-	l = w.shared && w.in_order ? lead_room() : NULL;
-	w.follows = l && lead_covers(l, sh, slot, from, p->seq + p->payload);
-	err = store_put(&w);
-	if (l && !err && !w.follows) {
-		l->slot = slot;
-		l->gen = sh->tcp.store_gen;
-		l->from = from;
-		l->to = p->seq + p->payload;
-	}
+	if (p->shared)
+		w.how = lead_how(slot, from, from + w.left);
+	if (store_put(&w))
+		return -1;
+	if ((w.how & TAKE_IN_ORDER) && !(w.how & TAKE_FOLLOWS))
+		lead_set(slot, from, w.seq);
 	if (w.scarce) /* text beyond a hole alone would not start it */
 		timer_run();
-	return err;
+	return 0;
 }
 
 /*
