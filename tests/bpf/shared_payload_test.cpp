@@ -181,5 +181,58 @@ TEST_P(SharedPayload, SegmentsOfAllSizes) {
   expect_all_received();
 }
 
+// Two targets, of which the first one never answers, and may have one shadow that is not
+// established.
+class OneTargetIsSilent : public Session {
+protected:
+  Config config() const override {
+    Config c = default_config();
+    TargetConfig other = c.mappings[0].targets[0];
+    other.port = kOther;
+    other.where = "mappings[0].targets[1]";
+    c.mappings[0].targets.push_back(other);
+    c.limits.embryonic = 1;
+    return c;
+  }
+  // The client's connection begins; answers the SYN to the second target.
+  Target knock(unsigned syns) {
+    capture(client_.syn()).none();
+    const Frames got = capture(client_.ack());
+    EXPECT_EQ(got.size(), syns) << got.text();
+    Target t;
+    t.port = kOther;
+    if (!got.empty() && got.back().dport == kOther)
+      t.meets(got.back());
+    return t;
+  }
+  static constexpr uint16_t kOther = 21312;
+};
+DOPPEL_ALL_MODES(OneTargetIsSilent);
+
+// To the first shadow, which is the former connection's, the next one's bytes were sent before: it
+// stores nothing, and so it does not lead.
+TEST_P(OneTargetIsSilent, TheSameNumbersAgainAreOtherBytes) {
+  const Client before = client_;
+  const std::string first(100, 'a'), second(100, 'b');
+  Target one = knock(2);
+  consumed(one.syn_ack());
+  for (const View &v : capture(client_.data(first)))
+    EXPECT_EQ(one.takes(v), "");
+  EXPECT_EQ(one.received, first);
+  consumed(one.ack());
+  for (const View &v : capture(client_.rst()))
+    EXPECT_EQ(one.takes(v), "");
+  consumed(one.fin());
+  client_ = before;
+  Target two = knock(1);
+  capture(client_.data(second)).none();
+  for (const View &v : consumed(two.syn_ack()))
+    EXPECT_EQ(two.takes(v), "");
+  EXPECT_EQ(two.received, second);
+  consumed(two.ack());
+  capture(client_.rst());
+  consumed(two.fin());
+}
+
 } // namespace
 } // namespace doppel::bpftest
