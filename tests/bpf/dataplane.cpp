@@ -72,7 +72,7 @@ std::string identity_of(AttachMode mode, const Config &config) {
         << m.seed << " " << (m.clients ? m.clients->id().digest : "");
     for (const TargetConfig &t : m.targets)
       out << " " << t.address.text() << ":" << t.port << " " << portion_text(t.portion) << " "
-          << t.preamble;
+          << t.keep_client << " " << t.preamble;
     for (const TargetConfig &t : m.targets)
       for (const ShadowAddress &a : t.shadow_addresses)
         out << " from " << a.address.text();

@@ -42,7 +42,8 @@ Config config_of_all() {
 TEST_P(Load, OnlyWhatIsNeeded) {
   if (!World::why_not().empty())
     GTEST_SKIP() << World::why_not();
-  DataPlane &plane = DataPlane::in(World::enter(GetParam()), GetParam(), default_config());
+  World &world = World::enter(GetParam()); // default_config() is of the world entered last
+  DataPlane &plane = DataPlane::in(world, GetParam(), default_config());
   for (const char *name : {DP_PROG_INGRESS, DP_PROG_DELIVER, DP_PROG_RETURN, DP_PROG_COMMAND})
     EXPECT_TRUE(plane.has_program(name)) << name;
   for (const char *name : {DP_PROG_EGRESS, DP_PROG_COPIES, DP_PROG_UDP_INGRESS, DP_PROG_UDP_EGRESS,
@@ -53,7 +54,8 @@ TEST_P(Load, OnlyWhatIsNeeded) {
 TEST_P(Load, EveryProgram) {
   if (!World::why_not().empty())
     GTEST_SKIP() << World::why_not();
-  DataPlane &plane = DataPlane::in(World::enter(GetParam()), GetParam(), config_of_all());
+  World &world = World::enter(GetParam());
+  DataPlane &plane = DataPlane::in(world, GetParam(), config_of_all());
   for (const char *name : {DP_PROGS}) {
     bpf_prog_info info{};
     __u32 size = sizeof info;

@@ -9,6 +9,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -126,7 +127,8 @@ World::World(bool target6) {
   // One CPU: the backlogs are then first in, first out across everything that a test causes.
   cpu_set_t one;
   CPU_ZERO(&one);
-  CPU_SET(0, &one);
+  static const int cpu = std::max(0, sched_getcpu());
+  CPU_SET(cpu, &one);
   check(sched_setaffinity(0, sizeof one, &one), "sched_setaffinity");
 
   check(unshare(CLONE_NEWNET | CLONE_NEWNS), "unshare");

@@ -44,7 +44,7 @@ class Patient:
     def until(self, condition, what, within=WITHIN):
         begin = time.monotonic()
         try:
-            found = wait.until(condition, what, within, 0.1)
+            found = wait.until(condition, what, within, 0.25)
         except wait.Timeout as e:
             raise AssertionError(f"{e}\n{self.scene.doppel.health()}"
                                  f"\n{self.keeper.said() if self.keeper else ''}") from None
@@ -71,6 +71,7 @@ class Patient:
         while time.monotonic() < end:
             said = self.scene.doppel.status()["problems"]
             assert [p for p in said if p["class"] in kinds], said
+            time.sleep(0.1)
 
     def recovers(self, kinds):
         """These problems are over within ten seconds, and soon all is well."""
