@@ -55,8 +55,8 @@ static __always_inline bool capture_shadow(struct __sk_buff *skb, const struct p
 			if (v->kind == VERDICT_SHADOW)
 				enqueue(skb, p, v, judged_by(s, v));
 		}
-		if (v->kind != VERDICT_BREAK || v->reason != DP_LOST_store_full ||
-		    !store_reclaim(skb, v->slot))
+		if (v->kind != VERDICT_BREAK || v->reason != DP_LOST_store_full || i ||
+		    !store_make_room(skb, v->slot, p->payload))
 			break;
 	}
 	switch (v->kind) {

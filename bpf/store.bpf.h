@@ -41,6 +41,12 @@ struct store_write {
 #define STORE_SHARE 4
 
 /*
+ * A chunk that another shadow of the connection holds costs none, and up to so many are had
+ * whatever is free. One that holds more lags: it will be the only one to hold them.
+ */
+#define STORE_JOINS 16
+
+/*
  * The same for all shadows of a target together, so that one that lags leaves room to the others.
  * More than a client's (CLIENT_SHARE): two clients of one target must not meet this bound first.
  */
@@ -164,16 +170,17 @@ static __always_inline void chunk_free(__u32 index)
 static __always_inline __s64 chunk_take(const struct dp_shadow *sh, const struct dp_store_key *key,
 					__u32 how)
 {
+	bool may = shadow_may_take(sh, key->slot);
 	struct dp_chunk *c;
 	__s64 got = -1;
 
-	if (!shadow_may_take(sh, key->slot))
-		return -1;
-	if (how & TAKE_FOLLOWS) {
+	if ((how & TAKE_FOLLOWS) && (may || sh->tcp.chunks < STORE_JOINS)) {
 		got = chunk_join(key->chunk);
 		if (got >= 0)
 			return got | CHUNK_SHARED;
 	}
+	if (!may)
+		return -1;
 	got = chunk_alloc();
 	if (got < 0)
 		return -1;

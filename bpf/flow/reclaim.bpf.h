@@ -18,8 +18,9 @@
 #define RECLAIM_MORE 8192 /* before the segment's own flow breaks: some ten microseconds */
 
 /*
- * A segment of the shadow `slot` found no room. 1: others made some. Where its client has its
- * share, or its target, only their own flows break for it, and those of targets that hold more.
+ * A segment of the shadow `slot` found no room. 1: another one gave what it held. Where its client
+ * has its share, or its target, only their own flows break for it, and those of targets that hold
+ * more.
  */
 GLOBAL int store_reclaim(struct __sk_buff *skb, __u32 slot)
 {
@@ -35,8 +36,9 @@ GLOBAL int store_reclaim(struct __sk_buff *skb, __u32 slot)
 	if (!sh || !f)
 		return 0;
 	mine = sh->tcp.chunks;
+	/* What is queued may be others' as well, and free nothing. */
 	none = f->used >= f->limit;
-	if (store_free_queued() && none)
+	if (store_free_queued() && none && f->used < f->limit)
 		return 1;
 	left = store_left(f);
 	row = store_row(&sh->ep.key);
@@ -67,6 +69,41 @@ GLOBAL int store_reclaim(struct __sk_buff *skb, __u32 slot)
 	if (sh && !sweep_give(sh, s.most_slot))
 		flow_break_shadow(skb, s.most_slot, s.most_gen, DP_LOST_store_full);
 	return 1;
+}
+
+/* So often, before the segment's own flow breaks. A chunk is free when the last of its holders is
+ * gone: those of several targets, and further copies.
+ */
+#define RECLAIM_TRIES 16
+
+static __always_inline bool store_has_room(const struct dp_fresh *f, __u32 bytes)
+{
+	return (__s64)f->limit - f->used > bytes / DP_CHUNK;
+}
+
+/* Are there as many chunks as so many bytes take, with a slice of what is queued if need be? Whose
+ * share they are is asked anew.
+ */
+GLOBAL int store_finds_room(__u32 bytes)
+{
+	struct dp_fresh *f = store_state();
+
+	return f && (store_has_room(f, bytes) || (store_free_queued() && store_has_room(f, bytes)));
+}
+
+/* A segment of so many bytes, of the shadow `slot`, found no room. True: others made it. Not a
+ * function: the calls below are as deep as the kernel has them (MAX_CALL_FRAMES).
+ */
+static __always_inline bool store_make_room(struct __sk_buff *skb, __u32 slot, __u32 bytes)
+{
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < RECLAIM_TRIES; i++) {
+		if (!store_reclaim(skb, slot))
+			return false;
+		if (store_finds_room(bytes))
+			return true;
+	}
+	return false;
 }
 
 #endif

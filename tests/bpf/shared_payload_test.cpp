@@ -181,6 +181,52 @@ TEST_P(SharedPayload, SegmentsOfAllSizes) {
   expect_all_received();
 }
 
+// A chunk is free when all that hold it are gone: who asks for room gets it, or breaks none.
+TEST_P(SharedPayload, RoomIsMadeOfAllThatHold) {
+  for (Target &t : targets_) {
+    t.window = 0;
+    give(consumed(t.ack()));
+  }
+  say(50 * DP_CHUNK);
+  EXPECT_GE(chunks(), 50U);
+  mark();
+  targets_.clear();
+  next_client();
+  said_ = 0;
+  begin();
+  for (unsigned i = 0; i < 14 * DP_CHUNK / 1000; i++) {
+    const std::string text = text_at(said_, 1000);
+    for (const View &v : capture(client_.data(text)))
+      if (std::any_of(targets_.begin(), targets_.end(),
+                      [&](const Target &t) { return t.shadow_port == v.sport; }))
+        give(Frames{v}); // the others are told that they are broken
+    said_ += 1000;
+  }
+  EXPECT_EQ(moved()["broken"], static_cast<int>(kCopies));
+  for (Target &t : targets_)
+    drain(t);
+  expect_all_received();
+}
+
+// It holds alone what the others gave back, as far as its share goes.
+TEST_P(SharedPayload, OneThatFollowsAndLagsLeavesRoom) {
+  targets_[2].window = 0;
+  give(consumed(targets_[2].ack()));
+  unsigned most = 0;
+  mark();
+  for (int round = 0; round < 60; round++) {
+    give(say(DP_CHUNK, 700));
+    most = std::max(most, chunks());
+    drain(targets_[0]);
+    drain(targets_[1]);
+  }
+  EXPECT_EQ(moved()["broken"], 1);
+  EXPECT_GT(most, 32U);
+  EXPECT_LE(most, 54U) << "four fifths of 64";
+  targets_.pop_back();
+  expect_all_received();
+}
+
 // Two targets, of which the first one never answers, and may have one shadow that is not
 // established.
 class OneTargetIsSilent : public Session {
