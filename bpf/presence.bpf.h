@@ -81,20 +81,19 @@ GLOBAL __u32 chunk_first_missing(__u32 value, __u32 pos)
 	return at;
 }
 
-/* Bytes [from, to) of a chunk of the shadow's are there. */
-GLOBAL int chunk_mark(__u32 slot, __u32 value, __u32 from, __u32 to)
+/* Bytes [from, to) of the chunk are there. It may be several shadows', each on a CPU of its own. */
+GLOBAL int chunk_mark(__u32 value, __u32 from, __u32 to)
 {
 	struct dp_chunk *c = chunk_at(value);
-	struct dp_shadow *sh = shadow_at(slot);
 
-	if (!c || !sh)
+	if (!c)
 		return 0;
-	bpf_spin_lock(&sh->lock);
+	bpf_spin_lock(&c->lock);
 #pragma clang loop unroll(disable)
 	for (__u32 w = 0; w < PRESENCE_WORDS; w++)
 		c->present[w] |= low_bits(clamp_to_word((__s64)to - w * 64)) &
 				 ~low_bits(clamp_to_word((__s64)from - w * 64));
-	bpf_spin_unlock(&sh->lock);
+	bpf_spin_unlock(&c->lock);
 	return 0;
 }
 
@@ -109,7 +108,7 @@ static long mark_chunk(__u32 i, struct presence_mark *m)
 	index = bpf_map_lookup_elem(&store, &m->key);
 	if (!index)
 		return 1;
-	chunk_mark(m->key.slot, *index, from, to);
+	chunk_mark(*index, from, to);
 	m->at += to - from;
 	return 0;
 }
