@@ -90,7 +90,7 @@ static __always_inline int consume(struct __sk_buff *skb)
 	if (is_martian(skb, sh))
 		return TC_ACT_UNSPEC;
 	if ((sh->tcp.state == DP_SYN_SENT || sh->tcp.state == DP_TIME_WAIT) &&
-	    is_clients_own(slot, p.flags))
+	    is_clients_own(slot, p.flags, p.ack))
 		return TC_ACT_UNSPEC;
 	/* A remembered port is nobody's: a program of this host may take it meanwhile, by an
 	 * explicit bind, and then the packet is its own.

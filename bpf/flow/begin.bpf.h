@@ -93,7 +93,8 @@ static __always_inline bool client_may_be_source(const struct dp_target *target,
 	    addr_eq(client, &target->address) || slot_of(client, slot % cfg.ports) != slot)
 		return false;
 	if (addr_is_v4(client))
-		return (client->w[3] & bpf_htonl(0xff000000)) != bpf_htonl(0x7f000000);
+		return (client->w[3] & bpf_htonl(0xff000000)) != bpf_htonl(0x7f000000) &&
+		       (client->w[3] & bpf_htonl(0xffff0000)) != bpf_htonl(0xa9fe0000);
 	return (client->w[0] & bpf_htonl(0xffc00000)) != bpf_htonl(0xfe800000) &&
 	       (client->w[0] | client->w[1] | client->w[2] | (client->w[3] ^ bpf_htonl(1)));
 }

@@ -179,10 +179,11 @@ GLOBAL int shadow_unbind(__u32 slot, __s32 why, __u32 retry)
 	if (!sh)
 		return 0;
 	key = sh->ep.key;
+	sh->tcp.seen_ns = bpf_ktime_get_coarse_ns();
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (!flow)
 		return 0;
-	flow->seen_ns = bpf_ktime_get_coarse_ns();
+	flow->seen_ns = sh->tcp.seen_ns;
 	bpf_spin_lock(&flow->lock);
 	mine = flow_claim_locked(flow, slot, sh->gen, DP_SLOT_GONE);
 	waits = mine && !shadow_is_over(sh, why);

@@ -42,6 +42,7 @@ GLOBAL int udp_end(__u32 slot, __u32 gen)
 	bpf_spin_unlock(&sh->lock);
 	if (!mine)
 		return 0;
+	sh->tcp.seen_ns = bpf_ktime_get_coarse_ns();
 	key = sh->ep.key;
 	l = ledger_cell(key.mapping, key.target);
 	if (l) {

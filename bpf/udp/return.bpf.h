@@ -69,7 +69,7 @@ static __always_inline int udp_return(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	/* As for TCP: a remembered port is nobody's. */
 	if (sh->tcp.state == DP_TIME_WAIT &&
-	    (is_clients_own(slot, 0) || udp_socket_exists_for(skb, &p)))
+	    (is_clients_own(slot, 0, 0) || udp_socket_exists_for(skb, &p)))
 		return TC_ACT_UNSPEC;
 	l = shadow_ledger(sh);
 	if (shape == PKT_UDP_FIRST)

@@ -389,7 +389,8 @@ struct dp_tcp_state {
 	__u32 rto_ms;
 	__u64 timed_ns;
 	__u64 due_ns; /* when the oldest unacknowledged byte times out; 0: nothing is outstanding */
-	__u64 seen_ns;	/* last packet of the client, coarse: the target's keepalives prove nothing
+	__u64 seen_ns;	/* last packet of the client, coarse: the target's keepalives prove nothing.
+			 * In TIME_WAIT: when it ended.
 			 */
 	__u64 heard_ns; /* last answer of the target, or keepalive; coarse */
 	__u64 observed;
