@@ -162,6 +162,21 @@ TEST(Plan, WithoutShadowAddressesThereIsOnePool) {
   EXPECT_EQ(p->mappings[0].target[0].pool[0], 0);
 }
 
+TEST(Plan, ClientsAddressesAreNotOfAPoolOfAnother) {
+  Config c = a_config({"80-10.0.0.2:80", "81-10.9.0.2:81"});
+  c.mappings[0].targets[0].shadow_addresses = {{ip("10.9.0.1"), "a"}};
+  c.mappings[1].targets[0].keep_client = true;
+  const auto p = make_plan(c, a_host());
+  ASSERT_FALSE(p);
+  ASSERT_EQ(p.errors().size(), 1u) << show_errors(p.errors());
+  EXPECT_EQ(p.errors()[0].where, c.mappings[1].targets[0].where);
+  EXPECT_EQ(p.errors()[0].what,
+            "copies to 10.9.0.2:81 cannot have their clients' addresses, because they would leave "
+            "from 10.9.0.1, which \"shadow_addresses\" names");
+  c.mappings[1].targets[0].keep_client = false;
+  EXPECT_TRUE(make_plan(c, a_host()));
+}
+
 TEST(Plan, ShadowAddressesAreThisHosts) {
   Config c = a_config();
   c.mappings[0].targets[0].shadow_addresses = {

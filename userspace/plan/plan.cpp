@@ -206,6 +206,7 @@ Result<Plan> make_plan(const Config &wanted, const HostView &host) {
   check_devices(config, host, errors, plan.warnings);
   check_targets(config, host, errors);
   check_shadow_addresses(config, host, errors, plan.warnings);
+  check_kept_clients(config, shadow_addresses(config), host, errors);
   check_stacked(config, host, errors, plan.warnings);
   check_ipsec(config, host, errors);
   check_shadow_ports(config, host, errors);

@@ -383,6 +383,25 @@ void check_targets(const Config &config, const HostView &host, Errors &errors) {
       check_target(config, host, m, t, errors);
 }
 
+void check_kept_clients(const Config &config, const std::vector<Address> &shadow_addresses,
+                        const HostView &host, Errors &errors) {
+  for (const MappingConfig &m : config.mappings)
+    for (const TargetConfig &t : m.targets) {
+      const auto route = host.routes.find(t.address.text());
+      if (t.keep_client && route != host.routes.end() &&
+          std::find(shadow_addresses.begin(), shadow_addresses.end(), route->second.source) !=
+              shadow_addresses.end())
+        errors.push_back({t.where,
+                          "copies to " + endpoint_text(t.address, t.port) +
+                              " cannot have their clients' addresses, because they would leave "
+                              "from " +
+                              route->second.source.text() + ", which \"shadow_addresses\" names",
+                          "take it out of all \"shadow_addresses\", or use \"source_address\": "
+                          "\"host\"",
+                          Exit::failure});
+    }
+}
+
 void check_shadow_addresses(const Config &config, const HostView &host, Errors &errors,
                             std::vector<std::string> &warnings) {
   for (const MappingConfig &m : config.mappings)

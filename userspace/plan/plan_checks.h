@@ -22,6 +22,11 @@ void check_devices(const Config &config, const HostView &host, Errors &errors,
 void check_targets(const Config &config, const HostView &host, Errors &errors);
 void check_shadow_addresses(const Config &config, const HostView &host, Errors &errors,
                             std::vector<std::string> &warnings);
+// `shadow_addresses`: of all mappings, also of those that are deferred. What comes to another
+// address than those leads to the first pool of slots (slot_of(), bpf/maps.bpf.h), so that copies
+// with their clients' addresses must be of that one.
+void check_kept_clients(const Config &config, const std::vector<Address> &shadow_addresses,
+                        const HostView &host, Errors &errors);
 // Mappings on devices of which one has the other's frames, too: see same_packets().
 void check_stacked(const Config &config, const HostView &host, Errors &errors,
                    std::vector<std::string> &warnings);
