@@ -4,6 +4,8 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "doppel/names.h"
 #include "tests/unit/a_host.h"
 #include "userspace/plan/partial_plan.h"
@@ -522,6 +524,25 @@ TEST(Change, AnAddressOfARouteGetsNoPoolWhileAttached) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.errors()[0].what, "mapping \"80\" has copies from 10.0.0.1 in the attached "
                                       "mirror, as the route says");
+}
+
+// A container's device is nobody's any more, whatever another mapping waits for.
+TEST(PartialPlan, ADeviceThatIsGoneIsOnlyLeftToWhoNamesIt) {
+  Config c = a_config({"80-10.0.0.2:80", "81-10.0.0.3:81"});
+  c.mappings[0].devices = {"eth0", "veth*"};
+  c.mappings[1].devices = {"late0"};
+  HostView h = a_host();
+  h.devices.push_back(a_device(8, "late0"));
+  h.devices.push_back(a_device(9, "veth9"));
+  MirrorState now = state(*make_plan(c, h));
+  h.devices.erase(h.devices.end() - 2, h.devices.end());
+  now.running.erase(std::remove_if(now.running.begin(), now.running.end(),
+                                   [](const Attachment &a) { return a.ifindex >= 8; }),
+                    now.running.end());
+  const auto p = make_partial_plan(c, h);
+  ASSERT_TRUE(p) << show_errors(p.errors());
+  ASSERT_EQ(p->deferred, std::set<std::string>{"81"});
+  EXPECT_EQ(hooks(change(now, p->plan, p->deferred).detach), Strings{"doppel_ingress@9"});
 }
 
 // The address comes back, and its mapping with it; the room was made at attach.

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 
+#include "doppel/names.h"
 #include "userspace/config/settings.h"
 
 namespace doppel {
@@ -348,8 +349,19 @@ private:
       if (!contains(state_.running, a))
         change_.attach.push_back(a);
     for (const Attachment &a : state_.programs)
-      if (!contains(wanted_.attachments, a) && (deferred_.empty() || was_replaced(a)))
+      if (!contains(wanted_.attachments, a) && (!is_left_for_deferred(a) || was_replaced(a)))
         change_.detach.push_back(a);
+  }
+
+  // A mapping that is left as it is captures by it, or hears its targets, which may answer by any
+  // device that there is.
+  bool is_left_for_deferred(const Attachment &a) const {
+    if (a.program == DP_PROG_RETURN)
+      return !deferred_.empty() && (!a.optional || contains(state_.running, a));
+    return std::any_of(change_.names.begin(), change_.names.end(), [&](const NamedMapping &m) {
+      return deferred_rows_.count(m.row) != 0 && m.direction == direction_name(a.direction) &&
+             std::find(m.devices.begin(), m.devices.end(), a.device) != m.devices.end();
+    });
   }
 
   // Its device is back under another ifindex: no mapping that is left as it is captures there.

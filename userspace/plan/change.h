@@ -70,8 +70,8 @@ bool are_fixed_differences(const Errors &errors);
 // Mappings are the same if name, direction, ports, address, targets, shadow and source addresses,
 // preambles, application, join and promiscuous are: they keep row, shadows and ledger. `deferred`:
 // names of mappings that are not in `wanted` because of the state of the host; they stay as they
-// are, and while there are any, no program is taken away but those of devices that others of the
-// same name have replaced. Fails if there are not enough free rows.
+// are, with the programs by which they capture and hear their targets, but for those of devices
+// that others of the same name have replaced. Fails if there are not enough free rows.
 Result<Change> plan_change(const MirrorState &state, const Plan &wanted,
                            const std::set<std::string> &deferred = {});
 
