@@ -562,6 +562,23 @@ TEST(PartialPlan, HasRoomForAddressesOfWhatItLeavesOut) {
   EXPECT_EQ(change(now, *make_plan(c, h)).added, std::vector<std::string>{"81"});
 }
 
+// The address by which another mapping's copies leave is one that a mapping lists that is left out.
+TEST(PartialPlan, LeadsAnswersToTheSlotsOfTheirAddress) {
+  Config c = a_config({"80-10.0.0.2:80", "81-10.9.0.2:81"});
+  c.mappings[1].targets[0].shadow_addresses = {{ip("10.0.0.1"), "b"}};
+  HostView h = a_host();
+  const auto whole = make_plan(c, h);
+  ASSERT_TRUE(whole) << show_errors(whole.errors());
+  h.routes.erase("10.9.0.2");
+  const auto partial = make_partial_plan(c, h);
+  ASSERT_TRUE(partial) << show_errors(partial.errors());
+  EXPECT_EQ(partial->deferred, std::set<std::string>{"81"});
+  EXPECT_EQ(partial->plan.mappings[0].target[0].pool[0], 1);
+  EXPECT_TRUE(change(state(*whole), partial->plan, partial->deferred).empty());
+  c.mappings[0].targets[0].keep_client = true;
+  EXPECT_EQ(make_partial_plan(c, h)->deferred, (std::set<std::string>{"80", "81"}));
+}
+
 TEST(PartialPlan, LeavesOutWhatTheHostCannotCarry) {
   Config c = a_config({"80-10.0.0.2:80", "81-10.9.0.2:81", "82-10.0.0.3:82"});
   c.mappings[2].devices = {"gone0"};

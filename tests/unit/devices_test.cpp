@@ -92,6 +92,29 @@ TEST(Devices, AMappingGoesOnWithoutOneThatIsMissing) {
       << "attach wants all that is named";
 }
 
+// The configuration is good as long as no device fits both.
+TEST(Devices, OneThatFitsThePatternsOfTwoMappingsIsTheFirstOnes) {
+  Config c = a_config({"11211-10.0.0.2:21211", "11311-10.0.0.3:11311", "12-10.0.0.3:11211"});
+  c.mappings[0].devices = {"eth*"};
+  c.mappings[2].name = "late";
+  c.mappings[2].port_first = c.mappings[2].port_last = 11211;
+  c.mappings[2].devices = {"*1"};
+  HostView h = a_host();
+  h.devices.erase(h.devices.begin() + 2);
+  h.devices.push_back(a_device(9, "veth1"));
+  const auto before = make_partial_plan(c, h);
+  ASSERT_TRUE(before) << show_errors(before.errors());
+  EXPECT_TRUE(before->deferred.empty());
+  h.devices.push_back(a_device(10, "eth1"));
+  const auto p = make_partial_plan(c, h);
+  ASSERT_TRUE(p) << show_errors(p.errors());
+  EXPECT_EQ(p->deferred, std::set<std::string>{"late"});
+  EXPECT_EQ(p->plan.names.size(), 2U);
+  EXPECT_EQ(p->plan.names[0].devices, (Strings{"eth0", "eth1"}));
+  ASSERT_EQ(p->why.size(), 1U);
+  EXPECT_NE(p->why[0].what.find("overlap"), std::string::npos) << p->why[0].what;
+}
+
 TEST(Devices, EachHasItsHooksAndItsPorts) {
   const auto p = make_plan(of_devices({"eth*"}), a_host());
   ASSERT_TRUE(p) << show_errors(p.errors());

@@ -13,7 +13,47 @@ void take_all_pools(const Config &config, Plan &plan) {
   for (const Address &a : shadow_addresses(config))
     if (std::find(plan.pools.begin(), plan.pools.end(), a) == plan.pools.end())
       plan.pools.push_back(a);
+  // It may be the address of another mapping's route, whose slots are where its answers lead.
+  for (dp_mapping &m : plan.mappings)
+    for (unsigned t = 0; t < m.n_targets; t++)
+      if (const auto own =
+              std::find(plan.pools.begin() + 1, plan.pools.end(), Address{m.target[t].shadow_addr});
+          own != plan.pools.end())
+        m.target[t].pool[0] = static_cast<__u8>(own - plan.pools.begin());
   plan.config.slots = static_cast<uint32_t>(plan.config.ports * plan.pools.size());
+}
+
+// Mappings of which each has a plan, and all of them together have none, as when a device came
+// whose name fits the patterns of two. In their order, those that do not go with the ones before
+// are deferred.
+Result<Plan> agreeing_plan(const Config &all, const HostView &host, PartialPlan &f) {
+  auto plan = make_plan(all, host);
+  if (plan)
+    return plan;
+  Config agreed = all;
+  agreed.mappings.clear();
+  const auto with = [&](size_t from, size_t n) {
+    Config more = agreed;
+    more.mappings.insert(more.mappings.end(), all.mappings.begin() + static_cast<ptrdiff_t>(from),
+                         all.mappings.begin() + static_cast<ptrdiff_t>(from + n));
+    return more;
+  };
+  // As many at once as may go together: there may be a thousand.
+  for (size_t from = 0, run = 1; from < all.mappings.size();) {
+    const size_t n = std::min(run, all.mappings.size() - from);
+    if (const auto tried = make_plan(with(from, n), host)) {
+      agreed = with(from, n);
+      from += n;
+      run = 2 * n;
+    } else if (n > 1) {
+      run = n / 2;
+    } else {
+      f.deferred.insert(all.mappings[from].name);
+      f.why.insert(f.why.end(), tried.errors().begin(), tried.errors().end());
+      from++;
+    }
+  }
+  return make_plan(agreed, host);
 }
 
 } // namespace
@@ -26,8 +66,12 @@ Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host
   for (const MappingConfig &m : present.mappings) {
     Config one = config;
     one.mappings = {m};
-    const auto plan = make_plan(one, host);
-    if (plan) {
+    Errors errors;
+    if (const auto plan = make_plan(one, host))
+      check_kept_clients(one, shadow_addresses(config), host, errors);
+    else
+      errors = plan.errors();
+    if (errors.empty()) {
       rest.mappings.push_back(m);
       continue;
     }
@@ -36,9 +80,9 @@ Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host
       f.forbidden = true;
     else
       f.deferred.insert(m.name);
-    f.why.insert(f.why.end(), plan.errors().begin(), plan.errors().end());
+    f.why.insert(f.why.end(), errors.begin(), errors.end());
   }
-  f.plan = TRY(make_plan(rest, host));
+  f.plan = TRY(agreeing_plan(rest, host, f));
   take_all_pools(config, f.plan);
   f.plan.store_rows = store_rows(config, f.plan.chunks);
   return f;

@@ -17,7 +17,8 @@ struct PartialPlan {
   bool forbidden = false; // of a mapping that is neither: IPsec forbids it, so that it must end
 };
 
-// Fails only for what concerns all mappings together.
+// Mappings that do not go together are deferred as well, the later ones. Fails only for what
+// concerns all of them.
 Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host);
 
 } // namespace doppel
