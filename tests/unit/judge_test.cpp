@@ -310,8 +310,15 @@ TEST(Judge, SomeConnectionsAreHung) {
                                   "for an answer, one of them for 6.0 s"),
             std::string::npos)
       << problems[0].what;
+  EXPECT_EQ(problems[0].grade, 0);
   EXPECT_EQ(problems[0].since, kAttached + 100);
   EXPECT_FALSE(wants_another_look({v}));
+  v.owed["data 10.0.0.2:80"] = {50, moment(100)};
+  EXPECT_EQ(judge({v})[0].grade, 0) << "the others were answered, and have closed";
+  l.last.answered = moment(100);
+  v = at(106, l);
+  v.owed["data 10.0.0.2:80"] = {50, moment(100)};
+  EXPECT_EQ(judge({v})[0].grade, 1);
   EXPECT_TRUE(wants_another_look({v}, true));
 }
 

@@ -52,6 +52,21 @@ TEST(Problems, FoundByTwoChecksAreToldOnce) {
   EXPECT_EQ(p.found("plan", {}).over, Sentences{"no route"});
 }
 
+// Some of a target's connections wait for an answer, then all of them.
+TEST(Problems, AreToldAgainAsTheyGetGraver) {
+  Problems p;
+  const auto hung = [](const char *what, int grade) {
+    return std::vector<Problem>{{ProblemKind::hung, what, "", 0, "hung a", grade}};
+  };
+  EXPECT_EQ(p.found("vitals", hung("1 of 20 wait", 0)).begun, Sentences{"1 of 20 wait"});
+  auto news = p.found("vitals", hung("answers none", 1));
+  EXPECT_EQ(news.begun, Sentences{"answers none"});
+  EXPECT_EQ(news.over, Sentences{});
+  EXPECT_TRUE(p.found("vitals", hung("3 of 20 wait", 0)).empty());
+  EXPECT_TRUE(p.found("vitals", hung("answers none", 1)).empty());
+  EXPECT_EQ(p.found("vitals", {}).over, Sentences{"answers none"});
+}
+
 // "12 s" becomes "14 s": that is no news, and what is over is told as it came.
 TEST(Problems, AreTheSameWhileTheirKeyIs) {
   Problems p;

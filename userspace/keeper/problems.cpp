@@ -9,7 +9,8 @@ std::vector<std::string> as_sentences(const Errors &errors) {
   return list;
 }
 
-// Two checks may find the same: it is told once, and is over when neither finds it.
+// Two checks may find the same: it is told once, or again as it gets graver, and is over when
+// neither finds it.
 Problems::News Problems::found(const std::string &check, std::vector<Problem> problems,
                                std::time_t now) {
   for (Problem &p : problems) {
@@ -22,9 +23,10 @@ Problems::News Problems::found(const std::string &check, std::vector<Problem> pr
   std::map<std::string, Told> lasting;
   for (const Problem &p : all()) {
     const auto told = told_.find(p.id());
-    if (told == told_.end())
+    const bool fresh = told == told_.end() || told->second.grade < p.grade;
+    if (fresh)
       news.begun.push_back(p.what);
-    lasting[p.id()] = told == told_.end() ? Told{p.what, p.since} : told->second;
+    lasting[p.id()] = fresh ? Told{p.what, p.since, p.grade} : told->second;
   }
   for (const auto &[id, told] : told_)
     if (!lasting.count(id))

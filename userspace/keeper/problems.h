@@ -38,6 +38,7 @@ private:
   struct Told {
     std::string what;
     std::time_t since;
+    int grade;
   };
   std::map<std::string, std::vector<Problem>> by_check_;
   std::map<std::string, Told> told_; // by id

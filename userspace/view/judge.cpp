@@ -35,15 +35,20 @@ std::string last_asked(const TargetHealth &t, const Vitals &v) {
   return ", the last time " + human_ms(age(v.now_ns, at_ns) / 1'000'000) + " ago";
 }
 
-// All of its connections, or some of them.
-std::string hung_text(const TargetHealth &t, const Vitals &v) {
+// All of its connections, or some of them, which comes first where they do not ask at the same
+// time. All: it has answered nobody since, as those that were answered may be closed by now.
+std::string hung_text(const TargetHealth &t, const Vitals &v, int &grade) {
   const auto owed = v.owed.find(target_key(t.mapping, t.target));
-  const auto open =
-      static_cast<uint64_t>(std::max<int64_t>(row_of(v.counters, t.mapping, t.target)->open, 0));
-  if (owed == v.owed.end() || owed->second.connections >= open)
+  const dp_ledger &l = *row_of(v.counters, t.mapping, t.target);
+  const auto open = static_cast<uint64_t>(std::max<int64_t>(l.open, 0));
+  grade = owed == v.owed.end() ||
+          (owed->second.connections >= open &&
+           age(v.now_ns, std::max<uint64_t>(l.last.answered, v.attached_ns)) > kTargetPatienceNs);
+  if (grade)
     return name_of(t) + " takes requests and answers none, while the source answers";
-  return human_count(owed->second.connections) + " of " + human_count(open) + " connections to " +
-         name_of(t) + " wait for an answer, one of them for " +
+  return human_count(owed->second.connections) + " of " +
+         human_count(std::max(open, owed->second.connections)) + " connections to " + name_of(t) +
+         " wait for an answer, one of them for " +
          human_ms(age(v.now_ns, owed->second.since_ns) / 1'000'000) +
          ", while the source has answered on them";
 }
@@ -81,7 +86,7 @@ void judge_row(const TargetHealth &t, const Vitals &v, std::vector<Problem> &pro
     break;
   case TargetState::hung:
     p.kind = ProblemKind::hung;
-    p.what = hung_text(t, v) + "; " + waits;
+    p.what = hung_text(t, v, p.grade) + "; " + waits;
     break;
   case TargetState::slow:
     p.kind = ProblemKind::slow;

@@ -34,6 +34,7 @@ struct Problem {
   std::string hint;      // what to do about it; may be empty
   std::time_t since = 0; // Unix time, seconds; 0: not known
   std::string key;       // two with the same key are the same; empty: `what` is the key
+  int grade = 0;         // of the same problem; where it has risen it is told once more
 
   const std::string &id() const { return key.empty() ? what : key; }
 };
