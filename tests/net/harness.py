@@ -39,8 +39,8 @@ class Elsewhere(Skip):
 
 
 class Case:
-    def __init__(self, function, parameters, tcx=False, long=False, slow=False):
-        self.long, self.slow = long, slow
+    def __init__(self, function, parameters, tcx=False, long=False, slow=False, spare=False):
+        self.long, self.slow, self.spare = long, slow, spare
         # The whole file, for full speed or because it compares latencies.
         self.alone = getattr(sys.modules[function.__module__], "ALONE", False)
         self.needs_tcx = tcx or any(str(value).startswith("tcx") for value in parameters.values())
@@ -51,6 +51,13 @@ class Case:
         self.name = f"{module}.{function.__name__}" + (f"[{suffix}]" if suffix else "")
 
 
+def diagonal(variants):
+    """As few combinations as have each value once at least."""
+    lists = {name: list(values) for name, values in variants.items()}
+    most = max(map(len, lists.values()), default=1)
+    return [{name: values[turn % len(values)] for name, values in lists.items()} for turn in range(most)]
+
+
 def case(tcx=False, long=False, slow=False, **variants):
     """Registers a function as a test, once for each combination of the variants given.
 
@@ -59,12 +66,15 @@ def case(tcx=False, long=False, slow=False, **variants):
     told. long: it takes minutes, and runs with --long only. slow: it
     takes 20 s or more, so that it begins early where several run at a time. ALONE = True in a file of tests:
     none of them runs beside another.
+
+    Of several kinds of variants each value is in one combination that is not spare: select() leaves out the others.
     """
     def register(function):
         combinations = [{}]
         for name, values in variants.items():
             combinations = [{**c, name: v} for c in combinations for v in values]
-        _cases.extend(Case(function, c, tcx, long, slow) for c in combinations)
+        kept = diagonal(variants)
+        _cases.extend(Case(function, dict(c), tcx, long, slow, spare=c not in kept) for c in combinations)
         return function
     return register
 
@@ -173,8 +183,9 @@ def _run(one, obstacles):
         env.close()
 
 
-def select(patterns, mode=None, long=False, alone=None):
-    """All cases whose name contains one of the patterns; "suite." means those of that suite.
+def select(patterns, mode=None, long=False, alone=None, whole=False):
+    """All cases whose name contains one of the patterns; "suite." means those of that suite. Without a pattern, and not
+    `whole`: without the spare combinations of what runs beside others, which would take an hour.
 
     With a mode only those of this way to attach, and those that are about none; with clsact none that
     would need TCX. Those that take minutes only if `long`. alone: "only" or "none" of those that want to be."""
@@ -185,6 +196,7 @@ def select(patterns, mode=None, long=False, alone=None):
             and (mode is None or c.parameters.get("mode", mode) == mode)
             and not (mode == "clsact" and c.needs_tcx)
             and (long or not c.long)
+            and (whole or patterns or c.alone or not c.spare)
             and (alone is None or c.alone == (alone == "only"))]
 
 

@@ -30,6 +30,7 @@ def main():
     p.add_argument("--doppel", metavar="PATH", help="the program under test")
     p.add_argument("--mode", choices=harness.MODES, help="leave out what is about another way to attach")
     p.add_argument("--long", action="store_true", help="also what takes minutes")
+    p.add_argument("--whole", action="store_true", help="every combination of variants, not each value once")
     p.add_argument("--alone", choices=("only", "none"), help="what wants to be alone, or all but that")
     p.add_argument("--jobs", type=int, default=1, metavar="N", help="so many at a time, but for what wants to be alone")
     args = p.parse_args()
@@ -38,7 +39,7 @@ def main():
     signal.signal(signal.SIGTERM, interrupted)
     for path in sorted(glob.glob(os.path.join(HERE, "test_*.py"))):
         importlib.import_module(os.path.basename(path).removesuffix(".py"))
-    chosen = harness.select(args.words, args.mode, args.long, args.alone)
+    chosen = harness.select(args.words, args.mode, args.long, args.alone, args.whole)
     if args.list:
         print("\n".join(one.name for one in chosen))
         return 0
