@@ -76,16 +76,21 @@ class Host:
                 f.write(str(value))
         self.in_netns(write)
 
+    def _enter(self):
+        return ["nsenter", "--target", str(self.pid), "--net", "--mount", "--uts", "--"]
+
     def prefix(self):
         """What to put before a command line so that it runs in this host; keeps the pid."""
-        return ["nsenter", "--target", str(self.pid), "--net", "--mount", "--uts", "--",
-                *self._lifeline()]
+        return [*self._enter(), *self._lifeline()]
 
     def run(self, argv, check=True, timeout=60, stdin=None):
-        """Runs a command to its end; its output is text in .stdout and .stderr."""
+        """Runs a command to its end; its output is text in .stdout and .stderr.
+
+        Without a lifeline: it ends soon by itself, and to start another program costs more than most commands do.
+        """
         timeout = wait.patience(timeout)
         try:
-            done = subprocess.run(self.prefix() + [str(a) for a in argv], text=True, input=stdin,
+            done = subprocess.run(self._enter() + [str(a) for a in argv], text=True, input=stdin,
                                   capture_output=True, timeout=timeout, check=False)
         except subprocess.TimeoutExpired as e:
             raise Failed(f"{self.name}: {' '.join(map(str, argv))}: not done after {timeout} s") from e
