@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 import traceback
+import zlib
 
 from lab import doppel, wait
 from lab.bpf import Neighbour
@@ -51,11 +52,14 @@ class Case:
         self.name = f"{module}.{function.__name__}" + (f"[{suffix}]" if suffix else "")
 
 
-def diagonal(variants):
-    """As few combinations as have each value once at least."""
-    lists = {name: list(values) for name, values in variants.items()}
-    most = max(map(len, lists.values()), default=1)
-    return [{name: values[turn % len(values)] for name, values in lists.items()} for turn in range(most)]
+def diagonal(name, variants):
+    """As few combinations as have each value once at least; but each function has one way to attach only where it has no
+    other variants, and another function the other one."""
+    lists = {kind: list(values) for kind, values in variants.items()}
+    most = max((len(values) for kind, values in lists.items() if kind != "mode"), default=1)
+    first = {"mode": zlib.crc32(name.encode())}
+    return [{kind: values[(first.get(kind, 0) + turn) % len(values)] for kind, values in lists.items()}
+            for turn in range(most)]
 
 
 def case(tcx=False, long=False, slow=False, **variants):
@@ -67,13 +71,13 @@ def case(tcx=False, long=False, slow=False, **variants):
     takes 20 s or more, so that it begins early where several run at a time. ALONE = True in a file of tests:
     none of them runs beside another.
 
-    Of several kinds of variants each value is in one combination that is not spare: select() leaves out the others.
+    The combinations of variants that diagonal() leaves out are spare: see select().
     """
     def register(function):
         combinations = [{}]
         for name, values in variants.items():
             combinations = [{**c, name: v} for c in combinations for v in values]
-        kept = diagonal(variants)
+        kept = diagonal(function.__name__, variants)
         _cases.extend(Case(function, dict(c), tcx, long, slow, spare=c not in kept) for c in combinations)
         return function
     return register
