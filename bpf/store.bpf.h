@@ -218,7 +218,9 @@ GLOBAL __s64 store_take(__u32 slot, __u32 chunk, __u32 how)
 	if (bpf_map_update_elem(&store, &key, &value, BPF_NOEXIST)) {
 		chunk_release(value);
 		known = bpf_map_lookup_elem(&store, &key); /* another CPU was first */
-		return known ? *known : -1;
+		if (!known)
+			return -1;
+		return *known;
 	}
 	__sync_fetch_and_add(&sh->tcp.chunks, 1);
 	client_count_chunks(store_row(&sh->ep.key), limit_row(&sh->ep.key), 1);
