@@ -30,7 +30,7 @@ def main():
     p.add_argument("--doppel", metavar="PATH", help="the program under test")
     p.add_argument("--mode", choices=harness.MODES, help="leave out what is about another way to attach")
     p.add_argument("--long", action="store_true", help="also what takes minutes")
-    p.add_argument("--whole", action="store_true", help="every combination of variants, not each value once")
+    p.add_argument("--whole", action="store_true", help="every combination of variants, and not a part of them")
     p.add_argument("--alone", choices=("only", "none"), help="what wants to be alone, or all but that")
     p.add_argument("--jobs", type=int, default=1, metavar="N", help="so many at a time, but for what wants to be alone")
     args = p.parse_args()
