@@ -4,8 +4,12 @@
 The namespaces have no name in /run/netns: they live exactly as long as their processes, so that a
 test which is killed leaves nothing behind. Every process started here is killed by the kernel when
 the process that made the lab dies (PR_SET_PDEATHSIG), except in a lab that is meant to persist.
+
+A thread of the test's own lives in these namespaces, too, and starts the host's processes. So none of
+them has to enter by nsenter, whose start costs as much as that of the command.
 """
 
+import concurrent.futures
 import ctypes
 import os
 import signal
@@ -15,18 +19,12 @@ import threading
 
 from . import wait
 
-CLONE_NEWNET = 0x40000000
+CLONE_FS, CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWNET = 0x200, 0x20000, 0x4000000, 0x40000000
+MS_REC, MS_PRIVATE = 0x4000, 0x40000
 # s: the last process of a host ends with its mounts and their pins, which takes the lock of all network devices
 # (rtnl); others' namespaces keep that busy for ten seconds on a busy machine.
 ENDS = 60
 _libc = ctypes.CDLL(None, use_errno=True)
-
-# As on a real host: /sys shows this network namespace, and bpffs is at its usual place. The
-# mounts are private, so nothing of this reaches the machine's own mount table.
-_HOLDER = """
-mount -t sysfs sysfs /sys && mount -t bpf bpf /sys/fs/bpf && hostname "$0" &&
-exec 3>&- && echo ready && exec sleep infinity
-"""
 
 
 class Failed(AssertionError):
@@ -39,6 +37,15 @@ def start_ticks(pid):
         return int(f.read().rsplit(")", 1)[1].split()[19])
 
 
+def _checked(result):
+    if result != 0:
+        raise OSError(error := ctypes.get_errno(), os.strerror(error))
+
+
+def _mount(source, place, kind, flags=0):
+    _checked(_libc.mount(*(text and text.encode() for text in (source, place, kind)), ctypes.c_ulong(flags), None))
+
+
 class Host:
     def __init__(self, name, pid=None, persistent=False):
         self.name = name
@@ -47,23 +54,44 @@ class Host:
         self.persistent = persistent
         self._children = []
         self._holder = None
+        # Lives as long as the host: what a thread has started is killed when that ends (PR_SET_PDEATHSIG).
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
         if pid is None:
             self._start()
+        else:
+            self._inside(self._enter)
 
     def _lifeline(self):
         return [] if self.persistent else ["setpriv", "--pdeathsig", "KILL", "--"]
 
+    def _make(self):
+        """By the thread that lives here. As on a real host: /sys shows this network namespace, and bpffs is at its usual
+        place. The mounts are private, so nothing of this reaches the machine's own mount table."""
+        _checked(_libc.unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWUTS))
+        _mount("none", "/", None, MS_REC | MS_PRIVATE)
+        _mount("sysfs", "/sys", "sysfs")
+        _mount("bpf", "/sys/fs/bpf", "bpf")
+        socket.sethostname(self.name)
+        return subprocess.Popen([*self._lifeline(), "sleep", "infinity"], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=self.persistent)
+
+    def _enter(self):
+        """By the thread that lives here, where another process has made the host."""
+        _checked(_libc.unshare(CLONE_FS))
+        for name in ("net", "uts", "mnt"):
+            fd = os.open(f"/proc/{self.pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _checked(_libc.setns(fd, 0))
+            finally:
+                os.close(fd)
+
     def _start(self):
-        self._holder = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--uts", "--propagation", "private", "--",
-             *self._lifeline(), "sh", "-c", _HOLDER, self.name],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-            start_new_session=self.persistent)
+        try:
+            self._holder = self._inside(self._make)
+        except OSError as e:
+            self._thread.shutdown()
+            raise Failed(f"cannot make host {self.name}: namespaces or mounts are not permitted ({e})") from e
         self.pid = self._holder.pid
-        if self._holder.stdout.readline() != "ready\n":
-            self._holder.wait(wait.patience(5))
-            raise Failed(f"cannot make host {self.name}: namespaces or mounts are not permitted")
-        self._holder.stdout.close()
         self.run(["ip", "link", "set", "lo", "up"])
         # Duplicate address detection would change routes a second after the lab is ready.
         for name in ("accept_dad", "dad_transmits"):
@@ -76,33 +104,33 @@ class Host:
                 f.write(str(value))
         self.in_netns(write)
 
-    def _enter(self):
-        return ["nsenter", "--target", str(self.pid), "--net", "--mount", "--uts", "--"]
-
-    def prefix(self):
-        """What to put before a command line so that it runs in this host; keeps the pid."""
-        return [*self._enter(), *self._lifeline()]
+    def _inside(self, function, *args, **kwargs):
+        """Calls function in the thread that lives here."""
+        return self._thread.submit(function, *args, **kwargs).result()
 
     def run(self, argv, check=True, timeout=60, stdin=None):
         """Runs a command to its end; its output is text in .stdout and .stderr.
 
         Without a lifeline: it ends soon by itself, and to start another program costs more than most commands do.
         """
+        argv = [str(a) for a in argv]
         timeout = wait.patience(timeout)
-        try:
-            done = subprocess.run(self._enter() + [str(a) for a in argv], text=True, input=stdin,
-                                  capture_output=True, timeout=timeout, check=False)
-        except subprocess.TimeoutExpired as e:
-            raise Failed(f"{self.name}: {' '.join(map(str, argv))}: not done after {timeout} s") from e
-        if check and done.returncode != 0:
-            raise Failed(f"{self.name}: {' '.join(map(str, argv))}: exit code {done.returncode}\n"
-                         f"{done.stdout}{done.stderr}")
-        return done
+        with self._inside(subprocess.Popen, argv, text=True, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+            try:
+                out, err = child.communicate(stdin, timeout)
+            except subprocess.TimeoutExpired as e:
+                raise Failed(f"{self.name}: {' '.join(argv)}: not done after {timeout} s") from e
+            finally:
+                child.kill()  # nothing, once it has ended
+        if check and child.returncode != 0:
+            raise Failed(f"{self.name}: {' '.join(argv)}: exit code {child.returncode}\n{out}{err}")
+        return subprocess.CompletedProcess(argv, child.returncode, out, err)
 
     def popen(self, argv, **kwargs):
         """Starts a command; it is killed with the host at the latest."""
         kwargs.setdefault("start_new_session", self.persistent)
-        child = subprocess.Popen(self.prefix() + [str(a) for a in argv], **kwargs)
+        child = self._inside(subprocess.Popen, [*self._lifeline(), *map(str, argv)], **kwargs)
         self._children.append(child)
         return child
 
@@ -117,8 +145,7 @@ class Host:
             try:
                 fd = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    if _libc.setns(fd, CLONE_NEWNET) != 0:
-                        raise OSError(ctypes.get_errno(), f"setns to {self.name}")
+                    _checked(_libc.setns(fd, CLONE_NEWNET))
                 finally:
                     os.close(fd)
                 box["value"] = function(*args)
@@ -175,6 +202,12 @@ class Host:
                 found.append(int(entry))
         return found + [self.pid]
 
+    def _leave(self):
+        """The namespaces do not outlive their processes for the thread's sake."""
+        task = f"/proc/self/task/{self._inside(threading.get_native_id)}"
+        self._thread.shutdown()
+        wait.until(lambda: not os.path.exists(task), f"the thread in {self.name} to end", ENDS, 0.002)
+
     def close(self):
         """Ends everything that runs in this host, and with it the host."""
         try:
@@ -186,6 +219,7 @@ class Host:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+        self._leave()
         for child in self._children + ([self._holder] if self._holder else []):
             for stream in (child.stdin, child.stdout, child.stderr):
                 if stream:
