@@ -10,19 +10,22 @@ FRAME = 8
 
 
 class Pace:
-    """Nobody sends a datagram again that a full socket's buffer has dropped: so the clients wait, after DATAGRAMS
-    that they made for one, until the target has taken `copies` of each of theirs and none lies in a socket. What
+    """Nobody sends a datagram again that a full socket's buffer has dropped: so the clients wait, after as many as ROOM
+    holds, until the target has taken `copies` of each of theirs and none lies in a socket. What
     further targets on that host take counts as well, so the number alone would let the clients run ahead."""
 
-    DATAGRAMS = 64  # a buffer of 208 KiB holds some 270 small ones
+    ROOM = 48 << 10  # bytes, of a buffer of 208 KiB
+    EACH, FRAGMENT, FILLED = 768, 2304, 1480  # bytes of a buffer that a small one takes and a fragment; what one carries
 
     def __init__(self, host, copies=1):
-        self.host, self.copies, self.sent = host, copies, 0
+        self.host, self.copies, self.sent, self.taken = host, copies, 0, 0
         self.before = sockets_of(host)["InDatagrams"] if host else 0
 
-    def step(self):
+    def step(self, size):
         self.sent += 1
-        if self.host and self.sent % max(1, self.DATAGRAMS // self.copies) == 0:
+        self.taken += self.copies * (self.EACH if size <= self.FILLED else self.FRAGMENT * -(-size // self.FILLED))
+        if self.host and self.taken >= self.ROOM:
+            self.taken = 0
             want = self.before + self.copies * self.sent
             wait.until(lambda: sockets_of(self.host)["InDatagrams"] >= want and not queued_at(self.host),
                        "the target to take what was sent", 5)
@@ -71,7 +74,7 @@ class Client:
     def set(self, key, value):
         said = self.ask(b"set %s 0 0 %d\r\n%s\r\n" % (key, len(value), value))
         assert said == b"STORED\r\n", (key, said)
-        self.pace.step()
+        self.pace.step(len(value))
 
     def close(self):
         self.socket.close()
