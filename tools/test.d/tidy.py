@@ -16,6 +16,8 @@ import re
 import shlex
 import subprocess
 
+import clang
+
 AT_MOST = 60000  # bytes of sources in one, so that each CPU has its share
 
 # of the compiler that the build is configured for
@@ -54,7 +56,7 @@ class Folder:
         """Which lines of that source include what does not compile behind the lines before."""
         source = self.source(number)
         done = subprocess.run(["clang++", *self.flags, "-w", "-fsyntax-only", "-ferror-limit=0", source],
-                              cwd=self.directory, capture_output=True, text=True, check=False)
+                              cwd=self.directory, capture_output=True, text=True, check=False, env=clang.environment())
         line, found = 1, set()
         for told in done.stderr.splitlines():
             if included := re.match(rf"In file included from {re.escape(source)}:(\d+)", told):
@@ -127,7 +129,7 @@ class Precompiled:
         if header not in self.made:
             made = os.path.join(self.where, f"{len(self.made)}.pch")
             subprocess.run(["clang++", *flags_of(entry), *EXTRA, "-Wno-pragma-system-header-outside-header", "-x", "c++-header",
-                            header, "-o", made], cwd=entry["directory"], check=True)
+                            header, "-o", made], cwd=entry["directory"], check=True, env=clang.environment())
             self.made[header] = made
         return ["-include-pch", self.made[header]]
 
@@ -142,7 +144,7 @@ def look(where, files, jobs, extra, checks):
     """One clang-tidy for each file; whether it is content."""
     done = subprocess.run(["xargs", "-P", str(jobs), "-n", "1", "clang-tidy", "-p", where, "--quiet",
                            "--config-file=.clang-tidy", f"--checks={checks}", *(f"--extra-arg={word}" for word in extra)],
-                          input="\n".join(files), text=True, capture_output=True, check=False)
+                          input="\n".join(files), text=True, capture_output=True, check=False, env=clang.environment())
     print("".join(line + "\n" for line in done.stdout.splitlines() if line), end="")
     if done.returncode and not done.stdout.strip():
         print(done.stderr)
