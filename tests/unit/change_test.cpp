@@ -481,6 +481,22 @@ TEST(Change, ARouteFromAnotherAddressIsTheSameTarget) {
   EXPECT_EQ(change(before, plan_from({"10.0.0.4"}, h)).rows[0].second.target[0].pool[0], 0);
 }
 
+// What is answered to the address leads to its pool, listed or not.
+TEST(Change, ARouteFromAnAddressThatIsListedNoMore) {
+  const MirrorState before = state(plan_from({"10.0.0.4"}));
+  HostView h = with_addresses();
+  h.routes["10.0.0.2"].source = ip("10.0.0.4");
+  const Change c = change(before, plan_from({}, h));
+  ASSERT_EQ(c.new_rows.size(), 1u);
+  const dp_target &t = c.new_rows[0].second.target[0];
+  EXPECT_EQ(t.n_pools, 1);
+  EXPECT_EQ(t.pool[0], 1);
+  // Nor is the pool given to another address, though nobody lists it.
+  const auto other = plan_change(before, plan_from({"10.0.0.6"}, h));
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.errors()[0].where, "shadow_addresses");
+}
+
 TEST(Change, APoolIsReusedWhenNobodyNamesIt) {
   // Nobody lists 10.0.0.4 any more, which has the first pool.
   MirrorState now = state(plan_from({"10.0.0.4", "10.0.0.5"}));

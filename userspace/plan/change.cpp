@@ -56,6 +56,15 @@ const MirrorState::Mapping *comes_from(const MirrorState &state, const Address &
   return nullptr;
 }
 
+// The attached pool that has the address, or had it before a reload took it from the list: what is
+// answered to the address leads there. 0: none.
+uint32_t pool_of(const MirrorState &state, const Address &address) {
+  for (uint32_t i = 1; address.is_set() && i < state.pools.size(); i++)
+    if (state.pools[i].address == address)
+      return i;
+  return 0;
+}
+
 class PoolFinder {
 public:
   PoolFinder(const MirrorState &state, const Plan &wanted) : state_(state), wanted_(wanted) {
@@ -64,6 +73,9 @@ public:
         named_.insert(t.pool, t.pool + DP_MAX_SOURCES);
     for (const Address &a : wanted.pools)
       named_.insert(pool_with(a));
+    for (const dp_mapping &m : wanted.mappings)
+      for (const dp_target &t : m.target)
+        named_.insert(pool_of(state, Address{t.shadow_addr}));
   }
 
   Result<Pools> run() {
@@ -75,13 +87,7 @@ public:
   }
 
 private:
-  // 0: none has it.
-  uint32_t pool_with(const Address &address) const {
-    for (uint32_t i = 1; i < state_.pools.size(); i++)
-      if (state_.pools[i].address == address)
-        return i;
-    return 0;
-  }
+  uint32_t pool_with(const Address &address) const { return pool_of(state_, address); }
 
   // 0: none is left.
   uint32_t free_pool() {
@@ -276,8 +282,11 @@ private:
   void use_attached_pools(dp_target &t) const {
     for (unsigned p = 0; p < t.n_pools; p++)
       t.pool[p] = pools_.of_plan.at(t.pool[p]);
-    if (t.n_pools)
-      std::sort(t.pool + 1, t.pool + t.n_pools); // as the plan has them
+    if (!t.n_pools)
+      return;
+    std::sort(t.pool + 1, t.pool + t.n_pools); // as the plan has them
+    if (!t.pool[0])
+      t.pool[0] = static_cast<__u8>(pool_of(state_, Address{t.shadow_addr}));
   }
 
   // A list that stays as it is keeps its number; another one gets a new number, so that the packets
