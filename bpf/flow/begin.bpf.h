@@ -132,16 +132,16 @@ GLOBAL int shadow_name(__u32 slot, const struct dp_flow_key *key, __u32 target_p
 	return 0;
 }
 
-/* A new generation in SYN-SENT, of which the other fields are 0; mtu: of its target's route. */
+/* A new generation in SYN-SENT, of which the other fields are 0. */
 static __always_inline void shadow_start_locked(struct dp_shadow *sh, const struct flow_start *b,
-						__u32 mtu, __u64 now)
+						const struct dp_target *target, __u64 now)
 {
 	/* It may still be in the timer's queue. */
 	__u32 flags = sh->tcp.flags & DP_SH_TIMER, store_gen = sh->tcp.store_gen + 1;
 
 	sh->gen = (sh->gen + 1) & 0x7fffffff;
 	__builtin_memset(&sh->tcp, 0, sizeof(sh->tcp));
-	sh->tcp.flags = flags | DP_SH_TIMED |
+	sh->tcp.flags = flags | DP_SH_TIMED | (target->keep_client ? DP_SH_KEPT : 0) |
 			(b->flags & (DP_SH_TS | DP_SH_SACK | DP_SH_WSCALE | DP_SH_JOINED));
 	sh->tcp.store_gen = store_gen;
 	sh->tcp.breaks = b->breaks;
@@ -159,7 +159,7 @@ static __always_inline void shadow_start_locked(struct dp_shadow *sh, const stru
 	sh->tcp.rcv_wscale = b->flags & DP_SH_WSCALE ? b->wscale : 0;
 	sh->tcp.ttl = b->ttl;
 	sh->tcp.mss = MSS_DEFAULT; /* until the target's SYN-ACK says otherwise */
-	sh->tcp.mss_offer = mss_of_mtu(sh, mtu);
+	sh->tcp.mss_offer = mss_of_mtu(sh, target->mtu);
 	sh->tcp.rto_ms = INITIAL_RTO_MS;
 	sh->tcp.timed_seq = b->isn + 1;
 	sh->tcp.timed_ns = now;

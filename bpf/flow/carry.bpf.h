@@ -183,7 +183,7 @@ GLOBAL int carry_begin(__u32 slot, __u32 gen, __u32 new_slot, struct shadow_tota
 	b.breaks = old->tcp.breaks;
 	b.fruitless = old->tcp.fruitless;
 	bpf_spin_lock(&sh->lock);
-	shadow_start_locked(sh, &b, target->mtu, now);
+	shadow_start_locked(sh, &b, target, now);
 	carry_stream_locked(sh, old);
 	watch = timer_wanted_locked(sh);
 	bpf_spin_unlock(&sh->lock);

@@ -45,13 +45,11 @@ static __always_inline bool was_answered(const struct dp_shadow *sh)
 GLOBAL int is_clients_own(__u32 slot, __u32 flags, __u32 ack)
 {
 	struct dp_shadow *sh = shadow_at(slot);
-	struct dp_mapping *m;
 	__u64 late;
 
-	if (!sh || !addr_eq(&sh->ep.shadow_addr, &sh->ep.key.client))
-		return false;
-	m = mapping_at(sh->ep.key.mapping);
-	if (!m || !target_at(m, sh->ep.key.target)->keep_client)
+	/* Its mapping may have been removed, or be another one now. */
+	if (!sh || !(sh->tcp.flags & DP_SH_KEPT) ||
+	    !addr_eq(&sh->ep.shadow_addr, &sh->ep.key.client))
 		return false;
 	if (!was_answered(sh))
 		return !(flags & TCP_ACK) || !(flags & (TCP_SYN | TCP_RST)) ||

@@ -75,7 +75,7 @@ GLOBAL int flow_bind(struct __sk_buff *skb, const struct dp_flow_key *flow_key,
 	target = target_at(m, key.target);
 
 	bpf_spin_lock(&sh->lock);
-	shadow_start_locked(sh, b, target->mtu, now);
+	shadow_start_locked(sh, b, target, now);
 	watch = timer_wanted_locked(sh);
 	bpf_spin_unlock(&sh->lock);
 	timer_prepare();

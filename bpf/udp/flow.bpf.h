@@ -100,14 +100,15 @@ GLOBAL __u32 udp_claim_port(struct __sk_buff *skb, __u32 mapping, __u32 target, 
 	return s.slot;
 }
 
-static __always_inline void udp_start_locked(struct dp_shadow *sh, __u8 ttl, __u64 now)
+static __always_inline void udp_start_locked(struct dp_shadow *sh, __u8 ttl,
+					     const struct dp_target *target, __u64 now)
 {
 	/* It may still be in the timer's queue. */
 	__u32 flags = sh->tcp.flags & DP_SH_TIMER, store_gen = sh->tcp.store_gen + 1;
 
 	sh->gen = (sh->gen + 1) & 0x7fffffff;
 	__builtin_memset(&sh->tcp, 0, sizeof(sh->tcp));
-	sh->tcp.flags = flags | DP_SH_UDP;
+	sh->tcp.flags = flags | DP_SH_UDP | (target->keep_client ? DP_SH_KEPT : 0);
 	sh->tcp.store_gen = store_gen;
 	sh->tcp.ttl = ttl;
 	sh->tcp.opened_ns = now;
@@ -142,7 +143,7 @@ GLOBAL int udp_bind(const struct dp_flow_key *flow_key, const struct flow_start 
 		return 0;
 	target = target_at(m, key.target);
 	bpf_spin_lock(&sh->lock);
-	udp_start_locked(sh, b->ttl, now);
+	udp_start_locked(sh, b->ttl, target, now);
 	bpf_spin_unlock(&sh->lock);
 	flow.slot = slot;
 	flow.gen = sh->gen;

@@ -318,6 +318,7 @@ enum dp_shadow_flags {
 	DP_SH_OWED = 1 << 27,	  /* the target answered nothing since the client's last bytes */
 	DP_SH_PREAMBLE = 1 << 28, /* in SYN-SENT: the SYN is answered, and the preamble is not */
 	DP_SH_UDP = 1 << 29,	  /* of a flow of UDP: DATAGRAMS, or TIME_WAIT after that */
+	DP_SH_KEPT = 1 << 30,	  /* its target had keep_client when it began */
 };
 
 struct dp_range {

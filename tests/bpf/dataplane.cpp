@@ -451,6 +451,13 @@ void DataPlane::expire(const Client &client, uint32_t silent_s, dp_command op) c
     throw std::runtime_error("expire: error " + std::to_string(r.error));
 }
 
+void DataPlane::remove_mapping() const {
+  const __u32 zero = 0;
+  const dp_mapping row{};
+  if (bpf_map_update_elem(map("mappings"), &zero, &row, 0))
+    throw std::system_error(errno, std::generic_category(), "mappings");
+}
+
 void DataPlane::converge(bool on) const {
   const __u32 zero = 0;
   dp_mapping row{};

@@ -82,6 +82,7 @@ public:
 
   // The mapping's servers are made to converge, or not.
   void converge(bool on) const;
+  void remove_mapping() const; // the first one's row, as a reload leaves it
   // What `key_notes` was told since the last call. Of each key the bytes that are used.
   std::vector<dp_key_note> key_notes();
   // Somebody looks at one key in so many, for so long from now on.

@@ -89,5 +89,14 @@ TEST_P(KeptClient, AConnectionThatBeginsAfterwardsIsTheClients) {
   expect_passed(target_.segment(5001, PSH, "hello").ack(99));
 }
 
+TEST_P(KeptClient, WhatBeginsBehindAMappingThatIsRemovedIsTheClients) {
+  open();
+  plane().command(slot(), DP_CMD_RESET);
+  collect();
+  plane().remove_mapping();
+  expect_passed(target_.segment(5000, SYN).ack(99));
+  expect_passed(target_.segment(5001, PSH, "hello").ack(99));
+}
+
 } // namespace
 } // namespace doppel::bpftest
