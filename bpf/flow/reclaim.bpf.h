@@ -17,12 +17,27 @@
 
 #define RECLAIM_MORE 8192 /* before the segment's own flow breaks: some ten microseconds */
 
+/* So often, before the segment's own flow breaks. A chunk is free when the last of its holders is
+ * gone: those of several targets, and further copies.
+ */
+#define RECLAIM_TRIES 16
+
+static __always_inline __s64 store_room(const struct dp_fresh *f)
+{
+	return (__s64)f->limit - f->used;
+}
+
+static __always_inline bool store_has_room(const struct dp_fresh *f, __u32 bytes)
+{
+	return store_room(f) > bytes / DP_CHUNK;
+}
+
 /*
  * A segment of the shadow `slot` found no room. 1: another one gave what it held. Where its client
  * has its share, or its target, only their own flows break for it, and those of targets that hold
- * more.
+ * more. None breaks where so many tries would not make the room.
  */
-GLOBAL int store_reclaim(struct __sk_buff *skb, __u32 slot)
+GLOBAL int store_reclaim(struct __sk_buff *skb, __u32 slot, __u32 bytes, __u32 tries)
 {
 	struct sweep s = {.client = SWEEP_ANY_CLIENT};
 	struct dp_shadow *sh = shadow_at(slot);
@@ -65,20 +80,12 @@ GLOBAL int store_reclaim(struct __sk_buff *skb, __u32 slot)
 		f->most_chunks = s.most_chunks;
 		return 0;
 	}
+	if (store_room(f) + (__s64)(s.most_chunks & ~SWEEP_GREATER) * tries <= bytes / DP_CHUNK)
+		return 0;
 	sh = shadow_at(s.most_slot);
 	if (sh && !sweep_give(sh, s.most_slot))
 		flow_break_shadow(skb, s.most_slot, s.most_gen, DP_LOST_store_full);
 	return 1;
-}
-
-/* So often, before the segment's own flow breaks. A chunk is free when the last of its holders is
- * gone: those of several targets, and further copies.
- */
-#define RECLAIM_TRIES 16
-
-static __always_inline bool store_has_room(const struct dp_fresh *f, __u32 bytes)
-{
-	return (__s64)f->limit - f->used > bytes / DP_CHUNK;
 }
 
 /* Are there as many chunks as so many bytes take, with a slice of what is queued if need be? Whose
@@ -97,8 +104,8 @@ GLOBAL int store_finds_room(__u32 bytes)
 static __always_inline bool store_make_room(struct __sk_buff *skb, __u32 slot, __u32 bytes)
 {
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < RECLAIM_TRIES; i++) {
-		if (!store_reclaim(skb, slot))
+	for (int i = RECLAIM_TRIES; i > 0; i--) {
+		if (!store_reclaim(skb, slot, bytes, i))
 			return false;
 		if (store_finds_room(bytes))
 			return true;
