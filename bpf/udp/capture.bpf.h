@@ -181,7 +181,7 @@ static __noinline struct dp_mapping *udp_later(struct udp_walk *w)
 
 /*
  * The first of several: what follows it goes the same way, and what came before it is gone. One
- * that comes again goes on with the identification that its others have.
+ * that comes again goes on with the identification that its others have, and to no fewer targets.
  */
 static __noinline void udp_first(struct udp_walk *w)
 {
@@ -196,7 +196,12 @@ static __noinline void udp_first(struct udp_walk *w)
 		w->excluded = DP_EXCLUDED_fragment;
 		f.kind = FRAGMENT_LEFT;
 	}
-	f.id = before && before->kind == FRAGMENT_COPIED ? before->id : udp_fragment_id();
+	if (before && before->kind == FRAGMENT_COPIED) {
+		f.id = before->id;
+		f.targets = before->targets;
+	} else {
+		f.id = udp_fragment_id();
+	}
 	if (f.id > 0xffff - DP_MAX_COPIES)
 		f.id -= DP_MAX_COPIES;
 	w->p.ack = f.id;
