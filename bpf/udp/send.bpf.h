@@ -167,7 +167,7 @@ static __always_inline int udp_send(struct __sk_buff *skb, const struct pkt *p, 
 {
 	struct dp_shadow *sh = shadow_at(slot);
 	struct dp_mapping *m;
-	__u32 mtu, segment;
+	__u32 mtu, size;
 	bool other;
 
 	if (!p || !sh)
@@ -182,8 +182,9 @@ static __always_inline int udp_send(struct __sk_buff *skb, const struct pkt *p, 
 			return UDP_NO_COPY;
 		return udp_clone(skb, p, shape, slot, gen, p->ack + p->copy);
 	}
-	segment = skb->gso_size ?: p->payload;
-	if (other || segment + p->data_off - ETH_HLEN > mtu || skb_is_fraglist(skb))
+	/* What lies behind the datagram in its packet (RFC 9868) goes with a clone. */
+	size = skb->gso_size ? skb->gso_size + p->data_off : skb->len;
+	if (other || size - ETH_HLEN > mtu || skb_is_fraglist(skb))
 		return udp_cut(skb, p, slot, gen, mtu);
 	return udp_clone(skb, p, shape, slot, gen, 0);
 }

@@ -160,6 +160,23 @@ def fragments_that_come_again(env):
         come(first, second, third, target=1)
 
 
+@case()
+def surplus_behind_a_datagram(env):
+    """The packet is longer than its datagram (RFC 9868), and the path to the target does not take it: the datagram
+    arrives."""
+    scene = scene_of(env)
+    lab = scene.lab
+    lab.source.run(["ip", "route", "add", f"{lab.target.address}/32", "dev", "eth0", "mtu", "1300"])
+    lab.target.run(["ip", "link", "set", "eth0", "mtu", "1300"])  # what is longer does not get in
+    scene.doppel.attach("--config", scene.file.path)
+    wire = Wire(lab, lab.client)
+    ends = packed(lab.client.address), wire.server
+    before = udp.sockets_of(lab.target)["InDatagrams"]
+    wire.packet(ip(ends, struct.pack("!HHHH", 5555, 11211, 8 + 10, 0) + b"x" * 1472, protocol=17))
+    wait.until(lambda: udp.sockets_of(lab.target)["InDatagrams"] == before + 1, "the target to take it", 5)
+    delivered(scene, 10)
+
+
 @case(families=("v4", "v4_to_v6"))
 def segments_of_a_packet(env):
     """A sender hands over many datagrams as one packet (UDP_SEGMENT), whose checksum is still to be made, and the
