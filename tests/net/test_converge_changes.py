@@ -4,9 +4,10 @@
 import os
 import signal
 import subprocess
+import time
 
 from harness import case
-from lab import memcached, tcp, wait
+from lab import doppel, memcached, tcp, wait
 from lab.converging import CONVERGE, at_rest, children, converging, events, state, tell
 from lab.keeper import File, Keeper, keep
 
@@ -342,3 +343,30 @@ def a_source_on_two_devices(env):
     at_rest(scene, "second")
     here, there = scene.source[0].contents(), scene.target[0].contents()
     assert there[b"key1"] == here[b"key1"], (here[b"key1"], there[b"key1"])
+
+
+@case()
+def what_clients_write_behind_a_switch(env):
+    """The mirror is detached, and clients go to the target, while keys wait that were noted: theirs stay."""
+    scene = env.scene()
+    scene.source[0].preload(100, b"1000")
+    file = File(scene)
+    file.write(file.mapping("p11211", 11211, **CONVERGE))
+    scene.doppel.attach("--config", file.path)
+    process = scene.lab.source.popen([doppel.binary(), "converge"], stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait.until(lambda: state(scene)["working"], "the mapping to converge", 20)
+    for n in range(60):  # for longer than a key rests, so that some are due at each moment after that
+        incr(scene, n)
+        begin = time.monotonic()
+        wait.until(lambda: time.monotonic() - begin > 0.05, "the next", interval=0.01)
+    scene.doppel.detach()
+    with tcp.connect(scene.lab.client, scene.lab.target.address) as s:
+        reader = s.makefile("rb")
+        for n in range(60):
+            s.sendall(b"set key%d 0 0 3\r\nnew\r\n" % n)
+            assert reader.readline() == b"STORED\r\n"
+    process.wait(wait.patience(20))
+    now = scene.target[0].contents()
+    old = sorted(key for key, (_, size, _) in now.items() if size != len(b"new"))
+    assert len(now) == 60 and not old, old

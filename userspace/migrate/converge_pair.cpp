@@ -312,15 +312,19 @@ bool ConvergePair::take_read(Key &key, uint32_t n, const memcached::Answer &answ
   return true;
 }
 
+// Behind a mirror that has ended clients may write to the target already: it is asked before what
+// they would write is compared, and once more before that is overwritten.
 Status ConvergePair::write_batch(Batch batch) {
   settling_.push_back(std::move(batch)); // so that a failure finds the keys
   Batch &b = settling_.back();
+  TRY(link_->barrier->check());
   for (Key &k : b.keys)
     if (k.way.act() == Act::drain)
       k.way.drained();
   TRY(compare(b.keys));
   for (Key &k : b.keys)
     check(k);
+  TRY(link_->barrier->check());
   TRY(store(b.keys));
   TRY(remove(b.keys));
   b.since_ns = monotonic_ns();
