@@ -251,7 +251,10 @@ Status WarmRepair::compare(std::vector<RepairKey> &keys, const std::vector<KeptI
         const auto item = read_answer(answer, n, c_.clock);
         if (!item)
           return false;
-        k.repair.compared(compared(k.repair.seen(), readings[n], *item));
+        if (item->failed)
+          fail(k);
+        else
+          k.repair.compared(compared(k.repair.seen(), readings[n], *item));
         return true;
       },
       fail);
