@@ -495,13 +495,13 @@ Status WarmEngine::look_around(uint64_t now) {
 }
 
 // Those that wait for the barrier are not stored yet, but for the batch that was under way.
-std::vector<LoneKey> WarmEngine::begun() const {
-  std::vector<LoneKey> keys;
+std::vector<Unconfirmed> WarmEngine::begun() const {
+  std::vector<Unconfirmed> keys;
   for (const auto *queue : {&drained_, &settling_})
     for (const Batch &b : *queue)
       for (const Row &row : b.rows)
         if (row.copy.step() != Step::drain && row.copy.step() != Step::done)
-          keys.push_back({std::string(b.key(row)), row.copy, b.from});
+          keys.push_back({std::string(b.key(row)), row.copy.seen(), row.copy.stored_cas()});
   return keys;
 }
 
@@ -510,16 +510,16 @@ uint64_t WarmEngine::unconfirmed() const {
 }
 
 // Those of `keys` that the source has not as they were read.
-Result<std::vector<LoneKey>> WarmEngine::changed(memcached::Connection &source,
-                                                 const std::vector<LoneKey> &keys) const {
+Result<std::vector<Unconfirmed>> WarmEngine::changed(memcached::Connection &source,
+                                                     const std::vector<Unconfirmed> &keys) const {
   enum class State : uint8_t { open, unmoved, same };
   struct Asked {
-    const LoneKey *key;
+    const Unconfirmed *key;
     State state = State::open;
   };
   std::vector<Asked> asked;
   asked.reserve(keys.size());
-  for (const LoneKey &k : keys)
+  for (const Unconfirmed &k : keys)
     asked.push_back({&k});
   const auto unnamed = [](const Asked &) {};
   TRY(ask(
@@ -527,7 +527,7 @@ Result<std::vector<LoneKey>> WarmEngine::changed(memcached::Connection &source,
       [](std::string &to, const Asked &a, uint32_t) { return request_look(to, a.key->key); },
       [&](Asked &a, uint32_t, const memcached::Answer &answer) {
         const auto look = look_answer(answer, a.key->key, c_.clock);
-        if (look && !look->failed && is_same(look->look, a.key->copy.seen()))
+        if (look && !look->failed && is_same(look->look, a.key->seen))
           a.state = look->look.ends == kNever ? State::unmoved : State::same;
         return look.has_value();
       },
@@ -539,7 +539,7 @@ Result<std::vector<LoneKey>> WarmEngine::changed(memcached::Connection &source,
     const auto item = read_answer(answer, n, c_.clock);
     if (item && item->won)
       note_token(c_);
-    const bool is_there = item && !item->failed && is_same(item->look, a.key->copy.seen());
+    const bool is_there = item && !item->failed && is_same(item->look, a.key->seen);
     a.state = is_there ? State::same : State::open;
     return true;
   };
@@ -549,24 +549,29 @@ Result<std::vector<LoneKey>> WarmEngine::changed(memcached::Connection &source,
   TRY(ask_carefully(
       c_, source, asked, [&](const Asked &a) { return peeks(a.key->key); }, request, take,
       unnamed));
-  std::vector<LoneKey> found;
+  std::vector<Unconfirmed> found;
   for (const Asked &a : asked)
     if (a.state != State::same)
       found.push_back(*a.key);
   return found;
 }
 
+// Of a copy that was added nothing is left at the target; one that has replaced something goes only
+// if it is still what was stored, where that is known: what came since is the mirror's.
 Result<uint64_t> WarmEngine::give_back(memcached::Connection *source,
                                        memcached::Connection &target) {
   std::string request;
   uint64_t asked = 0;
-  for (const LoneKey &k : source ? TRY(changed(*source, begun())) : begun())
-    if (source || k.copy.stored_cas()) // else it is not known to be ours
-      asked += request_delete(request, k.key, source ? 0 : k.copy.stored_cas());
+  const auto remove = [&](const std::vector<Unconfirmed> &all, bool whatever) -> Status {
+    for (const Unconfirmed &k : source ? TRY(changed(*source, all)) : all)
+      if (source || k.cas) // else it is not known to be ours
+        asked += request_delete(request, k.key, source && whatever ? 0 : k.cas);
+    return Unit{};
+  };
+  TRY(remove(begun(), true));
+  TRY(remove(repair_.unconfirmed(), false));
   for (const LoneKey &k : deletes_)
     asked += request_delete(request, k.key, 0);
-  for (const std::string &key : repair_.unconfirmed())
-    asked += request_delete(request, key, 0);
   const uint64_t deleted = asked;
   if (asked > 0)
     TRY(target.converse(request, [&](const memcached::Answer &) { return --asked > 0; }));

@@ -92,9 +92,9 @@ private:
   Status leave_present_ones(Batch &batch);
   static void keep_stores(Batch &batch, std::string &stores, Row &row);
   void note_read(const Batch &batch);
-  std::vector<LoneKey> begun() const;
-  Result<std::vector<LoneKey>> changed(memcached::Connection &source,
-                                       const std::vector<LoneKey> &keys) const;
+  std::vector<Unconfirmed> begun() const;
+  Result<std::vector<Unconfirmed>> changed(memcached::Connection &source,
+                                           const std::vector<Unconfirmed> &keys) const;
   // Takes up what a row has come to.
   void follow(const Batch &batch, Row &row);
   void follow(LoneKey lone);

@@ -78,12 +78,14 @@ uint64_t WarmRepair::next_due_ns() const {
   return has_enough(false) ? std::min(due, pace_.next_ns()) : due;
 }
 
-std::vector<std::string> WarmRepair::unconfirmed() const {
-  std::vector<std::string> keys;
+// What was asked to be replaced may be, though nobody heard of it.
+std::vector<Unconfirmed> WarmRepair::unconfirmed() const {
+  std::vector<Unconfirmed> keys;
   for (const Parked &p : stored_)
     for (const RepairKey &k : p.keys)
-      if (k.repair.stored_cas() && k.repair.step() != Step::done)
-        keys.push_back(k.key);
+      if (k.repair.step() == Step::replace ||
+          (k.repair.stored_cas() && k.repair.step() != Step::done))
+        keys.push_back({k.key, k.repair.seen(), k.repair.stored_cas()});
   return keys;
 }
 

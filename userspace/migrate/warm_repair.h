@@ -23,6 +23,13 @@ struct RepairKey {
   bool unmoved = false;   // it still has that CAS: a read takes nobody's token
 };
 
+// A copy at the target that nobody has confirmed.
+struct Unconfirmed {
+  std::string key;
+  Look seen;        // at the source, when it was read
+  uint64_t cas = 0; // of the copy; 0: not known, also whether it is there
+};
+
 class WarmRepair {
 public:
   // No more keys are given to one that holds so much.
@@ -38,7 +45,7 @@ public:
   uint64_t next_due_ns() const;
   uint64_t first() const;                 // no key of it lies before
   uint64_t held() const { return held_; } // bytes of memory
-  std::vector<std::string> unconfirmed() const;
+  std::vector<Unconfirmed> unconfirmed() const;
 
 private:
   struct Parked {
