@@ -38,8 +38,10 @@ std::string digest(const std::string &text) {
   return hex;
 }
 
+// Who holds it accepts nobody: where others have filled its queue, nobody waits for that. 0: not
+// known.
 pid_t holder_of(const sockaddr_un &address, socklen_t size) {
-  const Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   ucred peer{};
   socklen_t peer_size = sizeof(peer);
   if (!fd || ::connect(fd.get(), reinterpret_cast<const sockaddr *>(&address), size) != 0 ||
