@@ -545,6 +545,25 @@ TEST(ReadySince, ReadsWhatCountersPrinted) {
   EXPECT_FALSE(missing_of(j.dump(), "kept.json", 1000));
 }
 
+// As where the keeper attaches anew while somebody watches.
+TEST(ReadySince, AnotherMirrorMeanwhileIsNotHeldAgainstIt) {
+  ReadyWanted wanted;
+  wanted.pairs = {a_pair()};
+  wanted.rows = {{"data", "10.0.0.2:11211"}};
+  wanted.at_since = {{"data 10.0.0.2:11211", {42, 1, 0}}};
+  auto begin = a_look(1, 10), end = a_look(2, 17);
+  begin.counters = counters(1, 5);
+  end.counters = counters(2, 9);
+  wanted.since_attached = end.counters->attached;
+  const auto same = window_of(wanted, begin, end, {});
+  EXPECT_EQ(same.rows[0].since_absent, "");
+  EXPECT_EQ(same.rows[0].missing_at_since, 42u);
+  wanted.since_attached--;
+  const auto other = window_of(wanted, begin, end, {});
+  EXPECT_NE(other.rows[0].since_absent.find("another mirror was attached at "), std::string::npos);
+  EXPECT_EQ(other.rows[0].missing_at_since, 0u);
+}
+
 TEST(ReadySince, AReloadBeginsALedgerOfItsOwn) {
   RowWindow row = a_good_row();
   count_from(row, {{"data 10.0.0.2:11211", {42, 1, 0}}});

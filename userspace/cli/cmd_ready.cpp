@@ -114,6 +114,7 @@ Status read_since(const ReadyOptions &o, ReadyWanted &wanted) {
   const auto text = TRY(read_file(fd.get(), o.since, kCountersFile, wanted.access.timeout_ms));
   const auto attached = TRY(find_attached("ready"));
   wanted.at_since = TRY(missing_of(text, o.since, attached.meta.since));
+  wanted.since_attached = attached.meta.since;
   return Unit{};
 }
 

@@ -7,6 +7,7 @@
 #include "userspace/migrate/verify.h"
 #include "userspace/mirror/counters.h"
 #include "userspace/util/clock.h"
+#include "userspace/util/text.h"
 #include "userspace/view/vitals.h"
 
 namespace doppel::migrate {
@@ -143,8 +144,14 @@ ReadyWindow window_of(const ReadyWanted &wanted, const ReadyLook &begin, const R
     w.rows = row_windows(wanted.rows, *begin.counters, *end.counters);
     w.mirror.rows_absent = wanted.rows_absent;
   }
+  const bool is_other =
+      wanted.since_attached && end.counters && end.counters->attached != wanted.since_attached;
   for (RowWindow &row : w.rows)
-    count_from(row, wanted.at_since);
+    if (is_other)
+      row.since_absent = "another mirror was attached at " + iso_time(end.counters->attached) +
+                         ", and what was missing before is not in its ledger";
+    else
+      count_from(row, wanted.at_since);
   for (size_t i = 0; i < wanted.pairs.size(); i++) {
     w.pairs.push_back(pair_window(wanted.pairs[i], begin, end, i));
     w.pairs.back().late_gets = late_gets(wanted.pairs[i], w.rows);

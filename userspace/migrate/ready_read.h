@@ -21,6 +21,7 @@ struct ReadyWanted {
   bool without_mirror = false;
   std::string rows_absent;                 // why there are no rows; empty: there are
   std::map<std::string, Missing> at_since; // see missing_of()
+  std::time_t since_attached = 0;          // when the mirror of at_since was attached; 0: none
   memcached::Access access;
 };
 
