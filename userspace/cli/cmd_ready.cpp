@@ -187,7 +187,20 @@ Readiness judge(const Prepared &p, const ReadyOptions &o, const ReadyLook &begin
   return r;
 }
 
-int watch(const Prepared &p, const ReadyOptions &o) {
+// A reload may have added mappings, and targets. Where the mirror cannot be read the look tells
+// that.
+void look_again(ReadyWanted &wanted, const ReadyOptions &o) {
+  if (!o.source.empty() || !o.config.empty())
+    return;
+  ReadyWanted now = wanted;
+  now.pairs.clear();
+  now.unpaired.clear();
+  now.rows.clear();
+  if (by_mappings(o, now))
+    wanted = std::move(now);
+}
+
+int watch(Prepared p, const ReadyOptions &o) {
   struct sigaction sa {};
   sa.sa_handler = interrupt;
   for (const int signal : {SIGINT, SIGTERM})
@@ -195,6 +208,7 @@ int watch(const Prepared &p, const ReadyOptions &o) {
   Estimate estimate;
   Readiness r;
   do {
+    look_again(p.wanted, o);
     const auto begin = look(p.wanted);
     ResetWatch resets(p.wanted, begin);
     wait_for(o.window_s, resets);
@@ -210,8 +224,8 @@ int watch(const Prepared &p, const ReadyOptions &o) {
 }
 
 int run(const ReadyOptions &o) {
-  const auto prepared = prepare(o);
-  return prepared ? watch(*prepared, o) : fail(prepared.errors(), o.servers.json);
+  auto prepared = prepare(o);
+  return prepared ? watch(std::move(*prepared), o) : fail(prepared.errors(), o.servers.json);
 }
 
 constexpr char kDetails[] =
