@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Very many connections that are silent nearly all the time: what is idle holds nothing of the store."""
 
-from harness import case
-from lab import mirror
+import socket
+import time
+
+from harness import MODES, case
+from lab import mirror, wait
 from lab.books import settled, tell
 from lab.crowd import Crowd
-from lab.keeper import keep
+from lab.keeper import Keeper, keep
 from lab.traffic import set_command
 from lab.wait import amount
 from test_client_net import connect, stored
@@ -75,3 +78,29 @@ def more_conversations_than_chunks(env):
     for client in clients:
         client.close()
     mirror.assert_nothing_left(scene, timeout=75)
+
+
+@case(mode=MODES[:1], connections=(10000,))
+def the_keeper_sleeps(env, mode, connections):
+    """Its CPU time, which another's load makes longer: caches and hyper-threads are shared."""
+    scene = env.scene()
+    connections = amount(connections)
+    keeper = Keeper(scene, *scene.mapping())
+    idle = []
+
+    def connect():
+        for n in range(connections):
+            s = socket.create_connection((scene.lab.source.address, 11211), wait.patience(20))
+            s.sendall(b"set idle%d 0 0 1\r\nx\r\n" % n)
+            idle.append(s)
+    scene.lab.client.in_netns(connect)
+    ledger = scene.doppel.wait_idle()
+    assert ledger["flows"]["open"] == connections, ledger
+    before, begin = keeper.cpu_ms(), time.monotonic()
+    # So long that each of what it does now and then has its part in it.
+    wait.until(lambda: time.monotonic() - begin > 40, "the time to pass", 50, 0.5)
+    used = (keeper.cpu_ms() - before) * 10 / (time.monotonic() - begin)
+    for s in idle:
+        s.close()
+    assert used < wait.patience(50), f"{used:.1f} ms of CPU in 10 s"
+    keeper.stop()

@@ -310,31 +310,6 @@ def reload_command(env, mode):
     assert done.returncode == 1 and "nothing is attached" in done.stderr, done
 
 
-@case(mode=MODES[:1], connections=(10000,))
-def sleeps_with_idle_connections(env, mode, connections):
-    scene = env.scene()
-    connections = amount(connections)
-    keeper = Keeper(scene, *scene.mapping())
-    idle = []
-
-    def connect():
-        for n in range(connections):
-            s = socket.create_connection((scene.lab.source.address, 11211), wait.patience(20))
-            s.sendall(b"set idle%d 0 0 1\r\nx\r\n" % n)
-            idle.append(s)
-    scene.lab.client.in_netns(connect)
-    ledger = scene.doppel.wait_idle()
-    assert ledger["flows"]["open"] == connections, ledger
-    before, begin = keeper.cpu_ms(), time.monotonic()
-    # So long that each of what it does now and then has its part in it.
-    wait.until(lambda: time.monotonic() - begin > 40, "the time to pass", 50, 0.5)
-    used = (keeper.cpu_ms() - before) * 10 / (time.monotonic() - begin)
-    for s in idle:
-        s.close()
-    assert used < wait.patience(50), f"{used:.1f} ms of CPU in 10 s"
-    keeper.stop()
-
-
 @case(mode=MODES[:1])
 def tells_systemd(env, mode):
     scene = env.scene()
