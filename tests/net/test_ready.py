@@ -135,6 +135,26 @@ def a_loss_is_against_it(env):
 
 
 @case()
+def a_reload_while_it_watches(env):
+    """The mapping that it adds is judged from the next window on."""
+    scene = env.scene(ports=(11211, 11212))
+    file = File(scene, ("one", 11211))
+    keeper = Keeper(scene, "--config", file.path)
+    child = scene.lab.source.popen([doppel.binary(), "ready", "--watch", "--window", "0.5", "--json"],
+                                   stdout=-1, stderr=-1, text=True)
+
+    def subjects():
+        return " ".join(c["subject"] or "" for c in json.loads(child.stdout.readline())["criteria"])
+    assert "two" not in subjects()
+    file.write(("one", 11211), ("two", 11212))
+    keeper.reload("added two")
+    wait.until(lambda: "two" in subjects(), "the new mapping to be judged", 20, 0.01)
+    child.terminate()
+    child.communicate(timeout=wait.patience(20))
+    assert child.returncode == 3, child.returncode
+
+
+@case()
 def a_mapping_that_a_reload_made(env):
     """Its ledger begins at nothing: what was lost before is in none that is not older."""
     scene = env.scene()

@@ -187,8 +187,7 @@ Readiness judge(const Prepared &p, const ReadyOptions &o, const ReadyLook &begin
   return r;
 }
 
-// A reload may have added mappings, and targets. Where the mirror cannot be read the look tells
-// that.
+// A reload may have added mappings, and targets. What cannot be found out is not met.
 void look_again(ReadyWanted &wanted, const ReadyOptions &o) {
   if (!o.source.empty() || !o.config.empty())
     return;
@@ -196,8 +195,13 @@ void look_again(ReadyWanted &wanted, const ReadyOptions &o) {
   now.pairs.clear();
   now.unpaired.clear();
   now.rows.clear();
-  if (by_mappings(o, now))
+  now.rows_absent.clear();
+  if (const auto found = by_mappings(o, now)) {
     wanted = std::move(now);
+  } else {
+    wanted.rows.clear();
+    wanted.rows_absent = "not seen: " + found.errors().front().what;
+  }
 }
 
 int watch(Prepared p, const ReadyOptions &o) {
@@ -207,8 +211,7 @@ int watch(Prepared p, const ReadyOptions &o) {
     sigaction(signal, &sa, nullptr);
   Estimate estimate;
   Readiness r;
-  do {
-    look_again(p.wanted, o);
+  for (;;) {
     const auto begin = look(p.wanted);
     ResetWatch resets(p.wanted, begin);
     wait_for(o.window_s, resets);
@@ -219,7 +222,10 @@ int watch(Prepared p, const ReadyOptions &o) {
     r = judge(p, o, begin, end, estimate);
     if (!print(r, o))
       return exit_code(Exit::failure);
-  } while (o.watch && !is_ready(r.findings));
+    if (!o.watch || is_ready(r.findings))
+      break;
+    look_again(p.wanted, o);
+  }
   return exit_code(is_ready(r.findings) ? Exit::ok : kNotReady);
 }
 
