@@ -451,21 +451,24 @@ void DataPlane::expire(const Client &client, uint32_t silent_s, dp_command op) c
     throw std::runtime_error("expire: error " + std::to_string(r.error));
 }
 
-void DataPlane::remove_mapping() const {
+dp_mapping DataPlane::mapping() const {
   const __u32 zero = 0;
-  const dp_mapping row{};
+  dp_mapping row{};
+  if (bpf_map_lookup_elem(map("mappings"), &zero, &row))
+    throw std::system_error(errno, std::generic_category(), "mappings");
+  return row;
+}
+
+void DataPlane::put_mapping(const dp_mapping &row) const {
+  const __u32 zero = 0;
   if (bpf_map_update_elem(map("mappings"), &zero, &row, 0))
     throw std::system_error(errno, std::generic_category(), "mappings");
 }
 
 void DataPlane::converge(bool on) const {
-  const __u32 zero = 0;
-  dp_mapping row{};
-  if (bpf_map_lookup_elem(map("mappings"), &zero, &row))
-    throw std::system_error(errno, std::generic_category(), "mappings");
+  dp_mapping row = mapping();
   row.flags = static_cast<__u16>(on ? row.flags | DP_MAP_CONVERGE : row.flags & ~DP_MAP_CONVERGE);
-  if (bpf_map_update_elem(map("mappings"), &zero, &row, 0))
-    throw std::system_error(errno, std::generic_category(), "mappings");
+  put_mapping(row);
 }
 
 std::vector<dp_key_note> DataPlane::key_notes() { return notes_->take_all(); }

@@ -82,7 +82,10 @@ public:
 
   // The mapping's servers are made to converge, or not.
   void converge(bool on) const;
-  void remove_mapping() const; // the first one's row, as a reload leaves it
+  // The first mapping's row. Put back what was there before the test ends: the next one has the
+  // same data plane. A reload that removes a mapping leaves a row of zeros.
+  dp_mapping mapping() const;
+  void put_mapping(const dp_mapping &row) const;
   // What `key_notes` was told since the last call. Of each key the bytes that are used.
   std::vector<dp_key_note> key_notes();
   // Somebody looks at one key in so many, for so long from now on.

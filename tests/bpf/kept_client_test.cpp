@@ -93,9 +93,11 @@ TEST_P(KeptClient, WhatBeginsBehindAMappingThatIsRemovedIsTheClients) {
   open();
   plane().command(slot(), DP_CMD_RESET);
   collect();
-  plane().remove_mapping();
+  const dp_mapping row = plane().mapping();
+  plane().put_mapping({});
   expect_passed(target_.segment(5000, SYN).ack(99));
   expect_passed(target_.segment(5001, PSH, "hello").ack(99));
+  plane().put_mapping(row);
 }
 
 } // namespace
