@@ -50,11 +50,20 @@ def program_before_ours(env, how):
 
 @case(how=HOW, program=("doppel_command", "doppel_return"))
 def pin_gone(env, how, program):
-    """All that runs goes on; a process cannot drain it any more, or a device that comes gets no program."""
+    """All that runs goes on; a process cannot drain it any more, or a device that comes gets no program. Whoever
+    reviews the mirror next loads the program again: a keeper may, before anybody is told."""
     p = Patient(env, how, load=None)
-    p.scene.lab.source.run(["rm", f"/sys/fs/bpf/doppel/v{doppel.abi()}/progs/{program}"])
-    p.falls_ill({"program"}, STOPPED)
-    assert_first(p, f"/progs/{program} was removed")
+    source = p.scene.lab.source
+    pin = f"/sys/fs/bpf/doppel/v{doppel.abi()}/progs/{program}"
+    source.run(["rm", pin])
+    if p.keeper:
+        p.keeper.reload()
+    else:
+        p.falls_ill({"program"}, STOPPED)
+        assert_first(p, f"{pin} was removed")
+        p.scene.doppel.run("reload")
+    source.run(["ls", pin])
+    p.recovers({"program"})
     p.client().close()
     p.scene.doppel.detach(check=False)
     assert p.scene.doppel.health()[0] == 3, "detached"

@@ -50,6 +50,7 @@ private:
   Status resume();
   Status check_pools() const;
   std::vector<dp_mapping> wanted_rows(const MirrorState &state) const;
+  Status load_programs(const MirrorState &state) const;
   Status build_up(const MirrorState &state);
   void undo(const MirrorState &state, Errors &errors);
   Status take_down(const ApplyOptions &options);
@@ -159,12 +160,17 @@ std::vector<dp_mapping> Applier::wanted_rows(const MirrorState &state) const {
   return wanted;
 }
 
+// Those that no mapping needed before, and those whose pins somebody removed.
+Status Applier::load_programs(const MirrorState &state) const {
+  return Object::load_further(needed_programs(wanted_rows(state)), pins_, before_.config);
+}
+
 Status Applier::build_up(const MirrorState &state) {
   const Change &change = applied_.change;
   const auto is_capture = [](const Attachment &a) {
     return a.program == DP_PROG_INGRESS || a.program == DP_PROG_EGRESS;
   };
-  TRY(Object::load_further(needed_programs(wanted_rows(state)), pins_, before_.config));
+  TRY(load_programs(state));
   if (!change.attach.empty())
     TRY(attacher_.announce(change.attach, before_));
   for (const Attachment &a : change.attach)
@@ -414,6 +420,7 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
       return b.row == m.row && b.devices == m.devices;
     });
   if (applied_.change.empty() && !outdated) {
+    TRY(load_programs(state));
     TRY(resume());
     return std::move(applied_);
   }

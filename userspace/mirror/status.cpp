@@ -184,7 +184,7 @@ void describe_pins(const Pins &pins, const Meta &meta, StatusView &view) {
                           ? "no process can close or drain a connection any more, and what is in "
                             "flight at a detach is lost"
                           : "the program cannot be put on a hook again, should it be gone there") +
-                     kWayOut);
+                     "; doppel reload loads it again");
   if (!gone.empty() && !pins.is_locked() && pins.exist())
     view.missing.insert(view.missing.end(), gone.begin(), gone.end());
 }
