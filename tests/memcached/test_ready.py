@@ -2,11 +2,10 @@
 """`doppel ready SOURCE TARGET` beside two real memcacheds."""
 
 import json
-import select
-import subprocess
 import time
 
-from lab import doppel, wait
+from lab import wait
+from lab.ready import Ready
 
 from place import placed
 
@@ -14,30 +13,14 @@ WORDS = ("127.0.0.1:11211", "127.0.0.1:11212")
 ALONE = ("--without-mirror",)
 
 
-class Window:
-    """`doppel ready` of which the first window is open."""
+class Window(Ready):
+    """Of both servers, without a mirror."""
 
-    def __init__(self, place, servers, *arguments, window=2):
-        before = [server.stats()["total_connections"] for server in servers]
-        self.child = place.host.popen(
-            [doppel.binary(), "ready", *WORDS, "--json", "--window", str(wait.patience(window)), *arguments],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for server, connections in zip(servers, before):
-            looks = iter(range(1, 10_000))  # each look of ours is a connection as well
-            wait.until(lambda s=server, c=connections, n=looks: s.stats()["total_connections"] > c + next(n),
-                       "doppel to ask the server")
+    def __init__(self, place, *arguments, window=2):
+        super().__init__(place.host, *WORDS, *ALONE, *arguments, window=window)
 
     def end(self, code):
-        out, err = self.child.communicate(timeout=wait.patience(60))
-        assert self.child.returncode == code, (self.child.returncode, out, err)
-        return read(json.loads(out))
-
-    def next(self):
-        """The next document of --watch; nothing: it has ended."""
-        ready, _, _ = select.select([self.child.stdout], [], [], wait.patience(60))
-        assert ready, "no document"
-        line = self.child.stdout.readline()
-        return json.loads(line) if line else None
+        return super().end((code,))[1]
 
 
 def read(said):
@@ -51,9 +34,9 @@ def bad(criteria):
 
 @placed
 def an_empty_target_is_not_ready(place):
-    servers = place.pair()
+    place.pair()
     place.fill(11211, 500)
-    window = Window(place, servers, *ALONE)
+    window = Window(place)
     place.get(11211, 500)
     place.get(11212, 500)
     criteria = window.end(3)
@@ -64,10 +47,10 @@ def an_empty_target_is_not_ready(place):
 
 @placed
 def an_equal_target_is_ready(place):
-    servers = place.pair()
+    place.pair()
     for port in (11211, 11212):
         place.fill(port, 500)
-    window = Window(place, servers, *ALONE, "--sample", "450")
+    window = Window(place, "--sample", "450")
     for port in (11211, 11212):
         place.get(port, 1000)
     criteria = window.end(0)
@@ -81,10 +64,10 @@ def an_equal_target_is_ready(place):
 @placed
 def a_target_of_few_keys_is_ready(place):
     """Where all keys were looked at there is nothing left to chance, however few they are."""
-    servers = place.pair()
+    place.pair()
     for port in (11211, 11212):
         place.fill(port, 100)
-    window = Window(place, servers, *ALONE)
+    window = Window(place)
     for port in (11211, 11212):
         place.get(port, 100)
     criteria = window.end(0)
@@ -94,11 +77,11 @@ def a_target_of_few_keys_is_ready(place):
 @placed
 def half_of_the_keys(place):
     """The lower bound of the interval, not the share of the sample; and a limit of the user's."""
-    servers = place.pair()
+    place.pair()
     place.fill(11211, 400)
     place.fill(11212, 200)
     arguments = (*ALONE, "--sample", "200", "--limit", "warmth=50%", "--limit", "coverage=0.3")
-    window = Window(place, servers, *arguments)
+    window = Window(place, *arguments)
     for port in (11211, 11212):
         place.get(port, 400)
     criteria = window.end(0)
@@ -110,10 +93,10 @@ def half_of_the_keys(place):
 @placed
 def clients_that_touch_what_they_read(place):
     """memcached counts their hits among the touches, and the misses of `mg` among the gets."""
-    servers = place.pair()
+    place.pair()
     place.fill(11211, 400)
     place.fill(11212, 200)
-    window = Window(place, servers, *ALONE)
+    window = Window(place)
     for port in (11211, 11212):
         place.talk(port, b"".join(b"mg key%d T5000\r\n" % i for i in range(400)), 400)
     criteria = window.end(3)
@@ -132,7 +115,7 @@ def a_window_without_gets_is_told(place):
 @placed
 def a_target_that_evicts(place):
     servers = place.pair("-I", "1m", "-m", "8")
-    window = Window(place, servers, *ALONE, window=4)
+    window = Window(place, window=4)
     place.fill(11212, 300, size=100_000)
     criteria = window.end(3)
     evicted = servers[1].stats()["evictions"]
@@ -144,7 +127,7 @@ def a_target_that_evicts(place):
 def a_server_that_is_started_anew(place):
     """What happened meanwhile is not known."""
     servers = place.pair()
-    window = Window(place, servers, *ALONE, window=4)
+    window = Window(place, window=4)
     servers[1].kill()
     place.server(11212)
     criteria = window.end(3)
@@ -155,11 +138,11 @@ def a_server_that_is_started_anew(place):
 @placed
 def others_that_ask_the_target(place):
     """Their hits tell nothing of the source's clients."""
-    servers = place.pair()
+    place.pair()
     for port in (11211, 11212):
         place.fill(port, 500)
     place.talk(11212, b"".join(b"delete key%d\r\n" % i for i in range(250)), 250)
-    window = Window(place, servers, *ALONE)
+    window = Window(place)
     for port in (11211, 11212):
         place.get(port, 500)
     place.talk(11212, b"gets key400\r\n" * 5000, 15_000)
@@ -174,7 +157,7 @@ def statistics_that_are_reset_and_grow_again(place):
     place.fill(11211, 500)
     servers[1].stats()
     place.talk(11212, b"stats reset\r\n", 1)
-    window = Window(place, servers, *ALONE, window=6)
+    window = Window(place, window=6)
     place.fill(11212, 500)
     time.sleep(wait.patience(2))
     place.talk(11212, b"stats reset\r\n", 1)
@@ -200,9 +183,9 @@ def without_a_mirror_its_criteria_are_not_met(place):
 @placed
 def watch_ends_when_it_is_ready(place):
     """Window after window; the estimate is made of three, and goes when it is ready."""
-    servers = place.pair()
+    place.pair()
     place.fill(11211, 1000)
-    window = Window(place, servers, *ALONE, "--watch", "--limit", "coverage=0", window=1.5)
+    window = Window(place, "--watch", "--limit", "coverage=0", window=1.5)
     estimates, said = [], None
     for share in (200, 400, 600, 800, 1000, 1000):
         place.fill(11212, share)

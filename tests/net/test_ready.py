@@ -10,6 +10,7 @@ from datetime import datetime
 from harness import case
 from lab import doppel, memcached, wait
 from lab.keeper import File, Keeper
+from lab.ready import Ready
 from test_client_net import connect
 from test_clock import say
 
@@ -25,28 +26,6 @@ def put(client, first, count):
 
 def top(scene):
     return json.loads(scene.doppel.run("top", "--once", "--json", "--interval", "0.2").stdout)
-
-
-class Ready:
-    """`doppel ready --json`, started; its window is open once the source has been asked."""
-
-    def __init__(self, scene, *arguments, window=3):
-        self.scene = scene
-        asked = scene.source[0].stats()["total_connections"]
-        self.child = scene.lab.source.popen(
-            [doppel.binary(), "ready", *arguments, "--window", str(wait.patience(window)), "--json"],
-            stdout=-1, stderr=-1, text=True)
-        # Ours to look is one of them, each time.
-        looks = iter(range(1, 10000))
-        wait.until(lambda: scene.source[0].stats()["total_connections"] > asked + next(looks), "the window to open")
-
-    def end(self):
-        """(exit code, {name: criterion})"""
-        out, err = self.child.communicate(timeout=wait.patience(60))
-        assert self.child.returncode in (0, 3), (out, err)
-        said = json.loads(out)
-        assert said["ready"] == (self.child.returncode == 0), said
-        return said["ready"], {c["name"]: c for c in said["criteria"]}
 
 
 @contextlib.contextmanager
@@ -89,7 +68,7 @@ def all_tell_the_same(env):
     assert [(s["side"], s["server"], s["mapping"]) for s in shown["servers"]] == [
         ("source", "127.0.0.1:11211", "11211"), ("target", f"{scene.lab.target.address}:11211", "11211")], shown
     assert [s["items"] for s in shown["servers"]] == [50, 50], shown
-    ready = Ready(scene)
+    ready = Ready(scene.lab.source)
     put(client, 50, 50)
     _, criteria = ready.end()
     assert mirror_is_good(criteria), criteria
@@ -108,7 +87,7 @@ def a_loss_is_against_it(env):
     client = connect(scene)
     put(client, 0, 10)
     scene.doppel.wait_idle()
-    ready = Ready(scene, window=8)
+    ready = Ready(scene.lab.source, window=8)
     scene.target[0].kill()
     put(client, 10, 10)
     wait.until(lambda: scene.doppel.ledger()["bytes"]["lost"], "bytes to be lost")
@@ -122,13 +101,13 @@ def a_loss_is_against_it(env):
     wait.until(lambda: put(client, 20, 1) or scene.doppel.health()[0] == 0, "the mirror to be well", 30)
     scene.doppel.wait_idle()
     kept = scene.doppel.run("counters", "--json").stdout
-    ready = Ready(scene)
+    ready = Ready(scene.lab.source)
     put(client, 30, 10)
     _, criteria = ready.end()
     assert criteria["lost_bytes"]["ok"] and not criteria["missing_bytes"]["ok"], criteria
     assert criteria["missing_bytes"]["value"] >= lost, criteria
     with written(kept) as file:
-        ready = Ready(scene, "--since", file)
+        ready = Ready(scene.lab.source, "--since", file)
         put(client, 40, 10)
         _, criteria = ready.end()
     assert mirror_is_good(criteria), criteria
@@ -161,7 +140,7 @@ def a_mapping_that_a_reload_made(env):
     file = File(scene, ("data", 11211))
     keeper = Keeper(scene, "--config", file.path)
     before = scene.doppel.run("counters", "--json").stdout
-    ready = Ready(scene)
+    ready = Ready(scene.lab.source)
     file.write(file.mapping("data", 11211, application="memcached"))
     keeper.reload("changed data")
     client = connect(scene)
@@ -171,7 +150,7 @@ def a_mapping_that_a_reload_made(env):
         assert criteria[name]["value"] is None and "newer than the window" in criteria[name]["reason"], criteria[name]
 
     def missing(*arguments):
-        ready = Ready(scene, *arguments)
+        ready = Ready(scene.lab.source, *arguments)
         put(client, 10, 10)
         _, criteria = ready.end()
         assert criteria["delivered_share"]["ok"], criteria
@@ -193,12 +172,12 @@ def two_words_find_their_mapping(env):
     scene.attach()
     client = connect(scene)
     target = scene.lab.target.address
-    ready = Ready(scene, "127.0.0.1:11211", f"{target}:11211")
+    ready = Ready(scene.lab.source, "127.0.0.1:11211", f"{target}:11211")
     put(client, 0, 5)
     _, criteria = ready.end()
     assert mirror_is_good(criteria), criteria
     assert criteria["lost_bytes"]["subject"] == f"11211 {target}:11211", criteria
-    _, criteria = Ready(scene, "127.0.0.1:11211", f"{target}:11212", window=0.5).end()
+    _, criteria = Ready(scene.lab.source, "127.0.0.1:11211", f"{target}:11212", window=0.5).end()
     assert not criteria["lost_bytes"]["ok"] and "no mapping leads" in criteria["lost_bytes"]["reason"], criteria
 
 
@@ -233,7 +212,7 @@ def clients_that_a_list_leaves_out(env):
                             "targets": [{"address": scene.lab.target.address, "port": 11211}]}]}
     with written(json.dumps(config)) as file:
         scene.doppel.attach("--config", file)
-    ready = Ready(scene)
+    ready = Ready(scene.lab.source)
     put(connect(scene), 0, 10)
     _, criteria = ready.end()
     assert criteria["excluded_bytes"]["ok"], criteria

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
@@ -17,6 +18,7 @@
 #include "userspace/util/clock.h"
 #include "userspace/util/fd.h"
 #include "userspace/util/file.h"
+#include "userspace/view/table.h"
 
 namespace doppel {
 namespace {
@@ -153,8 +155,28 @@ Result<Prepared> prepare(const ReadyOptions &o) {
   return p;
 }
 
+// On a terminal, as long as the window is open: nothing else is printed meanwhile.
+class LookingLine {
+public:
+  explicit LookingLine(double seconds) {
+    if (is_terminal_)
+      std::cerr << "looking for " << human_ms(static_cast<uint64_t>(seconds * 1000)) << " ..."
+                << std::flush;
+  }
+  ~LookingLine() {
+    if (is_terminal_)
+      std::cerr << "\r\x1b[K" << std::flush;
+  }
+  LookingLine(const LookingLine &) = delete;
+  LookingLine &operator=(const LookingLine &) = delete;
+
+private:
+  bool is_terminal_ = ::isatty(STDERR_FILENO) == 1;
+};
+
 // Until the window is over, or a signal comes.
 void wait_for(double seconds, ResetWatch &resets) {
+  const LookingLine line(seconds);
   constexpr uint64_t kMs = 1'000'000, kLookNs = 1000 * kMs;
   const uint64_t begin = monotonic_ns();
   const uint64_t until = begin + static_cast<uint64_t>(seconds * 1e9);
