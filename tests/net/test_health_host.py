@@ -6,6 +6,7 @@ import subprocess
 from harness import MODES, case
 from lab import doppel, wait
 from lab.bpf import Neighbour
+from lab.keeper import File
 from patient import HOW, STOPPED, TARGET, Patient
 from test_clock import say
 
@@ -67,6 +68,23 @@ def pin_gone(env, how, program):
     p.client().close()
     p.scene.doppel.detach(check=False)
     assert p.scene.doppel.health()[0] == 3, "detached"
+
+
+@case(mode=("tcx", "clsact"), program=("doppel_ingress", "doppel_return"))
+def pin_comes_back(env, mode, program):
+    """The program that is loaded again takes the place of the one that ran: no packet is taken twice."""
+    scene = env.scene()
+    file = File(scene, ("data", 11211))
+    scene.doppel.attach("--config", file.path)
+
+    def hooks():
+        return sorted((h["device"], h["hook"], h["program"]) for h in scene.doppel.status()["hooks"])
+    before = hooks()
+    scene.lab.source.run(["rm", f"/sys/fs/bpf/doppel/v{doppel.abi()}/progs/{program}"])
+    scene.doppel.run("reload")
+    assert hooks() == before, (hooks(), before)
+    status = scene.doppel.status()
+    assert status["whole"] and not status["warnings"], status
 
 
 @case(how=HOW)

@@ -304,8 +304,11 @@ Status Object::load_further(const std::set<std::string> &programs, const Pins &p
                             const dp_config &config) {
   std::set<std::string> missing;
   for (const std::string &name : programs)
-    if (!open_pin_to_read(pins.prog(name)))
+    if (!open_pin_to_read(pins.prog(name))) {
+      if (errno != ENOENT)
+        return sys_error(pins.prog(name), "cannot be opened", errno);
       missing.insert(name);
+    }
   if (missing.empty())
     return Unit{};
   TRY(require_descriptors("data plane", kDescriptors));
@@ -314,9 +317,11 @@ Status Object::load_further(const std::set<std::string> &programs, const Pins &p
     object = load_image(missing, pins, config, false);
   if (!object)
     return object.errors();
+  // A program with a pin is not loaded again, so the pins come last.
+  TRY(object->fill_calls());
   for (const std::string &name : missing)
     TRY(pins.pin(object->prog_fd(name), pins.prog(name)));
-  return object->fill_calls();
+  return Unit{};
 }
 
 Status Object::fill_calls() const {

@@ -77,9 +77,19 @@ Result<AttachedProgram> ProgramAttacher::attach_filter(int prog_fd, const Attach
   attached->prog_id = program_id(prog_fd);
   if (attached->made_qdisc)
     made_qdisc.insert(what.ifindex);
+  TRY(end_former(what, attached->prog_id));
   if (is_return(what))
     TRY(move_capture(what, attached->priority));
   return attached;
+}
+
+// One of that name whose pin was removed runs on: each packet would be taken twice.
+Status ProgramAttacher::end_former(const Attachment &what, uint32_t prog_id) {
+  for (const AttachedProgram &p : TRY(list_hook(nl_, what.hook())))
+    if (p.ours && p.mechanism == AttachMode::clsact && p.what.program == what.program &&
+        p.prog_id != prog_id)
+      TRY(detach_program(nl_, p));
+  return Unit{};
 }
 
 Result<AttachedProgram> ProgramAttacher::attach(int prog_fd, const Attachment &what) {

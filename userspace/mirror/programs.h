@@ -33,6 +33,7 @@ public:
 private:
   Result<AttachedProgram> attach_link(int prog_fd, const Attachment &what);
   Result<AttachedProgram> attach_filter(int prog_fd, const Attachment &what);
+  Status end_former(const Attachment &what, uint32_t prog_id);
   Status move_capture(const Attachment &what, uint32_t above);
 
   Rtnl &nl_;
