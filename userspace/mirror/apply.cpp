@@ -420,8 +420,11 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
       return b.row == m.row && b.devices == m.devices;
     });
   if (applied_.change.empty() && !outdated) {
-    TRY(load_programs(state));
-    TRY(resume());
+    Errors errors;
+    collect(resume(), errors);
+    collect(load_programs(state), errors);
+    if (!errors.empty())
+      return errors;
     return std::move(applied_);
   }
   if (!applied_.change.new_rows.empty() || !applied_.change.attach.empty() ||
