@@ -134,6 +134,20 @@ def a_reload_while_it_watches(env):
 
 
 @case()
+def a_reload_within_the_window(env):
+    """Nobody looked at what it added: the window is not enough, however well the others are."""
+    scene = env.scene(ports=(11211, 11212))
+    file = File(scene, ("one", 11211))
+    keeper = Keeper(scene, "--config", file.path)
+    ready = Ready(scene.lab.source, window=4)
+    file.write(("one", 11211), ("two", 11212))
+    keeper.reload("added two")
+    is_ready, criteria = ready.end()
+    assert not is_ready, criteria
+    assert "two" in str([c for c in criteria.values() if not c["ok"]]), criteria
+
+
+@case()
 def a_mapping_that_a_reload_made(env):
     """Its ledger begins at nothing: what was lost before is in none that is not older."""
     scene = env.scene()

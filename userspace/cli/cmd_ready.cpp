@@ -3,9 +3,11 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <set>
 
 #include "userspace/cli/command.h"
 #include "userspace/cli/options.h"
@@ -223,7 +225,21 @@ void look_again(ReadyWanted &wanted, const ReadyOptions &o) {
   } else {
     wanted.rows.clear();
     wanted.rows_absent = "not seen: " + found.errors().front().what;
+    wanted.unpaired = {{"the mappings", wanted.rows_absent, "look again"}};
   }
+}
+
+// Nobody looked at what a reload added within the window.
+void find_added(ReadyWanted &wanted, const ReadyOptions &o) {
+  ReadyWanted now = wanted;
+  look_again(now, o);
+  std::set<std::string> added;
+  for (const RowName &row : now.rows)
+    if (std::find(wanted.rows.begin(), wanted.rows.end(), row) == wanted.rows.end())
+      added.insert(row.mapping);
+  for (const std::string &mapping : added)
+    wanted.unpaired.push_back(
+        {mapping, "a reload added it, or a target of it, within the window", "look again"});
 }
 
 int watch(Prepared p, const ReadyOptions &o) {
@@ -241,6 +257,7 @@ int watch(Prepared p, const ReadyOptions &o) {
       break; // a window that was cut short is none
     auto end = look(p.wanted);
     resets.note(end);
+    find_added(p.wanted, o);
     r = judge(p, o, begin, end, estimate);
     if (!print(r, o))
       return exit_code(Exit::failure);
