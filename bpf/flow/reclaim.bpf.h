@@ -35,7 +35,7 @@ static __always_inline bool store_has_room(const struct dp_fresh *f, __u32 bytes
 /*
  * A segment of the shadow `slot` found no room. 1: another one gave what it held. Where its client
  * has its share, or its target, only their own flows break for it, and those of targets that hold
- * more. None breaks where so many tries would not make the room.
+ * more. Of its own kind none breaks where so many tries would not make the room.
  */
 GLOBAL int store_reclaim(struct __sk_buff *skb, __u32 slot, __u32 bytes, __u32 tries)
 {
@@ -80,7 +80,8 @@ GLOBAL int store_reclaim(struct __sk_buff *skb, __u32 slot, __u32 bytes, __u32 t
 		f->most_chunks = s.most_chunks;
 		return 0;
 	}
-	if (store_room(f) + (__s64)(s.most_chunks & ~SWEEP_GREATER) * tries <= bytes / DP_CHUNK)
+	if (!(s.most_chunks & SWEEP_GREATER) &&
+	    store_room(f) + (__s64)s.most_chunks * tries <= bytes / DP_CHUNK)
 		return 0;
 	sh = shadow_at(s.most_slot);
 	if (sh && !sweep_give(sh, s.most_slot))
