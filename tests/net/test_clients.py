@@ -181,6 +181,7 @@ def many(count, also):
 def a_hundred_thousand_prefixes(env):
     """Attached in seconds, one of them the monitoring's address; changed five times under load, while every
     byte is told apart and others lose nothing."""
+    env.allow(180)
     scene = env.scene()
     monitor = Monitor(scene)
     lines = many(100_000, [monitor.address])
@@ -206,7 +207,7 @@ def a_hundred_thousand_prefixes(env):
             while not stop.is_set():
                 watching.set("watching")
 
-        load = scene.start("sets", connections=16, count=amount(60000), prefix="load")
+        load = scene.start("sets", connections=16, count=1_000_000, rate=amount(2000), prefix="load", deadline=240)
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
@@ -216,7 +217,8 @@ def a_hundred_thousand_prefixes(env):
                     begin = time.monotonic()
                     scene.doppel.run("reload")
                     took.append(time.monotonic() - begin)
-                sent = checked(load.result())["sent"]
+                assert load.running(), "the load is over"
+                sent = checked(load.end())["sent"]
         finally:
             stop.set()
             watcher.join()
