@@ -371,6 +371,7 @@ struct sk_buff {
 	unsigned long _nfct; /* where the kernel has conntrack */
 	__u32 end; /* from `head` */
 	unsigned char *head;
+	__u8 ip_summed : 2;
 };
 
 struct skb_shared_info {

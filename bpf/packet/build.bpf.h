@@ -174,9 +174,9 @@ GLOBAL int segment_build(struct __sk_buff *skb, __u32 slot, const struct segment
 	}
 	optlen = tcp_options(n.opt, sh, sh->tcp.flags, g);
 	v6 = shadow_is_v6(sh);
-	if (template_fit(skb, v6, optlen + len) ||
-	    is_partial(skb, v6 ? CHECK6_OFF : CHECK_OFF, &partial))
+	if (template_fit(skb, v6, optlen + len))
 		return -1;
+	partial = summed_by(skb) == SUMMED_PARTIAL;
 	if (v6)
 		ipv6_header(&n.ip6, sh, optlen + len);
 	else

@@ -3,6 +3,10 @@
 #ifndef DOPPEL_CSUM_BPF_H
 #define DOPPEL_CSUM_BPF_H
 
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
 #include "types.bpf.h"
 #include "packet/addr.bpf.h"
 
@@ -95,19 +99,21 @@ static __always_inline __u64 scratch_sum(struct scratch_space *s, __u32 len)
 	return sum;
 }
 
-/*
- * CHECKSUM_PARTIAL cannot be asked for, but tried: a change that is not of the pseudo-header
- * leaves the field at `offset` alone exactly then (inet_proto_csum_replace4, net/core/utils.c).
- */
-static __always_inline int is_partial(struct __sk_buff *skb, __u32 offset, bool *partial)
-{
-	__u16 a, b;
+/* skb->ip_summed (include/linux/skbuff.h): who has made, or is to make, the sum of TCP or UDP. */
+enum summed {
+	SUMMED_NONE = 0,    /* CHECKSUM_NONE: what the packet has is not verified yet */
+	SUMMED_UNNECESSARY, /* it is: by the device, or by GRO */
+	SUMMED_COMPLETE,    /* skb->csum is the sum of all bytes */
+	SUMMED_PARTIAL,	    /* the field has the pseudo-header's sum: the device makes the rest */
+};
 
-	if (bpf_skb_load_bytes(skb, offset, &a, 2) || bpf_l4_csum_replace(skb, offset, 0, 1, 2) ||
-	    bpf_skb_load_bytes(skb, offset, &b, 2))
-		return -1;
-	*partial = a == b;
-	return 0;
+/*
+ * The context of a TC program lacks the field, but is the address of the sk_buff. A kfunc that
+ * reads it (bpf_cast_to_kern_ctx) is there from 6.2 on only.
+ */
+static __always_inline enum summed summed_by(struct __sk_buff *skb)
+{
+	return BPF_CORE_READ_BITFIELD_PROBED((struct sk_buff *)skb, ip_summed);
 }
 
 #endif

@@ -32,38 +32,17 @@ static long sum_piece(__u32 i, struct sum *w)
 }
 
 /*
- * The field holds the bare pseudo-header sum: because the rest is still to be made
- * (CHECKSUM_PARTIAL: this host, a container or a virtual machine is the sender), or because the
- * sender wrote it there, and then the checksum is wrong unless the device vouches for it. What the
- * kernel has noted tells, not the bytes. The programs' context lacks skb->ip_summed, but two
- * helpers act by it (net/core/filter.c): bpf_csum_update() refuses all but CHECKSUM_COMPLETE, to
- * which it adds nothing here; and one more verified level, taken back afterwards, makes
- * CHECKSUM_UNNECESSARY of CHECKSUM_NONE, counts in the former, and does nothing to others. The same
- * on every kernel: a kfunc that reads the field (bpf_cast_to_kern_ctx) is there from 6.2 on only.
- */
-static __always_inline bool pseudo_sum_is_right(struct __sk_buff *skb)
-{
-	__s64 level;
-
-	if (bpf_csum_update(skb, 0) >= 0)
-		return false;
-	bpf_csum_level(skb, BPF_CSUM_LEVEL_INC);
-	level = bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY);
-	if (level >= 0)
-		bpf_csum_level(skb, BPF_CSUM_LEVEL_DEC);
-	return level; /* 0: it was CHECKSUM_NONE */
-}
-
-/*
  * TC ingress comes before TCP or UDP verifies: a segment that the wire damaged would get a good
  * checksum from us when it is sent from the store, and a damaged answer of the target would pass
  * for proof of delivery. Three kinds of skb need no sum: those the device vouches for
- * (CHECKSUM_UNNECESSARY), those whose sum is still to be made (CHECKSUM_PARTIAL), and GRO packets,
- * which are always UNNECESSARY or PARTIAL.
+ * (CHECKSUM_UNNECESSARY), those whose sum is still to be made (CHECKSUM_PARTIAL: this host, a
+ * container or a virtual machine is the sender), and GRO packets, which are always one of these. In
+ * any other the bare pseudo-header's sum is wrong: the kernel's mark tells, and not the bytes.
  */
 GLOBAL int checksum_ok(struct __sk_buff *skb, const struct pkt *p)
 {
 	struct sum w = {.skb = skb};
+	enum summed summed;
 	__u64 pseudo;
 	__u32 len;
 
@@ -71,15 +50,14 @@ GLOBAL int checksum_ok(struct __sk_buff *skb, const struct pkt *p)
 		return false;
 	if (skb->gso_size)
 		return true;
+	summed = summed_by(skb);
+	if (summed == SUMMED_UNNECESSARY)
+		return true;
 	w.offset = p->l4_off;
 	len = p->data_off - p->l4_off + p->payload;
 	pseudo = pseudo_sum_of(pkt_proto(p), &p->saddr, &p->daddr, len);
-	if (p->check == csum_fold(pseudo)) {
-		if (pseudo_sum_is_right(skb))
-			return true;
-	} else if (bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0) {
+	if (summed == SUMMED_PARTIAL && p->check == csum_fold(pseudo))
 		return true;
-	}
 	w.left = len;
 	bpf_loop((64u << 10) / DP_PIECE + 1, sum_piece, &w, 0);
 	return !w.left && csum_fold(pseudo + w.sum) == 0xffff;

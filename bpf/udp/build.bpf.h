@@ -164,8 +164,7 @@ GLOBAL int udp_build(struct __sk_buff *skb, __u32 slot, const struct piece *p)
 			return PIECE_FAILED;
 	}
 	was = skb->protocol == bpf_htons(ETH_P_IPV6) ? TCP6_OFF : TCP_OFF;
-	if (is_partial(skb, was + UDP_CHECK, &partial))
-		return PIECE_FAILED;
+	partial = summed_by(skb) == SUMMED_PARTIAL;
 	if (partial && piece_is_fragment(p))
 		return piece_alone(skb, s, was + UDP_LEN, p->len) ? PIECE_FAILED : PIECE_UNSUMMED;
 	v6 = shadow_is_v6(sh);

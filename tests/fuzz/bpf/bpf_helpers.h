@@ -48,7 +48,7 @@ long bpf_l4_csum_replace(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 
 __s64 bpf_csum_diff(__be32 *from, __u32 from_size, __be32 *to, __u32 to_size, __u32 seed);
 long bpf_tcp_check_syncookie(void *sk, void *iph, __u32 iph_len, void *th, __u32 th_len);
 long bpf_skb_change_type(struct __sk_buff *skb, __u32 type);
-long bpf_csum_level(struct __sk_buff *skb, __u64 level);
+__u64 host_ip_summed(const void *skb);
 __s64 bpf_csum_update(struct __sk_buff *skb, __wsum sum);
 long bpf_clone_redirect(struct __sk_buff *skb, __u32 ifindex, __u64 flags);
 long bpf_tail_call(void *ctx, const void *programs, __u32 index);

@@ -565,25 +565,22 @@ int64_t bpf_csum_diff(__be32 *from, uint32_t from_size, __be32 *to, uint32_t to_
   return static_cast<int64_t>(sum);
 }
 
-// net/core/filter.c: all but CHECKSUM_UNNECESSARY are refused, and only CHECKSUM_NONE becomes it.
 long bpf_skb_change_type(__sk_buff *ctx, uint32_t type) {
   no_lock("bpf_skb_change_type");
   ctx->pkt_type = type;
   return 0;
 }
 
-long bpf_csum_level(__sk_buff *ctx, uint64_t level) {
-  Skb &skb = skb_of(ctx);
-  const bool vouched = skb.summed == Summed::unnecessary;
-  if (level == BPF_CSUM_LEVEL_INC && skb.summed == Summed::none)
-    skb.summed = Summed::unnecessary;
-  else if (level == BPF_CSUM_LEVEL_INC && vouched)
-    skb.csum_level += skb.csum_level < 3;
-  else if (level == BPF_CSUM_LEVEL_DEC && vouched && skb.csum_level)
-    skb.csum_level--;
-  else if (level == BPF_CSUM_LEVEL_DEC && vouched)
-    skb.summed = Summed::none;
-  return skb.summed == Summed::unnecessary ? skb.csum_level : -EACCES;
+// As include/linux/skbuff.h numbers them.
+uint64_t host_ip_summed(const void *ctx) {
+  switch (skb_of(ctx).summed) {
+  case Summed::unnecessary:
+    return 1;
+  case Summed::partial:
+    return 3;
+  default:
+    return 0;
+  }
 }
 
 // No listener has answered with cookies lately.

@@ -30,7 +30,6 @@ struct Skb {
   __sk_buff ctx{}; // first: the programs' pointer to it is the Skb's
   std::vector<uint8_t> data;
   Summed summed = Summed::none;
-  int csum_level = 0;
 };
 
 // The fields that are derived from the data.
