@@ -36,6 +36,7 @@ struct ack_note {
 struct scratch_space {
 	__u8 data[2 * DP_CHUNK]; /* payload of the segment that is being built */
 	struct ack_note ack;	 /* of the packet that return is looking at */
+	__u64 ours;		 /* address of our network namespace; 0: not known yet */
 };
 
 /* Map `lead`: per-CPU array[1]; used only where bottom halves are off. */
