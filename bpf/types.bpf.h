@@ -28,8 +28,9 @@ struct tcp_options {
 /* What tcp_input() leaves to tcp_recovery(). */
 struct ack_note {
 	struct tcp_options opt;
-	__u32 acked; /* bytes by which una moved */
-	__u32 dup;   /* a duplicate acknowledgement, but for SACK (RFC 5681, 2) */
+	__u32 acked;   /* bytes by which una moved */
+	__u32 dup;     /* a duplicate acknowledgement, but for SACK (RFC 5681, 2) */
+	__u32 in_time; /* the clock sends an acknowledgement that is kept back */
 };
 
 /* Map `scratch`: per-CPU array[1]; used only where bottom halves are off. */

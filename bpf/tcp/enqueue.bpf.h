@@ -227,6 +227,7 @@ static __always_inline void send_copy_locked(struct dp_shadow *sh, struct arriva
 {
 	if (sh->tcp.una == sh->tcp.nxt || !sh->tcp.due_ns)
 		shadow_restart_probe_locked(sh, a->now);
+	shadow_pace_locked(sh, a->now);
 	congestion_sender_locked(sh, a->sender);
 	sh->tcp.nxt = a->to;
 	sh->tcp.flags &= ~DP_SH_ACK_DUE;

@@ -241,7 +241,7 @@ static __always_inline void ack_timers_locked(struct dp_shadow *sh, bool moved, 
 		sh->tcp.tries = 0;
 	}
 	if (sh->tcp.una == sh->tcp.nxt) {
-		sh->tcp.flags &= ~DP_SH_DUE;
+		sh->tcp.flags &= ~(DP_SH_DUE | DP_SH_PTO);
 		if (sh->tcp.nxt == sh->tcp.end && !shadow_may_send(sh))
 			sh->tcp.due_ns = 0;
 		else if (moved || !sh->tcp.due_ns)
@@ -319,24 +319,56 @@ static __always_inline void ack_locked(struct dp_shadow *sh, const struct pkt *p
 	ack_timers_locked(sh, moved, wnd, now);
 }
 
+/* A segment of the target's that does not follow what it said before, or follows by itself. */
+static __always_inline void ack_pace_locked(struct dp_shadow *sh, const struct pkt *p,
+					    __u32 expected)
+{
+	if (sh->tcp.quick == QUICK_ALWAYS)
+		return;
+	/* With Nagle's algorithm it says the rest of its answer once the first part is acknowledged
+	 * (RFC 9293, 3.7.4). Or it says things that nobody asked for.
+	 */
+	if (sh->tcp.quick == QUICK_ALONE && p->payload && p->seq == expected)
+		sh->tcp.quick = QUICK_ALWAYS;
+	if (p->seq == expected)
+		return;
+	/* A tail loss probe (RFC 8985, 7) is no loss yet. But where all of ours has arrived it is
+	 * for an acknowledgement that is kept back: its timer is shorter than that.
+	 */
+	if (p->seq + p->payload != expected)
+		sh->tcp.quick = ACK_QUICK;
+	else if (sh->tcp.unacked && sh->tcp.una == sh->tcp.end)
+		sh->tcp.quick = QUICK_ALWAYS;
+	else
+		sh->tcp.quick = 1;
+}
+
 /*
- * Delayed acknowledgements (RFC 9293, 3.8.6.3) without a timer: while bytes of ours are on their
- * way, or wait for its window, the target has one more thing to say, and the ACK of this answer
- * goes with the one of that. Answered at once: a full segment, every ACK_EVERY-th, and, as
- * Linux does (tcp_enter_quickack_mode), some more after one that came out of order, when the
- * target may have to open its congestion window anew.
+ * Delayed acknowledgements (RFC 9293, 3.8.6.3). While bytes of ours are on their way, or wait for
+ * its window, the target has one more thing to say, and the ACK of this answer goes with the one of
+ * that. Otherwise it rides on what the client says next, or goes when ACK_WAIT_NS are over; of one
+ * answer only, since with two on its way a target probes for a lost tail (RFC 8985, 7.2: a single
+ * one it gives as long as such an ACK may take). Answered at once: a full segment, every
+ * ACK_EVERY-th, and, as Linux does (tcp_enter_quickack_mode), some more after one that came out of
+ * order, when the target may have to open its congestion window anew.
  */
 static __always_inline bool ack_may_wait_locked(struct dp_shadow *sh, const struct pkt *p,
-						__u32 expected)
+						__u32 expected, __u32 in_time, __u64 now)
 {
-	if (p->seq != expected) /* a tail loss probe (RFC 8985, 7) is no loss yet */
-		sh->tcp.quick = p->seq + p->payload == expected ? 1 : ACK_QUICK;
-	if (sh->tcp.quick) {
+	ack_pace_locked(sh, p, expected);
+	if (sh->tcp.quick && sh->tcp.quick < QUICK_SLOW) {
 		sh->tcp.quick--;
 		return false;
 	}
-	return sh->tcp.una != sh->tcp.end && sh->tcp.state == DP_ESTABLISHED &&
-	       p->payload < sh->tcp.mss && (!p->payload || ++sh->tcp.unacked < ACK_EVERY);
+	if (sh->tcp.state != DP_ESTABLISHED || p->payload >= sh->tcp.mss)
+		return false;
+	if (sh->tcp.una != sh->tcp.end)
+		return !p->payload || ++sh->tcp.unacked < ACK_EVERY;
+	if (sh->tcp.quick || !p->payload || ++sh->tcp.unacked > 1 || !in_time ||
+	    !shadow_holds_ack(sh))
+		return false;
+	sh->tcp.due_ns = now + ACK_WAIT_NS;
+	return true;
 }
 
 /* RFC 5961, 3.2 */
@@ -462,7 +494,8 @@ static __always_inline void input_locked(struct dp_shadow *sh, const struct pkt 
 	}
 	if (shadow_may_send(sh) || (sh->tcp.flags & DP_SH_DUE))
 		r->act = INPUT_WORK;
-	else if ((sh->tcp.flags & DP_SH_ACK_DUE) && !ack_may_wait_locked(sh, p, expected))
+	else if ((sh->tcp.flags & DP_SH_ACK_DUE) &&
+		 !ack_may_wait_locked(sh, p, expected, note->in_time, now))
 		r->act = INPUT_ACK;
 	if (r->act == INPUT_ACK)
 		sh->tcp.flags &= ~DP_SH_ACK_DUE;
@@ -544,6 +577,7 @@ GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen
 	if (!note)
 		return INPUT_DROP;
 	now = bpf_ktime_get_coarse_ns();
+	note->in_time = timer_is_in_time(now);
 	r.store_short = store_is_short();
 	/* 0, as no clock is negative. A 0 that the verifier knows would keep it from seeing that
 	 * the ways through input_locked() are alike: a tenth more instructions for it.

@@ -32,6 +32,7 @@ static __always_inline enum sent next_new_locked(struct dp_shadow *sh, struct se
 {
 	__u32 left, room;
 
+	shadow_pace_locked(sh, now);
 	congestion_sender_locked(sh, sender);
 	g->seq = sh->tcp.nxt;
 	if (sh->tcp.una == sh->tcp.nxt)
@@ -143,6 +144,7 @@ static __always_inline bool next_segment_locked(struct dp_shadow *sh, struct seg
 		return true;
 	}
 	if (sh->tcp.flags & DP_SH_ACK_DUE) {
+		shadow_ack_leaves_alone_locked(sh);
 		sh->tcp.flags &= ~DP_SH_ACK_DUE;
 		g->seq = acceptable_seq(sh);
 		g->flags = TCP_ACK;

@@ -318,6 +318,46 @@ static __always_inline void shadow_restart_probe_locked(struct dp_shadow *sh, __
 	sh->tcp.flags |= DP_SH_PTO;
 }
 
+/* Values of `quick` that are no number of answers: all are acknowledged at once. */
+#define QUICK_SLOW   253 /* the client says its next later than ACK_WAIT_NS */
+#define QUICK_ALONE  254 /* the last acknowledgement was kept back, and nothing followed */
+#define QUICK_ALWAYS 255 /* the target waits for them */
+
+#define ACK_WAIT_NS 40000000ull /* Linux' TCP_DELACK_MIN */
+
+/*
+ * Something is said to the target. A client that says its next within ACK_WAIT_NS of the last
+ * answer, which is what the target said last, is likely to do so again: that answer's
+ * acknowledgement goes with it. Who is slower gets none kept back, since a packet for it alone
+ * costs more when the clock has to send it.
+ */
+static __always_inline void shadow_pace_locked(struct dp_shadow *sh, __u64 now)
+{
+	bool slow = (__s64)(now - sh->tcp.heard_ns) >= (__s64)ACK_WAIT_NS;
+
+	if (!sh->tcp.quick || sh->tcp.quick == QUICK_SLOW || sh->tcp.quick == QUICK_ALONE)
+		sh->tcp.quick = slow ? QUICK_SLOW : 0;
+}
+
+/* An acknowledgement is all that it waits to send: `due_ns` is its time. */
+static __always_inline bool shadow_holds_ack(const struct dp_shadow *sh)
+{
+	return sh->tcp.state == DP_ESTABLISHED && sh->tcp.una == sh->tcp.nxt &&
+	       sh->tcp.nxt == sh->tcp.end &&
+	       (sh->tcp.flags & (DP_SH_ACK_DUE | DP_SH_CLIENT_FIN | DP_SH_CARRY | DP_SH_DUE |
+				 DP_SH_LINGER | DP_SH_PTO)) == DP_SH_ACK_DUE;
+}
+
+/* It goes in a packet of its own, whoever found that. */
+static __always_inline void shadow_ack_leaves_alone_locked(struct dp_shadow *sh)
+{
+	if (!shadow_holds_ack(sh))
+		return;
+	sh->tcp.due_ns = 0;
+	if (!sh->tcp.quick)
+		sh->tcp.quick = QUICK_ALONE;
+}
+
 /* From the measured round-trip time, without backing off. */
 static __always_inline void shadow_base_rto_locked(struct dp_shadow *sh)
 {

@@ -200,6 +200,25 @@ static __always_inline void timer_tell(__u32 slot, __u32 gen)
 		bpf_ringbuf_output(&events, &e, sizeof(e), 0);
 }
 
+#define TIMER_LOOKS 256 /* bounded work: with more of them, a round takes several ticks */
+
+/*
+ * Is an acknowledgement that is kept back sent in time: before a target says its answer again,
+ * which takes 200 ms of Linux (TCP_RTO_MIN), or less where the user knows of a shorter timeout? The
+ * clock must not be known to stand still, and one look be enough for all that are in the queue.
+ */
+static __always_inline bool timer_is_in_time(__u64 now)
+{
+	struct shadow_timer *k = clock_state();
+	struct clock_hand *h = k ? clock_hand(k, CLOCK_FAST) : NULL;
+
+	if (!cfg.clock || cfg.rto_min_ms < 200 || !h || k->count > TIMER_LOOKS)
+		return false;
+	return (__s64)(now - k->rest_ns) >= 0 &&
+	       (!h->goes_round ||
+		(__s64)(now - h->tick_ns) < (__s64)(CLOCK_DEAD_ROUNDS * clock_period(CLOCK_FAST)));
+}
+
 /* One look at a shadow that is in the queue. True: there is still something to wait for. */
 static __always_inline bool shadow_timeout(__u32 slot)
 {
@@ -228,6 +247,13 @@ static __always_inline bool shadow_timeout(__u32 slot)
 			timer_tried_early(sh);
 			timer_tell(slot, gen);
 		}
+		return true;
+	}
+	if (shadow_holds_ack(sh)) {
+		/* Told again until it is sent, which ends it. */
+		sh->tcp.due_ns = now + ACK_WAIT_NS;
+		bpf_spin_unlock(&sh->lock);
+		timer_tell(slot, gen);
 		return true;
 	}
 	if (sh->tcp.flags & DP_SH_PTO) {
@@ -284,8 +310,6 @@ GLOBAL int timer_one(void)
 		return TIMER_LEFT;
 	return TIMER_BACK;
 }
-
-#define TIMER_LOOKS 256 /* bounded work: with more of them, a round takes several ticks */
 
 static __always_inline bool ranges_are_queued(void)
 {

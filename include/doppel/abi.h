@@ -356,7 +356,7 @@ struct dp_tcp_state {
 	__u8 tries;   /* consecutive timeouts */
 	__u8 breaks;  /* copied to dp_flow.breaks at a break */
 	__u8 unacked; /* answers since DP_SH_ACK_DUE was set */
-	__u8 quick;   /* so many answers are acknowledged at once */
+	__u8 quick;   /* so many answers are acknowledged at once; or QUICK_ */
 	__u8 half_open_resets;
 	__u8 quiets;	   /* how often `quiet` moved; saturates */
 	__u8 fruitless;	   /* copied to dp_flow.fruitless at the end */
@@ -389,7 +389,8 @@ struct dp_tcp_state {
 	__u32 rttvar_us; /* scaled by 4 */
 	__u32 rto_ms;
 	__u64 timed_ns;
-	__u64 due_ns; /* when the oldest unacknowledged byte times out; 0: nothing is outstanding */
+	__u64 due_ns;	/* when the oldest byte times out, or a kept ACK has to go; 0: nothing waits
+			 */
 	__u64 seen_ns;	/* last packet of the client, coarse: the target's keepalives prove nothing.
 			 * In TIME_WAIT: when it ended.
 			 */

@@ -123,6 +123,12 @@ struct DataPlane::Notes {
 
 dp_addr client_side(packet::Ip4 address) { return raw(address, World::families().client6); }
 
+Config clock_config() {
+  Config c = default_config();
+  c.limits.keepalive_s = kClockKeepalive;
+  return c;
+}
+
 Config default_config() {
   Config c;
   c.source = "test";
@@ -185,7 +191,7 @@ DataPlane::DataPlane(AttachMode mode, const Config &wanted) {
   config.attach_mode = mode;
   const HostView host = must(view_host(config), "view_host");
   Plan plan = must(make_plan(config, host), "make_plan");
-  plan.clock = false;
+  plan.clock = config.limits.keepalive_s == kClockKeepalive;
   if (plan.mode != mode)
     throw std::runtime_error("the plan chose another attachment mode than was asked for");
   must(attach(plan, config), "attach");

@@ -23,6 +23,9 @@ inline constexpr uint16_t kShadowPort = 20000; // first shadow port
 // One mapping, "data": ports 11211-11212 entering cap0, one target. Timeouts are out of reach, so
 // that only a packet can make a shadow act.
 Config default_config();
+// The same, where the clock goes round as well: what is due is sent without a packet.
+inline constexpr uint32_t kClockKeepalive = 86400; // s
+Config clock_config();
 
 // As the data plane has the address of a client, or of the source.
 dp_addr client_side(packet::Ip4 address);

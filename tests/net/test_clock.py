@@ -61,6 +61,38 @@ def assert_delivered(scene, sent, packets, ticks=TICKS):
     print(f"      {took * 1000:.0f} ms after the path was whole again")
 
 
+def unacknowledged(scene):
+    """Segments of the target's that no acknowledgement has come of."""
+    shown = scene.lab.target.run(["ss", "-Htin", "state", "established"]).stdout
+    return [line for line in shown.splitlines() if "unacked:" in line]
+
+
+@case(mode=MODES)
+def acknowledgements_ride(env, mode):
+    """Those of answers go with what the client says next, and the last one alone; no target waits for one for so
+    long that it says its answer again."""
+    scene = env.scene()
+    attach(scene, keepalive="0s")
+    client = connect(scene)
+    sent = say(client, b"first")
+    scene.doppel.wait_idle(observed=sent)
+    requests, before = amount(500), scene.health.moved_by("target", "Tcp.InSegs")
+    for n in range(requests):
+        sent += say(client, b"key%d" % n)
+    scene.doppel.wait_idle(observed=sent)
+    wait.until(lambda: not unacknowledged(scene), "the last answer to be acknowledged", 1)
+    got = scene.health.moved_by("target", "Tcp.InSegs") - before
+    print(f"      {got / requests:.2f} segments for a request")
+    assert got < 1.5 * requests, (got, requests)
+    for name in ("TcpExt.TCPLossProbes", "Tcp.RetransSegs"):  # some of a machine that stood still
+        assert scene.health.moved_by("target", name) < requests / 50, (name, scene.health.moved_by("target", name))
+    assert_silent(scene)
+    scene.assert_all_delivered(sent)
+    client.close()
+    mirror.assert_nothing_left(scene)
+    scene.assert_harmless()
+
+
 @case(mode=MODES, others=("nothing", "flush", "down"))
 def last_segment(env, mode, others):
     """`others` flush the neighbours meanwhile, or set the link down and up."""
