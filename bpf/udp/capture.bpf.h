@@ -196,7 +196,9 @@ static __noinline void udp_first(struct udp_walk *w)
 		w->excluded = DP_EXCLUDED_fragment;
 		f.kind = FRAGMENT_LEFT;
 	}
-	if (before && before->kind == FRAGMENT_COPIED) {
+	/* Another datagram may have the same identification by now, of the same socket as well. */
+	if (before && before->kind == FRAGMENT_COPIED && f.ns - before->ns < FRAGMENT_AGAIN_NS &&
+	    before->mapping == f.mapping && before->sport == f.sport && before->dport == f.dport) {
 		f.id = before->id;
 		f.targets = before->targets;
 	} else {

@@ -12,6 +12,10 @@
 /* So long a host waits for the rest (ipfrag_time), and an identification may come again. */
 #define FRAGMENT_NS (30ull * NSEC_PER_SEC)
 
+/* What a path doubles comes sooner; whoever sends 65,536 of them a second reuses one in that time.
+ */
+#define FRAGMENT_AGAIN_NS NSEC_PER_SEC
+
 static __always_inline void fragment_key(struct fragment_key *key, const struct pkt *p)
 {
 	key->saddr = p->saddr;
