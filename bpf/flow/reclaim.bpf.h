@@ -15,7 +15,10 @@
 	512 /* shadows: bounded work; the one that held most before is one of them                 \
 	     */
 
-#define RECLAIM_MORE 8192 /* before the segment's own flow breaks: some ten microseconds */
+/* Where none of these holds what it takes, before the segment's own flow breaks: some ten
+ * microseconds.
+ */
+#define RECLAIM_MORE 8192
 
 /* So often, before the segment's own flow breaks. A chunk is free when the last of its holders is
  * gone: those of several targets, and further copies.
@@ -30,6 +33,19 @@ static __always_inline __s64 store_room(const struct dp_fresh *f)
 static __always_inline bool store_has_room(const struct dp_fresh *f, __u32 bytes)
 {
 	return store_room(f) > bytes / DP_CHUNK;
+}
+
+/*
+ * What a shadow must hold to be worth no longer search: more than `mine`, and its share of what so
+ * many tries have to free.
+ */
+static __always_inline __u32 reclaim_enough(const struct dp_fresh *f, __u32 mine, __u32 bytes,
+					    __u32 tries)
+{
+	__s64 need = bytes / DP_CHUNK - store_room(f);
+	__u32 share = need > 0 && tries ? (__u32)need / tries : 0;
+
+	return share > mine + 1 ? share : mine + 1;
 }
 
 /*
@@ -70,7 +86,7 @@ GLOBAL int store_reclaim(struct __sk_buff *skb, __u32 slot, __u32 bytes, __u32 t
 	sweep_look(0, &s);
 	sweep_on(f, &s, RECLAIM_LOOKS);
 	/* Open shadows are next to each other: the next search begins where this one ends. */
-	s.enough = mine + 1;
+	s.enough = reclaim_enough(f, mine, bytes, tries);
 	if (!s.given && s.most_chunks <= s.enough)
 		sweep_on(f, &s, RECLAIM_MORE);
 	if (s.given)
