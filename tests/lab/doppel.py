@@ -87,7 +87,7 @@ class Doppel:
                 raise wait.Timeout(f"waited {now - start:.0f} s for nothing to be in flight"
                                    + (f" and {observed} bytes observed" if observed else "")
                                    + f"; last moved {now - moved:.0f} s ago: {b}")
-            time.sleep(0.05)
+            time.sleep(wait.pause(now - start))
 
 
 def rows(counters):

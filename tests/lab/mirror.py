@@ -69,6 +69,6 @@ def leftovers(scene):
 def assert_nothing_left(scene, timeout=15):
     """After the last client has closed: no flow, port, chunk or byte in flight remains."""
     try:
-        wait.until(lambda: not leftovers(scene), "nothing to be left", timeout, 0.1)
+        wait.until(lambda: not leftovers(scene), "nothing to be left", timeout)
     except wait.Timeout:
         raise AssertionError(f"after {timeout} s: " + "; ".join(leftovers(scene))) from None

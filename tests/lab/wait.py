@@ -25,6 +25,11 @@ class Timeout(AssertionError):
     """A condition did not become true in time."""
 
 
+def pause(waited):
+    """How long to sleep before the next look, after so many seconds."""
+    return max(0.02, min(waited / 20, 0.25))
+
+
 def until(condition, what, timeout=10.0, interval=None):
     """Returns the first true value of condition(); raises Timeout, naming `what`, after `timeout` s.
 
@@ -40,7 +45,7 @@ def until(condition, what, timeout=10.0, interval=None):
         waited = time.monotonic() - begin
         if waited >= timeout:
             raise Timeout(f"waited {timeout:g} s for {what}; last seen: {value!r}")
-        time.sleep(interval or max(0.02, min(waited / 20, 0.25)))
+        time.sleep(interval or pause(waited))
 
 
 def settled(sample, what, quiet=0.3, timeout=10.0, interval=0.05):
