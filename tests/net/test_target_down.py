@@ -21,21 +21,22 @@ def accounted(scene, sent):
     return wait.until(seen, f"{sent} bytes observed", 10)
 
 
-def latencies(scene, prefix):
+def latencies(scene, port):
     """Of single requests, one after another, and of new connections with one request each."""
-    steady = scene.load("sets", connections=1, count=amount(3000), prefix=f"{prefix}-steady")
-    fresh = scene.load("sets", connections=amount(500), count=amount(500), at_once=1, prefix=f"{prefix}-fresh")
+    steady = scene.load("sets", port=port, connections=1, count=amount(3000), prefix="steady")
+    fresh = scene.load("sets", port=port, connections=amount(500), count=amount(500), at_once=1, prefix="fresh")
     return steady, fresh
 
 
-def slower(before, after):
-    """Sentences. Loose bounds: a shared machine is noisy; waiting for a target costs 200 ms or more."""
+def slower(before, now, after):
+    """Sentences: the mirrored port against another one, before and after it, since a shared machine is noisy. Loose
+    bounds: waiting for a target costs 200 ms or more."""
     said = []
-    for then, now in zip(before, after):
+    for then, now, later in zip(before, now, after):
         for name, bound in (("p50", lambda us: 2 * us + wait.patience(200)),
                             ("p99", lambda us: 4 * us + wait.patience(5000)),
                             ("max", lambda us: us + wait.patience(150_000))):
-            a, b = then["latency_us"][name], now["latency_us"][name]
+            a, b = max(other["latency_us"][name] for other in (then, later)), now["latency_us"][name]
             if b > bound(a):
                 said.append(f"{name}: {a} us became {b} us")
     return said
@@ -43,18 +44,21 @@ def slower(before, after):
 
 @case(mode=MODES, what=("port-closed", "host-down", "host-down-static-arp"))
 def from_the_start(env, mode, what):
-    scene = env.scene(target_runs=False, static_arp=what.endswith("static-arp"))
+    mirrored, other = ports = (11211, 11212)
+    scene = env.scene(ports=ports, target_runs=False, static_arp=what.endswith("static-arp"))
     if what.startswith("host-down"):
         scene.lab.unplug("target")
-    before = latencies(scene, "before")
-    scene.attach()
+    scene.doppel.attach("--device", "eth0", "-x", f"{mirrored}-{scene.lab.target.address}:{mirrored}")
     sent, attempts = 0, 3
+    before = latencies(scene, other)
     for attempt in range(attempts):  # noise does not come three times, a wait of ours would
-        after = latencies(scene, f"after{attempt}")
-        sent += sum(part["sent"] for part in after)
-        worse = slower(before, after)
+        now = latencies(scene, mirrored)
+        after = latencies(scene, other)
+        sent += sum(part["sent"] for part in now)
+        worse = slower(before, now, after)
         if not worse:
             break
+        before = after
     assert not worse, f"in each of {attempts} attempts; in the last: {worse}"
     ledger = accounted(scene, sent)
     assert ledger["bytes"]["delivered"] == 0, ledger
@@ -65,7 +69,7 @@ def from_the_start(env, mode, what):
         assert reasons and reasons <= REFUSED, ledger
     scene.assert_harmless(resets_to_target=True)
     stored = scene.source[0].stats()["cmd_set"]
-    assert stored == (attempt + 2) * (amount(3000) + amount(500)), f"the source has {stored} sets"
+    assert stored == (attempt + 1) * (amount(3000) + amount(500)), f"the source has {stored} sets"
 
 
 @case(mode=MODES, what=("port-closes", "host-vanishes"))
