@@ -124,6 +124,8 @@ protected:
   Frames kept(const std::function<Frames()> &step) {
     for (int tries = 0; tries < 100; tries++) {
       if (tries > 0) {
+        plane().command(slot(), DP_CMD_RESET); // nothing of it comes later
+        collect();
         next_client();
         begin();
       }
@@ -134,7 +136,6 @@ protected:
         none.none();
         return got;
       }
-      collect();
     }
     ADD_FAILURE() << "this machine was never in time";
     return {};
