@@ -207,7 +207,7 @@ def a_hundred_thousand_prefixes(env):
             while not stop.is_set():
                 watching.set("watching")
 
-        load = scene.start("sets", connections=16, count=1_000_000, rate=amount(2000), prefix="load", deadline=240)
+        load = scene.start("sets", connections=16, count=1_000_000, prefix="load", deadline=240)
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
