@@ -7,7 +7,6 @@ namespace {
 
 using namespace packet;
 
-constexpr char kOdd[] = "half of"; // no place to join
 const Ip4 kOther{"10.9.0.8"}, kThird{"10.9.0.6"};
 
 // "data" has what goes to cast().server, "other" what goes to kOther; with `rest` there is a third

@@ -9,7 +9,7 @@ namespace {
 
 using namespace packet;
 
-constexpr char kGet[] = "get a\r\n", kIncr[] = "incr n 1\r\n";
+constexpr char kGetA[] = "get a\r\n", kIncr[] = "incr n 1\r\n";
 
 class IdleBreak : public Session {
 protected:
@@ -22,7 +22,7 @@ protected:
   }
   void begin() override {
     open();
-    deliver(capture(client_.data(kGet)));
+    deliver(capture(client_.data(kGetA)));
     consumed(target_.ack()).none();
     mark();
     said_ = client_.next;
@@ -87,8 +87,8 @@ TEST_P(IdleBreak, AnAcknowledgementInTheLastMomentCounts) {
   EXPECT_EQ(moved()["delivered"], sizeof kIncr - 1);
   EXPECT_EQ(moved()["event.idle_break"], 0);
   client_.tsval += 100; // later than any resend's own
-  const Packet next = client_.data(kGet);
-  capture(next).are({expected().copy_of(next, kGet)});
+  const Packet next = client_.data(kGetA);
+  capture(next).are({expected().copy_of(next, kGetA)});
 }
 
 TEST_P(IdleBreak, AnAnswerInTheLastMomentCounts) {

@@ -7,7 +7,6 @@ namespace {
 
 using namespace packet;
 
-constexpr char kGet[] = "get k\r\n";
 constexpr int64_t kGetSize = sizeof kGet - 1;
 
 class Close : public Session {

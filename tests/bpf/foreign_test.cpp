@@ -14,8 +14,6 @@ namespace {
 
 using namespace packet;
 
-constexpr char kGet[] = "get k\r\n";
-
 constexpr uint16_t kPorts = 256; // more than this suite uses
 
 class Foreign : public Session {

@@ -9,7 +9,6 @@ namespace {
 
 using namespace packet;
 
-constexpr char kGet[] = "get k\r\n";
 const std::string kValue = filler(600);
 
 // How a client's segment comes, and as what it is counted.

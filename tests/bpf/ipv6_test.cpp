@@ -8,8 +8,6 @@ namespace {
 
 using namespace packet;
 
-constexpr char kGet[] = "get k\r\n";
-constexpr char kOdd[] = "half of"; // no command of memcached begins like this
 constexpr uint8_t kHopByHop = 0, kRouting = 43, kDestination = 60, kAuthentication = 51;
 const Bytes kPadN{1, 4, 0, 0, 0, 0};
 

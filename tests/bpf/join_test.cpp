@@ -11,8 +11,7 @@ namespace {
 using namespace packet;
 using namespace std::string_view_literals;
 
-constexpr char kGet[] = "get k\r\n";
-constexpr char kOdd[] = "half of a value\r\n";
+constexpr char kOddLine[] = "half of a value\r\n";
 
 class Join : public Session {
 protected:
@@ -168,7 +167,7 @@ TEST_P(Join, WhatIsNone) {
 TEST_P(Join, WhereMemcachedIsSpokenOnlyAtACommand) {
   capture(client_.data(kGet)); // from here on it is known to be
   client_.port = unused_port();
-  expect_waits(client_.data(kOdd));
+  expect_waits(client_.data(kOddLine));
   expect_waits(client_.data(kGet)); // the client acknowledged nothing since
   for (int turn = 0; turn < 4; turn++) {
     client_.answered(8);
@@ -181,7 +180,7 @@ TEST_P(Join, WhereMemcachedIsSpokenOnlyAtACommand) {
 
 TEST_P(Join, NotInTheMiddleOfAWrite) {
   // No PSH: more of the same write follows, although answers to earlier requests arrive.
-  expect_waits(client_.data(kOdd, 0));
+  expect_waits(client_.data(kOddLine, 0));
   client_.answered(8);
   expect_waits(client_.data("second segment of a value"));
   client_.answered(8);
@@ -189,7 +188,7 @@ TEST_P(Join, NotInTheMiddleOfAWrite) {
 }
 
 TEST_P(Join, NotBehindAHole) {
-  expect_waits(client_.data(kOdd));
+  expect_waits(client_.data(kOddLine));
   client_.answered(8);
   client_.next += 10; // these were not seen
   expect_waits(client_.data("anything"));
@@ -199,20 +198,20 @@ TEST_P(Join, NotBehindAHole) {
 
 TEST_P(Join, NotAtARetransmission) {
   const uint32_t seq = client_.next;
-  expect_waits(client_.data(kOdd));
+  expect_waits(client_.data(kOddLine));
   client_.answered(8);
-  expect_waits(client_.segment(seq, PSH, kOdd));
+  expect_waits(client_.segment(seq, PSH, kOddLine));
   expect_waits(client_.segment(client_.next - 2, PSH, "\r\nget k\r\n"));
 }
 
 TEST_P(Join, BytesFromBeforeAreNotSentAndNotCountedTwice) {
   const uint32_t before = client_.next;
-  expect_waits(client_.data(kOdd));
+  expect_waits(client_.data(kOddLine));
   client_.answered(8);
   expect_joins(client_.data(kGet));
   ASSERT_FALSE(HasFatalFailure());
   mark();
-  capture(client_.segment(before, PSH, kOdd)).none();
+  capture(client_.segment(before, PSH, kOddLine)).none();
   EXPECT_EQ(moved()["observed"], 0);
   deliver(consumed(target_.syn_ack()));
   EXPECT_EQ(target_.received, kGet);
@@ -296,9 +295,9 @@ class JoinMemcached : public Join {
 DOPPEL_ALL_MODES(JoinMemcached);
 
 TEST_P(JoinMemcached, AlwaysWantsACommand) {
-  expect_waits(client_.data(kOdd));
+  expect_waits(client_.data(kOddLine));
   client_.answered(8);
-  expect_waits(client_.data(kOdd));
+  expect_waits(client_.data(kOddLine));
   client_.answered(8);
   expect_joins(client_.data(kGet));
 }
@@ -335,14 +334,14 @@ TEST_P(JoinAny, GoesByAnswersAlone) {
   expect_waits(client_.data(kGet));
   client_.answered(8);
   // The first answer may be to a request that straddled the moment of attach.
-  expect_waits(client_.data(kOdd));
+  expect_waits(client_.data(kOddLine));
   client_.answered(8);
-  expect_joins(client_.data(kOdd));
+  expect_joins(client_.data(kOddLine));
 }
 
 TEST_P(JoinAny, NotInTheMiddleOfAWrite) {
   // Segments without PSH are one write, although answers to earlier requests arrive meanwhile.
-  expect_waits(client_.data(kOdd, 0));
+  expect_waits(client_.data(kOddLine, 0));
   for (int segment = 0; segment < 4; segment++) {
     client_.answered(8);
     expect_waits(client_.data("more of a value", 0));
@@ -356,7 +355,7 @@ class JoinOther : public Join {
 DOPPEL_ALL_MODES(JoinOther);
 
 TEST_P(JoinOther, AtTheFourthAnsweredTurn) {
-  expect_waits(client_.data(kOdd));
+  expect_waits(client_.data(kOddLine));
   for (int turn = 1; turn < 4; turn++) {
     client_.answered(8);
     expect_waits(client_.data("anything"));
@@ -366,7 +365,7 @@ TEST_P(JoinOther, AtTheFourthAnsweredTurn) {
 }
 
 TEST_P(JoinOther, TurnsAreCountedWithoutABreak) {
-  expect_waits(client_.data(kOdd));
+  expect_waits(client_.data(kOddLine));
   for (int turn = 0; turn < 6; turn++) {
     if (turn % 2)
       client_.answered(8);

@@ -9,8 +9,6 @@ namespace {
 using namespace packet;
 
 constexpr char kAuth[] = "AUTH secret\r\n";
-constexpr char kGet[] = "get k\r\n";
-
 class KeptClient : public Session {
 protected:
   Config config() const override {

@@ -10,8 +10,6 @@ namespace doppel::bpftest {
 
 class LeftOut : public Session {
 protected:
-  static constexpr char kGet[] = "get k\r\n"; // 7 bytes
-
   // By its name in the ledger.
   virtual std::string reason() const = 0;
   void expect_left_out(int64_t bytes) {

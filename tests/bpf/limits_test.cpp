@@ -14,8 +14,6 @@ namespace {
 
 using namespace packet;
 
-constexpr char kGet[] = "get k\r\n";
-
 // Room for little of everything.
 class Tight : public Session {
 protected:

@@ -9,8 +9,6 @@ namespace {
 
 using namespace packet;
 
-constexpr char kGet[] = "get k\r\n";
-
 // The clock of the data plane's moments.
 uint64_t coarse_ns() {
   timespec t{};

@@ -12,7 +12,6 @@ namespace {
 
 using namespace packet;
 
-constexpr char kGet[] = "get k\r\n";
 constexpr uint32_t kSeed = 2026;
 
 // Jenkins' lookup3 of whole words, as hashword() of its author has it.

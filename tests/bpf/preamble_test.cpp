@@ -10,7 +10,6 @@ using namespace packet;
 
 constexpr char kAuth[] = "AUTH secret\r\n";
 constexpr uint32_t kAuthSize = sizeof kAuth - 1;
-constexpr char kGet[] = "get k\r\n";
 constexpr int64_t kGetSize = sizeof kGet - 1;
 
 class PreambleSent : public Session {

@@ -16,8 +16,6 @@ namespace {
 
 using namespace packet;
 
-constexpr char kGet[] = "get k\r\n";
-
 class Server : public Session {
 protected:
   Config config() const override {

@@ -44,6 +44,10 @@ inline constexpr Mode kModes[] = {{AttachMode::tcx, Way::run},
 // Where packets of IPv4 are the matter.
 inline constexpr std::array kIpv4Modes = {kModes[0], kModes[1], kModes[2], kModes[3]};
 
+// What most conversations carry: a request of 7 bytes, and what no command of memcached begins
+// like: no place to join.
+inline constexpr char kGet[] = "get k\r\n", kOdd[] = "half of";
+
 // Frames that left, in order. The checks are members so that what a packet led to is there before
 // the expectation is worked out: capture(p).are({...}).
 class Frames : public std::vector<packet::View> {

@@ -10,8 +10,6 @@ namespace {
 
 using namespace packet;
 
-constexpr char kGet[] = "get k\r\n";
-
 // Many shadows, a store of 64 chunks, and no cap on a flow: what one may hold depends on others.
 class Shared : public Session {
 protected:

@@ -11,7 +11,6 @@ namespace {
 
 using namespace packet;
 
-constexpr char kGet[] = "get k\r\n";
 constexpr int64_t kSize = sizeof kGet - 1;
 constexpr unsigned kPorts = 2, kManyPorts = 64;
 

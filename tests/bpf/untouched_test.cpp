@@ -8,9 +8,6 @@ namespace {
 
 using namespace packet;
 
-constexpr char kGet[] = "get k\r\n";
-constexpr char kOdd[] = "half of"; // no command of memcached begins like this
-
 // Payload in mid-stream of a flow that is not known, and no place to join it.
 Packet request() {
   static uint16_t port = 50000;

@@ -20,7 +20,7 @@ TEST(Table, CountsCharactersNotBytes) {
   EXPECT_EQ(t.text(1), " A  B\n \xc3\xa9  x\n");
 }
 
-TEST(Units, Count) {
+TEST(Human, Count) {
   EXPECT_EQ(human_count(0), "0");
   EXPECT_EQ(human_count(999), "999");
   EXPECT_EQ(human_count(1000), "1,000");
@@ -29,7 +29,7 @@ TEST(Units, Count) {
   EXPECT_EQ(human_count(-123), "-123");
 }
 
-TEST(Units, Bytes) {
+TEST(Human, Bytes) {
   EXPECT_EQ(human_bytes(0), "0 B");
   EXPECT_EQ(human_bytes(1023), "1023 B");
   EXPECT_EQ(human_bytes(1024), "1.0 KiB");
@@ -40,7 +40,7 @@ TEST(Units, Bytes) {
   EXPECT_EQ(human_bytes(-2048), "-2.0 KiB");
 }
 
-TEST(Units, Time) {
+TEST(Human, Time) {
   EXPECT_EQ(human_ms(0), "0 ms");
   EXPECT_EQ(human_ms(999), "999 ms");
   EXPECT_EQ(human_ms(12'540), "12.5 s");
@@ -49,7 +49,7 @@ TEST(Units, Time) {
   EXPECT_EQ(human_ms(273'600'000), "3d 04h");
 }
 
-TEST(Units, ShareIsNeverRoundedUp) {
+TEST(Human, ShareIsNeverRoundedUp) {
   EXPECT_EQ(human_share(1), "100.00 %");
   EXPECT_EQ(human_share(0.9999999999), "99.99 %");
   EXPECT_EQ(human_share(0.9999), "99.99 %");

@@ -20,7 +20,7 @@ int run(const ConvergeOptions &o) {
   return done ? exit_code(Exit::ok) : fail(done.errors(), o.servers.json);
 }
 
-constexpr char kDetails[] =
+constexpr char kConvergeDetails[] =
     "For mappings that say \"converge\": true. A mirrored cas, incr or append depends on what the "
     "server has, and two connections that write one key at the same moment may be served in "
     "another "
@@ -34,7 +34,7 @@ constexpr char kDetails[] =
 
 const Command converge_command = {"converge",
                                   "Repair on the targets what mirroring alone cannot bring there",
-                                  kDetails,
+                                  kConvergeDetails,
                                   "sudo doppel converge",
                                   declare<ConvergeOptions, add_options, run>,
                                   false,

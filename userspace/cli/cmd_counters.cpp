@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <unistd.h>
 
-#include <csignal>
 #include <cstdlib>
 #include <ctime>
 #include <optional>
 
 #include "userspace/cli/command.h"
+#include "userspace/cli/interrupt.h"
 #include "userspace/cli/options.h"
 #include "userspace/cli/output.h"
 #include "userspace/mirror/counters.h"
@@ -34,21 +34,14 @@ void add_options(CLI::App &app, CountersOptions &o) {
   add_seconds(app, "--watch", o.watch_s, "Show it again every SECONDS, until interrupted");
 }
 
-volatile std::sig_atomic_t interrupted = 0;
-
-void interrupt(int) { interrupted = 1; }
-
 // Text on a terminal is redrawn in place; elsewhere, and with --json, one document follows another.
 int watch(const CountersOptions &o) {
-  struct sigaction sa {};
-  sa.sa_handler = interrupt; // without SA_RESTART: ends the sleep
-  sigaction(SIGINT, &sa, nullptr);
-  sigaction(SIGTERM, &sa, nullptr);
+  interrupt_by_signals();
   const bool redraw = !o.json && isatty(STDOUT_FILENO) == 1;
   timespec next{};
   clock_gettime(CLOCK_MONOTONIC, &next);
   std::optional<Counters> before; // the rates of the first are those since attach
-  while (interrupted == 0) {
+  while (!interrupted) {
     auto counters = read_counters();
     if (!counters)
       return fail(counters.errors(), o.json);
@@ -64,7 +57,7 @@ int watch(const CountersOptions &o) {
     const auto ns = static_cast<int64_t>(o.watch_s * 1e9) + next.tv_nsec;
     next.tv_sec += ns / 1'000'000'000;
     next.tv_nsec = ns % 1'000'000'000;
-    if (interrupted == 0)
+    if (!interrupted)
       clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, nullptr);
   }
   return exit_code(Exit::ok);

@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <set>
 
 #include "userspace/cli/command.h"
+#include "userspace/cli/interrupt.h"
 #include "userspace/cli/options.h"
 #include "userspace/cli/output.h"
 #include "userspace/cli/server_options.h"
@@ -58,10 +58,6 @@ void add_options(CLI::App &app, ReadyOptions &o) {
   add_flag(app, "--watch", o.watch, "Window after window, until it is ready or interrupted");
   add_server_options(app, o.servers);
 }
-
-volatile std::sig_atomic_t interrupted = 0;
-
-void interrupt(int) { interrupted = 1; }
 
 // The mappings to look at, of the file or of the mirror.
 Result<std::vector<MappingEnds>> mappings_of(const ReadyOptions &o) {
@@ -179,16 +175,16 @@ private:
 // Until the window is over, or a signal comes.
 void wait_for(double seconds, ResetWatch &resets) {
   const LookingLine line(seconds);
-  constexpr uint64_t kMs = 1'000'000, kLookNs = 1000 * kMs;
+  constexpr uint64_t kLookNs = kSecondNs;
   const uint64_t begin = monotonic_ns();
   const uint64_t until = begin + static_cast<uint64_t>(seconds * 1e9);
   uint64_t look_at = begin + kLookNs;
-  for (uint64_t now = begin; now < until && interrupted == 0; now = monotonic_ns()) {
+  for (uint64_t now = begin; now < until && !interrupted; now = monotonic_ns()) {
     if (now >= look_at) {
       resets.look();
       look_at = now + kLookNs;
     }
-    ::poll(nullptr, 0, static_cast<int>((std::min(until, look_at) - now) / kMs + 1));
+    ::poll(nullptr, 0, static_cast<int>((std::min(until, look_at) - now) / kMsNs + 1));
   }
 }
 
@@ -243,17 +239,14 @@ void find_added(ReadyWanted &wanted, const ReadyOptions &o) {
 }
 
 int watch(Prepared p, const ReadyOptions &o) {
-  struct sigaction sa {};
-  sa.sa_handler = interrupt;
-  for (const int signal : {SIGINT, SIGTERM})
-    sigaction(signal, &sa, nullptr);
+  interrupt_by_signals();
   Estimate estimate;
   Readiness r;
   for (;;) {
     const auto begin = look(p.wanted);
     ResetWatch resets(p.wanted, begin);
     wait_for(o.window_s, resets);
-    if (interrupted != 0)
+    if (interrupted)
       break; // a window that was cut short is none
     auto end = look(p.wanted);
     resets.note(end);
@@ -273,7 +266,7 @@ int run(const ReadyOptions &o) {
   return prepared ? watch(std::move(*prepared), o) : fail(prepared.errors(), o.servers.json);
 }
 
-constexpr char kDetails[] =
+constexpr char kReadyDetails[] =
     "It looks at the mirror and at both memcacheds over one window, and holds what it saw against "
     "a limit for each criterion (docs/ready.md). Without words it takes the mappings of the "
     "mirror; the source of a mapping is asked at 127.0.0.1 where it listens there as well. What "
@@ -284,7 +277,7 @@ constexpr char kDetails[] =
 
 const Command ready_command = {"ready",
                                "Tell whether the targets can take over, and what is against it",
-                               kDetails,
+                               kReadyDetails,
                                "sudo doppel ready\n"
                                "sudo doppel ready --mapping data --watch --window 10\n"
                                "doppel ready cache1 cache2 --without-mirror --limit warmth=95%",

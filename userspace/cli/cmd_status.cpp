@@ -19,7 +19,7 @@ int run(const StatusOptions &o) {
   return status ? exit_code(exit_of(*status)) : shown;
 }
 
-constexpr char kDetails[] =
+constexpr char kStatusDetails[] =
     "The first line tells that all is well, or what is wrong and the one thing to do next. Where "
     "nobody runs doppel run, it looks for up to two seconds. The exit code tells the gravest "
     "problem:"
@@ -32,7 +32,7 @@ constexpr char kDetails[] =
 const Command status_command = {
     "status",
     "Show whether all is well, what is attached where, and how each target fares",
-    kDetails,
+    kStatusDetails,
     "sudo doppel status",
     declare<StatusOptions, add_options, run>,
     false,

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 
 #include "userspace/cli/command.h"
+#include "userspace/cli/interrupt.h"
 #include "userspace/cli/options.h"
 #include "userspace/cli/output.h"
 #include "userspace/cli/server_options.h"
@@ -37,10 +37,6 @@ void add_options(CLI::App &app, TopOptions &o) {
   add_server_options(app, o.servers);
 }
 
-volatile std::sig_atomic_t interrupted = 0;
-
-void interrupt(int) { interrupted = 1; }
-
 Result<std::vector<memcached::Server>> parse_servers(const std::string &text) {
   std::vector<memcached::Server> servers;
   Errors errors;
@@ -59,17 +55,10 @@ Result<std::vector<memcached::Server>> parse_servers(const std::string &text) {
 
 // Until that time, or until a signal comes.
 void sleep_until(Clock::time_point until) {
-  while (interrupted == 0 && Clock::now() < until) {
+  while (!interrupted && Clock::now() < until) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
     ::poll(nullptr, 0, static_cast<int>(left.count()));
   }
-}
-
-void end_by_signals() {
-  struct sigaction sa {};
-  sa.sa_handler = interrupt;
-  for (const int signal : {SIGINT, SIGTERM})
-    sigaction(signal, &sa, nullptr);
 }
 
 Clock::duration interval_of(const TopOptions &o) {
@@ -78,7 +67,7 @@ Clock::duration interval_of(const TopOptions &o) {
 
 // The keys of that time, which are taken while it passes.
 Result<KeyModel> keys_until(KeyReader &reader, Clock::time_point until) {
-  while (interrupted == 0 && Clock::now() < until) {
+  while (!interrupted && Clock::now() < until) {
     sleep_until(std::min(until, Clock::now() + std::chrono::milliseconds(KeyReader::kTakeMs)));
     TRY(reader.take());
   }
@@ -92,9 +81,9 @@ Status print_key_intervals(const TopOptions &o) {
   const auto interval = interval_of(o),
              look = std::min<Clock::duration>(interval, std::chrono::milliseconds(200));
   (void)TRY(keys_until(*reader, Clock::now() + look));
-  while (interrupted == 0) {
+  while (!interrupted) {
     const KeyModel model = TRY(keys_until(*reader, Clock::now() + interval));
-    if (interrupted != 0)
+    if (interrupted)
       break;
     std::cout << (o.servers.json ? key_json(model, kMost) : key_text(model, kMost));
     if (!std::cout.flush())
@@ -106,21 +95,21 @@ Status print_key_intervals(const TopOptions &o) {
 }
 
 int print_keys(const TopOptions &o) {
-  end_by_signals();
+  interrupt_by_signals();
   const Status done = print_key_intervals(o);
   return done ? exit_code(Exit::ok) : fail(done.errors(), o.servers.json);
 }
 
 // As lines, or a document for each interval.
 int print(TopReader &reader, const TopOptions &o) {
-  end_by_signals();
+  interrupt_by_signals();
   const auto interval = interval_of(o);
   // Of a stream of documents none comes late for a server that is away.
   const auto patience = o.once ? std::chrono::duration_cast<Clock::duration>(
                                      std::chrono::duration<double>(o.servers.timeout_s))
                                : interval;
   auto next = Clock::now();
-  for (bool first = true; interrupted == 0; first = false) {
+  for (bool first = true; !interrupted; first = false) {
     reader.begin();
     next += interval;
     const TopModel model = reader.finish(Clock::now() + patience);
@@ -162,7 +151,7 @@ int run(const TopOptions &o) {
   return shown ? exit_code(Exit::ok) : fail(shown.errors(), o.servers.json);
 }
 
-constexpr char kDetails[] =
+constexpr char kTopDetails[] =
     "For each mapping and target what is observed, delivered, in flight and lost; beside it the "
     "memcacheds of both sides, with what happened within the interval. Without a mirror, --servers "
     "shows memcacheds alone. A server that is away has its row all the same. On a terminal it "
@@ -184,7 +173,7 @@ constexpr char kDetails[] =
 } // namespace
 
 const Command top_command = {"top", "Watch the mirror and the memcacheds of both sides at work",
-                             kDetails,
+                             kTopDetails,
                              "sudo doppel top\n"
                              "doppel top --servers cache1,cache2:11212\n"
                              "sudo doppel top --once --json\n"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <atomic>
 #include <csignal>
 
 #include "userspace/cli/command.h"
+#include "userspace/cli/interrupt.h"
 #include "userspace/cli/options.h"
 #include "userspace/cli/output.h"
 #include "userspace/cli/server_options.h"
@@ -42,11 +42,6 @@ void add_options(CLI::App &app, WarmCommand &o) {
   add_server_options(app, o.servers);
 }
 
-std::atomic<bool> interrupted = false;
-static_assert(std::atomic<bool>::is_always_lock_free); // a signal handler sets it
-
-void interrupt(int) { interrupted = true; }
-
 int run(const WarmCommand &o) {
   auto options = o.warm;
   const auto source = memcached::parse_server(o.source);
@@ -62,11 +57,7 @@ int run(const WarmCommand &o) {
   options.target = *target;
   options.access = *access;
   options.rate = static_cast<double>(o.rate);
-  struct sigaction sa {};
-  sa.sa_handler = interrupt;
-  sigaction(SIGINT, &sa, nullptr);
-  sigaction(SIGTERM, &sa, nullptr);
-  sigaction(SIGHUP, &sa, nullptr);
+  interrupt_by_signals({SIGHUP});
   const auto report = migrate::warm(
       options, [](const std::string &sentence) { warn({sentence}); }, interrupted);
   if (!report)

@@ -12,8 +12,7 @@ namespace doppel {
 namespace {
 using namespace std::chrono_literals;
 
-constexpr auto kLook = 1s;
-constexpr uint64_t kSecondNs = 1'000'000'000;
+constexpr auto kConvergeLook = 1s;
 constexpr uint64_t kPatienceNs = 10 * kSecondNs; // until the first word
 constexpr uint64_t kDownNs = 5 * kSecondNs;      // a server that is started anew is no problem
 constexpr uint64_t kLateNs = 60 * kSecondNs;     // a key that waits for longer
@@ -65,7 +64,7 @@ Status Keeper::look_after_converging() {
   else
     companion_->end();
   found(kConverge, converging_problems());
-  loop_->set(converge_timer_, Clock::now() + kLook);
+  loop_->set(converge_timer_, Clock::now() + kConvergeLook);
   return Unit{};
 }
 

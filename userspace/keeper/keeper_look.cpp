@@ -16,7 +16,6 @@ using namespace std::chrono_literals;
 
 constexpr auto kLook = 1s;      // a look at a few cells of the ledger and at the captured devices
 constexpr auto kHooksLook = 2s; // between two looks at the hooks, each a few calls a program
-constexpr uint64_t kMinuteNs = 60'000'000'000;
 // Between two looks: what was before tells nothing of now.
 constexpr uint64_t kGapNs = 4'000'000'000;
 constexpr auto kBlurred = 4s; // without a look that succeeds: the mirror is no longer just changing

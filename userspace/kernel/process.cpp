@@ -8,9 +8,10 @@
 #include <sstream>
 #include <string>
 
+#include "userspace/util/clock.h"
+
 namespace doppel {
 namespace {
-constexpr uint64_t kSecondNs = 1'000'000'000;
 constexpr int kBetween = 19; // fields from that of the state to that of the start, proc_pid_stat(5)
 
 // The fields from that of the state on; empty: there is no such process. The name before them, in

@@ -19,8 +19,8 @@
 
 namespace doppel {
 namespace {
-constexpr size_t kReceiveBuffer = size_t{64} * 1024; // a dump comes in pieces of up to 32 KiB
-constexpr uint32_t kNewSynReceived = 12;             // TCP_NEW_SYN_RECV, a request (Linux 4.4)
+constexpr size_t kDumpBuffer = size_t{64} * 1024; // a dump comes in pieces of up to 32 KiB
+constexpr uint32_t kNewSynReceived = 12;          // TCP_NEW_SYN_RECV, a request (Linux 4.4)
 constexpr uint32_t kStates = 1u << TCP_ESTABLISHED | 1u << TCP_SYN_SENT | 1u << TCP_SYN_RECV |
                              1u << TCP_FIN_WAIT1 | 1u << TCP_FIN_WAIT2 | 1u << TCP_CLOSE_WAIT |
                              1u << TCP_LAST_ACK | 1u << TCP_CLOSING | 1u << kNewSynReceived;
@@ -142,9 +142,9 @@ Status dump(mnl_socket *socket, Filter &filter, SocketKind kind,
   mnl_attr_put(h, INET_DIAG_REQ_BYTECODE, filter.bytes(), filter.data());
   if (mnl_socket_sendto(socket, h, h->nlmsg_len) < 0)
     return failed(errno);
-  std::vector<uint64_t> buf(kReceiveBuffer / 8);
+  std::vector<uint64_t> buf(kDumpBuffer / 8);
   for (;;) {
-    const ssize_t got = mnl_socket_recvfrom(socket, buf.data(), kReceiveBuffer);
+    const ssize_t got = mnl_socket_recvfrom(socket, buf.data(), kDumpBuffer);
     if (got < 0 && errno == EINTR)
       continue;
     if (got < 0)

@@ -10,7 +10,6 @@
 
 namespace doppel::memcached {
 namespace {
-constexpr uint64_t kMs = 1'000'000;
 // Reads in a row, so that one server does not keep the others waiting.
 constexpr unsigned kReads = 16;
 
@@ -164,10 +163,10 @@ Status Connection::run(std::vector<Turn> &turns) {
       if (t.done)
         continue;
       Connection &c = *t.connection;
-      const uint64_t until = t.progress_ns + c.timeout_ms_ * kMs;
+      const uint64_t until = t.progress_ns + c.timeout_ms_ * kMsNs;
       // After its time it is looked at once more: this process may have been what stood still.
       const int left =
-          c.transport_.pending() || now >= until ? 0 : static_cast<int>((until - now) / kMs) + 1;
+          c.transport_.pending() || now >= until ? 0 : static_cast<int>((until - now) / kMsNs) + 1;
       wait_ms = wait_ms < 0 ? left : std::min(wait_ms, left);
       polled.push_back({c.transport_.fd(), c.transport_.events(t.unsent()), 0});
       open.push_back(&t);
@@ -187,7 +186,7 @@ Status Connection::run(std::vector<Turn> &turns) {
 }
 
 Status Connection::overdue(const Turn &turn, uint64_t now) const {
-  if (turn.done || now < turn.progress_ns + timeout_ms_ * kMs)
+  if (turn.done || now < turn.progress_ns + timeout_ms_ * kMsNs)
     return Unit{};
   const std::string what = answers_.rest().empty() ? "no answer" : "no whole answer";
   return error(what + " for " + std::to_string(timeout_ms_) + " ms",

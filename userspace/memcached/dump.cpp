@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/memcached/dump.h"
 
-#include <charconv>
 #include <chrono>
 #include <thread>
 
@@ -9,6 +8,7 @@
 #include "userspace/util/clock.h"
 #include "userspace/util/fd.h"
 #include "userspace/util/file.h"
+#include "userspace/util/text.h"
 
 namespace doppel::memcached {
 namespace {
@@ -35,10 +35,6 @@ bool decode_key(std::string_view text, std::string &key) {
     i += 2;
   }
   return !key.empty();
-}
-
-template <typename T> bool read_number(std::string_view text, T &value) {
-  return std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc();
 }
 
 // Sorted into one of these, or an error.

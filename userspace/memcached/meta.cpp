@@ -4,17 +4,12 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "userspace/util/base64.h"
+#include "userspace/util/text.h"
 
 namespace doppel::memcached {
 namespace {
-template <typename T> bool read_number(std::string_view text, T &value) {
-  const auto [end, err] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return err == std::errc() && end == text.data() + text.size();
-}
-
 template <typename T> void read_optional(std::string_view text, std::optional<T> &value) {
   T read{};
   if (read_number(text, read))

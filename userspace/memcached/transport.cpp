@@ -16,7 +16,6 @@
 
 namespace doppel::memcached {
 namespace {
-constexpr uint64_t kMs = 1'000'000;
 
 Error cannot_connect(const Server &server, int err) {
   return sys_error(server.text(), "cannot be connected to", err,
@@ -44,7 +43,7 @@ Result<Fd> connect_to(const Server &server, const Endpoint &to, bool mirrored,
     if (now >= deadline_ns)
       return cannot_connect(server, ETIMEDOUT);
     pollfd p{fd.get(), POLLOUT, 0};
-    if (::poll(&p, 1, static_cast<int>((deadline_ns - now) / kMs) + 1) > 0)
+    if (::poll(&p, 1, static_cast<int>((deadline_ns - now) / kMsNs) + 1) > 0)
       break;
   }
   int err = 0;
@@ -88,7 +87,7 @@ Result<Fd> connect_any(const Server &server, bool mirrored, uint64_t deadline_ns
 Transport::Transport() : read_wants_(POLLIN), write_wants_(POLLOUT) {}
 
 Result<Transport> Transport::open(const Server &server, const Access &access) {
-  const uint64_t deadline_ns = monotonic_ns() + access.timeout_ms * kMs;
+  const uint64_t deadline_ns = monotonic_ns() + access.timeout_ms * kMsNs;
   Transport t;
   t.fd_ = TRY(connect_any(server, access.mirrored, deadline_ns));
   if (access.tls)

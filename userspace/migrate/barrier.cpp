@@ -22,11 +22,10 @@
 
 namespace doppel::migrate {
 namespace {
-constexpr uint64_t kMs = 1'000'000;
 // What the target has acknowledged its program has read some time later. Where it answers, that
 // shows; to noreply it does not.
-constexpr uint64_t kGraceNs = 20 * kMs;
-constexpr uint64_t kLookNs = 1 * kMs; // between two looks at the shadows
+constexpr uint64_t kGraceNs = 20 * kMsNs;
+constexpr uint64_t kLookNs = 1 * kMsNs; // between two looks at the shadows
 
 // A mapping's way from one port to one target.
 struct Way {

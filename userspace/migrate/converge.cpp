@@ -16,9 +16,8 @@
 
 namespace doppel::migrate {
 namespace {
-constexpr uint64_t kMs = 1'000'000;
-constexpr uint64_t kLookNs = 2'000 * kMs; // between two looks at the mappings
-constexpr uint64_t kTellNs = 250 * kMs;   // between two writes of the figures
+constexpr uint64_t kMappingsNs = 2'000 * kMsNs; // between two looks at the mappings
+constexpr uint64_t kTellNs = 250 * kMsNs;   // between two writes of the figures
 constexpr int kPollMs = 100;
 
 class Converger {
@@ -69,7 +68,7 @@ private:
 Status Converger::run() {
   shadows_ = TRY(open_table(shared_.pins, "shadows", sizeof(dp_shadow)));
   const auto notes = TRY(KeyNotes::open(shared_.pins, [this](const dp_key_note &n) { take(n); }));
-  Every looks(kLookNs), tells(kTellNs), late_looks(LateCopies::kPeriodNs);
+  Every looks(kMappingsNs), tells(kTellNs), late_looks(LateCopies::kPeriodNs);
   while (!over_) {
     if (looks.is_due(monotonic_ns()))
       TRY(look());

@@ -13,7 +13,6 @@
 
 namespace doppel::migrate {
 namespace {
-constexpr uint64_t kMs = 1'000'000, kMinuteNs = 60'000 * kMs;
 constexpr uint64_t kIdleNs = 10 * kMinuteNs; // without a note: the pair ends
 constexpr size_t kMostPairs = 256;           // of all mappings
 constexpr size_t kMostForeign = 64;          // addresses that are remembered

@@ -13,19 +13,18 @@
 
 namespace doppel::migrate {
 namespace {
-constexpr uint64_t kMs = 1'000'000, kSecondNs = 1'000 * kMs;
 // A source that takes longer than that to execute what has arrived is not served right.
 constexpr uint64_t kSettleNs = 2 * kSecondNs;
-constexpr size_t kMostKeys = 200'000;   // that wait
-constexpr size_t kBatch = 1024;         // keys
-constexpr size_t kBatchBytes = 4 << 20; // of their values, about
-constexpr uint64_t kAskNs = kSecondNs;  // between two questions whether the servers answer
-constexpr uint64_t kPaceNs = 100 * kMs; // between two batches that are not full
-constexpr size_t kReadAtOnce = 64;      // keys: of so many the values are read for nothing, at most
-constexpr size_t kDrained = 2;          // batches that wait for the barrier
+constexpr size_t kMostKeys = 200'000;     // that wait
+constexpr size_t kBatch = 1024;           // keys
+constexpr size_t kBatchBytes = 4 << 20;   // of their values, about
+constexpr uint64_t kAskNs = kSecondNs;    // between two questions whether the servers answer
+constexpr uint64_t kPaceNs = 100 * kMsNs; // between two batches that are not full
+constexpr size_t kReadAtOnce = 64; // keys: of so many the values are read for nothing, at most
+constexpr size_t kDrained = 2;     // batches that wait for the barrier
 constexpr uint64_t kReconnectNs = kSecondNs;
-constexpr uint64_t kTickNs = 5 * kMs; // while something waits for the barrier
-constexpr uint64_t kRestNs = 200 * kMs;
+constexpr uint64_t kTickNs = 5 * kMsNs; // while something waits for the barrier
+constexpr uint64_t kRestNs = 200 * kMsNs;
 // What an answer tells of an end varies from one moment to the next. What is nearer than kEndSlack
 // by one second here is not further apart than that for who verifies later.
 constexpr int32_t kEqualEnds = kEndSlack - 1; // s

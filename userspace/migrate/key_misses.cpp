@@ -18,7 +18,6 @@ namespace doppel::migrate {
 namespace {
 constexpr size_t kMostRows = 200;    // more than a screen has lines
 constexpr size_t kMostSources = 100; // a forged packet names any address
-constexpr uint64_t kMs = 1'000'000;  // ns
 constexpr uint64_t kAgainNs = 10'000'000'000;
 
 } // namespace
@@ -55,7 +54,7 @@ void KeyMisses::look(KeyModel &model) {
 // Those that are left come up in a later interval, as one that did not answer waits for kAgainNs.
 void KeyMisses::each_in_time(const BySource &by_source,
                              void (KeyMisses::*what)(const std::string &, const Rows &)) {
-  const uint64_t until = monotonic_ns() + kPatienceMs * kMs;
+  const uint64_t until = monotonic_ns() + kPatienceMs * kMsNs;
   for (const auto &[source, rows] : by_source)
     if (monotonic_ns() < until)
       (this->*what)(source, rows);

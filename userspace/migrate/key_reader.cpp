@@ -8,8 +8,7 @@
 
 namespace doppel::migrate {
 namespace {
-constexpr uint64_t kSecond = 1'000'000'000;
-constexpr uint64_t kWatch = 3 * kSecond, kRenew = kSecond / 2;
+constexpr uint64_t kWatch = 3 * kSecondNs, kRenew = kSecondNs / 2;
 // Samples a second. The ring holds some 2,500, and is emptied every kTakeMs.
 constexpr double kWanted = 20'000;
 
@@ -74,7 +73,7 @@ Result<KeyModel> KeyReader::finish() {
   TRY(samples_->take_all());
   const dp_key_sampled sum = TRY(read_key_sampled(sampled_));
   const uint64_t now = monotonic_ns();
-  const double interval_s = static_cast<double>(now - began_ns_) / kSecond;
+  const double interval_s = static_cast<double>(now - began_ns_) / kSecondNs;
   KeyModel model = heat_.end(interval_s, since(sum, before_));
   misses_.look(model);
   // Capture sees a write before the server does.

@@ -3,9 +3,10 @@
 
 #include <algorithm>
 
+#include "userspace/util/clock.h"
+
 namespace doppel::migrate {
 namespace {
-constexpr uint64_t kSecondNs = 1'000'000'000;
 constexpr uint64_t kJitterUs = 500; // a scheduler's, on either host: nothing that a client notices
 constexpr double kLeast = 1000, kUnbounded = 2e6; // keys/s
 

@@ -13,10 +13,10 @@
 
 namespace doppel::migrate {
 namespace {
-using Json = nlohmann::json;
+using SortedJson = nlohmann::json;
 
 constexpr int kVersion = 5;
-constexpr std::string_view kMagic = "{\"doppel_verify\":"; // names are in their order
+constexpr std::string_view kProgressMagic = "{\"doppel_verify\":"; // names are in their order
 constexpr std::string_view kListMagic = "doppel verify 4, keys\n";
 constexpr FileKind kProgressFile = {"--resume", "file of doppel verify", 1};
 
@@ -24,7 +24,7 @@ struct Place {
   const char *name;
   uint64_t VerifyProgress::*value;
 };
-constexpr Place kPlaces[] = {
+constexpr Place kProgressPlaces[] = {
     {"offset", &VerifyProgress::offset},
     {"source_keys", &VerifyProgress::source_keys},
     {"target_keys", &VerifyProgress::target_keys},
@@ -37,20 +37,20 @@ constexpr Place kPlaces[] = {
     {"listed", &VerifyProgress::listed},
 };
 
-Json json_of(const VerifyProgress &p) {
-  Json j = {{"at_extra", p.at_extra}, {"seconds", p.counts.seconds}};
-  for (const auto &[name, value] : kPlaces)
+SortedJson json_of(const VerifyProgress &p) {
+  SortedJson j = {{"at_extra", p.at_extra}, {"seconds", p.counts.seconds}};
+  for (const auto &[name, value] : kProgressPlaces)
     j[name] = p.*value;
   for (const auto &[name, value] : kVerifyCounts)
     j["counts"][name] = p.counts.*value;
   return j;
 }
 
-VerifyProgress progress_of(const Json &j) {
+VerifyProgress progress_of(const SortedJson &j) {
   VerifyProgress p;
   p.at_extra = j.at("at_extra").get<bool>();
   p.counts.seconds = j.at("seconds").get<double>();
-  for (const auto &[name, value] : kPlaces)
+  for (const auto &[name, value] : kProgressPlaces)
     p.*value = j.at(name).get<uint64_t>();
   for (const auto &[name, value] : kVerifyCounts)
     p.counts.*value = j.at("counts").at(name).get<uint64_t>();
@@ -82,9 +82,9 @@ Result<VerifyFile> VerifyFile::open(const std::string &name, const std::string &
 
 OwnKind VerifyFile::kind(const std::string &suffix) const {
   if (suffix.empty())
-    return {"file of doppel verify", kMagic, "name one that does not exist yet"};
+    return {"file of doppel verify", kProgressMagic, "name one that does not exist yet"};
   const bool is_list = suffix != ".new";
-  return {"file of doppel verify", is_list ? kListMagic : kMagic,
+  return {"file of doppel verify", is_list ? kListMagic : kProgressMagic,
           "--resume " + name_ + " needs that name: move what is there, or name another file"};
 }
 
@@ -110,7 +110,8 @@ Status VerifyFile::read() {
   const auto own = TRY(find_own(name_, kind("")));
   if (!own.is_ours)
     return Unit{};
-  const Json j = Json::parse(TRY(read_file(own.fd.get(), name_, kProgressFile)), nullptr, false);
+  const SortedJson j =
+      SortedJson::parse(TRY(read_file(own.fd.get(), name_, kProgressFile)), nullptr, false);
   try {
     if (j.is_discarded() || j.at("doppel_verify").get<int>() != kVersion)
       return no_progress(name_);
@@ -122,7 +123,7 @@ Status VerifyFile::read() {
                    "remove it, and verify anew", Exit::failure};
     flushes_ = {j.at("source_flushes").get<uint64_t>(), j.at("target_flushes").get<uint64_t>()};
     progress_ = progress_of(j.at("progress"));
-  } catch (const Json::exception &) {
+  } catch (const SortedJson::exception &) {
     return no_progress(name_);
   }
   return Unit{};
@@ -184,12 +185,12 @@ Result<KeyList> VerifyFile::kept_list(const char *suffix, uint64_t keys,
 Status VerifyFile::save(const VerifyProgress &progress) {
   if (!is_kept())
     return Unit{};
-  const Json j = {{"doppel_verify", kVersion},
-                  {"of", of_},
-                  {"since", since_},
-                  {"source_flushes", flushes_.source},
-                  {"target_flushes", flushes_.target},
-                  {"progress", json_of(progress)}};
+  const SortedJson j = {{"doppel_verify", kVersion},
+                        {"of", of_},
+                        {"since", since_},
+                        {"source_flushes", flushes_.source},
+                        {"target_flushes", flushes_.target},
+                        {"progress", json_of(progress)}};
   auto status = replace(j.dump() + "\n");
   if (!status && !progress_ && !is_saved_)
     remove(); // nothing tells of the lists

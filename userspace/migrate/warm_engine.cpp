@@ -14,8 +14,6 @@
 
 namespace doppel::migrate {
 namespace {
-constexpr uint64_t kSecondNs = 1'000'000'000;
-constexpr uint64_t kMs = 1'000'000;
 constexpr uint64_t kMostKeys = 4096;            // of a batch
 constexpr uint64_t kBatchBytes = 1 << 20;       // of items, as far as is known before they are read
 constexpr uint64_t kMostBytes = 2 << 20;        // of its values, but for a single larger one
@@ -466,7 +464,7 @@ Result<bool> WarmEngine::turn() {
 }
 
 void WarmEngine::wait(uint64_t now) const {
-  uint64_t until = now + (drained_.empty() ? 50 * kMs : kMs);
+  uint64_t until = now + (drained_.empty() ? 50 * kMsNs : kMsNs);
   if (!settling_.empty())
     until = std::min(until, settling_.front().stored_ns + c_.settle_ns);
   until = std::min(until, repair_.next_due_ns());

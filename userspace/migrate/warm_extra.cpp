@@ -19,7 +19,7 @@ namespace {
 constexpr size_t kKeys = 4096;      // looked at together
 constexpr size_t kSuspects = 65536; // that wait for the second look together
 
-struct Suspect {
+struct ExtraKey {
   std::string key;
   KeyRemoval removal;
 };
@@ -30,9 +30,9 @@ bool is_peeked(bool has_me, const std::string &key) {
   return !has_me || !memcached::is_plain_key(key);
 }
 
-using TakeLook = std::function<void(Suspect &, const Look &, bool won)>;
+using TakeLook = std::function<void(ExtraKey &, const Look &, bool won)>;
 Status look(memcached::Connection &c, const WarmClock &clock, bool has_me,
-            const std::vector<Suspect *> &keys, const TakeLook &take) {
+            const std::vector<ExtraKey *> &keys, const TakeLook &take) {
   std::string request, bad;
   std::vector<uint32_t> asked;
   for (uint32_t i = 0; i < keys.size(); i++)
@@ -43,7 +43,7 @@ Status look(memcached::Connection &c, const WarmClock &clock, bool has_me,
     return Unit{};
   size_t at = 0;
   TRY(c.converse(request, [&](const memcached::Answer &answer) {
-    Suspect &s = *keys[asked[at]];
+    ExtraKey &s = *keys[asked[at]];
     if (!is_peeked(has_me, s.key)) {
       if (const auto a = look_answer(answer, s.key, clock); a && !a->failed)
         take(s, a->look, false);
@@ -67,7 +67,7 @@ class SourceLooks {
 public:
   explicit SourceLooks(const WarmContext &c) : c_(c), pace_(c) {}
   // False: it was interrupted, and the rest was not looked at.
-  Result<bool> look_at(const std::vector<Suspect *> &keys, const TakeLook &take);
+  Result<bool> look_at(const std::vector<ExtraKey *> &keys, const TakeLook &take);
   // Neither a token nor a signal is a reason to leave something out.
   void must(bool all) { must_ = all; }
   SourcePace &pace() { return pace_; }
@@ -79,20 +79,20 @@ private:
   bool must_ = false;
 };
 
-Result<bool> SourceLooks::look_at(const std::vector<Suspect *> &keys, const TakeLook &take) {
+Result<bool> SourceLooks::look_at(const std::vector<ExtraKey *> &keys, const TakeLook &take) {
   size_t few = c_.options.stale_ok ? kKeys : 1;
   for (size_t at = 0; at < keys.size();) {
     const bool is_stopping = c_.is_stopping() || !TRY(pace_.wait());
     if (is_stopping && !must_)
       return false;
     const size_t most = is_stopping ? kKeys : most_keys();
-    std::vector<Suspect *> some;
+    std::vector<ExtraKey *> some;
     for (size_t peeked = 0; at < keys.size() && some.size() < most && peeked < few; at++) {
       peeked += is_peeked(c_.has_me, keys[at]->key) ? 1 : 0;
       some.push_back(keys[at]);
     }
     pace_.pressure().took(some.size(), monotonic_ns());
-    TRY(look(c_.source, c_.clock, c_.has_me, some, [&](Suspect &s, const Look &l, bool won) {
+    TRY(look(c_.source, c_.clock, c_.has_me, some, [&](ExtraKey &s, const Look &l, bool won) {
       c_.report.source_gets += l.there && is_peeked(c_.has_me, s.key) ? 1 : 0;
       if (won)
         note_token(c_);
@@ -103,9 +103,9 @@ Result<bool> SourceLooks::look_at(const std::vector<Suspect *> &keys, const Take
   return must_ || !c_.is_stopping();
 }
 
-std::vector<Suspect *> at_step(std::vector<Suspect> &all, Step step) {
-  std::vector<Suspect *> chosen;
-  for (Suspect &s : all)
+std::vector<ExtraKey *> at_step(std::vector<ExtraKey> &all, Step step) {
+  std::vector<ExtraKey *> chosen;
+  for (ExtraKey &s : all)
     if (s.removal.step() == step)
       chosen.push_back(&s);
   return chosen;
@@ -113,20 +113,20 @@ std::vector<Suspect *> at_step(std::vector<Suspect> &all, Step step) {
 
 // One look at both: the source first, so that what comes there later is not deleted. What was not
 // looked at, as it was interrupted, is left where it is.
-Status look_at_both(const WarmContext &c, SourceLooks &looks, std::vector<Suspect> &all) {
+Status look_at_both(const WarmContext &c, SourceLooks &looks, std::vector<ExtraKey> &all) {
   if (!TRY(looks.look_at(at_step(all, Step::read),
-                         [](Suspect &s, const Look &l, bool) { s.removal.read(l); })) ||
+                         [](ExtraKey &s, const Look &l, bool) { s.removal.read(l); })) ||
       !TRY(pass(c)))
     return Unit{};
-  for (Suspect *s : at_step(all, Step::drain))
+  for (ExtraKey *s : at_step(all, Step::drain))
     s->removal.drained();
   return look(c.target, c.clock, c.target_has_me, at_step(all, Step::compare),
-              [](Suspect &s, const Look &l, bool) {
+              [](ExtraKey &s, const Look &l, bool) {
                 s.removal.compared({l.there, l.cas, false});
               });
 }
 
-Status remove(const WarmContext &c, std::vector<Suspect> &all) {
+Status remove(const WarmContext &c, std::vector<ExtraKey> &all) {
   const auto chosen = at_step(all, Step::undo);
   if (c.options.dry_run) {
     c.report.deleted += chosen.size();
@@ -139,7 +139,7 @@ Status remove(const WarmContext &c, std::vector<Suspect> &all) {
       request_delete(request, chosen[i]->key, chosen[i]->removal.target_cas());
     size_t at = first;
     TRY(c.target.converse(request, [&](const memcached::Answer &answer) {
-      Suspect &s = *chosen[at];
+      ExtraKey &s = *chosen[at];
       s.removal.undone(delete_answer(answer).value_or(Deleted::changed));
       c.report.deleted += s.removal.removed();
       return ++at < first + n;
@@ -148,20 +148,20 @@ Status remove(const WarmContext &c, std::vector<Suspect> &all) {
   return Unit{};
 }
 
-Status settle(const WarmContext &c, SourcePace &pace, std::vector<Suspect> &suspects) {
+Status settle(const WarmContext &c, SourcePace &pace, std::vector<ExtraKey> &suspects) {
   const auto until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(c.settle_ns);
   while (!c.stop && std::chrono::steady_clock::now() < until) {
     TRY(pace.measure(monotonic_ns()));
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
-  for (Suspect &s : suspects)
+  for (ExtraKey &s : suspects)
     s.removal.settled();
   return Unit{};
 }
 
 // Until each of them is there to stay, or gone for good. When it is interrupted, it ends with those
 // that it has deleted.
-Status decide(const WarmContext &context, SourceLooks &looks, std::vector<Suspect> &suspects,
+Status decide(const WarmContext &context, SourceLooks &looks, std::vector<ExtraKey> &suspects,
               std::vector<std::string> &returned) {
   const std::atomic<bool> never = false;
   const WarmContext after = context.with(context.options, context.list, never);
@@ -171,10 +171,10 @@ Status decide(const WarmContext &context, SourceLooks &looks, std::vector<Suspec
     looks.must(begun);
     TRY(look_at_both(c, looks, suspects));
     TRY(remove(c, suspects));
-    for (Suspect &s : suspects)
+    for (ExtraKey &s : suspects)
       if (s.removal.returned())
         returned.push_back(s.key);
-    std::erase_if(suspects, [](const Suspect &s) { return s.removal.step() != Step::settle; });
+    std::erase_if(suspects, [](const ExtraKey &s) { return s.removal.step() != Step::settle; });
   }
   looks.must(false);
   return Unit{};
@@ -187,7 +187,7 @@ Result<std::vector<std::string>> delete_extra_keys(const WarmContext &c) {
   TRY(list.fill(c.target));
   SourceLooks looks(c);
   TRY(looks.pace().begin());
-  std::vector<Suspect> batch, suspects;
+  std::vector<ExtraKey> batch, suspects;
   std::vector<std::string> returned;
   WarmList::Key key;
   for (bool more = true; more && !c.is_stopping();) {
@@ -198,7 +198,7 @@ Result<std::vector<std::string>> delete_extra_keys(const WarmContext &c) {
       else
         c.report.unnamed++;
     TRY(look_at_both(c, looks, batch));
-    for (Suspect &s : batch)
+    for (ExtraKey &s : batch)
       if (s.removal.step() == Step::settle)
         suspects.push_back(std::move(s));
     if (!more || suspects.size() >= kSuspects)
@@ -222,7 +222,7 @@ Status look_for_repairs(const WarmContext &c, SourcePace &pace, WarmRepair &repa
 }
 
 // The next keys of the list, and how long their items are.
-Result<bool> next_keys(const WarmContext &c, size_t most, std::vector<Suspect> &batch,
+Result<bool> next_keys(const WarmContext &c, size_t most, std::vector<ExtraKey> &batch,
                        std::vector<uint32_t> &sizes) {
   WarmList::Key key;
   uint64_t unnamed = 0;
@@ -247,13 +247,13 @@ Status dry_run(const WarmContext &c) {
   TRY(looks.pace().begin());
   WarmRepair repair(c, looks.pace().pressure());
   for (bool more = true; more && !c.is_stopping();) {
-    std::vector<Suspect> batch;
+    std::vector<ExtraKey> batch;
     std::vector<uint32_t> sizes;
     more = TRY(next_keys(c, looks.most_keys(), batch, sizes));
-    std::vector<Suspect *> all, found;
-    for (Suspect &s : batch)
+    std::vector<ExtraKey *> all, found;
+    for (ExtraKey &s : batch)
       all.push_back(&s);
-    TRY(looks.look_at(all, [&](Suspect &s, const Look &l, bool won) {
+    TRY(looks.look_at(all, [&](ExtraKey &s, const Look &l, bool won) {
       if (won)
         c.report.stale++;
       else if (l.there)
@@ -261,7 +261,7 @@ Status dry_run(const WarmContext &c) {
       else
         c.report.gone++;
     }));
-    TRY(look(c.target, c.clock, c.target_has_me, found, [&](Suspect &s, const Look &l, bool) {
+    TRY(look(c.target, c.clock, c.target_has_me, found, [&](ExtraKey &s, const Look &l, bool) {
       if (!l.there)
         c.report.added++;
       else if (c.options.repair) // it counts if it proves equal

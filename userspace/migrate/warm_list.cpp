@@ -24,13 +24,15 @@ constexpr size_t kReadBytes = 1 << 20;
 constexpr uint64_t kReserveBytes = 4 << 20; // on disk ahead of what is begun
 constexpr uint64_t kFinishBytes = 1 << 20;  // what may be finished and not written down
 constexpr const char *kBootId = "/proc/sys/kernel/random/boot_id";
-constexpr std::array<off_t, 2> kPlaces = {2048, 3072};
+constexpr std::array<off_t, 2> kRecordPlaces = {2048, 3072};
 constexpr size_t kPlaceBytes = 128;
 constexpr std::string_view kHeadEnd = "\nend\n";
-constexpr std::string_view kMagic = "doppel warm 4";
+constexpr std::string_view kWarmMagic = "doppel warm 4";
 constexpr std::time_t kOldest = 3600; // s, that a file may have been left
 
-OwnKind own_kind() { return {"file of doppel warm", kMagic, "name one that does not exist yet"}; }
+OwnKind own_kind() {
+  return {"file of doppel warm", kWarmMagic, "name one that does not exist yet"};
+}
 
 Status write_at(int fd, const std::string &text, off_t at, const std::string &file) {
   const auto n = ::pwrite(fd, text.data(), text.size(), at);
@@ -105,7 +107,7 @@ Status WarmList::read_head() {
   const auto n = ::pread(fd_.get(), head.data(), head.size(), 0);
   if (n < 0)
     return sys_error(file_, "cannot be read", errno);
-  if (n < static_cast<ssize_t>(kMagic.size()))
+  if (n < static_cast<ssize_t>(kWarmMagic.size()))
     return Unit{};
   const std::string_view text(head.data(), static_cast<size_t>(n));
   if (text.find("\nof " + what_ + "\n") == std::string_view::npos)
@@ -148,7 +150,7 @@ Status WarmList::read_origin(std::string_view head) {
 
 // The later of those that are as they were written.
 void WarmList::read_progress(std::string_view head) {
-  for (const off_t place : kPlaces) {
+  for (const off_t place : kRecordPlaces) {
     if (head.size() < kListStart)
       break;
     Progress p;
@@ -193,14 +195,14 @@ Status WarmList::write_progress() {
   progress_.number++;
   std::string text = progress_text(progress_);
   text.resize(kPlaceBytes, ' ');
-  TRY(write_at(fd_.get(), text, kPlaces[progress_.number % 2], file_));
+  TRY(write_at(fd_.get(), text, kRecordPlaces[progress_.number % 2], file_));
   written_ = progress_;
   return Unit{};
 }
 
 // At once, with the first progress where the list is whole: a list of some length has one.
 Status WarmList::write_head() {
-  std::string head(kMagic);
+  std::string head(kWarmMagic);
   head += "\nof " + what_ + "\nsince " + since_ + "\nkeys " + std::to_string(keys_) + "\nbytes " +
           std::to_string(sum_.bytes) + "\ncrc " + std::to_string(sum_.crc) + "\nnewest " +
           std::to_string(newest_) + "\nhot " + std::to_string(hot_age_) + "\nmirror " +
@@ -210,7 +212,7 @@ Status WarmList::write_head() {
           std::to_string(origin_.target_evictions.memory) + "\ntarget_flash_evictions " +
           std::to_string(origin_.target_evictions.flash);
   head += kHeadEnd;
-  if (head.size() > static_cast<size_t>(kPlaces[0]))
+  if (head.size() > static_cast<size_t>(kRecordPlaces[0]))
     return Error{file_,
                  "the names of servers and prefix, or the ways of the mirror, are too long",
                  {},
@@ -218,7 +220,7 @@ Status WarmList::write_head() {
   head.resize(kListStart, ' ');
   if (is_filled()) {
     const std::string text = progress_text(progress_);
-    head.replace(static_cast<size_t>(kPlaces[progress_.number % 2]), text.size(), text);
+    head.replace(static_cast<size_t>(kRecordPlaces[progress_.number % 2]), text.size(), text);
   }
   return write_at(fd_.get(), head, 0, file_);
 }

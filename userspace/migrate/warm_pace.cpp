@@ -9,10 +9,9 @@
 
 namespace doppel::migrate {
 namespace {
-constexpr uint64_t kMs = 1'000'000;
-constexpr uint64_t kMeasureNs = 50 * kMs;
-constexpr uint64_t kPingNs = 500 * kMs; // of the target
-constexpr int kQuiet = 20;              // measurements before it begins
+constexpr uint64_t kMeasureNs = 50 * kMsNs;
+constexpr uint64_t kPingNs = 500 * kMsNs; // of the target
+constexpr int kQuiet = 20;                // measurements before it begins
 
 Status ping(memcached::Connection &c) {
   return c.converse("mn\r\n", [](const memcached::Answer &) { return false; });
@@ -50,7 +49,7 @@ Result<bool> SourcePace::wait() {
     if (now >= pressure_.next_ns())
       return true;
     std::this_thread::sleep_for(
-        std::chrono::nanoseconds(std::min(20 * kMs, pressure_.next_ns() - now)));
+        std::chrono::nanoseconds(std::min(20 * kMsNs, pressure_.next_ns() - now)));
   }
 }
 

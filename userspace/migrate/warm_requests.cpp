@@ -115,7 +115,6 @@ KeptItem kept(const ReadItem &item) {
 // Rounded, not shortened to be sure: the clocks of both count whole seconds by a timer that drifts,
 // so that what is told of one item varies by two seconds as it is.
 StoreRequest store_of(std::string_view key, const KeptItem &reading, const WarmClock &clock) {
-  constexpr uint64_t kSecondNs = 1'000'000'000;
   StoreRequest s{key, reading.value};
   s.flags = reading.flags;
   if (reading.ttl >= 0) {

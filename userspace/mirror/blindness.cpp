@@ -24,7 +24,6 @@
 
 namespace doppel {
 namespace {
-constexpr uint64_t kMs = 1'000'000; // ns
 
 // Who asked in the first moment after attach may have been asked before it.
 constexpr uint64_t kGraceMs = 1000;
@@ -86,7 +85,7 @@ bool Observer::knows(uint32_t row, const dp_addr &client, __be16 client_port, co
     if (const auto shadow = read_shadow(shadows_, flow.slot); shadow && shadow->gen == flow.gen)
       seen_ns = std::max<uint64_t>(seen_ns, shadow->tcp.seen_ns);
   const uint64_t now = monotonic_ns();
-  return now < seen_ns || now - seen_ns <= (silent_ms + kBlindSeconds * 1000ULL) * kMs;
+  return now < seen_ns || now - seen_ns <= (silent_ms + kBlindSeconds * 1000ULL) * kMsNs;
 }
 
 // Whether what another host asks, or this one itself, comes by a device of the mapping.
@@ -203,7 +202,7 @@ Result<Observer::Row> row_of(const NamedMapping &m, const HostView &host, const 
 }
 
 bool is_lately(uint64_t moment_ns, uint64_t now_ns) {
-  return moment_ns && now_ns - std::min(now_ns, moment_ns) <= kBlindSeconds * 1000ULL * kMs;
+  return moment_ns && now_ns - std::min(now_ns, moment_ns) <= kBlindSeconds * 1000ULL * kMsNs;
 }
 
 bool heard(const dp_moments &last) {

@@ -11,7 +11,7 @@
 
 namespace doppel {
 namespace {
-using Json = nlohmann::json;
+using SortedJson = nlohmann::json;
 constexpr int kTries = 5;           // against a write at the very moment
 constexpr size_t kSentence = 1'000; // bytes of a problem's text, where there is little room
 
@@ -19,26 +19,26 @@ std::string cut(const std::string &text) {
   return text.size() > kSentence ? text.substr(0, kSentence) + " ..." : text;
 }
 
-Json to_json(const Problem &p, bool whole) {
-  Json j{{"kind", help_of(p.kind).name},
-         {"what", whole ? p.what : cut(p.what)},
-         {"since", p.since},
-         {"key", whole ? p.key : cut(p.id())}};
+SortedJson to_json(const Problem &p, bool whole) {
+  SortedJson j{{"kind", help_of(p.kind).name},
+               {"what", whole ? p.what : cut(p.what)},
+               {"since", p.since},
+               {"key", whole ? p.key : cut(p.id())}};
   if (p.hint != help_of(p.kind).hint)
     j["hint"] = whole ? p.hint : cut(p.hint);
   return j;
 }
 
 // A cut may be within a character.
-std::string dump(const Json &json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+std::string dump(const SortedJson &json) {
+  return json.dump(-1, ' ', false, SortedJson::error_handler_t::replace);
 }
 
 // Into `j`, as many of the gravest as fit.
-void add_problems(const std::vector<Problem> &problems, size_t room, Json &j) {
+void add_problems(const std::vector<Problem> &problems, size_t room, SortedJson &j) {
   size_t size = dump(j).size();
   for (const Problem &p : problems) {
-    Json one = to_json(p, false);
+    SortedJson one = to_json(p, false);
     size += dump(one).size() + 1;
     if (size > room)
       return;
@@ -46,15 +46,15 @@ void add_problems(const std::vector<Problem> &problems, size_t room, Json &j) {
   }
 }
 
-Json from_problems(const std::vector<Problem> &problems) {
-  Json list = Json::array();
+SortedJson from_problems(const std::vector<Problem> &problems) {
+  SortedJson list = SortedJson::array();
   for (const Problem &p : problems)
     list.push_back(to_json(p, true));
   return list;
 }
 
-Json from_tried(const std::map<std::string, Tried> &tried) {
-  Json j = Json::object();
+SortedJson from_tried(const std::map<std::string, Tried> &tried) {
+  SortedJson j = SortedJson::object();
   for (const auto &[key, t] : tried)
     j[key] = {t.at_ns, t.accepted, t.refused};
   return j;
@@ -63,14 +63,14 @@ Json from_tried(const std::map<std::string, Tried> &tried) {
 } // namespace
 
 std::string text_of(const KeeperWord &w, size_t room) {
-  Json j{{"pid", w.pid},
-         {"since", w.since},
-         {"said_ns", w.said_ns},
-         {"looked_ns", w.looked_ns},
-         {"lost", w.lost},
-         {"tried", from_tried(w.tried)},
-         {"problems", from_problems(w.problems)},
-         {"shortened", w.shortened}};
+  SortedJson j{{"pid", w.pid},
+               {"since", w.since},
+               {"said_ns", w.said_ns},
+               {"looked_ns", w.looked_ns},
+               {"lost", w.lost},
+               {"tried", from_tried(w.tried)},
+               {"problems", from_problems(w.problems)},
+               {"shortened", w.shortened}};
   std::string text = dump(j);
   for (const char *list : {"tried", "lost", "problems"}) {
     if (text.size() <= room)
@@ -85,7 +85,7 @@ std::string text_of(const KeeperWord &w, size_t room) {
 }
 
 KeeperWord keeper_word_of(const std::string &text) {
-  const Json j = Json::parse(text);
+  const SortedJson j = SortedJson::parse(text);
   KeeperWord w;
   j.at("pid").get_to(w.pid);
   j.at("since").get_to(w.since);
@@ -95,7 +95,7 @@ KeeperWord keeper_word_of(const std::string &text) {
   j.at("lost").get_to(w.lost);
   for (const auto &[key, t] : j.at("tried").items())
     w.tried[key] = {t.at(0).get<uint64_t>(), t.at(1).get<bool>(), t.at(2).get<bool>()};
-  for (const Json &p : j.at("problems")) {
+  for (const SortedJson &p : j.at("problems")) {
     const ProblemKind kind = problem_kind(p.at("kind"));
     w.problems.push_back({kind, p.at("what"), p.value("hint", help_of(kind).hint),
                           p.at("since").get<std::time_t>(), p.at("key")});

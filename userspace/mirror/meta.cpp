@@ -17,14 +17,16 @@
 
 namespace doppel {
 namespace {
-using Json = nlohmann::json;
+using SortedJson = nlohmann::json;
 
 constexpr size_t kReloadRoom = DP_META_SIZE / 4; // the rest is for the mappings and programs
 
 // A file name need not be UTF-8; JSON must be.
-std::string dump(const Json &j) { return j.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string dump(const SortedJson &j) {
+  return j.dump(-1, ' ', false, SortedJson::error_handler_t::replace);
+}
 
-Json to_json(const Error &e) {
+SortedJson to_json(const Error &e) {
   return {
       {"where", e.where}, {"what", e.what}, {"hint", e.hint}, {"exit", static_cast<int>(e.exit)}};
 }
@@ -39,41 +41,41 @@ template <typename T> Words<T> words_of(const T &row) {
   return words;
 }
 
-template <typename T> void words_to(const Json &j, T *row) {
+template <typename T> void words_to(const SortedJson &j, T *row) {
   const auto words = j.get<Words<T>>();
   std::memcpy(row, words.data(), sizeof(*row));
 }
 
-Json to_json(const Meta &m) {
-  Json j{{"complete", m.complete},
-         {"changing", m.changing},
-         {"since", m.since},
-         {"since_ns", m.since_ns},
-         {"config", m.config_source},
-         {"mechanism", attach_mode_name(m.mechanism)},
-         {"netns", {{"cookie", m.netns.cookie}, {"inode", m.netns.inode}}},
-         {"clock", m.clock},
-         {"data_plane", words_of(m.config)},
-         {"made_qdisc", m.made_qdisc},
-         {"limits", limits_text(m.limits)},
-         {"removed_mappings", m.removed_mappings},
-         {"removed", words_of(m.removed)},
-         {"counted", m.counted},
-         {"reloads", m.reloads},
-         {"reload_errors", Json::array()},
-         {"reload_text", m.reload_text},
-         {"mappings", Json::array()},
-         {"programs", Json::array()}};
+SortedJson to_json(const Meta &m) {
+  SortedJson j{{"complete", m.complete},
+               {"changing", m.changing},
+               {"since", m.since},
+               {"since_ns", m.since_ns},
+               {"config", m.config_source},
+               {"mechanism", attach_mode_name(m.mechanism)},
+               {"netns", {{"cookie", m.netns.cookie}, {"inode", m.netns.inode}}},
+               {"clock", m.clock},
+               {"data_plane", words_of(m.config)},
+               {"made_qdisc", m.made_qdisc},
+               {"limits", limits_text(m.limits)},
+               {"removed_mappings", m.removed_mappings},
+               {"removed", words_of(m.removed)},
+               {"counted", m.counted},
+               {"reloads", m.reloads},
+               {"reload_errors", SortedJson::array()},
+               {"reload_text", m.reload_text},
+               {"mappings", SortedJson::array()},
+               {"programs", SortedJson::array()}};
   for (const Error &e : m.reload_errors)
     j["reload_errors"].push_back(to_json(e));
   for (const auto &n : m.mappings) {
-    Json row{{"name", n.name},
-             {"devices", n.devices},
-             {"direction", n.direction},
-             {"protocol", n.protocol},
-             {"ports", n.ports},
-             {"targets", n.targets},
-             {"row", n.row}};
+    SortedJson row{{"name", n.name},
+                   {"devices", n.devices},
+                   {"direction", n.direction},
+                   {"protocol", n.protocol},
+                   {"ports", n.ports},
+                   {"targets", n.targets},
+                   {"row", n.row}};
     if (n.since_ns) {
       row["since"] = n.since;
       row["since_ns"] = n.since_ns;
@@ -103,21 +105,21 @@ struct Unreadable : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-ClientListId clients_from(const Json &mapping) {
+ClientListId clients_from(const SortedJson &mapping) {
   if (!mapping.contains("clients"))
     return {};
-  const Json &c = mapping.at("clients");
+  const SortedJson &c = mapping.at("clients");
   return {c.at(0), c.at(1), c.at(2), c.at(3)};
 }
 
-std::vector<std::string> devices_from(const Json &mapping) {
+std::vector<std::string> devices_from(const SortedJson &mapping) {
   if (!mapping.contains("devices")) // attached by a doppel that had one for each mapping
     return {mapping.at("device").get<std::string>()};
   return mapping.at("devices").get<std::vector<std::string>>();
 }
 
-// Throws Json::exception or Unreadable on anything unexpected.
-Meta from_json(const Json &j) {
+// Throws SortedJson::exception or Unreadable on anything unexpected.
+Meta from_json(const SortedJson &j) {
   Meta m;
   j.at("complete").get_to(m.complete);
   m.changing = j.value("changing", false); // attached by a doppel that did not note it
@@ -141,16 +143,16 @@ Meta from_json(const Json &j) {
   }
   j.at("reloads").get_to(m.reloads);
   j.at("reload_text").get_to(m.reload_text);
-  for (const Json &e : j.at("reload_errors"))
+  for (const SortedJson &e : j.at("reload_errors"))
     m.reload_errors.push_back(
         {e.at("where"), e.at("what"), e.at("hint"), static_cast<Exit>(e.at("exit").get<int>())});
-  for (const Json &n : j.at("mappings"))
+  for (const SortedJson &n : j.at("mappings"))
     m.mappings.push_back({n.at("name"), devices_from(n), n.at("direction"), n.at("protocol"),
                           n.at("ports"), n.at("targets").get<std::vector<std::string>>(),
                           n.at("row"), n.value("since", std::time_t{0}),
                           n.value("since_ns", uint64_t{0}), n.value("converges_ns", uint64_t{0}),
                           clients_from(n), n.value("address", std::string())});
-  for (const Json &p : j.at("programs")) {
+  for (const SortedJson &p : j.at("programs")) {
     AttachedProgram program;
     program.what = {p.at("program"), p.at("device"), p.at("ifindex"),
                     p.at("hook").get<int>() == DP_DIR_INGRESS ? DP_DIR_INGRESS : DP_DIR_EGRESS,
@@ -173,7 +175,7 @@ Status write_reload(const Pins &pins, const Meta &meta) {
   m.reload_text.clear();
   m.reload_errors.clear();
   size_t room = kReloadRoom;
-  const auto take = [&room](const Json &more) {
+  const auto take = [&room](const SortedJson &more) {
     const size_t size = dump(more).size() + 1; // and a comma
     room -= std::min(room, size);
     return room > 0;
@@ -254,7 +256,7 @@ Result<FoundMeta> find_meta(const Pins &pins) {
     return sys_error(path, "cannot be read", errno);
   value.resize(value.find('\0') == std::string::npos ? value.size() : value.find('\0'));
   try {
-    Meta meta = from_json(Json::parse(value));
+    Meta meta = from_json(SortedJson::parse(value));
     meta.id = info.id;
     return FoundMeta{std::move(meta), {}};
   } catch (const std::exception &e) {

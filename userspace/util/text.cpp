@@ -2,15 +2,12 @@
 #include "userspace/util/text.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 
 namespace doppel {
 std::optional<uint64_t> parse_number(std::string_view text, uint64_t max) {
   uint64_t n = 0;
-  const char *end = text.data() + text.size();
-  const auto [stop, ec] = std::from_chars(text.data(), end, n);
-  if (text.empty() || ec != std::errc() || stop != end || n > max)
+  if (!read_number(text, n) || n > max)
     return std::nullopt;
   return n;
 }

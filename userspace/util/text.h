@@ -2,11 +2,13 @@
 // Values that users write as text, and the words nearest to a misspelt one.
 #pragma once
 
+#include <charconv>
 #include <cstdint>
 #include <ctime>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "userspace/util/error.h"
@@ -19,6 +21,17 @@ struct PortRange {
 
 // Decimal digits only, up to `max`; nothing else, no sign, no blanks.
 std::optional<uint64_t> parse_number(std::string_view text, uint64_t max);
+
+// Decimal digits only, behind a minus where T has a sign, and of the range of T; else `value` stays
+// as it is.
+template <typename T> bool read_number(std::string_view text, T &value) {
+  T read{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), read);
+  if (error != std::errc() || end != text.data() + text.size())
+    return false;
+  value = read;
+  return true;
+}
 
 // "11211" or "11211-11212", each 1..65535. Only Error.what and .hint are filled in.
 Result<PortRange> parse_ports(std::string_view text);

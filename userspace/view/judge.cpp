@@ -11,7 +11,6 @@
 namespace doppel {
 namespace {
 constexpr uint64_t kLossNs = 5 * kSecondNs;
-constexpr uint64_t kMinuteNs = 60 * kSecondNs;
 constexpr uint64_t kLeftOutNs = 10 * kSecondNs;
 // Per cent. One client, or one flow, gets 16 of 17 parts and not more (CLIENT_SHARE): 94.1.
 constexpr uint64_t kNearlyFull = 94, kFullNoMore = 90;

@@ -5,11 +5,10 @@
 #include <cstdint>
 #include <string>
 
+#include "userspace/util/clock.h"
 #include "userspace/view/vitals.h"
 
 namespace doppel {
-
-constexpr uint64_t kSecondNs = 1'000'000'000;
 
 // ns; 0 where the moment lies behind now.
 inline uint64_t age(uint64_t now_ns, uint64_t moment_ns) {
