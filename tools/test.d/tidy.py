@@ -172,10 +172,21 @@ def paths(files, compiled, where, jobs):
     return look(where, sorted(files, key=os.path.getsize, reverse=True), jobs, ANALYZER, analyzer_checks())
 
 
+def compiled_in(build):
+    """{source: how the build compiles it}, also where it compiles several as one (CMAKE_UNITY_BUILD)."""
+    compiled = {}
+    with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as commands:
+        for entry in json.load(commands):
+            compiled[entry["file"]] = entry
+            if "/Unity/unity_" in entry["file"]:
+                with open(entry["file"], encoding="utf-8") as unity:
+                    compiled.update(dict.fromkeys(re.findall(r'^#include "(.*)"$', unity.read(), re.MULTILINE), entry))
+    return compiled
+
+
 def run(files, build, jobs):
     """Prints what clang-tidy says; whether it is content. Its errors come from .clang-tidy."""
-    with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as commands:
-        compiled = {entry["file"]: entry for entry in json.load(commands)}
+    compiled = compiled_in(build)
     content = True
     for way in (syntax, paths):
         where = os.path.join(os.path.abspath(build), "tidy", way.__name__)
