@@ -57,6 +57,12 @@ static __always_inline __u64 bit_count(__u64 x)
 	return (x * 0x0101010101010101) >> 56;
 }
 
+/* What counts of the words in dp_chunk.present, for who has the lock: all bits, or none. */
+static __always_inline __u64 present_of(const struct dp_chunk *c)
+{
+	return -(__u64)c->marked;
+}
+
 /*
  * The first byte of a chunk at or behind `pos` that is not there; DP_CHUNK: none is missing. A
  * function of its own, as chunk_mark() is: in a callback the verifier would walk its loop again for
@@ -65,19 +71,23 @@ static __always_inline __u64 bit_count(__u64 x)
 GLOBAL __u32 chunk_first_missing(__u32 value, __u32 pos)
 {
 	struct dp_chunk *c = chunk_at(value);
-	__u64 found = 0, at = DP_CHUNK;
+	__u64 found = 0, at = DP_CHUNK, marks;
 
 	if (!c)
 		return pos;
+	bpf_spin_lock(&c->lock);
+	marks = present_of(c);
 #pragma clang loop unroll(disable)
 	for (__u32 w = 0; w < PRESENCE_WORDS; w++) {
-		__u64 gone = ~(c->present[w] | low_bits(clamp_to_word((__s64)pos - w * 64)));
+		__u64 gone =
+			~((c->present[w] & marks) | low_bits(clamp_to_word((__s64)pos - w * 64)));
 		__u64 lowest = gone & -gone;
 		__u64 here = mask_negative(gone | -gone) & ~found;
 
 		at ^= (at ^ (w * 64 + bit_count(lowest - 1))) & here;
 		found |= here;
 	}
+	bpf_spin_unlock(&c->lock);
 	return at;
 }
 
@@ -85,14 +95,18 @@ GLOBAL __u32 chunk_first_missing(__u32 value, __u32 pos)
 GLOBAL int chunk_mark(__u32 value, __u32 from, __u32 to)
 {
 	struct dp_chunk *c = chunk_at(value);
+	__u64 marks;
 
 	if (!c)
 		return 0;
 	bpf_spin_lock(&c->lock);
+	marks = present_of(c);
+	c->marked = 1;
 #pragma clang loop unroll(disable)
 	for (__u32 w = 0; w < PRESENCE_WORDS; w++)
-		c->present[w] |= low_bits(clamp_to_word((__s64)to - w * 64)) &
-				 ~low_bits(clamp_to_word((__s64)from - w * 64));
+		c->present[w] =
+			(c->present[w] & marks) | (low_bits(clamp_to_word((__s64)to - w * 64)) &
+						   ~low_bits(clamp_to_word((__s64)from - w * 64)));
 	bpf_spin_unlock(&c->lock);
 	return 0;
 }

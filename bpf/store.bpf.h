@@ -187,7 +187,7 @@ static __always_inline __s64 chunk_take(const struct dp_shadow *sh, const struct
 	c = chunk_at(got);
 	if (!c)
 		return -1;
-	__builtin_memset(c->present, 0, sizeof(c->present));
+	c->marked = 0;
 	if (!(how & TAKE_SHARED))
 		return got;
 	chunk_first_hold(c);

@@ -472,8 +472,9 @@ struct dp_store_key {
 };
 
 /*
- * Map `chunks`: array. `present` has a bit for each byte of `data` that came beyond a hole; it is
- * also the DP_PIECE bytes behind `data` into which no write goes: see store_piece().
+ * Map `chunks`: array. `present` of one that is `marked` has a bit for each byte of `data` that
+ * came beyond a hole; it is also the DP_PIECE bytes behind `data` into which no write goes: see
+ * store_piece().
  */
 #define DP_PIECE 256
 struct dp_chunk {
@@ -483,6 +484,8 @@ struct dp_chunk {
 	struct bpf_spin_lock lock;
 	__u16 holders; /* keys of `store` that lead here */
 	__u16 filled;  /* bytes before this offset came in order, and are not written again */
+	__u32 marked;  /* 1: `present` is that of who has the chunk now; 0: nothing is set in it */
+	__u32 pad;
 };
 
 /*
@@ -701,7 +704,7 @@ DP_ASSERT(sizeof(struct dp_endpoint) == 80, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_tcp_state) == 424, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_shadow) == 512, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_pool) == 24, "layout is ABI");
-DP_ASSERT(sizeof(struct dp_chunk) == DP_CHUNK + DP_PIECE + 8, "layout is ABI");
+DP_ASSERT(sizeof(struct dp_chunk) == DP_CHUNK + DP_PIECE + 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_fresh) == 40, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_client) == 16, "layout is ABI");
 DP_ASSERT(sizeof(struct dp_ledger) == 8 * (2 + DP_COUNTER_N + DP_MOMENT_N + 2 * DP_LOST_N +

@@ -86,6 +86,20 @@ TEST_P(Shared, OneMayHoldMost) {
   EXPECT_EQ(moved()["broken"], 0);
 }
 
+// What was marked in a chunk when another flow had it says nothing of the next one's bytes.
+TEST_P(Shared, ChunkComesUnmarked) {
+  next(a);
+  leave_a_hole(20000);
+  plane().command(slot(), DP_CMD_RESET);
+  collect();
+  next(b);
+  const uint32_t begin = client_.next;
+  capture(client_.segment(begin + 1000, PSH, filler(1000))).none();
+  capture(client_.segment(begin, PSH, filler(1000)));
+  EXPECT_EQ(shadow().tcp.end - begin, 2000u);
+  EXPECT_EQ(shadow().tcp.ahead - begin, 2000u);
+}
+
 TEST_P(Shared, WhoFindsNoRoomBreaksTheOneThatHoldsMore) {
   next_stuck(a);
   fill(40).none();

@@ -79,7 +79,7 @@ void marked(uint32_t slot, uint32_t from, uint32_t to, const Judge *judge) {
   for (uint32_t seq = from; judge && seq != to; seq++) {
     const dp_chunk *chunk = chunk_of(slot, seq);
     const uint32_t at = seq % DP_CHUNK;
-    last = chunk && (chunk->present[at / 64] >> at % 64 & 1);
+    last = chunk && chunk->marked && (chunk->present[at / 64] >> at % 64 & 1);
   }
   require(!judge || from == to || last, "nothing is marked where `ahead` says");
 }

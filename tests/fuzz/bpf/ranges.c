@@ -99,7 +99,8 @@ static void presence(struct input *in, struct model *m)
 		struct dp_chunk *c = bpf_map_lookup_elem(&chunks, &index);
 
 		key.chunk = (first + i) & (0xffffffffu >> DP_CHUNK_SHIFT);
-		__builtin_memset(c->present, 0, sizeof(c->present));
+		__builtin_memset(c->present, 0xff, sizeof(c->present)); /* of who had it before */
+		c->marked = 0;
 		CHECK(!bpf_map_update_elem(&store, &key, &index, BPF_NOEXIST));
 	}
 	for (__u32 other = 0; other < 2; other++, index++) {
@@ -108,6 +109,7 @@ static void presence(struct input *in, struct model *m)
 		key.gen = gen + 1 - other;
 		key.chunk = (first + (other ? chunks_ : 0)) & (0xffffffffu >> DP_CHUNK_SHIFT);
 		__builtin_memset(c->present, 0xff, sizeof(c->present));
+		c->marked = 1;
 		bpf_map_update_elem(&store, &key, &index, BPF_NOEXIST);
 	}
 	while (in->size) {
