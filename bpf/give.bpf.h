@@ -50,7 +50,7 @@ static long store_drop_one(__u32 i, struct store_range *r)
 	if (known) {
 		index = *known;
 		if (!bpf_map_delete_elem(&store, &r->key)) {
-			chunk_release(index);
+			r->spare += chunk_release(index);
 			r->freed++;
 		}
 	}
@@ -63,7 +63,9 @@ static __always_inline void store_drop(struct store_range *r, __u32 n)
 	bpf_loop(n, store_drop_one, r, 0);
 	r->left -= n;
 	client_count_chunks(r->client, r->target, -r->freed);
+	store_unuse(r->spare);
 	r->freed = 0;
+	r->spare = 0;
 }
 
 /* A slice of the range, and the rest of it into the queue. */
@@ -126,7 +128,7 @@ static __always_inline void give_acked_locked(struct dp_shadow *sh, __u32 to,
 	part->chunk = sh->tcp.store_start >> DP_CHUNK_SHIFT;
 	part->n = chunk_distance(part->chunk, to >> DP_CHUNK_SHIFT);
 	sh->tcp.store_start = to;
-	sh->tcp.chunks -= part->n;
+	__sync_fetch_and_add(&sh->tcp.chunks, -part->n); /* who stores adds without the lock */
 }
 
 /*

@@ -25,6 +25,22 @@
 #define TAKE_FOLLOWS  (1u << 1)	 /* the shadow that leads has all of it */
 #define TAKE_IN_ORDER (1u << 30) /* nothing is missing before it */
 
+static __always_inline struct dp_fresh *store_state(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&fresh_chunks, &zero);
+}
+
+/* So many chunks are nobody's any more. */
+static __always_inline void store_unuse(__u32 n)
+{
+	struct dp_fresh *f = n ? store_state() : NULL;
+
+	if (f)
+		__sync_fetch_and_add(&f->used, -n);
+}
+
 static __always_inline struct dp_chunk *chunk_at(__u32 value)
 {
 	__u32 index = value & ~CHUNK_SHARED;
@@ -32,25 +48,27 @@ static __always_inline struct dp_chunk *chunk_at(__u32 value)
 	return bpf_map_lookup_elem(&chunks, &index);
 }
 
-static __always_inline void chunk_free(__u32 index);
-
-/* Who had the chunk has it no more. */
-static __always_inline void chunk_release(__u32 value)
+/* Who had the chunk has it no more. Returns how many are free for it, which the caller counts. */
+static __always_inline __u32 chunk_release(__u32 value)
 {
+	__u32 index = value & ~CHUNK_SHARED;
+
 	struct dp_chunk *c;
 	bool last = true;
 
 	if (value & CHUNK_SHARED) {
 		c = chunk_at(value);
 		if (!c)
-			return;
+			return 0;
 		bpf_spin_lock(&c->lock);
 		c->holders--;
 		last = !c->holders;
 		bpf_spin_unlock(&c->lock);
 	}
-	if (last)
-		chunk_free(value & ~CHUNK_SHARED);
+	if (!last)
+		return 0;
+	bpf_map_push_elem(&free_chunks, &index, 0);
+	return 1;
 }
 
 /* A chunk that is nobody's is taken by its first holder. */
@@ -155,7 +173,7 @@ GLOBAL int chunk_join(__u32 chunk)
 		return -1;
 	known = bpf_map_lookup_elem(&store, &key);
 	if (!known || *known != value) {
-		chunk_release(value);
+		store_unuse(chunk_release(value));
 		return -1;
 	}
 	return value & ~CHUNK_SHARED;

@@ -26,12 +26,17 @@ struct store_write {
 	__u32 seq;
 	__u32 left; /* bytes */
 	__u32 slot;
-	__u32 how;   /* TAKE_ */
-	bool scarce; /* it took a chunk, and the store is short */
+	__u32 how;  /* TAKE_ */
+	__u32 paid; /* so many chunks are counted for the shadow, and not taken yet */
 };
 
-/* What it adds to the value: it is the shadow's since now, and the store is short. */
-#define TAKE_SCARCE (1ll << 32)
+#define TAKE_PAID  (1u << 2) /* the chunk is counted for the shadow already */
+#define TAKE_NEW   (1u << 3) /* the shadow has none there, as far as is known */
+#define TAKE_SHORT (1u << 4) /* one was taken, and the store is short */
+
+/* What store_take() adds to the value. */
+#define TOOK_PAID  (1ll << 32) /* the chunk that was counted before */
+#define TOOK_SHORT (1ll << 33) /* a chunk, and the store is short */
 
 /*
  * One flow may hold so many times what is still free: alone nearly all of the store, and less the
@@ -51,13 +56,6 @@ struct store_write {
  * More than a client's (CLIENT_SHARE): two clients of one target must not meet this bound first.
  */
 #define TARGET_SHARE 32
-
-static __always_inline struct dp_fresh *store_state(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&fresh_chunks, &zero);
-}
 
 /* Chunks that are free, or will be as soon as somebody comes to it. */
 static __always_inline __s64 store_left(const struct dp_fresh *f)
@@ -93,56 +91,95 @@ static __always_inline bool target_may_take(__s64 held, __s64 left)
 	return left > 0 && held <= TARGET_SHARE * left;
 }
 
-/*
- * Is the shadow, which holds `held` chunks of its target's, a better one to break for room than the
- * one that dp_fresh remembers? As sweep_rank() has it: first comes whose target holds more than
- * twice as much.
- */
-static __always_inline bool holds_more(const struct dp_fresh *f, const struct dp_limit *l,
-				       __u32 held)
+/* So many chunks more, or fewer, are the shadow's, and its client's, and its target's. */
+GLOBAL int shadow_count(__u32 slot, __s32 n)
 {
-	struct dp_shadow *most = shadow_at(f->most_slot);
-	struct dp_limit *its = most ? limit_at(limit_row(&most->ep.key)) : NULL;
+	struct dp_shadow *sh = shadow_at(slot);
 
-	if (its && l->chunks > 2 * its->chunks)
-		return held;
-	return held > f->most_chunks && !(its && its->chunks > 2 * l->chunks);
+	if (!sh)
+		return 0;
+	__sync_fetch_and_add(&sh->tcp.chunks, n);
+	client_count_chunks(store_row(&sh->ep.key), limit_row(&sh->ep.key), n);
+	return 0;
 }
 
-/* May the shadow have one more chunk: has it its share, or its client, or its target? */
-static __always_inline bool shadow_may_take(const struct dp_shadow *sh, __u32 slot)
+/*
+ * Notes in dp_fresh that the shadow is about to hold `held` chunks, if it is a better one to break
+ * for room than the one that is remembered there. As sweep_rank() has it: first comes whose target
+ * holds more than twice as much.
+ */
+GLOBAL int shadow_note_most(__u32 slot, __u32 held)
 {
-	__u32 held = sh->tcp.chunks;
+	struct dp_shadow *sh = shadow_at(slot), *most;
 	struct dp_fresh *f = store_state();
+	struct dp_limit *l, *its;
+
+	l = sh ? limit_at(limit_row(&sh->ep.key)) : NULL;
+	if (!f || !l)
+		return 0;
+	most = shadow_at(f->most_slot);
+	its = most ? limit_at(limit_row(&most->ep.key)) : NULL;
+	if (its && its->chunks > 2 * l->chunks)
+		return 0;
+	if (held > f->most_chunks || (held && its && l->chunks > 2 * its->chunks)) {
+		f->most_chunks = held;
+		f->most_slot = slot;
+	}
+	return 0;
+}
+
+/*
+ * May the shadow have n chunks more, one after the other: has it its share, or its client, or its
+ * target, before it takes the last of them?
+ */
+static __always_inline bool shadow_may_take(const struct dp_shadow *sh, __u32 slot, __u32 n)
+{
+	__u32 before = n - 1, held = sh->tcp.chunks + before;
+	struct dp_fresh *f;
 	struct dp_client *c;
 	struct dp_limit *l;
 	__s64 left;
 
-	c = client_at(store_row(&sh->ep.key));
-	l = limit_at(limit_row(&sh->ep.key));
-	if (!f || !c || !l)
+	shadow_note_most(slot, held);
+	f = store_state();
+	if (!f)
 		return false;
-	if (holds_more(f, l, held)) {
-		f->most_chunks = held;
-		f->most_slot = slot;
-	}
-	left = store_left(f);
-	return held <= STORE_SHARE * left && client_may_take(c->chunks, left) &&
-	       target_may_take(l->chunks, left);
+	left = store_left(f) - before;
+	if (held > STORE_SHARE * left)
+		return false;
+	c = client_at(store_row(&sh->ep.key));
+	if (!c || !client_may_take((__s64)c->chunks + before, left))
+		return false;
+	l = limit_at(limit_row(&sh->ep.key));
+	return l && target_may_take((__s64)l->chunks + before, left);
 }
 
-/* The index of a free chunk; -1: there is none. */
+/*
+ * n chunks of a packet are counted at once, as far as each of them would be granted. n or 0, and
+ * then each asks for itself: some of them may be.
+ */
+GLOBAL __u32 store_pay(__u32 slot, __u32 n)
+{
+	struct dp_shadow *sh = shadow_at(slot);
+	struct dp_fresh *f = store_state();
+
+	if (!sh || !f || (__u64)f->used + n > f->limit || !shadow_may_take(sh, slot, n))
+		return 0;
+	__sync_fetch_and_add(&f->used, n);
+	shadow_count(slot, n);
+	return n;
+}
+
+/* The index of a chunk that nobody has, which the caller counts; -1: there is none. */
 static __always_inline __s64 chunk_alloc(void)
 {
 	struct dp_fresh *f = store_state();
 	__u32 index, limit;
 
-	if (!f || f->used >= f->limit)
+	if (!f)
 		return -1;
-	if (!bpf_map_pop_elem(&free_chunks, &index)) {
-		__sync_fetch_and_add(&f->used, 1);
+	if (!bpf_map_pop_elem(&free_chunks, &index))
 		return index; /* one that was used lately is in a cache */
-	}
 	if (f->next >= f->limit)
 		return -1;
 	bpf_spin_lock(&f->lock);
@@ -151,26 +188,28 @@ static __always_inline __s64 chunk_alloc(void)
 	if (index < limit)
 		f->next = index + 1;
 	bpf_spin_unlock(&f->lock);
-	if (index >= limit)
-		return -1;
-	__sync_fetch_and_add(&f->used, 1);
-	return index;
+	return index < limit ? (__s64)index : -1;
 }
 
-static __always_inline void chunk_free(__u32 index)
+/* One more chunk in use, if one is left. */
+static __always_inline bool store_use(void)
 {
 	struct dp_fresh *f = store_state();
 
-	if (f)
-		__sync_fetch_and_add(&f->used, -1);
-	bpf_map_push_elem(&free_chunks, &index, 0);
+	if (!f || f->used >= f->limit)
+		return false;
+	__sync_fetch_and_add(&f->used, 1);
+	return true;
 }
 
-/* A chunk for a shadow that has none there: the value of its key, or -1. */
+/*
+ * A chunk for a shadow that has none there: the value of its key, or -1. It is in use, but not yet
+ * counted as the shadow's.
+ */
 static __always_inline __s64 chunk_take(const struct dp_shadow *sh, const struct dp_store_key *key,
 					__u32 how)
 {
-	bool may = shadow_may_take(sh, key->slot);
+	bool paid = how & TAKE_PAID, may = paid || shadow_may_take(sh, key->slot, 1);
 	struct dp_chunk *c;
 	__s64 got = -1;
 
@@ -179,14 +218,14 @@ static __always_inline __s64 chunk_take(const struct dp_shadow *sh, const struct
 		if (got >= 0)
 			return got | CHUNK_SHARED;
 	}
-	if (!may)
+	if (!may || (!paid && !store_use()))
 		return -1;
 	got = chunk_alloc();
-	if (got < 0)
+	c = got < 0 ? NULL : chunk_at(got);
+	if (!c) {
+		store_unuse(!paid);
 		return -1;
-	c = chunk_at(got);
-	if (!c)
-		return -1;
+	}
 	c->marked = 0;
 	if (!(how & TAKE_SHARED))
 		return got;
@@ -194,37 +233,51 @@ static __always_inline __s64 chunk_take(const struct dp_shadow *sh, const struct
 	return got | CHUNK_SHARED;
 }
 
-/*
- * The value of the shadow's key for the chunk of that number, with a chunk that is taken for it if
- * it has none, or -1. Maybe with TAKE_SCARCE.
- */
-GLOBAL __s64 store_take(__u32 slot, __u32 chunk, __u32 how)
+/* The value of the shadow's key for the chunk of that number, or -1: it has none there. */
+GLOBAL __s64 store_known(__u32 slot, __u32 chunk)
 {
 	struct dp_store_key key = {.slot = slot, .chunk = chunk};
 	struct dp_shadow *sh = shadow_at(slot);
-	__u32 *known, value;
-	__s64 got;
+	__u32 *known;
 
 	if (!sh)
 		return -1;
 	key.gen = sh->tcp.store_gen; /* nobody changes it while we hold a reference */
 	known = bpf_map_lookup_elem(&store, &key);
-	if (known)
-		return *known;
+	return known ? (__s64)*known : -1;
+}
+
+/*
+ * The value of the shadow's key for the chunk of that number, with a chunk that is taken for it if
+ * it has none, or -1. Maybe with TOOK_PAID or TOOK_SHORT.
+ */
+GLOBAL __s64 store_take(__u32 slot, __u32 chunk, __u32 how)
+{
+	struct dp_store_key key = {.slot = slot, .chunk = chunk};
+	struct dp_shadow *sh = shadow_at(slot);
+	__u32 value;
+	__s64 got;
+
+	if (!sh)
+		return -1;
+	got = how & TAKE_NEW ? -1 : store_known(slot, chunk);
+	if (got >= 0)
+		return got;
+	key.gen = sh->tcp.store_gen; /* as in store_known() */
 	got = chunk_take(sh, &key, how);
 	if (got < 0)
-		return -1;
+		return store_known(slot, chunk); /* another CPU was first */
 	value = got;
 	if (bpf_map_update_elem(&store, &key, &value, BPF_NOEXIST)) {
-		chunk_release(value);
-		known = bpf_map_lookup_elem(&store, &key); /* another CPU was first */
-		if (!known)
-			return -1;
-		return *known;
+		value = chunk_release(value);
+		if (!(how & TAKE_PAID))
+			store_unuse(value);
+		return store_known(slot, chunk);
 	}
-	__sync_fetch_and_add(&sh->tcp.chunks, 1);
-	client_count_chunks(store_row(&sh->ep.key), limit_row(&sh->ep.key), 1);
-	return value | (store_is_short() ? TAKE_SCARCE : 0);
+	if (how & TAKE_PAID)
+		return value | TOOK_PAID;
+	shadow_count(slot, 1);
+	return value | (store_is_short() ? TOOK_SHORT : 0);
 }
 
 /*
@@ -243,11 +296,13 @@ static __always_inline __s64 store_value(struct store_write *w)
 
 	if (tail >> 32 == chunk + 1)
 		return (__u32)tail;
-	got = store_take(w->slot, chunk, w->how);
+	got = store_take(w->slot, chunk, w->how | (w->paid ? TAKE_PAID : 0));
 	if (got < 0)
 		return -1;
-	if (got & TAKE_SCARCE)
-		w->scarce = true;
+	if (got & TOOK_PAID)
+		w->paid--;
+	if (got & TOOK_SHORT)
+		w->how |= TAKE_SHORT;
 	*last = (__u64)(chunk + 1) << 32 | (__u32)got;
 	return (__u32)got;
 }
@@ -322,12 +377,29 @@ static __noinline long store_piece(__u32 i, struct store_write *w)
 	return 0;
 }
 
+/* Counts what a large packet needs at once. */
+static __always_inline void store_put_many(struct store_write *w)
+{
+	__u32 n = chunk_distance(w->seq >> DP_CHUNK_SHIFT,
+				 (w->seq + w->left + DP_CHUNK - 1) >> DP_CHUNK_SHIFT);
+
+	if (n > 1 && !(w->how & TAKE_SHARED))
+		w->paid = store_pay(w->slot, n);
+	bpf_loop(STORE_MAX_PIECES, store_piece, w, 0);
+	if (w->paid) {
+		store_unuse(w->paid);
+		shadow_count(w->slot, -w->paid);
+	}
+	if (n > 1 && store_is_short())
+		w->how |= TAKE_SHORT;
+}
+
 /* Copies `left` bytes of the packet into the store. 0, or -1 when the store is full. */
 static __always_inline int store_put(struct store_write *w)
 {
 	store_piece(0, w);
 	if (w->left)
-		bpf_loop(STORE_MAX_PIECES, store_piece, w, 0);
+		store_put_many(w);
 	return w->left ? -1 : 0;
 }
 

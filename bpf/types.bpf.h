@@ -173,6 +173,7 @@ struct store_range {
 	__u32 client; /* row of `clients` */
 	__u32 target; /* row of `limits` */
 	__s32 freed;  /* chunks, by this event */
+	__u32 spare;  /* of these, chunks that nobody has now */
 };
 
 /* Map `key_streams`: LRU hash, how far a connection's requests are read (keys/follow.bpf.h). */

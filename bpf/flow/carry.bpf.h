@@ -36,7 +36,7 @@ static long store_move_one(__u32 i, struct store_move *m)
 		if (bpf_map_delete_elem(&store, &m->from)) {
 			m->lost++;
 		} else if (bpf_map_update_elem(&store, &to, &index, BPF_NOEXIST)) {
-			chunk_release(index);
+			store_unuse(chunk_release(index));
 			m->freed++;
 			m->lost++;
 		} else {

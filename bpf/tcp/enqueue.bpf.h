@@ -79,11 +79,13 @@ GLOBAL int enqueue_store(struct __sk_buff *skb, const struct pkt *p, __u32 slot,
 	w.left = p->seq + p->payload - from;
 	if (p->shared)
 		w.how = lead_how(slot, from, from + w.left);
+	else if (from == w.sh->tcp.end && !shadow_has_ahead(w.sh))
+		w.how = TAKE_NEW;
 	if (store_put(&w))
 		return -1;
 	if ((w.how & TAKE_IN_ORDER) && !(w.how & TAKE_FOLLOWS))
 		lead_set(slot, from, w.seq);
-	if (w.scarce) /* text beyond a hole alone would not start it */
+	if (w.how & TAKE_SHORT) /* text beyond a hole alone would not start it */
 		timer_run();
 	return 0;
 }

@@ -86,6 +86,37 @@ TEST_P(Shared, OneMayHoldMost) {
   EXPECT_EQ(moved()["broken"], 0);
 }
 
+// BPF_PROG_RUN takes a page at most.
+class SharedByLarge : public Shared {};
+DOPPEL_HOOK_MODES(SharedByLarge);
+
+// What a packet needs is counted at once if all of it would be granted, else chunk by chunk.
+TEST_P(SharedByLarge, PacketTakesWhatSmallOnesWould) {
+  next_stuck(a);
+  mark();
+  for (int i = 0; i < 5; i++)
+    capture_gso(client_.data(filler(10 * DP_CHUNK)), 1448).none();
+  EXPECT_GE(shadow().tcp.chunks, 50u);
+  EXPECT_LE(shadow().tcp.chunks, 51u); // the stream does not begin with a chunk
+  EXPECT_EQ(plane().store_state().used, plane().chunks_held());
+  EXPECT_EQ(plane().all_clients().chunks, static_cast<int>(shadow().tcp.chunks));
+  EXPECT_EQ(plane().target_chunks(), static_cast<int>(shadow().tcp.chunks));
+  EXPECT_EQ(moved()["broken"], 0);
+}
+
+TEST_P(SharedByLarge, PacketThatIsTooMuchIsOneTooMany) {
+  next_stuck(b);
+  fill(10).none();
+  next_stuck(a);
+  const Pair most = put_aside();
+  // The last chunk of 52 is granted: before it the flow holds 51, of 4 times the 64 - 10 - 51 = 3
+  // that are free. That is four times less than it needs, and so it is without the nine before.
+  fill(40).none();
+  mark();
+  expect_broken(capture_gso(client_.data(filler(20 * DP_CHUNK)), 1448), most);
+  EXPECT_EQ(plane().store_state().used, plane().chunks_held());
+}
+
 // What was marked in a chunk when another flow had it says nothing of the next one's bytes.
 TEST_P(Shared, ChunkComesUnmarked) {
   next(a);
