@@ -104,8 +104,8 @@ GLOBAL int shadow_count(__u32 slot, __s32 n)
 }
 
 /*
- * Notes in dp_fresh that the shadow is about to hold `held` chunks, if it is a better one to break
- * for room than the one that is remembered there. As sweep_rank() has it: first comes whose target
+ * Notes in dp_fresh that the shadow holds `held` chunks, if it is a better one to break for room
+ * than the one that is remembered there. As sweep_rank() has it: first comes whose target
  * holds more than twice as much.
  */
 GLOBAL int shadow_note_most(__u32 slot, __u32 held)
@@ -140,7 +140,7 @@ static __always_inline bool shadow_may_take(const struct dp_shadow *sh, __u32 sl
 	struct dp_limit *l;
 	__s64 left;
 
-	shadow_note_most(slot, held);
+	shadow_note_most(slot, sh->tcp.chunks); /* what it has: the rest may be refused */
 	f = store_state();
 	if (!f)
 		return false;
