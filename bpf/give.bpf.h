@@ -68,15 +68,21 @@ static __always_inline void store_drop(struct store_range *r, __u32 n)
 	r->spare = 0;
 }
 
-/* A slice of the range, and the rest of it into the queue. */
-static __always_inline void store_free_slice(struct store_range *r)
+/*
+ * A slice of the range, and the rest of it into the queue. `queued`: it comes from there, and is
+ * counted as queued until it is free: else others would see a store that is full meanwhile.
+ */
+static __always_inline void store_free_slice(struct store_range *r, bool queued)
 {
+	__u32 n = r->left < STORE_SLICE ? r->left : STORE_SLICE;
 	struct dp_fresh *f = store_state();
 
-	store_drop(r, r->left < STORE_SLICE ? r->left : STORE_SLICE);
-	if (!r->left || !f)
+	store_drop(r, n);
+	if (!f)
 		return;
-	__sync_fetch_and_add(&f->queued, r->left);
+	__sync_fetch_and_add(&f->queued, queued ? -n : r->left);
+	if (!r->left)
+		return;
 	if (bpf_map_push_elem(&freed_ranges, r, 0)) {
 		__sync_fetch_and_add(&f->queued, -r->left);
 		store_drop(r, r->left); /* the queue is full: late, but not lost */
@@ -95,7 +101,7 @@ GLOBAL int store_free(__u32 slot, __u32 gen, __u32 chunk, __u32 n)
 		return 0;
 	r.client = store_row(&sh->ep.key);
 	r.target = limit_row(&sh->ep.key);
-	store_free_slice(&r);
+	store_free_slice(&r, false);
 	return 0;
 }
 
@@ -107,8 +113,7 @@ GLOBAL int store_free_queued(void)
 
 	if (!f || bpf_map_pop_elem(&freed_ranges, &r))
 		return 0;
-	__sync_fetch_and_add(&f->queued, -r.left);
-	store_free_slice(&r);
+	store_free_slice(&r, true);
 	return 1;
 }
 
@@ -128,7 +133,7 @@ static __always_inline void give_acked_locked(struct dp_shadow *sh, __u32 to,
 	part->chunk = sh->tcp.store_start >> DP_CHUNK_SHIFT;
 	part->n = chunk_distance(part->chunk, to >> DP_CHUNK_SHIFT);
 	sh->tcp.store_start = to;
-	__sync_fetch_and_add(&sh->tcp.chunks, -part->n); /* who stores adds without the lock */
+	sh->tcp.chunks -= part->n; /* nobody stores: free_acked_locked() */
 }
 
 /*
