@@ -189,6 +189,8 @@ static __always_inline void extend_locked(struct dp_shadow *sh, const struct pkt
 	if (!shadow_has_ahead(sh))
 		sh->tcp.ahead = sh->tcp.end;
 	sh->tcp.observed += a->added;
+	if (!(sh->tcp.flags & DP_SH_OWED))
+		shadow_pace_locked(sh, a->now);
 	sh->tcp.flags |= DP_SH_OWED;
 	sh->tcp.ack_last = p->ack;
 	if (p->flags & TCP_PSH)
@@ -229,7 +231,6 @@ static __always_inline void send_copy_locked(struct dp_shadow *sh, struct arriva
 {
 	if (sh->tcp.una == sh->tcp.nxt || !sh->tcp.due_ns)
 		shadow_restart_probe_locked(sh, a->now);
-	shadow_pace_locked(sh, a->now);
 	congestion_sender_locked(sh, a->sender);
 	sh->tcp.nxt = a->to;
 	sh->tcp.flags &= ~DP_SH_ACK_DUE;

@@ -577,7 +577,8 @@ GLOBAL int tcp_input(struct __sk_buff *skb, struct pkt *p, __u32 slot, __u32 gen
 	if (!note)
 		return INPUT_DROP;
 	now = bpf_ktime_get_coarse_ns();
-	note->in_time = timer_is_in_time(now);
+	/* GRO makes one packet of several answers: a target has that many segments on their way. */
+	note->in_time = skb->gso_segs <= 1 && timer_is_in_time(now);
 	r.store_short = store_is_short();
 	/* 0, as no clock is negative. A 0 that the verifier knows would keep it from seeing that
 	 * the ways through input_locked() are alike: a tenth more instructions for it.

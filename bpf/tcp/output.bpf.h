@@ -32,7 +32,6 @@ static __always_inline enum sent next_new_locked(struct dp_shadow *sh, struct se
 {
 	__u32 left, room;
 
-	shadow_pace_locked(sh, now);
 	congestion_sender_locked(sh, sender);
 	g->seq = sh->tcp.nxt;
 	if (sh->tcp.una == sh->tcp.nxt)

@@ -326,7 +326,7 @@ static __always_inline void shadow_restart_probe_locked(struct dp_shadow *sh, __
 #define ACK_WAIT_NS 40000000ull /* Linux' TCP_DELACK_MIN */
 
 /*
- * Something is said to the target. A client that says its next within ACK_WAIT_NS of the last
+ * The client speaks, for the first time behind an answer. Who does so within ACK_WAIT_NS of that
  * answer, which is what the target said last, is likely to do so again: that answer's
  * acknowledgement goes with it. Who is slower gets none kept back, since a packet for it alone
  * costs more when the clock has to send it.
