@@ -359,7 +359,8 @@ void ConvergePair::check(Key &k) const {
   if (k.way.act() != Act::add && k.way.act() != Act::replace)
     return;
   const Look &seen = k.way.seen();
-  if (is_too_large(link_->target.item_size_max(), k.noted.key.size(), k.reading.value.size()) ||
+  if (is_too_large(link_->target.item_size_max(), k.noted.key.size(), k.reading.value.size(),
+                   k.reading.flags) ||
       k.reading.flags > link_->target.most_flags())
     k.way.end(End::refused);
   else if (seen.ends != kNever && seen.ends - link_->clock.now() < 2)

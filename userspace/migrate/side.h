@@ -25,6 +25,6 @@ struct Side {
 Result<Side> open_side(const memcached::Server &server, const memcached::Access &access);
 
 // No server with `item_size_max` takes an item of such a key and value, bytes.
-bool is_too_large(uint64_t item_size_max, size_t key, size_t value);
+bool is_too_large(uint64_t item_size_max, size_t key, size_t value, uint64_t flags);
 
 } // namespace doppel::migrate

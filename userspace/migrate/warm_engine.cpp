@@ -229,7 +229,7 @@ bool WarmEngine::take_read(Batch &batch, uint32_t number, const memcached::Answe
     return true;
   }
   const auto key = batch.key(row);
-  if (is_too_large(c_.target_item_max, key.size(), item->value.size())) {
+  if (is_too_large(c_.target_item_max, key.size(), item->value.size(), item->flags)) {
     row.copy.end(Outcome::too_large); // a failed store would delete what the mirror brought
     return true;
   }
@@ -438,7 +438,11 @@ Result<bool> WarmEngine::turn() {
   if (c_.options.repair || !repair_.is_idle()) {
     std::vector<RepairKey> absent;
     const bool flush = list_ended_ && drained_.empty() && settling_.empty() && again_.empty();
-    TRY(repair_.step(now, flush || c_.is_stopping(), absent));
+    if (auto status = repair_.step(now, flush || c_.is_stopping(), absent); !status) {
+      drained_.push_front(std::move(t.ready)); // begun() and give_back() know them there
+      settling_.push_front(std::move(t.due));
+      return status.errors();
+    }
     for (RepairKey &k : absent)
       again_.push_back({std::move(k.key), KeyCopy(false, k.repair.tries()), k.from});
   }

@@ -140,8 +140,9 @@ Status remove(const WarmContext &c, std::vector<ExtraKey> &all) {
     size_t at = first;
     TRY(c.target.converse(request, [&](const memcached::Answer &answer) {
       ExtraKey &s = *chosen[at];
+      const bool before = s.removal.removed();
       s.removal.undone(delete_answer(answer).value_or(Deleted::changed));
-      c.report.deleted += s.removal.removed();
+      c.report.deleted += s.removal.removed() && !before ? 1 : 0;
       return ++at < first + n;
     }));
   }

@@ -265,7 +265,8 @@ Status WarmRepair::compare(std::vector<RepairKey> &keys, const std::vector<KeptI
 Status WarmRepair::replace(std::vector<RepairKey> &keys, const std::vector<KeptItem> &readings) {
   for (uint32_t n = 0; n < keys.size(); n++)
     if (RepairKey &k = keys[n]; k.repair.step() == Step::replace) {
-      if (is_too_large(c_.target_item_max, k.key.size(), readings[n].value.size()))
+      if (is_too_large(c_.target_item_max, k.key.size(), readings[n].value.size(),
+                       readings[n].flags))
         k.repair.end(Outcome::too_large);
       else if (readings[n].flags > c_.target_most_flags)
         k.repair.end(Outcome::wide_flags);
