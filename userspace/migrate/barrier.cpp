@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <deque>
 #include <numeric>
 #include <optional>
@@ -56,7 +57,12 @@ bool leads(const NamedMapping &m, const Way &way) {
 struct Outstanding {
   uint32_t slot, gen, end, rcv_nxt;
   bool answered;
+  dp_flow_key key; // of its connection
 };
+
+bool is_same_key(const dp_flow_key &a, const dp_flow_key &b) {
+  return std::memcmp(&a, &b, sizeof(a)) == 0;
+}
 
 struct Mark {
   uint64_t number;
@@ -161,18 +167,32 @@ private:
     for (uint32_t slot = 0; slot < all_.size(); slot++)
       if (const dp_shadow &s = all_[slot]; !is_over(s) && is_ours(s))
         if (is_behind(s.tcp.una, s.tcp.end) || (s.tcp.flags & DP_SH_OWED))
-          left.push_back({slot, s.gen, s.tcp.end, s.tcp.rcv_nxt, !(s.tcp.flags & DP_SH_OWED)});
+          left.push_back(
+              {slot, s.gen, s.tcp.end, s.tcp.rcv_nxt, !(s.tcp.flags & DP_SH_OWED), s.ep.key});
     return left;
   }
 
-  // A shadow that broke may have handed its bytes to the next: then all is looked at anew, which
-  // waits for more than it must.
+  // What those that are gone may have handed to the next shadow of their connection.
+  Status follow(Mark &mark, const std::vector<dp_flow_key> &gone) {
+    for (const Outstanding &o : TRY(outstanding()))
+      if (std::any_of(gone.begin(), gone.end(),
+                      [&](const dp_flow_key &key) { return is_same_key(key, o.key); }))
+        mark.left.push_back(o);
+    return Unit{};
+  }
+
+  // One that ended well has done all. One that broke, or whose slot is another's by now, may have
+  // handed its bytes on; others' are none of the mark's business, or it would never pass where
+  // connections come and go.
   Result<bool> is_done(Mark &mark) {
-    bool broke = false, undelivered = false;
+    bool undelivered = false;
+    std::vector<dp_flow_key> gone;
     std::erase_if(mark.left, [&](Outstanding &o) {
       const auto s = read_shadow(shadows_, o.slot);
       if (!s || s->gen != o.gen || is_over(*s)) {
-        broke = true;
+        const bool well = s && s->gen == o.gen && !(s->tcp.flags & DP_SH_BROKEN);
+        if (!well || is_behind(s->tcp.una, o.end))
+          gone.push_back(o.key);
         return true;
       }
       if (is_behind(s->tcp.una, o.end)) {
@@ -182,8 +202,8 @@ private:
       o.answered = o.answered || !(s->tcp.flags & DP_SH_OWED) || s->tcp.rcv_nxt != o.rcv_nxt;
       return false;
     });
-    if (broke) {
-      mark.left = TRY(outstanding());
+    if (!gone.empty()) {
+      TRY(follow(mark, gone));
       mark.delivered_ns = 0;
       return mark.left.empty();
     }
