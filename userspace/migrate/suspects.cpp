@@ -143,7 +143,7 @@ Status Suspects::judge_at_once(const std::vector<Suspect> &batch) {
   }));
   for (size_t i = 0; i < batch.size(); i++)
     TRY(take_(batch[i], verdict_of(batch[i], seconds[i]),
-              seconds[i].source.won || seconds[i].won_after));
+              seconds[i].source.won || seconds[i].won_after, seconds[i].target.won));
   return Unit{};
 }
 

@@ -22,9 +22,10 @@ struct Suspect {
   uint64_t due_ns = 0; // of the second look
 };
 
-// What came of it. `won`: the second look took the application's token.
+// What came of it. `won`: the second look took the application's token at the source; `target_won`:
+// at the target.
 enum class Verdict { equal, differs, moving, gone, stale, unreadable };
-using TakeVerdict = std::function<Status(const Suspect &, Verdict, bool won)>;
+using TakeVerdict = std::function<Status(const Suspect &, Verdict, bool won, bool target_won)>;
 
 class Suspects {
 public:

@@ -25,7 +25,10 @@ public:
       : source_(source), target_(target), options_(options), hooks_(hooks), file_(file),
         pace_(options.rate),
         suspects_(source, target, options.settle_ms * 1'000'000ULL, pace_, !options.stale_ok,
-                  [this](const Suspect &s, Verdict v, bool won) { return judged(s, v, won); }) {}
+                  [this](const Suspect &s, Verdict v, bool won, bool target_won) {
+                    target_tokens_ += target_won ? 1 : 0;
+                    return judged(s, v, won);
+                  }) {}
 
   Result<VerifyCounts> run() {
     begin_ns_ = saved_ns_ = monotonic_ns();
