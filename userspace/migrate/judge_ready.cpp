@@ -272,6 +272,10 @@ std::vector<Finding> judge_ready(const ReadyWindow &w, const CriterionLimits &li
       for (const Unpaired &u : w.unpaired)
         all.push_back(
             finding(c, limit, {u.subject, u.reason, u.remedy.c_str()}, [] { return Figure{}; }));
+      if (w.pairs.empty() && w.unpaired.empty())
+        all.push_back(finding(c, limit,
+                              {"", "no pair of servers is known: of UDP there is none", kNoServer},
+                              [] { return Figure{}; }));
     }
   }
   return all;
