@@ -63,7 +63,7 @@ Result<Reloaded> ask_keeper(const Pins &pins, const Meta &meta, pid_t keeper,
   if (const std::string holder = pins.lock_holder(); !holder.empty())
     return Error{"doppel reload",
                  name + " waits for another doppel that is changing the data plane: " + holder,
-                 "when that one is done it reloads"};
+                 "when that one is done, reload again"};
   return Error{"doppel reload", name + " has not answered yet, and reloads as soon as it can",
                "see what it says in its log; kill -KILL " + std::to_string(keeper) +
                    " ends it, and leaves the mirror"};

@@ -119,6 +119,8 @@ void Keeper::review_soon() {
 }
 
 Status Keeper::expire() {
+  if (waiting_) // listen() sets the timer anew
+    return Unit{};
   const auto idle_s = static_cast<uint32_t>(config_.limits.idle_s);
   Expiry::Silence silence;
   silence.tcp_s = idle_s ? idle_s : kSilent;
@@ -142,6 +144,8 @@ Status Keeper::expire() {
 
 // A kernel that cannot list its sockets is a fact that lasts: the flows wait for idle_timeout.
 Status Keeper::follow_the_source() {
+  if (waiting_) // as expire()
+    return Unit{};
   const uint64_t begin = thread_cpu_ns();
   bool more = source_ends_->under_way() || TRY(expiry_->known(meta_.mappings)) > 0;
   if (more) {

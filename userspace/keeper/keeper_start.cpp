@@ -130,6 +130,7 @@ Status Keeper::attach_anew(const std::string &why) {
   unjoinable_.reset();
   companion_->end();
   const auto ended = TRY(detach(0));
+  log_line(Priority::notice, report_text(ended)); // the ledger begins anew
   tell_shortfalls(ended);
   TRY(status_of(ended.errors));
   return attach_fresh();

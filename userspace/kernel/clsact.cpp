@@ -81,7 +81,7 @@ Result<IngressQdisc> ingress_qdisc(Rtnl &nl, uint32_t ifindex, const std::string
   start(q, ifindex, TC_H_CLSACT); // the same number as TC_H_INGRESS: one slot for both
   std::vector<RtnlMessage> replies;
   RtnlStatus s = nl.run(q, &replies);
-  if (s.code == ENOENT)
+  if (s.code == ENOENT || s.code == ENODEV) // there is no qdisc, or no such device any more
     return IngressQdisc::none;
   if (!s.ok())
     return rtnl_error("device " + device, "its qdiscs cannot be read", s);

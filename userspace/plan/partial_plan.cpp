@@ -85,6 +85,8 @@ Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host
   f.plan = TRY(agreeing_plan(rest, host, f));
   take_all_pools(config, f.plan);
   f.plan.store_rows = store_rows(config, f.plan.chunks);
+  f.plan.limits.max_mappings =
+      std::max<uint64_t>(f.plan.limits.max_mappings, config.mappings.size());
   return f;
 }
 
