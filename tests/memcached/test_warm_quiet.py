@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 
 from lab import wait
 
@@ -92,13 +93,14 @@ def a_narrow_way_to_the_target_of_verify(env):
     """What the source answers seconds before the target ends at the same time all the same."""
     servers = source, target = env.memcached(), env.memcached(address="127.0.0.1")
     key = b"long" * 50 + b"%d"  # a server answers what it has read at once
+    ends = int(time.time()) + 40 * 86_400  # a moment, as one server is filled seconds before the other
     for server in servers:
-        server.tell(b"".join(store(key % n, b"v" * 10_000, ttl=1000) for n in range(1100)))
+        server.tell(b"".join(store(key % n, b"v" * 10_000, ttl=ends) for n in range(1100)))
     relay = Relay(target, 800_000)
     result = env.run("verify", *PATIENT, "--all", "--json", "--settle", "0.2", source, relay)
     relay.close()
     assert result.code == 0 and not result.json()["ttl"], result
-    target.tell(b"touch %s 1020\r\n" % (key % 7))
+    target.tell(b"touch %s %d\r\n" % (key % 7, ends + 20))
     result = env.run("verify", *PATIENT, "--all", "--json", "--settle", "0.2", source, target)
     assert result.code == 3 and result.json()["ttl"] == 1, result
 
