@@ -705,6 +705,21 @@ TEST(Plan, AForbiddenMappingIsNotDeferred) {
   EXPECT_EQ(partial->plan.names[0].name, "2");
 }
 
+// Room is made at attach, and late ones are to find it.
+TEST(Plan, WhatIsDeferredHasRoomAsAMapping) {
+  std::vector<std::string> all;
+  for (int port = 1; port <= 70; port++)
+    all.push_back(std::to_string(port) + "-10.0.0.2:" + std::to_string(port));
+  Config c = a_config(all);
+  for (MappingConfig &m : c.mappings)
+    if (&m != &c.mappings.front())
+      m.devices = {"eth9"};
+  const auto partial = make_partial_plan(c, a_host());
+  ASSERT_TRUE(partial) << show_errors(partial.errors());
+  EXPECT_EQ(partial->plan.mappings.size(), 1u);
+  EXPECT_EQ(partial->plan.limits.max_mappings, 70u);
+}
+
 // With 2001:db8::2 on eth0's link, and a configuration that names it.
 HostView a_host6() {
   HostView h = a_host();

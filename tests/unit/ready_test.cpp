@@ -92,6 +92,17 @@ TEST(Ready, APortWithoutAServerIsNotMet) {
   EXPECT_FALSE(is_ready(judge_ready(w, {})));
 }
 
+// As of a mapping of UDP alone.
+TEST(Ready, WithoutAPairItsCriteriaAreNotMet) {
+  auto w = a_good_window();
+  w.pairs.clear();
+  const auto findings = judge_ready(w, {});
+  EXPECT_EQ(findings.size(), all_criteria().size());
+  for (const Finding &f : findings)
+    EXPECT_EQ(f.ok, f.criterion->of != CriterionOf::pair) << f.criterion->name;
+  EXPECT_FALSE(is_ready(findings));
+}
+
 TEST(Ready, LostBytesOfTheWindowAreTold) {
   auto w = a_good_window();
   w.rows[0].before.lost[DP_LOST_store_full] = 7; // before the window
