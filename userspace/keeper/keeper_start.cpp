@@ -21,9 +21,7 @@
 
 namespace doppel {
 namespace {
-std::string report_text(const DetachReport &report) {
-  if (!report.ledger)
-    return "detached: there was no ledger that could be read";
+std::string bytes_text(const DetachReport &report) {
   uint64_t observed = 0, delivered = 0, lost = 0, excluded = 0;
   for (const MappingCounters &m : report.last.mappings)
     for (const TargetCounters &t : m.targets) {
@@ -34,10 +32,16 @@ std::string report_text(const DetachReport &report) {
       for (auto n : t.sum.excluded)
         excluded += n;
     }
+  return "of " + std::to_string(observed) + " bytes observed " + std::to_string(delivered) +
+         " were delivered, " + std::to_string(lost) + " lost, " + std::to_string(excluded) +
+         " excluded";
+}
+
+std::string report_text(const DetachReport &report) {
+  if (!report.ledger)
+    return "detached: there was no ledger that could be read";
   return "detached: " + std::to_string(report.closed) + " shadows closed, " +
-         std::to_string(report.reset) + " reset; of " + std::to_string(observed) +
-         " bytes observed " + std::to_string(delivered) + " were delivered, " +
-         std::to_string(lost) + " lost, " + std::to_string(excluded) + " excluded";
+         std::to_string(report.reset) + " reset; " + bytes_text(report);
 }
 
 // What to do is told as well: nobody looks at a problem of a mirror that is gone.
@@ -130,7 +134,8 @@ Status Keeper::attach_anew(const std::string &why) {
   unjoinable_.reset();
   companion_->end();
   const auto ended = TRY(detach(0));
-  log_line(Priority::notice, report_text(ended)); // the ledger begins anew
+  if (ended.ledger)
+    log_line(Priority::notice, "the ledger of before ends: " + bytes_text(ended));
   tell_shortfalls(ended);
   TRY(status_of(ended.errors));
   return attach_fresh();
