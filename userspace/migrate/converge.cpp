@@ -17,7 +17,7 @@
 namespace doppel::migrate {
 namespace {
 constexpr uint64_t kMappingsNs = 2'000 * kMsNs; // between two looks at the mappings
-constexpr uint64_t kTellNs = 250 * kMsNs;   // between two writes of the figures
+constexpr uint64_t kTellNs = 250 * kMsNs;       // between two writes of the figures
 constexpr int kPollMs = 100;
 
 class Converger {

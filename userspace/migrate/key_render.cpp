@@ -41,7 +41,8 @@ std::string formatted(const char *format, double value) {
 // "123 keys of requests in 1.0 s (123/s), one in 4.0 sampled, 5 found no room; by calls"
 std::string status_text(const KeyModel &model, KeyOrder order) {
   const dp_key_sampled &s = model.sampled;
-  std::string text = counted(s.keys) + " keys of requests in " + formatted("%.1f s", model.interval_s);
+  std::string text =
+      counted(s.keys) + " keys of requests in " + formatted("%.1f s", model.interval_s);
   if (model.interval_s > 0)
     text +=
         " (" + human_count(std::llround(static_cast<double>(s.keys) / model.interval_s)) + "/s)";
@@ -108,9 +109,9 @@ std::vector<TopLine> key_lines(KeyModel model, KeyOrder order, size_t most) {
   for (size_t i = 0; i < model.rows.size() && i < most; i++) {
     const KeyRow &r = model.rows[i];
     table.row({cut(shown_key(r.key), 60), mapping_of(model, r), r.server_text(), counted(r.calls()),
-               formatted("%.1f", r.calls_per_s), r.size ? human_bytes(*r.size) : "-", bits_text(r.bps),
-               counted(r.reads), r.misses ? counted(*r.misses) : "-", counted(r.stores),
-               counted(r.deletes), counted(r.others)});
+               formatted("%.1f", r.calls_per_s), r.size ? human_bytes(*r.size) : "-",
+               bits_text(r.bps), counted(r.reads), r.misses ? counted(*r.misses) : "-",
+               counted(r.stores), counted(r.deletes), counted(r.others)});
   }
   add_table(lines, table.text(), {});
   return lines;
