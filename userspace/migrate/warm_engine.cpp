@@ -417,14 +417,15 @@ Status WarmEngine::after_exchange(Turn &t) {
       return row.copy.step() != Step::settle && row.copy.step() != Step::drain;
     });
   }
-  if (!t.fresh.rows.empty()) {
-    t.fresh.mark = TRY(c_.barrier.begin());
-    drained_.push_back(std::move(t.fresh));
-  }
+  // What is stored comes first: where the barrier fails it is to be known.
   if (!t.ready.rows.empty()) {
     t.ready.rows.shrink_to_fit();
     settling_bytes_ += t.ready.bytes();
     settling_.push_back(std::move(t.ready));
+  }
+  if (!t.fresh.rows.empty()) {
+    t.fresh.mark = TRY(c_.barrier.begin());
+    drained_.push_back(std::move(t.fresh));
   }
   return c_.list.finish(finished());
 }
