@@ -86,7 +86,7 @@ def a_route_that_leads_nowhere(env, mode, kind):
     scene.assert_all_delivered(sent)
     route = [kind, f"{scene.lab.target.address}/32"]
     source.run(["ip", "route", "add", *route])
-    keeper.wait_for("nothing is sent to a target without a route")
+    keeper.wait_for("has no route: nothing is sent to it")
     there = scene.target[0].stats()["cmd_set"]
     sent += scene.load("sets", connections=10, count=100, prefix="more")["sent"]
     wait.until(lambda: scene.doppel.ledger()["bytes"]["observed"] == sent, "all to be observed")

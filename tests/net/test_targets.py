@@ -88,6 +88,38 @@ def others_are_down(env, store):
         assert row["bytes"]["delivered"] == 0, row["bytes"]
 
 
+@case(mode=MODES, families=IP)
+def one_without_a_route(env, mode):
+    """It gets nothing until there is one again. What else changes for the mapping is followed meanwhile."""
+    scene = env.scene()
+    source, first, second = scene.lab.source, scene.lab.target.address, nobody(scene)
+    v6 = ":" in first
+    scene.lab.target.run(["ip", "addr", "add", f"{second}/{128 if v6 else 32}", "dev", "eth0",
+                          *(["nodad"] if v6 else [])])
+    attach(scene, [target(scene), {"address": second, "port": 11211}], {"device": ["eth0", "late*"]})
+    keeper = scene.kept[0]
+    ip, bits = ["ip", "-6" if v6 else "-4", "route"], 128 if v6 else 32
+    sent = scene.load("sets", connections=10, count=100)["sent"]
+    wait.until(lambda: all(whole(row, sent) for row in rows(scene)), "both to have all")
+    source.run([*ip, "add", "unreachable", f"{second}/{bits}", "metric", "1"])
+    keeper.wait_for("has no route: nothing is sent to it")
+    source.run([*ip, "add", f"{first}/{bits}", "dev", "eth0", "mtu", "1300"])
+    keeper.wait_for("MTU 1300")
+    source.run(["ip", "link", "add", "late0", "up", "type", "veth", "peer", "name", "other0"])
+    keeper.wait_for("doppel_ingress runs on late0 ingress")
+    sent += scene.load("sets", connections=10, count=100, prefix="more", smallest=2000, largest=3000)["sent"]
+    wait.until(lambda: whole(rows(scene)[0], sent), "the first to have all")
+    assert 0 < rows(scene)[1]["bytes"]["in_flight"], rows(scene)[1]
+    wait.until(lambda: any(f"no route to the target {second}" in p["what"] for p in scene.doppel.health()[1]["problems"]),
+               "status to tell")
+    source.run(["ip", "link", "del", "late0"])
+    keeper.wait_for("it is captured on eth0", times=2)
+    source.run([*ip, "del", "unreachable", f"{second}/{bits}", "metric", "1"])
+    keeper.wait_for(f"target {second} is reached again")
+    wait.until(lambda: all(whole(row, sent) for row in rows(scene)), "both to have all again")
+    keeper.stop()
+
+
 def keys_of(server):
     return {int(k.removeprefix(b"key")) for k in server.contents()}
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "doppel/names.h"
 #include "tests/unit/a_host.h"
@@ -606,6 +607,64 @@ TEST(PartialPlan, LeavesOutWhatTheHostCannotCarry) {
   EXPECT_EQ(f->why.size(), 2u);
   ASSERT_EQ(f->plan.names.size(), 1u);
   EXPECT_EQ(f->plan.names[0].name, "80");
+}
+
+// Of an attached mirror with one mapping.
+KnownWays ways(const MirrorState &now) {
+  KnownWays known;
+  for (const dp_target &t : now.mappings[0].row.target)
+    known[Address{t.address}.text()] = t;
+  return known;
+}
+
+// The others are followed, and the program that hears what it answers stays.
+TEST(PartialPlan, ATargetWithoutARouteIsHeld) {
+  Config c = a_config({"80-10.0.0.2:80"});
+  c.mappings[0].targets.push_back(c.mappings[0].targets[0]);
+  c.mappings[0].targets[1].address = ip("10.9.0.2");
+  HostView h = a_host();
+  h.devices[1].answers = h.devices[2].answers = true;
+  MirrorState now = state(*make_plan(c, h));
+  const dp_target first = now.mappings[0].row.target[0], second = now.mappings[0].row.target[1];
+  const Route lost = h.routes["10.9.0.2"];
+  h.routes.erase("10.9.0.2");
+  h.routes["10.0.0.2"].mtu = 1300;
+  const auto p = make_partial_plan(c, h, ways(now));
+  ASSERT_TRUE(p) << show_errors(p.errors());
+  EXPECT_TRUE(p->deferred.empty());
+  ASSERT_EQ(p->why.size(), 1u);
+  EXPECT_EQ(p->why[0].what, "this host has no route to the target 10.9.0.2");
+  const Change d = change(now, p->plan);
+  EXPECT_EQ(to_text(d),
+            "1 mapping; mapping 80: target 10.0.0.2 is reached from 10.0.0.1, MTU 1300; "
+            "target 10.9.0.2 has no route: nothing is sent to it");
+  ASSERT_EQ(d.rows.size(), 1u);
+  dp_target held = second;
+  held.oif = DP_NO_DEVICE;
+  EXPECT_EQ(std::memcmp(&d.rows[0].second.target[1], &held, sizeof(held)), 0);
+  EXPECT_NE(std::memcmp(&d.rows[0].second.target[0], &first, sizeof(first)), 0);
+  now.mappings[0].row = d.rows[0].second;
+  EXPECT_TRUE(change(now, make_partial_plan(c, h, ways(now))->plan).empty());
+  h.routes["10.9.0.2"] = lost;
+  const auto back = make_partial_plan(c, h, ways(now));
+  EXPECT_TRUE(back->why.empty());
+  EXPECT_EQ(to_text(change(now, back->plan)),
+            "1 mapping; mapping 80: target 10.9.0.2 is reached again from 10.9.0.1, MTU 9000");
+}
+
+// There is one, and copies cannot take it: they go as before.
+TEST(PartialPlan, ATargetWithoutAnAddressTowardItIsHeld) {
+  const Config c = a_config({"80-10.9.0.2:80"});
+  HostView h = a_host();
+  const MirrorState now = state(*make_plan(c, h));
+  h.routes["10.9.0.2"].source = {};
+  h.devices.push_back(a_device(8, "late0"));
+  const auto p = make_partial_plan(c, h, ways(now));
+  ASSERT_TRUE(p) << show_errors(p.errors());
+  EXPECT_TRUE(p->deferred.empty());
+  EXPECT_EQ(p->why.size(), 1u);
+  EXPECT_TRUE(change(now, p->plan).empty());
+  EXPECT_EQ(make_partial_plan(c, h)->deferred, std::set<std::string>{"80"}) << "never attached";
 }
 
 TEST(PartialPlan, NothingIsLeft) {

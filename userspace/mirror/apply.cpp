@@ -367,9 +367,7 @@ Status Applier::finish_meta(const std::vector<Attachment> &wanted) {
   return status_of(std::move(errors));
 }
 
-// The row of a mapping that the host does not fit at present. A target without a route gets
-// nothing, as by the host's own connections: the kernel would take it for a neighbour on the device
-// of before (ip_route_output_key_hash_rcu(), net/ipv4/route.c).
+// The row of a mapping that the host does not fit at present. See make_partial_plan().
 dp_mapping without_routes(dp_mapping row, const HostView &host) {
   for (uint32_t t = 0; t < row.n_targets && t < DP_MAX_TARGETS; t++) {
     dp_target &target = row.target[t];
@@ -469,16 +467,36 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
   return std::move(applied_);
 }
 
+KnownWays known_ways(const Pins &pins, const Meta &meta) {
+  KnownWays known;
+  const auto rows = MapRows::open(pins);
+  if (!rows)
+    return known;
+  for (const NamedMapping &m : meta.mappings)
+    if (const auto row = rows->mapping(m.row))
+      for (unsigned t = 0; t < row->n_targets && t < DP_MAX_TARGETS; t++)
+        known[Address{row->target[t].address}.text()] = row->target[t];
+  return known;
+}
+
+// Unlocked: what changes meanwhile is put right by the next look.
+Result<PartialPlan> tolerant_plan(const Config &config, HostView &view) {
+  KnownWays known;
+  if (const auto pins = Pins::locate(); pins && pins->exist())
+    if (const auto meta = read_meta(*pins)) {
+      call_as_captured(view, *pins, *meta);
+      known = known_ways(*pins, *meta);
+    }
+  return make_partial_plan(config, view, known);
+}
+
 } // namespace
 
 Result<Applied> apply(const Config &config, const ApplyOptions &options) {
   auto view = TRY(view_host(config, options.tolerant ? ViewOf::devices : ViewOf::everything));
   PartialPlan partial;
   if (options.tolerant) {
-    if (const auto pins = Pins::locate(); pins && pins->exist())
-      if (const auto meta = read_meta(*pins)) // unlocked: only for the names in it
-        call_as_captured(view, *pins, *meta);
-    partial = TRY(make_partial_plan(config, view));
+    partial = TRY(tolerant_plan(config, view));
   } else {
     auto plan = TRY(make_plan(config, view));
     partial.plan = std::move(plan);

@@ -188,8 +188,15 @@ std::string update_text(const NamedMapping &mapping, const dp_mapping &was, cons
     a.sample = b.sample;
     if (std::memcmp(&a, &b, sizeof(a)) == 0)
       continue;
-    text += (text.empty() ? "" : "; ") + ("target " + Address{b.address}.text()) + " is reached ";
-    if (a.oif != b.oif)
+    text += (text.empty() ? "" : "; ") + ("target " + Address{b.address}.text());
+    if (b.oif == DP_NO_DEVICE) {
+      text += " has no route: nothing is sent to it";
+      continue;
+    }
+    text += " is reached ";
+    if (a.oif == DP_NO_DEVICE)
+      text += "again ";
+    else if (a.oif != b.oif)
       text += "through another device ";
     else if (std::memcmp(&a.nexthop, &b.nexthop, sizeof(a.nexthop)) != 0)
       text += "by another next hop ";

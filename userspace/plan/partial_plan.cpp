@@ -5,6 +5,7 @@
 
 #include "userspace/plan/named_devices.h"
 #include "userspace/plan/plan_checks.h"
+#include "userspace/plan/topology.h"
 
 namespace doppel {
 namespace {
@@ -56,10 +57,46 @@ Result<Plan> agreeing_plan(const Config &all, const HostView &host, PartialPlan 
   return make_plan(agreed, host);
 }
 
+Route way_of_before(const dp_target &known, const HostView &host, bool has_route) {
+  Route r;
+  r.held = true;
+  r.oif = has_route ? known.oif : DP_NO_DEVICE;
+  if (const DeviceView *d = device_of(host, r.oif))
+    r.device = d->name;
+  r.source = Address{known.shadow_addr};
+  r.plain = Address{known.nexthop}.is_set();
+  r.mtu = known.mtu;
+  return r;
+}
+
+// The host, where targets that copies cannot reach at present are reached as before.
+HostView with_known_ways(const Config &config, HostView host, const KnownWays &known, Errors &why) {
+  std::map<std::string, Route> held;
+  for (const MappingConfig &m : config.mappings)
+    for (const TargetConfig &t : m.targets) {
+      const std::string target = t.address.text();
+      const auto way = known.find(target);
+      const auto route = host.routes.find(target);
+      const bool has_route = route != host.routes.end();
+      if (way == known.end() || (has_route && route->second.local) ||
+          is_own_address(host, t.address))
+        continue;
+      const size_t before = why.size();
+      check_route(host, t, why);
+      if (why.size() > before)
+        held[target] = way_of_before(way->second, host, has_route);
+    }
+  for (auto &[target, route] : held)
+    host.routes[target] = std::move(route);
+  return host;
+}
+
 } // namespace
 
-Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host) {
+Result<PartialPlan> make_partial_plan(const Config &config, const HostView &now,
+                                      const KnownWays &known) {
   PartialPlan f;
+  const HostView host = with_known_ways(config, now, known, f.why);
   const Config present = present_devices(config, host, f.why);
   Config rest = config;
   rest.mappings.clear();

@@ -127,7 +127,8 @@ std::vector<Attachment> attachments(const Config &config, const HostView &host) 
   for (const MappingConfig &m : config.mappings)
     for (const TargetConfig &t : m.targets) {
       const Route &route = host.routes.at(t.address.text());
-      attach_once(list, {DP_PROG_RETURN, route.device, route.oif, DP_DIR_INGRESS});
+      if (!route.device.empty())
+        attach_once(list, {DP_PROG_RETURN, route.device, route.oif, DP_DIR_INGRESS});
     }
   for (const DeviceView &d : host.devices)
     if (d.answers && !config.mappings.empty())

@@ -26,6 +26,7 @@ struct Route {
   bool plain = true;
   uint32_t mtu = 0;   // bytes of IP packet: route metric, else device
   bool local = false; // the address is this host's own
+  bool held = false;  // the host has none that copies could take: this is the way of before
 };
 
 struct DeviceView {

@@ -9,12 +9,6 @@
 
 namespace doppel {
 namespace {
-bool is_own_address(const HostView &host, const Address &a) {
-  return std::any_of(host.devices.begin(), host.devices.end(), [&](const DeviceView &d) {
-    return std::find(d.addresses.begin(), d.addresses.end(), a) != d.addresses.end();
-  });
-}
-
 // The target's ports that the mapping's range maps onto.
 PortRange target_ports(const MappingConfig &m, const TargetConfig &t) {
   return {t.port, static_cast<uint16_t>(t.port + (m.port_last - m.port_first))};
@@ -111,42 +105,23 @@ void refuse_chain(const Config &config, const MappingConfig &m, const TargetConf
 
 constexpr uint32_t kLeastMtu6 = 1280; // RFC 8200, 5
 
+const Route *route_of(const HostView &host, const Address &target) {
+  const auto found = host.routes.find(target.text());
+  return found == host.routes.end() ? nullptr : &found->second;
+}
+
 void check_target(const Config &config, const HostView &host, const MappingConfig &m,
                   const TargetConfig &t, Errors &errors) {
-  const auto found = host.routes.find(t.address.text());
-  const bool local = found != host.routes.end() && found->second.local;
-  if (local || is_own_address(host, t.address)) {
-    const Route *route = local ? &found->second : nullptr;
-    check_local(config, host, m, t, route, errors);
-    if (route)
-      refuse_chain(config, m, t, *route, errors);
-    return;
-  }
-  if (found == host.routes.end()) {
-    errors.push_back({t.where, "this host has no route to the target " + t.address.text(),
-                      "see `ip route get " + t.address.text() + "`", Exit::failure});
-    return;
-  }
-  const Route &route = found->second;
-  const DeviceView *via = find_device(host, route.device);
-  if (via != nullptr && !via->ethernet)
-    errors.push_back({t.where,
-                      "the route to the target " + t.address.text() + " leaves through device " +
-                          route.device + ", which has no Ethernet header",
-                      "only targets behind an Ethernet device can be reached", Exit::failure});
-  if (!route.source.is_set())
-    errors.push_back(
-        {t.where, "this host has no address of its own toward the target " + t.address.text(),
-         "give device " + route.device +
-             (t.address.is_v4() ? " an IPv4 address" : " a global or unique-local IPv6 address"),
-         Exit::failure});
-  if (t.address.family() == Family::v6 && route.mtu != 0 && route.mtu < kLeastMtu6)
-    errors.push_back(
-        {t.where,
-         "the path to the target " + t.address.text() + " takes packets of " +
-             std::to_string(route.mtu) + " bytes, and IPv6 needs " + std::to_string(kLeastMtu6),
-         "raise the MTU of device " + route.device + ", or of the route", Exit::failure});
-  refuse_chain(config, m, t, route, errors);
+  const Route *route = route_of(host, t.address);
+  const bool local = route && route->local;
+  if (route && route->held)
+    ;
+  else if (local || is_own_address(host, t.address))
+    check_local(config, host, m, t, local ? route : nullptr, errors);
+  else
+    check_route(host, t, errors);
+  if (route)
+    refuse_chain(config, m, t, *route, errors);
 }
 
 // Whether the selector's port is one of the range. `all`: every one of it.
@@ -369,12 +344,46 @@ const DeviceView *find_device(const HostView &host, const std::string &name) {
   return d == host.devices.end() ? nullptr : &*d;
 }
 
+bool is_own_address(const HostView &host, const Address &a) {
+  return std::any_of(host.devices.begin(), host.devices.end(), [&](const DeviceView &d) {
+    return std::find(d.addresses.begin(), d.addresses.end(), a) != d.addresses.end();
+  });
+}
+
 void check_devices(const Config &config, const HostView &host, Errors &errors,
                    std::vector<std::string> &warnings) {
   std::set<std::string> down;
   for (const MappingConfig &m : config.mappings)
     for (const std::string &device : m.devices)
       check_device(m, device, host, down, errors, warnings);
+}
+
+void check_route(const HostView &host, const TargetConfig &t, Errors &errors) {
+  const std::string target = t.address.text();
+  const Route *route = route_of(host, t.address);
+  if (!route) {
+    errors.push_back({t.where, "this host has no route to the target " + target,
+                      "see `ip route get " + target + "`", Exit::failure});
+    return;
+  }
+  const DeviceView *via = find_device(host, route->device);
+  if (via != nullptr && !via->ethernet)
+    errors.push_back({t.where,
+                      "the route to the target " + target + " leaves through device " +
+                          route->device + ", which has no Ethernet header",
+                      "only targets behind an Ethernet device can be reached", Exit::failure});
+  if (!route->source.is_set())
+    errors.push_back(
+        {t.where, "this host has no address of its own toward the target " + target,
+         "give device " + route->device +
+             (t.address.is_v4() ? " an IPv4 address" : " a global or unique-local IPv6 address"),
+         Exit::failure});
+  if (t.address.family() == Family::v6 && route->mtu != 0 && route->mtu < kLeastMtu6)
+    errors.push_back(
+        {t.where,
+         "the path to the target " + target + " takes packets of " + std::to_string(route->mtu) +
+             " bytes, and IPv6 needs " + std::to_string(kLeastMtu6),
+         "raise the MTU of device " + route->device + ", or of the route", Exit::failure});
 }
 
 void check_targets(const Config &config, const HostView &host, Errors &errors) {

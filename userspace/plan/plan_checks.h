@@ -12,6 +12,8 @@ namespace doppel {
 // Nothing: no such device.
 const DeviceView *find_device(const HostView &host, const std::string &name);
 
+bool is_own_address(const HostView &host, const Address &a);
+
 // Whether a policy of this host would encrypt or block what the mapping's copies carry, and nobody
 // has said that they may go past it.
 bool ipsec_forbids(const MappingConfig &m, const Limits &limits, const HostView &host);
@@ -20,6 +22,8 @@ bool ipsec_forbids(const MappingConfig &m, const Limits &limits, const HostView 
 void check_devices(const Config &config, const HostView &host, Errors &errors,
                    std::vector<std::string> &warnings);
 void check_targets(const Config &config, const HostView &host, Errors &errors);
+// Whether copies can take the host's route to that target, which is no address of the host itself.
+void check_route(const HostView &host, const TargetConfig &t, Errors &errors);
 void check_shadow_addresses(const Config &config, const HostView &host, Errors &errors,
                             std::vector<std::string> &warnings);
 // `shadow_addresses`: of all mappings, also of those that are deferred. What comes to another
