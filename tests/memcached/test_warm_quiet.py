@@ -2,6 +2,7 @@
 """What warm leaves alone, and what it must not call a change: writes that a mirror brings, touches, narrow ways, idle
 connections, a target that is flushed."""
 
+import base64
 import os
 import signal
 import subprocess
@@ -46,6 +47,50 @@ def what_a_mirror_brought_stays(env, options):
     assert target.tell(b"mg session v\r\n") == [b"VA 2", b"v4"], (out, err)
     assert process.returncode == 0 and '"undone": 0' in out, (out, err)
     assert_equal(env, source, target)
+
+
+CLAIMS = (b"plain", b"with a blank")
+
+
+def claim(server, key):
+    """A client misses the key, and is the one to fill it."""
+    word, flags = (base64.b64encode(key), b" b") if b" " in key else (key, b"")
+    said = server.tell(b"mg %s v N600%s\r\n" % (word, flags))[0].split()
+    assert b"W" in said, said
+
+
+@case(options=("", "-M"), how=("", "--repair", "--dry-run"))
+def what_a_client_fills_at_the_target_is_missing_there(env, options, how):
+    """An add finds what stands in for it; the source's item comes all the same, and empty ones stay what they are."""
+    source, target = env.memcached(), env.memcached(*options.split())
+    for key in (b"plain", b"with a blank", b"empty", b"short", b"long"):
+        word, flags = (base64.b64encode(key), b" b") if b" " in key else (key, b"")
+        value = b"" if key == b"empty" else b"7" if key == b"short" else b"v" * 40
+        source.tell(b"ms %s %d%s\r\n%s\r\n" % (word, len(value), flags, value))
+        if key not in CLAIMS:
+            target.tell(b"ms %s %d\r\n%s\r\n" % (word, len(value), value))
+    for key in CLAIMS:
+        claim(target, key)
+    found = warm(env, *SETTLE, *how.split(), source, target)
+    assert (found["added"], found["repaired"], found["present"]) == \
+        ((0, 2, 3) if how == "--repair" else (2, 0, 3)), found
+    if how != "--dry-run":
+        assert_equal(env, source, target)
+
+
+@case()
+def what_clients_fill_again_and_again_is_told(env):
+    """It moves between any two looks: three tries, and it is not counted as there."""
+    source, target = env.pair()
+    source.tell(store(b"session", b"v0"))
+    claim(target, b"session")
+    writer = Mirrored((target,), [b"md session\r\nmg session v N600\r\n"] * 1000, 0.05)
+    writer.start()
+    process = start(env, "--json", *SETTLE, source, target)
+    out, err = process.communicate(timeout=wait.patience(60))
+    writer.done.set()
+    writer.join()
+    assert process.returncode == 3 and '"undone": 1' in out and '"present": 0' in out, (out, err)
 
 
 @case()

@@ -15,7 +15,7 @@ std::string incarnation_of(const memcached::Stats &s) {
          std::to_string(number(s, "time") - number(s, "uptime"));
 }
 
-Status ask(memcached::Connection &c) {
+Status ask_in_turn(memcached::Connection &c) {
   std::string request;
   for (uint64_t i = 0; i < kAsked; i++)
     request += "me doppel:nobody-has-this-key\r\n";
@@ -33,7 +33,7 @@ Result<bool> is_one(memcached::Connection &a, memcached::Connection &b) {
   const auto before = TRY(memcached::stats(a));
   if (number(before, "pid") == 0 || incarnation_of(before) != TRY(incarnation(b)))
     return false;
-  TRY(ask(b));
+  TRY(ask_in_turn(b));
   const auto after = TRY(memcached::stats(a));
   const bool counts = after.contains("cmd_meta");
   return !counts || number(after, "cmd_meta") - number(before, "cmd_meta") >= kAsked;

@@ -23,11 +23,15 @@ Result<Side> open_side(const memcached::Server &server, const memcached::Access 
   return side;
 }
 
-bool is_too_large(uint64_t item_size_max, size_t key, size_t value, uint64_t flags) {
+size_t item_size(size_t key, size_t value, uint64_t flags) {
   constexpr size_t kHeader = 48 + 8;   // of an item, with its CAS
   constexpr size_t kAround = 1 + 2;    // a zero behind the key, a line's end behind the value
   const size_t stored = flags ? 4 : 0; // flags of 0 take no room (item_make_header(), items.c)
-  return item_size_max && kHeader + key + value + kAround + stored > item_size_max;
+  return kHeader + key + value + kAround + stored;
+}
+
+bool is_too_large(uint64_t item_size_max, size_t key, size_t value, uint64_t flags) {
+  return item_size_max && item_size(key, value, flags) > item_size_max;
 }
 
 } // namespace doppel::migrate

@@ -24,6 +24,9 @@ struct Side {
 // safely.
 Result<Side> open_side(const memcached::Server &server, const memcached::Access &access);
 
+// Bytes that memcached's item of such a key and value takes, with its CAS, at most.
+size_t item_size(size_t key, size_t value, uint64_t flags);
+
 // No server with `item_size_max` takes an item of such a key and value, bytes.
 bool is_too_large(uint64_t item_size_max, size_t key, size_t value, uint64_t flags);
 

@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <chrono>
 #include <thread>
+#include <utility>
 
 #include "userspace/memcached/meta.h"
 #include "userspace/memcached/stats.h"
 #include "userspace/migrate/ask.h"
+#include "userspace/migrate/placeholders.h"
 #include "userspace/migrate/side.h"
 #include "userspace/migrate/walk.h"
 #include "userspace/util/clock.h"
@@ -379,12 +381,41 @@ void WarmEngine::follow(LoneKey lone) {
     if (lone.copy.outcome() == Outcome::present && c_.options.repair)
       repair_.take(
           {std::move(lone.key), {}, lone.from, lone.copy.seen().cas, lone.copy.seen().size});
+    else if (lone.copy.outcome() == Outcome::present && c_.has_cas)
+      present_.push_back(std::move(lone));
     else if (lone.copy.outcome() == Outcome::contested)
       repair_.take({std::move(lone.key), KeyRepair(static_cast<uint8_t>(lone.copy.tries() + 1)),
                     lone.from, lone.copy.seen().cas, lone.copy.seen().size});
     else
       count(c_.report, lone.copy.outcome());
   }
+}
+
+// An add finds them, and clients do not. They are replaced as a repair does it, by their CAS.
+Status WarmEngine::replace_placeholders() {
+  const auto present = std::exchange(present_, {});
+  std::vector<std::string> keys;
+  for (const LoneKey &k : present)
+    keys.push_back(k.key);
+  if (keys.empty())
+    return Unit{};
+  const auto claimed = TRY(find_placeholders(c_.target, c_.target_has_me, c_.clock, keys));
+  for (size_t i = 0; i < present.size(); i++) {
+    const KeyCopy &copy = present[i].copy;
+    if (!claimed[i])
+      count(c_.report, Outcome::present);
+    else if (copy.tries() >= kTries)
+      count(c_.report, Outcome::undone);
+    else
+      repair_.take({present[i].key,
+                    {},
+                    present[i].from,
+                    copy.seen().cas,
+                    copy.seen().size,
+                    false,
+                    static_cast<uint8_t>(copy.tries() + 1)});
+  }
+  return Unit{};
 }
 
 // What remains of a time to live was told at some time between the request and the answer; and
@@ -427,6 +458,7 @@ Status WarmEngine::after_exchange(Turn &t) {
     t.fresh.mark = TRY(c_.barrier.begin());
     drained_.push_back(std::move(t.fresh));
   }
+  TRY(replace_placeholders());
   return c_.list.finish(finished());
 }
 
@@ -445,7 +477,8 @@ Result<bool> WarmEngine::turn() {
       return status.errors();
     }
     for (RepairKey &k : absent)
-      again_.push_back({std::move(k.key), KeyCopy(false, k.repair.tries()), k.from});
+      again_.push_back(
+          {std::move(k.key), KeyCopy(false, std::max(k.tries, k.repair.tries())), k.from});
   }
   request(t);
   if (!t.source_request.empty() || !t.target_request.empty() || !t.peeked.empty()) {

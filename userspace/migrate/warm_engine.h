@@ -98,6 +98,7 @@ private:
   // Takes up what a row has come to.
   void follow(const Batch &batch, Row &row);
   void follow(LoneKey lone);
+  Status replace_placeholders();
   Status look_around(uint64_t now);
   void wait(uint64_t now) const;
   uint64_t finished() const;
@@ -109,6 +110,7 @@ private:
   std::deque<Batch> drained_, settling_; // the oldest first
   std::vector<LoneKey> deletes_;         // to be undone or dropped
   std::vector<LoneKey> again_;
+  std::vector<LoneKey> present_; // of this turn
   uint64_t settling_bytes_ = 0;
   uint64_t most_keys_, most_bytes_; // of a batch
   uint64_t next_keys_;              // begins at one: the first item that must not be read ends it

@@ -10,6 +10,7 @@
 
 #include "userspace/memcached/meta.h"
 #include "userspace/migrate/ask.h"
+#include "userspace/migrate/placeholders.h"
 #include "userspace/migrate/warm_pace.h"
 #include "userspace/migrate/warm_repair.h"
 #include "userspace/util/clock.h"
@@ -241,6 +242,17 @@ Result<bool> next_keys(const WarmContext &c, size_t most, std::vector<ExtraKey> 
   return more;
 }
 
+// A copy replaces placeholders, by their CAS.
+Status count_present(const WarmContext &c, const std::vector<std::string> &keys) {
+  uint64_t claimed = 0;
+  if (c.has_cas && !keys.empty())
+    for (const bool is : TRY(find_placeholders(c.target, c.target_has_me, c.clock, keys)))
+      claimed += is ? 1 : 0;
+  c.report.added += claimed;
+  c.report.present += keys.size() - claimed;
+  return Unit{};
+}
+
 } // namespace
 
 Status dry_run(const WarmContext &c) {
@@ -262,14 +274,16 @@ Status dry_run(const WarmContext &c) {
       else
         c.report.gone++;
     }));
+    std::vector<std::string> present;
     TRY(look(c.target, c.clock, c.target_has_me, found, [&](ExtraKey &s, const Look &l, bool) {
       if (!l.there)
         c.report.added++;
       else if (c.options.repair) // it counts if it proves equal
-        repair.take({s.key, {}, 0, 0, sizes[static_cast<size_t>(&s - batch.data())], false});
+        repair.take({s.key, {}, 0, 0, sizes[static_cast<size_t>(&s - batch.data())]});
       else
-        c.report.present++;
+        present.push_back(s.key);
     }));
+    TRY(count_present(c, present));
     TRY(look_for_repairs(c, looks.pace(), repair, false));
   }
   return look_for_repairs(c, looks.pace(), repair, true);

@@ -39,6 +39,8 @@ uint32_t size_before(const RepairKey &k) {
 Outcome outcome_of(const RepairKey &k) {
   const Outcome o = k.repair.outcome();
   const bool ours = o == Outcome::present || o == Outcome::repaired;
+  if (k.tries && o == Outcome::repaired)
+    return Outcome::added;
   return k.repair.is_contested() && ours ? Outcome::added : o;
 }
 
@@ -233,7 +235,7 @@ bool WarmRepair::take_read(RepairKey &k, uint32_t n, const memcached::Answer &an
              !is_same(k.repair.seen(), item->look)) {
     k.repair.read(item->look);                          // moving
   } else if (bytes > 0 && bytes + size > kValueBytes) { // one has grown: later
-    take({k.key, k.repair, k.from, k.known_cas, static_cast<uint32_t>(size), false});
+    take({k.key, k.repair, k.from, k.known_cas, static_cast<uint32_t>(size), false, k.tries});
     k.repair.end(Outcome::open);
   } else {
     bytes += size;
@@ -377,7 +379,8 @@ void WarmRepair::sort_out(std::vector<RepairKey> &keys, std::vector<RepairKey> &
     held_ -= bytes_of(k);
     if (k.repair.step() != Step::done)
       give_up(k); // interrupted
-    else if (k.repair.outcome() == Outcome::absent)
+    else if (k.repair.outcome() == Outcome::absent ||
+             (k.tries && k.repair.outcome() == Outcome::moving))
       absent.push_back(std::move(k));
     else
       count(c_.report, outcome_of(k));

@@ -21,6 +21,8 @@ struct RepairKey {
   uint64_t known_cas = 0; // of the item at the source when it was not stale; 0: not known
   uint32_t size = 0;      // of its value then, bytes, about
   bool unmoved = false;   // it still has that CAS: a read takes nobody's token
+  // Of a copy that found a placeholder at the target: with this one it has taken so many tries.
+  uint8_t tries = 0;
 };
 
 // A copy at the target that nobody has confirmed.
@@ -39,7 +41,7 @@ public:
 
   void take(RepairKey key);
   // Does what is due, and no more than the pace allows; `flush`: also with few keys. Keys that the
-  // target lost go to `absent`.
+  // target lost go to `absent`, and those of placeholders that moved.
   Status step(uint64_t now, bool flush, std::vector<RepairKey> &absent);
   bool is_idle() const { return look_.empty() && parked_.empty() && stored_.empty(); }
   uint64_t next_due_ns() const;
