@@ -144,6 +144,14 @@ Status Applier::check_pools() const {
   });
 }
 
+// One that an interrupted change took away is known by its row alone.
+MirrorState::Mapping Applier::with_name_of_before(MirrorState::Mapping m) const {
+  for (const NamedMapping &n : before_.going)
+    if (m.name.name.empty() && n.row == m.name.row)
+      m.name = n;
+  return m;
+}
+
 // Of all mappings that there are from now on.
 std::vector<dp_mapping> Applier::wanted_rows(const MirrorState &state) const {
   std::map<uint32_t, dp_mapping> rows;
@@ -467,27 +475,30 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
   return std::move(applied_);
 }
 
-KnownWays known_ways(const Pins &pins, const Meta &meta) {
-  KnownWays known;
+KnownMappings known_mappings(const Pins &pins, const Meta &meta) {
+  KnownMappings known;
   const auto rows = MapRows::open(pins);
   if (!rows)
     return known;
   for (const NamedMapping &m : meta.mappings)
     if (const auto row = rows->mapping(m.row))
-      for (unsigned t = 0; t < row->n_targets && t < DP_MAX_TARGETS; t++)
-        known[Address{row->target[t].address}.text()] = row->target[t];
+      known.emplace_back(m, *row);
   return known;
 }
 
 // Unlocked: what changes meanwhile is put right by the next look.
 Result<PartialPlan> tolerant_plan(const Config &config, HostView &view) {
-  KnownWays known;
+  KnownMappings known;
   if (const auto pins = Pins::locate(); pins && pins->exist())
     if (const auto meta = read_meta(*pins)) {
       call_as_captured(view, *pins, *meta);
-      known = known_ways(*pins, *meta);
+      known = known_mappings(*pins, *meta);
     }
-  return make_partial_plan(config, view, known);
+  auto partial = TRY(make_partial_plan(config, view, known));
+  // Room for late ones was made at attach; what has none is told when it comes.
+  partial.plan.limits.max_mappings =
+      std::max<uint64_t>(config.limits.max_mappings, partial.plan.mappings.size());
+  return partial;
 }
 
 } // namespace

@@ -373,11 +373,20 @@ private:
   // device that there is.
   bool is_left_for_deferred(const Attachment &a) const {
     if (a.program == DP_PROG_RETURN)
-      return !deferred_.empty() && (!a.optional || contains(state_.running, a));
+      return is_some_way_lost() && (!a.optional || contains(state_.running, a));
     return std::any_of(change_.names.begin(), change_.names.end(), [&](const NamedMapping &m) {
       return deferred_rows_.count(m.row) != 0 && m.direction == direction_name(a.direction) &&
              std::find(m.devices.begin(), m.devices.end(), a.device) != m.devices.end();
     });
+  }
+
+  bool is_some_way_lost() const {
+    const auto is_lost = [](const dp_mapping &m) {
+      return std::any_of(m.target, m.target + DP_MAX_TARGETS,
+                         [](const dp_target &t) { return t.oif == DP_NO_DEVICE; });
+    };
+    return !deferred_.empty() ||
+           std::any_of(wanted_.mappings.begin(), wanted_.mappings.end(), is_lost);
   }
 
   // Its device is back under another ifindex: no mapping that is left as it is captures there.

@@ -2,6 +2,7 @@
 #include "userspace/plan/partial_plan.h"
 
 #include <algorithm>
+#include <map>
 
 #include "userspace/plan/named_devices.h"
 #include "userspace/plan/plan_checks.h"
@@ -69,57 +70,84 @@ Route way_of_before(const dp_target &known, const HostView &host, bool has_route
   return r;
 }
 
-// The host, where targets that copies cannot reach at present are reached as before.
-HostView with_known_ways(const Config &config, HostView host, const KnownWays &known, Errors &why) {
-  std::map<std::string, Route> held;
-  for (const MappingConfig &m : config.mappings)
-    for (const TargetConfig &t : m.targets) {
-      const std::string target = t.address.text();
-      const auto way = known.find(target);
-      const auto route = host.routes.find(target);
-      const bool has_route = route != host.routes.end();
-      if (way == known.end() || (has_route && route->second.local) ||
-          is_own_address(host, t.address))
-        continue;
-      const size_t before = why.size();
-      check_route(host, t, why);
-      if (why.size() > before)
-        held[target] = way_of_before(way->second, host, has_route);
-    }
-  for (auto &[target, route] : held)
-    host.routes[target] = std::move(route);
+// Where its copies go; null: the attached mirror does not have it as it is.
+const dp_mapping *row_of(const MappingConfig &m, const KnownMappings &known) {
+  const NamedMapping wanted = name_of(m);
+  for (const auto &[name, row] : known)
+    if (name.name == wanted.name && name.direction == wanted.direction &&
+        name.protocol == wanted.protocol && name.ports == wanted.ports &&
+        name.address == wanted.address && name.targets == wanted.targets)
+      return &row;
+  return nullptr;
+}
+
+using Routes = std::map<std::string, Route>; // as HostView's
+
+// Of targets of the mapping that copies cannot reach at present, the ways of before.
+Routes ways_of_before(const MappingConfig &m, const HostView &host, const KnownMappings &known,
+                      Errors &why) {
+  Routes ways;
+  const dp_mapping *row = row_of(m, known);
+  for (unsigned i = 0; row && i < m.targets.size() && i < row->n_targets; i++) {
+    const TargetConfig &t = m.targets[i];
+    const auto route = host.routes.find(t.address.text());
+    const bool has_route = route != host.routes.end();
+    if ((has_route && route->second.local) || is_own_address(host, t.address))
+      continue;
+    const size_t before = why.size();
+    check_route(host, t, why);
+    if (why.size() > before)
+      ways[t.address.text()] = way_of_before(row->target[i], host, has_route);
+  }
+  return ways;
+}
+
+HostView with_ways(HostView host, const Routes &ways) {
+  for (const auto &[target, way] : ways)
+    host.routes[target] = way;
   return host;
+}
+
+// Why the host cannot carry this one by itself. Empty: it can.
+Errors reasons_against(const MappingConfig &m, const Config &config, const HostView &host) {
+  Config one = config;
+  one.mappings = {m};
+  const auto plan = make_plan(one, host);
+  Errors errors;
+  if (plan)
+    check_kept_clients(one, shadow_addresses(config), host, errors);
+  else
+    errors = plan.errors();
+  return errors;
 }
 
 } // namespace
 
-Result<PartialPlan> make_partial_plan(const Config &config, const HostView &now,
-                                      const KnownWays &known) {
+Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host,
+                                      const KnownMappings &known) {
   PartialPlan f;
-  const HostView host = with_known_ways(config, now, known, f.why);
   const Config present = present_devices(config, host, f.why);
   Config rest = config;
   rest.mappings.clear();
+  Routes held;
   for (const MappingConfig &m : present.mappings) {
-    Config one = config;
-    one.mappings = {m};
-    Errors errors;
-    if (const auto plan = make_plan(one, host))
-      check_kept_clients(one, shadow_addresses(config), host, errors);
-    else
-      errors = plan.errors();
+    Routes ways = ways_of_before(m, host, known, f.why);
+    const HostView with = ways.empty() ? HostView{} : with_ways(host, ways);
+    const HostView &own = ways.empty() ? host : with;
+    const Errors errors = reasons_against(m, config, own);
     if (errors.empty()) {
       rest.mappings.push_back(m);
+      held.merge(ways);
       continue;
     }
     // What is mirrored in clear text goes on only as long as nobody forbids it.
-    if (ipsec_forbids(m, config.limits, host))
+    if (ipsec_forbids(m, config.limits, own))
       f.forbidden = true;
     else
       f.deferred.insert(m.name);
     f.why.insert(f.why.end(), errors.begin(), errors.end());
   }
-  f.plan = TRY(agreeing_plan(rest, host, f));
+  f.plan = TRY(agreeing_plan(rest, with_ways(host, held), f));
   take_all_pools(config, f.plan);
   f.plan.store_rows = store_rows(config, f.plan.chunks);
   f.plan.limits.max_mappings =

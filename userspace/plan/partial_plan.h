@@ -3,9 +3,10 @@
 // a while, or a target without a route. Pure.
 #pragma once
 
-#include <map>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "userspace/plan/plan.h"
 
@@ -18,15 +19,15 @@ struct PartialPlan {
   bool forbidden = false; // of a mapping that is neither: IPsec forbids it, so that it must end
 };
 
-// Of each target of an attached mirror, by the text of its address, where copies go.
-using KnownWays = std::map<std::string, dp_target>;
+// The mappings of an attached mirror, which know where their copies go.
+using KnownMappings = std::vector<std::pair<NamedMapping, dp_mapping>>;
 
 // Mappings that do not go together are deferred as well, the later ones. A target that copies
-// cannot reach at present defers its mapping only if it is not among `known`: what copies it gets
-// go as before, and none where the host has no route, as of the host's own connections (the kernel
-// would take it for a neighbour: ip_route_output_key_hash_rcu(), net/ipv4/route.c). Fails only for
-// what concerns all mappings.
+// cannot reach at present defers its mapping, but for one of `known`: what copies it gets go as
+// before, and none where the host has no route, as of the host's own connections (the kernel would
+// take it for a neighbour: ip_route_output_key_hash_rcu(), net/ipv4/route.c). Fails only for what
+// concerns all mappings.
 Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host,
-                                      const KnownWays &known = {});
+                                      const KnownMappings &known = {});
 
 } // namespace doppel

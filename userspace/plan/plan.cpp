@@ -83,7 +83,9 @@ dp_mapping mapping_row(const MappingConfig &m, const HostView &host,
   return row;
 }
 
-NamedMapping name_row(const MappingConfig &m) {
+} // namespace
+
+NamedMapping name_of(const MappingConfig &m) {
   NamedMapping n;
   n.name = m.name;
   n.devices = m.devices;
@@ -98,6 +100,8 @@ NamedMapping name_row(const MappingConfig &m) {
     n.targets.push_back(endpoint_text(t.address, t.port));
   return n;
 }
+
+namespace {
 
 void add_ports(const MappingConfig &m, uint16_t index, uint32_t ifindex,
                std::vector<PortRow> &rows) {
@@ -239,7 +243,7 @@ Result<Plan> make_plan(const Config &wanted, const HostView &host) {
     plan.mappings.push_back(mapping_row(m, host, plan.pools));
     plan.clients.push_back(m.clients);
     plan.mappings.back().clients = static_cast<__u16>(m.clients ? plan.clients.size() : 0);
-    plan.names.push_back(name_row(m));
+    plan.names.push_back(name_of(m));
     plan.names.back().clients.number = plan.mappings.back().clients;
     Preambles &preambles = plan.preambles.emplace_back();
     for (const TargetConfig &t : m.targets)

@@ -154,6 +154,9 @@ uint32_t store_rows(const Config &config, uint32_t chunks);
 // `bytes`: at most DP_PREAMBLE.
 dp_preamble preamble_row(const std::string &bytes);
 
+// Without its row, and since when.
+NamedMapping name_of(const MappingConfig &mapping);
+
 // Every reason at once why this host cannot do what the configuration wants; or what to do.
 // Exit::usage where the configuration is to blame, Exit::failure where the host is.
 Result<Plan> make_plan(const Config &config, const HostView &host);
