@@ -250,6 +250,37 @@ def killed_everywhere(env, mode):
         body(env, ALL)
 
 
+@case(mode=MODES, then=("detach", "reload"))
+def what_a_killed_reload_takes_away_is_told(env, mode, then):
+    """It dies while a removed mapping drains: until the next command counts its bytes, the ledger has them."""
+    scene = env.scene(ports=(11211, 11212))
+    file = File(scene, ("data", 11211), ("more", 11212))
+    scene.doppel.attach("--config", file.path)
+    scene.target[1].process.send_signal(signal.SIGSTOP)
+    client = tcp.connect(scene.lab.client, scene.lab.source.address, 11212)
+    client.sendall(b"set one 0 0 1\r\nx\r\n")
+    tcp.read_lines(client, 1)
+    file.write(("data", 11211))
+
+    def going():
+        return [m["targets"][0]["bytes"]["observed"] for m in scene.doppel.counters()["mappings"] if m["name"] == "more (going)"]
+    wait.until(lambda: scene.doppel.ledger()["bytes"]["observed"] == 18, "the request to be seen")
+    assert going() == []
+    interrupted = scene.lab.source.popen([doppel.binary(), "reload", "--drain", "1min"],
+                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait.until(going, "the reload to drain")
+    interrupted.kill()
+    interrupted.wait()
+    assert going() == [18]
+    done = scene.doppel.run(then, "--drain", "10ms", check=False)
+    scene.target[1].process.send_signal(signal.SIGCONT)
+    assert "more" in done.stdout and "18" in done.stdout, done
+    if then == "reload":
+        assert going() == [] and scene.doppel.counters()["removed"]["bytes"]["observed"] == 18
+        scene.doppel.detach()
+    client.close()
+
+
 def captures(scene):
     hooks = json.loads(scene.doppel.run("status", "--json", check=False).stdout)["hooks"]
     return any(hook["program"] == "doppel_ingress" for hook in hooks)

@@ -49,6 +49,7 @@ public:
 private:
   Status resume();
   Status check_pools() const;
+  MirrorState::Mapping with_name_of_before(MirrorState::Mapping m) const;
   std::vector<dp_mapping> wanted_rows(const MirrorState &state) const;
   Status load_programs(const MirrorState &state) const;
   Status build_up(const MirrorState &state);
@@ -235,6 +236,10 @@ Status Applier::build_up(const MirrorState &state) {
   applied_.meta.config_source = source_name(config_.source);
   applied_.meta.made_qdisc.assign(attacher_.made_qdisc.begin(), attacher_.made_qdisc.end());
   applied_.meta.changing = true;
+  applied_.meta.going.clear();
+  for (const MirrorState::Mapping &m : old_)
+    if (!std::count(before_.counted.begin(), before_.counted.end(), m.name.row))
+      applied_.meta.going.push_back(m.name);
   TRY(write_meta(pins_, applied_.meta));
   for (const PortRow &port : change.ports)
     TRY(rows_.put(port));
@@ -298,6 +303,7 @@ Status Applier::take_ledgers(const std::set<uint32_t> &old) {
     applied_.ended.push_back(std::move(last));
   }
   meta.counted.assign(old.begin(), old.end());
+  meta.going.clear();
   return write_meta(pins_, meta);
 }
 
@@ -416,7 +422,7 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
   for (const MirrorState::Mapping &m : state.mappings)
     if (const auto &rows = applied_.change.old_rows;
         std::find(rows.begin(), rows.end(), m.name.row) != rows.end())
-      old_.push_back(m);
+      old_.push_back(with_name_of_before(m));
   applied_.deferred = partial.why;
   applied_.plan_warnings = partial.plan.warnings;
   bool outdated = before_.changing || before_.config_source != source_name(config_.source) ||

@@ -69,7 +69,12 @@ Result<Counters> read_counters_of(const Attached &attached) {
     slots += cell.slots;
     return Unit{};
   };
-  for (const NamedMapping &m : attached.meta.mappings) {
+  std::vector<NamedMapping> all = attached.meta.mappings;
+  for (NamedMapping m : attached.meta.going) {
+    m.name += " (going)"; // another one may have its name
+    all.push_back(std::move(m));
+  }
+  for (const NamedMapping &m : all) {
     c.mappings.push_back({m.name, {}, {}, m.since, m.since_ns});
     c.mappings.back().ports = m.service();
     for (uint32_t t = 0; t < m.targets.size(); t++) {

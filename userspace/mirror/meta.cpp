@@ -46,6 +46,27 @@ template <typename T> void words_to(const SortedJson &j, T *row) {
   std::memcpy(row, words.data(), sizeof(*row));
 }
 
+SortedJson to_json(const NamedMapping &n) {
+  SortedJson row{{"name", n.name},
+                 {"devices", n.devices},
+                 {"direction", n.direction},
+                 {"protocol", n.protocol},
+                 {"ports", n.ports},
+                 {"targets", n.targets},
+                 {"row", n.row}};
+  if (n.since_ns) {
+    row["since"] = n.since;
+    row["since_ns"] = n.since_ns;
+  }
+  if (!n.clients.digest.empty())
+    row["clients"] = {n.clients.include, n.clients.exclude, n.clients.digest, n.clients.number};
+  if (!n.address.empty())
+    row["address"] = n.address;
+  if (n.converges_ns)
+    row["converges_ns"] = n.converges_ns;
+  return row;
+}
+
 SortedJson to_json(const Meta &m) {
   SortedJson j{{"complete", m.complete},
                {"changing", m.changing},
@@ -65,29 +86,14 @@ SortedJson to_json(const Meta &m) {
                {"reload_errors", SortedJson::array()},
                {"reload_text", m.reload_text},
                {"mappings", SortedJson::array()},
+               {"going", SortedJson::array()},
                {"programs", SortedJson::array()}};
   for (const Error &e : m.reload_errors)
     j["reload_errors"].push_back(to_json(e));
-  for (const auto &n : m.mappings) {
-    SortedJson row{{"name", n.name},
-                   {"devices", n.devices},
-                   {"direction", n.direction},
-                   {"protocol", n.protocol},
-                   {"ports", n.ports},
-                   {"targets", n.targets},
-                   {"row", n.row}};
-    if (n.since_ns) {
-      row["since"] = n.since;
-      row["since_ns"] = n.since_ns;
-    }
-    if (!n.clients.digest.empty())
-      row["clients"] = {n.clients.include, n.clients.exclude, n.clients.digest, n.clients.number};
-    if (!n.address.empty())
-      row["address"] = n.address;
-    if (n.converges_ns)
-      row["converges_ns"] = n.converges_ns;
-    j["mappings"].push_back(std::move(row));
-  }
+  for (const auto &n : m.mappings)
+    j["mappings"].push_back(to_json(n));
+  for (const auto &n : m.going)
+    j["going"].push_back(to_json(n));
   for (const auto &p : m.programs)
     j["programs"].push_back({{"program", p.what.program},
                              {"device", p.what.device},
@@ -116,6 +122,21 @@ std::vector<std::string> devices_from(const SortedJson &mapping) {
   if (!mapping.contains("devices")) // attached by a doppel that had one for each mapping
     return {mapping.at("device").get<std::string>()};
   return mapping.at("devices").get<std::vector<std::string>>();
+}
+
+NamedMapping mapping_from(const SortedJson &n) {
+  return {n.at("name"),
+          devices_from(n),
+          n.at("direction"),
+          n.at("protocol"),
+          n.at("ports"),
+          n.at("targets").get<std::vector<std::string>>(),
+          n.at("row"),
+          n.value("since", std::time_t{0}),
+          n.value("since_ns", uint64_t{0}),
+          n.value("converges_ns", uint64_t{0}),
+          clients_from(n),
+          n.value("address", std::string())};
 }
 
 // Throws SortedJson::exception or Unreadable on anything unexpected.
@@ -147,11 +168,9 @@ Meta from_json(const SortedJson &j) {
     m.reload_errors.push_back(
         {e.at("where"), e.at("what"), e.at("hint"), static_cast<Exit>(e.at("exit").get<int>())});
   for (const SortedJson &n : j.at("mappings"))
-    m.mappings.push_back({n.at("name"), devices_from(n), n.at("direction"), n.at("protocol"),
-                          n.at("ports"), n.at("targets").get<std::vector<std::string>>(),
-                          n.at("row"), n.value("since", std::time_t{0}),
-                          n.value("since_ns", uint64_t{0}), n.value("converges_ns", uint64_t{0}),
-                          clients_from(n), n.value("address", std::string())});
+    m.mappings.push_back(mapping_from(n));
+  for (const SortedJson &n : j.value("going", SortedJson::array()))
+    m.going.push_back(mapping_from(n));
   for (const SortedJson &p : j.at("programs")) {
     AttachedProgram program;
     program.what = {p.at("program"), p.at("device"), p.at("ifindex"),

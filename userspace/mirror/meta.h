@@ -26,6 +26,7 @@ struct Meta {
   AttachMode mechanism = AttachMode::clsact; // tcx or clsact
   NetnsId netns;
   std::vector<NamedMapping> mappings;
+  std::vector<NamedMapping> going; // removed, and not in the sum of `removed` yet
   std::vector<AttachedProgram> programs;
   uint32_t clock = 0;               // ifindex of DP_LINK_PEER; 0: the data plane has no clock
   dp_config config{};               // of its programs
