@@ -103,6 +103,28 @@ TEST(Ready, WithoutAPairItsCriteriaAreNotMet) {
   EXPECT_FALSE(is_ready(findings));
 }
 
+// The server of one of UDP is asked where a mapping of TCP leads to it as well.
+TEST(Ready, OfUdpAloneNothingIsKnown) {
+  MappingEnds tcp{"tcp", {11211, 11212}, true, {{*parse_address("10.0.0.2"), 11211}}};
+  MappingEnds udp = tcp;
+  udp.name = "udp";
+  udp.udp = true;
+  EXPECT_TRUE(udp_alone(udp, {tcp, udp}).empty());
+  EXPECT_TRUE(udp_alone(tcp, {tcp, udp}).empty());
+  EXPECT_EQ(udp_alone(udp, {udp}).size(), 1u);
+  udp.targets.push_back({*parse_address("10.0.0.3"), 11211});
+  const auto alone = udp_alone(udp, {tcp, udp});
+  ASSERT_EQ(alone.size(), 1u);
+  EXPECT_EQ(alone[0].subject, "udp 10.0.0.3:11211");
+  udp.targets.pop_back();
+  udp.ports.last = 11213;
+  EXPECT_EQ(udp_alone(udp, {tcp, udp}).size(), 1u) << "of another port";
+  udp.ports = {11212, 11212};
+  EXPECT_EQ(udp_alone(udp, {tcp, udp}).size(), 1u) << "to another server there";
+  udp.targets[0].port = 11212;
+  EXPECT_TRUE(udp_alone(udp, {tcp, udp}).empty());
+}
+
 TEST(Ready, LostBytesOfTheWindowAreTold) {
   auto w = a_good_window();
   w.rows[0].before.lost[DP_LOST_store_full] = 7; // before the window

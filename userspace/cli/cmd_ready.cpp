@@ -77,6 +77,8 @@ Status by_mappings(const ReadyOptions &o, ReadyWanted &wanted) {
       wanted.pairs.insert(wanted.pairs.end(), found->pairs.begin(), found->pairs.end());
       wanted.unpaired.insert(wanted.unpaired.end(), found->unpaired.begin(), found->unpaired.end());
     }
+    for (Unpaired &alone : udp_alone(m, mappings))
+      wanted.unpaired.push_back(std::move(alone));
     for (RowName &row : rows_of(m))
       wanted.rows.push_back(std::move(row));
   }

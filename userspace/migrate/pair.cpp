@@ -162,6 +162,28 @@ Result<MappingSources> sources_of(const MappingEnds &m, const std::vector<Listen
   return found;
 }
 
+std::vector<Unpaired> udp_alone(const MappingEnds &udp, const std::vector<MappingEnds> &all) {
+  const auto leads = [&](const MappingEnds &m, uint32_t port, const MappingEnds::Target &to) {
+    const bool same_place = m.here == udp.here && m.address == udp.address;
+    return !m.udp && same_place && m.ports.first <= port && port <= m.ports.last &&
+           std::any_of(m.targets.begin(), m.targets.end(), [&](const auto &t) {
+             return t.address == to.address &&
+                    t.port + (port - m.ports.first) == to.port + (port - udp.ports.first);
+           });
+  };
+  std::vector<Unpaired> alone;
+  for (const auto &t : udp.targets)
+    for (uint32_t port = udp.udp ? udp.ports.first : UINT32_MAX; port <= udp.ports.last; port++)
+      if (std::none_of(all.begin(), all.end(),
+                       [&](const MappingEnds &m) { return leads(m, port, t); })) {
+        alone.push_back({udp.name + " " + endpoint_text(t.address, t.port),
+                         "is of UDP, and no mapping of TCP leads to the same servers",
+                         "judge the servers by their names: doppel ready SOURCE TARGET"});
+        break;
+      }
+  return alone;
+}
+
 Unpaired unserved_ports(const MappingEnds &m, const std::vector<PortRange> &ports) {
   std::vector<std::string> some;
   for (const PortRange &range : ports)

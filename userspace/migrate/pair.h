@@ -80,6 +80,9 @@ struct Unpaired {
   std::string subject;        // "data 11212"
   std::string reason, remedy; // as of Finding
 };
+// The targets of a mapping of UDP whose servers no mapping of TCP among `all` leads to, where they
+// could be asked: its ports on the same target, from the same place.
+std::vector<Unpaired> udp_alone(const MappingEnds &udp, const std::vector<MappingEnds> &all);
 Unpaired unserved_ports(const MappingEnds &mapping, const std::vector<PortRange> &ports);
 
 // The rows of a mirror that lead from `source` to `target`, an address in numbers and a port.
