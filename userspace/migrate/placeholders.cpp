@@ -9,36 +9,44 @@ namespace doppel::migrate {
 namespace {
 struct Candidate {
   const std::string *key;
-  bool is_empty = true, is_claimed = false; // empty, as far as is known
+  bool is_asked = true;
+  InPlace stands = InPlace::item;
 };
 
-constexpr uint64_t kAnyFlags = 1; // they take room
+// Of no value and no client flags (process_mget_command(), proto_text.c).
+bool may_be_one(const memcached::Standing &s, const std::string &key) {
+  return s.size <= item_size(key.size(), 0, 0);
+}
 
 } // namespace
 
-Result<std::vector<bool>> find_placeholders(memcached::Connection &server, bool has_me,
-                                            const WarmClock &clock,
-                                            const std::vector<std::string> &keys) {
+Result<std::vector<InPlace>> find_placeholders(memcached::Connection &server, bool has_me,
+                                               const WarmClock &clock,
+                                               const std::vector<std::string> &keys) {
   std::vector<Candidate> all;
   for (const std::string &key : keys)
     all.push_back({&key});
   if (has_me)
     TRY(read_standings(server, keys, [&](size_t i, const memcached::Standing *s) {
-      all[i].is_empty = s && s->size <= item_size(keys[i].size(), 0, kAnyFlags);
+      all[i].is_asked = s && may_be_one(*s, keys[i]);
+      all[i].stands = s ? InPlace::item : InPlace::nothing;
     }));
   TRY(ask(
-      server, all, [](const Candidate &c) { return c.is_empty; },
+      server, all, [](const Candidate &c) { return c.is_asked; },
       [](std::string &to, const Candidate &c, uint32_t n) { return request_peek(to, *c.key, n); },
       [&](Candidate &c, uint32_t n, const memcached::Answer &answer) {
         const auto item = read_answer(answer, n, clock);
-        c.is_claimed = item && item->claimed;
+        if (item && item->claimed)
+          c.stands = InPlace::placeholder;
+        else if (item && !item->failed && !item->look.there)
+          c.stands = InPlace::nothing;
         return item.has_value();
       },
       [](const Candidate &) {}));
-  std::vector<bool> claimed;
+  std::vector<InPlace> found;
   for (const Candidate &c : all)
-    claimed.push_back(c.is_claimed);
-  return claimed;
+    found.push_back(c.stands);
+  return found;
 }
 
 } // namespace doppel::migrate

@@ -3,6 +3,7 @@
 // it, and who reads misses.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -11,11 +12,13 @@
 
 namespace doppel::migrate {
 
-// Of each key, whether it is such a one. `has_me`: the server knows `me`, by which all but empty
-// items are ruled out without a trace; those, keys that are not plain, and without `me` every key
-// are asked for by `mg` with u, which counts as a get, and takes the token of a stale item.
-Result<std::vector<bool>> find_placeholders(memcached::Connection &server, bool has_me,
-                                            const WarmClock &clock,
-                                            const std::vector<std::string> &keys);
+enum class InPlace : uint8_t { nothing, placeholder, item };
+
+// What stands there for each key. `has_me`: the server knows `me`, by which all but empty items are
+// ruled out without a trace; those, keys that are not plain, and without `me` every key are asked
+// for by `mg` with u, which counts as a get, and takes the token of a stale item.
+Result<std::vector<InPlace>> find_placeholders(memcached::Connection &server, bool has_me,
+                                               const WarmClock &clock,
+                                               const std::vector<std::string> &keys);
 
 } // namespace doppel::migrate

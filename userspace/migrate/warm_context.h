@@ -65,6 +65,10 @@ struct WarmContext {
   IfChanged if_changed() const {
     return barrier.converges() ? IfChanged::leave : has_cas ? IfChanged::compare : IfChanged::drop;
   }
+  // Of a key that changes each time.
+  uint8_t most_tries() const {
+    return if_changed() == IfChanged::leave ? kTriesConverging : kTries;
+  }
   // A read took a token of a client's, which ends it: no other is risked.
   bool has_token() const { return !report.stopped.empty(); }
   // Nothing new is begun any more.

@@ -379,8 +379,7 @@ void WarmEngine::follow(LoneKey lone) {
     break;
   default:
     if (lone.copy.outcome() == Outcome::present && c_.options.repair)
-      repair_.take(
-          {std::move(lone.key), {}, lone.from, lone.copy.seen().cas, lone.copy.seen().size});
+      repair(lone, lone.copy.tries() ? lone.copy.tries() + 1 : 0);
     else if (lone.copy.outcome() == Outcome::present && c_.has_cas)
       present_.push_back(std::move(lone));
     else if (lone.copy.outcome() == Outcome::contested)
@@ -391,29 +390,37 @@ void WarmEngine::follow(LoneKey lone) {
   }
 }
 
+void WarmEngine::repair(LoneKey lone, unsigned tries) {
+  const Look &seen = lone.copy.seen();
+  repair_.take({std::move(lone.key),
+                {},
+                lone.from,
+                seen.cas,
+                seen.size,
+                false,
+                static_cast<uint8_t>(tries)});
+}
+
 // An add finds them, and clients do not. They are replaced as a repair does it, by their CAS.
 Status WarmEngine::replace_placeholders() {
-  const auto present = std::exchange(present_, {});
+  auto present = std::exchange(present_, {});
   std::vector<std::string> keys;
   for (const LoneKey &k : present)
     keys.push_back(k.key);
   if (keys.empty())
     return Unit{};
-  const auto claimed = TRY(find_placeholders(c_.target, c_.target_has_me, c_.clock, keys));
+  const auto stand = TRY(find_placeholders(c_.target, c_.target_has_me, c_.clock, keys));
   for (size_t i = 0; i < present.size(); i++) {
-    const KeyCopy &copy = present[i].copy;
-    if (!claimed[i])
+    LoneKey &k = present[i];
+    const auto tries = static_cast<uint8_t>(k.copy.tries() + 1);
+    if (stand[i] == InPlace::item)
       count(c_.report, Outcome::present);
-    else if (copy.tries() >= kTries)
+    else if (tries > c_.most_tries())
       count(c_.report, Outcome::undone);
+    else if (stand[i] == InPlace::nothing)
+      again_.push_back({std::move(k.key), KeyCopy(false, tries), k.from});
     else
-      repair_.take({present[i].key,
-                    {},
-                    present[i].from,
-                    copy.seen().cas,
-                    copy.seen().size,
-                    false,
-                    static_cast<uint8_t>(copy.tries() + 1)});
+      repair(std::move(k), tries);
   }
   return Unit{};
 }

@@ -98,6 +98,7 @@ private:
   // Takes up what a row has come to.
   void follow(const Batch &batch, Row &row);
   void follow(LoneKey lone);
+  void repair(LoneKey lone, unsigned tries);
   Status replace_placeholders();
   Status look_around(uint64_t now);
   void wait(uint64_t now) const;

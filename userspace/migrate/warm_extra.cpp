@@ -244,12 +244,12 @@ Result<bool> next_keys(const WarmContext &c, size_t most, std::vector<ExtraKey> 
 
 // A copy replaces placeholders, by their CAS.
 Status count_present(const WarmContext &c, const std::vector<std::string> &keys) {
-  uint64_t claimed = 0;
-  if (c.has_cas && !keys.empty())
-    for (const bool is : TRY(find_placeholders(c.target, c.target_has_me, c.clock, keys)))
-      claimed += is ? 1 : 0;
-  c.report.added += claimed;
-  c.report.present += keys.size() - claimed;
+  if (!c.has_cas) {
+    c.report.present += keys.size();
+    return Unit{};
+  }
+  for (const InPlace stands : TRY(find_placeholders(c.target, c.target_has_me, c.clock, keys)))
+    ++(stands == InPlace::item ? c.report.present : c.report.added);
   return Unit{};
 }
 

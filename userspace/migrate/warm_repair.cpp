@@ -36,16 +36,18 @@ uint32_t size_before(const RepairKey &k) {
 }
 
 // What proves equal was copied by us, or by the mirror after us.
-Outcome outcome_of(const RepairKey &k) {
+Outcome outcome_of(const RepairKey &k, bool repair) {
   const Outcome o = k.repair.outcome();
   const bool ours = o == Outcome::present || o == Outcome::repaired;
-  if (k.tries && o == Outcome::repaired)
+  if (k.tries && o == Outcome::repaired && !repair)
     return Outcome::added;
   return k.repair.is_contested() && ours ? Outcome::added : o;
 }
 
-// Not left to wait for others: what has settled, and what is contested.
-bool is_urgent(const RepairKey &k) { return k.repair.is_second() || k.repair.is_contested(); }
+// Not left to wait for others: what has settled, what is contested, and what a copy waits for.
+bool is_urgent(const RepairKey &k) {
+  return k.repair.is_second() || k.repair.is_contested() || k.tries;
+}
 
 } // namespace
 
@@ -80,14 +82,20 @@ uint64_t WarmRepair::next_due_ns() const {
   return has_enough(false) ? std::min(due, pace_.next_ns()) : due;
 }
 
-// What was asked to be replaced may be, though nobody heard of it.
+// What was asked to be replaced may be, though nobody heard of it. A contested copy is at the
+// target, as something else has made it.
 std::vector<Unconfirmed> WarmRepair::unconfirmed() const {
   std::vector<Unconfirmed> keys;
-  for (const Parked &p : stored_)
-    for (const RepairKey &k : p.keys)
-      if (k.repair.step() == Step::replace ||
-          (k.repair.stored_cas() && k.repair.step() != Step::done))
-        keys.push_back({k.key, k.repair.seen(), k.repair.stored_cas()});
+  const auto take = [&](const RepairKey &k) {
+    const Step step = k.repair.step();
+    if (step == Step::replace ||
+        (step != Step::done && (k.repair.stored_cas() || k.repair.is_contested())))
+      keys.push_back({k.key, k.repair.seen(), k.repair.stored_cas()});
+  };
+  std::for_each(look_.begin(), look_.end(), take);
+  for (const auto *queue : {&parked_, &stored_})
+    for (const Parked &p : *queue)
+      std::for_each(p.keys.begin(), p.keys.end(), take);
   return keys;
 }
 
@@ -149,21 +157,23 @@ std::vector<RepairKey> WarmRepair::next_keys() {
   return keys;
 }
 
-Status WarmRepair::look(std::vector<RepairKey> keys, std::vector<RepairKey> &absent) {
+Status WarmRepair::look_at_both(std::vector<RepairKey> &keys) {
   std::vector<KeptItem> readings(keys.size());
   TRY(read(keys, readings));
-  if (TRY(pass(c_))) {
-    for (RepairKey &k : keys)
-      if (k.repair.step() == Step::drain)
-        k.repair.drained();
-    TRY(compare(keys, readings));
-    auto status = replace(keys, readings);
-    if (status)
-      status = remove(keys);
-    if (!status) {
-      stored_.push_front({std::move(keys), 0, 0}); // some may be stored, and are not confirmed
-      return status;
-    }
+  if (!TRY(pass(c_)))
+    return Unit{};
+  for (RepairKey &k : keys)
+    if (k.repair.step() == Step::drain)
+      k.repair.drained();
+  TRY(compare(keys, readings));
+  TRY(replace(keys, readings));
+  return remove(keys);
+}
+
+Status WarmRepair::look(std::vector<RepairKey> keys, std::vector<RepairKey> &absent) {
+  if (auto status = look_at_both(keys); !status) {
+    stored_.push_front({std::move(keys), 0, 0}); // some may be stored, and are not confirmed
+    return status;
   }
   sort_out(keys, absent);
   return Unit{};
@@ -255,8 +265,12 @@ Status WarmRepair::compare(std::vector<RepairKey> &keys, const std::vector<KeptI
         const auto item = read_answer(answer, n, c_.clock);
         if (!item)
           return false;
+        if (item->claimed) // what moves is not brought by the mirror
+          k.tries = std::max<uint8_t>(k.tries, 1);
         if (item->failed)
           fail(k);
+        else if (!c_.options.repair && !k.repair.is_contested() && item->look.there)
+          k.repair.end(Outcome::present); // filled meanwhile
         else
           k.repair.compared(compared(k.repair.seen(), readings[n], *item));
         return true;
@@ -379,11 +393,13 @@ void WarmRepair::sort_out(std::vector<RepairKey> &keys, std::vector<RepairKey> &
     held_ -= bytes_of(k);
     if (k.repair.step() != Step::done)
       give_up(k); // interrupted
+    else if (k.tries >= c_.most_tries() && k.repair.outcome() == Outcome::moving)
+      count(c_.report, Outcome::undone);
     else if (k.repair.outcome() == Outcome::absent ||
              (k.tries && k.repair.outcome() == Outcome::moving))
       absent.push_back(std::move(k));
     else
-      count(c_.report, outcome_of(k));
+      count(c_.report, outcome_of(k, c_.options.repair));
   }
   for (auto [parked, to] : {std::pair{&looked, &parked_}, std::pair{&stored, &stored_}}) {
     if (parked->keys.empty())

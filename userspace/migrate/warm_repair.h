@@ -21,7 +21,8 @@ struct RepairKey {
   uint64_t known_cas = 0; // of the item at the source when it was not stale; 0: not known
   uint32_t size = 0;      // of its value then, bytes, about
   bool unmoved = false;   // it still has that CAS: a read takes nobody's token
-  // Of a copy that found a placeholder at the target: with this one it has taken so many tries.
+  // Of a copy that found a placeholder at the target, which nobody else fills for the source: with
+  // this one it has taken so many tries.
   uint8_t tries = 0;
 };
 
@@ -61,6 +62,7 @@ private:
   void abandon();
   bool has_enough(bool flush) const;
   std::vector<RepairKey> next_keys();
+  Status look_at_both(std::vector<RepairKey> &keys);
   Status look(std::vector<RepairKey> keys, std::vector<RepairKey> &absent);
   Status leave_moved(std::vector<RepairKey> &keys);
   Status read(std::vector<RepairKey> &keys, std::vector<KeptItem> &readings);
