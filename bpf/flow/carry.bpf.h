@@ -114,12 +114,18 @@ GLOBAL int flow_rebind(__u32 slot, __u32 gen, __u32 new_slot)
 	flow.fruitless = sh->tcp.fruitless;
 	if (!bpf_map_update_elem(&flows, &key, &flow, BPF_EXIST))
 		return 0;
+	f = bpf_map_lookup_elem(&flows, &key);
+	if (!f)
+		return carry_alone(sh);
 	bpf_spin_lock(&f->lock);
-	f->slot = new_slot;
-	f->gen = sh->gen;
-	f->marks = 0;
+	mine = f->slot == DP_NO_SLOT && f->marks == DP_FLOW_CARRIED;
+	if (mine) {
+		f->slot = new_slot;
+		f->gen = flow.gen;
+		f->marks = 0;
+	}
 	bpf_spin_unlock(&f->lock);
-	return 0;
+	return mine ? 0 : carry_alone(sh);
 }
 
 /* The new shadow knows of the stream what the old one, which has ended, knew. */

@@ -108,10 +108,21 @@ static __always_inline void flow_exclude(struct dp_flow *flow, __u32 why)
 	bpf_spin_unlock(&flow->lock);
 }
 
-/* Forgets a flow. Of several CPUs that want that, one counts it out. */
+/*
+ * Takes the row of a flow that was claimed out of the table. True: this call did. Who finds such a
+ * row may have been faster than who claimed it, and another flow of that key have begun since.
+ */
+static __always_inline bool flow_take_out(const struct dp_flow_key *key)
+{
+	struct dp_flow *flow = bpf_map_lookup_elem(&flows, key);
+
+	return flow && flow->slot == DP_SLOT_GONE && !bpf_map_delete_elem(&flows, key);
+}
+
+/* Forgets a flow that was claimed. Of several CPUs that want that, one counts it out. */
 static __always_inline void flow_delete(const struct dp_flow_key *key)
 {
-	if (!bpf_map_delete_elem(&flows, key))
+	if (flow_take_out(key))
 		client_count(&key->client, -1, 0, 0);
 }
 

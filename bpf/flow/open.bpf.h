@@ -32,7 +32,7 @@ static __always_inline void flow_enter(const struct dp_flow_key *key, const stru
 	if (old && !flow_claim_at(old, next))
 		return;
 	if (old) {
-		v->rows -= !bpf_map_delete_elem(&flows, key);
+		v->rows -= flow_take_out(key);
 		l->waiting--;
 	}
 	if (!bpf_map_update_elem(&flows, key, flow, BPF_NOEXIST)) {

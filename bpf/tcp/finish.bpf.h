@@ -191,7 +191,7 @@ GLOBAL int shadow_unbind(__u32 slot, __s32 why, __u32 retry)
 		flow_waits_locked(flow, sh, why, retry);
 	bpf_spin_unlock(&flow->lock);
 	if (mine && !waits)
-		return bpf_map_delete_elem(&flows, &key) ? UNBOUND_NOT : UNBOUND_GONE;
+		return flow_take_out(&key) ? UNBOUND_GONE : UNBOUND_NOT;
 	return waits ? UNBOUND_WAITS : UNBOUND_NOT;
 }
 
