@@ -8,6 +8,7 @@
 
 #include "flow/acceptable.bpf.h"
 #include "flow/flow.bpf.h"
+#include "flow/over.bpf.h"
 #include "flow/unwanted.bpf.h"
 #include "tcp/shadow.bpf.h"
 
@@ -189,6 +190,17 @@ static __always_inline __u32 exclude_unremembered(const struct pkt *p, const str
 	return seq_after(to, from) ? to - from : 0;
 }
 
+/* Nothing of the flow was counted yet: all from there on is to be. */
+static __always_inline void flow_begin_at(struct dp_flow *f, __u32 next)
+{
+	bpf_spin_lock(&f->lock);
+	if (!f->seen && f->slot == DP_NO_SLOT) {
+		f->next = next;
+		f->seen = 1;
+	}
+	bpf_spin_unlock(&f->lock);
+}
+
 /*
  * The row of a flow that has no shadow, for now or for good; it is made where there is none. NULL:
  * the table is full, or its client has its share of it, and the segment is excluded with that.
@@ -200,6 +212,7 @@ static __always_inline struct dp_flow *flow_wait(const struct pkt *p, const stru
 	struct dp_flow flow = {.slot = DP_NO_SLOT, .excluded = why};
 	struct noted_syn *syn;
 	struct dp_flow *f;
+	__u32 end;
 
 	f = bpf_map_lookup_elem(&flows, key);
 	if (!f && client_may_enter(&key->client)) {
@@ -228,14 +241,11 @@ static __always_inline struct dp_flow *flow_wait(const struct pkt *p, const stru
 	syn = syn_of(key);
 	if (syn && !syn->data && f->slot == DP_NO_SLOT &&
 	    !(source_is_known(s) && s->rcv_nxt != syn->isn + 1)) {
-		__u32 isn = syn->isn;
-
-		bpf_spin_lock(&f->lock);
-		if (!f->seen) {
-			f->next = isn + 1;
-			f->seen = 1;
-		}
-		bpf_spin_unlock(&f->lock);
+		flow_begin_at(f, syn->isn + 1);
+	} else if (!f->seen && source_is_known(s)) {
+		end = over_end(key, s->rcv_nxt);
+		if (end != s->rcv_nxt)
+			flow_begin_at(f, end);
 	}
 	return f;
 }

@@ -4,6 +4,7 @@
 #define DOPPEL_EXPIRE_BPF_H
 
 #include "flow/flow.bpf.h"
+#include "flow/over.bpf.h"
 #include "ledger.bpf.h"
 #include "tcp/shadow.bpf.h"
 
@@ -47,6 +48,11 @@ static __noinline __u32 flow_expire(struct __sk_buff *skb, __u32 seconds, __u32 
 	if (bpf_ktime_get_coarse_ns() - seen < seconds * 1000000000ull ||
 	    !flow_claim(flow, slot, gen, DP_SLOT_GONE))
 		return DP_NO_SLOT;
+	/* The source may be behind: it owns what it has not read, and gets it later. */
+	if (sh)
+		over_note(&key, sh->tcp.end, sh->tcp.end);
+	else if (flow->seen)
+		over_note(&key, flow->next, flow->next);
 	flow_delete(&key);
 	l = ledger_cell(key.mapping, key.target);
 	if (l && slot == DP_NO_SLOT)

@@ -54,12 +54,26 @@ static __always_inline bool is_over(const struct pkt *p, const struct dp_flow_ke
 
 	if (!row || !(row->flags & SYN_IS_END) || !p->payload)
 		return false;
-	if (now - row->tsval <= OVER_AGE && row->isn - (p->seq + p->payload) <= OVER_WINDOW) {
-		row->tsval = now;
-		return true;
-	}
-	bpf_map_delete_elem(&syns, key);
-	return false;
+	if (now - row->tsval > OVER_AGE || row->isn - (p->seq + p->payload) > OVER_WINDOW)
+		return false;
+	row->tsval = now;
+	return true;
+}
+
+/*
+ * Where the text ended of a flow that was forgotten while its connection goes on, as a reload has
+ * it: a source that is not as far yet has more of it to take, which is counted already. Else
+ * `rcv_nxt`, where the source is.
+ */
+static __always_inline __u32 over_end(const struct dp_flow_key *key, __u32 rcv_nxt)
+{
+	struct noted_syn *row = bpf_map_lookup_elem(&syns, key);
+	__u32 now = bpf_ktime_get_coarse_ns() >> END_UNIT;
+
+	if (!row || !(row->flags & SYN_IS_END) || now - row->tsval > OVER_AGE ||
+	    row->isn - rcv_nxt > OVER_WINDOW)
+		return rcv_nxt;
+	return row->isn;
 }
 
 #endif

@@ -439,10 +439,11 @@ void DataPlane::command(unsigned slot, dp_command op) const {
                              std::to_string(r.verdict));
 }
 
-void DataPlane::expire(const Client &client, uint32_t silent_s, dp_command op) const {
+void DataPlane::expire(const Client &client, uint32_t silent_s, dp_command op,
+                       packet::Ip4 server) const {
   dp_flow_key key{};
   key.client = client_side(client.ip);
-  key.server = client_side(cast().server);
+  key.server = client_side(server);
   key.client_port = htons(client.port);
   key.server_port = htons(client.server_port);
   ProgRun run;

@@ -79,7 +79,8 @@ public:
   void command(unsigned slot, dp_command op) const;
   // The same for the flow of this client, silent for so long or not. `op` may be
   // DP_CMD_SOURCE_GONE.
-  void expire(const Client &client, uint32_t silent_s, dp_command op = DP_CMD_EXPIRE) const;
+  void expire(const Client &client, uint32_t silent_s, dp_command op = DP_CMD_EXPIRE,
+              packet::Ip4 server = cast().server) const;
   // Waits until a shadow asks for a resend; false at the deadline.
   bool wait_for_wake(unsigned slot, int timeout_ms);
 

@@ -280,6 +280,31 @@ TEST_P(Server, WhatTheSourceDroppedBeyondAHoleDoesNotStay) {
   EXPECT_EQ(target_.received, read());
 }
 
+// As of a reload: what the shadow took and the source has not read yet is counted already.
+TEST_P(Server, AFlowThatIsForgottenIsNotCountedAgain) {
+  establish();
+  sock_filter no_f[] = {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 32), // behind 20 bytes and a timestamp
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 'f', 0, 1),
+                        BPF_STMT(BPF_RET | BPF_K, 0), BPF_STMT(BPF_RET | BPF_K, 1 << 16)};
+  const sock_fprog filter{std::size(no_f), no_f};
+  ASSERT_EQ(setsockopt(source_, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter), 0);
+  const uint32_t start = client_.next;
+  deliver(play(client_.segment(start, PSH, "fffff")));
+  consumed(target_.ack());
+  plane().expire(client_, 0, DP_CMD_EXPIRE, cast().host);
+  collect();
+  EXPECT_EQ(moved()["observed"], 5);
+  EXPECT_EQ(moved()["delivered"], 5);
+  const int off = 0;
+  ASSERT_EQ(setsockopt(source_, SOL_SOCKET, SO_DETACH_FILTER, &off, sizeof off), 0);
+  play(client_.segment(start + 5, PSH, "other")).none();
+  play(client_.segment(start, PSH, "fffff")).none();
+  play(client_.segment(start + 10, PSH, "words")).none();
+  EXPECT_EQ(read(), "fffffotherwords");
+  EXPECT_EQ(moved()["observed"], 15);
+  EXPECT_EQ(moved()["excluded.not_joined"], 10);
+}
+
 TEST_P(Server, OfSeveralTimestampsTheLastCounts) {
   establish();
   deliver(play(client_.data(kGet)));
