@@ -57,10 +57,14 @@ struct store_write {
  */
 #define TARGET_SHARE 32
 
-/* Chunks that are free, or will be as soon as somebody comes to it. */
+/* Chunks that are free, or will be as soon as somebody comes to it. Queued ones that several hold
+ * are counted for each.
+ */
 static __always_inline __s64 store_left(const struct dp_fresh *f)
 {
-	return (__s64)f->limit - f->used + f->queued;
+	__u32 used = f->used, queued = f->queued;
+
+	return (__s64)f->limit - used + (queued < used ? queued : used);
 }
 
 /* More than half of the store is in use: who needs no chunk right now gives his back. */

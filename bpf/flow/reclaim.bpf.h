@@ -25,6 +25,11 @@
  */
 #define RECLAIM_TRIES 16
 
+/* Slices of what is queued, before anybody gives or breaks: what several hold, or a range with
+ * holes, may free nothing for a while.
+ */
+#define RECLAIM_SLICES 8
+
 static __always_inline __s64 store_room(const struct dp_fresh *f)
 {
 	return (__s64)f->limit - f->used;
@@ -67,10 +72,14 @@ GLOBAL int store_reclaim(struct __sk_buff *skb, __u32 slot, __u32 bytes, __u32 t
 	if (!sh || !f)
 		return 0;
 	mine = sh->tcp.chunks;
-	/* What is queued may be others' as well, and free nothing. */
 	none = f->used >= f->limit;
-	if (store_free_queued() && none && f->used < f->limit)
-		return 1;
+#pragma clang loop unroll(disable)
+	for (int i = tries == RECLAIM_TRIES ? RECLAIM_SLICES : 1; i > 0; i--) {
+		if (!store_free_queued() || !none)
+			break;
+		if (f->used < f->limit)
+			return 1;
+	}
 	left = store_left(f);
 	row = store_row(&sh->ep.key);
 	c = client_at(row);
