@@ -67,8 +67,9 @@ static __always_inline __u32 chunk_release(__u32 value)
 	}
 	if (!last)
 		return 0;
-	bpf_map_push_elem(&free_chunks, &index, 0);
-	return 1;
+	/* There is room; since kernel 6.16 the lock may not be had. What is lost stays in use. */
+	return !bpf_map_push_elem(&free_chunks, &index, 0) ||
+	       !bpf_map_push_elem(&free_chunks, &index, 0);
 }
 
 /* A chunk that is nobody's is taken by its first holder. */

@@ -23,14 +23,30 @@ static __always_inline bool timer_wanted_locked(struct dp_shadow *sh)
 	return true;
 }
 
+/* It is in no queue: the next that is due on it asks for the timer again. */
+static __always_inline void timer_unwatch(__u32 slot)
+{
+	struct dp_shadow *sh = shadow_at(slot);
+
+	if (!sh)
+		return;
+	bpf_spin_lock(&sh->lock);
+	sh->tcp.flags &= ~DP_SH_TIMER;
+	bpf_spin_unlock(&sh->lock);
+}
+
 /* Watches a shadow for which timer_wanted_locked() said so. */
 GLOBAL int timer_watch(__u32 slot)
 {
 	__u32 zero = 0;
 	struct shadow_timer *k = bpf_map_lookup_elem(&timer, &zero);
 
-	if (!k || bpf_map_push_elem(&timer_queue, &slot, 0))
+	if (!k)
 		return 0;
+	if (bpf_map_push_elem(&timer_queue, &slot, 0)) {
+		timer_unwatch(slot);
+		return 0;
+	}
 	__sync_fetch_and_add(&k->count, 1);
 	clock_want(k);
 	timer_run();
@@ -202,6 +218,11 @@ static __always_inline void timer_tell(__u32 slot, __u32 gen)
 
 #define TIMER_LOOKS 256 /* bounded work: with more of them, a round takes several ticks */
 
+/* Chunks that one look frees, at most one slice more: shadows of a target that is gone end
+ * together, and each frees a slice at once.
+ */
+#define TIMER_FREES (8 * STORE_SLICE)
+
 /*
  * Is an acknowledgement that is kept back sent in time: before a target says its answer again,
  * which takes 200 ms of Linux (TCP_RTO_MIN), or less where the user knows of a shorter timeout? The
@@ -306,9 +327,12 @@ GLOBAL int timer_one(void)
 
 	if (bpf_map_pop_elem(&timer_queue, &slot))
 		return TIMER_EMPTY;
-	if (!shadow_timeout(slot) || bpf_map_push_elem(&timer_queue, &slot, 0))
+	if (!shadow_timeout(slot))
 		return TIMER_LEFT;
-	return TIMER_BACK;
+	if (!bpf_map_push_elem(&timer_queue, &slot, 0))
+		return TIMER_BACK;
+	timer_unwatch(slot);
+	return TIMER_LEFT;
 }
 
 static __always_inline bool ranges_are_queued(void)
@@ -329,12 +353,17 @@ static __always_inline bool timer_is_idle(void)
 /* Once in TIMER_NS: the shadows that are queued, each once. Those put back come around later. */
 static __always_inline void timer_look(struct shadow_timer *k)
 {
-	__u32 queued = k->count;
+	struct dp_fresh *f = store_state();
+	__u32 queued = k->count, used;
 	int step;
+
+	if (!f)
+		return;
+	used = f->used;
 
 	k->early = 1 + queued / EARLY_LOOKS;
 	for (__u32 i = 0; i < TIMER_LOOKS; i++) {
-		if (i >= queued)
+		if (i >= queued || (__s32)(used - f->used) > TIMER_FREES)
 			break;
 		step = timer_one();
 		if (step == TIMER_EMPTY)
