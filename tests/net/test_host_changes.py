@@ -55,6 +55,24 @@ def device_gone_and_back(env, mode):
     assert snapshot.take(scene.lab.source)["bpffs"] == before
 
 
+@case()
+def device_of_many_ports_gone_and_back(env):
+    """There is no room for its rows of before beside those of now."""
+    scene = env.scene()
+    file = File(scene)
+    file.write({"name": "data", "device": "eth0", "ports": "1-40000",
+                "targets": [{"address": scene.lab.target.address, "port": 1}]}, shadow_ports="61000-65535")
+    keeper = Keeper(scene, "--config", file.path)
+    steps = replace_cable(scene, scene.lab.source)
+    next(steps)
+    keeper.wait_for('there is no device "eth0"')
+    next(steps)
+    keeper.wait_for("doppel_ingress runs again on eth0 ingress")
+    assert_whole(scene)
+    scene.assert_all_delivered(scene.load("sets", connections=10, count=200)["sent"])
+    keeper.stop()
+
+
 @case(mode=("clsact",))
 def device_back_and_not_to_be_had(env, mode):
     """A qdisc of others keeps capture from its egress: only that is said from then on."""

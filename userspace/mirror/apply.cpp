@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 #include <ctime>
+#include <map>
 
 #include "doppel/names.h"
 #include "userspace/kernel/clsact.h"
@@ -33,6 +34,21 @@ const AttachedProgram *find_program(const std::vector<AttachedProgram> &list, co
   auto p = std::find_if(list.begin(), list.end(),
                         [&](const AttachedProgram &one) { return one.what == a; });
   return p == list.end() ? nullptr : &*p;
+}
+
+// Nothing comes by them: their rows make room for those of the devices that took their place.
+std::vector<dp_address_key> keys_of_gone_devices(const std::vector<dp_address_key> &keys) {
+  std::map<uint32_t, bool> is_there;
+  std::vector<dp_address_key> gone;
+  for (const dp_address_key &key : keys) {
+    const uint32_t ifindex = key.port.ifindex;
+    char name[IF_NAMESIZE];
+    if (!is_there.count(ifindex))
+      is_there[ifindex] = ::if_indextoname(ifindex, name) != nullptr;
+    if (!is_there[ifindex])
+      gone.push_back(key);
+  }
+  return gone;
 }
 
 class Applier {
@@ -241,6 +257,7 @@ Status Applier::build_up(const MirrorState &state) {
     if (!std::count(before_.counted.begin(), before_.counted.end(), m.name.row))
       applied_.meta.going.push_back(m.name);
   TRY(write_meta(pins_, applied_.meta));
+  TRY(rows_.drop(keys_of_gone_devices(change.old_ports)));
   for (const PortRow &port : change.ports)
     TRY(rows_.put(port));
   TRY(relist());

@@ -226,15 +226,19 @@ Status MapRows::forget_flows(const std::set<uint32_t> &rows,
 // A mapping without an address may lose what goes to one address to another mapping.
 Status MapRows::forget_moved(const std::vector<PortRow> &before, const std::vector<PortRow> &fresh,
                              const CommandProgram &data_plane) const {
+  const auto place = [](const PortRow &row) {
+    const dp_port_key &k = row.key.port;
+    return std::tuple(k.ifindex, k.port, k.proto, k.direction);
+  };
+  std::map<std::tuple<uint32_t, uint16_t, uint8_t, uint8_t>, uint32_t> of_any; // row of `mappings`
+  for (const PortRow &row : before)
+    if (!has_address(row.key))
+      of_any.emplace(place(row), row.val.mapping);
   std::set<std::tuple<uint32_t, Address, uint16_t>> moved; // from which row
-  for (const PortRow &row : fresh) {
-    const auto was = std::find_if(before.begin(), before.end(), [&](const PortRow &b) {
-      return !has_address(b.key) &&
-             std::memcmp(&b.key.port, &row.key.port, sizeof(dp_port_key)) == 0;
-    });
-    if (has_address(row.key) && was != before.end() && was->val.mapping != row.val.mapping)
-      moved.emplace(was->val.mapping, Address{row.key.address}, row.key.port.port);
-  }
+  for (const PortRow &row : fresh)
+    if (const auto was = of_any.find(place(row));
+        has_address(row.key) && was != of_any.end() && was->second != row.val.mapping)
+      moved.emplace(was->second, Address{row.key.address}, row.key.port.port);
   if (moved.empty())
     return Unit{};
   wait_for_programs();

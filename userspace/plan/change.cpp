@@ -5,6 +5,8 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <string_view>
+#include <unordered_map>
 
 #include "doppel/names.h"
 #include "userspace/config/settings.h"
@@ -148,14 +150,25 @@ bool contains(const std::vector<Attachment> &list, const Attachment &a) {
   return std::find(list.begin(), list.end(), a) != list.end();
 }
 
-bool operator==(const dp_address_key &a, const dp_address_key &b) {
-  return std::memcmp(&a, &b, sizeof(a)) == 0;
-}
+// There may be 65,536 of them, so that a search through all for each takes seconds.
+class PortIndex {
+public:
+  explicit PortIndex(const std::vector<PortRow> &rows) {
+    for (const PortRow &row : rows)
+      rows_.emplace(bytes_of(row.key), &row);
+  }
+  // Null: none has that key.
+  const PortRow *find(const dp_address_key &key) const {
+    const auto row = rows_.find(bytes_of(key));
+    return row == rows_.end() ? nullptr : row->second;
+  }
 
-const PortRow *find(const std::vector<PortRow> &rows, const dp_address_key &key) {
-  auto row = std::find_if(rows.begin(), rows.end(), [&](const PortRow &r) { return r.key == key; });
-  return row == rows.end() ? nullptr : &*row;
-}
+private:
+  static std::string_view bytes_of(const dp_address_key &key) {
+    return {reinterpret_cast<const char *>(&key), sizeof(key)};
+  }
+  std::unordered_map<std::string_view, const PortRow *> rows_; // keys are in the rows themselves
+};
 
 bool is_dry_run(uint32_t bound) { return bound == DP_SAMPLE_NONE; }
 
@@ -347,16 +360,15 @@ private:
   }
 
   void compare_ports() {
-    std::vector<PortRow> all;
+    const PortIndex before(state_.ports), wanted(wanted_.ports);
     for (PortRow p : wanted_.ports) {
       p.val.mapping = static_cast<__u16>(row_of_.at(p.val.mapping));
-      all.push_back(p);
-      const PortRow *now = find(state_.ports, p.key);
+      const PortRow *now = before.find(p.key);
       if (!now || std::memcmp(&now->val, &p.val, sizeof(p.val)) != 0)
         change_.ports.push_back(p);
     }
     for (const PortRow &p : state_.ports)
-      if (!find(all, p.key) && !deferred_rows_.count(p.val.mapping))
+      if (!wanted.find(p.key) && !deferred_rows_.count(p.val.mapping))
         change_.old_ports.push_back(p.key);
   }
 
