@@ -212,7 +212,7 @@ static __always_inline struct dp_flow *flow_wait(const struct pkt *p, const stru
 	struct dp_flow flow = {.slot = DP_NO_SLOT, .excluded = why};
 	struct noted_syn *syn;
 	struct dp_flow *f;
-	__u32 end;
+	__u32 at, end;
 
 	f = bpf_map_lookup_elem(&flows, key);
 	if (!f && client_may_enter(&key->client)) {
@@ -242,9 +242,10 @@ static __always_inline struct dp_flow *flow_wait(const struct pkt *p, const stru
 	if (syn && !syn->data && f->slot == DP_NO_SLOT &&
 	    !(source_is_known(s) && s->rcv_nxt != syn->isn + 1)) {
 		flow_begin_at(f, syn->isn + 1);
-	} else if (!f->seen && source_is_known(s)) {
-		end = over_end(key, s->rcv_nxt);
-		if (end != s->rcv_nxt)
+	} else if (!f->seen) {
+		at = source_is_known(s) ? s->rcv_nxt : p->seq;
+		end = over_end(key, at);
+		if (end != at)
 			flow_begin_at(f, end);
 	}
 	return f;

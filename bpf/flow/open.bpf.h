@@ -187,9 +187,10 @@ static __always_inline void start_in_stream(struct flow_start *b, const struct p
  * where only the boundary of a request is missing.
  */
 static __always_inline bool choose_start(struct __sk_buff *skb, const struct pkt *p,
-					 const struct dp_mapping *m, const struct dp_flow *f,
-					 const struct noted_syn *syn, const struct source *s,
-					 bool join, struct flow_start *b, __u32 *excluded)
+					 const struct dp_mapping *m, const struct dp_flow_key *key,
+					 const struct dp_flow *f, const struct noted_syn *syn,
+					 const struct source *s, bool join, struct flow_start *b,
+					 __u32 *excluded)
 {
 	if (syn && syn->barred) {
 		*excluded = syn->barred;
@@ -216,6 +217,9 @@ static __always_inline bool choose_start(struct __sk_buff *skb, const struct pkt
 		*excluded = DP_EXCLUDED_tls;
 		return false;
 	}
+	/* What a former flow of the connection had is not done once more. */
+	if (!f && over_end(key, p->seq) != p->seq)
+		return false;
 	if (!(f ? join
 		: source_awaits_request(s, p) && join_at_once(skb, p, m->application,
 							      limit_of(p->mapping, p->target))))
@@ -274,7 +278,7 @@ GLOBAL int flow_open(struct __sk_buff *skb, const struct pkt *p, struct source *
 			return 0;
 		}
 	}
-	open = choose_start(skb, p, m, f, syn, s, join, &b, &excluded);
+	open = choose_start(skb, p, m, &key, f, syn, s, join, &b, &excluded);
 	if (syn && syn->data)
 		exclude_syn_data(skb, p, s, DP_EXCLUDED_not_joined);
 	if (open) {

@@ -50,11 +50,17 @@ GLOBAL int over_note(const struct dp_flow_key *flow_key, __u32 isn, __u32 end)
 static __always_inline bool is_over(const struct pkt *p, const struct dp_flow_key *key)
 {
 	struct noted_syn *row = bpf_map_lookup_elem(&syns, key);
-	__u32 now = bpf_ktime_get_coarse_ns() >> END_UNIT;
+	__u32 now = bpf_ktime_get_coarse_ns() >> END_UNIT, end;
 
 	if (!row || !(row->flags & SYN_IS_END) || !p->payload)
 		return false;
-	if (now - row->tsval > OVER_AGE || row->isn - (p->seq + p->payload) > OVER_WINDOW)
+	end = p->seq + p->payload;
+	if (now - row->tsval > OVER_AGE ||
+	    (row->isn - end > OVER_WINDOW && end - row->isn > OVER_WINDOW)) {
+		bpf_map_delete_elem(&syns, key); /* of one that has begun since */
+		return false;
+	}
+	if (row->isn - end > OVER_WINDOW)
 		return false;
 	row->tsval = now;
 	return true;
@@ -62,17 +68,17 @@ static __always_inline bool is_over(const struct pkt *p, const struct dp_flow_ke
 
 /*
  * Where the text ended of a flow that was forgotten while its connection goes on, as a reload has
- * it: a source that is not as far yet has more of it to take, which is counted already. Else
- * `rcv_nxt`, where the source is.
+ * it: a source that is not as far yet has more of it to take, which is counted already. Else `at`,
+ * where the source is.
  */
-static __always_inline __u32 over_end(const struct dp_flow_key *key, __u32 rcv_nxt)
+static __always_inline __u32 over_end(const struct dp_flow_key *key, __u32 at)
 {
 	struct noted_syn *row = bpf_map_lookup_elem(&syns, key);
 	__u32 now = bpf_ktime_get_coarse_ns() >> END_UNIT;
 
 	if (!row || !(row->flags & SYN_IS_END) || now - row->tsval > OVER_AGE ||
-	    row->isn - rcv_nxt > OVER_WINDOW)
-		return rcv_nxt;
+	    row->isn - at > OVER_WINDOW)
+		return at;
 	return row->isn;
 }
 
