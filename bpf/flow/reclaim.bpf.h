@@ -72,12 +72,12 @@ GLOBAL int store_reclaim(struct __sk_buff *skb, __u32 slot, __u32 bytes, __u32 t
 	if (!sh || !f)
 		return 0;
 	mine = sh->tcp.chunks;
-	none = f->used >= f->limit;
+	none = !store_has_room(f, bytes);
 #pragma clang loop unroll(disable)
 	for (int i = tries == RECLAIM_TRIES ? RECLAIM_SLICES : 1; i > 0; i--) {
 		if (!store_free_queued() || !none)
 			break;
-		if (f->used < f->limit)
+		if (store_has_room(f, bytes))
 			return 1;
 	}
 	left = store_left(f);
