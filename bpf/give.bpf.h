@@ -83,7 +83,7 @@ static __always_inline void store_free_slice(struct store_range *r, bool queued)
 	__sync_fetch_and_add(&f->queued, queued ? -n : r->left);
 	if (!r->left)
 		return;
-	if (bpf_map_push_elem(&freed_ranges, r, 0)) {
+	if (bpf_map_push_elem(&freed_ranges, r, 0) && bpf_map_push_elem(&freed_ranges, r, 0)) {
 		__sync_fetch_and_add(&f->queued, -r->left);
 		store_drop(r, r->left); /* the queue is full: late, but not lost */
 		return;

@@ -105,7 +105,8 @@ GLOBAL int slot_give_back(__u32 slot)
 	void *queue = bpf_map_lookup_elem(&free_slots, &pool);
 
 	pool_count(pool, -1);
-	if (queue)
+	/* There is room; since kernel 6.16 the lock may not be had. */
+	if (queue && bpf_map_push_elem(queue, &slot, 0))
 		bpf_map_push_elem(queue, &slot, 0);
 	return 0;
 }

@@ -218,11 +218,6 @@ static __always_inline void timer_tell(__u32 slot, __u32 gen)
 
 #define TIMER_LOOKS 256 /* bounded work: with more of them, a round takes several ticks */
 
-/* Chunks that one look frees, at most one slice more: shadows of a target that is gone end
- * together, and each frees a slice at once.
- */
-#define TIMER_FREES (8 * STORE_SLICE)
-
 /*
  * Is an acknowledgement that is kept back sent in time: before a target says its answer again,
  * which takes 200 ms of Linux (TCP_RTO_MIN), or less where the user knows of a shorter timeout? The
@@ -313,6 +308,15 @@ static __always_inline bool shadow_timeout(__u32 slot)
 	return due;
 }
 
+/* Who sends what is due asks for the timer anew. */
+static __always_inline void timer_tell_again(__u32 slot)
+{
+	struct dp_shadow *sh = shadow_at(slot);
+
+	if (sh)
+		timer_tell(slot, sh->gen);
+}
+
 /* What became of the next slot in the queue. */
 enum timer_step {
 	TIMER_EMPTY = 0, /* there is none */
@@ -332,6 +336,7 @@ GLOBAL int timer_one(void)
 	if (!bpf_map_push_elem(&timer_queue, &slot, 0))
 		return TIMER_BACK;
 	timer_unwatch(slot);
+	timer_tell_again(slot);
 	return TIMER_LEFT;
 }
 
@@ -353,17 +358,12 @@ static __always_inline bool timer_is_idle(void)
 /* Once in TIMER_NS: the shadows that are queued, each once. Those put back come around later. */
 static __always_inline void timer_look(struct shadow_timer *k)
 {
-	struct dp_fresh *f = store_state();
-	__u32 queued = k->count, used;
+	__u32 queued = k->count;
 	int step;
-
-	if (!f)
-		return;
-	used = f->used;
 
 	k->early = 1 + queued / EARLY_LOOKS;
 	for (__u32 i = 0; i < TIMER_LOOKS; i++) {
-		if (i >= queued || (__s32)(used - f->used) > TIMER_FREES)
+		if (i >= queued)
 			break;
 		step = timer_one();
 		if (step == TIMER_EMPTY)
