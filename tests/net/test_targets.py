@@ -96,8 +96,8 @@ def one_without_a_route(env, mode):
     v6 = ":" in first
     scene.lab.target.run(["ip", "addr", "add", f"{second}/{128 if v6 else 32}", "dev", "eth0",
                           *(["nodad"] if v6 else [])])
-    attach(scene, [target(scene), {"address": second, "port": 11211}], {"device": ["eth0", "late*"]})
-    keeper = scene.kept[0]
+    both = [target(scene), {"address": second, "port": 11211}]
+    file, keeper = attach(scene, both, {"device": ["eth0", "late*"]})
     ip, bits = ["ip", "-6" if v6 else "-4", "route"], 128 if v6 else 32
     sent = scene.load("sets", connections=10, count=100)["sent"]
     wait.until(lambda: all(whole(row, sent) for row in rows(scene)), "both to have all")
@@ -112,6 +112,9 @@ def one_without_a_route(env, mode):
     assert 0 < rows(scene)[1]["bytes"]["in_flight"], rows(scene)[1]
     wait.until(lambda: any(f"no route to the target {second}" in p["what"] for p in scene.doppel.health()[1]["problems"]),
                "status to tell")
+    file.write(mapping(both, device=["eth0", "late*"], max_bitrate="1Gbit"))
+    said = scene.doppel.run("reload").stdout
+    assert "the ceiling is 1" in said, said
     source.run(["ip", "link", "del", "late0"])
     keeper.wait_for("it is captured on eth0", times=2)
     source.run([*ip, "del", "unreachable", f"{second}/{bits}", "metric", "1"])

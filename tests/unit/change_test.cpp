@@ -609,13 +609,6 @@ TEST(PartialPlan, LeavesOutWhatTheHostCannotCarry) {
   EXPECT_EQ(f->plan.names[0].name, "80");
 }
 
-KnownMappings known(const MirrorState &now) {
-  KnownMappings all;
-  for (const MirrorState::Mapping &m : now.mappings)
-    all.emplace_back(m.name, m.row);
-  return all;
-}
-
 // The others are followed, and the program that hears what it answers stays.
 TEST(PartialPlan, ATargetWithoutARouteIsHeld) {
   Config c = a_config({"80-10.0.0.2:80"});
@@ -627,7 +620,7 @@ TEST(PartialPlan, ATargetWithoutARouteIsHeld) {
   const Route lost = h.routes["10.9.0.2"];
   h.routes.erase("10.9.0.2");
   h.routes["10.0.0.2"].mtu = 1300;
-  const auto p = make_partial_plan(c, h, known(now));
+  const auto p = make_partial_plan(c, h, now.mappings);
   ASSERT_TRUE(p) << show_errors(p.errors());
   EXPECT_TRUE(p->deferred.empty());
   ASSERT_EQ(p->why.size(), 1u);
@@ -642,9 +635,9 @@ TEST(PartialPlan, ATargetWithoutARouteIsHeld) {
   EXPECT_EQ(std::memcmp(&d.rows[0].second.target[1], &held, sizeof(held)), 0);
   EXPECT_NE(std::memcmp(&d.rows[0].second.target[0], &first, sizeof(first)), 0);
   now.mappings[0].row = d.rows[0].second;
-  EXPECT_TRUE(change(now, make_partial_plan(c, h, known(now))->plan).empty());
+  EXPECT_TRUE(change(now, make_partial_plan(c, h, now.mappings)->plan).empty());
   h.routes["10.9.0.2"] = lost;
-  const auto back = make_partial_plan(c, h, known(now));
+  const auto back = make_partial_plan(c, h, now.mappings);
   EXPECT_TRUE(back->why.empty());
   EXPECT_EQ(to_text(change(now, back->plan)),
             "1 mapping; mapping 80: target 10.9.0.2 is reached again from 10.9.0.1, MTU 9000");
@@ -657,15 +650,21 @@ TEST(PartialPlan, ATargetWithoutAnAddressTowardItIsHeld) {
   const MirrorState now = state(*make_plan(c, h));
   h.routes["10.9.0.2"].source = {};
   h.devices.push_back(a_device(8, "late0"));
-  const auto p = make_partial_plan(c, h, known(now));
+  const auto p = make_partial_plan(c, h, now.mappings);
   ASSERT_TRUE(p) << show_errors(p.errors());
   EXPECT_TRUE(p->deferred.empty());
   EXPECT_EQ(p->why.size(), 1u);
   EXPECT_TRUE(change(now, p->plan).empty());
   Config other = a_config({"80-10.9.0.2:80", "81-10.9.0.2:81"});
-  const auto both = make_partial_plan(other, h, known(now));
+  const auto both = make_partial_plan(other, h, now.mappings);
   EXPECT_EQ(both->deferred, std::set<std::string>{"81"}) << "it begins with a route of its own";
   EXPECT_TRUE(change(now, both->plan, both->deferred).empty());
+  EXPECT_FALSE(make_whole_plan(other, h, now.mappings));
+  EXPECT_TRUE(change(now, make_whole_plan(c, h, now.mappings)->plan).empty());
+  other = c;
+  other.mappings[0].targets[0].preamble = "AUTH x\r\n";
+  EXPECT_EQ(make_partial_plan(other, h, now.mappings)->deferred, std::set<std::string>{"80"})
+      << "it would begin anew";
   EXPECT_EQ(make_partial_plan(c, h)->deferred, std::set<std::string>{"80"}) << "never attached";
 }
 

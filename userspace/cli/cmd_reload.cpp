@@ -10,6 +10,7 @@
 #include "userspace/cli/options.h"
 #include "userspace/cli/output.h"
 #include "userspace/keeper/keeper_lock.h"
+#include "userspace/keeper/problems.h"
 #include "userspace/mirror/apply.h"
 #include "userspace/mirror/maps.h"
 
@@ -79,7 +80,10 @@ Result<Reloaded> reload_by_ourselves(const Meta &meta, const ReloadOptions &o) {
   ApplyOptions options;
   options.drain_ms = o.drain_ms;
   const auto applied = TRY(apply(config, options));
-  return Reloaded{to_text(applied), applied.warnings()};
+  auto warnings = applied.warnings();
+  for (std::string &sentence : as_sentences(applied.deferred))
+    warnings.push_back(std::move(sentence));
+  return Reloaded{to_text(applied), std::move(warnings)};
 }
 
 int run(const ReloadOptions &o) {

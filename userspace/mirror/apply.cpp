@@ -7,6 +7,7 @@
 #include <net/if.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <ctime>
 #include <map>
@@ -44,7 +45,7 @@ std::vector<dp_address_key> keys_of_gone_devices(const std::vector<dp_address_ke
     const uint32_t ifindex = key.port.ifindex;
     char name[IF_NAMESIZE];
     if (!is_there.count(ifindex))
-      is_there[ifindex] = ::if_indextoname(ifindex, name) != nullptr;
+      is_there[ifindex] = ::if_indextoname(ifindex, name) || (errno != ENXIO && errno != ENODEV);
     if (!is_there[ifindex])
       gone.push_back(key);
   }
@@ -505,18 +506,22 @@ KnownMappings known_mappings(const Pins &pins, const Meta &meta) {
     return known;
   for (const NamedMapping &m : meta.mappings)
     if (const auto row = rows->mapping(m.row))
-      known.emplace_back(m, *row);
+      if (const auto preambles = rows->preambles(m.row, *row))
+        known.push_back({m, *row, *preambles});
   return known;
 }
 
 // Unlocked: what changes meanwhile is put right by the next look.
-Result<PartialPlan> tolerant_plan(const Config &config, HostView &view) {
+Result<PartialPlan> plan_for(const Config &config, HostView &view, bool tolerant) {
   KnownMappings known;
   if (const auto pins = Pins::locate(); pins && pins->exist())
     if (const auto meta = read_meta(*pins)) {
-      call_as_captured(view, *pins, *meta);
+      if (tolerant)
+        call_as_captured(view, *pins, *meta);
       known = known_mappings(*pins, *meta);
     }
+  if (!tolerant)
+    return make_whole_plan(config, view, known);
   auto partial = TRY(make_partial_plan(config, view, known));
   // Room for late ones was made at attach; what has none is told when it comes.
   partial.plan.limits.max_mappings =
@@ -528,13 +533,7 @@ Result<PartialPlan> tolerant_plan(const Config &config, HostView &view) {
 
 Result<Applied> apply(const Config &config, const ApplyOptions &options) {
   auto view = TRY(view_host(config, options.tolerant ? ViewOf::devices : ViewOf::everything));
-  PartialPlan partial;
-  if (options.tolerant) {
-    partial = TRY(tolerant_plan(config, view));
-  } else {
-    auto plan = TRY(make_plan(config, view));
-    partial.plan = std::move(plan);
-  }
+  auto partial = TRY(plan_for(config, view, options.tolerant));
   auto host = TRY(Host::open_locked(options.pause));
   if (!host.pins.exist()) {
     host.pins.remove_top_if_empty();

@@ -138,12 +138,18 @@ Result<Pools> find_pools(const MirrorState &state, const Plan &wanted) {
   return PoolFinder(state, wanted).run();
 }
 
-bool same_identity(const NamedMapping &a, const dp_mapping &x, const NamedMapping &b,
-                   const dp_mapping &y) {
+// But for where its copies come from, which a plan numbers otherwise than the attached mirror.
+bool same_but_sources(const NamedMapping &a, const dp_mapping &x, const NamedMapping &b,
+                      const dp_mapping &y) {
   return a.name == b.name && a.direction == b.direction && a.protocol == b.protocol &&
          a.ports == b.ports && a.address == b.address && a.targets == b.targets &&
          x.application == y.application && same_copies(x, y) &&
-         !((x.flags ^ y.flags) & ~DP_MAP_CONVERGE) && same_sources(x, y);
+         !((x.flags ^ y.flags) & ~DP_MAP_CONVERGE);
+}
+
+bool same_identity(const NamedMapping &a, const dp_mapping &x, const NamedMapping &b,
+                   const dp_mapping &y) {
+  return same_but_sources(a, x, b, y) && same_sources(x, y);
 }
 
 bool contains(const std::vector<Attachment> &list, const Attachment &a) {
@@ -423,6 +429,16 @@ private:
 };
 
 } // namespace
+
+bool may_keep_row(const MirrorState::Mapping &attached, const NamedMapping &name,
+                  const dp_mapping &row, const Preambles &preambles) {
+  for (unsigned t = 0; t < DP_MAX_TARGETS; t++)
+    if (attached.row.target[t].keep_client != row.target[t].keep_client ||
+        attached.row.target[t].n_pools != row.target[t].n_pools)
+      return false;
+  return same_but_sources(attached.name, attached.row, name, row) &&
+         attached.preambles == preambles;
+}
 
 bool Change::empty() const {
   return new_rows.empty() && rows.empty() && old_rows.empty() && ports.empty() &&

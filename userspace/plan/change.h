@@ -75,6 +75,11 @@ bool are_fixed_differences(const Errors &errors);
 Result<Change> plan_change(const MirrorState &state, const Plan &wanted,
                            const std::set<std::string> &deferred = {});
 
+// Whether a mapping of a plan would keep the row of that attached one, as far as its own row tells:
+// not which addresses its copies come from.
+bool may_keep_row(const MirrorState::Mapping &attached, const NamedMapping &name,
+                  const dp_mapping &row, const Preambles &preambles);
+
 // Mappings that are there no more, under whatever row: not those that only changed.
 std::vector<std::string> removed_names(const Change &change);
 

@@ -58,10 +58,14 @@ Result<Plan> agreeing_plan(const Config &all, const HostView &host, PartialPlan 
   return make_plan(agreed, host);
 }
 
-Route way_of_before(const dp_target &known, const HostView &host, bool has_route) {
+// `route`: that copies cannot take; null: there is none.
+Route way_of_before(const dp_target &known, const HostView &host, const Route *route) {
   Route r;
   r.held = true;
-  r.oif = has_route ? known.oif : DP_NO_DEVICE;
+  r.oif = route ? known.oif : DP_NO_DEVICE;
+  if (const DeviceView *d = route ? find_device(host, route->device) : nullptr;
+      d && d->ethernet && known.oif == DP_NO_DEVICE)
+    r.oif = route->oif;
   if (const DeviceView *d = device_of(host, r.oif))
     r.device = d->name;
   r.source = Address{known.shadow_addr};
@@ -70,34 +74,35 @@ Route way_of_before(const dp_target &known, const HostView &host, bool has_route
   return r;
 }
 
-// Where its copies go; null: the attached mirror does not have it as it is.
-const dp_mapping *row_of(const MappingConfig &m, const KnownMappings &known) {
+// Null: the attached mirror has no mapping of that name and of these targets.
+const MirrorState::Mapping *attached_one(const MappingConfig &m, const KnownMappings &known) {
   const NamedMapping wanted = name_of(m);
-  for (const auto &[name, row] : known)
-    if (name.name == wanted.name && name.direction == wanted.direction &&
-        name.protocol == wanted.protocol && name.ports == wanted.ports &&
-        name.address == wanted.address && name.targets == wanted.targets)
-      return &row;
-  return nullptr;
+  const auto one = std::find_if(known.begin(), known.end(), [&](const MirrorState::Mapping &k) {
+    return k.name.name == wanted.name && k.name.targets == wanted.targets;
+  });
+  return one == known.end() ? nullptr : &*one;
 }
 
 using Routes = std::map<std::string, Route>; // as HostView's
 
-// Of targets of the mapping that copies cannot reach at present, the ways of before.
-Routes ways_of_before(const MappingConfig &m, const HostView &host, const KnownMappings &known,
-                      Errors &why) {
-  Routes ways;
-  const dp_mapping *row = row_of(m, known);
-  for (unsigned i = 0; row && i < m.targets.size() && i < row->n_targets; i++) {
+// Of targets that copies cannot reach at present, the ways of before.
+struct Ways {
+  Routes routes;
+  Errors why;
+};
+
+Ways ways_of_before(const MappingConfig &m, const HostView &host, const dp_mapping &row) {
+  Ways ways;
+  for (unsigned i = 0; i < m.targets.size() && i < row.n_targets; i++) {
     const TargetConfig &t = m.targets[i];
-    const auto route = host.routes.find(t.address.text());
-    const bool has_route = route != host.routes.end();
-    if ((has_route && route->second.local) || is_own_address(host, t.address))
+    const auto found = host.routes.find(t.address.text());
+    const Route *route = found == host.routes.end() ? nullptr : &found->second;
+    if ((route && route->local) || is_own_address(host, t.address))
       continue;
-    const size_t before = why.size();
-    check_route(host, t, why);
-    if (why.size() > before)
-      ways[t.address.text()] = way_of_before(row->target[i], host, has_route);
+    const size_t before = ways.why.size();
+    check_route(host, t, ways.why);
+    if (ways.why.size() > before)
+      ways.routes[t.address.text()] = way_of_before(row.target[i], host, route);
   }
   return ways;
 }
@@ -108,10 +113,30 @@ HostView with_ways(HostView host, const Routes &ways) {
   return host;
 }
 
-// Why the host cannot carry this one by itself. Empty: it can.
-Errors reasons_against(const MappingConfig &m, const Config &config, const HostView &host) {
+Config alone(const MappingConfig &m, const Config &config) {
   Config one = config;
   one.mappings = {m};
+  return one;
+}
+
+// None where the mapping would begin anew with them: it waits for what it lacks, or is refused.
+Ways known_ways(const MappingConfig &m, const Config &config, const HostView &host,
+                const KnownMappings &known) {
+  const MirrorState::Mapping *attached = attached_one(m, known);
+  if (!attached)
+    return {};
+  Ways ways = ways_of_before(m, host, attached->row);
+  if (ways.routes.empty())
+    return {};
+  const auto plan = make_plan(alone(m, config), with_ways(host, ways.routes));
+  if (!plan || !may_keep_row(*attached, plan->names[0], plan->mappings[0], plan->preambles[0]))
+    return {};
+  return ways;
+}
+
+// Why the host cannot carry this one by itself. Empty: it can.
+Errors reasons_against(const MappingConfig &m, const Config &config, const HostView &host) {
+  const Config one = alone(m, config);
   const auto plan = make_plan(one, host);
   Errors errors;
   if (plan)
@@ -123,6 +148,27 @@ Errors reasons_against(const MappingConfig &m, const Config &config, const HostV
 
 } // namespace
 
+Result<PartialPlan> make_whole_plan(const Config &config, const HostView &host,
+                                    const KnownMappings &known) {
+  PartialPlan f;
+  Routes held;
+  Errors errors; // of mappings that would begin, though others hold the same targets
+  for (const MappingConfig &m : config.mappings) {
+    Ways ways = known_ways(m, config, host, known);
+    if (ways.routes.empty())
+      check_targets(alone(m, config), host, errors);
+    held.merge(ways.routes);
+    f.why.insert(f.why.end(), ways.why.begin(), ways.why.end());
+  }
+  if (held.empty())
+    f.plan = TRY(make_plan(config, host));
+  else if (errors.empty())
+    f.plan = TRY(make_plan(config, with_ways(host, held)));
+  else
+    return errors;
+  return f;
+}
+
 Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host,
                                       const KnownMappings &known) {
   PartialPlan f;
@@ -131,13 +177,14 @@ Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host
   rest.mappings.clear();
   Routes held;
   for (const MappingConfig &m : present.mappings) {
-    Routes ways = ways_of_before(m, host, known, f.why);
-    const HostView with = ways.empty() ? HostView{} : with_ways(host, ways);
-    const HostView &own = ways.empty() ? host : with;
+    Ways ways = known_ways(m, config, host, known);
+    f.why.insert(f.why.end(), ways.why.begin(), ways.why.end());
+    const HostView with = ways.routes.empty() ? HostView{} : with_ways(host, ways.routes);
+    const HostView &own = ways.routes.empty() ? host : with;
     const Errors errors = reasons_against(m, config, own);
     if (errors.empty()) {
       rest.mappings.push_back(m);
-      held.merge(ways);
+      held.merge(ways.routes);
       continue;
     }
     // What is mirrored in clear text goes on only as long as nobody forbids it.

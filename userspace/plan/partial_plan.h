@@ -5,9 +5,9 @@
 
 #include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "userspace/plan/change.h"
 #include "userspace/plan/plan.h"
 
 namespace doppel {
@@ -20,13 +20,17 @@ struct PartialPlan {
 };
 
 // The mappings of an attached mirror, which know where their copies go.
-using KnownMappings = std::vector<std::pair<NamedMapping, dp_mapping>>;
+using KnownMappings = std::vector<MirrorState::Mapping>;
 
-// Mappings that do not go together are deferred as well, the later ones. A target that copies
-// cannot reach at present defers its mapping, but for one of `known`: what copies it gets go as
-// before, and none where the host has no route, as of the host's own connections (the kernel would
-// take it for a neighbour: ip_route_output_key_hash_rcu(), net/ipv4/route.c). Fails only for what
-// concerns all mappings.
+// All of the configuration, or an error. A target that copies cannot reach at present is one, but
+// for mappings of `known` that keep their rows: what copies it gets go as before, and none where
+// the host has no route, as of the host's own connections (the kernel would take it for a
+// neighbour: ip_route_output_key_hash_rcu(), net/ipv4/route.c). Why is in PartialPlan::why.
+Result<PartialPlan> make_whole_plan(const Config &config, const HostView &host,
+                                    const KnownMappings &known);
+
+// The same, and mappings that the host cannot carry are deferred, as are those that do not go
+// together, the later ones. Fails only for what concerns all mappings.
 Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host,
                                       const KnownMappings &known = {});
 
