@@ -59,15 +59,16 @@ void add_options(CLI::App &app, ReadyOptions &o) {
   add_server_options(app, o.servers);
 }
 
-// The mappings to look at, of the file or of the mirror.
-Result<std::vector<MappingEnds>> mappings_of(const ReadyOptions &o) {
+// Of the file or of the mirror.
+Result<std::vector<MappingEnds>> all_mappings(const ReadyOptions &o) {
   if (!o.config.empty())
-    return named(ends_of(TRY(read_config(o.config))), o.mapping);
-  return named(ends_of(TRY(find_attached("ready")).meta.mappings), o.mapping);
+    return ends_of(TRY(read_config(o.config)));
+  return ends_of(TRY(find_attached("ready")).meta.mappings);
 }
 
 Status by_mappings(const ReadyOptions &o, ReadyWanted &wanted) {
-  const auto mappings = TRY(mappings_of(o));
+  const auto all = TRY(all_mappings(o));
+  const auto mappings = TRY(named(all, o.mapping));
   const auto listeners = TRY(listeners_of(mappings));
   Errors errors;
   for (const MappingEnds &m : mappings) {
@@ -77,7 +78,7 @@ Status by_mappings(const ReadyOptions &o, ReadyWanted &wanted) {
       wanted.pairs.insert(wanted.pairs.end(), found->pairs.begin(), found->pairs.end());
       wanted.unpaired.insert(wanted.unpaired.end(), found->unpaired.begin(), found->unpaired.end());
     }
-    for (Unpaired &alone : udp_alone(m, mappings))
+    for (Unpaired &alone : udp_alone(m, all))
       wanted.unpaired.push_back(std::move(alone));
     for (RowName &row : rows_of(m))
       wanted.rows.push_back(std::move(row));
