@@ -86,7 +86,7 @@ def what_clients_fill_again_and_again_is_told(env):
     claim(target, b"session")
     writer = Mirrored((target,), [b"md session\r\nmg session v N600\r\n"] * 1000, 0.05)
     writer.start()
-    process = start(env, "--json", *SETTLE, source, target)
+    process = start(env, "--json", "--settle", "1.5", source, target)
     out, err = process.communicate(timeout=wait.patience(60))
     writer.done.set()
     writer.join()

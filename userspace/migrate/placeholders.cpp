@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/migrate/placeholders.h"
 
+#include "userspace/memcached/meta.h"
 #include "userspace/migrate/ask.h"
 #include "userspace/migrate/side.h"
 #include "userspace/migrate/walk.h"
@@ -24,12 +25,20 @@ Result<std::vector<InPlace>> find_placeholders(memcached::Connection &server, bo
                                                const WarmClock &clock,
                                                const std::vector<std::string> &keys) {
   std::vector<Candidate> all;
-  for (const std::string &key : keys)
+  std::vector<std::string> plain;
+  std::vector<size_t> places; // of them
+  for (const std::string &key : keys) {
+    if (has_me && memcached::is_plain_key(key)) {
+      plain.push_back(key);
+      places.push_back(all.size());
+    }
     all.push_back({&key});
-  if (has_me)
-    TRY(read_standings(server, keys, [&](size_t i, const memcached::Standing *s) {
-      all[i].is_asked = s && may_be_one(*s, keys[i]);
-      all[i].stands = s ? InPlace::item : InPlace::nothing;
+  }
+  if (!plain.empty())
+    TRY(read_standings(server, plain, [&](size_t i, const memcached::Standing *s) {
+      Candidate &c = all[places[i]];
+      c.is_asked = s && may_be_one(*s, *c.key);
+      c.stands = s ? InPlace::item : InPlace::nothing;
     }));
   TRY(ask(
       server, all, [](const Candidate &c) { return c.is_asked; },

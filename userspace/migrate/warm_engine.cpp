@@ -76,9 +76,10 @@ Status WarmEngine::fill(Batch &batch) {
   const uint64_t most = std::min({most_keys_, next_keys_, pace_.most_keys()});
   next_keys_ = std::min(kMostKeys, 4 * next_keys_);
   uint64_t bytes = 0;
-  const auto add = [&](const std::string &key, const KeyCopy &copy, uint64_t from) {
+  const auto add = [&](const std::string &key, const KeyCopy &copy, uint64_t from, bool claimed) {
     Row row;
     row.copy = copy;
+    row.claimed = claimed;
     row.key_at = static_cast<uint32_t>(batch.keys.size());
     row.key_size = static_cast<uint8_t>(key.size());
     batch.keys += key;
@@ -89,7 +90,7 @@ Status WarmEngine::fill(Batch &batch) {
   const uint64_t few = c_.options.stale_ok ? most : std::min(most, next_again_);
   while (!again_.empty() && batch.rows.size() < few && bytes < most_bytes_) {
     bytes += size_of(again_.back().copy.seen());
-    add(again_.back().key, again_.back().copy, again_.back().from);
+    add(again_.back().key, again_.back().copy, again_.back().from, again_.back().claimed);
     again_.pop_back();
   }
   next_again_ = again_.empty() ? 1 : std::min(kMostKeys, 4 * next_again_);
@@ -103,7 +104,7 @@ Status WarmEngine::fill(Batch &batch) {
       c_.report.keys++;
     bytes += key.size;
     if (!key.unsettled || !memcached::has_name(key.key)) { // what no line can name was never stored
-      add(key.key, KeyCopy(false), key.from);
+      add(key.key, KeyCopy(false), key.from, false);
       continue;
     }
     LoneKey lone{key.key, KeyCopy(true), key.from};
@@ -363,7 +364,7 @@ void WarmEngine::follow(const Batch &batch, Row &row) {
   const Step step = row.copy.step();
   if (step == Step::settle || step == Step::drain)
     return;
-  follow(LoneKey{std::string(batch.key(row)), row.copy, batch.from});
+  follow(LoneKey{std::string(batch.key(row)), row.copy, batch.from, row.claimed});
 }
 
 void WarmEngine::follow(LoneKey lone) {
@@ -379,26 +380,21 @@ void WarmEngine::follow(LoneKey lone) {
     break;
   default:
     if (lone.copy.outcome() == Outcome::present && c_.options.repair)
-      repair(lone, lone.copy.tries() ? lone.copy.tries() + 1 : 0);
+      repair(lone, {}, lone.claimed ? lone.copy.tries() + 1 : 0);
     else if (lone.copy.outcome() == Outcome::present && c_.has_cas)
       present_.push_back(std::move(lone));
     else if (lone.copy.outcome() == Outcome::contested)
-      repair_.take({std::move(lone.key), KeyRepair(static_cast<uint8_t>(lone.copy.tries() + 1)),
-                    lone.from, lone.copy.seen().cas, lone.copy.seen().size});
+      repair(lone, KeyRepair(static_cast<uint8_t>(lone.copy.tries() + 1)), 0);
     else
       count(c_.report, lone.copy.outcome());
   }
 }
 
-void WarmEngine::repair(LoneKey lone, unsigned tries) {
+void WarmEngine::repair(const LoneKey &lone, const KeyRepair &how, unsigned tries) {
   const Look &seen = lone.copy.seen();
-  repair_.take({std::move(lone.key),
-                {},
-                lone.from,
-                seen.cas,
-                seen.size,
-                false,
-                static_cast<uint8_t>(tries)});
+  RepairKey k{lone.key, how, lone.from, seen.cas, seen.size, seen.ends};
+  k.tries = static_cast<uint8_t>(tries);
+  repair_.take(std::move(k));
 }
 
 // An add finds them, and clients do not. They are replaced as a repair does it, by their CAS.
@@ -418,9 +414,9 @@ Status WarmEngine::replace_placeholders() {
     else if (tries > c_.most_tries())
       count(c_.report, Outcome::undone);
     else if (stand[i] == InPlace::nothing)
-      again_.push_back({std::move(k.key), KeyCopy(false, tries), k.from});
+      again_.push_back({std::move(k.key), KeyCopy(false, tries), k.from, true});
     else
-      repair(std::move(k), tries);
+      repair(k, {}, tries);
   }
   return Unit{};
 }
@@ -484,8 +480,8 @@ Result<bool> WarmEngine::turn() {
       return status.errors();
     }
     for (RepairKey &k : absent)
-      again_.push_back(
-          {std::move(k.key), KeyCopy(false, std::max(k.tries, k.repair.tries())), k.from});
+      again_.push_back({std::move(k.key), KeyCopy(false, std::max(k.tries, k.repair.tries())),
+                        k.from, k.tries > 0});
   }
   request(t);
   if (!t.source_request.empty() || !t.target_request.empty() || !t.peeked.empty()) {
@@ -607,7 +603,7 @@ Result<uint64_t> WarmEngine::give_back(memcached::Connection *source,
   uint64_t asked = 0;
   const auto remove = [&](const std::vector<Unconfirmed> &all, bool whatever) -> Status {
     for (const Unconfirmed &k : source ? TRY(changed(*source, all)) : all)
-      if (source || k.cas) // else it is not known to be ours
+      if (k.cas || (source && !k.contested)) // else it is not known to be ours
         asked += request_delete(request, k.key, source && whatever ? 0 : k.cas);
     return Unit{};
   };

@@ -22,7 +22,8 @@ namespace doppel::migrate {
 struct LoneKey {
   std::string key;
   KeyCopy copy;
-  uint64_t from = 0; // position in the list
+  uint64_t from = 0;    // position in the list
+  bool claimed = false; // the target had a placeholder of a client's
 };
 
 class WarmEngine {
@@ -46,6 +47,7 @@ private:
     uint32_t store_at = 0, store_size = 0; // its request in Batch::stores
     uint16_t opaque = 0;                   // of that request
     uint8_t key_size = 0;
+    bool claimed = false; // as LoneKey::claimed
   };
   struct Batch {
     std::string keys;
@@ -98,7 +100,7 @@ private:
   // Takes up what a row has come to.
   void follow(const Batch &batch, Row &row);
   void follow(LoneKey lone);
-  void repair(LoneKey lone, unsigned tries);
+  void repair(const LoneKey &lone, const KeyRepair &how, unsigned tries);
   Status replace_placeholders();
   Status look_around(uint64_t now);
   void wait(uint64_t now) const;

@@ -35,6 +35,8 @@ uint32_t size_before(const RepairKey &k) {
   return k.repair.is_second() ? k.repair.seen().size : k.size;
 }
 
+Look as_copied(const RepairKey &k) { return {true, k.known_cas, k.size, k.ends}; }
+
 // What proves equal was copied by us, or by the mirror after us.
 Outcome outcome_of(const RepairKey &k, bool repair) {
   const Outcome o = k.repair.outcome();
@@ -88,8 +90,12 @@ std::vector<Unconfirmed> WarmRepair::unconfirmed() const {
   std::vector<Unconfirmed> keys;
   const auto take = [&](const RepairKey &k) {
     const Step step = k.repair.step();
-    if (step == Step::replace ||
-        (step != Step::done && (k.repair.stored_cas() || k.repair.is_contested())))
+    if (step == Step::done)
+      return;
+    if (k.repair.is_contested())
+      keys.push_back({k.key, k.repair.seen().there ? k.repair.seen() : as_copied(k),
+                      k.repair.undo_cas(), true});
+    else if (step == Step::replace || k.repair.stored_cas())
       keys.push_back({k.key, k.repair.seen(), k.repair.stored_cas()});
   };
   std::for_each(look_.begin(), look_.end(), take);
@@ -245,7 +251,10 @@ bool WarmRepair::take_read(RepairKey &k, uint32_t n, const memcached::Answer &an
              !is_same(k.repair.seen(), item->look)) {
     k.repair.read(item->look);                          // moving
   } else if (bytes > 0 && bytes + size > kValueBytes) { // one has grown: later
-    take({k.key, k.repair, k.from, k.known_cas, static_cast<uint32_t>(size), false, k.tries});
+    RepairKey later = k;
+    later.size = static_cast<uint32_t>(size);
+    later.unmoved = false;
+    take(std::move(later));
     k.repair.end(Outcome::open);
   } else {
     bytes += size;
@@ -302,9 +311,14 @@ Status WarmRepair::replace(std::vector<RepairKey> &keys, const std::vector<KeptI
       },
       [&](RepairKey &k, uint32_t n, const memcached::Answer &answer) {
         const auto a = store_answer(answer, n);
-        if (a)
+        if (!a)
+          return false;
+        c_.report.evicting = c_.report.evicting || a->out_of_memory;
+        if (a->out_of_memory && c_.refuses_when_full)
+          k.repair.end(Outcome::absent); // it has deleted what was there
+        else
           k.repair.replaced(a->stored, a->cas);
-        return a.has_value();
+        return true;
       },
       fail);
 }

@@ -20,6 +20,7 @@ struct RepairKey {
   uint64_t from = 0;      // position in the list
   uint64_t known_cas = 0; // of the item at the source when it was not stale; 0: not known
   uint32_t size = 0;      // of its value then, bytes, about
+  int32_t ends = kNever;  // and when it ended then
   bool unmoved = false;   // it still has that CAS: a read takes nobody's token
   // Of a copy that found a placeholder at the target, which nobody else fills for the source: with
   // this one it has taken so many tries.
@@ -31,6 +32,8 @@ struct Unconfirmed {
   std::string key;
   Look seen;        // at the source, when it was read
   uint64_t cas = 0; // of the copy; 0: not known, also whether it is there
+  // Something else has changed it: without a CAS it may be the mirror's by now.
+  bool contested = false;
 };
 
 class WarmRepair {
