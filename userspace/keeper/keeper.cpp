@@ -276,7 +276,7 @@ void Keeper::tell(const Applied &applied) {
   }
   for (const std::string &sentence : applied.change.updated)
     log_line(Priority::notice, sentence);
-  if (!applied.change.added.empty() || !applied.change.removed.empty())
+  if (!applied.change.added.empty() || !applied.change.removed.empty() || !applied.ended.empty())
     log_line(Priority::notice, "changed: " + to_text(applied));
   if (applied.resumed)
     log_line(Priority::warning, "an interrupted detach had paused the mirror: it goes on");

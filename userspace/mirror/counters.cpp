@@ -71,7 +71,7 @@ Result<Counters> read_counters_of(const Attached &attached) {
   };
   std::vector<NamedMapping> all = attached.meta.mappings;
   for (NamedMapping m : attached.meta.going) {
-    m.name += " (going)"; // another one may have its name
+    m.name += kGoing; // another one may have its name
     all.push_back(std::move(m));
   }
   for (const NamedMapping &m : all) {

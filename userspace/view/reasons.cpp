@@ -113,7 +113,7 @@ void measure_rates(Counters &now, const Counters &before) {
     for (TargetCounters &t : m.targets)
       for (const MappingCounters &was : before.mappings)
         for (const TargetCounters &then : was.targets)
-          if (was.name == m.name && then.target == t.target)
+          if ((was.name == m.name || was.name + kGoing == m.name) && then.target == t.target)
             t.before = then.sum;
 }
 

@@ -25,6 +25,9 @@ struct TargetCounters {
   bool keep_client = false; // "source_address": "client"
 };
 
+// Behind the name of a mapping that a reload is taking away: another one may have its name by now.
+inline constexpr char kGoing[] = " (going)";
+
 struct MappingCounters {
   std::string name;
   std::vector<TargetCounters> targets;
