@@ -72,14 +72,6 @@ GLOBAL int store_reclaim(struct __sk_buff *skb, __u32 slot, __u32 bytes, __u32 t
 	if (!sh || !f)
 		return 0;
 	mine = sh->tcp.chunks;
-	none = !store_has_room(f, bytes);
-#pragma clang loop unroll(disable)
-	for (int i = tries == RECLAIM_TRIES ? RECLAIM_SLICES : 1; i > 0; i--) {
-		if (!store_free_queued() || !none)
-			break;
-		if (store_has_room(f, bytes))
-			return 1;
-	}
 	left = store_left(f);
 	row = store_row(&sh->ep.key);
 	c = client_at(row);
@@ -89,6 +81,15 @@ GLOBAL int store_reclaim(struct __sk_buff *skb, __u32 slot, __u32 bytes, __u32 t
 	l = limit_at(s.target);
 	s.target_chunks = l ? l->chunks : 0;
 	s.own = !target_may_take(s.target_chunks, left);
+	/* Else room is not what the segment lacks. */
+	none = !store_has_room(f, bytes) && s.client == SWEEP_ANY_CLIENT && !s.own;
+#pragma clang loop unroll(disable)
+	for (int i = tries == RECLAIM_TRIES ? RECLAIM_SLICES : 1; i > 0; i--) {
+		if (!store_free_queued() || !none)
+			break;
+		if (store_has_room(f, bytes))
+			return 1;
+	}
 	s.share = left > 0 ? STORE_SHARE * left : 0;
 	s.from = f->most_slot;
 	f->most_chunks = 0;
