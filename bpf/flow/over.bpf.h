@@ -50,17 +50,11 @@ GLOBAL int over_note(const struct dp_flow_key *flow_key, __u32 isn, __u32 end)
 static __always_inline bool is_over(const struct pkt *p, const struct dp_flow_key *key)
 {
 	struct noted_syn *row = bpf_map_lookup_elem(&syns, key);
-	__u32 now = bpf_ktime_get_coarse_ns() >> END_UNIT, end;
+	__u32 now = bpf_ktime_get_coarse_ns() >> END_UNIT;
 
 	if (!row || !(row->flags & SYN_IS_END) || !p->payload)
 		return false;
-	end = p->seq + p->payload;
-	if (now - row->tsval > OVER_AGE ||
-	    (row->isn - end > OVER_WINDOW && end - row->isn > OVER_WINDOW)) {
-		bpf_map_delete_elem(&syns, key); /* of one that has begun since */
-		return false;
-	}
-	if (row->isn - end > OVER_WINDOW)
+	if (now - row->tsval > OVER_AGE || row->isn - (p->seq + p->payload) > OVER_WINDOW)
 		return false;
 	row->tsval = now;
 	return true;
