@@ -419,6 +419,14 @@ const char *lacks_a_route(const dp_mapping &row) {
   return ": its targets have a route again";
 }
 
+// What the mirror has is held for mappings that keep their rows alone.
+bool begins_without_a_route(const Change &change) {
+  return std::any_of(change.new_rows.begin(), change.new_rows.end(), [](const auto &fresh) {
+    return std::any_of(fresh.second.target, fresh.second.target + DP_MAX_TARGETS,
+                       [](const dp_target &t) { return t.oif == DP_NO_DEVICE; });
+  });
+}
+
 Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
                              const ApplyOptions &options) {
   auto state = TRY(read_mirror_state(nl_, pins_, before_, rows_));
@@ -436,6 +444,8 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
       change.rows.emplace_back(m.name.row, row);
       change.updated.push_back("mapping " + m.name.name + lacks_a_route(row));
     }
+  if (begins_without_a_route(change))
+    return partial.why;
   applied_.change = std::move(change);
   for (const MirrorState::Mapping &m : state.mappings)
     if (const auto &rows = applied_.change.old_rows;

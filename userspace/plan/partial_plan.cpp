@@ -134,6 +134,12 @@ Ways known_ways(const MappingConfig &m, const Config &config, const HostView &ho
   return ways;
 }
 
+// For what is judged of a mapping whatever else it lacks.
+HostView as_it_was(const MappingConfig &m, const HostView &host, const KnownMappings &known) {
+  const MirrorState::Mapping *attached = attached_one(m, known);
+  return attached ? with_ways(host, ways_of_before(m, host, attached->row).routes) : host;
+}
+
 // Why the host cannot carry this one by itself. Empty: it can.
 Errors reasons_against(const MappingConfig &m, const Config &config, const HostView &host) {
   const Config one = alone(m, config);
@@ -188,7 +194,7 @@ Result<PartialPlan> make_partial_plan(const Config &config, const HostView &host
       continue;
     }
     // What is mirrored in clear text goes on only as long as nobody forbids it.
-    if (ipsec_forbids(m, config.limits, own))
+    if (ipsec_forbids(m, config.limits, as_it_was(m, host, known)))
       f.forbidden = true;
     else
       f.deferred.insert(m.name);
