@@ -164,8 +164,7 @@ Result<MappingSources> sources_of(const MappingEnds &m, const std::vector<Listen
 
 std::vector<Unpaired> udp_alone(const MappingEnds &udp, const std::vector<MappingEnds> &all) {
   const auto leads = [&](const MappingEnds &m, uint32_t port, const MappingEnds::Target &to) {
-    const bool same_place = m.here == udp.here && (m.address == udp.address ||
-                                                   (!m.address.is_set() && m.has(udp.address)));
+    const bool same_place = m.here == udp.here && m.address == udp.address;
     return !m.udp && same_place && m.ports.first <= port && port <= m.ports.last &&
            std::any_of(m.targets.begin(), m.targets.end(), [&](const auto &t) {
              return t.address == to.address &&
