@@ -602,9 +602,11 @@ Result<uint64_t> WarmEngine::give_back(memcached::Connection *source,
   std::string request;
   uint64_t asked = 0;
   const auto remove = [&](const std::vector<Unconfirmed> &all, bool whatever) -> Status {
-    for (const Unconfirmed &k : source ? TRY(changed(*source, all)) : all)
-      if (k.cas || (source && !k.contested)) // else it is not known to be ours
-        asked += request_delete(request, k.key, source && whatever ? 0 : k.cas);
+    for (const Unconfirmed &k : source ? TRY(changed(*source, all)) : all) {
+      const uint64_t cas = source && k.contested ? k.changed_cas : k.cas;
+      if (cas || (source && !k.contested)) // else it is not known to be ours
+        asked += request_delete(request, k.key, source && whatever ? 0 : cas);
+    }
     return Unit{};
   };
   TRY(remove(begun(), true));

@@ -94,7 +94,7 @@ std::vector<Unconfirmed> WarmRepair::unconfirmed() const {
       return;
     if (k.repair.is_contested())
       keys.push_back({k.key, k.repair.seen().there ? k.repair.seen() : as_copied(k),
-                      k.repair.undo_cas(), true});
+                      k.repair.stored_cas(), true, k.repair.undo_cas()});
     else if (step == Step::replace || k.repair.stored_cas())
       keys.push_back({k.key, k.repair.seen(), k.repair.stored_cas()});
   };

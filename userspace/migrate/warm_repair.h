@@ -32,8 +32,9 @@ struct Unconfirmed {
   std::string key;
   Look seen;        // at the source, when it was read
   uint64_t cas = 0; // of the copy; 0: not known, also whether it is there
-  // Something else has changed it: without a CAS it may be the mirror's by now.
+  // Something else has changed it: with that CAS, as far as is known.
   bool contested = false;
+  uint64_t changed_cas = 0;
 };
 
 class WarmRepair {
