@@ -117,7 +117,8 @@ def silence_is_told_while_a_reload_drains(env):
             say(goes, b"large%d" % turn, 300_000)
         p.file.write(("data", 11211))
         p.keeper.signal(signal.SIGHUP)
-        p.until(lambda: [m["name"] for m in p.scene.doppel.counters()["mappings"]] == ["data"], "goes to be removed")
+        p.until(lambda: [m["name"] for m in p.scene.doppel.counters()["mappings"]] == ["data", "goes (going)"],
+                "goes to be removed")
         cut = p.is_cut(stays)
         assert "removed goes" not in p.keeper.said(), "the reload was over"
     finally:
