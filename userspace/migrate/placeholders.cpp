@@ -53,6 +53,7 @@ Result<std::vector<InPlace>> find_placeholders(memcached::Connection &server, bo
       },
       [](const Candidate &) {}));
   std::vector<InPlace> found;
+  found.reserve(all.size());
   for (const Candidate &c : all)
     found.push_back(c.stands);
   return found;

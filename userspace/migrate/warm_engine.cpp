@@ -401,6 +401,7 @@ void WarmEngine::repair(const LoneKey &lone, const KeyRepair &how, unsigned trie
 Status WarmEngine::replace_placeholders() {
   auto present = std::exchange(present_, {});
   std::vector<std::string> keys;
+  keys.reserve(present.size());
   for (const LoneKey &k : present)
     keys.push_back(k.key);
   if (keys.empty())
