@@ -412,19 +412,10 @@ dp_mapping without_routes(dp_mapping row, const HostView &host) {
   return row;
 }
 
-const char *lacks_a_route(const dp_mapping &row) {
-  for (uint32_t t = 0; t < row.n_targets && t < DP_MAX_TARGETS; t++)
-    if (row.target[t].oif == DP_NO_DEVICE)
-      return ": nothing is sent to a target without a route";
-  return ": its targets have a route again";
-}
-
 // What the mirror has is held for mappings that keep their rows alone.
 bool begins_without_a_route(const Change &change) {
-  return std::any_of(change.new_rows.begin(), change.new_rows.end(), [](const auto &fresh) {
-    return std::any_of(fresh.second.target, fresh.second.target + DP_MAX_TARGETS,
-                       [](const dp_target &t) { return t.oif == DP_NO_DEVICE; });
-  });
+  return std::any_of(change.new_rows.begin(), change.new_rows.end(),
+                     [](const auto &fresh) { return lacks_a_route(fresh.second); });
 }
 
 Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
@@ -442,7 +433,9 @@ Result<Applied> Applier::run(const PartialPlan &partial, const HostView &host,
     if (const dp_mapping row = without_routes(m.row, host);
         partial.deferred.count(m.name.name) && std::memcmp(&row, &m.row, sizeof(row)) != 0) {
       change.rows.emplace_back(m.name.row, row);
-      change.updated.push_back("mapping " + m.name.name + lacks_a_route(row));
+      change.updated.push_back("mapping " + m.name.name +
+                               (lacks_a_route(row) ? ": nothing is sent to a target without a route"
+                                                   : ": its targets have a route again"));
     }
   if (begins_without_a_route(change))
     return partial.why;

@@ -399,12 +399,8 @@ private:
   }
 
   bool is_some_way_lost() const {
-    const auto is_lost = [](const dp_mapping &m) {
-      return std::any_of(m.target, m.target + DP_MAX_TARGETS,
-                         [](const dp_target &t) { return t.oif == DP_NO_DEVICE; });
-    };
     return !deferred_.empty() ||
-           std::any_of(wanted_.mappings.begin(), wanted_.mappings.end(), is_lost);
+           std::any_of(wanted_.mappings.begin(), wanted_.mappings.end(), lacks_a_route);
   }
 
   // Its device is back under another ifindex: no mapping that is left as it is captures there.
@@ -429,6 +425,11 @@ private:
 };
 
 } // namespace
+
+bool lacks_a_route(const dp_mapping &row) {
+  return std::any_of(row.target, row.target + DP_MAX_TARGETS,
+                     [](const dp_target &t) { return t.oif == DP_NO_DEVICE; });
+}
 
 bool may_keep_row(const MirrorState::Mapping &attached, const NamedMapping &name,
                   const dp_mapping &row, const Preambles &preambles) {

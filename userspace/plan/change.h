@@ -75,6 +75,9 @@ bool are_fixed_differences(const Errors &errors);
 Result<Change> plan_change(const MirrorState &state, const Plan &wanted,
                            const std::set<std::string> &deferred = {});
 
+// One of its targets gets nothing for want of a route.
+bool lacks_a_route(const dp_mapping &row);
+
 // Whether a mapping of a plan would keep the row of that attached one, as far as its own row tells:
 // not which addresses its copies come from.
 bool may_keep_row(const MirrorState::Mapping &attached, const NamedMapping &name,
